@@ -1,0 +1,31 @@
+"""Train, watch and look inside a small diffusion model.
+
+The public names are found at first use, so that importing `sd` never waits for torch.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "Config": "sd.config",
+    "Diffusion": "sd.diffusion",
+    "InputError": "sd.gate",
+    "Sampling": "sd.sampling",
+    "Schedule": "sd.schedule",
+    "UNetModel": "sd.unet",
+    "load_checkpoint": "sd.checkpoints",
+    "read_images": "sd.data",
+    "train": "sd.training",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sd' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

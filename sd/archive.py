@@ -1,0 +1,215 @@
+"""Zip archives of strangers: judged from their directory first, then read entry by entry in memory.
+
+Nothing is ever unpacked to disk, so a name that climbs out of the archive has nowhere to go: such
+entries, links, encrypted ones and archives inside the archive are left out by name. An archive
+that would unpack to too much, or whose entries share their bytes (a zip bomb), is refused whole.
+"""
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import stat
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from sd.files import LONGEST_FILE, MOST_FILES, LeftOut, brief, is_clutter, printable, too_long
+from sd.gate import InputError
+
+LONGEST_ARCHIVE = 4 * 2**30  # bytes of all files together, unpacked
+LONGEST_DIRECTORY = 16 * 2**20  # bytes of the archive's own list of entries
+HIGHEST_RATIO = 200  # unpacked : packed, of archives that unpack to more than RATIO_FROM
+RATIO_FROM = 256 * 2**20
+ENTRY_HEAD = 30  # bytes of an entry before its name
+UTF8_FLAG, ENCRYPTED_FLAG = 0x800, 0x1
+SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst", ".jar")
+GBK = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xf7][\xa1-\xfe])+")
+BROKEN = (  # what zipfile raises for broken archives, NotImplementedError and BadZipFile included
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+)
+
+
+def is_archive(path: Path) -> bool:
+    """Tell by its first bytes or its name whether a file means to be an archive."""
+    with path.open("rb") as file:
+        return file.read(4) in SIGNATURES or path.name.lower().endswith(ARCHIVE_SUFFIXES)
+
+
+class _Bounded(io.FileIO):
+    """A file that hands out no directory of entries longer than it may be."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read at most `size` bytes; zipfile reads a directory in one piece."""
+        if size is not None and size > LONGEST_DIRECTORY:
+            raise zipfile.BadZipFile("its directory is too long")
+        return super().read(size) or b""
+
+
+class Archive:
+    """The usable files of a zip: a `files.Listing`."""
+
+    def __init__(self, path: Path) -> None:
+        """Judge the directory of the zip at `path`; InputError if the archive is refused whole."""
+        label = brief(printable(path.name))
+        self.left_out: list[LeftOut] = []
+        self._file = _Bounded(path)
+        try:
+            self._zip = zipfile.ZipFile(self._file)
+            _check_whole(label, self._zip.infolist(), self._zip.start_dir)
+        except BROKEN as error:
+            self._file.close()
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{label}: not a zip archive, or a damaged or cut-off one") from error
+        self._entries = self._sorted_out()
+
+    def __enter__(self) -> Self:
+        """Return itself; the archive closes at the end of the block."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the archive."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the archive."""
+        self._zip.close()
+        self._file.close()
+
+    @property
+    def names(self) -> list[str]:
+        """The paths of the usable files, without a folder that wraps them all."""
+        return list(self._entries)
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a file, never more than the directory tells.
+
+        InputError (the reason, without the name) if they are damaged.
+        """
+        try:
+            with self._zip.open(self._entries[name]) as entry:
+                return b"".join(iter(lambda: entry.read(2**20), b""))
+        except BROKEN as error:
+            raise InputError("damaged in the archive") from error
+
+    def _sorted_out(self) -> dict[str, zipfile.ZipInfo]:
+        """Return the usable entries by name, and fill `left_out` with the others."""
+        usable: dict[str, zipfile.ZipInfo] = {}
+        left_out = {}
+        for info in self._zip.infolist():
+            name = entry_name(info)
+            if name.endswith("/") or is_clutter(name):
+                continue
+            reason = "its name appears twice" if name in usable else _objection(name, info)
+            if reason:
+                left_out[name] = reason
+            else:
+                usable[name] = info
+        wrapper = _wrapper(list(usable))
+        self.left_out = [LeftOut(name.removeprefix(wrapper), left_out[name]) for name in left_out]
+        return {name.removeprefix(wrapper): info for name, info in usable.items()}
+
+
+def _check_whole(label: str, infos: Sequence[zipfile.ZipInfo], end: int) -> None:
+    """Refuse an archive of too many entries or bytes, or one whose entries overlap."""
+    unpacked = sum(info.file_size for info in infos)
+    packed = sum(info.compress_size for info in infos)
+    if len(infos) > MOST_FILES:
+        raise InputError(f"{label}: {len(infos)} entries; at most {MOST_FILES} are allowed")
+    if unpacked > LONGEST_ARCHIVE:
+        raise InputError(
+            f"{label}: would unpack to {unpacked / 2**30:.1f} GiB; "
+            f"at most {LONGEST_ARCHIVE // 2**30} are allowed"
+        )
+    if unpacked > RATIO_FROM and unpacked > HIGHEST_RATIO * packed:
+        raise InputError(f"{label}: would unpack to more than {HIGHEST_RATIO} times its size")
+    ordered = sorted(infos, key=lambda info: info.header_offset)
+    starts = [*(info.header_offset for info in ordered[1:]), end]
+    for info, start in zip(ordered, starts, strict=False):
+        if info.header_offset + ENTRY_HEAD + info.compress_size > start:
+            raise InputError(f"{label}: its entries overlap, as in a zip bomb")
+
+
+def entry_name(info: zipfile.ZipInfo) -> str:
+    r"""Return the path of an entry, with "/" between its parts.
+
+    Old Windows tools write "\"; tools that set no UTF-8 flag write UTF-8 (macOS) or GBK (Chinese
+    Windows) all the same, which zipfile reads as cp437.
+    """
+    name = info.filename
+    if not info.flag_bits & UTF8_FLAG and not name.isascii():
+        raw = name.encode("cp437", "replace")
+        with contextlib.suppress(UnicodeDecodeError):
+            name = raw.decode("gb18030" if GBK.fullmatch(raw) else "utf-8")
+    first, *rest = printable(name.replace("\\", "/")).removeprefix("./").split("/")
+    return "/".join([first, *(part for part in rest[:-1] if part not in ("", ".")), *rest[-1:]])
+
+
+def _objection(name: str, info: zipfile.ZipInfo) -> str | None:
+    """Return why an entry is not used, or None."""
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if name.startswith("/") or ".." in name.split("/") or re.match("[A-Za-z]:", name):
+        return "its name points outside the archive"
+    if kind not in (0, stat.S_IFREG):
+        return "a link" if kind == stat.S_IFLNK else "not a plain file"
+    if info.flag_bits & ENCRYPTED_FLAG:
+        return "encrypted"
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "packed by another method than zip's usual one, deflate"
+    if name.lower().endswith(ARCHIVE_SUFFIXES):
+        return "an archive inside the archive"
+    return too_long(info.file_size) if info.file_size > LONGEST_FILE else None
+
+
+def _wrapper(names: Sequence[str]) -> str:
+    """Return "folder/" if all names lie in that one folder, else ""."""
+    tops = {name.split("/", 1)[0] for name in names}
+    return f"{tops.pop()}/" if len(tops) == 1 and all("/" in name for name in names) else ""
+
+
+def pack_files(files: Sequence[Path], names: Sequence[str], target: Path) -> Path:
+    """Pack loose `files` into the stored zip `target` under the last parts of `names`.
+
+    A name that is taken gets a number ("cat-2.png"). The same files and names give the same bytes.
+    The zip is written beside `target` and then renamed, so `target` is whole or not there.
+    """
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w") as packed:
+            for path, name in zip(files, _unique(names), strict=True):
+                info = zipfile.ZipInfo(name)
+                info.file_size = path.stat().st_size
+                with path.open("rb") as source, packed.open(info, "w") as entry:
+                    shutil.copyfileobj(source, entry, 2**20)
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return target
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Return plain file names, each only once."""
+    taken: dict[str, None] = {}
+    for name in names:
+        plain = printable(name.replace("\\", "/")).split("/")[-1].lstrip(".") or "file"
+        stem, suffix = os.path.splitext(plain)
+        candidates = (f"{stem}-{number}{suffix}" for number in range(2, len(names) + 2))
+        free = plain if plain not in taken else next(c for c in candidates if c not in taken)
+        taken[free] = None
+    return list(taken)

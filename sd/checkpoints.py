@@ -1,0 +1,233 @@
+"""Models on disk: safetensors, readable text and digests; never a pickle.
+
+A checkpoint is a folder: `model.safetensors` (the averaged weights), `config.ini`,
+`checkpoint.json` (step, seed, digests of the files) and `README.md`, its card for people and hubs.
+It is written to a temporary folder, flushed and renamed: there is a whole checkpoint or none.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import ModelCard, ModelCardData
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sd.config import Config
+from sd.denoiser import Denoiser
+from sd.diffusion import Diffusion
+from sd.gate import InputError
+from sd.sampling import Sampling
+from sd.unet import UNetModel
+
+WEIGHTS, CONFIG, ABOUT, CARD = "model.safetensors", "config.ini", "checkpoint.json", "README.md"
+FORMAT = 1
+LARGEST_TEXT = 1_000_000  # bytes of the readable files
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+NO_WEIGHTS = (  # what people upload instead, by its first bytes
+    (b"\x80", "it is a pickle, which can run code; only safetensors are read"),
+    (b"PK", "it is a zip (a torch pickle?), which can run code; only safetensors are read"),
+    (b"version https://git-lfs", "it is a git-lfs pointer, not the file itself"),
+    (b"<", "it is an HTML page, not the file itself"),
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with all that is needed to sample from it; `about` is its checkpoint.json."""
+
+    network: UNetModel
+    config: Config
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def diffusion(self) -> Diffusion:
+        """The process that the network was trained on."""
+        return Diffusion.from_config(self.config.diffusion)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape (C, H, W) of its pictures."""
+        training = self.config.training
+        return self.config.unet.channel, training.input_height, training.input_width
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The network as samplers ask it."""
+        return Denoiser(self.network, self.diffusion)
+
+    def sampling(self, sampler: str = "ddim", steps: int = 50, **settings: Any) -> Sampling:
+        """Return a `Sampling` over this model's own schedule and noise."""
+        noise_info = self.config.diffusion.noise_info
+        return Sampling(self.diffusion.schedule, sampler, steps, noise_info=noise_info, **settings)
+
+
+def save_checkpoint(model: Model, folder: Path, about: Mapping[str, Any]) -> Path:
+    """Write a model to a new `folder`, whole or not at all; return it.
+
+    `about` (step, seed, ...) is kept in checkpoint.json beside format and digests. Weights are
+    stored as training.weights_dtype says. Raises `InputError` if the folder is there already.
+    """
+    if folder.exists():
+        raise InputError(f"{folder.name}: there is a checkpoint of that name already")
+    dtype = DTYPES[model.config.training.weights_dtype]
+    state = model.network.state_dict()
+    weights = {name: tensor.to("cpu", dtype).contiguous() for name, tensor in state.items()}
+    texts = {CONFIG: model.config.to_ini(), CARD: card(model, about)}
+
+    def write(target: Path) -> None:
+        save_file(weights, target / WEIGHTS, metadata={"format": "pt"})
+        for name, text in texts.items():
+            (target / name).write_text(text, encoding="utf-8")
+        digests = {name: digest(target / name) for name in (WEIGHTS, CONFIG)}
+        record = {"format": FORMAT, **about, "sha256": digests}
+        (target / ABOUT).write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+    write_folder(folder, write)
+    return folder
+
+
+def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary folder, flush it to the disk and rename it to `folder`."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        write(temporary)
+        for path in [*temporary.iterdir(), temporary]:
+            _flush(path)
+        temporary.rename(folder)
+        _flush(folder.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _flush(path: Path) -> None:
+    """Make the disk hold what was written to a file or folder (folders: where that is possible)."""
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def card(model: Model, about: Mapping[str, Any]) -> str:
+    """Return a model card, with the front matter that hubs read."""
+    training, channels = model.config.training, model.config.unet.channel
+    parameters = sum(p.numel() for p in model.network.parameters())
+    data = ModelCardData(
+        library_name="sd", pipeline_tag="unconditional-image-generation", tags=["diffusion"]
+    )
+    facts = "".join(f"- {name}: {value}\n" for name, value in about.items())
+    size = f"{training.input_width} x {training.input_height} pixels, {channels} channels"
+    return str(
+        ModelCard(
+            f"---\n{data.to_yaml()}\n---\n# A small diffusion model\n\n{size}, {parameters:,} "
+            f"parameters; averaged (EMA) weights as {training.weights_dtype}.\n\n{facts}"
+        )
+    )
+
+
+def newest_checkpoint(path: Path) -> Path:
+    """Return `path` if it is a checkpoint, else the newest of the run folder that it is."""
+    if (path / WEIGHTS).is_file():
+        return path
+    found = sorted(path.glob("checkpoint-*")) if path.is_dir() else []
+    if not found:
+        raise InputError(f"{path.name}: no checkpoint there; give a checkpoint or run folder")
+    return found[-1]
+
+
+def load_checkpoint(path: str | Path, device: str = "cpu") -> Model:
+    """Read a model from a checkpoint folder, or the newest of a run folder, in float32.
+
+    Raises `InputError` for a missing, damaged, foreign or mismatching file, with the reason.
+    """
+    folder = newest_checkpoint(Path(path))
+    about = read_about(folder)
+    for name, expected in about.get("sha256", {}).items():
+        if digest(_member(folder, name)) != expected:
+            raise InputError(f"{folder.name}/{name}: damaged, its SHA-256 is not the recorded one")
+    config = Config.read(_member(folder, CONFIG))
+    with torch.device("meta"):
+        network = UNetModel.from_config(config.unet)
+    state = _read_weights(_member(folder, WEIGHTS), network)
+    network.load_state_dict(state, assign=True)
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Model(network.eval().requires_grad_(False), config, about)
+
+
+def _member(folder: Path, name: str) -> Path:
+    path = folder / name
+    if name not in (WEIGHTS, CONFIG, ABOUT) or not path.is_file():
+        raise InputError(
+            f"{folder.name}: has no file {name!r}" if name else f"{folder.name}: damaged"
+        )
+    return path
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """Return a checkpoint's checkpoint.json, checked for form and format."""
+    path = _member(folder, ABOUT)
+    if path.stat().st_size > LARGEST_TEXT:
+        raise InputError(f"{folder.name}/{ABOUT}: more than {LARGEST_TEXT:,} bytes")
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise InputError(f"{folder.name}/{ABOUT}: not readable as JSON") from None
+    digests = about.get("sha256") if isinstance(about, dict) else None
+    if not isinstance(digests, dict) or set(digests) != {WEIGHTS, CONFIG}:
+        raise InputError(f"{folder.name}/{ABOUT}: no record of a checkpoint")
+    if about.get("format") != FORMAT:
+        raise InputError(f"{folder.name}/{ABOUT}: format {about.get('format')!r}; {FORMAT} is read")
+    return about
+
+
+def _read_weights(path: Path, network: UNetModel) -> dict[str, Tensor]:
+    """Return the file's tensors as float32, after holding their names and shapes to the network."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    for start, reason in NO_WEIGHTS:
+        if head.startswith(start):
+            raise InputError(f"{path.name}: {reason}")
+    try:
+        with safe_open(path, framework="pt") as stored:
+            shapes = {name: stored.get_slice(name).get_shape() for name in stored.keys()}  # noqa: SIM118
+            _compare(path.name, shapes, {n: list(t.shape) for n, t in network.state_dict().items()})
+            state = {name: stored.get_tensor(name).float() for name in shapes}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path.name}: not readable as safetensors ({error})") from None
+    for name, tensor in state.items():
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{path.name}: {name} holds values that are not finite")
+    return state
+
+
+def _compare(file: str, found: Mapping[str, Sequence[int]], wanted: Mapping[str, Any]) -> None:
+    """Raise `InputError` naming the first tensors that are missing, unknown or of another shape."""
+    faults = [f"missing {name}" for name in wanted if name not in found]
+    faults += [f"unknown {name}" for name in found if name not in wanted]
+    faults += [
+        f"{name} is {list(found[name])}, not {shape}"
+        for name, shape in wanted.items()
+        if name in found and list(found[name]) != shape
+    ]
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise InputError(f"{file}: not this network's: {'; '.join(faults[:3])}{more}")

@@ -1,0 +1,172 @@
+"""Files of strangers by their relative path: what a folder or a single file offers, and no more.
+
+Links that lead out, pipes, devices and files that are too long are left out by name. Names are
+made printable here, so a report, a page and a file in UTF-8 can show them.
+"""
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol
+
+from sd.gate import InputError
+
+MOST_FILES = 100_000
+LONGEST_FILE = 64 * 2**20  # bytes
+LONGEST_NAME = 80  # characters of a name in a message
+CLUTTER = ("__macosx", "thumbs.db", "desktop.ini")
+
+
+class LeftOut(NamedTuple):
+    """A file that is not used, and why."""
+
+    name: str
+    reason: str
+
+
+class Listing(Protocol):
+    """Files by their relative path, with "/" between its parts, and what was left out."""
+
+    left_out: list[LeftOut]
+
+    @property
+    def names(self) -> list[str]:
+        """The usable files."""
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a file; InputError (the reason, without the name) if it has none."""
+
+    def close(self) -> None:
+        """Let go of what is open."""
+
+
+def printable(name: str) -> str:
+    """Return `name` with a replacement character for all that is not printed."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in name)
+
+
+def brief(name: str) -> str:
+    """Return `name` short enough for a message: its beginning and its end."""
+    return name if len(name) <= LONGEST_NAME else f"{name[:30]}…{name[-(LONGEST_NAME - 31) :]}"
+
+
+def is_clutter(name: str) -> bool:
+    """Tell whether a path holds a dotfile or what an operating system leaves behind."""
+    parts = name.split("/")
+    return any(part.startswith(".") or part.lower() in CLUTTER for part in parts if part != "..")
+
+
+def too_long(length: int) -> str:
+    """Return the reason why a file of `length` bytes is left out."""
+    return f"{length / 2**20:.1f} MiB; at most {LONGEST_FILE // 2**20} are allowed"
+
+
+def read_bytes(file: BinaryIO | Path) -> bytes:
+    """Return all bytes of a file; InputError, without its name, if it is too long or unreadable."""
+    try:
+        if isinstance(file, Path):
+            with file.open("rb") as opened:
+                return read_bytes(opened)
+        data = file.read(LONGEST_FILE + 1)
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})") from error
+    if len(data) > LONGEST_FILE:
+        raise InputError(f"more than {LONGEST_FILE // 2**20} MiB")
+    return data
+
+
+class SingleFile:
+    """One file as a listing of its own."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the file at `path`."""
+        self.left_out: list[LeftOut] = []
+        self.names = [printable(path.name)]
+        self._path = path
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of the file."""
+        return read_bytes(self._path)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Folder:
+    """The plain files below a folder, without dotfiles, and what was left out."""
+
+    def __init__(self, root: Path, leave_out: Sequence[Path] = ()) -> None:
+        """Walk through `root`, but not into the folders among `leave_out` that lie in it."""
+        self.left_out: list[LeftOut] = []
+        self._root = os.path.realpath(root)
+        self._paths: dict[str, Path] = {}
+        outputs = {Path(os.path.realpath(path)) for path in leave_out}
+        self._leave_out = {path for path in outputs if path.is_relative_to(self._root)}
+        self._leave_out.discard(Path(self._root))
+        for folder, folders, files in os.walk(self._root, onerror=self._unreadable):
+            folders[:] = [name for name in folders if self._enters(Path(folder, name))]
+            for file in files:
+                self._add(Path(folder, file))
+            if len(self._paths) + len(self.left_out) > MOST_FILES:
+                raise InputError(
+                    f"the folder {printable(root.name)} has more than {MOST_FILES} files"
+                )
+
+    @property
+    def names(self) -> list[str]:
+        """The paths of the usable files below the folder."""
+        return list(self._paths)
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a file; InputError (the reason, without the name) if it has none."""
+        return read_bytes(self._paths[name])
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _name(self, path: Path | str) -> str:
+        return printable(Path(path).relative_to(self._root).as_posix())
+
+    def _unreadable(self, error: OSError) -> None:
+        self.left_out.append(
+            LeftOut(self._name(error.filename), f"cannot be opened ({error.strerror})")
+        )
+
+    def _enters(self, folder: Path) -> bool:
+        """Tell whether the walk goes on into a folder."""
+        name = self._name(folder)
+        if is_clutter(name):
+            return False
+        reason = "a link to a folder" if folder.is_symlink() else None
+        if folder in self._leave_out:
+            reason = "a folder that training or sampling writes to"
+        if reason:
+            self.left_out.append(LeftOut(name, reason))
+        return reason is None
+
+    def _add(self, path: Path) -> None:
+        """Take a file, or leave it out."""
+        name = self._name(path)
+        if is_clutter(name):
+            return
+        reason = "its name appears twice" if name in self._paths else self._objection(path)
+        if reason:
+            self.left_out.append(LeftOut(name, reason))
+        else:
+            self._paths[name] = path
+
+    def _objection(self, path: Path) -> str | None:
+        """Return why a file is not used, or None."""
+        target = os.path.realpath(path)
+        if any(Path(target).is_relative_to(output) for output in self._leave_out):
+            return "a file that training or sampling writes"
+        if not Path(target).is_relative_to(self._root):
+            return "a link that leads out of the folder"
+        try:
+            status = os.stat(target)
+        except OSError as error:
+            return f"cannot be opened ({error.strerror})"
+        if not stat.S_ISREG(status.st_mode):
+            return "not a plain file"
+        return too_long(status.st_size) if status.st_size > LONGEST_FILE else None

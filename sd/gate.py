@@ -1,0 +1,92 @@
+"""The gate for what comes from outside: numbers, words and texts are checked here and nowhere else.
+
+Page, API, command line, ini files and the library call these same readers. A person's mistake
+raises `InputError`, whose text is one line: what was wrong, the value, and what is allowed.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+LONGEST_SHOWN = 60
+LONGEST_MESSAGE = 300
+
+
+class InputError(ValueError):
+    """A person's mistake, told in one line of at most 300 characters."""
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.split())
+        super().__init__(
+            line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1] + "…"
+        )
+
+
+def shown(value: object) -> str:
+    """Return `value` as it is quoted in a message: one printable line, shortened."""
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 200:
+        return "a whole number of more than 60 digits"
+    line = repr(value)
+    return line if len(line) <= LONGEST_SHOWN else line[: LONGEST_SHOWN - 1] + "…"
+
+
+def whole(name: str, value: Any, low: int, high: int) -> int:
+    """Return `value` as an int in [low, high]; a float counts only if it is whole, a bool never."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InputError(f"{name} = {shown(value)}: must be a whole number from {low} to {high}")
+    return value
+
+
+def real(name: str, value: Any, low: float, high: float) -> float:
+    """Return `value` as a finite float in [low, high]; a bool is no number."""
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+    if not fits or not math.isfinite(value):
+        raise InputError(f"{name} = {shown(value)}: must be a number from {low:g} to {high:g}")
+    return float(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return `value` if it is True or False."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} = {shown(value)}: must be True or False")
+    return value
+
+
+def choice(name: str, value: Any, allowed: Sequence[str]) -> str:
+    """Return `value` if it is one of the `allowed` words, else suggest the nearest."""
+    if isinstance(value, str) and value in allowed:
+        return value
+    raise InputError(
+        f"{name} = {shown(value)}: must be one of {', '.join(allowed)}{near(value, allowed)}"
+    )
+
+
+def near(value: Any, allowed: Sequence[str]) -> str:
+    """Return "; did you mean 'x'?" for the word nearest to `value`, or nothing."""
+    found = difflib.get_close_matches(value[:100], allowed, n=1) if isinstance(value, str) else []
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def text(name: str, value: Any, longest: int) -> str:
+    """Return `value` if it is a text of at most `longest` characters without control characters."""
+    if not isinstance(value, str):
+        raise InputError(f"{name} = {shown(value)}: must be a text")
+    if len(value) > longest:
+        raise InputError(f"{name}: {len(value)} characters; at most {longest} are allowed")
+    if any(ord(character) < 32 and character not in "\t\n" for character in value):
+        raise InputError(f"{name} = {shown(value)}: must not hold control characters")
+    return value
+
+
+def file_name(name: str, value: Any) -> str:
+    """Return `value` if it is a plain name for a file or folder: letters, digits, `.`, `_`, `-`."""
+    if not isinstance(value, str) or not re.fullmatch(r"\w[\w.-]{0,63}", value, re.ASCII):
+        raise InputError(
+            f"{name} = {shown(value)}: must be 1 to 64 letters, digits, '.', '_' or '-', "
+            "beginning with a letter or digit"
+        )
+    return value
