@@ -35,7 +35,7 @@ class Machine:
         return self
 
     def record(self) -> dict[str, str | int]:
-        """Return what is written into a run's record, with the versions that byte-equality needs."""
+        """Return what a run's record holds: all of this, and the versions byte-equality needs."""
         return {**asdict(self), "torch": torch.__version__, "python": platform.python_version()}
 
 

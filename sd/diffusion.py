@@ -111,7 +111,8 @@ class Diffusion:
         times = t.detach().cpu().double().numpy() if isinstance(t, Tensor) else t
         pair = (torch.as_tensor(f(times)) for f in (self.schedule.signal, self.schedule.noise))
         a, b = (f.reshape(f.shape + (1,) * (like.ndim - 1) if f.ndim else ()) for f in pair)
-        return a.to(like), b.to(like)
+        # The type first: some devices have no float64.
+        return a.to(like.dtype).to(like.device), b.to(like.dtype).to(like.device)
 
     def standardise(self, x_t: Tensor, t: Tensor | float) -> Tensor:
         """Return w_t of x_t [B, C, ...]."""

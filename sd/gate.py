@@ -72,13 +72,13 @@ def near(value: Any, allowed: Sequence[str]) -> str:
 
 
 def text(name: str, value: Any, longest: int) -> str:
-    """Return `value` if it is a text of at most `longest` characters without control characters."""
+    """Return `value` if it is a text of at most `longest` characters that a file can hold."""
     if not isinstance(value, str):
         raise InputError(f"{name} = {shown(value)}: must be a text")
     if len(value) > longest:
         raise InputError(f"{name}: {len(value)} characters; at most {longest} are allowed")
-    if any(ord(character) < 32 and character not in "\t\n" for character in value):
-        raise InputError(f"{name} = {shown(value)}: must not hold control characters")
+    if any((ord(c) < 32 and c not in "\t\n") or "\ud800" <= c <= "\udfff" for c in value):
+        raise InputError(f"{name} = {shown(value)}: must not hold control or half characters")
     return value
 
 

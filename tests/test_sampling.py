@@ -1,5 +1,7 @@
 """Samplers against closed forms and against an independent implementation."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -165,7 +167,7 @@ def test_grids_fall_within_their_ends(spacing):
     for timesteps, steps in [(1000, 50), (1000, 7), (200, 200), (200, 33), (5, 1), (1, 1), (9, 6)]:
         grid = time_grid(timesteps, steps, spacing)
         assert len(grid) == steps
-        assert all(a > b for a, b in zip(grid, grid[1:], strict=False))
+        assert all(a > b for a, b in itertools.pairwise(grid))
         assert grid[-1] >= 1 and grid[0] <= timesteps
         if steps == timesteps:
             assert grid == list(range(timesteps, 0, -1))
