@@ -1,0 +1,79 @@
+"""The page: `python app.py` opens it, `build_app()` lists its parts."""
+
+import argparse
+import os
+import threading
+from importlib import import_module
+
+import gradio as gr
+
+from sd.ui import api, denoise, head, noise, train
+from sd.ui.parts import label
+from sd.ui.texts import PAGE, translations
+from sd.ui.theme import CSS_FILE, SCRIPT_FILE, theme
+
+KEEP_FILES = (3600, 86400)  # seconds: look every hour, delete pictures older than a day
+
+
+def build_app() -> gr.Blocks:
+    """Return the page: its head, one call per tab, and the named endpoints."""
+    with gr.Blocks(
+        title=PAGE["page_title"][0],
+        analytics_enabled=False,
+        delete_cache=KEEP_FILES,
+        fill_width=True,
+    ) as demo:
+        head.build(demo)
+        with gr.Tabs():
+            with gr.Tab(label("tab_train"), id="train"):
+                train.build(demo)
+            with gr.Tab(label("tab_noise"), id="noise"):
+                noise.build(demo)
+            with gr.Tab(label("tab_denoise"), id="denoise"):
+                denoise.build(demo)
+        api.build()
+    return demo
+
+
+def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Return the flags; host and port come from the environment where no flag tells them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    host, port = os.environ.get("GRADIO_SERVER_NAME"), os.environ.get("GRADIO_SERVER_PORT")
+    parser.add_argument("--host", default=host or "127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=port, help="port; the first free one from 7860")
+    return parser.parse_args(arguments)
+
+
+def warm_up() -> None:
+    """Import what bears torch while the first visitor is still reading."""
+    for module in ("sd.sampling", "sd.data", "sd.checkpoints"):
+        import_module(module)
+
+
+def main() -> None:
+    """Open the page and keep it open."""
+    flags = parse_flags()
+    demo = build_app()
+    demo.queue(max_size=32, api_open=False)
+    demo.launch(
+        server_name=flags.host,
+        server_port=flags.port,
+        theme=theme(),
+        css_paths=CSS_FILE,
+        js=SCRIPT_FILE.read_text(encoding="utf-8"),
+        i18n=gr.I18n(**translations()),
+        show_error=True,
+        max_file_size="200mb",
+        footer_links=["api"],
+        run_history=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        prevent_thread_lock=True,
+    )
+    threading.Thread(target=warm_up, daemon=True).start()
+    demo.block_thread()
+
+
+if __name__ == "__main__":
+    main()

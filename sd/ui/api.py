@@ -1,0 +1,153 @@
+"""The named endpoints for programs (gradio_client): the tabs' own work behind plain arguments.
+
+Their fields are never shown; like the tabs' they lead through the one gate.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import gradio as gr
+
+from sd import runs
+from sd.gate import InputError
+from sd.ui import denoise, models, noise, pictures, plan, trajectory
+from sd.ui.parts import MODEL, guarded
+
+
+@guarded
+def noise_picture(picture: Any, t: Any, preset: Any, seed: Any) -> tuple[Any, dict[str, Any]]:
+    """Return a picture at time t, and the factors of x_t = signal x_0 + noise eps."""
+    if picture is None:
+        raise InputError("picture: give a picture file")
+    view = noise.noised(picture, preset, t, seed)
+    facts = {key: value for key, value in view._asdict().items() if key != "image"}
+    return view.image, {**facts, "log_snr": view.log_snr if view.t else None}
+
+
+@guarded
+def denoise_pictures(
+    model: Any,
+    sampler: Any,
+    steps: Any,
+    seed: Any,
+    count: Any,
+    eta: Any,
+    variance: Any,
+    spacing: Any,
+    clip_x0: Any,
+) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
+    """Sample from a model; yield x_t, the estimate of x0 and the step, for every step."""
+    wanted = models.recipe(model, sampler, steps, eta, variance, spacing, clip_x0, seed, count)
+    kept = trajectory.Trajectory(wanted.steps)
+    for step in models.stream(wanted)[1]:
+        now, guess = (trajectory.sheet(pixels) for pixels in kept.add(step)[2:])
+        kept.frames.clear()
+        facts = {"step": step.i, "of": wanted.steps, "t": step.t, "clipped": step.clipped}
+        yield now, guess, facts
+
+
+@guarded
+def inspect_data(files: Any) -> dict[str, Any]:
+    """Keep pictures (one zip or many files; none: the starter set) and report on them.
+
+    `data` is what /start_training takes.
+    """
+    handle, images = pictures.take(files)
+    return {"data": handle, **images.report.to_json()}
+
+
+@guarded
+def start_training(
+    data: Any,
+    preset: Any,
+    size: Any,
+    steps: Any,
+    batch_size: Any,
+    learning_rate: Any,
+    seed: Any,
+    device: Any,
+) -> dict[str, str]:
+    """Start a run; size, steps, batch_size and learning_rate 0 are the preset's."""
+    usual = plan.fill(preset)
+    given = size, steps, batch_size, learning_rate
+    size, steps, batch, rate = (
+        own if value is None or (value == 0 and value is not False) else value
+        for own, value in zip(usual, given, strict=True)
+    )
+    return {"run": plan.launch(plan.make(data, preset, size, steps, batch, rate, seed, device))}
+
+
+@guarded
+def training_status(run: Any) -> dict[str, Any]:
+    """Return a run's state, step, total, loss, pictures per second and seconds left."""
+    return vars(runs.status(runs.find_run(run)))
+
+
+@guarded
+def stop_training(run: Any) -> dict[str, Any]:
+    """Ask a run to finish its step, save and leave."""
+    folder = runs.find_run(run)
+    runs.stop(folder)
+    return vars(runs.status(folder))
+
+
+@guarded
+def list_models() -> list[dict[str, Any]]:
+    """Return the models that /denoise takes."""
+    return [
+        {"name": entry.name, "step": entry.step, "bundled": entry.bundled}
+        for entry in runs.list_models()
+    ]
+
+
+def endpoint(
+    name: str, handler: Callable[..., Any], inputs: Sequence[Any], outputs: Any, **more: Any
+) -> None:
+    """Offer `handler` under a name; the button that triggers it is never shown."""
+    gr.Button(visible=False).click(handler, list(inputs), outputs, api_name=name, **more)
+
+
+def build() -> None:
+    """Declare the endpoints with fields that check nothing: the gate does, in its own words."""
+
+    def text(name: str, value: str | None = None) -> gr.Textbox:
+        return gr.Textbox(value, label=name, visible=False)
+
+    def number(name: str, value: float | None = None) -> gr.Number:
+        return gr.Number(value, label=name, visible=False)
+
+    def picture(name: str) -> gr.Image:
+        return gr.Image(format="png", label=name, visible=False)
+
+    def file(name: str, count: Any) -> gr.File:
+        return gr.File(label=name, file_count=count, visible=False)
+
+    def facts(name: str) -> gr.JSON:
+        return gr.JSON(label=name, visible=False)
+
+    endpoint(
+        "noise",
+        noise_picture,
+        [file("picture", "single"), number("t"), text("preset", "tiny"), number("seed", 0)],
+        [picture("x_t"), facts("factors")],
+        concurrency_limit=2,
+    )
+    sampling = [text("model", "emoji32"), text("sampler", "ddim"), number("steps", 50)]
+    sampling += [number("seed", 0), number("count", 1), number("eta", 0)]
+    sampling += [text("variance", denoise.VARIANCES[0]), text("spacing", denoise.SPACINGS[0])]
+    sampling += [gr.Checkbox(True, label="clip_x0", visible=False)]
+    outputs = [picture("x_t"), picture("x0"), facts("step")]
+    endpoint("denoise", denoise_pictures, sampling, outputs, **MODEL)
+    endpoint("inspect_data", inspect_data, [file("files", "multiple")], facts("report"))
+    training = [
+        text("data", "starter"),
+        text("preset", "tiny"),
+        number("size", 0),
+        number("steps", 0),
+    ]
+    training += [number("batch_size", 0), number("learning_rate", 0)]
+    training += [number("seed", 0), text("device", "auto")]
+    endpoint("start_training", start_training, training, facts("run"))
+    endpoint("training_status", training_status, [text("run")], facts("status"))
+    endpoint("stop_training", stop_training, [text("run")], facts("status"))
+    endpoint("list_models", list_models, [], facts("models"))

@@ -1,0 +1,25 @@
+"""The head of the page: its name, what it is for, and a quiet badge of the machine."""
+
+import html
+
+import gradio as gr
+
+from sd.ui import models
+from sd.ui.parts import QUIET, guarded, label, language
+from sd.ui.texts import say
+
+
+@guarded
+def badge(request: gr.Request) -> str:
+    """Return the machine in words."""
+    title = html.escape(say("machine_title", language(request)))
+    return f'<span title="{title}">{html.escape(models.machine().label)}</span>'
+
+
+def build(demo: gr.Blocks) -> None:
+    """Lay out the head; the badge needs torch, so it comes after the first paint."""
+    with gr.Row(elem_classes="head"):
+        gr.HTML("<h1>sd</h1>", elem_classes="name")
+        gr.HTML(label("tag_line"), elem_classes="tag-line")
+        machine = gr.HTML("<span>&nbsp;</span>", elem_classes="badge")
+    demo.load(badge, None, machine, **QUIET)

@@ -1,0 +1,10 @@
+() => {
+  // Escape stops what runs in the tab in sight, unless it is closing a list or an enlarged picture.
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.target.closest("[role=listbox], [role=dialog], .preview")) return;
+    if (event.target.getAttribute("aria-expanded") === "true") return;
+    for (const button of document.querySelectorAll("button.stop")) {
+      if (button.offsetParent !== null && !button.disabled) button.click();
+    }
+  });
+}

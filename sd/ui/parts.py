@@ -1,0 +1,177 @@
+"""What the tabs share: translated labels, the guard around handlers, pictures for the screen."""
+
+import functools
+import html
+import inspect
+import logging
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from sd.gate import InputError
+from sd.ui.texts import PREFIX, language_of, say
+
+LARGEST_SEED = 2**32 - 1
+SCREEN_SIDE = 512  # pixels; pictures are enlarged to about this by repeating pixels
+LOG = logging.getLogger(__name__)
+
+QUIET: dict[str, Any] = {
+    "show_progress": "hidden",
+    "concurrency_limit": None,
+    "api_visibility": "private",
+}
+MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+
+
+def label(key: str) -> Any:
+    """Return a static text that the browser shows in its own language."""
+    return gr.I18n()(PREFIX + key)
+
+
+def language(request: gr.Request | None) -> str:
+    """Return "en" or "zh" for lines that are made on the server."""
+    return language_of(request.headers.get("accept-language") if request else None)
+
+
+def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Show a person's mistake as its own line, and anything unexpected as one line without detail.
+
+    Works for functions and for generators; the details of the unexpected go to the log.
+    """
+
+    @functools.wraps(handler)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return handler(*args, **kwargs)
+        except Exception as error:
+            raise _told(error, args) from None
+
+    @functools.wraps(handler)
+    def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        try:
+            yield from handler(*args, **kwargs)
+        except Exception as error:
+            raise _told(error, args) from None
+
+    return stream if inspect.isgeneratorfunction(handler) else call
+
+
+def _told(error: Exception, args: Sequence[Any]) -> Exception:
+    if isinstance(error, gr.Error):
+        return error
+    lang = language(next((each for each in args if isinstance(each, gr.Request)), None))
+    if isinstance(error, InputError):
+        line = html.escape(str(error), quote=False)
+    else:
+        line = say("unexpected", lang)
+        LOG.error("unexpected error in a handler of the page", exc_info=error)
+    return gr.Error(line, title=say("mistake", lang), print_exception=False)
+
+
+def enlarged(image: Image.Image, side: int = SCREEN_SIDE) -> Image.Image:
+    """Return `image` enlarged by a whole factor to about `side` pixels: each pixel a block."""
+    factor = max(1, round(side / max(image.size)))
+    size = image.width * factor, image.height * factor
+    return image.convert("RGB").resize(size, Image.Resampling.NEAREST)
+
+
+def tiled(
+    pictures: Sequence[Image.Image], columns: int = 0, gap: int = 2, paper: str = "white"
+) -> Image.Image:
+    """Return pictures of one size on one sheet, row by row; nearly square unless told `columns`."""
+    columns = columns or max(1, round(len(pictures) ** 0.5 + 0.49))
+    rows = -(-len(pictures) // columns)
+    width, height = pictures[0].size
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), paper)
+    for place, picture in enumerate(pictures):
+        row, column = divmod(place, columns)
+        sheet.paste(picture.convert("RGB"), (column * (width + gap), row * (height + gap)))
+    return sheet
+
+
+def new_seed() -> int:
+    """Return a seed that nobody chose."""
+    return random.SystemRandom().randrange(1_000_000)
+
+
+def slider(key: str, low: float, high: float, value: float, **more: Any) -> gr.Slider:
+    """Show a slider over whole numbers, or over `step`s."""
+    steps = {"step": 1, "precision": 0} | more
+    return gr.Slider(
+        low, high, value=value, buttons=[], label=label(key), info=label(f"{key}_info"), **steps
+    )
+
+
+def number(key: str, value: float, **more: Any) -> gr.Number:
+    """Show a field for a number without bounds of its own: the gate refuses in its own words."""
+    return gr.Number(
+        value, min_width=120, label=label(key), **({"info": label(f"{key}_info")} | more)
+    )
+
+
+def stage_picture(form: str, elem_id: str) -> gr.Image:
+    """Show a picture that keeps its square; `form`: jpeg where it moves, png where it stays."""
+    return gr.Image(
+        format=form,
+        show_label=False,
+        interactive=False,
+        buttons=["download", "fullscreen"],
+        elem_classes="picture square",
+        elem_id=elem_id,
+    )
+
+
+def thumbnails(key: str, elem_id: str, **more: Any) -> gr.Gallery:
+    """Show a row of small pictures to choose from."""
+    return gr.Gallery(
+        format="png",
+        label=label(key),
+        show_label=False,
+        columns=8,
+        allow_preview=False,
+        interactive=False,
+        buttons=[],
+        elem_id=elem_id,
+        **more,
+    )
+
+
+def drop(key: str, file_count: Any) -> gr.File:
+    """Show the place where files are dropped."""
+    return gr.File(
+        label=label(key), show_label=False, file_count=file_count, height=78, elem_classes="drop"
+    )
+
+
+def seed_row(about: str) -> tuple[gr.Number, gr.Button]:
+    """Show a seed and a button that draws another."""
+    with gr.Row(elem_classes="with-dice"):
+        seed = number("seed", 0, info=label(about))
+        dice = gr.Button(label("dice"), size="sm", min_width=96, scale=0, elem_classes="dice")
+    return seed, dice
+
+
+def command_box() -> gr.Textbox:
+    """Show a command line that can be copied."""
+    return gr.Textbox(
+        label=label("command"),
+        info=label("command_info"),
+        lines=2,
+        max_lines=6,
+        interactive=False,
+        buttons=["copy"],
+        elem_classes="command",
+    )
+
+
+def heading(key: str) -> gr.HTML:
+    """Show the heading of a group of controls."""
+    return gr.HTML(label(key), elem_classes="heading")
+
+
+def note(key: str) -> gr.HTML:
+    """Show one quiet sentence."""
+    return gr.HTML(label(key), elem_classes="note")

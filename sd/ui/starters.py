@@ -1,0 +1,60 @@
+"""A few pictures of the bundled set, for whoever has none at hand."""
+
+import io
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+
+from PIL import Image
+
+PICTURES = {
+    "lion.png": "images/0422-lion.png",
+    "sunrise.png": "images/0752-sunrise.png",
+    "owl.png": "images/0485-owl.png",
+    "sunflower.png": "images/0545-sunflower.png",
+    "red-apple.png": "images/0575-red-apple.png",
+    "rainbow.png": "images/0902-rainbow.png",
+    "bridge.png": "images/0755-bridge-at-night.png",
+    "tropical-fish.png": "images/0509-tropical-fish.png",
+}
+NAMES = tuple(PICTURES)
+
+
+@cache
+def pictures() -> dict[str, Image.Image]:
+    """Return the starter pictures by name, 64 x 64 pixels."""
+    from sd.archive import Archive
+    from sd.data import starter_path
+    from sd.images import read_picture
+
+    with closing(Archive(starter_path())) as bundled:
+        return {
+            name: read_picture(io.BytesIO(bundled.read(path)), name)
+            for name, path in PICTURES.items()
+        }
+
+
+def read(picture: str) -> Image.Image:
+    """Return a starter picture by its name, or read the file at a path."""
+    from sd.images import read_picture
+
+    if picture in PICTURES:
+        return pictures()[picture]
+    return read_picture(Path(picture), Path(picture).name)
+
+
+def thumbnails() -> list[tuple[Image.Image, str]]:
+    """Return (picture, name) of each starter picture."""
+    return [(image, Path(name).stem.replace("-", " ")) for name, image in pictures().items()]
+
+
+def on_disk(picture: str) -> str:
+    """Return how a command line names a picture: a starter's place, or an upload's own name."""
+    return f"starter/{PICTURES[picture]}" if picture in PICTURES else Path(picture).name
+
+
+def unpacking(picture: str) -> str:
+    """Return the command that puts a starter picture on the disk; nothing for an upload."""
+    if picture not in PICTURES:
+        return ""
+    return "python -m zipfile -e sd/starter/emoji64.zip starter && "

@@ -1,0 +1,91 @@
+"""All texts of the page: key -> (English, Simplified Chinese), with the same placeholders in both.
+
+Static texts travel to the browser under `sd_` keys and are chosen there by its language; lines that
+carry numbers are made here and chosen by the request's Accept-Language header.
+"""
+
+from typing import Any
+
+from sd.ui import texts_denoise, texts_noise, texts_train
+
+LANGUAGES = ("en", "zh")
+PREFIX = "sd_"  # gradio's own keys ("label", "file", ...) share one table with ours in the browser
+
+PAGE = {
+    "page_title": (
+        "sd: train, watch and look inside a diffusion model",
+        "sd：训练、观察、看懂扩散模型",
+    ),
+    "tag_line": (
+        "train, watch and look inside a diffusion model",
+        "训练、观察、看懂一个扩散模型",
+    ),
+    "machine_title": (
+        "The machine on which training and sampling run",
+        "训练与采样所用的机器",
+    ),
+    "tab_train": ("Train", "训练"),
+    "tab_noise": ("Noise", "加噪"),
+    "tab_denoise": ("Denoise", "去噪"),
+    "command": ("The same from a terminal", "在终端中做同样的事"),
+    "command_info": (
+        "Run it in the project's folder: it does what this tab does.",
+        "在项目文件夹中运行，效果与本页相同。",
+    ),
+    "seed": ("Seed", "随机种子"),
+    "dice": ("New seed", "换一个种子"),
+    "more": ("More settings", "更多设置"),
+    "stop": ("Stop", "停止"),
+    "seconds": ("{s} s", "{s} 秒"),
+    "minutes": ("{m} min {s} s", "{m} 分 {s} 秒"),
+    "hours": ("{h} h {m} min", "{h} 小时 {m} 分"),
+    "mistake": ("Not possible", "无法执行"),
+    "unexpected": (
+        "Something unexpected went wrong; the details are in the server's log.",
+        "出现意外错误，详情见服务器日志。",
+    ),
+}
+
+TEXTS: dict[str, tuple[str, str]] = {
+    **PAGE,
+    **texts_train.TEXTS,
+    **texts_noise.TEXTS,
+    **texts_denoise.TEXTS,
+}
+
+
+def say(key: str, language: str, **values: Any) -> str:
+    """Return the text `key` in `language` ("en" or "zh") with its placeholders filled."""
+    text = TEXTS[key][LANGUAGES.index(language)]
+    return text.format(**values) if values else text
+
+
+def translations() -> dict[str, dict[str, str]]:
+    """Return locale -> prefixed key -> text, as the browser's own choice of language needs it.
+
+    `zh-CN` serves every Chinese browser (zh-TW and zh-HK fall back to `zh`); others read English.
+    """
+    tables = {
+        language: {PREFIX + key: pair[place] for key, pair in TEXTS.items()}
+        for place, language in enumerate(LANGUAGES)
+    }
+    return {**tables, "zh-CN": tables["zh"]}
+
+
+def language_of(header: str | None) -> str:
+    """Return "zh" if an Accept-Language header asks first for Chinese, else "en".
+
+    A bare "zh" is English too: the browser's side knows only tags with a region.
+    """
+    first = (header or "").split(",")[0].strip().lower()
+    return "zh" if first.startswith("zh-") else "en"
+
+
+def duration(seconds: float, language: str) -> str:
+    """Return a length of time in words: 8 s, 3 min 10 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return say("seconds", language, s=whole)
+    if whole < 3600:
+        return say("minutes", language, m=whole // 60, s=whole % 60)
+    return say("hours", language, h=whole // 3600, m=whole % 3600 // 60)

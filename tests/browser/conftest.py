@@ -1,0 +1,126 @@
+"""The page in a real browser: a server of its own, an empty home, and Debian's Chromium.
+
+Without a browser the tests skip by name; where CI is set, its absence is a failure.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+START_SECONDS = 90
+
+
+def absent(what: str) -> None:
+    """Skip for want of a browser, or fail where there must be one."""
+    line = f"{what} is not installed: the page was not tried in a browser"
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(line)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    try:
+        from playwright.sync_api import sync_playwright  # noqa: PLC0415
+    except ImportError:
+        absent("playwright")
+    path = next((found for name in NAMES if (found := shutil.which(name))), None)
+    if path is None:
+        absent("Chromium")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The empty folder of runs that the server gets."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def address(browser: Any, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running page; the browser is asked for first, to skip early."""
+    log = tmp_path_factory.mktemp("log") / "server.log"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    cache = str(tmp_path_factory.mktemp("cache"))
+    env = {**os.environ, "SD_HOME": str(home), "GRADIO_TEMP_DIR": cache}
+    words = [sys.executable, "app.py", "--port", str(port)]
+    with log.open("wb") as file:
+        server = subprocess.Popen(words, cwd=ROOT, env=env, stdout=file, stderr=file)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/", server, log)
+        yield f"http://127.0.0.1:{port}/"
+        assert "Traceback" not in log.read_text(), log.read_text()[-3000:]
+    finally:
+        server.terminate()
+        server.wait(20)
+        end_runs(home)
+
+
+def wait_for(address: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Return when the page answers."""
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"the page did not start: {log.read_text()[-2000:]}")
+
+
+def end_runs(home: Path) -> None:
+    """End training processes that a failed test left behind."""
+    from sd import runs  # noqa: PLC0415
+
+    for record in home.glob("*/process.json"):
+        process = json.loads(record.read_text())
+        if runs.process_identity(process["pid"]) == process["started"]:
+            os.kill(process["pid"], signal.SIGKILL)
+
+
+@pytest.fixture
+def open_page(browser: Any, address: str) -> Iterator[Any]:
+    """Open the page as (width, height, locale); at the end nothing may have gone wrong in it."""
+    faults: list[str] = []
+    contexts = []
+
+    def opened(width: int = 1280, height: int = 900, locale: str = "en-US") -> Any:
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, locale=locale, has_touch=width < 800
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", lambda r: None if inside(r.url, address) else faults.append(r.url))
+        page.goto(address)
+        page.wait_for_selector("[role=tab]")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def inside(url: str, address: str) -> bool:
+    """Tell whether a request stays with the server."""
+    return url.startswith((address, "data:", "blob:"))

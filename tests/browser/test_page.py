@@ -1,0 +1,186 @@
+"""A person's way through the page: train on a zip, drag t, watch a model denoise."""
+
+import io
+import time
+import zipfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sd.archive import Archive
+from sd.data import starter_path
+
+pytestmark = pytest.mark.browser
+
+TABS = {"train": 0, "noise": 1, "denoise": 2}
+LEAST_SECONDS, LEAST_STEPS_SEEN = 3.0, 10
+
+
+def go_to(page: Any, tab: str) -> None:
+    page.locator("[role=tab]").nth(TABS[tab]).click()
+
+
+def settled(page: Any, selector: str, words: str, seconds: float = 60) -> str:
+    """Wait until an element holds some words; return its text."""
+    element = page.locator(selector).filter(has_text=words).first
+    element.wait_for(timeout=seconds * 1000)
+    return str(element.inner_text())
+
+
+def picture(page: Any, selector: str) -> str:
+    """Return the address of the picture that is shown; a new picture has a new one."""
+    image = page.locator(f"{selector} img")
+    image.first.wait_for()
+    return str(image.first.get_attribute("src"))
+
+
+def fill(page: Any, name: str, value: str) -> None:
+    field = page.get_by_label(name, exact=False).locator("visible=true").first
+    field.fill(value)
+    field.press("Tab")
+
+
+@pytest.fixture
+def real_pictures(tmp_path: Path) -> Path:
+    """A zip with 24 pictures in two class folders, and one file that is none."""
+    target = tmp_path / "mine.zip"
+    with closing(Archive(starter_path())) as starter, zipfile.ZipFile(target, "w") as packed:
+        names = [name for name in starter.names if name.endswith(".png")][:24]
+        for place, name in enumerate(names):
+            packed.writestr(f"{'cats' if place % 2 else 'dogs'}/{place}.png", starter.read(name))
+        packed.writestr("cats/broken.png", io.BytesIO(b"<script>alert(1)</script>").read())
+    return target
+
+
+def test_train_on_an_uploaded_zip_and_watch(open_page: Any, real_pictures: Path) -> None:
+    page = open_page()
+    settled(page, ".report", "1,292 pictures")
+    page.locator("input[type=file]").first.set_input_files(str(real_pictures))
+    settled(page, ".report", "24 pictures, 2 classes")
+    settled(page, ".report", "1 left out")
+    fill(page, "Picture size", "16")
+    fill(page, "Steps", "30")
+    page.get_by_text("More settings").locator("visible=true").click()
+    fill(page, "Batch size", "8")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.command textarea')]"
+        ".some(box => box.offsetParent && box.value.includes('batch_size=8'))"
+    )
+    page.locator("#train-start").click()
+    settled(page, "#train-status", "of 30")
+    page.locator("#train-loss polyline.accent").wait_for(timeout=60_000)
+    page.locator("#train-samples img").wait_for(timeout=60_000)
+    settled(page, "#train-status", "finished after 30 steps")
+    settled(page, ".caption", "samples at step 30")
+    newest = picture(page, "#train-samples")
+    page.locator("#train-timeline input[type=range]").focus()
+    page.keyboard.press("ArrowLeft")
+    settled(page, ".caption", "samples at step 27")
+    assert picture(page, "#train-samples") != newest
+    page.reload()
+    settled(page, "#train-status", "finished after 30 steps")
+
+
+def test_a_run_can_be_stopped(open_page: Any) -> None:
+    page = open_page()
+    settled(page, ".report", "1,292 pictures")
+    fill(page, "Picture size", "16")
+    fill(page, "Steps", "5000")
+    page.locator("#train-start").click()
+    settled(page, "#train-status", "of 5,000")
+    page.keyboard.press("Escape")
+    settled(page, "#train-status", "stopped and saved at step")
+    page.locator("#train-stop[disabled]").wait_for()
+
+
+def test_drag_t(open_page: Any) -> None:
+    page = open_page()
+    go_to(page, "noise")
+    before = picture(page, "#noise-picture")
+    assert (
+        page.locator("#noise-picture img").get_attribute("alt").startswith("The picture with noise")
+    )
+    slider = page.locator("#noise-t input[type=range]")
+    slider.focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowRight")
+    place = slider.input_value()
+    page.wait_for_function(
+        f"() => document.querySelector('#noise-picture img').alt.includes('t = {place} of')"
+    )
+    assert picture(page, "#noise-picture") != before
+    box = slider.bounding_box()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + box["height"] / 2)
+    page.mouse.down()
+    for share in range(30, 91, 5):
+        page.mouse.move(box["x"] + share / 100 * box["width"], box["y"] + box["height"] / 2)
+    page.mouse.up()
+    place = slider.input_value()
+    assert int(place) > 800
+    page.wait_for_function(
+        f"() => document.querySelector('#noise-picture img').alt.includes('t = {place} of')"
+    )
+    page.get_by_label("Schedule").click()
+    page.get_by_role("option").nth(2).click()
+    settled(page, ".warning", "Ends at SNR 0.15")
+    assert slider.get_attribute("max") == "200"
+
+
+def test_watch_the_bundled_model_denoise(open_page: Any) -> None:
+    page = open_page()
+    go_to(page, "denoise")
+    settled(page, "#denoise-status", "a finished example of the bundled model")
+    page.wait_for_function("() => document.querySelector('.command textarea')")
+    assert page.get_by_label("Model").first.input_value().startswith("emoji32")
+    page.locator("#denoise-steps input[type=number]").fill("120")
+    page.locator("#denoise-steps input[type=number]").press("Tab")
+    page.locator("#denoise-go").click()
+    began, steps, pictures = time.monotonic(), set(), set()
+    while "120 steps in" not in (line := page.locator("#denoise-status .progress").inner_text()):
+        if line.startswith("step "):
+            steps.add(line.split(",")[0])
+            pictures.add(picture(page, "#denoise-now"))
+        assert time.monotonic() < began + 90, line
+        page.wait_for_timeout(20)
+    assert time.monotonic() - began >= LEAST_SECONDS
+    assert min(len(steps), len(pictures)) >= LEAST_STEPS_SEEN
+    assert page.locator("#denoise-gallery img").count() >= LEAST_STEPS_SEEN
+    page.locator("#denoise-step input[type=range]").focus()
+    page.keyboard.press("ArrowLeft")
+    settled(page, "#denoise-status", "step 119 of 120")
+
+
+def test_escape_stops_a_sampling(open_page: Any) -> None:
+    page = open_page()
+    go_to(page, "denoise")
+    settled(page, "#denoise-status", "a finished example of the bundled model")
+    page.locator("#denoise-steps input[type=number]").fill("1000")
+    page.locator("#denoise-steps input[type=number]").press("Tab")
+    page.locator("#denoise-go").click()
+    settled(page, "#denoise-status", "of 1000")
+    page.keyboard.press("Escape")
+    settled(page, "#denoise-status", "stopped at step", seconds=10)
+
+
+def test_a_bad_file_is_told_in_one_line(open_page: Any, tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_text("<html><script>alert(1)</script>")
+    page = open_page()
+    settled(page, ".report", "1,292 pictures")
+    page.locator("input[type=file]").first.set_input_files(str(tmp_path / "photo.png"))
+    told = settled(page, ".toast-body", "photo.png")
+    assert "not a picture" in told and str(tmp_path) not in told
+    settled(page, ".report", "1,292 pictures")
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_nothing_goes_sideways_on_a_phone_in_chinese(open_page: Any, tab: str) -> None:
+    page = open_page(390, 844, "zh-CN")
+    settled(page, "[role=tab]", "去噪")
+    go_to(page, tab)
+    page.wait_for_timeout(1500)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    shown = page.locator(".picture:visible").first.bounding_box()
+    control = page.locator(".side:visible").first.bounding_box()
+    assert shown["y"] < control["y"]

@@ -1,0 +1,586 @@
+"""The page without a browser: texts, wiring, and the handlers as plain functions."""
+
+import json
+import math
+import re
+import shlex
+import string
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from app import build_app
+from sd import device, gate, runs, sampling
+from sd.__main__ import parser
+from sd.checkpoints import Model, load_checkpoint, save_checkpoint
+from sd.config import Config, preset_names
+from sd.gate import InputError
+from sd.images import to_array
+from sd.schedule import Schedule
+from sd.ui import (
+    api,
+    curves,
+    denoise,
+    models,
+    noise,
+    parts,
+    pictures,
+    plan,
+    starters,
+    texts,
+    trajectory,
+    watch,
+)
+from sd.unet import UNetModel
+
+ROOT = Path(__file__).parent.parent
+ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
+CHINESE: Any = SimpleNamespace(headers={"accept-language": "zh-CN,zh;q=0.9,en;q=0.8"})
+HOSTILE = [math.nan, math.inf, -1, 10**400, True, None, "7", "../../etc/passwd", [1], {}]
+PUBLIC = {
+    "noise",
+    "denoise",
+    "inspect_data",
+    "start_training",
+    "training_status",
+    "stop_training",
+    "list_models",
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of runs."""
+    monkeypatch.setenv("SD_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def model(home: Path) -> str:
+    """An untrained model of 8 x 8 pixels, T = 40, as a run called `little`."""
+    config = Config.preset("tiny").with_settings(
+        [
+            "training.input_height=8",
+            "training.input_width=8",
+            "diffusion.timesteps=40",
+            "unet.model_channels=32",
+            "unet.channel_mult=[1]",
+            "unet.attention_resolutions=[]",
+        ]
+    )
+    network = UNetModel.from_config(config.unet)
+    save_checkpoint(Model(network, config), home / "little" / "checkpoint-0000007", {"step": 7})
+    (home / "little" / "config.ini").write_text(config.to_ini())
+    return "little"
+
+
+def write_events(folder: Path, *events: dict[str, Any]) -> Path:
+    """Make `folder` look like a run with these events."""
+    folder.mkdir(exist_ok=True)
+    (folder / runs.CONFIG).write_text(Config.preset("tiny").to_ini())
+    (folder / runs.EVENTS).write_text("".join(json.dumps(event) + "\n" for event in events))
+    return folder
+
+
+def finished_run(home: Path, name: str = "done") -> Path:
+    """A run of 4 steps that has ended, with one sample picture."""
+    steps = [
+        {"event": "step", "step": n, "loss": 1 / n, "lr": 0.1, "grad_norm": 1.0} for n in (1, 2, 4)
+    ]
+    folder = write_events(
+        home / name, {"event": "start", "total": 4}, *steps, {"event": "finished", "step": 4}
+    )
+    (folder / "samples").mkdir()
+    Image.new("RGB", (66, 66), "red").save(folder / "samples" / "step-0000004.png")
+    return folder
+
+
+def placeholders(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+def test_every_text_has_both_languages_and_the_same_placeholders() -> None:
+    for key, (english, chinese) in texts.TEXTS.items():
+        assert english.strip() and chinese.strip(), key
+        assert placeholders(english) == placeholders(chinese), key
+        assert re.search(r"[\u4e00-\u9fff]", chinese) or english == chinese, key
+        assert not re.search(r"[\u4e00-\u9fff]", english), key
+
+
+def test_every_text_is_used_and_every_used_text_is_there() -> None:
+    files = [path for path in ROOT.glob("sd/ui/*.py") if not path.name.startswith("texts_")]
+    sources = "".join(path.read_text() for path in [*files, ROOT / "app.py"]).replace("'", '"')
+    families = ("preset_", "state_", "variance_", "curve_")  # made of a word and these
+    endings = ("_info", "_caption", "_about")
+    for key in texts.TEXTS:
+        stem = next((key.removesuffix(end) for end in endings if key.endswith(end)), key)
+        assert any(f'"{name}"' in sources for name in (key, stem)) or key.startswith(families), key
+    for key in re.findall(r'(?:label|say|note|heading)\("([\w-]+)"', sources):
+        assert key in texts.TEXTS
+
+
+def test_no_key_is_told_twice() -> None:
+    files = ("texts", "texts_train", "texts_noise", "texts_denoise")
+    keys = [
+        key
+        for name in files
+        for key in re.findall(r'^    "([\w-]+)": \(', (ROOT / f"sd/ui/{name}.py").read_text(), re.M)
+    ]
+    assert sorted(keys) == sorted(texts.TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [("zh-CN,zh;q=0.9", "zh"), ("zh-TW", "zh"), ("en-US,zh-CN", "en"), ("zh", "en"), (None, "en")],
+)
+def test_language_follows_the_first_wish(header: str | None, language: str) -> None:
+    assert texts.language_of(header) == language
+
+
+def test_durations_in_words() -> None:
+    assert texts.duration(8.4, "en") == "8 s"
+    assert texts.duration(190, "en") == "3 min 10 s"
+    assert texts.duration(7500, "zh") == "2 小时 5 分"
+
+
+def test_building_the_page_imports_no_torch() -> None:
+    code = "import sys; from app import build_app; build_app(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip().endswith("False"), done.stderr
+
+
+@pytest.fixture(scope="module")
+def page() -> dict[str, Any]:
+    return build_app().get_config_file()
+
+
+def test_the_named_endpoints_are_public_and_nothing_else(page: dict[str, Any]) -> None:
+    public = {
+        event["api_name"] for event in page["dependencies"] if event["api_visibility"] == "public"
+    }
+    assert public == PUBLIC
+
+
+def test_every_control_has_its_sentence(page: dict[str, Any]) -> None:
+    controls = ("slider", "dropdown", "number", "checkbox", "textbox", "radio")
+    for component in page["components"]:
+        props = component["props"]
+        if component["type"] in controls and props.get("visible") is not False:
+            assert props.get("label") and props.get("info"), props
+
+
+def test_moving_pictures_are_no_webp(page: dict[str, Any]) -> None:
+    formats = {
+        each["props"]["format"]
+        for each in page["components"]
+        if each["type"] in ("image", "gallery")
+    }
+    assert formats <= {"jpeg", "png", "webp"}
+    shown = [each for each in page["components"] if each["type"] == "image"]
+    assert all(each["props"]["format"] != "webp" for each in shown)
+
+
+def test_every_event_of_a_slider_keeps_the_last_value(page: dict[str, Any]) -> None:
+    sliders = {each["id"] for each in page["components"] if each["type"] == "slider"}
+    moved = [
+        event
+        for event in page["dependencies"]
+        if any(target in sliders and kind == "input" for target, kind in event["targets"])
+    ]
+    assert len(moved) == 3
+    assert all(event["trigger_mode"] == "always_last" for event in moved)
+
+
+def test_lists_of_the_page_are_those_of_the_package() -> None:
+    assert denoise.SAMPLERS == sampling.SAMPLERS
+    assert denoise.VARIANCES == sampling.VARIANCES
+    assert denoise.SPACINGS == sampling.SPACINGS
+    assert plan.DEVICES == device.DEVICES
+
+
+def test_a_mistake_is_told_in_its_own_line() -> None:
+    @parts.guarded
+    def handler() -> None:
+        raise InputError("t = <b>: must be 1")
+
+    with pytest.raises(gr.Error) as told:
+        handler()
+    assert told.value.message == "t = &lt;b&gt;: must be 1"
+    assert told.value.print_exception is False
+
+
+def test_the_unexpected_tells_nothing_but_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    @parts.guarded
+    def handler(request: Any) -> Any:
+        yield 1
+        raise OSError("/secret/path")
+
+    stream = handler(ENGLISH)
+    assert next(stream) == 1
+    with pytest.raises(gr.Error) as told:
+        next(stream)
+    assert "secret" not in told.value.message
+    assert "/secret/path" in caplog.text
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_noise_refuses_hostile_values(value: Any) -> None:
+    for t, preset, seed in ((value, "tiny", 0), (5, value, 0), (5, "tiny", value)):
+        with pytest.raises(InputError):
+            noise.noised(starters.NAMES[0], preset, t, seed)
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_denoise_refuses_hostile_values(value: Any, model: str) -> None:
+    good = [model, "ddim", 5, 0.0, "fixed_small", "trailing", True, 0, 1]
+    models.recipe(*good)
+    for place in range(len(good)):
+        if place == 6 and value is True:
+            continue
+        with pytest.raises(InputError):
+            models.recipe(*good[:place], value, *good[place + 1 :])
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_a_plan_refuses_hostile_values(value: Any, home: Path) -> None:
+    good = ["starter", "tiny", 32, 100, 16, 1e-3, 0, "auto"]
+    plan.make(*good)
+    for place in range(len(good)):
+        with pytest.raises(InputError):
+            plan.make(*good[:place], value, *good[place + 1 :])
+
+
+def test_noise_follows_the_formula() -> None:
+    picture = starters.NAMES[0]
+    clean = np.asarray(starters.read(picture))
+    assert np.array_equal(np.asarray(noise.noised(picture, "tiny", 0, 3).image), clean)
+    view = noise.noised(picture, "seed", 60, 3)
+    schedule = Schedule.from_settings(Config.preset("seed").diffusion)
+    assert view.T == 200
+    assert view.signal == pytest.approx(float(schedule.alpha_bar[60]) ** 0.5)
+    assert view.signal**2 + view.noise**2 == pytest.approx(1)
+    again, other = (noise.noised(picture, "seed", 60, seed).image for seed in (3, 4))
+    assert np.array_equal(np.asarray(view.image), np.asarray(again))
+    assert not np.array_equal(np.asarray(view.image), np.asarray(other))
+
+
+def test_the_noise_tab_says_how_a_schedule_ends() -> None:
+    picture, formula, drawing, line = noise.show(starters.NAMES[0], "seed", 200, 0, ENGLISH)
+    assert "0.15" in drawing and 'class="warning"' in drawing
+    assert re.search(r"<b>0\.36</b> x<sub>0</sub> \+ <b>0\.93</b> eps", formula)
+    assert "t = 200 of 200" in picture["alt_text"]
+    assert "--preset seed" in line and "--t 200" in line
+    assert "warning" not in noise.show(starters.NAMES[0], "tiny", 5, 0, CHINESE)[2]
+
+
+def test_a_schedule_is_offered_once_with_its_presets() -> None:
+    offered = noise.schedules()
+    assert [preset for _, preset in offered] == ["tiny", "seed-fixed", "seed"]
+    assert "tiny, small" in offered[0][0]
+
+
+def test_another_schedule_keeps_the_share_of_t() -> None:
+    slider, T = noise.choose_schedule("seed", 300, 1000)
+    assert (slider["maximum"], slider["value"], T) == (200, 60, 200)
+
+
+def test_a_picture_of_a_person_is_read_at_256_pixels(tmp_path: Path) -> None:
+    Image.new("L", (900, 400), 128).save(tmp_path / "mine.png")
+    path, _ = noise.choose_upload(str(tmp_path / "mine.png"), starters.NAMES[0])
+    assert noise.noised(path, "tiny", 10, 0).image.size == (256, 256)
+    (tmp_path / "bad.png").write_bytes(b"<html>")
+    with pytest.raises(gr.Error, match=r"bad\.png: not a picture"):
+        noise.choose_upload(str(tmp_path / "bad.png"), path)
+
+
+def test_the_noise_command_is_one_the_command_line_understands(tmp_path: Path) -> None:
+    Image.new("RGB", (300, 300)).save(tmp_path / "a b.png")
+    line = noise.command(str(tmp_path / "a b.png"), "seed", 7, 2)
+    words = shlex.split(line)
+    args = parser().parse_args(words[3:])
+    assert (args.picture, args.t, args.seed) == ("a b.png", [7], 2)
+    Config.preset("seed").with_settings(args.set)
+    assert noise.command(starters.NAMES[0], "tiny", 7, 2).startswith("python -m zipfile -e ")
+
+
+def test_curves_escape_words_and_survive_bad_numbers() -> None:
+    drawn = curves.loss_curve(
+        [1, 2, 3, 4], [1.0, math.nan, 0.5, 0.1], 10, "<loss>", "{steps} {last}"
+    )
+    assert "<loss>" not in drawn and "&lt;loss&gt;" in drawn
+    assert "nan" not in drawn
+    assert "<polyline" not in curves.loss_curve([1], [0.5], 10, "loss", "")
+
+
+def test_a_long_loss_is_thinned_and_smoothed_truly() -> None:
+    values = np.full(5000, 0.25)
+    assert curves.smoothed(values) == pytest.approx(values)
+    assert len(curves.thinned(values)) == curves.MOST_POINTS
+    assert curves.thinned(np.arange(600.0)).mean() == pytest.approx(299.5)
+
+
+def test_the_cursor_stands_at_t() -> None:
+    drawn = curves.cursor_curve(np.linspace(1, 0, 101), 25, (0.0, 1.0), "alt")
+    assert f'x1="{curves.WIDTH / 4:.1f}"' in drawn
+    assert "left:25.00%;bottom:75.00%" in drawn
+
+
+def make_zip(path: Path, *names: str) -> Path:
+    image = Image.new("RGB", (20, 12), "blue")
+    image.save(path.with_suffix(".png"))
+    with zipfile.ZipFile(path, "w") as packed:
+        for name in names:
+            packed.write(path.with_suffix(".png"), name)
+        packed.writestr("<img src=x onerror=alert(1)>.png", b"no picture")
+    return path
+
+
+def test_an_upload_is_kept_once_under_its_digest(home: Path, tmp_path: Path) -> None:
+    mine = make_zip(tmp_path / "mine.zip", "cats/1.png", "dogs/1.png")
+    handle, images = pictures.take([str(mine)])
+    assert pictures.take([str(mine)])[0] == handle
+    assert [path.name for path in pictures.uploads().iterdir()] == [handle]
+    assert images.report.classes == {"cats": 1, "dogs": 1}
+    assert pictures.source_of(handle) == str(home / "uploads" / handle)
+    report = pictures.report_html(images.report, "en")
+    assert "2 pictures, 2 classes, 20 × 12 pixels each" in report
+    assert "<img" not in report and "&lt;img" in report
+
+
+def test_loose_files_are_packed(home: Path, tmp_path: Path) -> None:
+    files = []
+    for n, colour in enumerate(("red", "green")):
+        (tmp_path / str(n)).mkdir()
+        Image.new("RGB", (9, 9), colour).save(tmp_path / str(n) / "same.png")
+        files.append(str(tmp_path / str(n) / "same.png"))
+    handle, images = pictures.take(files)
+    assert pictures.HANDLE.fullmatch(handle)
+    assert images.report.used == 2
+
+
+def test_what_holds_no_picture_is_not_kept(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("hello")
+    with pytest.raises(InputError, match=r"a\.txt"):
+        pictures.take([str(tmp_path / "a.txt")])
+    assert not list(pictures.uploads().glob("*.zip"))
+
+
+@pytest.mark.parametrize("handle", ["../x.zip", "/etc/passwd", "0123456789abcdef.zip", "", None, 3])
+def test_only_a_handle_leads_to_an_upload(handle: Any, home: Path) -> None:
+    with pytest.raises(InputError, match="data = "):
+        pictures.source_of(handle)
+
+
+def test_a_plan_sets_only_what_differs() -> None:
+    assert plan.make("starter", "tiny", 32, 6000, 64, 1e-3, 0, "auto").settings == []
+    short = plan.make("starter", "tiny", 16, 40, 64, 1e-3, 0, "auto")
+    assert short.settings == [
+        "training.input_height=16",
+        "training.input_width=16",
+        "training.steps=40",
+        "training.sample_every=4",
+    ]
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_preset_fills_the_fields_with_a_plan(preset: str) -> None:
+    size, steps, batch, rate = plan.fill(preset)
+    made = plan.make("starter", preset, size, steps, batch, rate, 0, "auto")
+    Config.preset(preset).with_settings(made.settings)
+    assert f"--preset {preset}" in plan.command(
+        "starter", preset, size, steps, batch, rate, 0, "cpu"
+    )
+
+
+def test_the_command_is_empty_while_a_field_is() -> None:
+    assert plan.command("starter", "tiny", None, 100, 16, 1e-3, 0, "auto") == ""
+    assert denoise.command(None, "ddim", 5, 0, "fixed_small", "trailing", True, 0, 1) == ""
+
+
+STATES = ("starting", "running", "stopping", "stopped", "finished", "failed", "lost")
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("lang", texts.LANGUAGES)
+def test_every_state_of_a_run_has_words(state: str, lang: str) -> None:
+    status = runs.Status("x", state, 5, 20, 0.5, 38.2, 190.0, "<b>no</b>")
+    told = watch.progress_html(status, lang)
+    assert "<b>" not in told
+    assert state in ("starting", "stopping") or "5" in told or "&lt;b&gt;" in told
+
+
+def test_a_watched_run_is_shown_once_and_then_skipped(home: Path) -> None:
+    finished_run(home)
+    first = watch.tick("done", {}, 0, ENGLISH)
+    assert "finished after 4 steps" in first[0]
+    assert "polyline" in first[1]
+    assert first[2]["value"].size == (528, 528)
+    assert "step 4" in first[2]["alt_text"]
+    assert first[5]["interactive"] is False and first[6]["active"] is False
+    assert watch.tick("done", first[7], 0, ENGLISH) == (gr.skip(),) * 8
+
+
+def test_the_timeline_follows_only_from_its_end(home: Path) -> None:
+    folder = finished_run(home)
+    seen = watch.tick("done", {}, 0, ENGLISH)[7]
+    Image.new("RGB", (66, 66)).save(folder / "samples" / "step-0000006.png")
+    assert watch.tick("done", seen, 0, ENGLISH)[4]["value"] == 1
+    Image.new("RGB", (66, 66)).save(folder / "samples" / "step-0000008.png")
+    assert watch.tick("done", {**seen, "samples": 2}, 0, ENGLISH)[4]["value"] == 0
+
+
+def test_a_run_without_samples_says_so(home: Path) -> None:
+    write_events(home / "new", {"event": "start", "total": 4})
+    shown = watch.tick("new", {}, 0, CHINESE)
+    assert shown[2]["value"] is None
+    assert texts.say("samples_wait", "zh") in shown[3]
+    assert (shown[4]["value"], shown[4]["maximum"]) == (0, 1)
+
+
+def test_a_browser_finds_its_run_again(home: Path) -> None:
+    finished_run(home, "mine")
+    finished_run(home, "newer")
+    assert watch.attach({"run": "mine"})[0]["value"] == "mine"
+    for forgotten in ({"run": "../mine"}, None, [], {"run": 3}):
+        assert watch.attach(forgotten)[0]["value"] != "mine"
+
+
+@pytest.mark.parametrize("name", ["..", "../x", "", None, 7, "nope", "/etc"])
+def test_watching_takes_only_names_of_runs(name: Any, home: Path) -> None:
+    with pytest.raises(gr.Error):
+        watch.stop(name, ENGLISH)
+    with pytest.raises(gr.Error):
+        watch.choose(name)
+
+
+def test_a_finished_run_cannot_be_stopped(home: Path) -> None:
+    finished_run(home)
+    with pytest.raises(gr.Error, match="not running"):
+        watch.stop("done", ENGLISH)
+
+
+def drained(model: str, **changes: Any) -> list[tuple[Any, ...]]:
+    settings = {"steps": 6, "count": 2, "sampler": "ddim"} | changes
+    return list(
+        denoise.run(
+            model,
+            settings["sampler"],
+            settings["steps"],
+            0.0,
+            "fixed_small",
+            "trailing",
+            True,
+            0,
+            settings["count"],
+            ENGLISH,
+        )
+    )
+
+
+def test_denoising_streams_steps_and_keeps_them(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(denoise, "FRAME_SECONDS", 0.0)
+    shown = drained(model)
+    assert len(shown) == 1 + 6 + 1
+    assert "loading" in shown[0][2]
+    assert "step 3 of 6, t = 20" in shown[3][2]
+    assert shown[3][0]["alt_text"] == "Step 3 of 6, x_t at t = 20"
+    assert "6 steps in" in shown[-1][2]
+    kept = shown[-1][5]
+    assert [frame.i for frame in kept.frames] == [1, 2, 3, 4, 5, 6]
+    assert not kept.running
+    assert [caption for _, caption in shown[-1][3]][-1] == "step 6, t = 0"
+
+
+def test_what_is_kept_is_what_the_package_samples(model: str, home: Path) -> None:
+    kept = drained(model)[-1][5]
+    loaded = load_checkpoint(home / model)
+    expected = loaded.sampling(steps=6).sample(loaded.denoiser, loaded.shape, [0, 1])
+    assert np.array_equal(kept.frames[-1].x_t, to_array(expected))
+
+
+def test_a_stopped_sampling_lets_go_of_everything(model: str, home: Path) -> None:
+    stream = denoise.run(model, "ddpm", 40, 0.0, "fixed_large", "trailing", False, 0, 1, CHINESE)
+    kept = next(stream)[5]
+    next(stream)
+    assert kept.running
+    line, slider = denoise.stopped(kept, ENGLISH)
+    assert "stopped at step 1 of 40" in line and slider["maximum"] == 2
+    stream.close()
+    assert not kept.running
+    assert denoise.stopped(kept, ENGLISH) == (gr.skip(), gr.skip())
+
+
+def test_kept_steps_can_be_looked_at(model: str) -> None:
+    kept = drained(model)[-1][5]
+    now, guess, line = denoise.scrub(2, kept, ENGLISH)
+    assert now["alt_text"] == "Step 2 of 6, x_t at t = 27"
+    assert guess["alt_text"] == "Step 2 of 6, x0 estimate"
+    assert "step 2 of 6" in line
+    place, *_ = denoise.pick(kept, ENGLISH, SimpleNamespace(index=0))  # type: ignore[arg-type]
+    assert place == 1
+    with pytest.raises(gr.Error):
+        denoise.scrub(math.nan, kept, ENGLISH)
+
+
+def test_a_long_sampling_keeps_an_even_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trajectory, "MOST_FRAMES", 10)
+    kept = trajectory.Trajectory(100)
+    picture = torch.zeros(1, 3, 4, 4)
+    for i in range(1, 101):
+        kept.add(SimpleNamespace(i=i, t=100 - i, x_t=picture, x0=picture))  # type: ignore[arg-type]
+    assert len(kept.frames) == 11
+    assert (kept.frames[0].i, kept.frames[-1].i) == (1, 100)
+
+
+def test_the_bundled_example_is_read_without_pickle(tmp_path: Path) -> None:
+    steps = np.zeros((3, 2, 4, 4, 3), np.uint8)
+    path = tmp_path / "trajectory.npz"
+    np.savez(path, samples=steps[-1], steps=steps, times=np.array([66, 33, 0]))
+    kept = trajectory.read(path)
+    assert [frame.t for frame in kept.frames] == [66, 33, 0]
+    assert not kept.guesses
+    np.savez(path, samples=np.array([object()]), steps=steps, times=np.arange(3))
+    with pytest.raises(ValueError, match="pickle"):
+        trajectory.read(path)
+
+
+def test_the_sample_command_is_one_the_command_line_understands(model: str) -> None:
+    line = denoise.command(model, "ddpm", 9, 0.0, "fixed_large", "leading", False, 5, 3)
+    args = parser().parse_args(line.split()[3:])
+    assert (args.sampler, args.steps, args.variance, args.no_clip) == (
+        "ddpm",
+        9,
+        "fixed_large",
+        True,
+    )
+    assert (args.seed, args.count, args.spacing) == (5, 3, "leading")
+
+
+def test_the_endpoints_do_what_the_tabs_do(model: str, home: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), "teal").save(tmp_path / "a.png")
+    image, factors = api.noise_picture(str(tmp_path / "a.png"), 0, "tiny", 0)
+    assert image.size == (64, 64) and factors["log_snr"] is None
+    told = api.denoise_pictures(model, "ddim", 3, 0, 1, 0.0, "fixed_small", "trailing", True)
+    assert [facts["step"] for *_, facts in told] == [1, 2, 3]
+    assert api.inspect_data([str(tmp_path / "a.png")])["used"] == 1
+    finished_run(home)
+    assert api.training_status("done")["state"] == "finished"
+    assert model in [entry["name"] for entry in api.list_models()]
+    with pytest.raises(gr.Error, match="give a picture"):
+        api.noise_picture(None, 0, "tiny", 0)
+
+
+def test_starters_are_there() -> None:
+    assert len(starters.thumbnails()) == len(starters.NAMES) == 8
+    assert gate.shown(starters.read("owl.png").size) == "(64, 64)"
