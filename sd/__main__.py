@@ -9,16 +9,19 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sd import gate, runs
 from sd.config import Config, preset_about, preset_names
+from sd.files import brief, printable
 from sd.gate import InputError
 from sd.schedule import Schedule
 
 if TYPE_CHECKING:
     from sd.checkpoints import Model
+    from sd.sampling import SampleStep
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -44,27 +47,32 @@ def settings_of(args: argparse.Namespace) -> Config:
 
 def train(args: argparse.Namespace) -> None:
     """Train on DATA into a run folder, with progress on a terminal."""
-    from tqdm import tqdm
-
-    from sd.worker import work
-
     config = settings_of(args)
     data = args.data or config.training.dataset_path
     if not data:
         raise InputError("DATA: give a folder, a zip or the word starter (the ini names none)")
-    warning = Schedule.from_settings(config.diffusion).warning
-    if warning:
-        print(f"warning: {warning}", file=sys.stderr)
     seed = gate.whole("--seed", args.seed, 0, 2**53)
+    from tqdm import tqdm
+
+    from sd.worker import work
+
     folder = Path(args.run) if args.run else runs.new_folder()
-    bar: Any = None
-    for step in work(config, data, folder, seed, args.device):
-        bar = bar or tqdm(total=step.total, unit="step", disable=not sys.stderr.isatty())
-        bar.update()
-        bar.set_postfix(loss=f"{step.loss:.4f}", refresh=False)
-    if bar is not None:
-        bar.close()
+    with tqdm(unit="step", disable=not sys.stderr.isatty()) as bar:
+        for step in work(config, data, folder, seed, args.device):
+            if step.step == 1:
+                tell_start(config, folder)
+                bar.reset(step.total)
+            bar.update()
+            bar.set_postfix(loss=f"{step.loss:.4f}", refresh=False)
     print(f"{runs.status(folder).line}: {folder}")
+
+
+def tell_start(config: Config, folder: Path) -> None:
+    """Say, once all input has proved good, what is trained on and what to beware of."""
+    start = next(event for event in runs.events(folder) if event["event"] == "start")
+    warning = Schedule.from_settings(config.diffusion).warning
+    lines = [*start["report"], *([f"warning: {warning}"] if warning else [])]
+    print("\n".join(lines), file=sys.stderr)
 
 
 def sample(args: argparse.Namespace) -> None:
@@ -74,13 +82,10 @@ def sample(args: argparse.Namespace) -> None:
     from sd.checkpoints import load_checkpoint
     from sd.device import choose
 
+    count = gate.whole("--count", args.count, 1, 4096)
+    seed = gate.whole("--seed", args.seed, 0, 2**53)
     machine = choose(args.device).apply()
     model = load_checkpoint(args.checkpoint, machine.device)
-    count, seed = (
-        gate.whole("--count", args.count, 1, 4096),
-        gate.whole("--seed", args.seed, 0, 2**53),
-    )
-    out = Path(args.out or model.config.training.save_path or "samples")
     sampling = model.sampling(
         args.sampler,
         args.steps,
@@ -89,40 +94,54 @@ def sample(args: argparse.Namespace) -> None:
         spacing=args.spacing,
         clip_x0=not args.no_clip,
     )
+    out = samples_target(args.out, model.config.training.save_path)
     seeds = range(seed, seed + count)
     stream = sampling.steps(model.denoiser, model.shape, seeds, machine.device)
-    kept = []
-    progress = tqdm(stream, total=len(sampling.times), unit="step", disable=not sys.stderr.isatty())
-    for step in progress:
-        kept.append(step.x_t.cpu()) if args.keep_steps or step.t == 0 else None
-    write_samples(out, kept, list(seeds), [*sampling.times[1:], 0], args.keep_steps)
+    bar = tqdm(stream, total=len(sampling.times), unit="step", disable=not sys.stderr.isatty())
+    kept = [step for step in bar if args.keep_steps or step.t == 0]
+    write_samples(out, kept, list(seeds), args.keep_steps)
     print(f"{count} pictures on {machine.label}: {out}")
 
 
+def samples_target(out: str | None, save_path: str | None) -> Path:
+    """Return where samples go, a folder that is there or a file's name, before any is made.
+
+    An ini's save_path is always a folder; only --out may name a file.
+    """
+    target = Path(out or save_path or "samples")
+    is_file = out is not None and target.suffix != "" and not target.is_dir()
+    if is_file and target.suffix not in (".png", ".npz"):
+        raise InputError(f"--out = {gate.shown(out)}: must be a folder, FILE.png or FILE.npz")
+    (target.parent if is_file else target).mkdir(parents=True, exist_ok=True)
+    return target
+
+
 def write_samples(
-    out: Path, kept: Sequence[Any], seeds: Sequence[int], times: Sequence[float], every: bool
+    out: Path, kept: Sequence["SampleStep"], seeds: Sequence[int], every: bool
 ) -> None:
-    """Write the last of `kept` [B, C, H, W], and all of them if `every`, as `out` names it."""
+    """Write the pictures of the last step in `kept`, and all steps if `every`, as `out` names it.
+
+    A folder gets a PNG per picture, FILE.png a sheet, FILE.npz uint8 `samples` [N, H, W, C] with
+    their `seeds`, and of every step `steps` and `x0` [S, N, H, W, C] and `times` [S].
+    """
     import numpy as np
 
     from sd.images import grid, to_array, to_pil
 
-    if out.suffix not in ("", ".png", ".npz"):
-        raise InputError(f"--out = {gate.shown(str(out))}: must be a folder, FILE.png or FILE.npz")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix == ".npz":
-        arrays = {"samples": to_array(kept[-1]), "seeds": np.asarray(seeds)}
-        if every:
-            arrays |= {"steps": np.stack([to_array(x) for x in kept]), "times": np.asarray(times)}
-        np.savez_compressed(out, **arrays)
-    elif out.suffix == ".png":
-        grid(kept[-1]).save(out)
-    else:
-        out.mkdir(exist_ok=True)
-        for seed, picture in zip(seeds, kept[-1], strict=True):
+    if out.is_dir():
+        for seed, picture in zip(seeds, kept[-1].x_t, strict=True):
             to_pil(picture).save(out / f"seed-{seed:05d}.png")
-        for i, pictures in enumerate(kept if every else [], start=1):
-            grid(pictures).save(out / f"step-{i:04d}.png")
+        for step in kept if every else []:
+            grid(step.x_t).save(out / f"step-{step.i:04d}.png")
+    elif out.suffix == ".png":
+        grid(kept[-1].x_t).save(out)
+    else:
+        arrays: dict[str, Any] = {"samples": to_array(kept[-1].x_t), "seeds": np.asarray(seeds)}
+        if every:
+            arrays["steps"] = np.stack([to_array(step.x_t) for step in kept])
+            arrays["x0"] = np.stack([to_array(step.x0) for step in kept])
+            arrays["times"] = np.asarray([step.t for step in kept])
+        np.savez_compressed(out, **arrays)
 
 
 def noise(args: argparse.Namespace) -> None:
@@ -133,6 +152,9 @@ def noise(args: argparse.Namespace) -> None:
     from sd.images import fit_picture, grid, read_picture, to_float
     from sd.sampling import draw, generators
 
+    out = Path(args.out)
+    if out.suffix != ".png":
+        raise InputError(f"--out = {gate.shown(args.out)}: must be FILE.png")
     config = settings_of(args)
     diffusion = Diffusion.from_config(config.diffusion)
     training, channels = config.training, config.unet.channel
@@ -144,7 +166,6 @@ def noise(args: argparse.Namespace) -> None:
     eps = draw(x0.shape[1:], generators([gate.whole("--seed", args.seed, 0, 2**53)]))
     times = [diffusion.schedule.check_time(t, "--t") for t in args.t]
     noised = torch.cat([diffusion.q_sample(x0, t, eps) for t in times])
-    out = Path(args.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     grid(noised, columns=len(noised)).save(out)
     for t in times:
@@ -173,7 +194,7 @@ def info(args: argparse.Namespace) -> None:
         config = Config.preset(args.path) if args.path in preset_names() else Config.read(path)
     plan = blueprint(config.unet, config.training.input_height, config.training.input_width)
     schedule = Schedule.from_settings(config.diffusion)
-    facts = {
+    facts: dict[str, Any] = {
         "parameters": plan.parameters,
         "tensors": plan.tensors,
         "operations": plan.operations,
@@ -198,42 +219,46 @@ def _load(path: Path) -> "Model":
     return load_checkpoint(path)
 
 
-def parser() -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """argparse's parser, whose complaint is one line like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def parser() -> Parser:
     """Return the parser of all commands."""
-    top = argparse.ArgumentParser(prog="python -m sd", description=__doc__.partition("\n")[0])
+    top = Parser(prog="python -m sd", description=(__doc__ or "").partition("\n")[0])
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Command) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+    def command(run: Command) -> argparse.ArgumentParser:
+        made = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
         made.set_defaults(handler=run)
         return made
 
-    def configured(made: argparse.ArgumentParser, preset: str) -> None:
-        chosen = made.add_mutually_exclusive_group()
-        presets = "; ".join(f"{name}: {preset_about(name)}" for name in preset_names())
-        chosen.add_argument("--preset", default=preset, help=presets.replace("%", "%%"))
-        chosen.add_argument("--config", metavar="FILE.ini", help="settings of your own")
-        made.add_argument(
-            "--set", action="append", default=[], metavar="section.key=value", help="change one"
-        )
+    _train_flags(command(train))
+    _sample_flags(command(sample))
+    _noise_flags(command(noise))
+    made = command(data)
+    made.add_argument("data", metavar="DATA", help="a folder, a zip or the word starter")
+    made.add_argument("--json", action="store_true", help="for programs")
+    made = command(info)
+    made.add_argument("path", metavar="CHECKPOINT|FILE.ini", help="or the name of a preset")
+    made.add_argument("--json", action="store_true", help="for programs")
+    return top
 
-    def device(made: argparse.ArgumentParser) -> None:
-        made.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
-    def seed(made: argparse.ArgumentParser) -> None:
-        made.add_argument("--seed", type=number, default=0, help="same seed, same result")
-
-    made = command("train", train)
+def _train_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument("data", nargs="?", metavar="DATA", help="a folder, a zip or the word starter")
-    configured(made, "tiny")
+    _settings_flags(made)
     length = made.add_mutually_exclusive_group()
     length.add_argument("--steps", type=number, help="optimiser steps")
     length.add_argument("--epochs", type=number, help="passes over the pictures")
     made.add_argument("--run", metavar="FOLDER", help="the new run's folder")
-    seed(made)
-    device(made)
+    _seed_and_device(made)
 
-    made = command("sample", sample)
+
+def _sample_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint or run folder")
     made.add_argument("--count", type=number, default=16, help="pictures")
     made.add_argument("--sampler", default="ddim", help="ddim or ddpm")
@@ -245,39 +270,58 @@ def parser() -> argparse.ArgumentParser:
         "--no-clip", action="store_true", help="do not cut x0 to the range of pictures"
     )
     made.add_argument("--keep-steps", action="store_true", help="keep every step's picture too")
-    made.add_argument("--out", metavar="FOLDER|FILE", help="a folder, FILE.png or FILE.npz")
-    seed(made)
-    device(made)
+    made.add_argument(
+        "--out", metavar="FOLDER|FILE", help="a folder (else the ini's), FILE.png or FILE.npz"
+    )
+    _seed_and_device(made)
 
-    made = command("noise", noise)
+
+def _noise_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument("picture", metavar="PICTURE")
     made.add_argument("--t", type=number, nargs="+", required=True, help="times, 0..T")
-    configured(made, "tiny")
+    _settings_flags(made)
     made.add_argument("--out", default="noise.png", metavar="FILE.png")
-    seed(made)
+    made.add_argument("--seed", type=number, default=0, help="same seed, same noise")
 
-    made = command("data", data)
-    made.add_argument("data", metavar="DATA", help="a folder, a zip or the word starter")
-    made.add_argument("--json", action="store_true", help="for programs")
 
-    made = command("info", info)
-    made.add_argument("path", metavar="CHECKPOINT|FILE.ini", help="or the name of a preset")
-    made.add_argument("--json", action="store_true", help="for programs")
-    return top
+def _settings_flags(made: argparse.ArgumentParser) -> None:
+    chosen = made.add_mutually_exclusive_group()
+    presets = "; ".join(f"{name}: {preset_about(name).rstrip('.')}" for name in preset_names())
+    chosen.add_argument("--preset", default="tiny", help=presets.replace("%", "%%"))
+    chosen.add_argument("--config", metavar="FILE.ini", help="settings of your own")
+    made.add_argument(
+        "--set", action="append", default=[], metavar="section.key=value", help="change one"
+    )
+
+
+def _seed_and_device(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--seed", type=number, default=0, help="same seed, same result")
+    made.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
-    args = parser().parse_args(words)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files can be anything
     try:
+        args = parser().parse_args(words)
         args.handler(args)
     except (InputError, OSError) as error:
         with suppress(BrokenPipeError):
-            print(" ".join(str(error).split()), file=sys.stderr)
+            print(told(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def told(error: InputError | OSError) -> InputError:
+    """Return what is said of an error, one line; of the system's, which file and why."""
+    if isinstance(error, InputError):
+        return error
+    names = [brief(printable(str(name))) for name in (error.filename,) if name is not None]
+    return InputError(": ".join([*names, error.strerror or str(error)]))
 
 
 if __name__ == "__main__":

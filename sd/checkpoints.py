@@ -21,10 +21,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from sd.blueprint import blueprint
 from sd.config import Config
 from sd.denoiser import Denoiser
 from sd.diffusion import Diffusion
-from sd.gate import InputError
+from sd.files import brief, printable
+from sd.gate import InputError, shown
 from sd.sampling import Sampling
 from sd.unet import UNetModel
 
@@ -32,6 +34,7 @@ WEIGHTS, CONFIG, ABOUT, CARD = "model.safetensors", "config.ini", "checkpoint.js
 FORMAT = 1
 LARGEST_TEXT = 1_000_000  # bytes of the readable files
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
+FLOATS = ("F32", "F16", "BF16")
 NO_WEIGHTS = (  # what people upload instead, by its first bytes
     (b"\x80", "it is a pickle, which can run code; only safetensors are read"),
     (b"PK", "it is a zip (a torch pickle?), which can run code; only safetensors are read"),
@@ -74,17 +77,22 @@ def save_checkpoint(model: Model, folder: Path, about: Mapping[str, Any]) -> Pat
     """Write a model to a new `folder`, whole or not at all; return it.
 
     `about` (step, seed, ...) is kept in checkpoint.json beside format and digests. Weights are
-    stored as training.weights_dtype says. Raises `InputError` if the folder is there already.
+    stored as training.weights_dtype says. Raises `InputError` if the folder is there already or
+    a weight is not finite in that type, `OSError` if it cannot be written.
     """
     if folder.exists():
         raise InputError(f"{folder.name}: there is a checkpoint of that name already")
     dtype = DTYPES[model.config.training.weights_dtype]
     state = model.network.state_dict()
     weights = {name: tensor.to("cpu", dtype).contiguous() for name, tensor in state.items()}
+    _check_finite(f"{folder.name} as {model.config.training.weights_dtype}", weights)
     texts = {CONFIG: model.config.to_ini(), CARD: card(model, about)}
 
     def write(target: Path) -> None:
-        save_file(weights, target / WEIGHTS, metadata={"format": "pt"})
+        try:
+            save_file(weights, target / WEIGHTS, metadata={"format": "pt"})
+        except SafetensorError as error:  # a full disk, say
+            raise OSError(f"{folder.name}/{WEIGHTS} cannot be written: {error}") from error
         for name, text in texts.items():
             (target / name).write_text(text, encoding="utf-8")
         digests = {name: digest(target / name) for name in (WEIGHTS, CONFIG)}
@@ -134,7 +142,7 @@ def card(model: Model, about: Mapping[str, Any]) -> str:
     data = ModelCardData(
         library_name="sd", pipeline_tag="unconditional-image-generation", tags=["diffusion"]
     )
-    facts = "".join(f"- {name}: {value}\n" for name, value in about.items())
+    facts = "".join(f"- {name}: {printable(str(value))}\n" for name, value in about.items())
     size = f"{training.input_width} x {training.input_height} pixels, {channels} channels"
     return str(
         ModelCard(
@@ -146,11 +154,11 @@ def card(model: Model, about: Mapping[str, Any]) -> str:
 
 def newest_checkpoint(path: Path) -> Path:
     """Return `path` if it is a checkpoint, else the newest of the run folder that it is."""
-    if (path / WEIGHTS).is_file():
+    if (path / ABOUT).is_file() or (path / WEIGHTS).is_file():
         return path
     found = sorted(path.glob("checkpoint-*")) if path.is_dir() else []
     if not found:
-        raise InputError(f"{path.name}: no checkpoint there; give a checkpoint or run folder")
+        raise InputError(f"{_called(path)}: no checkpoint there; give a checkpoint or run folder")
     return found[-1]
 
 
@@ -161,68 +169,106 @@ def load_checkpoint(path: str | Path, device: str = "cpu") -> Model:
     """
     folder = newest_checkpoint(Path(path))
     about = read_about(folder)
-    for name, expected in about.get("sha256", {}).items():
+    weights = _member(folder, WEIGHTS)
+    _check_kind(weights)
+    for name, expected in about["sha256"].items():
         if digest(_member(folder, name)) != expected:
-            raise InputError(f"{folder.name}/{name}: damaged, its SHA-256 is not the recorded one")
+            raise InputError(
+                f"{_called(folder)}/{name}: damaged, its SHA-256 is not the recorded one"
+            )
     config = Config.read(_member(folder, CONFIG))
-    with torch.device("meta"):
-        network = UNetModel.from_config(config.unet)
-    state = _read_weights(_member(folder, WEIGHTS), network)
-    network.load_state_dict(state, assign=True)
+    network = _empty_network(config, weights.stat().st_size)
+    network.load_state_dict(_read_weights(weights, network), assign=True)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(network.eval().requires_grad_(False), config, about)
 
 
+def _called(path: Path) -> str:
+    """Return how messages call a file or folder: its own name, printable and not too long."""
+    return brief(printable(path.name)) or "."
+
+
 def _member(folder: Path, name: str) -> Path:
     path = folder / name
-    if name not in (WEIGHTS, CONFIG, ABOUT) or not path.is_file():
-        raise InputError(
-            f"{folder.name}: has no file {name!r}" if name else f"{folder.name}: damaged"
-        )
+    if not path.is_file():
+        raise InputError(f"{_called(folder)}: has no file {name}")
     return path
+
+
+def _empty_network(config: Config, size: int) -> UNetModel:
+    """Return a configuration's network without storage, if weights of `size` bytes can be its.
+
+    No weights take less than a byte each, so a few bytes never make a gigantic network.
+    """
+    unet, training = config.unet, config.training
+    if unet.dims != 2:
+        raise InputError(f"{CONFIG}: unet.dims = {unet.dims}: models of pictures have dims = 2")
+    parameters = blueprint(unet, training.input_height, training.input_width).parameters
+    if parameters > size:
+        raise InputError(
+            f"{CONFIG}: describes {parameters:,} parameters; {WEIGHTS} has only {size:,} bytes"
+        )
+    with torch.device("meta"):
+        return UNetModel.from_config(unet)
 
 
 def read_about(folder: Path) -> dict[str, Any]:
     """Return a checkpoint's checkpoint.json, checked for form and format."""
-    path = _member(folder, ABOUT)
+    path, label = _member(folder, ABOUT), f"{_called(folder)}/{ABOUT}"
     if path.stat().st_size > LARGEST_TEXT:
-        raise InputError(f"{folder.name}/{ABOUT}: more than {LARGEST_TEXT:,} bytes")
+        raise InputError(f"{label}: more than {LARGEST_TEXT:,} bytes")
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about: Any = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
-        raise InputError(f"{folder.name}/{ABOUT}: not readable as JSON") from None
+        raise InputError(f"{label}: not readable as JSON") from None
     digests = about.get("sha256") if isinstance(about, dict) else None
     if not isinstance(digests, dict) or set(digests) != {WEIGHTS, CONFIG}:
-        raise InputError(f"{folder.name}/{ABOUT}: no record of a checkpoint")
+        raise InputError(f"{label}: no record of a checkpoint")
     if about.get("format") != FORMAT:
-        raise InputError(f"{folder.name}/{ABOUT}: format {about.get('format')!r}; {FORMAT} is read")
-    return about
+        raise InputError(f"{label}: format {shown(about.get('format'))}; {FORMAT} is read")
+    return dict(about)
+
+
+def _check_kind(path: Path) -> None:
+    """Raise `InputError` with what a file is instead of safetensors, whose text starts at byte 8.
+
+    The eight bytes before are a length and may look like anything.
+    """
+    with path.open("rb") as file:
+        head = file.read(64)
+    for start, reason in NO_WEIGHTS:
+        if head.startswith(start) and head[8:9] != b"{":
+            raise InputError(f"{path.name}: {reason}")
 
 
 def _read_weights(path: Path, network: UNetModel) -> dict[str, Tensor]:
     """Return the file's tensors as float32, after holding their names and shapes to the network."""
-    with path.open("rb") as file:
-        head = file.read(64)
-    for start, reason in NO_WEIGHTS:
-        if head.startswith(start):
-            raise InputError(f"{path.name}: {reason}")
     try:
         with safe_open(path, framework="pt") as stored:
-            shapes = {name: stored.get_slice(name).get_shape() for name in stored.keys()}  # noqa: SIM118
+            slices = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118
+            shapes = {name: part.get_shape() for name, part in slices.items()}
             _compare(path.name, shapes, {n: list(t.shape) for n, t in network.state_dict().items()})
-            state = {name: stored.get_tensor(name).float() for name in shapes}
+            for name, part in slices.items():
+                if part.get_dtype() not in FLOATS:
+                    raise InputError(f"{path.name}: {name} is stored as {part.get_dtype()}")
+            state = {name: stored.get_tensor(name).float() for name in slices}
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path.name}: not readable as safetensors ({error})") from None
-    for name, tensor in state.items():
-        if not torch.isfinite(tensor).all():
-            raise InputError(f"{path.name}: {name} holds values that are not finite")
+        reason = printable(str(error))
+        raise InputError(f"{path.name}: not readable as safetensors ({reason})") from None
+    _check_finite(path.name, state)
     return state
+
+
+def _check_finite(label: str, weights: Mapping[str, Tensor]) -> None:
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{label}: {name} holds values that are not finite")
 
 
 def _compare(file: str, found: Mapping[str, Sequence[int]], wanted: Mapping[str, Any]) -> None:
     """Raise `InputError` naming the first tensors that are missing, unknown or of another shape."""
     faults = [f"missing {name}" for name in wanted if name not in found]
-    faults += [f"unknown {name}" for name in found if name not in wanted]
+    faults += [f"unknown {brief(printable(name))}" for name in found if name not in wanted]
     faults += [
         f"{name} is {list(found[name])}, not {shape}"
         for name, shape in wanted.items()

@@ -14,12 +14,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sd.config import Config
-from sd.gate import InputError, file_name, whole
+from sd.gate import InputError, file_name, text, whole
 
 BUNDLED = Path(__file__).resolve().parent.parent / "checkpoints"
 EVENTS, CONFIG, PROCESS, LOG, STOP = (
@@ -29,7 +30,8 @@ EVENTS, CONFIG, PROCESS, LOG, STOP = (
     "train.log",
     "stop",
 )
-STARTING_SECONDS = 60  # how long a run may be without a process before it counts as lost
+STARTING_SECONDS = 10  # how long a run may be without a process before it counts as lost
+LONGEST_DATA = 4096  # characters of the path of a picture set
 ENDS = ("finished", "stopped", "failed")
 
 
@@ -39,6 +41,7 @@ class Status:
 
     state: starting, running, stopping, stopped, finished, failed or lost. loss and rates are of
     the newest event; seconds_left is None when nothing is being trained. line: what to tell.
+    machine: what it runs on, in words, once it has started.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Status:
     pictures_per_second: float | None
     seconds_left: float | None
     line: str
+    machine: str = ""
 
     @property
     def alive(self) -> bool:
@@ -115,15 +119,17 @@ def start(
     """
     config = Config.preset(preset).with_settings(settings)
     whole("seed", seed, 0, 2**53)
+    text("DATA", data, LONGEST_DATA)
+    text("device", device, 20)
     folder = new_folder()
     folder.mkdir(parents=True)
     (folder / CONFIG).write_text(config.to_ini(), encoding="utf-8")
-    words = [sys.executable, "-m", "sd", "train", data, "--config", str(folder / CONFIG)]
-    words += ["--run", str(folder), "--seed", str(seed), "--device", device]
+    words = [sys.executable, "-m", "sd", "train", "--config", str(folder / CONFIG)]
+    words += ["--run", str(folder), "--seed", str(seed), f"--device={device}", "--", data]
     package = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     with (folder / LOG).open("ab") as log:
-        subprocess.Popen(
+        child = subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -131,7 +137,16 @@ def start(
             start_new_session=True,
             env={**os.environ, "PYTHONPATH": path},
         )
+    record_process(folder, child.pid)
     return folder
+
+
+def record_process(folder: Path, pid: int) -> None:
+    """Note whose process a run is; whoever reads it sees the whole note or none."""
+    identity = {"pid": pid, "started": process_identity(pid)}
+    temporary = folder / f".{PROCESS}.{os.getpid()}"
+    temporary.write_text(json.dumps(identity), encoding="utf-8")
+    temporary.replace(folder / PROCESS)
 
 
 def stop(folder: Path) -> None:
@@ -141,7 +156,7 @@ def stop(folder: Path) -> None:
 
 
 def process_identity(pid: int) -> str | None:
-    """Return what tells a living process from a later one of the same number; None if it is dead."""
+    """Return what tells a living process from a later one of its number; None if it is dead."""
     stat = Path(f"/proc/{pid}/stat")
     if stat.parent.parent.joinpath("self").exists():
         try:
@@ -156,28 +171,31 @@ def process_identity(pid: int) -> str | None:
 
 
 def _is_alive(folder: Path) -> bool:
+    """Tell whether the process that was noted lives; a folder without a note may be quite new."""
     try:
         process = json.loads((folder / PROCESS).read_text(encoding="utf-8"))
-        return process_identity(int(process["pid"])) == process["started"]
-    except OSError:
-        age = time.time() - (folder / CONFIG).stat().st_mtime
-        return age < STARTING_SECONDS and not (folder / EVENTS).exists() and (folder / LOG).exists()
-    except (ValueError, KeyError, TypeError):
+        identity = process_identity(int(process["pid"]))
+        return identity is not None and bool(identity == process["started"])
+    except FileNotFoundError:
+        with suppress(OSError):
+            age = time.time() - (folder / CONFIG).stat().st_mtime
+            return age < STARTING_SECONDS and not (folder / EVENTS).exists()
+        return False
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
 def events(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield a run's events; a last line that is still being written is left for later."""
     try:
-        lines = (folder / EVENTS).read_text(encoding="utf-8").splitlines(keepends=True)
+        written = (folder / EVENTS).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return
-    for line in lines:
-        if line.endswith("\n"):
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue
+    for line in written.split("\n")[:-1]:
+        with suppress(ValueError):
+            event = json.loads(line)
+            if isinstance(event, dict) and "event" in event:
+                yield event
 
 
 def status(folder: Path) -> Status:
@@ -186,16 +204,17 @@ def status(folder: Path) -> Status:
     steps = [event for event in all_events if event["event"] == "step"]
     newest = steps[-1] if steps else {}
     last = all_events[-1] if all_events else {"event": ""}
-    total = next((event["total"] for event in all_events if event["event"] == "start"), 0)
+    begun: dict[str, Any] = next((e for e in all_events if e["event"] == "start"), {})
+    total, machine = begun.get("total", 0), begun.get("machine", {}).get("label", "")
     step = max(newest.get("step", 0), last.get("step", 0))
     state = _state(folder, last["event"], bool(steps))
     rate, left = newest.get("pictures_per_second"), None
     if state == "running" and newest.get("step_seconds"):
         left = (total - step) * newest["step_seconds"]
     line = str(last.get("line", ""))
-    if state == "lost" and not all_events:
-        line = log_tail(folder)
-    return Status(folder.name, state, step, total, newest.get("loss"), rate, left, line)
+    if state == "lost" and not all_events and (said := log_tail(folder)):
+        state, line = "failed", said  # before it could write an event
+    return Status(folder.name, state, step, total, newest.get("loss"), rate, left, line, machine)
 
 
 def _state(folder: Path, last: str, has_steps: bool) -> str:
@@ -226,14 +245,27 @@ def history(folder: Path) -> History:
 
 def samples(folder: Path) -> list[tuple[int, Path]]:
     """Return (step, picture) of a run's samples, oldest first."""
-    found = sorted((folder / "samples").glob("step-*.png"))
-    return [(int(path.stem.removeprefix("step-")), path) for path in found]
+    return _numbered(folder / "samples", "step-*.png")
+
+
+def _numbered(folder: Path, pattern: str) -> list[tuple[int, Path]]:
+    """Return (step, path) of what is called like "step-000000100.png", oldest first."""
+    found = [(path.stem.rpartition("-")[2], path) for path in folder.glob(pattern)]
+    return sorted((int(digits), path) for digits, path in found if digits.isdecimal())
 
 
 def list_runs() -> list[Status]:
     """Return your runs, newest first."""
-    folders = sorted((path.parent for path in home().glob(f"*/{EVENTS}")), reverse=True)
-    return [status(folder) for folder in folders]
+    folders = sorted((path.parent for path in home().glob(f"*/{CONFIG}")), reverse=True)
+    return [status(folder) for folder in folders if _is_run(folder)]
+
+
+def _is_run(folder: Path) -> bool:
+    """Tell whether a folder holds a run, under a name by which `find_run` finds it."""
+    with suppress(InputError):
+        file_name("run", folder.name)
+        return (folder / EVENTS).exists() or (folder / LOG).exists()
+    return False
 
 
 def list_models() -> list[ModelEntry]:
@@ -242,9 +274,8 @@ def list_models() -> list[ModelEntry]:
     local = sorted(BUNDLED.glob("*/"), reverse=True)
     entries = []
     for folder in [*local, *yours]:
-        found = sorted(folder.glob("checkpoint-*/checkpoint.json"))
-        if found:
-            step = int(found[-1].parent.name.removeprefix("checkpoint-"))
+        found = _numbered(folder, "checkpoint-*")
+        if found and (found[-1][1] / "checkpoint.json").is_file():
             bundled = folder.parent == BUNDLED and not (folder / PROCESS).exists()
-            entries.append(ModelEntry(folder.name, folder, step, bundled))
+            entries.append(ModelEntry(folder.name, folder, found[-1][0], bundled))
     return sorted(entries, key=lambda entry: not entry.bundled)

@@ -130,16 +130,21 @@ class Training:
             started = time.perf_counter()
             x0, t, eps = self._batch(step)
             loss = self._loss(x0, t, eps, step)
-            if not math.isfinite(float(loss.detach())):
-                raise InputError(
-                    f"the loss is not a number at step {step}: "
-                    f"training.learning_rate = {self.config.training.learning_rate:g} is too high?"
-                )
+            value = self._finite("loss", float(loss.detach()), step)
             torch.autograd.backward(loss)
             lr, grad_norm = self._update(step)
             seconds = time.perf_counter() - started
-            value = float(loss.detach())
             yield TrainStep(step, self.total, value, lr, grad_norm, seconds, self.model)
+
+    def _finite(self, name: str, value: float, step: int) -> float:
+        """Return `value`; raise `InputError`, before it can reach the weights, if it is lost."""
+        if not math.isfinite(value):
+            rate = self.config.training.learning_rate
+            raise InputError(
+                f"the {name} is not a finite number at step {step}: "
+                f"training.learning_rate = {rate:g} may be too high"
+            )
+        return value
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return pictures in [-1, 1], their times and their noise for a step."""
@@ -167,13 +172,14 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         limit = training.grad_clip or math.inf
-        grad_norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+        self._finite("gradient", grad_norm, step)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         averages: list[Tensor] = list(self.model.network.parameters())
         with torch.no_grad():
             torch._foreach_lerp_(averages, parameters, 1 - ema_decay(training.ema_decay, step))
-        return lr, float(grad_norm)
+        return lr, grad_norm
 
 
 def train(config: Config, images: ImageSet, seed: int, machine: Machine) -> Iterator[TrainStep]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -25,6 +26,9 @@ SAMPLE_SEEDS = range(16)  # the fixed noises of a run's samples
 SAMPLE_STEPS = 25
 MOST_LOGGED = 1000  # step events in a run
 KEPT_CHECKPOINTS = 2
+SHORTAGE = re.compile(
+    r"out of memory|not enough memory|allocate memory", re.I
+)  # in torch's RuntimeError
 
 
 @contextmanager
@@ -51,12 +55,14 @@ class Recorder:
 
     def __init__(self, folder: Path, config: Config) -> None:
         """Claim `folder` for this process; raise `InputError` if a run is there already."""
-        if (folder / runs.EVENTS).exists():
-            raise InputError(f"{folder.name}: holds a run already; give --run a new folder")
         folder.mkdir(parents=True, exist_ok=True)
+        try:
+            (folder / runs.EVENTS).touch(exist_ok=False)  # of two processes one succeeds
+        except FileExistsError:
+            name = folder.absolute().name
+            raise InputError(f"{name}: holds a run already; give --run a new folder") from None
+        runs.record_process(folder, os.getpid())
         (folder / runs.CONFIG).write_text(config.to_ini(), encoding="utf-8")
-        identity = {"pid": os.getpid(), "started": runs.process_identity(os.getpid())}
-        (folder / runs.PROCESS).write_text(json.dumps(identity), encoding="utf-8")
         self.folder, self.config = folder, config
         self.since, self.losses = time.time(), list[float]()
         self.busy = 0.0
@@ -67,11 +73,15 @@ class Recorder:
         with (self.folder / runs.EVENTS).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
-    def step(self, step: TrainStep) -> None:
-        """Log a step, or keep it for the mean of the next logged one."""
+    def failed(self, line: str) -> None:
+        """Let the run's last event tell in one line why it ended."""
+        self.event("failed", line=" ".join(line.split())[:300])
+
+    def step(self, step: TrainStep, last: bool) -> None:
+        """Log a step, or keep it for the mean of the next logged one; always the first and last."""
         self.losses.append(step.loss)
         self.busy += step.seconds
-        if step.step % max(1, step.total // MOST_LOGGED) and step.step != step.total:
+        if step.step % -(-step.total // MOST_LOGGED) and step.step != 1 and not last:
             return
         count, now = len(self.losses), time.time()
         self.event(
@@ -90,7 +100,7 @@ class Recorder:
         model = step.model
         sampling = model.sampling(steps=min(SAMPLE_STEPS, model.diffusion.schedule.timesteps))
         pictures = sampling.sample(model.denoiser, model.shape, SAMPLE_SEEDS, machine.device)
-        target = self.folder / "samples" / f"step-{step.step:07d}.png"
+        target = self.folder / "samples" / f"step-{step.step:09d}.png"
         target.parent.mkdir(exist_ok=True)
         temporary = target.with_suffix(".tmp")
         grid(pictures).save(temporary, format="PNG")
@@ -99,11 +109,26 @@ class Recorder:
 
     def save(self, step: TrainStep, about: dict[str, Any]) -> None:
         """Write a checkpoint; then let go of all but the newest two."""
-        folder = self.folder / f"checkpoint-{step.step:07d}"
+        folder = self.folder / f"checkpoint-{step.step:09d}"
         save_checkpoint(step.model, folder, {"step": step.step, **about})
         self.event("checkpoint", step=step.step, folder=folder.name)
         for old in sorted(self.folder.glob("checkpoint-*"))[:-KEPT_CHECKPOINTS]:
             shutil.rmtree(old)
+
+
+@contextmanager
+def shortage_told(config: Config) -> Iterator[None]:
+    """Turn what is raised where memory ends into one line that tells what to lower."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not SHORTAGE.search(str(error)):
+            raise
+        size = config.training.batch_size
+        raise InputError(
+            f"training.batch_size = {size}: there is not enough memory; try {max(1, size // 2)}, "
+            "smaller pictures or a smaller network"
+        ) from error
 
 
 def read_pictures(config: Config, data: str, folder: Path) -> ImageSet:
@@ -130,13 +155,13 @@ def work(
     """
     recorder = Recorder(folder, config)
     try:
-        with stop_signals() as received:
+        with stop_signals() as received, shortage_told(config):
             yield from _train(recorder, data, seed, device, received)
     except InputError as error:
-        recorder.event("failed", line=str(error))
+        recorder.failed(str(error))
         raise
     except Exception as error:
-        recorder.event("failed", line=f"{type(error).__name__}: {error}"[:300])
+        recorder.failed(f"{type(error).__name__}: {error}")
         raise
 
 
@@ -154,17 +179,18 @@ def _train(
         "machine": machine.record(),
     }
     left_out = len(images.report.left_out)
-    recorder.event("start", total=training.total, left_out=left_out, **about)
+    report = images.report.lines()
+    recorder.event("start", total=training.total, left_out=left_out, report=report, **about)
     began = recorder.since = time.time()
     sample_every, save_every = config.training.sample_every, config.training.save_every
     for step in training.steps():
-        recorder.step(step)
-        stopping = bool(received) or (folder / runs.STOP).exists()
-        last = stopping or step.step == step.total
-        if last or (sample_every and step.step % sample_every == 0):
-            recorder.sample(step, machine)
-        if last or (save_every and step.step % save_every == 0):
+        done = step.step == step.total
+        stopping = not done and (bool(received) or (folder / runs.STOP).exists())
+        recorder.step(step, last=done or stopping)
+        if done or stopping or (save_every and step.step % save_every == 0):
             recorder.save(step, {**about, "seconds": round(time.time() - began)})
+        if done or (sample_every and step.step % sample_every == 0 and not stopping):
+            recorder.sample(step, machine)
         yield step
         if stopping:
             recorder.event("stopped", step=step.step, line=f"stopped and saved at step {step.step}")

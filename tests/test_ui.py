@@ -412,7 +412,7 @@ STATES = ("starting", "running", "stopping", "stopped", "finished", "failed", "l
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("lang", texts.LANGUAGES)
 def test_every_state_of_a_run_has_words(state: str, lang: str) -> None:
-    status = runs.Status("x", state, 5, 20, 0.5, 38.2, 190.0, "<b>no</b>")
+    status = runs.Status("x", state, 5, 20, 0.5, 38.2, 190.0, "<b>no</b>", "<b>CPU</b>")
     told = watch.progress_html(status, lang)
     assert "<b>" not in told
     assert state in ("starting", "stopping") or "5" in told or "&lt;b&gt;" in told
@@ -546,11 +546,10 @@ def test_a_long_sampling_keeps_an_even_share(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_bundled_example_is_read_without_pickle(tmp_path: Path) -> None:
     steps = np.zeros((3, 2, 4, 4, 3), np.uint8)
     path = tmp_path / "trajectory.npz"
-    np.savez(path, samples=steps[-1], steps=steps, times=np.array([66, 33, 0]))
+    np.savez(path, samples=steps[-1], steps=steps, x0=steps, times=np.array([66, 33, 0]))
     kept = trajectory.read(path)
     assert [frame.t for frame in kept.frames] == [66, 33, 0]
-    assert not kept.guesses
-    np.savez(path, samples=np.array([object()]), steps=steps, times=np.arange(3))
+    np.savez(path, samples=np.array([object()]), steps=steps, x0=steps, times=np.arange(3))
     with pytest.raises(ValueError, match="pickle"):
         trajectory.read(path)
 

@@ -57,21 +57,19 @@ def progress_html(words: list[str], share: float) -> str:
     )
 
 
-def views(frame: Frame, total: int, lang: str, guesses: bool = True) -> tuple[Any, Any]:
+def views(frame: Frame, total: int, lang: str) -> tuple[Any, Any]:
     """Return the two pictures of a frame with their alternative texts."""
     now, guess = trajectory.pair(frame)
     alt = say("now_alt", lang, i=frame.i, n=total, t=f"{frame.t:g}")
-    key = "guess_alt" if guesses else "finished_alt"
     return (
         gr.update(value=now, alt_text=alt),
-        gr.update(value=guess, alt_text=say(key, lang, i=frame.i, n=total)),
+        gr.update(value=guess, alt_text=say("guess_alt", lang, i=frame.i, n=total)),
     )
 
 
-def words_of(frame: Frame, total: int, lang: str, guesses: bool = True) -> list[str]:
+def words_of(frame: Frame, total: int, lang: str) -> list[str]:
     """Return where a frame is on the way, and what stands at the right if it is no estimate."""
-    words = [say("progress", lang, i=frame.i, n=total, t=f"{frame.t:g}")]
-    return words if guesses else [*words, say("finished_right", lang)]
+    return [say("progress", lang, i=frame.i, n=total, t=f"{frame.t:g}")]
 
 
 def step_slider(kept: Trajectory, active: bool, place: int = 0) -> Any:
@@ -147,9 +145,9 @@ def scrub(place: Any, kept: Any, request: gr.Request) -> tuple[Any, ...]:
         return gr.skip(), gr.skip(), gr.skip()
     lang = language(request)
     frame = kept.frames[gate.whole("step", place, 1, len(kept.frames)) - 1]
-    words = words_of(frame, kept.total, lang, kept.guesses)
+    words = words_of(frame, kept.total, lang)
     line = progress_html(words, frame.i / kept.total)
-    return *views(frame, kept.total, lang, kept.guesses), line
+    return *views(frame, kept.total, lang), line
 
 
 @guarded
@@ -170,9 +168,9 @@ def first_view(request: gr.Request) -> tuple[Any, ...]:
         return (gr.skip(),) * 6
     place = max(1, round(FIRST_SHARE * len(kept.frames)))
     frame = kept.frames[place - 1]
-    words = [say("example", lang), *words_of(frame, kept.total, lang, kept.guesses)]
+    words = [say("example", lang), *words_of(frame, kept.total, lang)]
     line = progress_html(words, frame.i / kept.total)
-    shown = views(frame, kept.total, lang, kept.guesses)
+    shown = views(frame, kept.total, lang)
     slide = step_slider(kept, active=True, place=place)
     return *shown, line, example_items(lang), slide, kept
 

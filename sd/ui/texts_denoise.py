@@ -52,8 +52,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "guess_caption": ("x0: what the model expects at the end", "x0：模型预计的结果"),
     "now_alt": ("Step {i} of {n}, x_t at t = {t}", "第 {i} 步，共 {n} 步，t = {t} 的 x_t"),
     "guess_alt": ("Step {i} of {n}, x0 estimate", "第 {i} 步，共 {n} 步，对 x0 的估计"),
-    "finished_right": ("at the right its finished pictures", "右边是它的最终图片"),
-    "finished_alt": ("The finished pictures of this example", "这个示例的最终图片"),
     "loading": ("loading the model", "正在载入模型"),
     "progress": ("step {i} of {n}, t = {t}", "第 {i} 步，共 {n} 步，t = {t}"),
     "progress_left": ("{s} s left", "剩余 {s} 秒"),

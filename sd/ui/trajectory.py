@@ -40,15 +40,11 @@ class Frame(NamedTuple):
 
 @dataclass
 class Trajectory:
-    """The kept frames of a sampling of `total` steps; it grows while the sampling runs.
-
-    `guesses` tells whether each frame has its own x0; the bundled example has the last one's only.
-    """
+    """The kept frames of a sampling of `total` steps; it grows while the sampling runs."""
 
     total: int
     frames: list[Frame] = field(default_factory=list)
     running: bool = False
-    guesses: bool = True
 
     def add(self, step: "SampleStep") -> Frame:
         """Return a step as a frame, and keep it if there is room for its kind of share."""
@@ -127,15 +123,10 @@ def bundled() -> Trajectory | None:
 def read(path: Path) -> Trajectory:
     """Return a trajectory from an npz as `sample --keep-steps --out FILE.npz` writes it.
 
-    `steps` uint8 [S, N, H, W, C] and `times` [S]; with `x0` of the same shape, or else every
-    frame shows the finished `samples`.
+    `steps` and `x0` uint8 [S, N, H, W, C], `times` [S].
     """
     with np.load(path, allow_pickle=False) as stored:
         arrays: dict[str, Any] = {name: stored[name] for name in stored.files}
-    steps, last = arrays["steps"], arrays["samples"]
-    guesses = arrays.get("x0", [last] * len(steps))
-    frames = [
-        Frame(i, float(t), x_t, x0)
-        for i, (t, x_t, x0) in enumerate(zip(arrays["times"], steps, guesses, strict=True), start=1)
-    ]
-    return Trajectory(len(frames), frames, guesses="x0" in arrays)
+    columns = zip(arrays["times"], arrays["steps"], arrays["x0"], strict=True)
+    frames = [Frame(i, float(t), x_t, x0) for i, (t, x_t, x0) in enumerate(columns, start=1)]
+    return Trajectory(len(frames), frames)

@@ -33,6 +33,8 @@ def progress_line(status: runs.Status, lang: str) -> str:
         words.append(say("speed", lang, n=f"{status.pictures_per_second:,.0f}"))
     if status.seconds_left is not None:
         words.append(say("left", lang, time=duration(status.seconds_left, lang)))
+    if status.state == "running" and status.machine:
+        words.append(html.escape(status.machine))
     return "</span><span>".join(words)
 
 

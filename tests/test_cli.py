@@ -1,0 +1,567 @@
+"""The command line: every command does its work, and a mistake is one line and exit status 2."""
+
+import json
+import os
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sd import runs
+from sd.__main__ import main
+from sd.checkpoints import WEIGHTS, Model, load_checkpoint, save_checkpoint
+from sd.config import Config
+from sd.images import fit_picture, read_picture
+from tests.conftest import TINY
+from tests.test_checkpoints import Payload, network_of, restamp
+
+ROOT = Path(__file__).parent.parent
+ORIGINAL = Path(__file__).parent / "fixtures" / "config_SD.txt"
+LEFT_OUT = "a folder that training or sampling writes to"
+
+Capture = pytest.CaptureFixture[str]
+
+
+def files_below(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_config: Config) -> Path:
+    """A checkpoint with random weights; its ini's save_path is the folder `made` beside it."""
+    place = tmp_path_factory.mktemp("model")
+    config = tiny_config.with_settings([f"training.save_path={place / 'made'}"])
+    model = Model(network_of(config), config)
+    return save_checkpoint(model, place / "checkpoint-7", {"step": 7, "seed": 1, "pictures": 12})
+
+
+def said(capsys: Capture, *words: Any) -> str:
+    """Run a command that must succeed; return what it prints."""
+    capsys.readouterr()
+    status = main([str(word) for word in words])
+    printed = capsys.readouterr()
+    assert status == 0, printed.err
+    return printed.out
+
+
+def refused(capsys: Capture, *words: Any) -> str:
+    """Run a command that must be refused: exit status 2 and one line; return it."""
+    capsys.readouterr()
+    status = main([str(word) for word in words])
+    printed = capsys.readouterr()
+    assert status == 2 and printed.out == ""
+    assert printed.err.endswith("\n") and printed.err.count("\n") == 1
+    line = printed.err.rstrip("\n")
+    assert 0 < len(line) <= 300 and line.isprintable() and "Traceback" not in line
+    return line
+
+
+# train
+
+
+def test_train_makes_a_run_where_it_is_told(
+    capsys: Capture, pictures: Path, tiny_ini: Path, home: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "deep" / "run"
+    words = ["train", pictures, "--config", tiny_ini, "--steps", 3, "--seed", 9, "--run", folder]
+    assert said(capsys, *words) == f"finished 3 steps: {folder}\n"
+    assert files_below(folder) >= {"config.ini", "events.jsonl", "process.json", "samples"}
+    assert load_checkpoint(folder).about["seed"] == 9
+    assert not list(home.iterdir())
+
+
+def test_train_makes_a_new_run_at_home(
+    capsys: Capture, pictures: Path, tiny_ini: Path, home: Path
+) -> None:
+    said(capsys, "train", pictures, "--config", tiny_ini, "--epochs", 1)
+    status = runs.list_runs()[0]
+    assert (status.state, status.total) == ("finished", 3)  # 12 pictures in fours
+    assert [path.name for path in home.iterdir()] == [status.name]
+
+
+def test_train_takes_preset_and_settings(capsys: Capture, pictures: Path, home: Path) -> None:
+    settings = [word for setting in TINY for word in ("--set", setting)]
+    said(capsys, "train", pictures, "--preset", "tiny", *settings, "--steps", 2)
+    made = Config.read(home / runs.list_runs()[0].name / "config.ini")
+    assert made == Config.preset("tiny").with_settings([*TINY, "training.steps=2"])
+
+
+def original_text(dataset: Path, samples: Path) -> str:
+    """Return the original author's text with a network and pictures small enough for a test."""
+    text = ORIGINAL.read_text(encoding="utf-8")
+    for key, value in (
+        ("save_path", samples),
+        ("dataset_path", dataset),
+        ("input_height", 8),
+        ("input_width", 8),
+        ("model_channels", 32),
+        ("channel_mult", "[1,2]"),
+    ):
+        text, count = re.subn(rf"^{key} = \S+", f"{key} = {value}", text, flags=re.M)
+        assert count == 1
+    return text
+
+
+def test_the_originals_job_as_it_was(
+    capsys: Capture, pictures: Path, home: Path, tmp_path: Path
+) -> None:
+    """Its ini names the pictures and the folder for samples; 3 epochs of 12 in tens are 4 steps."""
+    ini, samples = tmp_path / "config_SD.ini", tmp_path / "pic" / "test_pic"
+    ini.write_text(original_text(pictures, samples), encoding="utf-8")
+    assert main(["train", "--config", str(ini)]) == 0
+    printed = capsys.readouterr()
+    status = runs.list_runs()[0]
+    assert printed.out == f"finished 4 steps: {home / status.name}\n"
+    assert "warning: terminal SNR 0.152 is above 0.001" in printed.err
+    assert "pictures used: 12" in printed.err
+    assert said(capsys, "sample", home / status.name, "--count", 5, "--steps", 4).endswith(
+        f": {samples}\n"
+    )
+    assert files_below(samples) == {f"seed-{seed:05d}.png" for seed in range(5)}
+    with Image.open(samples / "seed-00004.png") as picture:
+        assert (picture.mode, picture.size) == ("L", (8, 8))
+
+
+def test_data_on_the_command_line_is_stronger_than_the_ini(
+    capsys: Capture, pictures: Path, tiny_config: Config, home: Path, tmp_path: Path
+) -> None:
+    ini = tmp_path / "own.ini"
+    named = tiny_config.with_settings([f"training.dataset_path={tmp_path / 'missing'}"])
+    ini.write_text(named.to_ini(), encoding="utf-8")
+    assert "missing: no such folder" in refused(capsys, "train", "--config", ini)
+    said(capsys, "train", pictures, "--config", ini, "--run", tmp_path / "run")
+
+
+def test_outputs_among_the_pictures_are_left_out_with_a_line(
+    capsys: Capture, pictures: Path, tiny_config: Config, tmp_path: Path
+) -> None:
+    ini, made = tmp_path / "own.ini", pictures / "made"
+    config = tiny_config.with_settings([f"training.save_path={made}", "training.steps=1"])
+    ini.write_text(config.to_ini(), encoding="utf-8")
+    made.mkdir()
+    shutil.copy(next(pictures.glob("*.png")), made / "seed-00000.png")
+    assert main(["train", str(pictures), "--config", str(ini), "--run", str(pictures / "r")]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "pictures used: 12"
+    assert [line for line in lines if LEFT_OUT in line] == [
+        f"  made: {LEFT_OUT}",
+        f"  r: {LEFT_OUT}",
+    ]
+
+
+# sample
+
+
+def test_sample_writes_a_picture_each(capsys: Capture, checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "folder"
+    words = ["sample", checkpoint, "--count", 3, "--seed", 41, "--steps", 5]
+    assert said(capsys, *words, "--out", out) == f"3 pictures on CPU, 1 thread: {out}\n"
+    assert files_below(out) == {"seed-00041.png", "seed-00042.png", "seed-00043.png"}
+    said(capsys, *words, "--out", out, "--keep-steps")
+    assert files_below(out) >= {f"step-{i:04d}.png" for i in range(1, 6)}
+    said(capsys, *words)
+    assert files_below(checkpoint.parent / "made") == {f"seed-{s:05d}.png" for s in (41, 42, 43)}
+
+
+def test_sample_as_arrays_as_pictures_and_as_a_sheet_is_the_same(
+    capsys: Capture, checkpoint: Path, tmp_path: Path
+) -> None:
+    words = ["sample", checkpoint, "--count", 3, "--steps", 5, "--seed", 2]
+    for out in ("x.npz", "x.png", "x"):
+        said(capsys, *words, "--keep-steps", "--out", tmp_path / out)
+    with np.load(tmp_path / "x.npz") as arrays:
+        samples, steps, seeds, times = (
+            arrays[name] for name in ("samples", "steps", "seeds", "times")
+        )
+    assert samples.dtype == steps.dtype == np.uint8
+    assert samples.shape == (3, 8, 8, 1) and steps.shape == (5, 3, 8, 8, 1)
+    assert np.array_equal(steps[-1], samples) and not np.array_equal(steps[0], samples)
+    assert seeds.tolist() == [2, 3, 4] and times.tolist() == [40, 30, 20, 10, 0]
+    for seed, picture in zip(seeds, samples, strict=True):
+        with Image.open(tmp_path / "x" / f"seed-{seed:05d}.png") as opened:
+            assert np.array_equal(np.asarray(opened), picture[..., 0])
+    with Image.open(tmp_path / "x.png") as sheet:
+        assert sheet.size == (8 + 2 + 8, 8 + 2 + 8)
+        assert np.array_equal(np.asarray(sheet)[:8, :8, 0], samples[0, ..., 0])
+    said(capsys, *words, "--out", tmp_path / "plain.npz")
+    with np.load(tmp_path / "plain.npz") as arrays:
+        assert sorted(arrays) == ["samples", "seeds"]
+        assert np.array_equal(arrays["samples"], samples)
+
+
+def test_sample_takes_every_sampler_and_spacing(
+    capsys: Capture, checkpoint: Path, tmp_path: Path
+) -> None:
+    made = []
+    for number, words in enumerate(
+        (
+            ["--sampler", "ddim"],
+            ["--sampler", "ddim", "--eta", 1],
+            ["--sampler", "ddpm"],
+            ["--sampler", "ddpm", "--variance", "fixed_large"],
+            ["--sampler", "ddim", "--spacing", "leading"],
+            ["--sampler", "ddim", "--spacing", "linspace"],
+            ["--sampler", "ddim", "--no-clip"],
+        )
+    ):
+        out = tmp_path / f"{number}.npz"
+        said(capsys, "sample", checkpoint, "--count", 2, "--steps", 6, "--out", out, *words)
+        with np.load(out) as arrays:
+            made.append(arrays["samples"].astype(int))
+    assert abs(made[1] - made[2]).max() <= 1  # DDIM with eta 1 is DDPM
+    different = [made[i] for i in (0, 1, 3, 4, 5, 6)]
+    pairs = [(a, b) for a in range(6) for b in range(a)]
+    assert all(not np.array_equal(different[a], different[b]) for a, b in pairs)
+
+
+def test_a_picture_alone_is_the_picture_in_a_batch(
+    capsys: Capture, checkpoint: Path, tmp_path: Path
+) -> None:
+    model = load_checkpoint(checkpoint)
+    for sampler in ("ddim", "ddpm"):
+        sampling = model.sampling(sampler, 20)
+        batch, alone = (sampling.start(model.shape, seeds) for seeds in (range(3, 11), [5]))
+        assert np.array_equal(batch[2], alone[0])
+        words = ["sample", checkpoint, "--sampler", sampler, "--steps", 20]
+        said(capsys, *words, "--seed", 3, "--count", 8, "--out", tmp_path / "batch.npz")
+        said(capsys, *words, "--seed", 5, "--count", 1, "--out", tmp_path / "alone.npz")
+        many, one = (
+            np.load(tmp_path / f"{name}.npz")["samples"].astype(int) for name in ("batch", "alone")
+        )
+        assert abs(many[2] - one[0]).max() <= 2
+
+
+def command(*words: Any) -> "subprocess.Popen[bytes]":
+    line = [sys.executable, "-m", "sd", *map(str, words)]
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+
+
+def test_the_same_seed_gives_the_same_bytes_in_fresh_processes(
+    pictures: Path, tiny_ini: Path, tmp_path: Path
+) -> None:
+    dropout = ["--set", "unet.dropout=0.1", "--set", "training.sample_every=20"]
+    words = ["train", pictures, "--config", tiny_ini, "--steps", 50, "--seed", 4, *dropout]
+    places = [tmp_path / "first", tmp_path / "second"]
+    for child in [command(*words, "--run", place) for place in places]:
+        assert child.communicate()[0].startswith(b"finished 50 steps") and child.returncode == 0
+    weights = [(place / "checkpoint-000000050" / WEIGHTS).read_bytes() for place in places]
+    assert len(weights[0]) > 700_000 and weights[0] == weights[1]
+    for step in (20, 40, 50):
+        sheets = [(place / "samples" / f"step-{step:09d}.png").read_bytes() for place in places]
+        assert sheets[0] == sheets[1]
+    words = ["--count", 4, "--seed", 11, "--sampler", "ddpm", "--keep-steps"]
+    outs = [place / "made.npz" for place in places]
+    for child in [
+        command("sample", place, *words, "--out", out)
+        for place, out in zip(places, outs, strict=True)
+    ]:
+        assert child.communicate() and child.returncode == 0
+    assert outs[0].read_bytes() == outs[1].read_bytes()
+
+
+# noise, data, info
+
+
+def test_noise_lays_the_times_side_by_side(
+    capsys: Capture, pictures: Path, tiny_ini: Path, tmp_path: Path
+) -> None:
+    picture, out = next(pictures.glob("*.png")), tmp_path / "new" / "x.png"
+    printed = said(
+        capsys, "noise", picture, "--config", tiny_ini, "--out", out, "--t", 0, 12.5, 25, 50
+    )
+    assert printed.splitlines()[0] == "t = 0: x_t = 1.0000 x_0 + 0.0000 eps, SNR inf"
+    assert [line.partition(":")[0] for line in printed.splitlines()] == [
+        "t = 0",
+        "t = 12.5",
+        "t = 25",
+        "t = 50",
+    ]
+    with Image.open(out) as opened:
+        sheet = np.asarray(opened.convert("L"))
+    assert sheet.shape == (8, 4 * 8 + 3 * 2)
+    clean = fit_picture(read_picture(picture, "x"), 8, 8, 1, "crop")[0].numpy()
+    assert np.array_equal(sheet[:, :8], clean)
+    assert not np.array_equal(sheet[:, -8:], clean)
+    first = out.read_bytes()
+    said(capsys, "noise", picture, "--config", tiny_ini, "--out", out, "--t", 0, 12.5, 25, 50)
+    assert out.read_bytes() == first
+
+
+def test_data_reports_what_is_used_and_what_is_not(capsys: Capture, pictures: Path) -> None:
+    (pictures / "page.png").write_text("<html>")
+    lines = said(capsys, "data", pictures).splitlines()
+    assert lines[0] == "pictures used: 12" and lines[-2] == "left out: 1"
+    assert lines[-1].startswith("  page.png: not a picture")
+    report = json.loads(said(capsys, "data", pictures, "--json"))
+    assert report["used"] == 12 and report["sizes"] == {"64 x 64": 12}
+    assert report["left_out"][0]["name"] == "page.png"
+
+
+def test_info_names_the_fault_of_the_seed(capsys: Capture) -> None:
+    facts = json.loads(said(capsys, "info", "seed", "--json"))
+    assert facts["parameters"] == 48_924_417
+    assert facts["terminal_snr"] == pytest.approx(0.152, abs=5e-4)
+    assert facts["warning"].startswith("terminal SNR 0.152 is above 0.001")
+    assert json.loads(said(capsys, "info", ORIGINAL, "--json")) == facts
+    lines = said(capsys, "info", "seed").splitlines()
+    assert "terminal SNR 0.152" in lines and lines[-1].startswith("warning: terminal SNR 0.152")
+
+
+def test_info_finds_no_fault_in_the_corrected_seed(capsys: Capture) -> None:
+    facts = json.loads(said(capsys, "info", "seed-fixed", "--json"))
+    assert facts["parameters"] == 48_924_417
+    assert facts["terminal_snr"] < 1e-4 and facts["warning"] is None
+    assert "warning" not in said(capsys, "info", "seed-fixed")
+
+
+def test_info_of_a_checkpoint_tells_its_step(
+    capsys: Capture, checkpoint: Path, tiny_ini: Path
+) -> None:
+    facts = json.loads(said(capsys, "info", checkpoint, "--json"))
+    assert (facts["step"], facts["seed"], facts["pictures"]) == (7, 1, 12)
+    assert facts["parameters"] == 182_820
+    of_ini = json.loads(said(capsys, "info", tiny_ini, "--json"))
+    assert of_ini == {name: facts[name] for name in of_ini}
+    assert said(capsys, "info", checkpoint).splitlines()[-3:] == ["step 7", "seed 1", "pictures 12"]
+
+
+# Mistakes
+
+
+@pytest.fixture
+def place(tmp_path: Path, pictures: Path, home: Path, tiny_ini: Path) -> Path:
+    """A folder of bad input; `outside` beside it must stay empty."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "page.png").write_text("<html>404</html>")
+    (tmp_path / "cut.png").write_bytes(next(pictures.glob("*.png")).read_bytes()[:60])
+    (tmp_path / "empty").mkdir()
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
+        pass
+    with zipfile.ZipFile(tmp_path / "climber.zip", "w") as archive:
+        for name in ("../outside/x.png", str(tmp_path / "outside" / "y.png")):
+            archive.writestr(name, next(pictures.glob("*.png")).read_bytes())
+    (tmp_path / "bad.ini").write_text("[training]\nepochs = nan\n")
+    (tmp_path / "typo.ini").write_text("[unet]\nmodel_chanels = 32\n")
+    (tmp_path / "weights.safetensors").write_bytes(pickle.dumps(Payload(tmp_path / "outside/m")))
+    return tmp_path
+
+
+TRAINING = [
+    (["{place}/page.png"], "page.png: no picture could be read: 1 left out, first page.png"),
+    (["{place}/cut.png"], "cut.png: no picture could be read"),
+    (["{place}/empty"], "empty: no picture could be read; it holds none"),
+    (["{place}/empty.zip"], "empty.zip: no picture could be read"),
+    (["{place}/climber.zip"], "its name points outside the archive"),
+    (["{place}/missing"], "missing: no such folder, zip or picture"),
+    (["nul\0byte"], "no such folder, zip or picture"),
+    ([""], "DATA: give a folder"),
+    ([], "DATA: give a folder, a zip or the word starter (the ini names none)"),
+    (["starter", "--set", "training.input_width=1000000000"], "from 1 to 4096"),
+    (
+        ["starter", "--set", "training.input_width=2048", "--set", "training.input_height=2048"],
+        "at most 2 GiB are allowed",
+    ),
+    (["starter", "--set", "training.learning_rate=nan"], "training.learning_rate = 'nan'"),
+    (["starter", "--set", "unet.model_channels=48"], "use a multiple of 32"),
+    (["starter", "--set", "unet.num_classes=5"], "unet.num_classes = 5: training by class"),
+    (["starter", "--set", "model_chanels=32"], "did you mean 'model_channels'?"),
+    (["starter", "--set", "nonsense"], "must look like section.key=value"),
+    (["starter", "--preset", "tinny"], "preset = 'tinny': must be one of"),
+    (["starter", "--preset", "seed", "--set", "unet.dims=3"], "unet.dims = 3"),
+    (["starter", "--config", "{place}/bad.ini"], "'bad.ini', line 2: training.epochs = 'nan'"),
+    (["starter", "--config", "{place}/typo.ini"], "did you mean 'model_channels'?"),
+    (["starter", "--config", "{place}/missing.ini"], "cannot be read (No such file"),
+    (["starter", "--config", "{place}"], "cannot be read (Is a directory"),
+    (["starter", "--steps", "0"], "--steps = 0: must be a whole number from 1"),
+    (["starter", "--steps", "1e9"], "--steps = 1000000000: must be"),
+    (["starter", "--steps", "nan"], "--steps = nan"),
+    (["starter", "--epochs", "-1"], "training.epochs = -1: must be"),
+    (["starter", "--steps", "1", "--epochs", "1"], "not allowed with argument"),
+    (["starter", "--seed", "nan"], "--seed = nan: must be a whole number from 0"),
+    (["starter", "--seed", "-1"], "--seed = -1"),
+    (["starter", "--seed", "1.5"], "--seed = 1.5"),
+    (["starter", "--seed", "x" * 5000], "is not a number"),
+    (["starter", "--device", "gpu"], "device = 'gpu': must be one of auto, cpu, cuda, mps"),
+    (["starter", "--device", "mps"], "device = 'mps': this machine has no such device"),
+    (["starter", "--run", "{place}/page.png"], "File exists"),
+    (["starter", "--run", "{place}/page.png/run"], "Not a directory"),
+    (["starter", "--run", "/proc/nowhere/run"], "No such file or directory"),
+    (["starter", "--sedd", "1"], "unrecognized arguments: --sedd 1"),
+]
+
+
+@pytest.mark.parametrize(("words", "line"), TRAINING)
+def test_a_mistake_in_train_is_one_line(
+    capsys: Capture, place: Path, home: Path, words: list[str], line: str
+) -> None:
+    before = files_below(place)
+    given = [word.format(place=place) if "{place}" in word else word for word in words]
+    assert line in refused(capsys, "train", *given)
+    made = {name for name in files_below(place) - before if not name.startswith("home/")}
+    assert not made
+    for status in runs.list_runs():
+        assert status.state == "failed" and line in status.line
+
+
+SAMPLING = [
+    (["--sampler", "ddimm"], "sampler = 'ddimm': must be one of ddim, ddpm; did you mean 'ddim'?"),
+    (["--spacing", "trialing"], "did you mean 'trailing'?"),
+    (["--variance", "large"], "variance = 'large': must be one of fixed_small, fixed_large"),
+    (["--steps", "51"], "steps = 51: must be a whole number from 1 to 50"),
+    (["--steps", "1e400"], "steps = inf"),
+    (["--count", "1000000000"], "--count = 1000000000: must be a whole number from 1 to 4096"),
+    (["--count", "nan"], "--count = nan"),
+    (["--seed", "nan"], "--seed = nan"),
+    (["--eta", "nan"], "eta = nan: must be a number from 0 to 1"),
+    (["--eta", "2"], "eta = 2"),
+    (["--device", "tpu"], "device = 'tpu'"),
+    (["--out", "{place}/x.gif"], "must be a folder, FILE.png or FILE.npz"),
+    (["--out", "{place}/page.png/x"], "Not a directory"),
+    (["--out", "{place}/page.png/x.npz"], "File exists"),
+    (["--out", "{place}/weights"], "File exists"),
+    (["--out", "/proc/nowhere/x.png"], "No such file or directory"),
+    (["--out", "/" + 300 * "x"], "File name too long"),
+]
+
+
+@pytest.mark.parametrize(("words", "line"), SAMPLING)
+def test_a_mistake_in_sample_is_one_line(
+    capsys: Capture, place: Path, checkpoint: Path, words: list[str], line: str
+) -> None:
+    (place / "weights").write_text("a file")
+    before = files_below(place)
+    given = [word.format(place=place) for word in words]
+    assert line in refused(capsys, "sample", checkpoint, *given)
+    assert files_below(place) == before
+
+
+def test_a_checkpoint_that_is_none_is_one_line(
+    capsys: Capture, place: Path, checkpoint: Path
+) -> None:
+    forged = shutil.copytree(checkpoint, place / "forged")
+    shutil.copy(place / "weights.safetensors", forged / WEIGHTS)
+    for command in ("sample", "info"):
+        assert "it is a pickle, which can run code" in refused(capsys, command, restamp(forged))
+        assert "no checkpoint there" in refused(capsys, command, place / "empty")
+    assert "no checkpoint there" in refused(capsys, "sample", place / "missing")
+    assert "no checkpoint there" in refused(capsys, "sample", place / "weights.safetensors")
+    assert "not UTF-8" in refused(capsys, "info", place / "weights.safetensors")
+    assert "cannot be read (No such file" in refused(capsys, "info", place / "missing.ini")
+    assert refused(capsys, "sample", "x" * 5000)
+    assert not files_below(place / "outside")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["{place}/page.png", "--t", "1"], "page.png: not a picture"),
+        (["{place}/missing.png", "--t", "1"], "missing.png: cannot be read"),
+        (["{place}", "--t", "1"], "cannot be read (Is a directory)"),
+        (["{picture}", "--t", "51"], "--t = 51: must be a number from 0 to 50"),
+        (["{picture}", "--t", "1", "-0.5"], "--t = -0.5"),
+        (["{picture}", "--t", "nan"], "--t = nan"),
+        (["{picture}", "--t", "one"], "'one' is not a number"),
+        (["{picture}", "--t"], "expected at least one argument"),
+        (["{picture}"], "the following arguments are required: --t"),
+        (["{picture}", "--t", "1", "--seed", "nan"], "--seed = nan"),
+        (["{picture}", "--t", "1", "--out", "{place}/x.xyz"], "must be FILE.png"),
+        (["{picture}", "--t", "1", "--out", "{place}/page.png/x.png"], "File exists"),
+        (["{picture}", "--t", "1", "--set", "unet.chanel=3"], "did you mean 'channel'?"),
+    ],
+)
+def test_a_mistake_in_noise_is_one_line(
+    capsys: Capture, place: Path, pictures: Path, tiny_ini: Path, words: list[str], line: str
+) -> None:
+    picture = next(pictures.glob("*.png"))
+    before = files_below(place)
+    given = [word.format(place=place, picture=picture) for word in words]
+    assert line in refused(capsys, "noise", *given, "--config", tiny_ini)
+    assert files_below(place) == before
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["trian"], ["data"], ["data", "/" + "x" * 400], ["info"], ["--json"], ["\x1b[2J"]]
+)
+def test_any_other_mistake_is_one_line_too(capsys: Capture, home: Path, words: list[str]) -> None:
+    assert refused(capsys, *words)
+
+
+def test_a_climbing_zip_writes_nothing_where_it_climbs(
+    capsys: Capture, place: Path, pictures: Path, tiny_ini: Path
+) -> None:
+    with zipfile.ZipFile(place / "climber.zip", "a") as archive:
+        archive.write(next(pictures.glob("*.png")), "good.png")
+    assert main(["data", str(place / "climber.zip")]) == 0
+    words = ["train", place / "climber.zip", "--config", tiny_ini, "--run", place / "run"]
+    said(capsys, *words, "--steps", 1)
+    start = next(runs.events(place / "run"))
+    assert (start["pictures"], start["left_out"]) == (1, 2)
+    assert not files_below(place / "outside")
+
+
+def test_a_save_path_is_a_folder_whatever_it_is_called(
+    capsys: Capture, checkpoint: Path, tmp_path: Path
+) -> None:
+    """A foreign checkpoint's ini must not name a file of mine to be written over."""
+    mine = tmp_path / "photo.png"
+    mine.write_text("mine")
+    forged = shutil.copytree(checkpoint, tmp_path / "forged")
+    config = Config.read(forged / "config.ini")
+    for name in ("photo.png", "new.v2"):
+        named = config.with_settings([f"training.save_path={tmp_path / name}"])
+        (forged / "config.ini").write_text(named.to_ini(), encoding="utf-8")
+        words = ["sample", restamp(forged), "--count", 1, "--steps", 1]
+        if name == "photo.png":
+            assert "File exists" in refused(capsys, *words)
+        else:
+            said(capsys, *words)
+    assert mine.read_text() == "mine"
+    assert files_below(tmp_path / "new.v2") == {"seed-00000.png"}
+
+
+def test_a_real_process_answers_a_mistake_with_status_2(tmp_path: Path) -> None:
+    child = command("info", tmp_path / "missing.ini")
+    out, err = child.communicate()
+    assert (child.returncode, out) == (2, b"")
+    assert err == b"'missing.ini': cannot be read (No such file or directory)\n"
+
+
+def test_names_that_no_terminal_can_show_are_printed_all_the_same(
+    tiny_ini: Path, pictures: Path, tmp_path: Path
+) -> None:
+    folder = os.fsencode(tmp_path) + b"/run-\xff"
+    words = [sys.executable, "-m", "sd", "train", pictures, "--config", tiny_ini, "--steps", "1"]
+    done = subprocess.run([*words, "--run", folder], capture_output=True, cwd=ROOT, check=False)
+    assert done.returncode == 0 and b"run-\\udcff" in done.stdout
+
+
+def test_help_is_printed_for_every_command(capsys: Capture) -> None:
+    for words in ([], ["train"], ["sample"], ["noise"], ["data"], ["info"]):
+        with pytest.raises(SystemExit) as caught:
+            main([*words, "--help"])
+        assert caught.value.code == 0 and capsys.readouterr().out.startswith("usage: python -m sd")
+
+
+@pytest.mark.gpu
+def test_train_and_sample_on_cuda_say_so(
+    capsys: Capture, pictures: Path, tiny_ini: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    words = ["--device", "cuda", "--seed", 2]
+    said(capsys, "train", pictures, "--config", tiny_ini, "--steps", 10, "--run", run, *words)
+    assert next(runs.events(run))["machine"]["device"] == "cuda"
+    made = {}
+    for device in ("cuda", "cpu"):
+        out = tmp_path / f"{device}.npz"
+        words = ["sample", run, "--device", device, "--count", 4, "--steps", 20, "--out", out]
+        assert (f"on {'CPU' if device == 'cpu' else ''}") in said(capsys, *words)
+        made[device] = np.load(out)["samples"].astype(int)
+    assert abs(made["cuda"] - made["cpu"]).max() <= 2

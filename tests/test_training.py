@@ -1,0 +1,348 @@
+"""Training: Algorithm 1 with the right draws, rates and averages, undisturbed by who watches."""
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from sd.config import Config, TrainingConfig
+from sd.data import ImageSet, Report
+from sd.device import choose
+from sd.diffusion import Diffusion, Loss
+from sd.gate import InputError
+from sd.images import to_float
+from sd.training import (
+    Training,
+    TrainStep,
+    batch_indices,
+    draw_times,
+    ema_decay,
+    learning_rate,
+    new_network,
+    stream,
+    total_steps,
+    train,
+)
+
+MACHINE = choose("cpu")
+
+
+def image_set(pixels: Tensor) -> ImageSet:
+    names = tuple(f"{number}.png" for number in range(len(pixels)))
+    report = Report(len(pixels), (), {}, {}, {}, 0, ())
+    return ImageSet(pixels, names, None, (), None, report)
+
+
+@pytest.fixture(scope="module")
+def images() -> ImageSet:
+    source = torch.Generator().manual_seed(0)
+    return image_set(torch.randint(0, 256, (7, 1, 8, 8), generator=source).to(torch.uint8))
+
+
+def weights(network: Any) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first | second)
+
+
+def trained(config: Config, images: ImageSet, seed: int = 0) -> tuple[list[TrainStep], Any]:
+    steps = list(train(config, images, seed, MACHINE))
+    return steps, weights(steps[-1].model.network)
+
+
+# Lengths, rates, averages
+
+
+def test_three_epochs_of_500_pictures_in_tens_are_150_steps() -> None:
+    assert total_steps(TrainingConfig(epochs=3, batch_size=10), 500) == 150
+    assert total_steps(TrainingConfig(epochs=3, batch_size=10), 501) == 151
+    assert total_steps(TrainingConfig(epochs=1, batch_size=64), 3) == 1
+    assert total_steps(TrainingConfig(epochs=3, batch_size=10, steps=7), 500) == 7
+
+
+def test_the_rate_rises_evenly_and_then_stays() -> None:
+    training = TrainingConfig(learning_rate=0.01, warmup_steps=4)
+    rates = [learning_rate(training, step) for step in (1, 2, 3, 4, 5, 1000)]
+    assert rates == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01], rel=1e-12)
+    assert learning_rate(TrainingConfig(learning_rate=0.01), 1) == 0.01
+
+
+def test_the_rate_of_a_step_is_the_optimisers(tiny_config: Config, images: ImageSet) -> None:
+    training = Training(tiny_config.with_settings(["training.warmup_steps=8"]), images, 0, MACHINE)
+    for step in training.steps():
+        assert step.lr == pytest.approx(0.002 * step.step / 8, rel=1e-12)
+        assert training.optimizer.param_groups[0]["lr"] == step.lr
+
+
+def test_the_decay_of_the_average() -> None:
+    assert ema_decay(0.999, 1) == pytest.approx(2 / 11)
+    assert ema_decay(0.999, 90) == pytest.approx(91 / 100)
+    assert ema_decay(0.999, 100_000) == 0.999
+    assert ema_decay(0.0, 5) == 0
+
+
+def test_the_model_is_the_average_of_the_weights_so_far(
+    tiny_config: Config, images: ImageSet
+) -> None:
+    config = tiny_config.with_settings(["training.ema_decay=0.25"])
+    training = Training(config, images, 0, MACHINE)
+    average = weights(training.network)
+    for step in training.steps():
+        decay = min(0.25, (1 + step.step) / (10 + step.step))  # 2/11 first, then 1/4
+        now = weights(training.network)
+        average = {name: decay * average[name] + (1 - decay) * now[name] for name in now}
+        found = weights(step.model.network)
+        assert all(torch.allclose(found[name], average[name], atol=1e-6) for name in now)
+    assert not same(found, now)
+
+
+def test_without_average_the_model_is_the_network(tiny_config: Config, images: ImageSet) -> None:
+    training = Training(tiny_config.with_settings(["training.ema_decay=0"]), images, 0, MACHINE)
+    for step in training.steps():
+        assert same(weights(step.model.network), weights(training.network))
+
+
+# Draws
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 40), st.integers(1, 60), st.integers(0, 2**53))
+def test_every_picture_is_seen_once_per_epoch(pictures: int, batch: int, seed: int) -> None:
+    epochs = 3
+    steps = math.ceil(epochs * pictures / batch)
+    drawn = [batch_indices(pictures, batch, step, seed) for step in range(1, steps + 1)]
+    assert all(len(indices) == batch for indices in drawn)
+    seen = torch.cat(drawn)[: epochs * pictures].reshape(epochs, pictures)
+    assert torch.equal(seen.sort(1).values, torch.arange(pictures).expand(epochs, -1))
+
+
+def test_every_epoch_has_an_order_of_its_own() -> None:
+    first, second = (batch_indices(30, 30, step, 0) for step in (1, 2))
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, batch_indices(30, 30, 1, 1))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 64), st.integers(1, 2000), st.integers(0, 2**32))
+def test_one_time_is_drawn_from_each_stratum(batch: int, timesteps: int, seed: int) -> None:
+    t = draw_times(batch, timesteps, torch.Generator().manual_seed(seed))
+    assert t.dtype == torch.int64 and len(t) == batch
+    assert t.min() >= 1 and t.max() <= timesteps
+    low = torch.arange(batch, dtype=torch.float64) * timesteps / batch
+    assert (t - 1 >= low.floor()).all()  # stratum k of u T is [k T / B, (k + 1) T / B)
+    assert (t - 1 <= (low + timesteps / batch).floor()).all()
+
+
+def test_times_are_uniform_over_all_steps() -> None:
+    source = torch.Generator().manual_seed(1)
+    draws, timesteps = 10_000, 10
+    times = torch.cat([draw_times(3, timesteps, source) for _ in range(draws)])
+    counts = torch.bincount(times, minlength=timesteps + 1)[1:]
+    expected = 3 * draws / timesteps
+    assert len(counts) == timesteps
+    assert (counts - expected).abs().max() < 5 * math.sqrt(expected)
+    assert draw_times(200, 200, source).tolist() == list(range(1, 201))
+
+
+def test_streams_differ_by_seed_purpose_and_step() -> None:
+    places = [(0, "noise", 1), (0, "noise", 2), (0, "time", 1), (1, "noise", 1), (10, "noise", 1)]
+    drawn = [torch.rand(4, generator=stream(*place)).tolist() for place in places]
+    assert len({tuple(each) for each in drawn}) == len(places)
+    assert drawn == [torch.rand(4, generator=stream(*place)).tolist() for place in places]
+
+
+def test_new_networks_depend_on_the_seed_alone(tiny_config: Config) -> None:
+    torch.manual_seed(1)
+    first = weights(new_network(tiny_config, 5))
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    assert same(first, weights(new_network(tiny_config, 5)))
+    assert torch.equal(before, torch.get_rng_state())
+    assert not same(first, weights(new_network(tiny_config, 6)))
+
+
+# Algorithm 1
+
+
+def test_the_first_step_is_algorithm_1(tiny_config: Config, images: ImageSet) -> None:
+    """Loss and gradient by hand: draw pictures, times and noise; ||v - v_theta(x_t, t)||^2."""
+    step = next(train(tiny_config, images, 3, MACHINE))
+    network = new_network(tiny_config, 3)
+    schedule = Diffusion.from_config(tiny_config.diffusion).schedule
+    x0 = to_float(images.pixels[batch_indices(7, 4, 1, 3)])
+    t = draw_times(4, 50, stream(3, "time", 1))
+    eps = torch.randn(x0.shape, generator=stream(3, "noise", 1))
+    a, b = (
+        torch.tensor(factor(t.numpy()), dtype=torch.float32).reshape(4, 1, 1, 1)
+        for factor in (schedule.signal, schedule.noise)
+    )
+    loss = (network(a * x0 + b * eps, t - 1) - (a * eps - b * x0)).square().mean()
+    loss.backward()
+    squares = sum(p.grad.square().sum() for p in network.parameters() if p.grad is not None)
+    assert step.loss == pytest.approx(float(loss.detach()), rel=1e-5)
+    assert step.grad_norm == pytest.approx(float(squares) ** 0.5, rel=1e-4)
+
+
+def test_the_first_loss_of_eps_is_one_within_sampling_error(tiny_config: Config) -> None:
+    """The output begins at zero, so the loss is the mean of eps^2: 1, of variance 2 / n."""
+    config = tiny_config.with_settings(["diffusion.prediction=eps", "training.batch_size=64"])
+    pixels = torch.full((5, 1, 8, 8), 200, dtype=torch.uint8)
+    for seed in range(3):
+        loss = next(train(config, image_set(pixels), seed, MACHINE)).loss
+        assert abs(loss - 1) < 4 * math.sqrt(2 / (64 * 8 * 8))
+
+
+def test_one_picture_is_learnt(tiny_config: Config) -> None:
+    config = tiny_config.with_settings(["training.steps=150", "training.batch_size=16"])
+    losses = [step.loss for step in train(config, one_picture(), 0, MACHINE)]
+    assert sum(losses[-20:]) / 20 < losses[0] / 4
+    means = [sum(losses[i : i + 30]) / 30 for i in range(0, 150, 30)]
+    assert all(later < earlier for earlier, later in pairwise(means))
+
+
+def one_picture() -> ImageSet:
+    row = torch.arange(0, 256, 32, dtype=torch.uint8)
+    return image_set(row.expand(1, 1, 8, 8).clone())
+
+
+def test_steps_count_to_the_total(tiny_config: Config, images: ImageSet) -> None:
+    steps = list(train(tiny_config, images, 0, MACHINE))
+    assert [(step.step, step.total) for step in steps] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert all(step.seconds > 0 and step.grad_norm > 0 for step in steps)
+
+
+# Same seed, same result
+
+
+def test_the_same_seed_gives_the_same_bytes(tiny_config: Config, images: ImageSet) -> None:
+    first, second, other = (trained(tiny_config, images, seed) for seed in (0, 0, 1))
+    assert [step.loss for step in first[0]] == [step.loss for step in second[0]]
+    assert same(first[1], second[1])
+    assert not same(first[1], other[1])
+
+
+def test_who_watches_disturbs_nothing(tiny_config: Config, images: ImageSet) -> None:
+    """Samples, foreign draws and foreign seeds between the steps; dropout draws in the training."""
+    config = tiny_config.with_settings(["unet.dropout=0.3", "training.steps=5"])
+    _, undisturbed = trained(config, images)
+    for step in train(config, images, 0, MACHINE):
+        sampling = step.model.sampling("ddpm", 5)
+        sampling.sample(step.model.denoiser, step.model.shape, [0, 1])
+        torch.manual_seed(step.step)
+        torch.rand(step.step)
+    assert same(weights(step.model.network), undisturbed)
+
+
+def test_training_leaves_the_global_generator_alone(tiny_config: Config, images: ImageSet) -> None:
+    before = torch.get_rng_state()
+    trained(tiny_config.with_settings(["unet.dropout=0.3"]), images)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_samples_come_without_dropout(tiny_config: Config, images: ImageSet) -> None:
+    step = next(train(tiny_config.with_settings(["unet.dropout=0.9"]), images, 0, MACHINE))
+    x = torch.randn(1, 1, 8, 8)
+    first, second = (step.model.denoiser(x, 20) for _ in range(2))
+    assert torch.equal(first.x0, second.x0)
+
+
+# What goes wrong
+
+
+def test_a_lost_loss_names_its_step(
+    tiny_config: Config, images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine, calls = Diffusion.loss, []
+
+    def lost(self: Diffusion, *args: Any) -> Loss:
+        calls.append(1)
+        loss = genuine(self, *args)
+        return Loss(loss.mean * math.nan, loss.per_picture) if len(calls) == 3 else loss
+
+    monkeypatch.setattr(Diffusion, "loss", lost)
+    training = Training(tiny_config, images, 0, MACHINE)
+    with pytest.raises(InputError) as caught:
+        list(training.steps())
+    assert str(caught.value) == (
+        "the loss is not a finite number at step 3: training.learning_rate = 0.002 may be too high"
+    )
+    assert all(tensor.isfinite().all() for tensor in weights(training.network).values())
+
+
+def test_a_lost_gradient_stops_before_it_reaches_the_weights(
+    tiny_config: Config, images: ImageSet
+) -> None:
+    training = Training(tiny_config, images, 0, MACHINE)
+    steps = training.steps()
+    next(steps)
+    before = weights(training.network)
+    training.network.out[2].bias.register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(InputError, match="the gradient is not a finite number at step 2"):
+        next(steps)
+    assert same(weights(training.network), before)
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [
+        ("unet.num_classes=3", "unet.num_classes = 3"),
+        ("unet.context_dim=8", "unet.context_dim = 8"),
+        ("unet.dims=1", "unet.dims = 1"),
+        ("unet.dims=3", "unet.dims = 3"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_by_name(
+    tiny_config: Config, images: ImageSet, setting: str, name: str
+) -> None:
+    config = tiny_config.with_settings(["unet.patch_size=1", setting])
+    with pytest.raises(InputError, match=f"^{name}: "):
+        train(config, images, 0, MACHINE)
+
+
+def test_no_pictures_are_refused(tiny_config: Config) -> None:
+    with pytest.raises(InputError, match=r"^no pictures to train on$"):
+        train(tiny_config, image_set(torch.zeros(0, 1, 8, 8, dtype=torch.uint8)), 0, MACHINE)
+
+
+# Precision and devices
+
+
+def test_bfloat16_multiplies_low_and_keeps_float32(tiny_config: Config, images: ImageSet) -> None:
+    exact = next(train(tiny_config, images, 0, MACHINE))
+    config = tiny_config.with_settings(["training.precision=bfloat16"])
+    steps, found = trained(config, images)
+    assert steps[0].loss == pytest.approx(exact.loss, rel=0.02)
+    assert all(math.isfinite(step.loss) for step in steps)
+    assert all(
+        tensor.dtype == torch.float32 and tensor.isfinite().all() for tensor in found.values()
+    )
+    again = trained(config, images)[1]
+    assert same(found, again)
+
+
+@pytest.mark.gpu
+def test_training_runs_on_cuda(tiny_config: Config, images: ImageSet) -> None:
+    machine = choose("cuda").apply()
+    assert machine.device == "cuda" and machine.label == torch.cuda.get_device_name()
+    config = tiny_config.with_settings(["training.steps=20"])
+    steps = list(train(config, images, 0, machine))
+    exact = list(train(config, images, 0, MACHINE))
+    assert next(steps[-1].model.network.parameters()).device.type == "cuda"
+    assert steps[0].loss == pytest.approx(exact[0].loss, rel=1e-3)
+    assert steps[-1].loss == pytest.approx(exact[-1].loss, rel=0.1)
+    found = weights(steps[-1].model.network)
+    assert all(tensor.isfinite().all() for tensor in found.values())
+
+
+@pytest.mark.gpu
+def test_bfloat16_trains_on_cuda(tiny_config: Config, images: ImageSet) -> None:
+    config = tiny_config.with_settings(["training.precision=bfloat16", "unet.dropout=0.1"])
+    losses = [step.loss for step in train(config, images, 0, choose("cuda").apply())]
+    assert len(losses) == 4 and all(math.isfinite(loss) for loss in losses)
