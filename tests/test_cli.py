@@ -425,7 +425,7 @@ SAMPLING = [
     (["--device", "tpu"], "device = 'tpu'"),
     (["--out", "{place}/x.gif"], "must be a folder, FILE.png or FILE.npz"),
     (["--out", "{place}/page.png/x"], "Not a directory"),
-    (["--out", "{place}/page.png/x.npz"], "File exists"),
+    (["--out", "{place}/page.png/x.npz"], "page.png: File exists"),
     (["--out", "{place}/weights"], "File exists"),
     (["--out", "/proc/nowhere/x.png"], "No such file or directory"),
     (["--out", "/" + 300 * "x"], "File name too long"),
@@ -473,7 +473,7 @@ def test_a_checkpoint_that_is_none_is_one_line(
         (["{picture}"], "the following arguments are required: --t"),
         (["{picture}", "--t", "1", "--seed", "nan"], "--seed = nan"),
         (["{picture}", "--t", "1", "--out", "{place}/x.xyz"], "must be FILE.png"),
-        (["{picture}", "--t", "1", "--out", "{place}/page.png/x.png"], "File exists"),
+        (["{picture}", "--t", "1", "--out", "{place}/page.png/x.png"], "page.png: File exists"),
         (["{picture}", "--t", "1", "--set", "unet.chanel=3"], "did you mean 'channel'?"),
     ],
 )

@@ -1,0 +1,86 @@
+"""Linter, formatter, types and layers are part of the tests; so are the house's own rules."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OURS = [ROOT / "app.py", *sorted((ROOT / "sd").rglob("*.py"))]
+LONGEST_FUNCTION = 50  # lines
+LONGEST_FILE = 350
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
+FORBIDDEN_MODULES = {"pickle", "shelve", "marshal", "dill", "joblib"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+        ["importlinter.cli", "lint"],
+    ],
+    ids=lambda words: " ".join(words),
+)
+def test_the_tools_are_content(words: list[str]) -> None:
+    command = [sys.executable, "-m", *words]
+    if words[0] == "importlinter.cli":
+        script = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+        command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def functions(tree: ast.AST) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return [node for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_files_and_functions_are_short(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= LONGEST_FILE
+    for function in functions(ast.parse(text)):
+        assert function.end_lineno is not None
+        assert function.end_lineno - function.lineno < LONGEST_FUNCTION, function.name
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_nothing_runs_what_a_person_gave(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            assert not FORBIDDEN_MODULES & {name.split(".")[0] for name in names}
+        if isinstance(node, ast.Call):
+            words = ast.unparse(node.func)
+            assert words not in FORBIDDEN_CALLS and words not in ("torch.load", "os.system")
+            assert not any(
+                keyword.arg == "shell"
+                or (keyword.arg == "allow_pickle" and ast.unparse(keyword.value) != "False")
+                for keyword in node.keywords
+            )
+            if words == "np.load":
+                assert "allow_pickle" in {keyword.arg for keyword in node.keywords}
+
+
+def test_half_of_the_functions_have_ten_lines_or_fewer() -> None:
+    lengths = sorted(
+        (function.end_lineno or 0) - function.lineno + 1
+        for path in OURS
+        for function in functions(ast.parse(path.read_text(encoding="utf-8")))
+    )
+    assert lengths[len(lengths) // 2] <= 11
+
+
+def test_no_file_is_larger_than_a_space_takes() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split("\0")
+    for name in filter(None, listed):
+        if (ROOT / name).is_file():
+            assert (ROOT / name).stat().st_size <= 10 * 2**20, name
+    model = ROOT / "checkpoints" / "emoji32"
+    assert sum(path.stat().st_size for path in model.rglob("*") if path.is_file()) <= 10 * 10**6
