@@ -108,9 +108,7 @@ class Notes:
             return ""
         try:
             line = " ".join(value.split()) if isinstance(value, str) else value
-            text("it", line, longest).encode("utf-8")
-        except UnicodeEncodeError:
-            self.left_out.append(LeftOut(f"{kind} of {name}", "holds half a character"))
+            text("it", line, longest)
         except InputError as error:
             self.left_out.append(LeftOut(f"{kind} of {name}", str(error)))
         else:

@@ -184,7 +184,7 @@ def test_captions_beside_the_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ('"\\ud800"', "half a character"),
+        ('"\\ud800"', "half characters"),
         ("7", "must be a text"),
         ("[1]", "must be a text"),
         ("true", "must be a text"),
