@@ -1,10 +1,6 @@
 """The named endpoints over HTTP, with good values and with what no browser would send."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -21,10 +17,9 @@ from gradio_client.exceptions import AppError
 from sd.checkpoints import Model, save_checkpoint
 from sd.config import Config
 from sd.training import new_network
+from tests.serving import ROOT, served
 
-ROOT = Path(__file__).parent.parent
 LONGEST_LINE = 300
-START_SECONDS = 90
 
 
 @pytest.fixture(scope="module")
@@ -43,35 +38,9 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny_config: Config) -> Path:
 
 @pytest.fixture(scope="module")
 def address(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of its own; at the end its log holds no traceback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("log") / "server.log"
-    cache = str(tmp_path_factory.mktemp("cache"))
-    env = {**os.environ, "SD_HOME": str(home), "GRADIO_TEMP_DIR": cache}
-    words = [sys.executable, "app.py", "--port", str(port)]
-    with log.open("wb") as file:
-        server = subprocess.Popen(words, cwd=ROOT, env=env, stdout=file, stderr=file)
-    try:
-        url, end = f"http://127.0.0.1:{port}/", time.monotonic() + START_SECONDS
-        while not answers(url):
-            assert server.poll() is None and time.monotonic() < end, log.read_text()[-2000:]
-            time.sleep(0.2)
+    """A server of its own; at the end it lives, and its log holds no traceback."""
+    with served(home, tmp_path_factory.mktemp("server")) as url:
         yield url
-        assert server.poll() is None, "the server died"
-        assert "Traceback" not in log.read_text(), log.read_text()[-3000:]
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-def answers(url: str) -> bool:
-    try:
-        urllib.request.urlopen(url, timeout=5).close()
-    except OSError:
-        return False
-    return True
 
 
 @pytest.fixture(scope="module")

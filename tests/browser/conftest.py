@@ -7,21 +7,16 @@ import json
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.serving import served
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-START_SECONDS = 90
 
 
 def absent(what: str) -> None:
@@ -55,35 +50,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def address(browser: Any, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running page; the browser is asked for first, to skip early."""
-    log = tmp_path_factory.mktemp("log") / "server.log"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    cache = str(tmp_path_factory.mktemp("cache"))
-    env = {**os.environ, "SD_HOME": str(home), "GRADIO_TEMP_DIR": cache}
-    words = [sys.executable, "app.py", "--port", str(port)]
-    with log.open("wb") as file:
-        server = subprocess.Popen(words, cwd=ROOT, env=env, stdout=file, stderr=file)
     try:
-        wait_for(f"http://127.0.0.1:{port}/", server, log)
-        yield f"http://127.0.0.1:{port}/"
-        assert "Traceback" not in log.read_text(), log.read_text()[-3000:]
+        with served(home, tmp_path_factory.mktemp("server")) as url:
+            yield url
     finally:
-        server.terminate()
-        server.wait(20)
         end_runs(home)
-
-
-def wait_for(address: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Return when the page answers."""
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-            return
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail(f"the page did not start: {log.read_text()[-2000:]}")
 
 
 def end_runs(home: Path) -> None:
