@@ -1,5 +1,6 @@
 """The command line: every command does its work, and a mistake is one line and exit status 2."""
 
+import io
 import json
 import os
 import pickle
@@ -535,12 +536,15 @@ def test_a_real_process_answers_a_mistake_with_status_2(tmp_path: Path) -> None:
 
 
 def test_names_that_no_terminal_can_show_are_printed_all_the_same(
-    tiny_ini: Path, pictures: Path, tmp_path: Path
+    tiny_ini: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = os.fsencode(tmp_path) + b"/run-\xff"
-    words = [sys.executable, "-m", "sd", "train", pictures, "--config", tiny_ini, "--steps", "1"]
-    done = subprocess.run([*words, "--run", folder], capture_output=True, cwd=ROOT, check=False)
-    assert done.returncode == 0 and b"run-\\udcff" in done.stdout
+    printed, folder = io.BytesIO(), os.fsdecode(os.fsencode(tmp_path) + b"/run-\xff")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="utf-8"))
+        words = ["train", str(pictures), "--config", str(tiny_ini), "--steps", "1", "--run", folder]
+        assert main(words) == 0
+        sys.stdout.flush()
+        assert printed.getvalue().endswith(b"run-\\udcff\n")
 
 
 def test_help_is_printed_for_every_command(capsys: Capture) -> None:

@@ -54,6 +54,14 @@ def test_building_the_page_imports_no_torch() -> None:
     assert loaded_by(work, ("torch", "torchvision", "einops")) == []
 
 
+def test_the_package_itself_imports_none_of_its_modules() -> None:
+    script = "import sys, sd; print(*[name for name in sys.modules if name.startswith('sd.')])"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "\n"
+
+
 def test_the_watch_would_notice() -> None:
     assert "torch" in loaded_by("from sd import UNetModel")
 
