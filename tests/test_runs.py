@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -314,6 +314,15 @@ def test_a_signal_ends_the_run_and_a_second_one_acts_at_once(
     assert signal.getsignal(number) == before
 
 
+@pytest.fixture
+def usual_interrupt() -> Iterator[None]:
+    """Python's own answer to SIGINT, which a shell's background job is started without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("usual_interrupt")
 def test_two_interrupts_leave_at_once(config: Config, pictures: Path, home: Path) -> None:
     stream = work(config.with_settings([LONG]), str(pictures), home / "run")
     next(stream)
