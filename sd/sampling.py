@@ -113,7 +113,7 @@ class Sampling:
         self.eta = real("eta", eta, 0, 1)
         self.large = choice("variance", variance, VARIANCES) == "fixed_large"
         self.clip_x0 = flag("clip_x0", clip_x0)
-        # Only its noise is used here, never its prediction: "v" is the one that any schedule allows.
+        # Its noise is used here, never its prediction: "v" is one that every schedule allows.
         self.process = Diffusion(schedule, "v", noise_info)
         grid = time_grid(schedule.timesteps, steps, spacing) if times is None else times
         self.times = self._checked(grid)
