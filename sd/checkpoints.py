@@ -5,11 +5,8 @@ A checkpoint is a folder: `model.safetensors` (the averaged weights), `config.in
 It is written to a temporary folder, flushed and renamed: there is a whole checkpoint or none.
 """
 
-import hashlib
 import json
-import os
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +22,7 @@ from sd.blueprint import blueprint
 from sd.config import Config
 from sd.denoiser import Denoiser
 from sd.diffusion import Diffusion
+from sd.disk import digest, write_folder
 from sd.files import brief, printable
 from sd.gate import InputError, shown
 from sd.sampling import Sampling
@@ -101,38 +99,6 @@ def save_checkpoint(model: Model, folder: Path, about: Mapping[str, Any]) -> Pat
 
     write_folder(folder, write)
     return folder
-
-
-def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary folder, flush it to the disk and rename it to `folder`."""
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
-    try:
-        write(temporary)
-        for path in [*temporary.iterdir(), temporary]:
-            _flush(path)
-        temporary.rename(folder)
-        _flush(folder.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def _flush(path: Path) -> None:
-    """Make the disk hold what was written to a file or folder (folders: where that is possible)."""
-    if os.name == "nt" and path.is_dir():
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def card(model: Model, about: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from sd.fields import (
     choice,
     factors,
     key,
+    names,
     one_or_more,
     pair,
     path_text,
@@ -40,7 +41,13 @@ class TrainingConfig(Section):
 
     epochs: int = key(3, whole(1, 1_000_000), "Passes over all pictures; counts where steps is 0.")
     steps: int = key(0, whole(0, MOST_STEPS), "Optimiser steps; 0 trains for the epochs above.")
-    batch_size: int = key(10, whole(1, 65536), "Pictures per optimiser step.")
+    minutes: float = key(
+        0.0, real(0.0, 100_000.0), "Minutes after which training ends, samples made; 0: no limit."
+    )
+    batch_size: int = key(10, whole(1, 65536), "Pictures that the network sees at once.")
+    gradient_accumulation: int = key(
+        1, whole(1, 4096), "Batches whose gradients are averaged into one optimiser step."
+    )
     learning_rate: float = key(1e-4, real(1e-12, 10.0), "Step size of the optimiser, AdamW.")
     save_path: str | None = key(
         None, path_text, "Folder for pictures made with the model, or None."
@@ -53,6 +60,20 @@ class TrainingConfig(Section):
         choice("crop", "pad", "stretch"),
         "How pictures of another shape are brought to size: crop, pad or stretch.",
     )
+    classes: tuple[str, ...] | None = key(
+        None, names, "Classes to train on, as a list of names; None takes every picture."
+    )
+    held_out: float = key(
+        0.0, real(0.0, 0.5), "Share of the pictures kept out of training, to measure on them."
+    )
+    flip: bool = key(False, gate.flag, "Mirror each picture half of the time; not for letters.")
+    shift: float = key(
+        0.0, real(0.0, 0.25), "Greatest random shift, as a share of the picture's side."
+    )
+    rotation: float = key(0.0, real(0.0, 45.0), "Greatest random rotation in degrees.")
+    brightness: float = key(
+        0.0, real(0.0, 0.5), "Greatest random change of brightness, as a share."
+    )
     warmup_steps: int = key(
         0, whole(0, MOST_STEPS), "Steps in which the learning rate rises from 0."
     )
@@ -63,6 +84,7 @@ class TrainingConfig(Section):
     )
     sample_every: int = key(0, whole(0, MOST_STEPS), "Steps between samples; 0: only at the end.")
     save_every: int = key(0, whole(0, MOST_STEPS), "Steps between checkpoints; 0: only at the end.")
+    keep_checkpoints: int = key(2, whole(1, 10_000), "Newest checkpoints that are kept.")
     precision: str = key(
         "float32",
         choice("float32", "bfloat16"),
@@ -268,6 +290,15 @@ class Config:
             section = locate(head if dot else None, last)
             values.setdefault(section, {})[last] = ini.value_of(value)
         return self._with(values)
+
+    def settings_from(self, base: "Config") -> list[str]:
+        """Return the texts with which `base.with_settings` gives these settings."""
+        return [
+            f"{name}.{each}={ini.spelled(getattr(getattr(self, name), each))}"
+            for name, keys in KEYS.items()
+            for each in keys
+            if getattr(getattr(self, name), each) != getattr(getattr(base, name), each)
+        ]
 
     def _with(self, values: Mapping[str, Mapping[str, Any]]) -> "Config":
         sections: dict[str, Any] = {

@@ -4,6 +4,7 @@ The checks are made here from the readers in `sd.gate`. A check takes the field'
 messages show it and a value, and returns the value as it is kept, or raises `InputError`.
 """
 
+import json
 import unicodedata
 from collections.abc import Callable
 from dataclasses import Field, field, fields
@@ -15,6 +16,7 @@ from sd.gate import InputError, shown
 Check = Callable[[str, Any], Any]
 
 LONGEST_PATH = 4096  # characters
+LONGEST_NAME, MOST_NAMES = 200, 1000  # of a list of names
 UNWRITABLE = ("Cc", "Cs", "Zl", "Zp")  # Unicode: control, surrogate, line and paragraph end
 
 
@@ -107,6 +109,29 @@ def path_text(name: str, value: Any) -> str | None:
     if any(unicodedata.category(character) in UNWRITABLE for character in text):
         raise InputError(f"{name} = {shown(text)}: must be one line of readable characters")
     return text
+
+
+def names(name: str, value: Any) -> tuple[str, ...] | None:
+    """Check for a list of names, or its text: JSON, or words between commas; [] is kept as None."""
+    if isinstance(value, str):
+        value = _listed(value)
+    if value is None or value in ((), []):
+        return None
+    if not isinstance(value, list | tuple) or len(value) > MOST_NAMES:
+        raise InputError(
+            f'{name} = {shown(value)}: must be a list of at most {MOST_NAMES} names, ["a", "b"]'
+        )
+    return tuple(dict.fromkeys(gate.text(name, each, LONGEST_NAME) for each in value))
+
+
+def _listed(text: str) -> Any:
+    """Return the list that a text spells as JSON, or else as words between commas."""
+    if not text.lstrip().startswith("["):
+        return [word.strip() for word in text.split(",") if word.strip()]
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _numbers(shortest: int, longest: int, kind: str, one: Check) -> Check:

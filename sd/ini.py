@@ -6,6 +6,7 @@ Which keys exist and what they may hold is not known here; `sd.config` decides t
 """
 
 import ast
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,8 @@ def value_of(text: str) -> Any:
 
 def spelled(value: Any) -> str:
     """Return how `value` is written after `key =`, so that reading it gives `value` again."""
+    if isinstance(value, tuple) and value and all(isinstance(each, str) for each in value):
+        return json.dumps(value, ensure_ascii=False).replace("#", "\\u0023")
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(repr, value))}]"
     if not isinstance(value, str):

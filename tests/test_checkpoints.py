@@ -10,6 +10,7 @@ import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sd import checkpoints
+from sd import checkpoints, disk
 from sd.checkpoints import (
     ABOUT,
     CARD,
@@ -177,18 +178,25 @@ def test_the_card_is_a_card_whatever_the_record_holds(model: Model, tmp_path: Pa
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-@pytest.mark.parametrize("place", ["save_file", "digest", "_flush"])
+@pytest.mark.parametrize(
+    ("module", "place"), [(checkpoints, "save_file"), (checkpoints, "digest"), (disk, "flush")]
+)
 def test_a_failure_midway_leaves_nothing(
-    model: Model, saved: Path, place: str, error: type, monkeypatch: pytest.MonkeyPatch
+    model: Model,
+    saved: Path,
+    module: ModuleType,
+    place: str,
+    error: type,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    genuine = getattr(checkpoints, place)
+    genuine = getattr(module, place)
 
     def broken(*args: Any, **kwargs: Any) -> Any:
         genuine(*args, **kwargs)  # the file is there already when it fails
         raise error
 
     with monkeypatch.context() as patch, pytest.raises(error):
-        patch.setattr(checkpoints, place, broken)
+        patch.setattr(module, place, broken)
         save_checkpoint(model, saved.with_name("checkpoint-2"), {"step": 2})
     assert [path.name for path in saved.parent.iterdir()] == ["checkpoint-1"]
     assert load_checkpoint(saved.parent).about["step"] == 1

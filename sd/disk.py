@@ -1,0 +1,82 @@
+"""Writing to disk so that a kill, a full disk or a lost power line leaves the old or the new.
+
+What is being written lies beside its place under a hidden name that ends in `.tmp`; it is flushed,
+then renamed. What a killed writer leaves is known by that name and swept at the next start.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+
+def temporary_of(path: Path) -> Path:
+    """Return where to write before renaming to `path`: beside it, hidden, known to `sweep`."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary folder, flush it to the disk and rename it to `folder`."""
+    temporary = temporary_of(folder)
+    temporary.mkdir(parents=True)
+    try:
+        write(temporary)
+        for path in [*temporary.iterdir(), temporary]:
+            flush(path)
+        temporary.rename(folder)
+        flush(folder.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def flush(path: Path) -> None:
+    """Make the disk hold what was written to a file or folder (folders: where that is possible)."""
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    temporary = temporary_of(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        flush(temporary)
+        temporary.replace(path)
+        flush(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder so that a kill midway leaves no half of it under its own name."""
+    doomed = temporary_of(folder)
+    folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def sweep(folder: Path) -> list[str]:
+    """Delete what killed writers left in `folder` and below; return the names.
+
+    Only for a folder whose one writer is the caller.
+    """
+    left = sorted(folder.rglob(".*.tmp"), reverse=True)
+    for path in left:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return [path.name for path in left]
