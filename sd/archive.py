@@ -15,9 +15,9 @@ import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from sd.files import LONGEST_FILE, MOST_FILES, LeftOut, brief, is_clutter, printable, too_long
 from sd.gate import InputError
@@ -28,6 +28,13 @@ HIGHEST_RATIO = 200  # unpacked : packed, of archives that unpack to more than R
 RATIO_FROM = 256 * 2**20
 ENTRY_HEAD = 30  # bytes of an entry before its name
 UTF8_FLAG, ENCRYPTED_FLAG = 0x800, 0x1
+CENTRAL, END, END64 = b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06"
+CENTRAL_HEAD = 46  # bytes of an entry of the directory before its name
+NAME_LENGTHS, NAME_LENGTHS_AT = struct.Struct("<3H"), 28  # of name, extra field and comment
+END_RECORD = struct.Struct("<10xHI6x")  # how many entries, and the bytes of the directory
+END64_RECORD = struct.Struct("<32xQQ8x")  # the same of zip64
+LOCATOR_SIZE = 20  # bytes between the two
+LONGEST_END = 2**16 + 22 + 20 + 56  # bytes of both, and of the archive's comment
 SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst", ".jar")
 GBK = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xf7][\xa1-\xfe])+")
@@ -51,13 +58,85 @@ def is_archive(path: Path) -> bool:
 
 
 class _Bounded(io.FileIO):
-    """A file that hands out no directory of entries longer than it may be."""
+    """A file whose directory zipfile gets to see only if it is what its end record promised."""
+
+    label = "the archive"
+    opening = True
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read at most `size` bytes; zipfile reads a directory in one piece."""
-        if size is not None and size > LONGEST_DIRECTORY:
-            raise zipfile.BadZipFile("its directory is too long")
-        return super().read(size) or b""
+        if self.opening and size is not None:
+            _check_length(self.label, size)
+        data = super().read(size) or b""
+        if self.opening and data.startswith(CENTRAL):
+            _check_count(self.label, _counted(data))  # the end record may have lied
+        return data
+
+
+def _check_end(label: str, file: BinaryIO) -> None:
+    """Refuse an archive by the count and length that its end record tells of its directory.
+
+    The records are described in sections 4.3.14 to 4.3.16 of PKWARE's APPNOTE. An archive of more
+    than 65,534 entries or a long directory has a zip64 record before the usual one.
+    """
+    length = file.seek(0, os.SEEK_END)
+    file.seek(max(0, length - LONGEST_END))
+    tail = file.read(LONGEST_END)
+    place = tail.rfind(END)
+    if place < 0 or len(tail) - place < END_RECORD.size:
+        raise zipfile.BadZipFile("no end record")
+    count, size = END_RECORD.unpack_from(tail, place)
+    place -= LOCATOR_SIZE + END64_RECORD.size
+    if place >= 0 and tail.startswith(END64, place):
+        count, size = END64_RECORD.unpack_from(tail, place)
+    _check_count(label, count)
+    _check_length(label, size)
+    file.seek(0)
+
+
+def _check_count(label: str, count: int) -> None:
+    if count > MOST_FILES:
+        raise InputError(f"{label}: {count} entries; at most {MOST_FILES} are allowed")
+
+
+def _check_length(label: str, size: int) -> None:
+    if size > LONGEST_DIRECTORY:
+        raise InputError(
+            f"{label}: its list of entries takes {size / 2**20:.1f} MiB; "
+            f"at most {LONGEST_DIRECTORY // 2**20} are allowed"
+        )
+
+
+def _counted(directory: bytes) -> int:
+    """Return how many entries a directory holds, up to one more than are allowed."""
+    place = count = 0
+    while count <= MOST_FILES and directory.startswith(CENTRAL, place):
+        if len(directory) - place < CENTRAL_HEAD:
+            break
+        place += CENTRAL_HEAD + sum(NAME_LENGTHS.unpack_from(directory, place + NAME_LENGTHS_AT))
+        count += 1
+    return count
+
+
+@contextlib.contextmanager
+def judged(path: Path, label: str) -> Iterator[zipfile.ZipFile]:
+    """Open a zip if nothing speaks against it as a whole; InputError, which begins with `label`.
+
+    Single entries are still to be judged: their names, kinds, lengths and encryption.
+    """
+    with _Bounded(path) as file:
+        file.label = label
+        try:
+            _check_end(label, file)
+            opened = zipfile.ZipFile(file)
+            _check_whole(label, opened.infolist(), opened.start_dir)
+        except BROKEN as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{label}: not a zip archive, or a damaged or cut-off one") from error
+        file.opening = False
+        with opened:
+            yield opened
 
 
 class Archive:
@@ -65,17 +144,9 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         """Judge the directory of the zip at `path`; InputError if the archive is refused whole."""
-        label = brief(printable(path.name))
         self.left_out: list[LeftOut] = []
-        self._file = _Bounded(path)
-        try:
-            self._zip = zipfile.ZipFile(self._file)
-            _check_whole(label, self._zip.infolist(), self._zip.start_dir)
-        except BROKEN as error:
-            self._file.close()
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{label}: not a zip archive, or a damaged or cut-off one") from error
+        self._closing = contextlib.ExitStack()
+        self._zip = self._closing.enter_context(judged(path, brief(printable(path.name))))
         self._entries = self._sorted_out()
 
     def __enter__(self) -> Self:
@@ -88,8 +159,7 @@ class Archive:
 
     def close(self) -> None:
         """Close the archive."""
-        self._zip.close()
-        self._file.close()
+        self._closing.close()
 
     @property
     def names(self) -> list[str]:
@@ -129,8 +199,7 @@ def _check_whole(label: str, infos: Sequence[zipfile.ZipInfo], end: int) -> None
     """Refuse an archive of too many entries or bytes, or one whose entries overlap."""
     unpacked = sum(info.file_size for info in infos)
     packed = sum(info.compress_size for info in infos)
-    if len(infos) > MOST_FILES:
-        raise InputError(f"{label}: {len(infos)} entries; at most {MOST_FILES} are allowed")
+    _check_count(label, len(infos))
     if unpacked > LONGEST_ARCHIVE:
         raise InputError(
             f"{label}: would unpack to {unpacked / 2**30:.1f} GiB; "

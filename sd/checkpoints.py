@@ -2,11 +2,13 @@
 
 A checkpoint is a folder: `model.safetensors` (the averaged weights), `config.ini`,
 `checkpoint.json` (step, seed, digests of the files) and `README.md`, its card for people and hubs.
-It is written to a temporary folder, flushed and renamed: there is a whole checkpoint or none.
+That of a run also holds `training.safetensors`, from which training goes on. It is written to a
+temporary folder, flushed and renamed: there is a whole checkpoint or none.
 """
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 import torch
 from huggingface_hub import ModelCard, ModelCardData
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sd.blueprint import blueprint
@@ -29,6 +31,8 @@ from sd.sampling import Sampling
 from sd.unet import UNetModel
 
 WEIGHTS, CONFIG, ABOUT, CARD = "model.safetensors", "config.ini", "checkpoint.json", "README.md"
+TRAINING = "training.safetensors"
+STATE = "state"  # what checkpoint.json holds for training alone; the card is silent about it
 FORMAT = 1
 LARGEST_TEXT = 1_000_000  # bytes of the readable files
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -71,12 +75,18 @@ class Model:
         return Sampling(self.diffusion.schedule, sampler, steps, noise_info=noise_info, **settings)
 
 
-def save_checkpoint(model: Model, folder: Path, about: Mapping[str, Any]) -> Path:
+def save_checkpoint(
+    model: Model,
+    folder: Path,
+    about: Mapping[str, Any],
+    training: Mapping[str, Tensor] | None = None,
+) -> Path:
     """Write a model to a new `folder`, whole or not at all; return it.
 
     `about` (step, seed, ...) is kept in checkpoint.json beside format and digests. Weights are
-    stored as training.weights_dtype says. Raises `InputError` if the folder is there already or
-    a weight is not finite in that type, `OSError` if it cannot be written.
+    stored as training.weights_dtype says, the tensors of `training` as they are. Raises
+    `InputError` if the folder is there already or a weight is not finite in that type, `OSError`
+    if it cannot be written.
     """
     if folder.exists():
         raise InputError(f"{folder.name}: there is a checkpoint of that name already")
@@ -85,16 +95,19 @@ def save_checkpoint(model: Model, folder: Path, about: Mapping[str, Any]) -> Pat
     weights = {name: tensor.to("cpu", dtype).contiguous() for name, tensor in state.items()}
     _check_finite(f"{folder.name} as {model.config.training.weights_dtype}", weights)
     texts = {CONFIG: model.config.to_ini(), CARD: card(model, about)}
+    tensors = {WEIGHTS: weights, **({TRAINING: training} if training is not None else {})}
 
     def write(target: Path) -> None:
-        try:
-            save_file(weights, target / WEIGHTS, metadata={"format": "pt"})
-        except SafetensorError as error:  # a full disk, say
-            raise OSError(f"{folder.name}/{WEIGHTS} cannot be written: {error}") from error
+        for name, each in tensors.items():
+            try:
+                save_file(dict(each), target / name, metadata={"format": "pt"})
+            except SafetensorError as error:  # a full disk, say
+                raise OSError(f"{folder.name}/{name} cannot be written: {error}") from error
         for name, text in texts.items():
             (target / name).write_text(text, encoding="utf-8")
-        digests = {name: digest(target / name) for name in (WEIGHTS, CONFIG)}
-        record = {"format": FORMAT, **about, "sha256": digests}
+        digests = {name: digest(target / name) for name in (*tensors, CONFIG)}
+        record = {"format": FORMAT, **about}
+        record["sha256"] = {**digests, ABOUT: _digest_of(record)}
         (target / ABOUT).write_text(json.dumps(record, indent=1), encoding="utf-8")
 
     write_folder(folder, write)
@@ -108,7 +121,8 @@ def card(model: Model, about: Mapping[str, Any]) -> str:
     data = ModelCardData(
         library_name="sd", pipeline_tag="unconditional-image-generation", tags=["diffusion"]
     )
-    facts = "".join(f"- {name}: {printable(str(value))}\n" for name, value in about.items())
+    told = {name: value for name, value in about.items() if name != STATE}
+    facts = "".join(f"- {name}: {printable(str(value))}\n" for name, value in told.items())
     size = f"{training.input_width} x {training.input_height} pixels, {channels} channels"
     return str(
         ModelCard(
@@ -137,16 +151,43 @@ def load_checkpoint(path: str | Path, device: str = "cpu") -> Model:
     about = read_about(folder)
     weights = _member(folder, WEIGHTS)
     _check_kind(weights)
-    for name, expected in about["sha256"].items():
-        if digest(_member(folder, name)) != expected:
-            raise InputError(
-                f"{_called(folder)}/{name}: damaged, its SHA-256 is not the recorded one"
-            )
+    check_digests(folder, about, (WEIGHTS, CONFIG))
     config = Config.read(_member(folder, CONFIG))
     network = _empty_network(config, weights.stat().st_size)
     network.load_state_dict(_read_weights(weights, network), assign=True)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(network.eval().requires_grad_(False), config, about)
+
+
+def load_training(folder: Path) -> dict[str, Tensor]:
+    """Read the tensors from which training goes on, after checking every file of a checkpoint.
+
+    Raises `InputError` for what is missing or damaged.
+    """
+    about = read_about(folder)
+    if TRAINING not in about["sha256"]:
+        raise InputError(f"{_called(folder)}: was kept without {TRAINING}, which resuming needs")
+    check_digests(folder, about, (WEIGHTS, CONFIG, TRAINING))
+    try:
+        return load_file(folder / TRAINING)
+    except (SafetensorError, OSError) as error:
+        reason = printable(str(error))
+        raise InputError(f"{TRAINING}: not readable as safetensors ({reason})") from None
+
+
+def check_digests(folder: Path, about: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raise `InputError` for the first file that is missing or not what was written."""
+    for name in names:
+        if digest(_member(folder, name)) != about["sha256"][name]:
+            raise InputError(
+                f"{_called(folder)}/{name}: damaged, its SHA-256 is not the recorded one"
+            )
+
+
+def _digest_of(record: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a checkpoint.json but for its own list of digests."""
+    told = {name: value for name, value in record.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _called(path: Path) -> str:
@@ -188,8 +229,10 @@ def read_about(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise InputError(f"{label}: not readable as JSON") from None
     digests = about.get("sha256") if isinstance(about, dict) else None
-    if not isinstance(digests, dict) or set(digests) != {WEIGHTS, CONFIG}:
+    if not isinstance(digests, dict) or set(digests) - {TRAINING, ABOUT} != {WEIGHTS, CONFIG}:
         raise InputError(f"{label}: no record of a checkpoint")
+    if digests.get(ABOUT, _digest_of(about)) != _digest_of(about):
+        raise InputError(f"{label}: damaged, its SHA-256 is not the recorded one")
     if about.get("format") != FORMAT:
         raise InputError(f"{label}: format {shown(about.get('format'))}; {FORMAT} is read")
     return dict(about)

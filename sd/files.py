@@ -100,18 +100,18 @@ class Folder:
         """Walk through `root`, but not into the folders among `leave_out` that lie in it."""
         self.left_out: list[LeftOut] = []
         self._root = os.path.realpath(root)
-        self._paths: dict[str, Path] = {}
+        self._paths: dict[str, str] = {}
         outputs = {Path(os.path.realpath(path)) for path in leave_out}
         self._leave_out = {path for path in outputs if path.is_relative_to(self._root)}
         self._leave_out.discard(Path(self._root))
         for folder, folders, files in os.walk(self._root, onerror=self._unreadable):
-            folders[:] = [name for name in folders if self._enters(Path(folder, name))]
+            folders[:] = [name for name in folders if self._enters(os.path.join(folder, name))]
             for file in files:
-                self._add(Path(folder, file))
-            if len(self._paths) + len(self.left_out) > MOST_FILES:
-                raise InputError(
-                    f"the folder {printable(root.name)} has more than {MOST_FILES} files"
-                )
+                self._add(os.path.join(folder, file))
+                if len(self._paths) + len(self.left_out) > MOST_FILES:
+                    raise InputError(
+                        f"the folder {printable(root.name)} has more than {MOST_FILES} files"
+                    )
 
     @property
     def names(self) -> list[str]:
@@ -120,32 +120,32 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a file; InputError (the reason, without the name) if it has none."""
-        return read_bytes(self._paths[name])
+        return read_bytes(Path(self._paths[name]))
 
     def close(self) -> None:
         """Nothing is open."""
 
-    def _name(self, path: Path | str) -> str:
-        return printable(Path(path).relative_to(self._root).as_posix())
+    def _name(self, path: str) -> str:
+        return printable(path[len(self._root) :].lstrip(os.sep).replace(os.sep, "/"))
 
     def _unreadable(self, error: OSError) -> None:
         self.left_out.append(
             LeftOut(self._name(error.filename), f"cannot be opened ({error.strerror})")
         )
 
-    def _enters(self, folder: Path) -> bool:
+    def _enters(self, folder: str) -> bool:
         """Tell whether the walk goes on into a folder."""
         name = self._name(folder)
         if is_clutter(name):
             return False
-        reason = "a link to a folder" if folder.is_symlink() else None
-        if folder in self._leave_out:
+        reason = "a link to a folder" if os.path.islink(folder) else None
+        if Path(folder) in self._leave_out:
             reason = "a folder that training or sampling writes to"
         if reason:
             self.left_out.append(LeftOut(name, reason))
         return reason is None
 
-    def _add(self, path: Path) -> None:
+    def _add(self, path: str) -> None:
         """Take a file, or leave it out."""
         name = self._name(path)
         if is_clutter(name):
@@ -156,12 +156,13 @@ class Folder:
         else:
             self._paths[name] = path
 
-    def _objection(self, path: Path) -> str | None:
+    def _objection(self, path: str) -> str | None:
         """Return why a file is not used, or None."""
-        target = os.path.realpath(path)
+        # The walk follows no links, so only a file that is one itself can lie elsewhere.
+        target = os.path.realpath(path) if os.path.islink(path) else path
         if any(Path(target).is_relative_to(output) for output in self._leave_out):
             return "a file that training or sampling writes"
-        if not Path(target).is_relative_to(self._root):
+        if target is not path and not Path(target).is_relative_to(self._root):
             return "a link that leads out of the folder"
         try:
             status = os.stat(target)

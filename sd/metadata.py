@@ -62,6 +62,12 @@ class Notes:
             except InputError as error:
                 raise InputError(f"{brief(name)}: {error}") from error
 
+    @property
+    def labels(self) -> set[str]:
+        """All labels that metadata files give, fit or not."""
+        values = (row.get("label") for row in self._rows.values())
+        return {" ".join(str(value).split()) for value in values if value is not None}
+
     def of(self, picture: str) -> Note:
         """Return what is said about a picture; what is unfit is left out, the picture is not."""
         row = self._rows.get(picture, {})

@@ -1,47 +1,64 @@
 """A run: its folder and its process.
 
-The folder is the truth: `config.ini`, `events.jsonl`, `samples/`, `checkpoint-*/`, `process.json`
-(pid and start time) and `train.log`. Training is a child process that outlives the page; it alone
-writes events and checkpoints. What is shown is derived from the files and from whether the process
-lives; the word "running" is stored nowhere.
+The folder is the truth: `config.ini`, `run.json`, `pictures/`, `events.jsonl`, `samples/`,
+`checkpoint-*/`, `process.json` (pid and start time), `train.log`. Training is a child process that
+outlives the page; it alone writes events and checkpoints. What is shown is derived from the files
+and from whether the process lives; the word "running" is stored nowhere. The page asks the process
+for something by a file: `stop`, `pause` (as long as it is there), `sample`, `save`.
 """
 
-import json
 import os
 import secrets
 import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sd.config import Config
+from filelock import FileLock
+
+from sd import child, process
+from sd.config import MOST_STEPS, Config
+from sd.disk import write_text
 from sd.gate import InputError, file_name, text, whole
+from sd.journal import ENDS, EVENTS, Event, of_kind
+from sd.journal import Evaluation as Evaluation  # what a run's files tell is asked of this module
+from sd.journal import History as History
+from sd.journal import Sheet as Sheet
+from sd.journal import baseline as baseline
+from sd.journal import evaluations as evaluations
+from sd.journal import events as events
+from sd.journal import history as history
+from sd.journal import notices as notices
+from sd.journal import samples as samples
+from sd.process import PROCESS, STARTING
 
 BUNDLED = Path(__file__).resolve().parent.parent / "checkpoints"
-EVENTS, CONFIG, PROCESS, LOG, STOP = (
-    "events.jsonl",
+CONFIG, RUN, SOURCE, LOG, PICTURES = (
     "config.ini",
-    "process.json",
+    "run.json",
+    "source.json",
     "train.log",
-    "stop",
+    "pictures",
 )
+STOP, PAUSE, SAMPLE, SAVE = ASKS = ("stop", "pause", "sample", "save")
 STARTING_SECONDS = 10  # how long a run may be without a process before it counts as lost
+START_LOCK = ".start.lock"
 LONGEST_DATA = 4096  # characters of the path of a picture set
-ENDS = ("finished", "stopped", "failed")
+TRAINING_STATE = "training.safetensors"  # of a checkpoint from which training can go on
+PLAN_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
 class Status:
     """A run as it is now.
 
-    state: starting, running, stopping, stopped, finished, failed or lost. loss and rates are of
-    the newest event; seconds_left is None when nothing is being trained. line: what to tell.
-    machine: what it runs on, in words, once it has started.
+    state: starting, running, pausing, paused, stopping, stopped, finished, failed or lost. loss
+    and rates are of the newest event; seconds_left is None when nothing is being trained. line:
+    what to tell. machine: what it runs on, in words, once it has started. read: pictures read so
+    far and all of them, while they are taken in. resumable: whether training can go on from here.
     """
 
     name: str
@@ -53,21 +70,13 @@ class Status:
     seconds_left: float | None
     line: str
     machine: str = ""
+    read: tuple[int, int] | None = None
+    resumable: bool = False
 
     @property
     def alive(self) -> bool:
-        """Whether its process is at work."""
-        return self.state in ("starting", "running", "stopping")
-
-
-@dataclass(frozen=True)
-class History:
-    """The figures of a run's logged steps, columns of equal length."""
-
-    steps: list[int]
-    loss: list[float]
-    lr: list[float]
-    grad_norm: list[float]
+        """Whether its process is there."""
+        return self.state in ("starting", "running", "pausing", "paused", "stopping")
 
 
 @dataclass(frozen=True)
@@ -109,122 +118,163 @@ def command(
     return shlex.join([*words, "--seed", str(seed), "--device", device])
 
 
-def start(
-    data: str, preset: str, settings: Sequence[str] = (), seed: int = 0, device: str = "auto"
-) -> Path:
+def start(data: str, config: Config, seed: int = 0, device: str = "auto") -> Path:
     """Start a training process on `data` and return its run folder.
 
     The process is a child in a session of its own: it goes on when the page or the server ends.
-    Raises `InputError` for settings that cannot be.
+    Raises `InputError` for settings that cannot be, and while another run here is being trained.
     """
-    config = Config.preset(preset).with_settings(settings)
     whole("seed", seed, 0, 2**53)
     text("DATA", data, LONGEST_DATA)
     text("device", device, 20)
-    folder = new_folder()
-    folder.mkdir(parents=True)
-    (folder / CONFIG).write_text(config.to_ini(), encoding="utf-8")
-    words = [sys.executable, "-m", "sd", "train", "--config", str(folder / CONFIG)]
-    words += ["--run", str(folder), "--seed", str(seed), f"--device={device}", "--", data]
-    package = str(Path(__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    with (folder / LOG).open("ab") as log:
-        child = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": path},
-        )
-    record_process(folder, child.pid)
+    with _one_at_a_time():
+        folder = new_folder()
+        folder.mkdir(parents=True)
+        write_text(folder / CONFIG, config.to_ini())
+        words = ["train", "--config", str(folder / CONFIG), "--run", str(folder)]
+        _spawn(folder, [*words, "--seed", str(seed), f"--device={device}", "--", data])
     return folder
 
 
-def record_process(folder: Path, pid: int) -> None:
-    """Note whose process a run is; whoever reads it sees the whole note or none."""
-    identity = {"pid": pid, "started": process_identity(pid)}
-    temporary = folder / f".{PROCESS}.{os.getpid()}"
-    temporary.write_text(json.dumps(identity), encoding="utf-8")
-    temporary.replace(folder / PROCESS)
+def resume(folder: Path, steps: int | None = None) -> None:
+    """Let training go on in a process of its own, up to `steps` in all if told.
+
+    Raises `InputError` while this or another run is being trained, and where nothing is left to do.
+    """
+    with _one_at_a_time():
+        now = status(folder)
+        if now.alive:
+            raise InputError(f"run = {now.name!r}: it is {now.state} already")
+        if not now.resumable:
+            raise InputError(f"run = {now.name!r}: it was kept without what resuming needs")
+        if steps is not None:
+            whole("steps", steps, now.step + 1, MOST_STEPS)
+        elif now.state == "finished":
+            raise InputError(f"run = {now.name!r}: it is finished; give more steps than {now.step}")
+        more = [] if steps is None else ["--steps", str(steps)]
+        _spawn(folder, ["train", "--run", str(folder), "--resume", *more])
+
+
+@contextmanager
+def _one_at_a_time(own: str = "") -> Iterator[None]:
+    """Hold the lock under which a process is started; `InputError` while one but `own` trains.
+
+    Two trainings on one machine would slow each other down more than one after the other takes.
+    """
+    home().mkdir(parents=True, exist_ok=True)
+    with FileLock(home() / START_LOCK):
+        for each in list_runs():
+            if each.alive and each.state != "paused" and each.name != own:
+                raise InputError(f"run {each.name} is being trained: stop or pause it first")
+        yield
+
+
+def _spawn(folder: Path, words: Sequence[str]) -> None:
+    process.record(folder, child.spawn(words, folder / LOG), STARTING)
+
+
+def ask_plan(
+    words: Sequence[str], seconds: float = PLAN_SECONDS
+) -> Iterator[dict[str, Any] | None]:
+    """Run `python -m sd plan WORDS --json`: yield None while it measures, then its JSON.
+
+    Closing the iterator ends the child. Raises `InputError` with the child's own line.
+    """
+    return child.ask(["plan", "--json", *words], seconds)
 
 
 def stop(folder: Path) -> None:
-    """Ask a run's process to finish its step, save and leave."""
+    """Ask a run's process to finish its step, save and leave; asked again, it leaves at once."""
+    if status(folder).state == "stopping":
+        process.kill(folder)
+    _ask(folder, STOP)
+
+
+def pause(folder: Path) -> None:
+    """Ask a run's process to save and wait, until `go_on`."""
+    _ask(folder, PAUSE)
+
+
+def go_on(folder: Path) -> None:
+    """Let a paused run go on; raise `InputError` while another one is being trained."""
+    with _one_at_a_time(folder.name):
+        (folder / PAUSE).unlink(missing_ok=True)
+
+
+def ask_sample(folder: Path) -> None:
+    """Ask a run's process for samples after the step at hand."""
+    _ask(folder, SAMPLE)
+
+
+def ask_save(folder: Path) -> None:
+    """Ask a run's process for a checkpoint after the step at hand."""
+    _ask(folder, SAVE)
+
+
+def _ask(folder: Path, what: str) -> None:
     if status(folder).alive:
-        (folder / STOP).touch()
-
-
-def process_identity(pid: int) -> str | None:
-    """Return what tells a living process from a later one of its number; None if it is dead."""
-    stat = Path(f"/proc/{pid}/stat")
-    if stat.parent.parent.joinpath("self").exists():
-        try:
-            words = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        return None if words[0] in "ZX" else words[19]  # field 22 of proc(5): the start time
-    listed = subprocess.run(
-        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    ).stdout.split()
-    return None if not listed or listed[0].startswith("Z") else " ".join(listed[1:])
-
-
-def _is_alive(folder: Path) -> bool:
-    """Tell whether the process that was noted lives; a folder without a note may be quite new."""
-    try:
-        process = json.loads((folder / PROCESS).read_text(encoding="utf-8"))
-        identity = process_identity(int(process["pid"]))
-        return identity is not None and bool(identity == process["started"])
-    except FileNotFoundError:
-        with suppress(OSError):
-            age = time.time() - (folder / CONFIG).stat().st_mtime
-            return age < STARTING_SECONDS and not (folder / EVENTS).exists()
-        return False
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def events(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield a run's events; a last line that is still being written is left for later."""
-    try:
-        written = (folder / EVENTS).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return
-    for line in written.split("\n")[:-1]:
-        with suppress(ValueError):
-            event = json.loads(line)
-            if isinstance(event, dict) and "event" in event:
-                yield event
+        (folder / what).touch()
 
 
 def status(folder: Path) -> Status:
     """Return what a run is doing, from its files and its process."""
-    all_events = list(events(folder))
-    steps = [event for event in all_events if event["event"] == "step"]
-    newest = steps[-1] if steps else {}
-    last = all_events[-1] if all_events else {"event": ""}
-    begun: dict[str, Any] = next((e for e in all_events if e["event"] == "start"), {})
-    total, machine = begun.get("total", 0), begun.get("machine", {}).get("label", "")
+    all_events = events(folder)
+    newest: Event = next((e for e in reversed(all_events) if e["event"] == "step"), {})
+    last: Event = all_events[-1] if all_events else {"event": ""}
+    begun = next((e for e in reversed(all_events) if e["event"] in ("start", "resumed")), last)
+    total = newest.get("total") or begun.get("total", 0)
     step = max(newest.get("step", 0), last.get("step", 0))
-    state = _state(folder, last["event"], bool(steps))
-    rate, left = newest.get("pictures_per_second"), None
-    if state == "running" and newest.get("step_seconds"):
-        left = (total - step) * newest["step_seconds"]
-    line = str(last.get("line", ""))
+    state, line = _state(folder, all_events), str(last.get("line", ""))
+    left = newest.get("seconds_left") if state == "running" else None
     if state == "lost" and not all_events and (said := log_tail(folder)):
         state, line = "failed", said  # before it could write an event
-    return Status(folder.name, state, step, total, newest.get("loss"), rate, left, line, machine)
+    return Status(
+        folder.name,
+        state,
+        step,
+        total,
+        newest.get("loss"),
+        newest.get("pictures_per_second"),
+        left,
+        line,
+        begun.get("machine", {}).get("label", ""),
+        (last["done"], last["total"]) if last["event"] == "ingest" else None,
+        state in (*ENDS, "lost") and _is_resumable(folder),
+    )
 
 
-def _state(folder: Path, last: str, has_steps: bool) -> str:
+def _state(folder: Path, all_events: Sequence[Event]) -> str:
+    last = all_events[-1]["event"] if all_events else ""
+    if process.lives(folder, STARTING) and not process.same(folder, STARTING, PROCESS):
+        return "starting"
     if last in ENDS:
-        return last
-    if not _is_alive(folder):
-        return "lost"
+        return str(last)
+    if not process.lives(folder):
+        return "starting" if not last and _is_new(folder) else "lost"
     if (folder / STOP).exists():
         return "stopping"
-    return "running" if has_steps else "starting"
+    if (folder / PAUSE).exists():
+        stands = of_kind(all_events, "step", "paused", "continued", "resumed")[-1:]
+        return "paused" if stands and stands[0]["event"] == "paused" else "pausing"
+    return "running" if of_kind(all_events, "start") else "starting"
+
+
+def _is_new(folder: Path) -> bool:
+    """Tell whether a folder was made just now and its process is not noted yet."""
+    with suppress(OSError):
+        age = time.time() - (folder / CONFIG).stat().st_mtime
+        return age < STARTING_SECONDS and not (folder / PROCESS).exists()
+    return False
+
+
+def _is_resumable(folder: Path) -> bool:
+    """Tell whether a run's folder holds what training needs to go on."""
+    if not (folder / RUN).is_file():
+        return False
+    found = numbered(folder, "checkpoint-*")
+    if not found:
+        return (folder / SOURCE).is_file() or (folder / PICTURES).is_dir()
+    return (folder / PICTURES).is_dir() and any((at / TRAINING_STATE).exists() for _, at in found)
 
 
 def log_tail(folder: Path) -> str:
@@ -236,20 +286,8 @@ def log_tail(folder: Path) -> str:
     return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
 
 
-def history(folder: Path) -> History:
-    """Return the figures of a run's logged steps."""
-    steps = [event for event in events(folder) if event["event"] == "step"]
-    columns = {key: [event[key] for event in steps] for key in ("step", "loss", "lr", "grad_norm")}
-    return History(columns["step"], columns["loss"], columns["lr"], columns["grad_norm"])
-
-
-def samples(folder: Path) -> list[tuple[int, Path]]:
-    """Return (step, picture) of a run's samples, oldest first."""
-    return _numbered(folder / "samples", "step-*.png")
-
-
-def _numbered(folder: Path, pattern: str) -> list[tuple[int, Path]]:
-    """Return (step, path) of what is called like "step-000000100.png", oldest first."""
+def numbered(folder: Path, pattern: str) -> list[tuple[int, Path]]:
+    """Return (step, path) of what is called like "checkpoint-000000100", oldest first."""
     found = [(path.stem.rpartition("-")[2], path) for path in folder.glob(pattern)]
     return sorted((int(digits), path) for digits, path in found if digits.isdecimal())
 
@@ -274,7 +312,7 @@ def list_models() -> list[ModelEntry]:
     local = sorted(BUNDLED.glob("*/"), reverse=True)
     entries = []
     for folder in [*local, *yours]:
-        found = _numbered(folder, "checkpoint-*")
+        found = numbered(folder, "checkpoint-*")
         if found and (found[-1][1] / "checkpoint.json").is_file():
             bundled = folder.parent == BUNDLED and not (folder / PROCESS).exists()
             entries.append(ModelEntry(folder.name, folder, found[-1][0], bundled))

@@ -1,10 +1,13 @@
-"""The training process: it alone fills a run's folder with events, samples and checkpoints."""
+"""The training process: `work` begins a run, `resume` goes on with one, as if it had never stopped.
+
+What the page asks of it lies as files in the run's folder. SIGTERM, SIGINT and `stop` end it after
+the step at hand, saved; a second signal ends it at once. Whatever ends it is the last event.
+"""
 
 import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -13,22 +16,22 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from sd import runs
-from sd.checkpoints import save_checkpoint
+import torch
+
+from sd import memory, runs
+from sd.checkpoints import STATE, load_training, read_about
 from sd.config import Config
-from sd.data import ImageSet, read_images
+from sd.data import ImageSet
 from sd.device import Machine, choose
-from sd.gate import InputError
-from sd.images import grid
+from sd.disk import write_text
+from sd.gate import InputError, whole
+from sd.ingest import ingest_images, open_images
+from sd.recorder import Recorder
+from sd.session import Session
 from sd.training import Training, TrainStep
 
-SAMPLE_SEEDS = range(16)  # the fixed noises of a run's samples
-SAMPLE_STEPS = 25
-MOST_LOGGED = 1000  # step events in a run
-KEPT_CHECKPOINTS = 2
-SHORTAGE = re.compile(
-    r"out of memory|not enough memory|allocate memory", re.I
-)  # in torch's RuntimeError
+SHORTAGE = re.compile(r"out of memory|not enough memory|allocate memory", re.I)  # torch's words
+TOLD_SECONDS = 1.0  # between two events about the pictures that are read
 
 
 @contextmanager
@@ -50,72 +53,6 @@ def stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-class Recorder:
-    """The writer of one run's folder."""
-
-    def __init__(self, folder: Path, config: Config) -> None:
-        """Claim `folder` for this process; raise `InputError` if a run is there already."""
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            (folder / runs.EVENTS).touch(exist_ok=False)  # of two processes one succeeds
-        except FileExistsError:
-            name = folder.absolute().name
-            raise InputError(f"{name}: holds a run already; give --run a new folder") from None
-        runs.record_process(folder, os.getpid())
-        (folder / runs.CONFIG).write_text(config.to_ini(), encoding="utf-8")
-        self.folder, self.config = folder, config
-        self.since, self.losses = time.time(), list[float]()
-        self.busy = 0.0
-
-    def event(self, event: str, **facts: Any) -> None:
-        """Append one line to the run's events."""
-        line = json.dumps({"event": event, "time": round(time.time(), 3), **facts})
-        with (self.folder / runs.EVENTS).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-
-    def failed(self, line: str) -> None:
-        """Let the run's last event tell in one line why it ended."""
-        self.event("failed", line=" ".join(line.split())[:300])
-
-    def step(self, step: TrainStep, last: bool) -> None:
-        """Log a step, or keep it for the mean of the next logged one; always the first and last."""
-        self.losses.append(step.loss)
-        self.busy += step.seconds
-        if step.step % -(-step.total // MOST_LOGGED) and step.step != 1 and not last:
-            return
-        count, now = len(self.losses), time.time()
-        self.event(
-            "step",
-            step=step.step,
-            loss=round(sum(self.losses) / count, 6),
-            lr=step.lr,
-            grad_norm=round(step.grad_norm, 4),
-            pictures_per_second=round(count * self.config.training.batch_size / self.busy, 2),
-            step_seconds=round((now - self.since) / count, 5),
-        )
-        self.since, self.busy, self.losses = now, 0.0, []
-
-    def sample(self, step: TrainStep, machine: Machine) -> None:
-        """Save a grid of pictures on the fixed noises, from the averaged weights."""
-        model = step.model
-        sampling = model.sampling(steps=min(SAMPLE_STEPS, model.diffusion.schedule.timesteps))
-        pictures = sampling.sample(model.denoiser, model.shape, SAMPLE_SEEDS, machine.device)
-        target = self.folder / "samples" / f"step-{step.step:09d}.png"
-        target.parent.mkdir(exist_ok=True)
-        temporary = target.with_suffix(".tmp")
-        grid(pictures).save(temporary, format="PNG")
-        temporary.replace(target)
-        self.event("samples", step=step.step, file=f"samples/{target.name}")
-
-    def save(self, step: TrainStep, about: dict[str, Any]) -> None:
-        """Write a checkpoint; then let go of all but the newest two."""
-        folder = self.folder / f"checkpoint-{step.step:09d}"
-        save_checkpoint(step.model, folder, {"step": step.step, **about})
-        self.event("checkpoint", step=step.step, folder=folder.name)
-        for old in sorted(self.folder.glob("checkpoint-*"))[:-KEPT_CHECKPOINTS]:
-            shutil.rmtree(old)
-
-
 @contextmanager
 def shortage_told(config: Config) -> Iterator[None]:
     """Turn what is raised where memory ends into one line that tells what to lower."""
@@ -131,32 +68,16 @@ def shortage_told(config: Config) -> Iterator[None]:
         ) from error
 
 
-def read_pictures(config: Config, data: str, folder: Path) -> ImageSet:
-    """Read the pictures as a configuration wants them; outputs inside their folder are left out."""
-    training = config.training
-    own = [folder, *([Path(training.save_path)] if training.save_path else [])]
-    return read_images(
-        data,
-        height=training.input_height,
-        width=training.input_width,
-        channels=config.unet.channel,
-        fit=training.fit,
-        leave_out=own,
-    )
-
-
-def work(
-    config: Config, data: str, folder: Path, seed: int = 0, device: str = "auto"
-) -> Iterator[TrainStep]:
-    """Train in this process into a new run folder; yield each step after it is recorded.
-
-    SIGTERM, SIGINT or a file called `stop` in the folder end it after the step at hand, saved.
-    Whatever ends it is the last event. Raises `InputError` for a person's mistake.
-    """
-    recorder = Recorder(folder, config)
+@contextmanager
+def recorded(recorder: Recorder, config: Config) -> Iterator[list[int]]:
+    """Write what goes wrong as the run's last event; yield the list of signals received."""
     try:
         with stop_signals() as received, shortage_told(config):
-            yield from _train(recorder, data, seed, device, received)
+            yield received
+    except OSError as error:
+        line = f"{Path(str(error.filename or recorder.folder)).name}: {error.strerror or error}"
+        recorder.failed(line)
+        raise InputError(line) from error
     except InputError as error:
         recorder.failed(str(error))
         raise
@@ -165,40 +86,210 @@ def work(
         raise
 
 
-def _train(
-    recorder: Recorder, data: str, seed: int, device: str, received: list[int]
+def work(
+    config: Config,
+    data: str,
+    folder: Path,
+    seed: int = 0,
+    device: str = "auto",
+    began: float | None = None,
 ) -> Iterator[TrainStep]:
-    config, folder = recorder.config, recorder.folder
-    images = read_pictures(config, data, folder)
-    machine = choose(device).apply()
-    training = Training(config, images, seed, machine)
+    """Train in this process into a new run folder; yield each step after it is recorded.
+
+    `began`: the time (Unix) from which training.minutes count, now if not told. Raises
+    `InputError` for a person's mistake.
+    """
+    began = time.time() if began is None else began
+    recorder = Recorder(folder, new=True)
+    try:
+        (folder / "events.jsonl").touch()
+        with recorded(recorder, config) as received:
+            write_text(folder / runs.CONFIG, config.to_ini())
+            source = data if data == "starter" or not data else os.path.abspath(data)
+            write_text(folder / runs.SOURCE, json.dumps({"data": source}))
+            note = {"seed": seed, "device": device, "data": Path(data).name}
+            write_text(folder / runs.RUN, json.dumps(note))
+            machine = choose(device).apply()
+            _check_room(machine, config)
+            images = take_pictures(recorder, config, received)
+            if images is None:
+                return
+            training = Training(config, images, seed, machine)
+            recorder.event("start", **_facts(training, images, note))
+            yield from _session(recorder, training, note, received, time.time() - began).run()
+    finally:
+        recorder.close()
+
+
+def resume(
+    folder: Path, steps: int | None = None, device: str | None = None
+) -> Iterator[TrainStep]:
+    """Go on with a run from its newest whole checkpoint; to `steps` in all if told.
+
+    Machine, seed and pictures are those that were recorded, so the result is what it would have
+    been without the stop. Raises `InputError` where that cannot be.
+    """
+    recorder = Recorder(folder, new=False)
+    try:
+        config = Config.read(folder / runs.CONFIG)
+        note = read_note(folder)
+        found, fallen = newest_whole(folder)
+        config = _lengthened(folder, config, found, steps)
+        with recorded(recorder, config) as received:
+            machine, remark = _machine_again(found, device or str(note["device"]))
+            _check_room(machine, config)
+            images = take_pictures(recorder, config, received)
+            if images is None:
+                return
+            training = Training(config, images, note["seed"], machine)
+            state: dict[str, Any] = {}
+            if found:
+                state = read_about(found)[STATE]
+                training.restore(load_training(found), state)
+            recorder.go_back(training.step, state.get("row", {}))
+            for kind, line in (("fell_back", fallen), ("machine", remark)):
+                if line:
+                    recorder.event("notice", step=training.step, kind=kind, line=line)
+            line = f"going on from step {training.step}"
+            facts = _facts(training, images, note)
+            recorder.event("resumed" if found else "start", step=training.step, line=line, **facts)
+            used = float(state.get("seconds", 0.0))
+            yield from _session(recorder, training, note, received, used).run()
+    finally:
+        recorder.close()
+
+
+def _check_room(machine: Machine, config: Config) -> None:
+    """Refuse what the memory cannot hold before work begins; a GPU's tells only when it is full."""
+    if machine.device == "cpu":
+        memory.check(config)
+
+
+def _session(
+    recorder: Recorder,
+    training: Training,
+    note: dict[str, Any],
+    received: list[int],
+    used: float,
+) -> Session:
     about = {
-        "seed": seed,
-        "pictures": len(images.pixels),
-        "command": _command(data, seed, device),
-        "machine": machine.record(),
+        "seed": note["seed"],
+        "pictures": len(training.rows),
+        "command": _command(note),
+        "machine": training.machine.record(),
     }
-    left_out = len(images.report.left_out)
-    report = images.report.lines()
-    recorder.event("start", total=training.total, left_out=left_out, report=report, **about)
-    began = recorder.since = time.time()
-    sample_every, save_every = config.training.sample_every, config.training.save_every
-    for step in training.steps():
-        done = step.step == step.total
-        stopping = not done and (bool(received) or (folder / runs.STOP).exists())
-        recorder.step(step, last=done or stopping)
-        if done or stopping or (save_every and step.step % save_every == 0):
-            recorder.save(step, {**about, "seconds": round(time.time() - began)})
-        if done or (sample_every and step.step % sample_every == 0 and not stopping):
-            recorder.sample(step, machine)
-        yield step
-        if stopping:
-            recorder.event("stopped", step=step.step, line=f"stopped and saved at step {step.step}")
-            return
-    recorder.event("finished", step=training.total, line=f"finished {training.total} steps")
+    return Session(recorder, training, about, received, used)
 
 
-def _command(data: str, seed: int, device: str) -> str:
+def _facts(training: Training, images: ImageSet, note: dict[str, Any]) -> dict[str, Any]:
+    """Return what the journal tells where training begins or goes on."""
+    return {
+        "total": training.total,
+        "seed": note["seed"],
+        "pictures": len(training.rows),
+        "held_out": len(training.held_out),
+        "left_out": len(images.report.left_out),
+        "duplicates": len(set().union(*images.report.duplicates)) - len(images.report.duplicates),
+        "report": images.report.lines(),
+        "command": _command(note),
+        "machine": training.machine.record(),
+    }
+
+
+def _command(note: dict[str, Any]) -> str:
     """Return the command that repeats this run from its own config.ini."""
-    words = ["python", "-m", "sd", "train", Path(data).name, "--config", runs.CONFIG]
-    return shlex.join([*words, "--seed", str(seed), "--device", device])
+    words = ["python", "-m", "sd", "train", str(note["data"]), "--config", runs.CONFIG]
+    return shlex.join([*words, "--seed", str(note["seed"]), "--device", str(note["device"])])
+
+
+def take_pictures(recorder: Recorder, config: Config, received: list[int]) -> ImageSet | None:
+    """Return the run's own picture set, taken in from its source once; None if told to stop."""
+    folder, training = recorder.folder, config.training
+    kept = folder / runs.PICTURES
+    if not kept.is_dir():
+        source = str(_read_json(folder / runs.SOURCE, "data").get("data"))
+        own = [folder, *([Path(training.save_path)] if training.save_path else [])]
+        told = time.monotonic()
+        reading = ingest_images(
+            source,
+            kept,
+            height=training.input_height,
+            width=training.input_width,
+            channels=config.unet.channel,
+            fit=training.fit,
+            classes=training.classes,
+            leave_out=own,
+        )
+        for done, total in reading:
+            if received or (folder / runs.STOP).exists():
+                reading.close()
+                recorder.event("stopped", step=0, line="stopped while the pictures were read")
+                return None
+            if time.monotonic() - told > TOLD_SECONDS:
+                recorder.event("ingest", done=done, total=total)
+                told = time.monotonic()
+    return open_images(kept, verify=True)
+
+
+def read_note(folder: Path) -> dict[str, Any]:
+    """Return a run's run.json: seed, device and the name of its data."""
+    note = _read_json(folder / runs.RUN, "seed", "device", "data")
+    return {**note, "seed": whole("seed", note["seed"], 0, 2**53)}
+
+
+def _read_json(path: Path, *keys: str) -> dict[str, Any]:
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        note = None
+    if not isinstance(note, dict) or set(keys) - set(note):
+        raise InputError(f"{path.parent.name}/{path.name}: missing or not readable")
+    return note
+
+
+def newest_whole(folder: Path) -> tuple[Path | None, str]:
+    """Return the newest checkpoint that is whole, and a line if a newer one was damaged.
+
+    None where there never was one. Raises `InputError` if all are damaged.
+    """
+    found = [path for _, path in reversed(runs.numbered(folder, "checkpoint-*"))]
+    faults: list[str] = []
+    for path in found:
+        try:
+            load_training(path)
+        except InputError as error:
+            faults.append(str(error))
+        else:
+            line = f"{faults[0]}; going on from {path.name}" if faults else ""
+            return path, line
+    if faults:
+        raise InputError(f"no checkpoint from which to go on: {faults[0]}")
+    return None, ""
+
+
+def _lengthened(folder: Path, config: Config, found: Path | None, steps: int | None) -> Config:
+    """Return the settings with the steps that are to be done in all, written into the folder."""
+    done = read_about(found)["step"] if found else 0
+    if steps is None:
+        if found and runs.status(folder).state == "finished":
+            raise InputError(f"{folder.name}: finished at step {done}; give more --steps")
+        return config
+    whole("--steps", steps, done + 1, 10**8)
+    config = config.with_settings([f"training.steps={steps}", "training.minutes=0"])
+    write_text(folder / runs.CONFIG, config.to_ini())
+    return config
+
+
+def _machine_again(found: Path | None, device: str) -> tuple[Machine, str]:
+    """Return the machine that a checkpoint was trained on, and a line if it is another now."""
+    usual = choose(device)
+    recorded: dict[str, Any] = read_about(found)["machine"] if found else usual.record()
+    if recorded.get("device") != usual.device:
+        line = f"trained on {recorded.get('label')} before, on {usual.label} from here"
+        return usual.apply(), line
+    threads = min(whole("threads", recorded.get("threads"), 1, 4096), os.cpu_count() or 1)
+    machine = Machine(usual.device, threads, str(recorded.get("matmul")), usual.label).apply()
+    line = ""
+    if recorded.get("torch") != torch.__version__ or threads != recorded.get("threads"):
+        line = "torch or the number of threads is not what it was: the last digits may differ"
+    return machine, line

@@ -118,7 +118,7 @@ def test_noise_returns_the_factors_of_its_t(client: Client, tmp_path: Path) -> N
     assert facts["signal"] == pytest.approx(0.887, abs=1e-3)
 
 
-def test_an_uploaded_zip_is_trained_on_and_stopped(client: Client, tmp_path: Path) -> None:
+def test_an_uploaded_zip_is_trained_on_stopped_and_resumed(client: Client, tmp_path: Path) -> None:
     data = picture_bytes()
     upload = zipped(tmp_path / "mine.zip", {f"a/{k}.png": data for k in range(3)} | {"b.txt": b""})
     report = client.predict([handle_file(upload)], api_name="/inspect_data")
@@ -136,6 +136,12 @@ def test_an_uploaded_zip_is_trained_on_and_stopped(client: Client, tmp_path: Pat
         time.sleep(0.2)
     entries = {entry["name"]: entry for entry in client.predict(api_name="/list_models")}
     assert entries[run]["step"] == status["step"] >= 3
+    more = status["step"] + 2
+    assert client.predict(run, more, api_name="/resume_training")["state"] == "starting"
+    while (status := client.predict(run, api_name="/training_status"))["state"] != "finished":
+        assert time.monotonic() < deadline + 60, status
+        time.sleep(0.2)
+    assert (status["step"], status["total"]) == (more, more)
 
 
 HOSTILE_NUMBERS = ["NaN", "Infinity", "-1", "1000000000", "4.7", "true", '"x"', "[1]", "{}"]
@@ -177,6 +183,10 @@ def test_hostile_numbers_to_training(client: Client, home: Path, value: str) -> 
         ("training_status", ["../../etc"], "run"),
         ("training_status", [None], "run"),
         ("stop_training", ["nope"], "run"),
+        ("resume_training", ["../x", 0], "run"),
+        ("resume_training", ["little", 0], "little"),
+        ("resume_training", ["little", "many"], "steps"),
+        ("resume_training", ["little", -3], "steps"),
         ("start_training", ["/etc", "tiny", 8, 4, 1, 0.001, 0, "cpu"], "data"),
         ("start_training", ["starter", "tinny", 8, 4, 1, 0.001, 0, "cpu"], "tiny"),
         ("start_training", ["starter", "tiny", 8, 4, 1, 0.001, 0, "tpu"], "device"),

@@ -548,7 +548,7 @@ def test_names_that_no_terminal_can_show_are_printed_all_the_same(
 
 
 def test_help_is_printed_for_every_command(capsys: Capture) -> None:
-    for words in ([], ["train"], ["sample"], ["noise"], ["data"], ["info"]):
+    for words in ([], ["train"], ["sample"], ["noise"], ["data"], ["info"], ["plan"]):
         with pytest.raises(SystemExit) as caught:
             main([*words, "--help"])
         assert caught.value.code == 0 and capsys.readouterr().out.startswith("usage: python -m sd")

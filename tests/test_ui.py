@@ -1,13 +1,11 @@
 """The page without a browser: texts, wiring, and the handlers as plain functions."""
 
-import json
 import math
 import re
 import shlex
 import string
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,28 +17,26 @@ import torch
 from PIL import Image
 
 from app import build_app
-from sd import device, gate, runs, sampling
+from sd import device, gate, sampling
 from sd.__main__ import parser
 from sd.checkpoints import Model, load_checkpoint, save_checkpoint
-from sd.config import Config, preset_names
+from sd.config import Config
 from sd.gate import InputError
 from sd.images import to_array
 from sd.schedule import Schedule
 from sd.ui import (
     api,
-    curves,
     denoise,
     models,
     noise,
     parts,
-    pictures,
     plan,
     starters,
     texts,
     trajectory,
-    watch,
 )
 from sd.unet import UNetModel
+from tests.made import made_run
 
 ROOT = Path(__file__).parent.parent
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
@@ -53,6 +49,7 @@ PUBLIC = {
     "start_training",
     "training_status",
     "stop_training",
+    "resume_training",
     "list_models",
 }
 
@@ -83,27 +80,6 @@ def model(home: Path) -> str:
     return "little"
 
 
-def write_events(folder: Path, *events: dict[str, Any]) -> Path:
-    """Make `folder` look like a run with these events."""
-    folder.mkdir(exist_ok=True)
-    (folder / runs.CONFIG).write_text(Config.preset("tiny").to_ini())
-    (folder / runs.EVENTS).write_text("".join(json.dumps(event) + "\n" for event in events))
-    return folder
-
-
-def finished_run(home: Path, name: str = "done") -> Path:
-    """A run of 4 steps that has ended, with one sample picture."""
-    steps = [
-        {"event": "step", "step": n, "loss": 1 / n, "lr": 0.1, "grad_norm": 1.0} for n in (1, 2, 4)
-    ]
-    folder = write_events(
-        home / name, {"event": "start", "total": 4}, *steps, {"event": "finished", "step": 4}
-    )
-    (folder / "samples").mkdir()
-    Image.new("RGB", (66, 66), "red").save(folder / "samples" / "step-0000004.png")
-    return folder
-
-
 def placeholders(text: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(text) if name}
 
@@ -119,7 +95,11 @@ def test_every_text_has_both_languages_and_the_same_placeholders() -> None:
 def test_every_text_is_used_and_every_used_text_is_there() -> None:
     files = [path for path in ROOT.glob("sd/ui/*.py") if not path.name.startswith("texts_")]
     sources = "".join(path.read_text() for path in [*files, ROOT / "app.py"]).replace("'", '"')
-    families = ("preset_", "state_", "variance_", "curve_")  # made of a word and these
+    families = (  # made of a word and these; the coach makes its own keys
+        "coach_",
+        *re.findall(r'f"([a-z][\w-]*_)\{', sources),
+        *(f"{key}_" for key in re.findall(r'(?:switch|choice)\("([\w-]+)"', sources)),
+    )
     endings = ("_info", "_caption", "_about")
     for key in texts.TEXTS:
         stem = next((key.removesuffix(end) for end in endings if key.endswith(end)), key)
@@ -129,12 +109,7 @@ def test_every_text_is_used_and_every_used_text_is_there() -> None:
 
 
 def test_no_key_is_told_twice() -> None:
-    files = ("texts", "texts_train", "texts_noise", "texts_denoise")
-    keys = [
-        key
-        for name in files
-        for key in re.findall(r'^    "([\w-]+)": \(', (ROOT / f"sd/ui/{name}.py").read_text(), re.M)
-    ]
+    keys = [key for table in texts.TABLES for key in table]
     assert sorted(keys) == sorted(texts.TEXTS)
 
 
@@ -196,7 +171,7 @@ def test_every_event_of_a_slider_keeps_the_last_value(page: dict[str, Any]) -> N
         for event in page["dependencies"]
         if any(target in sliders and kind == "input" for target, kind in event["targets"])
     ]
-    assert len(moved) == 3
+    assert len(moved) >= 4
     assert all(event["trigger_mode"] == "always_last" for event in moved)
 
 
@@ -248,15 +223,6 @@ def test_denoise_refuses_hostile_values(value: Any, model: str) -> None:
             continue
         with pytest.raises(InputError):
             models.recipe(*good[:place], value, *good[place + 1 :])
-
-
-@pytest.mark.parametrize("value", HOSTILE)
-def test_a_plan_refuses_hostile_values(value: Any, home: Path) -> None:
-    good = ["starter", "tiny", 32, 100, 16, 1e-3, 0, "auto"]
-    plan.make(*good)
-    for place in range(len(good)):
-        with pytest.raises(InputError):
-            plan.make(*good[:place], value, *good[place + 1 :])
 
 
 def test_noise_follows_the_formula() -> None:
@@ -312,160 +278,8 @@ def test_the_noise_command_is_one_the_command_line_understands(tmp_path: Path) -
     assert noise.command(starters.NAMES[0], "tiny", 7, 2).startswith("python -m zipfile -e ")
 
 
-def test_curves_escape_words_and_survive_bad_numbers() -> None:
-    drawn = curves.loss_curve(
-        [1, 2, 3, 4], [1.0, math.nan, 0.5, 0.1], 10, "<loss>", "{steps} {last}"
-    )
-    assert "<loss>" not in drawn and "&lt;loss&gt;" in drawn
-    assert "nan" not in drawn
-    assert "<polyline" not in curves.loss_curve([1], [0.5], 10, "loss", "")
-
-
-def test_a_long_loss_is_thinned_and_smoothed_truly() -> None:
-    values = np.full(5000, 0.25)
-    assert curves.smoothed(values) == pytest.approx(values)
-    assert len(curves.thinned(values)) == curves.MOST_POINTS
-    assert curves.thinned(np.arange(600.0)).mean() == pytest.approx(299.5)
-
-
-def test_the_cursor_stands_at_t() -> None:
-    drawn = curves.cursor_curve(np.linspace(1, 0, 101), 25, (0.0, 1.0), "alt")
-    assert f'x1="{curves.WIDTH / 4:.1f}"' in drawn
-    assert "left:25.00%;bottom:75.00%" in drawn
-
-
-def make_zip(path: Path, *names: str) -> Path:
-    image = Image.new("RGB", (20, 12), "blue")
-    image.save(path.with_suffix(".png"))
-    with zipfile.ZipFile(path, "w") as packed:
-        for name in names:
-            packed.write(path.with_suffix(".png"), name)
-        packed.writestr("<img src=x onerror=alert(1)>.png", b"no picture")
-    return path
-
-
-def test_an_upload_is_kept_once_under_its_digest(home: Path, tmp_path: Path) -> None:
-    mine = make_zip(tmp_path / "mine.zip", "cats/1.png", "dogs/1.png")
-    handle, images = pictures.take([str(mine)])
-    assert pictures.take([str(mine)])[0] == handle
-    assert [path.name for path in pictures.uploads().iterdir()] == [handle]
-    assert images.report.classes == {"cats": 1, "dogs": 1}
-    assert pictures.source_of(handle) == str(home / "uploads" / handle)
-    report = pictures.report_html(images.report, "en")
-    assert "2 pictures, 2 classes, 20 × 12 pixels each" in report
-    assert "<img" not in report and "&lt;img" in report
-
-
-def test_loose_files_are_packed(home: Path, tmp_path: Path) -> None:
-    files = []
-    for n, colour in enumerate(("red", "green")):
-        (tmp_path / str(n)).mkdir()
-        Image.new("RGB", (9, 9), colour).save(tmp_path / str(n) / "same.png")
-        files.append(str(tmp_path / str(n) / "same.png"))
-    handle, images = pictures.take(files)
-    assert pictures.HANDLE.fullmatch(handle)
-    assert images.report.used == 2
-
-
-def test_what_holds_no_picture_is_not_kept(home: Path, tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("hello")
-    with pytest.raises(InputError, match=r"a\.txt"):
-        pictures.take([str(tmp_path / "a.txt")])
-    assert not list(pictures.uploads().glob("*.zip"))
-
-
-@pytest.mark.parametrize("handle", ["../x.zip", "/etc/passwd", "0123456789abcdef.zip", "", None, 3])
-def test_only_a_handle_leads_to_an_upload(handle: Any, home: Path) -> None:
-    with pytest.raises(InputError, match="data = "):
-        pictures.source_of(handle)
-
-
-def test_a_plan_sets_only_what_differs() -> None:
-    assert plan.make("starter", "tiny", 32, 6000, 64, 1e-3, 0, "auto").settings == []
-    short = plan.make("starter", "tiny", 16, 40, 64, 1e-3, 0, "auto")
-    assert short.settings == [
-        "training.input_height=16",
-        "training.input_width=16",
-        "training.steps=40",
-        "training.sample_every=4",
-    ]
-
-
-@pytest.mark.parametrize("preset", preset_names())
-def test_every_preset_fills_the_fields_with_a_plan(preset: str) -> None:
-    size, steps, batch, rate = plan.fill(preset)
-    made = plan.make("starter", preset, size, steps, batch, rate, 0, "auto")
-    Config.preset(preset).with_settings(made.settings)
-    assert f"--preset {preset}" in plan.command(
-        "starter", preset, size, steps, batch, rate, 0, "cpu"
-    )
-
-
 def test_the_command_is_empty_while_a_field_is() -> None:
-    assert plan.command("starter", "tiny", None, 100, 16, 1e-3, 0, "auto") == ""
     assert denoise.command(None, "ddim", 5, 0, "fixed_small", "trailing", True, 0, 1) == ""
-
-
-STATES = ("starting", "running", "stopping", "stopped", "finished", "failed", "lost")
-
-
-@pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("lang", texts.LANGUAGES)
-def test_every_state_of_a_run_has_words(state: str, lang: str) -> None:
-    status = runs.Status("x", state, 5, 20, 0.5, 38.2, 190.0, "<b>no</b>", "<b>CPU</b>")
-    told = watch.progress_html(status, lang)
-    assert "<b>" not in told
-    assert state in ("starting", "stopping") or "5" in told or "&lt;b&gt;" in told
-
-
-def test_a_watched_run_is_shown_once_and_then_skipped(home: Path) -> None:
-    finished_run(home)
-    first = watch.tick("done", {}, 0, ENGLISH)
-    assert "finished after 4 steps" in first[0]
-    assert "polyline" in first[1]
-    assert first[2]["value"].size == (528, 528)
-    assert "step 4" in first[2]["alt_text"]
-    assert first[5]["interactive"] is False and first[6]["active"] is False
-    assert watch.tick("done", first[7], 0, ENGLISH) == (gr.skip(),) * 8
-
-
-def test_the_timeline_follows_only_from_its_end(home: Path) -> None:
-    folder = finished_run(home)
-    seen = watch.tick("done", {}, 0, ENGLISH)[7]
-    Image.new("RGB", (66, 66)).save(folder / "samples" / "step-0000006.png")
-    assert watch.tick("done", seen, 0, ENGLISH)[4]["value"] == 1
-    Image.new("RGB", (66, 66)).save(folder / "samples" / "step-0000008.png")
-    assert watch.tick("done", {**seen, "samples": 2}, 0, ENGLISH)[4]["value"] == 0
-
-
-def test_a_run_without_samples_says_so(home: Path) -> None:
-    write_events(home / "new", {"event": "start", "total": 4})
-    shown = watch.tick("new", {}, 0, CHINESE)
-    assert shown[2]["value"] is None
-    assert texts.say("samples_wait", "zh") in shown[3]
-    assert (shown[4]["value"], shown[4]["maximum"]) == (0, 1)
-
-
-def test_a_browser_finds_its_run_again(home: Path) -> None:
-    finished_run(home, "mine")
-    finished_run(home, "newer")
-    assert watch.attach({"run": "mine"})[0]["value"] == "mine"
-    for forgotten in ({"run": "../mine"}, None, [], {"run": 3}):
-        assert watch.attach(forgotten)[0]["value"] != "mine"
-
-
-@pytest.mark.parametrize("name", ["..", "../x", "", None, 7, "nope", "/etc"])
-def test_watching_takes_only_names_of_runs(name: Any, home: Path) -> None:
-    with pytest.raises(gr.Error):
-        watch.stop(name, ENGLISH)
-    with pytest.raises(gr.Error):
-        watch.choose(name)
-
-
-def test_a_finished_run_cannot_be_stopped(home: Path) -> None:
-    finished_run(home)
-    with pytest.raises(gr.Error, match="not running"):
-        watch.stop("done", ENGLISH)
 
 
 def drained(model: str, **changes: Any) -> list[tuple[Any, ...]]:
@@ -573,7 +387,7 @@ def test_the_endpoints_do_what_the_tabs_do(model: str, home: Path, tmp_path: Pat
     told = api.denoise_pictures(model, "ddim", 3, 0, 1, 0.0, "fixed_small", "trailing", True)
     assert [facts["step"] for *_, facts in told] == [1, 2, 3]
     assert api.inspect_data([str(tmp_path / "a.png")])["used"] == 1
-    finished_run(home)
+    made_run(home, "done", steps=52, end="finished")
     assert api.training_status("done")["state"] == "finished"
     assert model in [entry["name"] for entry in api.list_models()]
     with pytest.raises(gr.Error, match="give a picture"):

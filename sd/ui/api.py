@@ -4,14 +4,21 @@ Their fields are never shown; like the tabs' they lead through the one gate.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from sd import runs
+from sd import gate, runs
+from sd.config import MOST_STEPS, Config, preset_names
 from sd.gate import InputError
 from sd.ui import denoise, models, noise, pictures, plan, trajectory
 from sd.ui.parts import MODEL, guarded
+
+SIZES, RATES, MOST_BATCH = (8, 256), (1e-7, 1.0), 1024
+SAMPLES_WANTED = 10  # at least so often, a short run shows samples
+SAMPLE_EVERY = 50  # steps, for presets that would show samples only at the end
 
 
 @guarded
@@ -52,8 +59,8 @@ def inspect_data(files: Any) -> dict[str, Any]:
 
     `data` is what /start_training takes.
     """
-    handle, images = pictures.take(files)
-    return {"data": handle, **images.report.to_json()}
+    handle, report = pictures.inspect(files)
+    return {"data": handle, **report.to_json()}
 
 
 @guarded
@@ -68,27 +75,59 @@ def start_training(
     device: Any,
 ) -> dict[str, str]:
     """Start a run; size, steps, batch_size and learning_rate 0 are the preset's."""
-    usual = plan.fill(preset)
-    given = size, steps, batch_size, learning_rate
-    size, steps, batch, rate = (
-        own if value is None or (value == 0 and value is not False) else value
-        for own, value in zip(usual, given, strict=True)
-    )
-    return {"run": plan.launch(plan.make(data, preset, size, steps, batch, rate, seed, device))}
+    config = config_of(preset, size, steps, batch_size, learning_rate)
+    return {"run": plan.begin(data, config, seed, device)}
+
+
+def config_of(preset: Any, size: Any, steps: Any, batch: Any, rate: Any) -> Config:
+    """Return a preset's settings with those that are given; 0 or None leaves the preset's."""
+    config = Config.preset(gate.choice("preset", preset, preset_names()))
+    wanted: dict[str, Any] = {}
+    if given(size):
+        side = gate.whole("size", size, *SIZES)
+        wanted |= {"input_height": side, "input_width": side}
+    if given(steps):
+        wanted["steps"] = gate.whole("steps", steps, 1, MOST_STEPS)
+        usual = config.training.sample_every or SAMPLE_EVERY
+        wanted["sample_every"] = min(usual, max(1, wanted["steps"] // SAMPLES_WANTED))
+    if given(batch):
+        wanted["batch_size"] = gate.whole("batch size", batch, 1, MOST_BATCH)
+    if given(rate):
+        wanted["learning_rate"] = gate.real("learning rate", rate, *RATES)
+    return config.with_settings([f"training.{key}={value}" for key, value in wanted.items()])
+
+
+def given(value: Any) -> bool:
+    """Tell whether a value was given; 0 and None were not, and False is a mistake to be told."""
+    return value is not None and (value != 0 or value is False)
 
 
 @guarded
 def training_status(run: Any) -> dict[str, Any]:
     """Return a run's state, step, total, loss, pictures per second and seconds left."""
-    return vars(runs.status(runs.find_run(run)))
+    return facts_of(runs.find_run(run))
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """Return a run's state for programs."""
+    return asdict(runs.status(folder))
 
 
 @guarded
 def stop_training(run: Any) -> dict[str, Any]:
     """Ask a run to finish its step, save and leave."""
     folder = runs.find_run(run)
-    runs.stop(folder)
-    return vars(runs.status(folder))
+    if runs.status(folder).state != "stopping":  # a second one would leave at once
+        runs.stop(folder)
+    return facts_of(folder)
+
+
+@guarded
+def resume_training(run: Any, steps: Any) -> dict[str, Any]:
+    """Let a run that ended go on, up to `steps` in all; 0 leaves its plan."""
+    folder = runs.find_run(run)
+    runs.resume(folder, gate.whole("steps", steps, 1, MOST_STEPS) if given(steps) else None)
+    return facts_of(folder)
 
 
 @guarded
@@ -150,4 +189,6 @@ def build() -> None:
     endpoint("start_training", start_training, training, facts("run"))
     endpoint("training_status", training_status, [text("run")], facts("status"))
     endpoint("stop_training", stop_training, [text("run")], facts("status"))
+    resuming = [text("run"), number("steps", 0)]
+    endpoint("resume_training", resume_training, resuming, facts("status"))
     endpoint("list_models", list_models, [], facts("models"))

@@ -1,28 +1,60 @@
-"""A person's pictures for training: kept under their digest, read once, reported, previewed."""
+"""A person's pictures for training: kept under their digest, surveyed once, shown as they will be.
+
+What was found is remembered by the digest of the files, so it is the same for everyone who has
+these files, and nobody else can ask for it.
+"""
 
 import hashlib
-import html
 import re
 import shutil
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+import gradio as gr
 from PIL import Image
 
-from sd import runs
-from sd.gate import InputError, shown
-from sd.ui.parts import tiled
+from sd import gate, runs
+from sd.config import Config, TrainingConfig
+from sd.gate import InputError
+from sd.ui import advice, settings
+from sd.ui.parts import QUIET, drop, guarded, heading, label, language, note, tiled
+from sd.ui.report import reading_html, report_html
 from sd.ui.texts import say
 
 if TYPE_CHECKING:
-    from sd.data import ImageSet, Report
+    from sd.data import Report
+
+Result = TypeVar("Result")
 
 STARTER = "starter"
 HANDLE = re.compile(r"[0-9a-f]{16}\.zip")
-PREVIEW_SIDE, PREVIEW_COLUMNS, PREVIEW_ROWS = 64, 8, 2
-MOST_NAMED = 20  # left-out files that are told by name
+PREVIEW_COLUMNS, PREVIEW_ROWS = 8, 2
+PREVIEW_SIDE = 96  # pixels; a preview of larger pictures is drawn at this
+SHEET_SIDE = 64  # pixels of one picture on the sheet, about
+MOST_FOUND = 8  # sets that are remembered
+
+
+class Found(NamedTuple):
+    """What is known of a set."""
+
+    report: "Report"
+    preview: tuple[Image.Image, ...]  # a few, evenly spread, as they are in their files
+
+
+FOUND: dict[str, Found] = {}
+
+
+class Pictures(NamedTuple):
+    """The first group: the chosen set, and what is chosen of it and done to it."""
+
+    data: gr.State
+    fields: dict[str, Any]  # key of [training] -> its field
+    sheet: gr.Image
+    caption: gr.HTML
+    cut: gr.HTML
+    leak: gr.HTML
+    taken: tuple[Any, ...] = ()  # the events that take another set
 
 
 def uploads() -> Path:
@@ -36,7 +68,7 @@ def source_of(handle: Any) -> str:
         return STARTER
     if not isinstance(handle, str) or not HANDLE.fullmatch(handle):
         raise InputError(
-            f"data = {shown(handle)}: must be 'starter' or what /inspect_data returned"
+            f"data = {gate.shown(handle)}: must be 'starter' or what /inspect_data returned"
         )
     path = uploads() / handle
     if not path.is_file():
@@ -69,70 +101,181 @@ def keep(files: Sequence[str]) -> Path:
     return target
 
 
-def take(files: Sequence[str] | None) -> tuple[str, "ImageSet"]:
-    """Return the handle and the pictures of an upload, or of the starter set without one.
+def survey(handle: str) -> Generator[tuple[int, int], None, Found]:
+    """Yield (done, total) while a set is read; return what was found. Raises `InputError`."""
+    from sd.data import some_pictures, survey_images
+
+    if handle not in FOUND:
+        looked = survey_images(source_of(handle))
+        yield from looked
+        some = some_pictures(source_of(handle), PREVIEW_COLUMNS * PREVIEW_ROWS)
+        while len(FOUND) >= MOST_FOUND:
+            FOUND.pop(next(iter(FOUND)), None)
+        FOUND[handle] = Found(looked.report, tuple(some))
+    return FOUND[handle]
+
+
+def survey_of(handle: Any) -> Found:
+    """Return what is known of a set; it is read again if that was forgotten."""
+    source_of(handle)
+    return drained(survey(handle))
+
+
+def drained(steps: Generator[Any, None, Result]) -> Result:
+    """Return what a generator returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+
+def take(files: Any) -> Generator[tuple[int, int], None, str]:
+    """Keep an upload (none: the starter set) and read it; return its handle.
 
     What holds no usable picture is not kept. Raises InputError.
     """
     if not files:
-        return STARTER, starter_set()
-    target = keep(files)
+        yield from survey(STARTER)
+        return STARTER
+    names = files if isinstance(files, list) else [files]
+    target = keep([str(name) for name in names])
     try:
-        return target.name, read(target)
+        yield from survey(target.name)
     except InputError as error:
         target.unlink(missing_ok=True)
-        name = Path(files[0]).name if len(files) == 1 else "the upload"
+        name = Path(str(names[0])).name if len(names) == 1 else "the upload"
         raise InputError(str(error).replace(target.name, name)) from None
+    return target.name
 
 
-def read(source: str | Path) -> "ImageSet":
-    """Return the pictures of a source, small, as they are previewed."""
-    from sd.data import read_images
-
-    return read_images(source, height=PREVIEW_SIDE, width=PREVIEW_SIDE)
-
-
-@lru_cache(maxsize=1)
-def starter_set() -> "ImageSet":
-    """Return the bundled pictures."""
-    return read(STARTER)
+def inspect(files: Any) -> tuple[str, "Report"]:
+    """Return the handle of an upload and its report, when all is read."""
+    handle = drained(take(files))
+    return handle, survey_of(handle).report
 
 
-def preview(images: "ImageSet") -> Image.Image:
-    """Return a sheet of pictures, evenly taken from the whole set."""
+@guarded
+def take_files(files: Any, before: Any, request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
+    """Take an upload: show how far it is read, then its handle, report and classes."""
+    lang, steps = language(request), take(files)
+    yield gr.skip(), reading_html(0, 0, lang), gr.skip()
+    try:
+        while True:
+            yield gr.skip(), reading_html(*next(steps), lang), gr.skip()
+    except StopIteration as end:
+        found = survey_of(end.value)
+        yield end.value, report_html(found.report, lang), class_field(found.report.classes)
+    except InputError:
+        yield gr.skip(), report_html(survey_of(before).report, lang), gr.skip()
+        raise
+
+
+def class_field(classes: dict[str, int]) -> Any:
+    """Return the field of classes as it is for a set: hidden where there is nothing to choose."""
+    choices = [(f"{name} ({count:,})", name) for name, count in classes.items()]
+    return gr.update(choices=choices, value=[], visible=len(choices) > 1)
+
+
+def check_classes(handle: Any, training: TrainingConfig) -> None:
+    """Raise `InputError` where a chosen class is not among those of the set."""
+    known = survey_of(handle).report.classes
+    for name in training.classes or ():
+        gate.choice("training.classes", name, list(known) or ["(no classes)"])
+
+
+def fitted(found: Found, config: Config, count: int) -> Any:
+    """Return up to `count` pictures as the model will see them, uint8 [N, C, H, W]."""
+    import torch
+
+    from sd.images import fit_picture
+
+    training = config.training
+    height, width = training.input_height, training.input_width
+    scale = min(1.0, PREVIEW_SIDE / max(height, width))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    channels = 1 if config.unet.channel == 1 else 3
+    return torch.stack(
+        [fit_picture(each, *size, channels, training.fit) for each in found.preview[:count]]
+    )
+
+
+def drawn(found: Found, config: Config) -> tuple[Image.Image, bool]:
+    """Return a sheet of pictures as the model will see them, and whether its lower half is changed.
+
+    With random changes on, the second row shows the first once more, changed.
+    """
+    import torch
+
+    from sd import augment
     from sd.images import to_pil
 
-    count = min(len(images.pixels), PREVIEW_COLUMNS * PREVIEW_ROWS)
-    places = [n * len(images.pixels) // count for n in range(count)]
-    columns = min(count, PREVIEW_COLUMNS)
-    return tiled([to_pil(images.pixels[place]) for place in places], columns, gap=6)
+    changed = augment.is_on(config.training)
+    pixels = fitted(found, config, PREVIEW_COLUMNS if changed else PREVIEW_COLUMNS * PREVIEW_ROWS)
+    columns = min(len(pixels), PREVIEW_COLUMNS)
+    if changed:
+        source = torch.Generator().manual_seed(0)
+        pixels = torch.cat([pixels, augment.augment(pixels, config.training, source)])
+    factor = max(1, round(SHEET_SIDE / max(pixels.shape[-2:])))
+    pixels = pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    return tiled([to_pil(each) for each in pixels], columns, gap=6), changed
 
 
-def report_html(report: "Report", lang: str) -> str:
-    """Return the report as one line of counts, and the left-out files folded away, by name."""
-    widths = [width for width, _ in report.sizes]
-    facts = [say("report_count", lang, n=f"{report.used:,}")]
-    if len(report.classes) > 1:
-        facts.append(say("report_classes", lang, n=len(report.classes)))
-    if report.captions:
-        facts.append(say("report_captions", lang, n=f"{report.captions:,}"))
-    if len(report.sizes) == 1:
-        width, height = next(iter(report.sizes))
-        facts.append(say("report_size", lang, w=width, h=height))
-    else:
-        facts.append(say("report_sizes", lang, low=min(widths), high=max(widths)))
-    return f'<p class="facts">{", ".join(facts)}</p>{left_out_html(report, lang)}'
+def sheet_of(found: Found, config: Config, lang: str) -> tuple[Any, str]:
+    """Return the sheet of pictures with its alternative text, and its caption."""
+    sheet, changed = drawn(found, config)
+    alt = say("train_changed_alt" if changed else "train_preview_alt", lang)
+    training = config.training
+    size = {"w": training.input_width, "h": training.input_height}
+    line = say("preview_changed" if changed else "preview_plain", lang, **size)
+    return gr.update(value=sheet, alt_text=alt), f'<p class="note">{line}</p>'
 
 
-def left_out_html(report: "Report", lang: str) -> str:
-    """Return the names of what is not used, and why; names come from outside and are escaped."""
-    if not report.left_out:
-        return ""
-    rows = [
-        f"<li><b>{html.escape(each.name[:120])}</b> {html.escape(each.reason)}</li>"
-        for each in report.left_out[:MOST_NAMED]
-    ]
-    if len(report.left_out) > MOST_NAMED:
-        rows.append(f"<li>{say('report_more', lang, n=len(report.left_out) - MOST_NAMED)}</li>")
-    title = say("report_left_out", lang, n=len(report.left_out))
-    return f"<details><summary>{title}</summary><ul>{''.join(rows)}</ul></details>"
+def build(demo: gr.Blocks) -> Pictures:
+    """Lay out and wire the first group."""
+    data, nothing = gr.State(STARTER), gr.State(None)
+    with gr.Column(elem_classes="group"):
+        heading("train_pictures")
+        note("train_pictures_info")
+        files = drop("train_files", "multiple")
+        with gr.Row(elem_classes="buttons"):
+            folder = gr.UploadButton(label("train_folder"), file_count="directory", size="sm")
+            starter = gr.Button(label("train_starter"), size="sm")
+        report = gr.HTML(elem_classes="report", elem_id="train-report")
+        parts = build_preview(data)
+    shown = [data, report, parts.fields["classes"]]
+    slow: dict[str, Any] = {**QUIET, "concurrency_limit": 2}
+    none: dict[str, Any] = {"inputs": [nothing, data], "outputs": shown, **slow}
+    starter.click(lambda: None, None, files, **QUIET)
+    taken = (
+        files.upload(take_files, [files, data], shown, **slow),
+        folder.upload(take_files, [folder, data], shown, **slow),
+        files.clear(take_files, **none),
+        starter.click(take_files, **none),
+        demo.load(take_files, **none),
+    )
+    return parts._replace(taken=taken)
+
+
+def build_preview(data: gr.State) -> Pictures:
+    """Lay out the sheet of pictures and what chooses and changes them."""
+    usual = Config.preset(settings.FIRST).training
+    fields: dict[str, Any] = {}
+
+    def offer(*keys: str) -> None:
+        for key in keys:
+            value, name = getattr(usual, key), label(f"pick_{key}")
+            fields[key] = settings.field("training", key, value, name)
+
+    sheet = gr.Image(
+        format="png", show_label=False, interactive=False, buttons=[], elem_classes="sheet"
+    )
+    caption = gr.HTML(elem_classes="caption")
+    offer("classes", "fit", "held_out")
+    cut = gr.HTML(elem_classes="cut", elem_id="train-cut")
+    with gr.Accordion(label("changes"), open=False, elem_classes="fold"):
+        note("changes_info")
+        offer("flip", "shift", "rotation", "brightness")
+        leak = gr.HTML(elem_classes="leak advice", elem_id="train-leak", js_on_load=advice.LISTENER)
+    return Pictures(data, fields, sheet, caption, cut, leak)

@@ -1,95 +1,233 @@
-"""The Train tab's settings: from a preset to the fields, and from the fields to a checked plan."""
+"""The second group of the Train tab: minutes, presets, every setting; and what a start takes."""
 
-from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 
 from sd import gate, runs
-from sd.config import Config, preset_names
-from sd.ui import pictures
-from sd.ui.parts import LARGEST_SEED, guarded
+from sd.config import SECTIONS, Config, preset_names
+from sd.gate import InputError
+from sd.ui import advice, forecast, form, pictures, settings
+from sd.ui.form import Views
+from sd.ui.parts import (
+    LARGEST_SEED,
+    QUIET,
+    command_box,
+    guarded,
+    heading,
+    label,
+    new_seed,
+    note,
+    seed_row,
+)
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-SAMPLES_WANTED = 10  # at least so often, a short run shows samples
-SAMPLE_EVERY = 50  # steps, for presets that would show samples only at the end
-
-
-class Plan(NamedTuple):
-    """What `runs.start` takes."""
-
-    data: str
-    preset: str
-    settings: list[str]
-    seed: int
-    device: str
-
-
-@lru_cache(maxsize=8)
-def preset_of(name: str) -> Config:
-    """Return a preset's settings."""
-    return Config.preset(name)
+DEVICES = forecast.DEVICES
+USUAL_MINUTES = 5
+LATEST: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
+MEASURE: dict[str, Any] = {**QUIET, "concurrency_id": "measure", "concurrency_limit": 1}
 
 
-def make(
-    data: Any, preset: Any, size: Any, steps: Any, batch: Any, rate: Any, seed: Any, device: Any
-) -> Plan:
-    """Return the plan that the fields describe, each checked; only what differs is a setting."""
-    preset = gate.choice("preset", preset, preset_names())
-    usual = preset_of(preset).training
-    size = gate.whole("size", size, 8, 256)
-    steps = gate.whole("steps", steps, 0, 10_000_000)
-    wanted = {
-        "input_height": size,
-        "input_width": size,
-        "steps": steps,
-        "batch_size": gate.whole("batch size", batch, 1, 1024),
-        "learning_rate": gate.real("learning rate", rate, 1e-7, 1.0),
-        "sample_every": sample_every(steps, usual.sample_every or SAMPLE_EVERY),
-    }
-    settings = [
-        f"training.{key}={value}" for key, value in wanted.items() if value != getattr(usual, key)
-    ]
-    seed = gate.whole("seed", seed, 0, LARGEST_SEED)
-    device = gate.choice("device", device, DEVICES)
-    return Plan(pictures.source_of(data), preset, settings, seed, device)
+class Parts(NamedTuple):
+    """What the other half of the tab needs of this one."""
+
+    asked: list[Any]  # everything that a start needs, in the order of `launch`
+    wish: gr.State  # {"ini": text}: settings that are to be taken into the fields
+    ini: gr.State
+    data: gr.State
+    seed: gr.Number
+    device: gr.Dropdown
 
 
-def sample_every(steps: int, usual: int) -> int:
-    """Return the steps between samples: the usual number, fewer in a short run."""
-    return min(usual, max(1, steps // SAMPLES_WANTED)) if steps else usual
+class Fields(NamedTuple):
+    """The controls of the plan."""
+
+    all: list[Any]  # one per key, in the order of settings.ORDER
+    minutes: gr.Slider
+    go: gr.Button
+    measure: gr.Button
+    stop: gr.Button
+    preset: gr.Dropdown
+    fault: gr.HTML
+    load: gr.UploadButton
+    seed: gr.Number
+    dice: gr.Button
+    device: gr.Dropdown
 
 
-def launch(plan: Plan) -> str:
-    """Start training as planned, if the device is there; return the run's name."""
+def launch(*asked: Any) -> str:
+    """Start training as the fields say, if the device is there; return the run's name.
+
+    `asked` is one value per key, then data, seed and device. Raises `InputError`.
+    """
+    *fields, data, seed, device = asked
+    config = settings.config_in(fields)
+    pictures.check_classes(data, config.training)
+    return begin(data, config, seed, device)
+
+
+def begin(data: Any, config: Config, seed: Any, device: Any) -> str:
+    """Start training on the pictures that `data` names; return the run's name."""
     from sd.device import choose
 
-    choose(plan.device)
-    return runs.start(*plan).name
+    source = pictures.source_of(data)
+    seed = gate.whole("seed", seed, 0, LARGEST_SEED)
+    choose(gate.choice("device", device, DEVICES))
+    return runs.start(source, config, seed, device).name
 
 
 @guarded
-def fill(preset: Any) -> tuple[int, int, int, float]:
-    """Return size, steps, batch size and learning rate of a preset."""
-    training = preset_of(gate.choice("preset", preset, preset_names())).training
-    return training.input_width, training.steps, training.batch_size, training.learning_rate
-
-
-def command(*fields: Any) -> str:
-    """Return the command line of the fields; nothing while a field is being typed."""
+def command(text: Any, data: Any, seed: Any, device: Any) -> str:
+    """Return the command line of the plan; nothing while a field is being typed."""
     try:
-        return runs.command(*make(*fields))
-    except gate.InputError:
+        config = Config.from_ini(text)
+        preset = settings.nearest_preset(config)
+        source = pictures.source_of(data)
+        if source != pictures.STARTER and Path(source).is_relative_to(Path.cwd()):
+            source = str(Path(source).relative_to(Path.cwd()))
+        gate.whole("seed", seed, 0, LARGEST_SEED)
+        changes = config.settings_from(settings.preset_of(preset))
+        return runs.command(source, preset, changes, seed, gate.choice("device", device, DEVICES))
+    except InputError:
         return ""
 
 
-@guarded
-def start(
-    data: Any, preset: Any, size: Any, steps: Any, batch: Any, rate: Any, seed: Any, device: Any
-) -> tuple[Any, ...]:
-    """Start a run; return it for the list of runs and the browser's memory; forget the last."""
-    from sd.ui.watch import names_of_runs
+def build(demo: gr.Blocks, chosen: pictures.Pictures) -> Parts:
+    """Lay out the second group and wire both."""
+    config = settings.preset_of(settings.FIRST)
+    with gr.Column(elem_classes="group", elem_id="plan"):
+        heading("train_plan")
+        minutes, go, measured, stop = build_planner()
+        told = gr.HTML(elem_classes="told", elem_id="plan-told")
+        preset = gr.Dropdown(
+            [(label(f"preset_{name}"), name) for name in preset_names()],
+            value=settings.FIRST,
+            filterable=False,
+            label=label("preset"),
+            info=label("preset_info"),
+            elem_id="plan-preset",
+        )
+        line = gr.HTML(elem_classes="outline", elem_id="plan-outline")
+        fault = gr.HTML(elem_classes="fault", elem_id="plan-fault")
+        advised = gr.HTML(elem_classes="advice", elem_id="plan-advice", js_on_load=advice.LISTENER)
+        with gr.Accordion(
+            label("settings"), open=False, elem_classes="fold settings", elem_id="plan-settings"
+        ):
+            load, save, seed, dice, device = build_extras()
+            made, levels, doctor = build_groups(config)
+    views = Views(
+        *(line, levels, doctor, advised, chosen.leak, chosen.cut),
+        *(chosen.sheet, chosen.caption, save, told),
+    )
+    every = [{**made, **chosen.fields}[key] for _, key in settings.ORDER]
+    fields = Fields(*(every, minutes, go, measured, stop, preset, fault, load, seed, dice, device))
+    return wire(chosen, fields, views, config)
 
-    name = launch(make(data, preset, size, steps, batch, rate, seed, device))
-    names = list(dict.fromkeys([name, *names_of_runs()]))
-    return gr.update(choices=names, value=name), {"run": name}, {}
+
+def build_planner() -> tuple[gr.Slider, gr.Button, gr.Button, gr.Button]:
+    """Lay out what plans and measures."""
+    minutes = gr.Slider(
+        forecast.LEAST_MINUTES,
+        forecast.MOST_MINUTES,
+        value=USUAL_MINUTES,
+        step=1,
+        buttons=[],
+        label=label("plan_minutes"),
+        info=label("plan_minutes_info"),
+        elem_id="plan-minutes",
+    )
+    with gr.Row(elem_classes="buttons"):
+        go = gr.Button(label("plan_go"), elem_id="plan-go")
+        measured = gr.Button(label("plan_forecast"), elem_id="plan-forecast")
+        stop = gr.Button(label("plan_stop"), visible=False, elem_id="plan-stop")
+    return minutes, go, measured, stop
+
+
+def build_extras() -> tuple[gr.UploadButton, gr.HTML, gr.Number, gr.Button, gr.Dropdown]:
+    """Lay out what is no key of the ini: the file itself, the seed, the device."""
+    note("settings_info")
+    with gr.Row(elem_classes="buttons"):
+        load = gr.UploadButton(
+            label("settings_load"), file_types=[".ini", ".txt"], size="sm", elem_id="plan-load"
+        )
+        save = gr.HTML(elem_id="plan-save")
+    seed, dice = seed_row("train_seed_info")
+    device = gr.Dropdown(
+        list(DEVICES),
+        value="auto",
+        filterable=False,
+        label=label("device"),
+        info=label("device_info"),
+        elem_id="plan-device",
+    )
+    return load, save, seed, dice, device
+
+
+def build_groups(config: Config) -> tuple[dict[str, Any], gr.HTML, gr.HTML]:
+    """Lay out the three folded groups, the table of levels in one and the doctor in another."""
+    made: dict[str, Any] = {}
+    views: dict[str, gr.HTML] = {}
+    for section in SECTIONS:
+        with gr.Accordion(
+            label(f"group_{section}"), open=False, elem_classes="fold", elem_id=f"group-{section}"
+        ):
+            note(f"group_{section}_info")
+            if section != "training":
+                views[section] = gr.HTML(
+                    elem_classes=f"about-{section} advice",
+                    elem_id=f"plan-{section}",
+                    js_on_load=advice.LISTENER,
+                )
+            with gr.Column(elem_classes="fields"):
+                made |= settings.group(section, config)
+    return made, views["unet"], views["diffusion"]
+
+
+def wire(chosen: pictures.Pictures, fields: Fields, views: Views, config: Config) -> Parts:
+    """Wire the fields to the plan, and the plan to what follows from it."""
+    text, told_of, wish = gr.State(config.to_ini()), gr.State(""), gr.State(None)
+    data, every = chosen.data, fields.all
+    sent = [*every, text, fields.fault, fields.preset]
+    asked, shown = [text, data, told_of], list(views)
+    typed = [data, *every]
+    # A field of text tells of what was pasted by `change` alone (gradio 6.31).
+    told = [each.change if isinstance(each, gr.Textbox) else each.input for each in every]
+    gr.on(told, form.settle, typed, [text, fields.fault], **LATEST)
+    for event in chosen.taken:
+        event.then(form.settle, typed, [text, fields.fault], **QUIET).then(
+            form.describe, asked, shown, **QUIET
+        )
+    text.change(form.describe, asked, shown, **LATEST)
+    fields.preset.input(form.take_preset, [fields.preset, *every], sent[:-1], **QUIET)
+    fields.load.upload(form.take_file, fields.load, sent, **QUIET)
+    wish.change(form.take_wish, wish, sent, **QUIET)
+    for place in (views.remarks, views.leak, views.doctor):
+        place.click(form.mend, typed, sent, **QUIET)
+    fields.dice.click(new_seed, None, fields.seed, **QUIET)
+    wire_planner(fields, views, data, told_of, sent)
+    return Parts(
+        [*every, data, fields.seed, fields.device], wish, text, data, fields.seed, fields.device
+    )
+
+
+def wire_planner(
+    fields: Fields, views: Views, data: gr.State, told_of: gr.State, sent: list[Any]
+) -> None:
+    """Wire the buttons that plan, measure and cancel."""
+    told = [views.told, told_of, fields.go, fields.measure, fields.stop]
+    asked = [data, fields.device, *fields.all]
+    for button, measured, inputs, outputs in (
+        (fields.go, forecast.plan_for, [fields.minutes, *asked], [*told, *sent]),
+        (fields.measure, forecast.measure, asked, told),
+    ):
+        button.click(forecast.begin, None, told, **QUIET).then(measured, inputs, outputs, **MEASURE)
+    fields.stop.click(forecast.cancel, None, None, **QUIET)
+
+
+def build_command(demo: gr.Blocks, parts: Parts) -> gr.Textbox:
+    """Show the command line that does the same as Start."""
+    box = command_box()
+    asked: list[Any] = [parts.ini, parts.data, parts.seed, parts.device]
+    demo.load(command, asked, box, **QUIET)
+    gr.on([each.change for each in asked], command, asked, box, **LATEST)
+    return box

@@ -6,7 +6,14 @@ carry numbers are made here and chosen by the request's Accept-Language header.
 
 from typing import Any
 
-from sd.ui import texts_denoise, texts_noise, texts_train
+from sd.ui import (
+    texts_coach,
+    texts_denoise,
+    texts_noise,
+    texts_plan,
+    texts_steer,
+    texts_watch,
+)
 
 LANGUAGES = ("en", "zh")
 PREFIX = "sd_"  # gradio's own keys ("label", "file", ...) share one table with ours in the browser
@@ -46,12 +53,9 @@ PAGE = {
     ),
 }
 
-TEXTS: dict[str, tuple[str, str]] = {
-    **PAGE,
-    **texts_train.TEXTS,
-    **texts_noise.TEXTS,
-    **texts_denoise.TEXTS,
-}
+MODULES = (texts_plan, texts_watch, texts_steer, texts_coach, texts_noise, texts_denoise)
+TABLES = (PAGE, *(module.TEXTS for module in MODULES))
+TEXTS: dict[str, tuple[str, str]] = {key: pair for table in TABLES for key, pair in table.items()}
 
 
 def say(key: str, language: str, **values: Any) -> str:

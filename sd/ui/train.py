@@ -1,125 +1,85 @@
 """The Train tab: pictures, a plan, and a run that is watched while it learns."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
-from sd.config import preset_names
-from sd.ui import pictures, plan, watch
+from sd.ui import advice, choosing, pictures, plan, sheets, steer, watch
 from sd.ui.parts import (
     QUIET,
-    command_box,
-    drop,
     guarded,
-    heading,
     label,
-    language,
     note,
     number,
     slider,
     stage_picture,
 )
-from sd.ui.texts import say
 
 MEMORY_KEY = "sd-page"  # of the browser's own storage: fixed, so that a restart forgets nothing
+FAST, SLOW = 1.0, 2.5  # seconds between looks at a run that lives, and at one that may again
+MORE_STEPS = 1000
+# The address names the run, so that a tab finds its own again and the address can be handed on.
+ADDRESS = """(name) => {
+  const here = new URL(window.location.href);
+  here.searchParams.set("run", name);
+  window.history.replaceState(null, "", here);
+}"""
+PRESS = '() => document.querySelector("#train-download").click()'
 
 
-@guarded
-def take_files(files: Any, request: gr.Request) -> tuple[str, Any, str]:
-    """Keep an upload (none: the starter set); return its handle, a preview and a report."""
-    handle, images = pictures.take(files)
-    lang = language(request)
-    picture = gr.update(value=pictures.preview(images), alt_text=say("train_preview_alt", lang))
-    return handle, picture, pictures.report_html(images.report, lang)
+class Choices(NamedTuple):
+    """What a person chooses of the run that is shown."""
+
+    run: gr.Dropdown
+    view: gr.Radio
+    curve: gr.Radio
+    levels: gr.Radio
+
+
+class Extras(NamedTuple):
+    """What asks something of the run that is shown."""
+
+    steps: gr.Number
+    further: gr.Button
+    whole: gr.Checkbox
+    pack: gr.Button
+    download: gr.DownloadButton
+    open: gr.UploadButton
 
 
 def build(demo: gr.Blocks) -> None:
     """Lay out the tab and wire it."""
     with gr.Row(elem_classes="page"):
         with gr.Column(elem_classes="side"):
-            data = build_pictures(demo)
-            fields = [data, *build_plan()]
-            start, stop = build_buttons()
+            parts = plan.build(demo, pictures.build(demo))
+            stage = build_actions()
         with gr.Column(elem_classes="stage"):
-            run, views = build_stage()
-    box = command_box()
-    preset, *filled = fields[1:6]
-    preset.change(plan.fill, preset, filled, **QUIET)
-    for each in fields:
-        each.change(plan.command, fields, box, trigger_mode="always_last", **QUIET)
-    demo.load(plan.command, fields, box, **QUIET)
-    wire_run(demo, fields, run, views, start, stop)
+            choices, extras, stage = build_stage(stage)
+    plan.build_command(demo, parts)
+    wire(demo, parts, choices, extras, stage)
 
 
-def build_pictures(demo: gr.Blocks) -> gr.State:
-    """Lay out and wire the first group; return what names the chosen pictures."""
-    data, nothing = gr.State(pictures.STARTER), gr.State(None)
-    with gr.Column(elem_classes="group"):
-        heading("train_pictures")
-        note("train_pictures_info")
-        files = drop("train_files", "multiple")
-        with gr.Row(elem_classes="buttons"):
-            folder = gr.UploadButton(label("train_folder"), file_count="directory", size="sm")
-            starter = gr.Button(label("train_starter"), size="sm")
-        report = gr.HTML(elem_classes="report")
-        sheet = gr.Image(
-            format="png", show_label=False, interactive=False, buttons=[], elem_classes="sheet"
-        )
-    shown = [data, sheet, report]
-    slow: dict[str, Any] = {**QUIET, "concurrency_limit": 2, "show_progress": "minimal"}
-    for source in (files, folder):
-        source.upload(take_files, source, shown, show_progress_on=report, **slow)
-    files.clear(take_files, nothing, shown, show_progress_on=report, **slow)
-    starter.click(lambda: None, None, files, **QUIET)
-    starter.click(take_files, nothing, shown, show_progress_on=report, **slow)
-    demo.load(take_files, nothing, shown, show_progress_on=report, **slow)
-    return data
-
-
-def build_plan() -> list[Any]:
-    """Lay out the second group; return its fields in the order of `plan.make`."""
-    first = plan.preset_of(preset_names()[0]).training
-    with gr.Column(elem_classes="group"):
-        heading("train_plan")
-        preset = gr.Dropdown(
-            [(label(f"preset_{name}"), name) for name in preset_names()],
-            value=preset_names()[0],
-            filterable=False,
-            label=label("preset"),
-            info=label("preset_info"),
-        )
-        with gr.Row():
-            size = number("size", first.input_width)
-            steps = number("train_steps", first.steps)
-        with gr.Accordion(label("more"), open=False):
-            with gr.Row():
-                batch = number("batch", first.batch_size)
-                rate = number("rate", first.learning_rate, step=0.0001)
-            seed = number("seed", 0, info=label("train_seed_info"))
-            device = gr.Dropdown(
-                list(plan.DEVICES),
-                value="auto",
-                filterable=False,
-                label=label("device"),
-                info=label("device_info"),
-            )
-    return [preset, size, steps, batch, rate, seed, device]
-
-
-def build_buttons() -> tuple[gr.Button, gr.Button]:
-    """Lay out the third group: start and stop."""
+def build_actions() -> watch.Stage:
+    """Lay out the third group: what starts and stops."""
     with gr.Column(elem_classes="actions"):
         with gr.Row(elem_classes="buttons"):
             start = gr.Button(label("start"), variant="primary", elem_id="train-start")
-            stop = gr.Button(
-                label("stop"), interactive=False, elem_id="train-stop", elem_classes="stop"
-            )
+            pause = action("pause", interactive=False)
+            go_on = action("go_on", visible=False)
+            stop = action("stop", interactive=False, elem_classes="stop")
+            leave = action("leave", visible=False)
+            resume = action("resume", visible=False)
         note("train_note")
-    return start, stop
+    return watch.Stage(start=start, pause=pause, go_on=go_on, stop=stop, leave=leave, resume=resume)
 
 
-def build_stage() -> tuple[gr.Dropdown, list[Any]]:
-    """Lay out the run that is watched: progress, samples, timeline, loss."""
+def action(key: str, **more: Any) -> gr.Button:
+    """Show one button that steers the run."""
+    return gr.Button(label(key), elem_id=f"train-{key.replace('_', '-')}", **more)
+
+
+def build_stage(stage: watch.Stage) -> tuple[Choices, Extras, watch.Stage]:
+    """Lay out the run that is watched: progress, samples, timeline, advice, curves."""
     with gr.Row(elem_classes="stage-head"):
         progress = gr.HTML(elem_classes="status", elem_id="train-status")
         run = gr.Dropdown(
@@ -131,35 +91,133 @@ def build_stage() -> tuple[gr.Dropdown, list[Any]]:
             info=label("run_info"),
             elem_id="train-run",
         )
-    samples = stage_picture("png", "train-samples")
+    picture = stage_picture("png", "train-samples")
+    pairs = gr.HTML(visible=False, elem_classes="pairs-box", elem_id="train-pairs")
     caption = gr.HTML(elem_classes="caption")
     timeline = slider("timeline", 0, 1, 0, interactive=False, elem_id="train-timeline")
+    view = switch("view", sheets.VIEWS)
+    meter = gr.HTML(elem_classes="meter", elem_id="train-meter")
+    advised = gr.HTML(elem_classes="advice", elem_id="train-advice", js_on_load=advice.LISTENER)
+    sample, save, steps, more, requests, further = build_extras()
+    which = switch("curve", watch.CURVES)
     curve = gr.HTML(elem_classes="loss", elem_id="train-loss")
-    note("loss_about")
-    return run, [progress, curve, samples, caption, timeline]
+    how = switch("levels", watch.LEVELS)
+    levels = gr.HTML(elem_classes="loss", elem_id="train-levels")
+    whole, pack, download, opened, bundle = build_bundle()
+    stage = stage._replace(
+        **{"progress": progress, "picture": picture, "pairs": pairs, "caption": caption},
+        **{"timeline": timeline, "meter": meter, "advice": advised, "curve": curve},
+        **{"levels": levels, "sample": sample, "save": save, "requests": requests},
+        **{"further": further, "bundle": bundle},
+    )
+    extras = Extras(steps, more, whole, pack, download, opened)
+    return Choices(run, view, which, how), extras, stage
 
 
-def wire_run(
-    demo: gr.Blocks,
-    fields: list[Any],
-    run: gr.Dropdown,
-    views: list[Any],
-    start: gr.Button,
-    stop: gr.Button,
-) -> None:
-    """Wire what is watched: on load, at start, by the clock, and when another run is chosen."""
+def switch(key: str, words: tuple[str, ...]) -> gr.Radio:
+    """Show a choice between ways to look at the same thing, the first one chosen."""
+    return gr.Radio(
+        [(label(f"{key}_{word}"), word) for word in words],
+        value=words[0],
+        label=label(key),
+        info=label(f"{key}_info"),
+        elem_id=f"train-{key}",
+        elem_classes="switch",
+    )
+
+
+def build_extras() -> tuple[gr.Button, gr.Button, gr.Number, gr.Button, gr.Column, gr.Row]:
+    """Lay out what asks something of a run, in two rows that come and go."""
+    with gr.Column(visible=False, elem_classes="asks") as requests:
+        with gr.Row(elem_classes="buttons"):
+            sample = gr.Button(label("sample_now"), elem_id="train-sample")
+            save = gr.Button(label("save_now"), elem_id="train-save")
+        note("asks_info")
+    with gr.Row(visible=False, elem_classes="with-dice asks") as further:
+        steps = number("further", MORE_STEPS, elem_id="train-further-steps")
+        more = gr.Button(label("train_further"), elem_id="train-further", scale=0, min_width=130)
+    return sample, save, steps, more, requests, further
+
+
+def build_bundle() -> tuple[gr.Checkbox, gr.Button, gr.DownloadButton, gr.UploadButton, gr.Row]:
+    """Lay out what takes a run away and what opens one; the last is shown where there is one."""
+    with gr.Accordion(label("bundle"), open=False, elem_classes="fold"):
+        note("bundle_info")
+        whole = gr.Checkbox(True, label=label("bundle_whole"), info=label("bundle_whole_info"))
+        with gr.Row(elem_classes="buttons"):
+            with gr.Row(visible=False) as bundle:
+                pack = gr.Button(label("download"), elem_id="train-pack")
+            opened = gr.UploadButton(
+                label("open_bundle"), file_types=[".zip"], elem_id="train-open"
+            )
+        download = gr.DownloadButton("zip", visible="hidden", elem_id="train-download")
+    return whole, pack, download, opened, bundle
+
+
+@guarded
+def start(*fields: Any) -> tuple[Any, dict[str, str], dict[str, Any]]:
+    """Start a run; return it for the list of runs and the browser's memory; forget the last."""
+    name = plan.launch(*fields)
+    names = list(dict.fromkeys([name, *choosing.names_of_runs()]))
+    return gr.update(choices=names, value=name), {"run": name}, {}
+
+
+def wire(demo: gr.Blocks, parts: Any, choices: Choices, extras: Extras, stage: watch.Stage) -> None:
+    """Wire the watching: on load, by the clock, and when another run is shown."""
     memory = gr.BrowserState({"run": ""}, storage_key=MEMORY_KEY, secret=MEMORY_KEY)
-    seen, clock = gr.State({}), gr.Timer(1.0, active=False)
-    progress, _, samples, caption, timeline = views
-    asked, shown = [run, seen, timeline], [*views, stop, clock, seen]
-    clock.tick(watch.tick, asked, shown, **QUIET)
-    demo.load(watch.attach, memory, [run, seen], **QUIET).then(watch.tick, asked, shown, **QUIET)
-    start.click(plan.start, fields, [run, memory, seen], **QUIET).success(
-        watch.tick, asked, shown, **QUIET
-    )
-    run.input(watch.choose, run, [memory, seen], **QUIET).then(watch.tick, asked, shown, **QUIET)
-    run.focus(watch.refresh_list, run, run, **QUIET)
-    timeline.input(
-        watch.scrub, [run, timeline], [samples, caption], trigger_mode="always_last", **QUIET
-    )
-    stop.click(watch.stop, run, progress, **QUIET)
+    seen, pulse = gr.State({}), gr.State("")
+    clock, slow = gr.Timer(FAST, active=False), gr.Timer(SLOW)
+    stage = stage._replace(clock=clock, slow_clock=slow, seen=seen)
+    run, timeline = choices.run, stage.timeline
+    show = {
+        "fn": watch.tick,
+        "inputs": [run, seen, timeline, *choices[1:]],
+        "outputs": list(stage),
+        **QUIET,
+    }
+    for each in (clock, slow):
+        each.tick(watch.pulse, [run, seen], pulse, **QUIET)
+    pulse.change(**show)
+    demo.load(choosing.attach, memory, [run, seen], **QUIET).then(**show)
+    run.focus(choosing.refresh_list, run, run, **QUIET)
+    shown_anew = [
+        run.input(choosing.choose, run, [memory, seen], **QUIET),
+        stage.start.click(start, parts.asked, [run, memory, seen], **QUIET),
+        extras.open.upload(steer.open_bundle, extras.open, [run, memory, seen], **QUIET),
+    ]
+    for event in shown_anew:
+        event.success(None, run, None, js=ADDRESS, **QUIET).success(**show)
+    wire_looks(choices, stage)
+    wire_steering(run, extras, stage, show)
+    stage.advice.click(advice.mend, run, parts.wish, **QUIET).then(**show)
+
+
+def wire_looks(choices: Choices, stage: watch.Stage) -> None:
+    """Wire what only looks: the timeline and the switches."""
+    asked = [choices.run, stage.timeline, choices.view]
+    sheet = [stage.picture, stage.pairs, stage.caption, stage.meter]
+    look: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
+    stage.timeline.input(watch.scrub, asked, sheet, **look)
+    choices.view.input(watch.scrub, asked, sheet, **look)
+    choices.curve.input(watch.draw_curve, [choices.run, choices.curve], stage.curve, **look)
+    choices.levels.input(watch.draw_levels, [choices.run, choices.levels], stage.levels, **look)
+
+
+def wire_steering(
+    run: gr.Dropdown, extras: Extras, stage: watch.Stage, show: dict[str, Any]
+) -> None:
+    """Wire what does something to the run; afterwards its state is looked at at once."""
+    for button, handler in (
+        (stage.pause, steer.pause),
+        (stage.go_on, steer.go_on),
+        (stage.stop, steer.stop),
+        (stage.leave, steer.leave),
+        (stage.resume, steer.resume),
+    ):
+        button.click(handler, run, None, **QUIET).then(**show)
+    extras.further.click(steer.further, [run, extras.steps], None, **QUIET).then(**show)
+    stage.sample.click(steer.sample_now, run, None, **QUIET)
+    stage.save.click(steer.save_now, run, None, **QUIET)
+    scratch = gr.State(None)
+    packed = extras.pack.click(steer.pack, [run, extras.whole], [extras.download, scratch], **QUIET)
+    packed.success(None, None, None, js=PRESS, **QUIET).then(steer.discard, scratch, None, **QUIET)

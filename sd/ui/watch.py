@@ -1,34 +1,66 @@
-"""What the Train tab shows of a run: its progress, its samples, its loss. Read from files alone."""
+"""What the Train tab shows of a run: progress, samples, curves, advice. Read from files alone.
+
+The page asks once a second for the run's pulse, one short text; only when that has changed are the
+parts looked at, and only the parts that changed are sent.
+"""
 
 import html
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
-from PIL import Image
 
 from sd import gate, runs
-from sd.gate import InputError
-from sd.ui import curves
-from sd.ui.parts import enlarged, guarded, language
+from sd.ui import curves, sheets
+from sd.ui.advice import advice_html, config_of
+from sd.ui.parts import guarded, language
 from sd.ui.texts import duration, say
 
-Seen = dict[str, Any]  # what the browser shows already: run, state, step, number of samples
+Seen = dict[str, Any]  # what the browser shows already, part by part
+
+CURVES = ("loss", "rate", "gradient", "speed")
+LEVELS = ("t", "course")
+MOST_PLACES = 10**6
+CONTROLS = ("pause", "go_on", "stop", "leave", "resume")
+LIVE = ("starting", "running", "pausing", "paused")
 
 
-def names_of_runs() -> list[str]:
-    """Return the runs that can be shown: the bundled ones, then yours, newest first."""
-    bundled = [entry.name for entry in runs.list_models() if entry.bundled]
-    return list(dict.fromkeys([*bundled, *(status.name for status in runs.list_runs())]))
+class Stage(NamedTuple):
+    """The parts of a run on the page; as components, or as what is sent to them."""
+
+    progress: Any = gr.skip()
+    picture: Any = gr.skip()
+    pairs: Any = gr.skip()
+    caption: Any = gr.skip()
+    timeline: Any = gr.skip()
+    meter: Any = gr.skip()
+    advice: Any = gr.skip()
+    curve: Any = gr.skip()
+    levels: Any = gr.skip()
+    start: Any = gr.skip()
+    pause: Any = gr.skip()
+    go_on: Any = gr.skip()
+    stop: Any = gr.skip()
+    leave: Any = gr.skip()
+    resume: Any = gr.skip()
+    sample: Any = gr.skip()
+    save: Any = gr.skip()
+    requests: Any = gr.skip()
+    further: Any = gr.skip()
+    bundle: Any = gr.skip()
+    clock: Any = gr.skip()
+    slow_clock: Any = gr.skip()
+    seen: Any = gr.skip()
 
 
 def progress_line(status: runs.Status, lang: str) -> str:
     """Return a run's state in words: step, speed, time left."""
-    if status.state in ("starting", "stopping"):
-        return say("stopping" if status.state == "stopping" else "state_starting", lang)
     step, total = f"{status.step:,}", f"{status.total:,}"
+    if status.state == "starting" and status.read:
+        done, count = (f"{number:,}" for number in status.read)
+        return say("state_reading", lang, done=done, total=count)
     line = html.escape(status.line)
-    words = [say(f"state_{status.state}", lang, step=step, total=total, line=line)]
+    words = [say(f"state_{status.state}", lang).format(step=step, total=total, line=line)]
     if status.state == "running" and status.pictures_per_second:
         words.append(say("speed", lang, n=f"{status.pictures_per_second:,.0f}"))
     if status.seconds_left is not None:
@@ -42,33 +74,48 @@ def progress_html(status: runs.Status | None, lang: str) -> str:
     """Return the progress line and its bar."""
     if status is None:
         return f'<div class="progress"><p><span>{say("no_run", lang)}</span></p></div>'
-    share = 100 * status.step / max(status.total, 1)
+    done, total = status.read or (status.step, status.total)
+    share = min(100.0, 100 * done / max(total, 1))
     return (
         f'<div class="progress {status.state}"><p><span>{progress_line(status, lang)}</span></p>'
-        f'<div class="track" role="progressbar" aria-valuemin="0" aria-valuemax="100"'
-        f' aria-valuenow="{share:.0f}"><i style="width:{share:.1f}%"></i></div></div>'
+        f'<div class="track" role="progressbar" aria-label="{say("progress_alt", lang)}"'
+        f' aria-valuemin="0" aria-valuemax="100" aria-valuenow="{share:.0f}">'
+        f'<i style="width:{share:.1f}%"></i></div></div>'
     )
 
 
-def loss_html(folder: Path, total: int, lang: str) -> str:
-    """Return the curve of a run's loss."""
-    history = runs.history(folder)
-    name, alt = say("loss", lang), say("loss_alt", lang)
-    return curves.loss_curve(history.steps, history.loss, total, name, alt)
+def curve_html(folder: Path, total: int, which: str, lang: str) -> str:
+    """Return one figure of a run's steps as a curve."""
+    past, name = runs.history(folder), say(f"curve_{which}", lang)
+    if which == "loss":
+        return curves.loss_curve(past.steps, past.loss, total, name, say("loss_alt", lang))
+    columns = {"rate": past.lr, "gradient": past.grad_norm, "speed": past.pictures_per_second}
+    return curves.step_curve(past.steps, columns[which], total, name, log=which == "gradient")
 
 
-def sample_view(
-    name: str, samples: list[tuple[int, Path]], place: int, lang: str
-) -> tuple[Any, Any]:
-    """Return the samples at `place` as a picture, and the line under it."""
-    if not samples:
-        return gr.update(value=None), f'<p class="note">{say("samples_wait", lang)}</p>'
-    step, path = samples[min(place, len(samples) - 1)]
-    with Image.open(path, formats=["PNG"]) as opened:
-        picture = enlarged(opened)
-    alt = say("samples_alt", lang, name=name, step=f"{step:,}")
-    caption = say("samples_step", lang, step=f"{step:,}")
-    return gr.update(value=picture, alt_text=alt), f'<p class="note">{caption}</p>'
+def levels_html(folder: Path, status: runs.Status, which: str, lang: str) -> str:
+    """Return the loss per noise level, or its course over the steps; a sentence where none is."""
+    found = runs.evaluations(folder)
+    if not found or (which == "course" and len(found) < 2):
+        none = "levels_wait" if status.alive else "levels_none"
+        return f'<p class="note">{say("levels_one" if found else none, lang)}</p>'
+    newest, names = found[-1], (say("levels_train", lang), say("levels_held", lang))
+    held = mean(newest.held_out) if newest.held_out else "-"
+    facts = {"n": len(newest.times), "train": mean(newest.train), "held": held}
+    alt = say("levels_alt", lang, step=f"{newest.step:,}", **facts)
+    if which == "course":
+        return curves.course_curve(found, status.total, names, alt)
+    return curves.level_curve(found, timesteps(folder), names, alt)
+
+
+def mean(values: list[float]) -> str:
+    """Return a mean in three digits."""
+    return f"{sum(values) / len(values):.3g}"
+
+
+def timesteps(folder: Path) -> int:
+    """Return the T of a run's schedule."""
+    return config_of(folder).diffusion.timesteps
 
 
 def timeline(count: int, place: int) -> Any:
@@ -77,75 +124,128 @@ def timeline(count: int, place: int) -> Any:
     return gr.update(maximum=last, value=min(place, last), interactive=count > 1)
 
 
-def follow(name: str, seen: Seen, place: int, lang: str) -> tuple[Any, ...]:
-    """Return what has changed of run `name` since `seen`, and gr.skip() for all that has not.
+def controls(status: runs.Status | None) -> dict[str, Any]:
+    """Return what can be pressed: Start, one of Pause and Go on, one of Stop, Leave and Resume."""
+    state = status.state if status else ""
+    alive, resumable = bool(status and status.alive), bool(status and status.resumable)
+    second = "go_on" if state in ("pausing", "paused") else "pause"
+    third = "leave" if state == "stopping" else "stop"
+    if resumable and state != "finished":
+        third = "resume"
+    shown = {name: gr.update(visible=name in (second, third)) for name in CONTROLS}
+    shown["pause"]["interactive"] = state == "running"
+    shown["stop"]["interactive"] = state in LIVE
+    return {
+        **shown,
+        "start": gr.update(interactive=not alive or state == "paused"),
+        "sample": gr.update(interactive=state in ("running", "paused")),
+        "save": gr.update(interactive=state == "running"),
+        "requests": gr.update(visible=alive),
+        "further": gr.update(visible=resumable),
+        "bundle": gr.update(visible=status is not None and status.step > 0),
+        "clock": gr.update(active=alive),
+        "slow_clock": gr.update(active=not alive),
+    }
 
-    In the order progress, curve, picture, caption, timeline, stop button, timer, seen.
-    """
-    folder = runs.find_run(name)
-    status, samples = runs.status(folder), runs.samples(folder)
-    now = {"run": name, "state": status.state, "step": status.step, "samples": len(samples)}
-    if now == seen:
-        return (gr.skip(),) * 8
-    same = seen.get("run") == name
-    picture = caption = slider = curve = button = timer = gr.skip()
-    if not same or seen.get("samples") != len(samples):
-        at_end = not same or place >= seen.get("samples", 0) - 1
-        place = max(0, len(samples) - 1) if at_end else place
-        picture, caption = sample_view(name, samples, place, lang)
-        slider = timeline(len(samples), place)
-    if not same or seen.get("step") != status.step:
-        curve = loss_html(folder, status.total, lang)
-    if not same or seen.get("state") != status.state:
-        button = gr.update(interactive=status.state in ("starting", "running"))
-        timer = gr.update(active=status.alive)
-    return progress_html(status, lang), curve, picture, caption, slider, button, timer, now
+
+def pulse_of(status: runs.Status, folder: Path) -> str:
+    """Return a short text that changes whenever anything shown of a run does."""
+    return f"{status.name} {status.state} {status.read} {len(runs.events(folder))} {status.line}"
 
 
 @guarded
-def tick(name: Any, seen: Any, place: Any, request: gr.Request) -> tuple[Any, ...]:
-    """Follow the run that is shown; once a second while it lives."""
+def pulse(name: Any, seen: Any) -> Any:
+    """Return the pulse of the run that is shown, or nothing new if it is what is seen."""
+    if not name:
+        return gr.skip()
+    folder = runs.find_run(name)
+    now = pulse_of(runs.status(folder), folder)
+    return gr.skip() if isinstance(seen, dict) and seen.get("pulse") == now else now
+
+
+def follow(
+    name: str, seen: Seen, place: int, view: str, curve: str, levels: str, lang: str
+) -> Stage:
+    """Return what has changed of run `name` since `seen`; the rest is left as it is."""
+    folder = runs.find_run(name)
+    status, found = runs.status(folder), runs.samples(folder)
+    measured = len(runs.evaluations(folder))
+    keys: Seen = {
+        "run": name,
+        "pulse": pulse_of(status, folder),
+        "samples": [sheet.step for sheet in found],
+        "curve": [status.step, status.total],
+        "levels": [measured, status.alive, status.total if levels == "course" else 0],
+        "controls": [status.state, status.resumable, status.step > 0],
+        "advice": advice_html(folder, status.resumable, lang),
+    }
+    same = seen.get("run") == name
+    new = {part for part, key in keys.items() if not same or seen.get(part) != key}
+    sent: dict[str, Any] = {"progress": progress_html(status, lang), "seen": keys}
+    if "samples" in new or ("controls" in new and not found):
+        at_end = not same or place >= len(seen.get("samples", ())) - 1
+        place = max(0, len(found) - 1) if at_end else place
+        sheet = found[min(place, len(found) - 1)] if found else None
+        sent |= sheet_parts(folder, sheet, view, status.alive, lang)
+        sent["timeline"] = timeline(len(found), place)
+    if "curve" in new:
+        sent["curve"] = curve_html(folder, status.total, curve, lang)
+    if "levels" in new:
+        sent["levels"] = levels_html(folder, status, levels, lang)
+    if "advice" in new:
+        sent["advice"] = keys["advice"]
+    if "controls" in new:
+        sent |= controls(status)
+    return Stage(**sent)
+
+
+def sheet_parts(folder: Path, sheet: Any, view: str, alive: bool, lang: str) -> dict[str, Any]:
+    """Return the samples as `view` wants them, their caption and the memorisation meter."""
+    picture, pairs, caption = sheets.shown(folder, sheet, view, lang)
+    meter = sheets.meter_html(sheet, sheets.baseline_of(folder), alive, lang)
+    return {"picture": picture, "pairs": pairs, "caption": caption, "meter": meter}
+
+
+@guarded
+def tick(
+    name: Any, seen: Any, place: Any, view: Any, curve: Any, levels: Any, request: gr.Request
+) -> Stage:
+    """Show the run that is chosen, as it is now."""
     lang = language(request)
     if not name:
-        blank = progress_html(None, lang), "", *sample_view("", [], 0, lang), timeline(0, 0)
-        return *blank, gr.update(interactive=False), gr.update(active=False), {}
-    place = gate.whole("place", place, 0, 10**6)
-    return follow(name, seen if isinstance(seen, dict) else {}, place, lang)
+        picture, pairs, caption = sheets.shown(Path(), None, sheets.AVERAGED, lang)
+        shown = {"picture": picture, "pairs": pairs, "caption": caption, **controls(None)}
+        return Stage(progress_html(None, lang), timeline=timeline(0, 0), seen={}, **shown)
+    return follow(
+        name,
+        seen if isinstance(seen, dict) else {},
+        gate.whole("place", place, 0, MOST_PLACES),
+        gate.choice("view", view, sheets.VIEWS),
+        gate.choice("curve", curve, CURVES),
+        gate.choice("levels", levels, LEVELS),
+        lang,
+    )
 
 
 @guarded
-def scrub(name: Any, place: Any, request: gr.Request) -> tuple[Any, Any]:
-    """Show the samples at a place of the timeline."""
-    samples = runs.samples(runs.find_run(name))
-    return sample_view(name, samples, gate.whole("place", place, 0, 10**6), language(request))
+def scrub(name: Any, place: Any, view: Any, request: gr.Request) -> tuple[Any, ...]:
+    """Show the samples at a place of the timeline: picture, pairs, caption, meter."""
+    folder, view = runs.find_run(name), gate.choice("view", view, sheets.VIEWS)
+    found, place = runs.samples(folder), gate.whole("place", place, 0, MOST_PLACES)
+    sheet = found[min(place, len(found) - 1)] if found else None
+    parts = sheet_parts(folder, sheet, view, runs.status(folder).alive, language(request))
+    return tuple(parts.values())
 
 
 @guarded
-def attach(kept: Any) -> tuple[Any, Any]:
-    """Return the list of runs and what this browser watched last, else the bundled run."""
-    names = names_of_runs()
-    wanted = kept.get("run") if isinstance(kept, dict) else None
-    value = wanted if wanted in names else names[0] if names else None
-    return gr.update(choices=names, value=value), {}
+def draw_curve(name: Any, which: Any, request: gr.Request) -> str:
+    """Show another figure over the steps."""
+    folder, which = runs.find_run(name), gate.choice("curve", which, CURVES)
+    return curve_html(folder, runs.status(folder).total, which, language(request))
 
 
 @guarded
-def choose(name: Any) -> tuple[dict[str, str], Seen]:
-    """Take another run; return it for the browser's memory, and forget what was shown."""
-    return {"run": runs.find_run(name).name}, {}
-
-
-@guarded
-def refresh_list(name: Any) -> Any:
-    """Return the list of runs as it is now."""
-    return gr.update(choices=names_of_runs(), value=name)
-
-
-@guarded
-def stop(name: Any, request: gr.Request) -> str:
-    """Ask the run that is shown to finish its step, save and leave."""
-    folder = runs.find_run(name)
-    if not runs.status(folder).alive:
-        raise InputError(f"run = {name!r}: it is not running")
-    runs.stop(folder)
-    return progress_html(runs.status(folder), language(request))
+def draw_levels(name: Any, which: Any, request: gr.Request) -> str:
+    """Show the loss per noise level another way."""
+    folder, which = runs.find_run(name), gate.choice("levels", which, LEVELS)
+    return levels_html(folder, runs.status(folder), which, language(request))

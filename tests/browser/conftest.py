@@ -7,12 +7,14 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sd import process
 from tests.serving import served
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -59,21 +61,23 @@ def address(browser: Any, home: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 def end_runs(home: Path) -> None:
     """End training processes that a failed test left behind."""
-    from sd import runs  # noqa: PLC0415
-
-    for record in home.glob("*/process.json"):
-        process = json.loads(record.read_text())
-        if runs.process_identity(process["pid"]) == process["started"]:
-            os.kill(process["pid"], signal.SIGKILL)
+    for name in (process.PROCESS, process.STARTING):
+        for record in home.glob(f"*/{name}"):
+            if process.lives(record.parent, name):
+                os.kill(json.loads(record.read_text())["pid"], signal.SIGKILL)
+                while process.lives(record.parent, name):
+                    time.sleep(0.02)
 
 
 @pytest.fixture
 def open_page(browser: Any, address: str) -> Iterator[Any]:
-    """Open the page as (width, height, locale); at the end nothing may have gone wrong in it."""
+    """Open the page as (width, height, locale, ?query); at the end nothing may have gone wrong."""
     faults: list[str] = []
     contexts = []
 
-    def opened(width: int = 1280, height: int = 900, locale: str = "en-US") -> Any:
+    def opened(
+        width: int = 1280, height: int = 900, locale: str = "en-US", address_end: str = ""
+    ) -> Any:
         context = browser.new_context(
             viewport={"width": width, "height": height}, locale=locale, has_touch=width < 800
         )
@@ -82,7 +86,7 @@ def open_page(browser: Any, address: str) -> Iterator[Any]:
         page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("request", lambda r: None if inside(r.url, address) else faults.append(r.url))
-        page.goto(address)
+        page.goto(address + address_end)
         page.wait_for_selector("[role=tab]")
         return page
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from sd.archive import Archive
+from sd.config import Config
 from sd.data import starter_path
+from tests.conftest import TINY
 
 pytestmark = pytest.mark.browser
 
@@ -36,12 +38,6 @@ def picture(page: Any, selector: str) -> str:
     return str(image.first.get_attribute("src"))
 
 
-def fill(page: Any, name: str, value: str) -> None:
-    field = page.get_by_label(name, exact=False).locator("visible=true").first
-    field.fill(value)
-    field.press("Tab")
-
-
 @pytest.fixture
 def real_pictures(tmp_path: Path) -> Path:
     """A zip with 24 pictures in two class folders, and one file that is none."""
@@ -54,20 +50,29 @@ def real_pictures(tmp_path: Path) -> Path:
     return target
 
 
-def test_train_on_an_uploaded_zip_and_watch(open_page: Any, real_pictures: Path) -> None:
-    page = open_page()
-    settled(page, ".report", "1,292 pictures")
-    page.locator("input[type=file]").first.set_input_files(str(real_pictures))
-    settled(page, ".report", "24 pictures, 2 classes")
-    settled(page, ".report", "1 left out")
-    fill(page, "Picture size", "16")
-    fill(page, "Steps", "30")
-    page.get_by_text("More settings").locator("visible=true").click()
-    fill(page, "Batch size", "8")
+def load_plan(page: Any, tmp_path: Path, *settings: str) -> None:
+    """Take the smallest network into the plan, from an ini."""
+    plan = tmp_path / "plan.ini"
+    plan.write_text(Config().with_settings([*TINY, *settings]).to_ini())
+    page.get_by_text("All settings").click()
+    with page.expect_file_chooser() as chooser:
+        page.locator("#plan-load").click()
+    chooser.value.set_files(str(plan))
     page.wait_for_function(
         "() => [...document.querySelectorAll('.command textarea')]"
-        ".some(box => box.offsetParent && box.value.includes('batch_size=8'))"
+        ".some(box => box.offsetParent && box.value.includes('batch_size=4'))"
     )
+
+
+def test_train_on_an_uploaded_zip_and_watch(
+    open_page: Any, real_pictures: Path, tmp_path: Path
+) -> None:
+    page = open_page()
+    settled(page, "#train-report", "1,292 pictures")
+    page.locator("input[type=file]").first.set_input_files(str(real_pictures))
+    settled(page, "#train-report", "24 pictures, 2 classes")
+    settled(page, "#train-report", "1 left out")
+    load_plan(page, tmp_path, "training.steps=30", "training.sample_every=15")
     page.locator("#train-start").click()
     settled(page, "#train-status", "of 30")
     page.locator("#train-loss polyline.accent").wait_for(timeout=60_000)
@@ -77,22 +82,21 @@ def test_train_on_an_uploaded_zip_and_watch(open_page: Any, real_pictures: Path)
     newest = picture(page, "#train-samples")
     page.locator("#train-timeline input[type=range]").focus()
     page.keyboard.press("ArrowLeft")
-    settled(page, ".caption", "samples at step 27")
+    settled(page, ".caption", "samples at step 15")
     assert picture(page, "#train-samples") != newest
     page.reload()
     settled(page, "#train-status", "finished after 30 steps")
 
 
-def test_a_run_can_be_stopped(open_page: Any) -> None:
+def test_escape_stops_a_run(open_page: Any, tmp_path: Path) -> None:
     page = open_page()
-    settled(page, ".report", "1,292 pictures")
-    fill(page, "Picture size", "16")
-    fill(page, "Steps", "5000")
+    settled(page, "#train-report", "1,292 pictures")
+    load_plan(page, tmp_path, "training.steps=50000", "training.sample_every=0")
     page.locator("#train-start").click()
-    settled(page, "#train-status", "of 5,000")
+    settled(page, "#train-status", "of 50,000")
     page.keyboard.press("Escape")
     settled(page, "#train-status", "stopped and saved at step")
-    page.locator("#train-stop[disabled]").wait_for()
+    page.locator("#train-resume").wait_for()
 
 
 def test_drag_t(open_page: Any) -> None:
@@ -167,11 +171,11 @@ def test_escape_stops_a_sampling(open_page: Any) -> None:
 def test_a_bad_file_is_told_in_one_line(open_page: Any, tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_text("<html><script>alert(1)</script>")
     page = open_page()
-    settled(page, ".report", "1,292 pictures")
+    settled(page, "#train-report", "1,292 pictures")
     page.locator("input[type=file]").first.set_input_files(str(tmp_path / "photo.png"))
     told = settled(page, ".toast-body", "photo.png")
     assert "not a picture" in told and str(tmp_path) not in told
-    settled(page, ".report", "1,292 pictures")
+    settled(page, "#train-report", "1,292 pictures")
 
 
 @pytest.mark.parametrize("tab", TABS)

@@ -1,0 +1,316 @@
+"""The commands of the command line, each a function of its arguments.
+
+What bears torch is imported inside the command that needs it, so that `--help` and `info` of an
+ini answer at once.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sd import gate, runs
+from sd.config import Config, preset_names
+from sd.gate import InputError
+from sd.schedule import Schedule
+
+if TYPE_CHECKING:
+    from sd.checkpoints import Model
+    from sd.planner import Pictures, Plan
+    from sd.sampling import SampleStep
+    from sd.training import TrainStep
+
+DEFAULT_PRESET = "tiny"
+ONLY_NEW = ("data", "preset", "config", "set", "epochs", "minutes", "seed")  # not with --resume
+PEEKED = 16  # pictures that a plan looks at
+FIRST_SECONDS = 1.5  # what a run takes to begin beyond a plan's own beginning
+
+
+def settings_of(args: argparse.Namespace) -> Config:
+    """Return the settings that --preset, --config, --set and the flags of length describe."""
+    config = (
+        Config.read(args.config) if args.config else Config.preset(args.preset or DEFAULT_PRESET)
+    )
+    settings = list(args.set)
+    if getattr(args, "epochs", None) is not None:
+        settings += [f"training.epochs={args.epochs}", "training.steps=0"]
+    if getattr(args, "steps", None) is not None:
+        settings += [f"training.steps={gate.whole('--steps', args.steps, 1, 10**8)}"]
+    if getattr(args, "minutes", None) is not None:
+        settings += [f"training.minutes={gate.real('--minutes', args.minutes, 0.1, 100_000)}"]
+    return config.with_settings(settings)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train on DATA into a run folder, with progress on a terminal."""
+    began = time.time()
+    folder = Path(args.run) if args.run else runs.new_folder()
+    stream = _resumed(args, folder) if args.resume else _begun(args, folder, began)
+    from tqdm import tqdm
+
+    with tqdm(unit="step", disable=not sys.stderr.isatty()) as bar:
+        for number, step in enumerate(stream):
+            if number == 0:
+                tell_start(folder)
+                bar.update(step.step - 1)  # done before
+            bar.total = step.total
+            bar.update()
+            bar.set_postfix(loss=f"{step.loss:.4f}", refresh=False)
+    print(f"{runs.status(folder).line}: {folder}")
+
+
+def _begun(args: argparse.Namespace, folder: Path, began: float) -> Iterator["TrainStep"]:
+    """Return a new training as a stream, planned first where only its minutes are given."""
+    config = settings_of(args)
+    data = _data_of(args, config)
+    seed = gate.whole("--seed", args.seed or 0, 0, 2**53)
+    device = args.device or "auto"
+    if _is_planned(args):
+        made = _planned(args, data, device)
+        config = made.config
+        print("\n".join(reason.line for reason in made.reasons), file=sys.stderr)
+    from sd.worker import work
+
+    return work(config, data, folder, seed, device, began)
+
+
+def _resumed(args: argparse.Namespace, folder: Path) -> Iterator["TrainStep"]:
+    """Return the training of an old run as a stream; --steps is its new total."""
+    if not args.run:
+        raise InputError("--resume: tell with --run FOLDER which run is to go on")
+    given = [name for name in ONLY_NEW if getattr(args, name) not in (None, [])]
+    if given:
+        name = given[0] if given[0] == "data" else f"--{given[0]}"
+        raise InputError(
+            f"--resume: {name.upper() if name == 'data' else name} cannot be given; "
+            "a run goes on with its own"
+        )
+    steps = None if args.steps is None else gate.whole("--steps", args.steps, 1, 10**8)
+    from sd.worker import resume
+
+    return resume(folder, steps, args.device)
+
+
+def tell_start(folder: Path) -> None:
+    """Say, once all input has proved good, what is trained on and what to beware of."""
+    events = [each for each in runs.events(folder) if each["event"] in ("start", "resumed")]
+    config = Config.read(folder / runs.CONFIG)
+    lines = list(events[-1]["report"]) if events[-1]["event"] == "start" else [events[-1]["line"]]
+    if warning := Schedule.from_settings(config.diffusion).warning:
+        lines.append(f"warning: {warning}")
+    print("\n".join(lines), file=sys.stderr)
+
+
+def plan(args: argparse.Namespace) -> None:
+    """Say what would be trained here in --minutes and why, or what given settings will take."""
+    config = settings_of(args)
+    data, device = _data_of(args, config), args.device or "auto"
+    made = _planned(args, data, device) if _is_planned(args) else _forecast(config, data, device)
+    if args.json:
+        print(json.dumps(made.to_json()))
+    else:
+        print("\n".join([reason.line for reason in made.reasons] + made.forecast.lines()))
+
+
+def _is_planned(args: argparse.Namespace) -> bool:
+    """Tell whether the settings are to be chosen: minutes are given, and neither preset nor ini."""
+    return args.minutes is not None and not args.preset and not args.config
+
+
+def _planned(args: argparse.Namespace, data: str, device: str) -> "Plan":
+    """Return a plan; where --set changes it, with a forecast of what it is then."""
+    begun = time.monotonic()
+    from sd.device import choose
+    from sd.planner import forecast
+    from sd.planner import plan as planned
+
+    machine, pictures = choose(device).apply(), look(data)
+    start = time.monotonic() - begun + FIRST_SECONDS
+    made = planned(args.minutes, pictures, machine, start)
+    config = made.config.with_settings(args.set)
+    if config == made.config:
+        return made
+    told = forecast(config, pictures.count, machine, start)
+    return replace(made, config=config, forecast=told)
+
+
+def _forecast(config: Config, data: str, device: str) -> "Plan":
+    begun = time.monotonic()
+    from sd.device import choose
+    from sd.planner import Plan, forecast
+
+    machine, pictures = choose(device).apply(), look(data)
+    start = time.monotonic() - begun + FIRST_SECONDS
+    return Plan(config, (), forecast(config, pictures.count, machine, start))
+
+
+def look(data: str) -> "Pictures":
+    """Return how many files of a source may be pictures, and what a few of them are like."""
+    from sd.data import some_pictures
+    from sd.planner import Pictures
+    from sd.reading import passage
+
+    with passage(data) as reading:
+        number = len(reading.candidates)
+    seen = some_pictures(data, PEEKED)
+    if not seen:
+        raise InputError(f"{Path(data).name}: no picture could be read")
+    sides = sorted(min(picture.size) for picture in seen)
+    return Pictures(
+        number, sides[len(sides) // 2], 1 if all(each.mode == "L" for each in seen) else 3
+    )
+
+
+def _data_of(args: argparse.Namespace, config: Config) -> str:
+    data = args.data or config.training.dataset_path
+    if not data:
+        raise InputError("DATA: give a folder, a zip or the word starter (the ini names none)")
+    return str(data)
+
+
+def sample(args: argparse.Namespace) -> None:
+    """Sample pictures from a checkpoint."""
+    from tqdm import tqdm
+
+    from sd.checkpoints import load_checkpoint
+    from sd.device import choose
+
+    count = gate.whole("--count", args.count, 1, 4096)
+    seed = gate.whole("--seed", args.seed, 0, 2**53)
+    machine = choose(args.device).apply()
+    model = load_checkpoint(args.checkpoint, machine.device)
+    sampling = model.sampling(
+        args.sampler,
+        args.steps,
+        eta=args.eta,
+        variance=args.variance,
+        spacing=args.spacing,
+        clip_x0=not args.no_clip,
+    )
+    out = samples_target(args.out, model.config.training.save_path)
+    seeds = range(seed, seed + count)
+    stream = sampling.steps(model.denoiser, model.shape, seeds, machine.device)
+    bar = tqdm(stream, total=len(sampling.times), unit="step", disable=not sys.stderr.isatty())
+    kept = [step for step in bar if args.keep_steps or step.t == 0]
+    write_samples(out, kept, list(seeds), args.keep_steps)
+    print(f"{count} pictures on {machine.label}: {out}")
+
+
+def samples_target(out: str | None, save_path: str | None) -> Path:
+    """Return where samples go, a folder that is there or a file's name, before any is made.
+
+    An ini's save_path is always a folder; only --out may name a file.
+    """
+    target = Path(out or save_path or "samples")
+    is_file = out is not None and target.suffix != "" and not target.is_dir()
+    if is_file and target.suffix not in (".png", ".npz"):
+        raise InputError(f"--out = {gate.shown(out)}: must be a folder, FILE.png or FILE.npz")
+    (target.parent if is_file else target).mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def write_samples(
+    out: Path, kept: Sequence["SampleStep"], seeds: Sequence[int], every: bool
+) -> None:
+    """Write the pictures of the last step in `kept`, and all steps if `every`, as `out` names it.
+
+    A folder gets a PNG per picture, FILE.png a sheet, FILE.npz uint8 `samples` [N, H, W, C] with
+    their `seeds`, and of every step `steps` and `x0` [S, N, H, W, C] and `times` [S].
+    """
+    import numpy as np
+
+    from sd.images import grid, to_array, to_pil
+
+    if out.is_dir():
+        for seed, picture in zip(seeds, kept[-1].x_t, strict=True):
+            to_pil(picture).save(out / f"seed-{seed:05d}.png")
+        for step in kept if every else []:
+            grid(step.x_t).save(out / f"step-{step.i:04d}.png")
+    elif out.suffix == ".png":
+        grid(kept[-1].x_t).save(out)
+    else:
+        arrays: dict[str, Any] = {"samples": to_array(kept[-1].x_t), "seeds": np.asarray(seeds)}
+        if every:
+            arrays["steps"] = np.stack([to_array(step.x_t) for step in kept])
+            arrays["x0"] = np.stack([to_array(step.x0) for step in kept])
+            arrays["times"] = np.asarray([step.t for step in kept])
+        np.savez_compressed(out, **arrays)
+
+
+def noise(args: argparse.Namespace) -> None:
+    """Noise a picture to one or more t and write them side by side."""
+    import torch
+
+    from sd.diffusion import Diffusion
+    from sd.images import fit_picture, grid, read_picture, to_float
+    from sd.sampling import draw, generators
+
+    out = Path(args.out)
+    if out.suffix != ".png":
+        raise InputError(f"--out = {gate.shown(args.out)}: must be FILE.png")
+    config = settings_of(args)
+    diffusion = Diffusion.from_config(config.diffusion)
+    training, channels = config.training, config.unet.channel
+    picture = read_picture(Path(args.picture), Path(args.picture).name)
+    pixels = fit_picture(
+        picture, training.input_height, training.input_width, channels, training.fit
+    )
+    x0 = to_float(pixels)[None]
+    eps = draw(x0.shape[1:], generators([gate.whole("--seed", args.seed, 0, 2**53)]))
+    times = [diffusion.schedule.check_time(t, "--t") for t in args.t]
+    noised = torch.cat([diffusion.q_sample(x0, t, eps) for t in times])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    grid(noised, columns=len(noised)).save(out)
+    for t in times:
+        a, b = diffusion.schedule.signal(t), diffusion.schedule.noise(t)
+        print(f"t = {t:g}: x_t = {a:.4f} x_0 + {b:.4f} eps, SNR {diffusion.schedule.snr(t):.4g}")
+
+
+def data(args: argparse.Namespace) -> None:
+    """Report which pictures would be used, and which left out and why."""
+    from sd.data import inspect_images
+
+    report = inspect_images(args.data)
+    print(json.dumps(report.to_json()) if args.json else "\n".join(report.lines()))
+
+
+def info(args: argparse.Namespace) -> None:
+    """Describe a configuration or a checkpoint: network and schedule."""
+    from sd.blueprint import blueprint, describe
+
+    path = Path(args.path)
+    about: dict[str, Any] = {}
+    if path.is_dir():
+        model = _load(path)
+        config, about = model.config, dict(model.about)
+    else:
+        config = Config.preset(args.path) if args.path in preset_names() else Config.read(path)
+    plan = blueprint(config.unet, config.training.input_height, config.training.input_width)
+    schedule = Schedule.from_settings(config.diffusion)
+    facts: dict[str, Any] = {
+        "parameters": plan.parameters,
+        "tensors": plan.tensors,
+        "operations": plan.operations,
+        "activation_bytes": plan.activation_bytes,
+        "terminal_snr": schedule.terminal_snr,
+        "warning": schedule.warning,
+        **{name: about[name] for name in ("step", "seed", "pictures") if name in about},
+    }
+    if args.json:
+        print(json.dumps(facts))
+        return
+    lines = [*describe(plan), f"schedule {config.diffusion.schedule}, T = {schedule.timesteps}"]
+    lines.append(f"terminal SNR {schedule.terminal_snr:.3g}")
+    lines += [f"warning: {schedule.warning}"] if schedule.warning else []
+    lines += [f"{name} {about[name]}" for name in ("step", "seed", "pictures") if name in about]
+    print("\n".join(lines))
+
+
+def _load(path: Path) -> "Model":
+    from sd.checkpoints import load_checkpoint
+
+    return load_checkpoint(path)

@@ -1,0 +1,224 @@
+"""One passage through a source: its pictures fitted, one after the other, and what is told of them.
+
+A source is a folder, a zip, one picture or the word starter. Whoever reads keeps the pixels:
+in memory (`sd.data`) or on disk (`sd.ingest`); here only a few are held at any time.
+"""
+
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from sd.archive import Archive, is_archive
+from sd.decoding import decode
+from sd.files import Folder, LeftOut, Listing, SingleFile, brief, printable
+from sd.gate import InputError, near, shown
+from sd.metadata import Notes, caption_file, class_folders, is_metadata
+from sd.pool import Fit, fitted_all
+from sd.report import Report
+
+NOTICE = re.compile(
+    r"(.*/)?(licen[cs]e|notice|readme|source|credits|copying)[^/.]*(\.(txt|md|rst|html))?", re.I
+)
+TOLD_EVERY, TOLD_SECONDS = 64, 0.5  # pictures, or time, between two words on how far it is
+
+
+class Described(NamedTuple):
+    """What is told of the pictures that are used; entry n of each is about picture n of those."""
+
+    rows: list[int]  # their places among all that were yielded
+    names: list[str]
+    labels: list[str]  # empty where any picture has none
+    captions: list[str]
+    report: Report
+
+
+class Passage:
+    """One passage through a listing: yields its pictures and notes what is to be reported."""
+
+    def __init__(self, source: str, listing: Listing, classes: Sequence[str] | None = None) -> None:
+        """Find what may be a picture; InputError for classes that no folder or file tells of."""
+        self._source = source
+        self._listing = listing
+        self._classes = classes
+        self._left_out = list(listing.left_out)
+        self._found: list[_Found] = []
+        for name, reason in filter(lambda left: is_metadata(left.name), listing.left_out):
+            raise InputError(f"{brief(name)}: {reason}")
+        self._notes = Notes(listing.names, listing.read)
+        self.candidates = sorted(self._candidates(listing.names), key=natural)
+        folders = {part for name in self.candidates for part in name.split("/")[:-1]}
+        _check_classes(classes, folders | self._notes.labels)
+
+    def _candidates(self, names: Sequence[str]) -> Iterator[str]:
+        """Yield what may be a picture: all but metadata, captions and notices."""
+        captions = {caption_file(name) for name in names if not name.endswith(".txt")}
+        for name in names:
+            if is_metadata(name) or name in captions or NOTICE.fullmatch(name):
+                continue
+            if name.endswith(".txt"):
+                self._left_out.append(LeftOut(name, "a text beside no picture of its name"))
+            else:
+                yield name
+
+    def pixels(self, wanted: Fit) -> Iterator[bytes | None]:
+        """Yield each candidate as bytes of uint8 [C, H, W], or None where it is no usable picture.
+
+        Raises InputError if none is usable.
+        """
+        results = fitted_all(self.candidates, self._listing.read, wanted)
+        with closing(results):
+            for name, result in zip(self.candidates, results, strict=True):
+                if result.reason:
+                    self._left_out.append(LeftOut(name, result.reason))
+                    yield None
+                else:
+                    self._found.append(_Found(name, result.mode, result.size, result.digest))
+                    yield result.pixels
+        if not self._found:
+            raise InputError(f"{self._source}: no picture could be read{self._first_left_out()}")
+
+    def picture(self, name: str, enough: int) -> Image.Image:
+        """Return one candidate, not fitted, with both sides at least `enough` if it is larger.
+
+        Raises InputError if it is no usable picture.
+        """
+        return decode(self._listing.read(name), enough).image
+
+    def _first_left_out(self) -> str:
+        if not self._left_out:
+            return "; it holds none"
+        name, reason = min(self._left_out, key=lambda left: natural(left.name))
+        return f": {len(self._left_out)} left out, first {brief(name)} ({reason})"
+
+    def described(self) -> Described:
+        """Return labels, captions and report of the pictures of the wanted classes."""
+        notes = [self._notes.of(each.name) for each in self._found]
+        labels, remarks = self._labels([note.label for note in notes])
+        rows = self._chosen(labels)
+        found = [self._found[row] for row in rows]
+        labels = [labels[row] for row in rows] if labels else []
+        captions = [notes[row].caption for row in rows]
+        classes = Counter(labels)
+        if len(rows) < len(notes):
+            remarks.append(f"of other classes: {len(notes) - len(rows)} pictures, not used")
+        left_out = [*self._left_out, *self._notes.left_out]
+        report = Report(
+            used=len(rows),
+            left_out=tuple(sorted(left_out, key=lambda left: natural(left.name))),
+            sizes=dict(Counter(each.size for each in found).most_common()),
+            modes=dict(Counter(each.mode for each in found).most_common()),
+            classes={label: classes[label] for label in sorted(classes, key=natural)},
+            captions=sum(map(bool, captions)),
+            remarks=(*self._notes.remarks, *remarks),
+            duplicates=_groups(found),
+        )
+        return Described(rows, [each.name for each in found], labels, captions, report)
+
+    def _labels(self, noted: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Return the label of every picture, or none at all and a remark if some have none."""
+        pairs = zip(noted, class_folders([each.name for each in self._found]), strict=True)
+        labels = [label or folder for label, folder in pairs]
+        if all(labels):
+            return labels, []
+        remark = f"the labels are not used: {labels.count('')} of {len(labels)} pictures have none"
+        return [], [remark] if any(labels) else []
+
+    def _chosen(self, labels: Sequence[str]) -> list[int]:
+        """Return the places of the pictures of the wanted classes."""
+        if self._classes is None:
+            return list(range(len(self._found)))
+        _check_classes(self._classes, labels)
+        return [row for row, label in enumerate(labels) if label in self._classes]
+
+
+class Pace:
+    """Says when it is time to tell how far a passage is."""
+
+    def __init__(self) -> None:
+        self._told = time.monotonic()
+
+    def due(self, done: int) -> bool:
+        """Tell whether to speak after `done` pictures: every 64 of them, or every half second."""
+        now = time.monotonic()
+        if done % TOLD_EVERY and now - self._told < TOLD_SECONDS:
+            return False
+        self._told = now
+        return True
+
+
+class _Found(NamedTuple):
+    """A picture that was read."""
+
+    name: str
+    mode: str
+    size: tuple[int, int]
+    digest: str
+
+
+def _groups(found: Iterable[_Found]) -> tuple[tuple[str, ...], ...]:
+    """Return the names of equal pictures, in the order of the first of each group."""
+    groups: dict[str, list[str]] = {}
+    for each in found:
+        groups.setdefault(each.digest, []).append(each.name)
+    return tuple(tuple(names) for names in groups.values() if len(names) > 1)
+
+
+def _check_classes(classes: Sequence[str] | None, known: Iterable[str]) -> None:
+    """Refuse a wanted class that is not among the known ones."""
+    names = sorted(set(known), key=natural)
+    for wanted in classes or ():
+        if wanted not in names:
+            listed = ", ".join(map(brief, names[:8])) + (" ..." if len(names) > 8 else "")
+            there = f"these pictures have {listed}" if names else "these pictures have no classes"
+            raise InputError(f"class {shown(wanted)}: {there}{near(wanted, names)}")
+
+
+def natural(name: str) -> tuple[str, str]:
+    """Return a key that sorts names as a person does, 2 before 10."""
+    return re.sub("[0-9]+", lambda digits: digits[0].zfill(20), name), name
+
+
+def starter_path() -> Path:
+    """Return the bundled picture set: 1,292 emoji of 64 x 64 with labels and captions."""
+    return Path(__file__).parent / "starter" / "emoji64.zip"
+
+
+@contextmanager
+def passage(
+    source: str | Path, leave_out: Sequence[Path] = (), classes: Sequence[str] | None = None
+) -> Iterator[Passage]:
+    """Open a source for one passage; InputError if it cannot be read."""
+    listing = _opened(source, leave_out)
+    try:
+        yield Passage(_label(source), listing, classes)
+    finally:
+        listing.close()
+
+
+def _label(source: str | Path) -> str:
+    """Return how messages call a source: its name without the folders above it."""
+    return brief(printable(Path(source).name)) or "the picture folder"
+
+
+def _opened(source: str | Path, leave_out: Sequence[Path]) -> Listing:
+    """Return the files of a source; InputError if there are none to be had."""
+    if source == "starter":
+        return Archive(starter_path())
+    if not str(source).strip():
+        raise InputError("no pictures are named: give a folder, a zip, or the word starter")
+    path, label = Path(source), _label(source)
+    try:
+        if os.path.isdir(path):
+            return Folder(path, leave_out)
+        if os.path.isfile(path):
+            return Archive(path) if is_archive(path) else SingleFile(path)
+    except OSError as error:
+        raise InputError(f"{label}: cannot be opened ({error.strerror})") from error
+    raise InputError(f"{label}: no such folder, zip or picture (nor the word starter)")

@@ -1,0 +1,44 @@
+"""Why a plan is as it is, in sentences with its numbers. No torch: the page reads it too."""
+
+from dataclasses import dataclass
+from typing import Any
+
+LINES = {
+    "size": "Pictures of {side} x {side} pixels: the largest whose network gets enough steps here, "
+    "{steps} where about {enough} are enough for shapes.",
+    "short": "{minutes} minutes give {steps} steps of the smallest network; shapes need about "
+    "{enough}, that is {needed_minutes} minutes.",
+    "larger": "{side} x {side} pixels, the next size, would need about {needed_minutes} minutes.",
+    "crowded": "Larger pictures or a larger network would not fit into the memory.",
+    "small_pictures": "Not larger than {side} x {side} pixels, as the pictures themselves are "
+    "{shortest} pixels on their short side.",
+    "steps": "About {steps} steps in {minutes} minutes; each picture is seen {passes} times.",
+    "few": "{pictures} pictures are few: fewer steps are enough, and what it makes may come close "
+    "to copies.",
+    "speed": "Measured on {machine}: {milliseconds} ms a step, {pictures_per_second} pictures a "
+    "second.",
+    "network": "A network of {parameters} million parameters, {batch} pictures at once.",
+    "ema": "The averaged weights look back over about {length} steps, {percent} % of all.",
+    "warmup": "The learning rate rises over the first {warmup} steps, {percent} % of all.",
+    "samples": "Samples every {every} steps, about {seconds} seconds apart: {sheets} sheets.",
+    "saves": "A checkpoint every {every} steps: a killed run loses about {seconds} seconds.",
+    "held_out": "{count} pictures are kept out of training, to see whether it learns or memorises.",
+    "memory": "It takes about {needed} of memory; {available} are there.",
+}
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a plan is as it is: `values` fill the line of this `kind`."""
+
+    kind: str
+    values: dict[str, Any]
+
+    @property
+    def line(self) -> str:
+        """The sentence."""
+        return LINES[self.kind].format(**self.values)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it in types that JSON has."""
+        return {**self.values, "kind": self.kind, "line": self.line}

@@ -1,0 +1,164 @@
+"""The one writer of a run's folder: its journal, its samples and its checkpoints."""
+
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from sd import journal, process, runs
+from sd.checkpoints import save_checkpoint
+from sd.disk import remove, sweep, temporary_of
+from sd.gate import InputError
+from sd.training import Training, TrainStep
+
+MOST_LOGGED = 1000  # rows of steps in a journal
+SPARE_BYTES = 16 * 2**20  # left on the disk, so that the journal can always tell why a run ended
+
+
+class Recorder:
+    """Holds a run's folder for this process and writes what is in it."""
+
+    def __init__(self, folder: Path, new: bool) -> None:
+        """Claim a `new` run's folder, or that of an old one; sweep what was left half written.
+
+        Raises `InputError` if another process writes there, or if there is a run and should be
+        none, or none where one is to go on.
+        """
+        if not new and not (folder / runs.RUN).is_file():
+            raise InputError(f"{folder.absolute().name}: holds no run that can go on")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self._lock = folder, process.claim(folder)
+        if new and (folder / journal.EVENTS).exists():
+            self.close()
+            name = folder.absolute().name
+            raise InputError(
+                f"{name}: holds a run already; --resume it, or give --run a new folder"
+            )
+        process.record(folder, os.getpid())
+        for name in (process.STARTING, *runs.ASKS):
+            (folder / name).unlink(missing_ok=True)
+        sweep(folder)
+        self._every, self._pictures = 1, 1
+        self._count, self._loss, self._norm = 0, 0.0, 0.0  # of the next row
+        self.rest()
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._lock.release()
+
+    def rest(self) -> None:
+        """Begin to measure speed anew: what came before was no training."""
+        self._since, self._busy, self._steps = time.monotonic(), 0.0, 0
+
+    def event(self, event: str, **facts: Any) -> None:
+        """Append one event to the run's journal."""
+        journal.append(self.folder, event, facts)
+
+    def failed(self, line: str) -> None:
+        """Let the run's last event tell in one line why it ended."""
+        with suppress(OSError):  # where not even this can be written, the process log has it
+            self.event("failed", line=" ".join(line.split())[:300])
+
+    def log_for(self, total: int, pictures: int) -> None:
+        """Space the rows of the journal for a run of `total` steps of so many pictures."""
+        self._every, self._pictures = max(1, -(-total // MOST_LOGGED)), pictures
+
+    def pending(self) -> dict[str, float]:
+        """Return what belongs to the next row of the journal, for a checkpoint."""
+        return {"count": self._count, "loss": self._loss}
+
+    def go_back(self, step: int, pending: Mapping[str, Any]) -> None:
+        """Take journal and folder back to a checkpoint's step; damaged checkpoints step aside."""
+        journal.cut(self.folder, step)
+        self._count, self._loss = int(pending.get("count", 0)), float(pending.get("loss", 0.0))
+        for number, path in runs.numbered(self.folder / "samples", "*-*.png"):
+            if number > step:
+                path.unlink()
+        for number, path in runs.numbered(self.folder, "checkpoint-*"):
+            if number > step:
+                aside = path.with_name(f"damaged-{path.name}")
+                shutil.rmtree(aside, ignore_errors=True)
+                path.rename(aside)
+
+    def step(self, step: TrainStep, last: bool, left: Callable[[float], float]) -> None:
+        """Log a step, or keep it for the mean of the next row; the first and last have their own.
+
+        `left` tells what is left of the run, in seconds, from the seconds of a step.
+        """
+        self._busy, self._steps = self._busy + step.seconds, self._steps + 1
+        if not step.skipped:
+            self._count, self._loss = self._count + 1, self._loss + step.loss
+            self._norm = step.grad_norm
+        if not self._count or not (last or step.step == 1 or step.step % self._every == 0):
+            return
+        seconds = (time.monotonic() - self._since) / self._steps
+        self.event(
+            "step",
+            step=step.step,
+            loss=round(self._loss / self._count, 6),
+            lr=step.lr,
+            grad_norm=round(self._norm, 4),
+            pictures_per_second=round(self._steps * self._pictures / self._busy, 2),
+            step_seconds=round(seconds, 5),
+            seconds_left=round(left(seconds), 1),
+            total=step.total,
+        )
+        self._count, self._loss = 0, 0.0
+        self.rest()
+
+    def picture(self, sheet: Image.Image, name: str) -> str:
+        """Save a sheet of samples as samples/`name`; return that path."""
+        target = self.folder / "samples" / name
+        target.parent.mkdir(exist_ok=True)
+        temporary = temporary_of(target)
+        sheet.save(temporary, format="PNG")
+        temporary.replace(target)
+        return f"samples/{name}"
+
+    def save(self, training: Training, about: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
+        """Write a checkpoint of the step at hand, if there is none; then let the oldest go.
+
+        Raises `InputError` where it cannot be written; what was there stays.
+        """
+        folder = self.folder / f"checkpoint-{training.step:09d}"
+        if folder.exists():
+            return folder
+        begun, tensors = time.monotonic(), training.state()
+        need = sum(tensor.nbytes for tensor in tensors.values()) * 5 // 4  # and the model's own
+        self._check_room(folder.name, need)
+        state = {**training.counts(), **state, "row": self.pending()}
+        facts = {"step": training.step, **about, "state": state}
+        try:
+            save_checkpoint(training.model, folder, facts, tensors)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise InputError(
+                f"{folder.name} ({_mebibytes(need)}) was not saved: {reason}"
+            ) from error
+        seconds = round(time.monotonic() - begun, 2)
+        self.event(
+            "checkpoint", step=training.step, folder=folder.name, bytes=need, seconds=seconds
+        )
+        keep = training.config.training.keep_checkpoints
+        for _, old in runs.numbered(self.folder, "checkpoint-*")[:-keep]:
+            remove(old)
+        return folder
+
+    def _check_room(self, name: str, need: int) -> None:
+        """Raise `InputError` while the journal can still tell it, if the disk is too full."""
+        free = shutil.disk_usage(self.folder).free
+        if free < need + SPARE_BYTES:
+            raise InputError(
+                f"{name} was not saved: it takes {_mebibytes(need)} and {_mebibytes(free)} of the "
+                "disk are free; make room, then resume"
+            )
+
+
+def _mebibytes(count: int) -> str:
+    return f"{math.ceil(count / 2**20):,} MiB"

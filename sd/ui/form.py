@@ -1,0 +1,165 @@
+"""From the fields to the plan and back, and everything that follows from a plan.
+
+All fields together are the plan. After each change they are read and written down as one ini text;
+whatever describes the plan follows from that text and the pictures alone.
+"""
+
+import html
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import gradio as gr
+
+from sd import coach, gate, ini
+from sd.config import Config, preset_names
+from sd.gate import InputError
+from sd.ui import outline, pictures, report, settings
+from sd.ui.parts import guarded, language
+from sd.ui.texts import say
+
+
+class Views(NamedTuple):
+    """What follows from the settings: as components, or as what is sent to them."""
+
+    outline: Any
+    levels: Any
+    doctor: Any
+    remarks: Any
+    leak: Any
+    cut: Any
+    sheet: Any
+    caption: Any
+    save: Any
+    told: Any
+
+
+@guarded
+def settle(request: gr.Request, data: Any, *fields: Any) -> tuple[Any, str]:
+    """Read the fields; return them as one ini text, and what is wrong beside its field."""
+    config, faults = settings.read(fields)
+    if config is not None and not faults:
+        try:
+            pictures.check_classes(data, config.training)
+        except InputError as error:
+            faults = {"classes": str(error)}
+    text = gr.skip() if config is None or faults else config.to_ini()
+    return text, fault_html(faults)
+
+
+def fault_html(faults: dict[str, str]) -> str:
+    """Return the first fault as a line, and style that shows each beside its own field."""
+    if not faults:
+        return ""
+    rules = "".join(
+        f"#set-{key} input, #set-{key} .wrap-inner {{ border-color: var(--sd-warn) !important; }}"
+        f"#set-{key}::after {{ content: {css_text(line)}; }}"
+        for key, line in faults.items()
+        if key
+    )
+    line = html.escape(next(iter(faults.values())), quote=False)
+    return f'<style>{rules}</style><p class="warning" role="alert">{line}</p>'
+
+
+def css_text(line: str) -> str:
+    """Return a text as a string of CSS in which nothing but letters and digits stands plain."""
+    return '"' + re.sub(r"[^A-Za-z0-9]", lambda found: f"\\{ord(found[0]):06x}", line) + '"'
+
+
+def loaded(config: Config) -> list[Any]:
+    """Return settings as what is sent to the fields, the ini text, the fault and the preset."""
+    values = [gr.update(value=value) for value in settings.shown(config)]
+    faults = settings.faults_of(config)
+    return [*values, config.to_ini(), fault_html(faults), settings.nearest_preset(config)]
+
+
+def untouched() -> list[Any]:
+    """Return what leaves all that `loaded` sends as it is."""
+    return [gr.skip()] * (len(settings.ORDER) + 3)
+
+
+@guarded
+def take_preset(name: Any, *fields: Any) -> list[Any]:
+    """Take a preset, with the chosen classes and the changes of the pictures."""
+    base = settings.preset_of(gate.choice("preset", name, preset_names()))
+    return loaded(settings.with_pictures_of(base, fields))[:-1]
+
+
+@guarded
+def take_file(file: Any, request: gr.Request) -> list[Any]:
+    """Take the settings of an ini file: one of ours, or the original's config_SD.ini."""
+    if not isinstance(file, str):
+        raise InputError("ini: give one file")
+    config, name = Config.read(file), html.escape(Path(file).name[:80])
+    gr.Info(say("settings_loaded", language(request), name=name), title="")
+    return loaded(config)
+
+
+@guarded
+def take_wish(wish: Any) -> list[Any]:
+    """Take the settings that the other half of the tab asks for."""
+    if not isinstance(wish, dict):
+        return untouched()
+    return loaded(Config.from_ini(gate.text("ini", wish.get("ini"), ini.LARGEST_FILE)))
+
+
+@guarded
+def mend(request: gr.Request, event: gr.EventData, data: Any, *fields: Any) -> list[Any]:
+    """Apply the remedy of a remark about the plan; remarks are made anew."""
+    config, faults = settings.read(fields)
+    if config is None:
+        raise InputError(next(iter(faults.values())))
+    fixes = {each.kind: each.fix for each in remarks(config, data) if each.fix}
+    asked = event._data.get("kind") if isinstance(event._data, dict) else None
+    kind = gate.choice("fix", asked, list(fixes) or ["(nothing to mend)"])
+    return loaded(config.with_settings(list(fixes[kind])))
+
+
+def remarks(config: Config, data: Any) -> list[coach.Remark]:
+    """Return what the coach tells of a plan."""
+    found = pictures.survey_of(data).report
+    return coach.before(config, report.used(found, config.training), found.modes)
+
+
+def mark(config: Config, data: Any) -> str:
+    """Return a text that tells for which settings and pictures something was measured."""
+    return f"{data}\n{config.to_ini()}"
+
+
+def possible(line: Callable[..., str], *facts: Any) -> str:
+    """Return a line about settings, or nothing where they cannot be."""
+    try:
+        return line(*facts)
+    except InputError:
+        return ""
+
+
+@guarded
+def describe(request: gr.Request, text: Any, data: Any, told_of: Any) -> Views:
+    """Return everything that follows from the settings and the pictures."""
+    lang, config = language(request), Config.from_ini(text)
+    found, told = pictures.survey_of(data), remarks(config, data)
+    beside = [each for each in told if each.kind in outline.OF_PICTURES]
+    sheet, caption = pictures.sheet_of(found, config, lang)
+    count = report.used(found.report, config.training)
+    return Views(
+        outline=possible(outline.outline_html, config, count, lang),
+        levels=possible(outline.levels_html, config, lang),
+        doctor=outline.doctor_html(config, lang),
+        remarks=outline.remarks_html([each for each in told if each not in beside], lang),
+        leak=outline.remarks_html(beside, lang),
+        cut=report.cut_html(found.report, config.training, lang),
+        sheet=sheet,
+        caption=caption,
+        save=save_html(config, lang),
+        told=gr.skip() if told_of == mark(config, data) else "",
+    )
+
+
+def save_html(config: Config, lang: str) -> str:
+    """Return a link that keeps the settings as an ini file."""
+    address = f"data:text/plain;charset=utf-8,{quote(config.to_ini())}"
+    words = say("settings_save", lang)
+    return f'<a class="save" download="settings.ini" href="{address}">{words}</a>'

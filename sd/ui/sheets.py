@@ -1,0 +1,140 @@
+"""A run's samples for the screen: averaged, raw, or beside the training pictures most like them.
+
+The sheets are read from the run's folder; what bears torch is imported where pictures are opened.
+"""
+
+import base64
+import html
+import io
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from sd import runs
+from sd.gate import InputError
+from sd.journal import Sheet
+from sd.likeness import Baseline, verdict
+from sd.ui import curves
+from sd.ui.parts import enlarged
+from sd.ui.texts import say
+
+AVERAGED, RAW, NEAREST = VIEWS = ("averaged", "raw", "nearest")
+ACROSS = 4  # samples of one row of a sheet
+GAP = 2  # pixels between them
+LARGEST_SHEET = 8192  # pixels along a side
+SMALL_SIDE = 64  # up to here a picture travels as PNG, larger ones shrunk to it as JPEG
+STRIP_MOST = 1.5  # of the distances on the meter; 1 is as far as one of its own
+
+
+def opened(path: Path) -> Image.Image:
+    """Return a sheet of samples, decoded; an opened bundle may have brought any."""
+    with Image.open(path, formats=["PNG"]) as image:
+        if max(image.size) > LARGEST_SHEET:
+            raise InputError(f"{path.name}: {image.size} pixels are no sheet of samples")
+        return image.convert("RGB")
+
+
+def cells(sheet: Image.Image, count: int) -> list[Image.Image]:
+    """Return the first `count` pictures of a sheet, row by row."""
+    side = [(length + GAP) // ACROSS for length in sheet.size]
+    corners = [(k % ACROSS * side[0], k // ACROSS * side[1]) for k in range(count)]
+    return [sheet.crop((x, y, x + side[0] - GAP, y + side[1] - GAP)) for x, y in corners]
+
+
+def data_address(image: Image.Image) -> str:
+    """Return a picture as an address that holds it whole."""
+    form = "PNG" if max(image.size) <= SMALL_SIDE else "JPEG"
+    small = image.convert("RGB")
+    small.thumbnail((2 * SMALL_SIDE, 2 * SMALL_SIDE))
+    file = io.BytesIO()
+    small.save(file, form, quality=85)
+    return f"data:image/{form.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def pictures_of(folder: Path, places: Sequence[int]) -> list[tuple[str, Image.Image]]:
+    """Return name and picture of these of a run's training pictures."""
+    from sd.images import to_pil
+    from sd.ingest import open_images
+
+    images = open_images(folder / runs.PICTURES)
+    return [(images.names[place], to_pil(images.pixels[place])) for place in places]
+
+
+@lru_cache(maxsize=8)
+def pair_addresses(folder: Path, sheet: Path, places: tuple[int, ...]) -> list[tuple[str, ...]]:
+    """Return (sample, training picture, its name) of every pair, ready to be shown."""
+    found = pictures_of(folder, places)
+    return [
+        (data_address(sample), data_address(picture), name)
+        for sample, (name, picture) in zip(cells(opened(sheet), len(places)), found, strict=True)
+    ]
+
+
+def pairs_html(folder: Path, sheet: Sheet, baseline: Baseline | None, lang: str) -> str:
+    """Return every sample beside its nearest training picture, the nearest pair first."""
+    addresses = pair_addresses(folder, sheet.average, tuple(k for k, _ in sheet.nearest))
+    rows = []
+    for place in sorted(range(len(sheet.nearest)), key=lambda k: sheet.nearest[k][1]):
+        (mine, theirs, name), (_, far) = addresses[place], sheet.nearest[place]
+        kind = verdict(far, baseline) if baseline else "own"
+        word = f' <b class="{kind}">{say(f"likeness_{kind}", lang)}</b>' if baseline else ""
+        named = html.escape(name[:120])
+        rows.append(
+            f'<figure><img src="{mine}" alt="{say("pair_sample_alt", lang, n=place + 1)}">'
+            f'<img src="{theirs}" alt="{say("pair_picture_alt", lang, name=named)}"'
+            f' title="{named}"><figcaption>{far:.2f}{word}</figcaption></figure>'
+        )
+    return f'<div class="pairs">{"".join(rows)}</div>'
+
+
+def baseline_of(folder: Path) -> Baseline | None:
+    """Return what a run measured as the usual distance, if it did."""
+    event = runs.baseline(folder)
+    return Baseline.from_event(event) if event else None
+
+
+def meter_html(sheet: Sheet | None, baseline: Baseline | None, waiting: bool, lang: str) -> str:
+    """Return how near samples come to training pictures, as marks before the usual distance.
+
+    waiting: whether it may still be measured; a run that never measured it says nothing.
+    """
+    if sheet is None or not sheet.nearest or baseline is None:
+        return f'<p class="note">{say("likeness_wait", lang)}</p>' if waiting else ""
+    distances = [far for _, far in sheet.nearest]
+    found = Counter(verdict(far, baseline) for far in distances)
+    worst = next(kind for kind in ("copy", "close", "own") if found[kind])
+    facts = {"n": len(distances), "k": found[worst], "near": f"{min(distances):.2f}"}
+    usual = {"low": f"{baseline.low:.2f}", "median": f"{baseline.median:.2f}"}
+    line = say(f"meter_{worst}", lang, **facts)
+    usually = "meter_held_out" if baseline.kind == "held_out" else "meter_training"
+    about = say(usually, lang, count=f"{baseline.count:,}", **usual)
+    drawn = curves.strip(distances, (baseline.low, baseline.median), STRIP_MOST, f"{line} {about}")
+    return f'<p class="{worst}">{line}</p>{drawn}<p class="note">{about}</p>'
+
+
+def shown(folder: Path, sheet: Sheet | None, view: str, lang: str) -> tuple[Any, Any, str]:
+    """Return the picture, the pairs and the caption of one sheet, as `view` wants it.
+
+    A view that the run has not kept is answered with the averaged samples and a sentence.
+    """
+    if sheet is None:
+        empty = f'<p class="note">{say("samples_wait", lang)}</p>'
+        return gr.update(value=None, visible=True), gr.update(visible=False), empty
+    step = f"{sheet.step:,}"
+    if view == NEAREST and sheet.nearest and (folder / runs.PICTURES).is_dir():
+        pairs = pairs_html(folder, sheet, baseline_of(folder), lang)
+        caption = f'<p class="note">{say("samples_nearest", lang, step=step)}</p>'
+        return gr.update(visible=False), gr.update(value=pairs, visible=True), caption
+    kept = view == AVERAGED or (view == RAW and sheet.raw is not None and sheet.raw.is_file())
+    path = sheet.raw if view == RAW and kept and sheet.raw else sheet.average
+    words = [say("samples_raw" if path == sheet.raw else "samples_step", lang, step=step)]
+    if not kept:
+        words.insert(0, say(f"no_{view}", lang))
+    alt = say("samples_alt", lang, name=folder.name, step=step)
+    picture = gr.update(value=enlarged(opened(path)), alt_text=alt, visible=True)
+    return picture, gr.update(visible=False), f'<p class="note">{" ".join(words)}</p>'

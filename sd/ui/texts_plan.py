@@ -1,0 +1,272 @@
+"""Texts of the Train tab before the start: key -> (English, Simplified Chinese)."""
+
+from sd.config import KEYS, about
+from sd.reasons import LINES
+
+ABOUT_ZH = {
+    "epochs": "把全部图片看几遍；steps 为 0 时才算数。",
+    "steps": "优化器的步数；0 表示按上面的 epochs。",
+    "minutes": "到多少分钟结束训练（含生成样本）；0 表示不限。",
+    "batch_size": "网络一次看多少张图片。",
+    "gradient_accumulation": "多少批的梯度平均后才更新一次权重。",
+    "learning_rate": "优化器 AdamW 的步长。",
+    "save_path": "用模型生成的图片存放的文件夹；可留空。",
+    "dataset_path": "图片所在的文件夹或 zip；可留空，本页用上面选的图片。",
+    "input_height": "每张图片的高（像素），任意大小均可。",
+    "input_width": "每张图片的宽（像素），任意大小均可。",
+    "fit": "形状不同的图片如何对齐：crop 裁剪、pad 补白、stretch 拉伸。",
+    "classes": "只用这些类别训练；留空则用全部图片。",
+    "held_out": "留出不参与训练、只用来衡量的图片比例。",
+    "flip": "一半时候左右翻转图片；文字不适用。",
+    "shift": "随机平移的最大幅度，占图片边长的比例。",
+    "rotation": "随机旋转的最大角度（度）。",
+    "brightness": "随机改变亮度的最大幅度（比例）。",
+    "warmup_steps": "学习率从 0 升起所用的步数。",
+    "weight_decay": "AdamW 把权重拉小的力度。",
+    "grad_clip": "梯度范数的上限；0 表示不裁剪。",
+    "ema_decay": "平均权重跟随的快慢，越接近 1 越慢；0 表示不做平均。",
+    "sample_every": "每隔多少步生成样本；0 表示只在结束时。",
+    "save_every": "每隔多少步保存检查点；0 表示只在结束时。",
+    "keep_checkpoints": "保留最新的几个检查点。",
+    "precision": "训练时相乘的精度：float32，或新处理器上更快的 bfloat16。",
+    "weights_dtype": "权重存盘的精度：float32，或体积减半的 float16。",
+    "channel": "输入的通道数：灰度 1，彩色 3。",
+    "model_channels": "基准宽度（通道数），须为 32 的倍数。",
+    "num_res_blocks": "下行每层的残差块数；上行每层多一个。",
+    "attention_resolutions": "在哪些缩小倍数 1、2、4…… 的层使用注意力；中间层总有。",
+    "dropout": "残差块随机丢弃的数值比例。",
+    "channel_mult": "每层的宽度，是 model_channels 的几倍。",
+    "conv_resample": "不用 resblock_updown 时：用卷积缩放，还是直接缩放。",
+    "dims": "1 为信号，2 为图片，3 为体数据。",
+    "num_classes": "标签的个数；留空则不用标签训练。",
+    "num_heads": "注意力头数；-1 表示由 num_head_channels 决定。",
+    "num_head_channels": "每个注意力头的通道数，优先于 num_heads；-1 表示不设。",
+    "use_scale_shift_norm": "时间是缩放并平移归一化后的值，还是直接相加。",
+    "resblock_updown": "层间缩放用残差块，还是按 conv_resample。",
+    "transformer_depth": "每处注意力里有几个 Transformer 块。",
+    "context_dim": "条件向量的宽度；留空则只有自注意力。",
+    "n_embed": "输出的通道数，与 channel 相同。",
+    "patch_size": "以多大的像素块作为一个位置输入；1 表示逐像素。",
+    "timesteps": "从清晰图片到噪声的步数 T。",
+    "beta_range": "首末两个 beta，即每一步加入的噪声方差。",
+    "noise_info": "噪声的均值与标准差。",
+    "schedule": "噪声的走向：linear、scaled_linear（Stable Diffusion 所用）、cosine 或 sigmoid。",
+    "rescale_betas": "把为 1000 步设计的 beta_range 乘以 1000 / timesteps。",
+    "zero_terminal_snr": "拉伸噪声表，使其终点是纯噪声。",
+    "prediction": "网络估计什么：噪声 eps、原图 x0，或 v。",
+    "min_snr_gamma": "损失中信噪比权重的上限；0 表示不限。",
+}
+ABOUT = {
+    f"about_{key}": (about(section, key), ABOUT_ZH[key])
+    for section in KEYS
+    for key in KEYS[section]
+}
+
+WHY_ZH = {
+    "size": "图片边长 {side}：在这里能训练足够步数的最大尺寸，共 {steps} 步；"
+    "约 {enough} 步可看出形状。",
+    "short": "{minutes} 分钟只够最小的网络训练 {steps} 步；出现形状约需 {enough} 步，"
+    "即 {needed_minutes} 分钟。",
+    "larger": "更大一档 {side} × {side} 像素约需 {needed_minutes} 分钟。",
+    "crowded": "更大的图片或网络装不进内存。",
+    "small_pictures": "不超过 {side} × {side} 像素，因为图片本身短边只有 {shortest} 像素。",
+    "steps": "{minutes} 分钟约 {steps} 步；每张图片看 {passes} 遍。",
+    "few": "只有 {pictures} 张图片：步数较少就够，生成的图可能接近原图的复制。",
+    "speed": "在 {machine} 上测得：每步 {milliseconds} 毫秒，每秒 {pictures_per_second} 张。",
+    "network": "网络有 {parameters} 百万个参数，一次看 {batch} 张。",
+    "ema": "平均权重回看约 {length} 步，占全部的 {percent}%。",
+    "warmup": "学习率在前 {warmup} 步升起，占全部的 {percent}%。",
+    "samples": "每 {every} 步生成样本，约隔 {seconds} 秒，共 {sheets} 张。",
+    "saves": "每 {every} 步保存检查点：进程若被杀，约损失 {seconds} 秒。",
+    "held_out": "留出 {count} 张不参与训练，用来看网络是在学习还是死记。",
+    "memory": "约需内存 {needed}；可用 {available}。",
+}
+WHY = {f"why_{kind}": (line, WHY_ZH[kind]) for kind, line in LINES.items()}
+
+PICTURES = {
+    "train_pictures": ("1 Pictures", "1 图片"),
+    "train_pictures_info": (
+        "Drop one zip or many pictures. A zip keeps class folders (one folder per class); "
+        "loose files and a chosen folder lose them.",
+        "拖入一个 zip 或多张图片。zip 会保留类别文件夹（每类一个文件夹）；"
+        "散放的文件和直接选择的文件夹不会保留类别。",
+    ),
+    "train_files": ("Zip or pictures", "zip 或图片"),
+    "train_folder": ("Choose a folder", "选择文件夹"),
+    "train_starter": ("Starter set", "使用自带图集"),
+    "train_preview_alt": (
+        "Pictures of the set, as the model will see them",
+        "图集中的几张图片，与模型所见相同",
+    ),
+    "train_changed_alt": (
+        "Above: pictures as the model would see them. Below: the same, changed at random",
+        "上排：模型所见的图片。下排：同样的图片，经过随机变动",
+    ),
+    "preview_plain": (
+        "As the model will see them: {w} × {h} pixels.",
+        "模型所见：{w} × {h} 像素。",
+    ),
+    "preview_changed": (
+        "As the model will see them, {w} × {h} pixels; below, changed at random.",
+        "模型所见：{w} × {h} 像素；下排为随机变动后。",
+    ),
+    "read_progress": ("{done} of {total} pictures read", "已读 {done} / {total} 张图片"),
+    "read_begin": ("Looking at the pictures", "正在查看图片"),
+    "report_count": ("{n} pictures", "{n} 张图片"),
+    "report_classes": ("{n} classes", "{n} 个类别"),
+    "report_captions": ("{n} with captions", "{n} 张带文字说明"),
+    "report_sizes": ("{low} to {high} pixels wide", "宽 {low} 至 {high} 像素"),
+    "report_size": ("{w} × {h} pixels each", "每张 {w} × {h} 像素"),
+    "report_left_out": ("{n} left out", "{n} 个未使用"),
+    "report_more": ("and {n} more", "另有 {n} 个"),
+    "report_duplicates": ("{n} exact copies", "{n} 张完全重复"),
+    "report_alike": ("{names}: the same picture", "{names}：是同一张图片"),
+    "report_details": ("Sizes, channels, classes", "尺寸、通道、类别"),
+    "report_sizes_row": ("Sizes", "尺寸"),
+    "report_modes_row": ("Channels", "通道"),
+    "report_classes_row": ("Classes", "类别"),
+    "mode_grey": ("grey ({mode})", "灰度（{mode}）"),
+    "mode_colour": ("colour ({mode})", "彩色（{mode}）"),
+    "cut_none": ("Nothing is cut off.", "不会裁掉任何内容。"),
+    "cut": (
+        "Cropping cuts into {n} of {total} pictures: {mean} on average, {worst} at worst.",
+        "裁剪会切到 {total} 张中的 {n} 张：平均切去 {mean}，最多 {worst}。",
+    ),
+    "cut_pad": (
+        "Pictures of another shape get white borders; nothing is cut off.",
+        "形状不同的图片会补白边，不裁掉内容。",
+    ),
+    "cut_stretch": (
+        "Pictures of another shape are stretched; nothing is cut off.",
+        "形状不同的图片会被拉伸，不裁掉内容。",
+    ),
+    "pick_classes": ("Classes", "类别"),
+    "pick_classes_info": (
+        "Train on these alone; none chosen takes every picture.",
+        "只用所选类别训练；不选则用全部图片。",
+    ),
+    "pick_fit": ("Other shapes", "形状不同时"),
+    "pick_held_out": ("Held out", "留出比例"),
+    "held_pictures": (
+        "{held} of {total} pictures are kept out of training.",
+        "{total} 张中有 {held} 张不参与训练。",
+    ),
+    "fit_crop": ("crop to the middle", "裁取中间"),
+    "fit_pad": ("add white borders", "补白边"),
+    "fit_stretch": ("stretch", "拉伸"),
+    "changes": ("Change the pictures a little", "给图片加一点变化"),
+    "changes_info": (
+        "Random changes, drawn anew each time, help a small set; what is changed here is learned "
+        "too, so keep it mild.",
+        "每次随机变动，有助于小图集；但变动本身也会被学到，因此宜小不宜大。",
+    ),
+    "pick_flip": ("Mirror", "左右翻转"),
+    "pick_shift": ("Shift", "平移"),
+    "pick_rotation": ("Rotate", "旋转"),
+    "pick_brightness": ("Brightness", "亮度"),
+}
+
+PLAN = {
+    "train_plan": ("2 Plan", "2 方案"),
+    "plan_minutes": ("Minutes", "分钟"),
+    "plan_minutes_info": (
+        "How long training may take; this machine is measured, and what fits is chosen.",
+        "训练可用的时间；会先测量这台机器，再选出合适的设置。",
+    ),
+    "plan_go": ("Plan", "制定方案"),
+    "plan_forecast": ("Measure these settings", "测量当前设置"),
+    "plan_stop": ("Cancel", "取消"),
+    "plan_measuring": ("Measuring this machine: {s} s", "正在测量这台机器：{s} 秒"),
+    "plan_cancelled": ("Cancelled; nothing was changed.", "已取消，未作改动。"),
+    "plan_planned": (
+        "Planned for {minutes} minutes on this machine",
+        "为本机 {minutes} 分钟制定的方案",
+    ),
+    "plan_measured": ("Measured on this machine", "在本机测得"),
+    "plan_why": ("Why", "原因"),
+    "plan_mend": ("Set {settings}", "设 {settings}"),
+    "forecast_time": (
+        "about {time}: {steps} steps, {speed} pictures/s, samples included",
+        "约 {time}：{steps} 步，每秒 {speed} 张，含生成样本",
+    ),
+    "forecast_memory": (
+        "about {memory} of memory; {available} are free",
+        "约需内存 {memory}；可用 {available}",
+    ),
+    "preset": ("Preset", "预设"),
+    "preset_info": (
+        "A whole set of settings to begin with.",
+        "作为起点的一整套设置。",
+    ),
+    "preset_tiny": ("tiny: 32 pixels, for two CPU cores", "tiny：32 像素，适合双核 CPU"),
+    "preset_small": ("small: 64 pixels, for a GPU", "small：64 像素，适合 GPU"),
+    "preset_seed-fixed": (
+        "seed-fixed: the original, schedule corrected",
+        "seed-fixed：原作网络，噪声表已修正",
+    ),
+    "preset_seed": (
+        "seed: the original as its author wrote it",
+        "seed：原作者的设置，原样保留",
+    ),
+    "outline": (
+        "{w} × {h} px, {parameters} parameters, {steps} of {batch} pictures",
+        "{w} × {h} 像素，{parameters} 个参数，{steps}，每步 {batch} 张",
+    ),
+    "outline_steps": ("{n} steps", "{n} 步"),
+    "outline_minutes": ("{n} steps or {m} minutes", "{n} 步或 {m} 分钟"),
+    "settings": ("All settings", "全部设置"),
+    "settings_info": (
+        "Every key of the ini file, in its three groups.",
+        "ini 文件的每一项，分为三组。",
+    ),
+    "settings_load": ("Load an ini file", "载入 ini 文件"),
+    "settings_save": ("Save as an ini file", "存为 ini 文件"),
+    "settings_loaded": ("{name} was loaded.", "已载入 {name}。"),
+    "group_training": ("Training", "训练"),
+    "group_training_info": (
+        "The pictures' size, the optimiser, and what is kept on the way.",
+        "图片大小、优化器，以及途中保存什么。",
+    ),
+    "group_unet": ("U-Net", "U-Net"),
+    "group_unet_info": (
+        "The network; the table shows what these settings build, level by level.",
+        "网络本身；下表逐层列出这些设置会搭出什么。",
+    ),
+    "group_diffusion": ("Diffusion", "扩散"),
+    "group_diffusion_info": (
+        "How a picture turns into noise, and what the network estimates.",
+        "图片如何变成噪声，以及网络估计什么。",
+    ),
+    "doctor_good": (
+        "The noise ends at a signal-to-noise ratio of {snr}: pure enough to start sampling from.",
+        "噪声终点的信噪比为 {snr}：足够纯，可以由此开始采样。",
+    ),
+    "level_part": ("Level", "层"),
+    "level_size": ("Size", "大小"),
+    "level_channels": ("Channels", "通道"),
+    "level_heads": ("Heads", "注意力头"),
+    "level_parameters": ("Param.", "参数"),
+    "level_operations": ("FLOP", "运算量"),
+    "level_total": ("all", "合计"),
+    "level_time": ("time", "时间"),
+    "level_entry": ("entry", "入口"),
+    "level_down": ("down {n}", "下 {n}"),
+    "level_middle": ("middle", "中间"),
+    "level_up": ("up {n}", "上 {n}"),
+    "level_exit": ("exit", "出口"),
+    "level_note": (
+        "Operations are per picture forward; training keeps about {kept} for a batch of {batch}.",
+        "运算量为每张图片前向一次；训练一批 {batch} 张约占用 {kept}。",
+    ),
+    "train_seed_info": (
+        "The same seed and settings give the same model.",
+        "种子与设置相同，得到的模型也相同。",
+    ),
+    "device": ("Device", "设备"),
+    "device_info": (
+        "auto takes a GPU where there is one, else the CPU.",
+        "auto：有 GPU 就用 GPU，否则用 CPU。",
+    ),
+}
+
+TEXTS: dict[str, tuple[str, str]] = {**PICTURES, **PLAN, **ABOUT, **WHY}
