@@ -240,6 +240,16 @@ def test_samples_beside_their_nearest_pictures(home: Path, monkeypatch: pytest.M
     assert "2 of 16 samples are copies" in shown.meter
 
 
+def test_damaged_pictures_do_not_hide_the_run(home: Path) -> None:
+    folder = made_run(home, steps=100)
+    (folder / "pictures").mkdir()
+    (folder / "pictures" / "index.json").write_text("[]")
+    shown = look("made", view="nearest")
+    assert "stopped and saved" in shown.progress
+    assert shown.picture["visible"] and not shown.pairs["visible"]
+    assert "pictures" in shown.caption and "samples at step 100" in shown.caption
+
+
 @pytest.mark.parametrize(
     ("distances", "told"),
     [([0.9, 1.1], "None of the 2 samples"), ([0.4, 0.9], "1 of 2 samples come close"),

@@ -125,16 +125,28 @@ def shown(folder: Path, sheet: Sheet | None, view: str, lang: str) -> tuple[Any,
     if sheet is None:
         empty = f'<p class="note">{say("samples_wait", lang)}</p>'
         return gr.update(value=None, visible=True), gr.update(visible=False), empty
-    step = f"{sheet.step:,}"
-    if view == NEAREST and sheet.nearest and (folder / runs.PICTURES).is_dir():
-        pairs = pairs_html(folder, sheet, baseline_of(folder), lang)
-        caption = f'<p class="note">{say("samples_nearest", lang, step=step)}</p>'
-        return gr.update(visible=False), gr.update(value=pairs, visible=True), caption
-    kept = view == AVERAGED or (view == RAW and sheet.raw is not None and sheet.raw.is_file())
-    path = sheet.raw if view == RAW and kept and sheet.raw else sheet.average
-    words = [say("samples_raw" if path == sheet.raw else "samples_step", lang, step=step)]
-    if not kept:
-        words.insert(0, say(f"no_{view}", lang))
+    step, lacks = f"{sheet.step:,}", ""
+    if view == NEAREST:
+        pairs, lacks = pairs_or_why(folder, sheet, lang)
+        if pairs:
+            caption = f'<p class="note">{say("samples_nearest", lang, step=step)}</p>'
+            return gr.update(visible=False), gr.update(value=pairs, visible=True), caption
+    path, told = sheet.average, "samples_step"
+    if view == RAW:
+        kept = sheet.raw is not None and sheet.raw.is_file()
+        path, told = (sheet.raw, "samples_raw") if sheet.raw and kept else (path, told)
+        lacks = "" if kept else say("no_raw", lang)
     alt = say("samples_alt", lang, name=folder.name, step=step)
     picture = gr.update(value=enlarged(opened(path)), alt_text=alt, visible=True)
-    return picture, gr.update(visible=False), f'<p class="note">{" ".join(words)}</p>'
+    caption = f'<p class="note">{lacks} {say(told, lang, step=step)}</p>'
+    return picture, gr.update(visible=False), caption
+
+
+def pairs_or_why(folder: Path, sheet: Sheet, lang: str) -> tuple[str, str]:
+    """Return the pairs of a sheet, or nothing and the sentence why there are none."""
+    if not sheet.nearest or not (folder / runs.PICTURES).is_dir():
+        return "", say("no_nearest", lang)
+    try:
+        return pairs_html(folder, sheet, baseline_of(folder), lang), ""
+    except InputError as error:  # damaged pictures must not hide the run's state
+        return "", f"{html.escape(str(error))}:"

@@ -3,6 +3,7 @@
 The runs are trained for real, on the smallest network, in processes of their own.
 """
 
+import os
 import re
 import signal
 import time
@@ -57,8 +58,12 @@ def step_of(line: str) -> int:
 
 
 def true_within(page: Any, folder: Path, seconds: float = TRUE_SECONDS) -> None:
-    """Hold what is shown to what the files and the process say now."""
+    """Hold what is shown to what the files and the process say now.
+
+    Where others keep the machine more than twice as busy as it can be, all takes longer.
+    """
     now = runs.status(folder)
+    seconds *= max(1.0, os.getloadavg()[0] / (2 * (os.cpu_count() or 1)))
 
     def is_true() -> bool:
         line = told(page)
