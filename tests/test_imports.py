@@ -41,6 +41,7 @@ def command(*words: str) -> str:
         "import sd.config, sd.schedule, sd.blueprint, sd.gate, sd.runs",
         command("--help"),
         command("train", "--help"),
+        command("plan", "--help"),
         command("info", "sd/presets/seed.ini"),
         command("info", "tests/fixtures/config_SD.txt", "--json"),
     ],

@@ -328,11 +328,12 @@ def test_a_stopped_sampling_lets_go_of_everything(model: str, home: Path) -> Non
     kept = next(stream)[5]
     next(stream)
     assert kept.running
-    line, slider = denoise.stopped(kept, ENGLISH)
-    assert "stopped at step 1 of 40" in line and slider["maximum"] == 2
-    stream.close()
-    assert not kept.running
-    assert denoise.stopped(kept, ENGLISH) == (gr.skip(), gr.skip())
+    denoise.halt(kept)
+    _, _, line, thumbnails, slider, same = next(stream)
+    assert "已在第 2 步停止" in line and slider["maximum"] == 2 and slider["interactive"]
+    assert isinstance(thumbnails, list) and same is kept and len(kept.frames) == 2
+    assert list(stream) == [] and not kept.running
+    denoise.halt("no trajectory")
 
 
 def test_kept_steps_can_be_looked_at(model: str) -> None:

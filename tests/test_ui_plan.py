@@ -127,6 +127,22 @@ def test_taking_an_upload_shows_how_far_it_is_read(home: Path, tmp_path: Path) -
     assert classes["visible"] and classes["value"] == []
 
 
+def test_a_later_upload_of_the_same_page_is_the_one_that_counts(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "FOUND", {})
+    path = make_zip(tmp_path / "mine.zip", "1.png", "2.png")
+    one, other = (SimpleNamespace(**vars(ENGLISH), session_hash=name) for name in "ab")
+    starter = pictures.take_files(None, pictures.STARTER, one)
+    assert "pictures" in next(starter)[1]
+    elsewhere = list(pictures.take_files([str(path)], pictures.STARTER, other))
+    assert pictures.HANDLE.fullmatch(elsewhere[-1][0])  # another page disturbs nobody
+    assert "0 of 1,292" in next(starter)[1]
+    mine = list(pictures.take_files([str(path)], pictures.STARTER, one))
+    assert pictures.HANDLE.fullmatch(mine[-1][0]) and "2 pictures" in mine[-1][1]
+    assert list(starter) == [(gr.skip(), gr.skip(), gr.skip())]
+
+
 def test_a_bad_upload_leaves_the_report_of_what_is_chosen(mine: str, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_text("<html>")
     steps = pictures.take_files([str(tmp_path / "bad.png")], mine, ENGLISH)

@@ -114,6 +114,12 @@ def live(
     for step in stream:
         frame = kept.add(step)
         album.add(frame)
+        if kept.asked_to_stop:
+            words = [say("stopped", lang, i=step.i, n=kept.total)]
+            line = progress_html(words, step.i / kept.total)
+            slider = step_slider(kept, active=len(kept.frames) > 1)
+            yield gr.skip(), gr.skip(), line, list(album.items), slider, kept
+            return
         now = time.monotonic()
         if now - shown < FRAME_SECONDS and step.i != wanted.steps:
             continue
@@ -128,14 +134,10 @@ def live(
     yield gr.skip(), gr.skip(), line, list(album.items), step_slider(kept, active=True), kept
 
 
-@guarded
-def stopped(kept: Any, request: gr.Request) -> tuple[Any, Any]:
-    """Say where a sampling was stopped and open what it kept."""
-    if not isinstance(kept, Trajectory) or not kept.running:
-        return gr.skip(), gr.skip()
-    i = kept.frames[-1].i if kept.frames else 0
-    line = progress_html([say("stopped", language(request), i=i, n=kept.total)], i / kept.total)
-    return line, step_slider(kept, active=len(kept.frames) > 1)
+def halt(kept: Any) -> None:
+    """Ask the sampling that is shown to end after the step at hand."""
+    if isinstance(kept, Trajectory):
+        kept.asked_to_stop = True
 
 
 @guarded
@@ -207,8 +209,8 @@ def build(demo: gr.Blocks) -> None:
     box = command_box()
     outputs = [now, guess, line, gallery, place, kept]
     queued: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": line}
-    running = go.click(run, fields, outputs, api_visibility="private", **queued, **MODEL)
-    stop.click(stopped, kept, [line, place], cancels=[running], **QUIET)
+    go.click(run, fields, outputs, api_visibility="private", **queued, **MODEL)
+    stop.click(halt, kept, None, **QUIET)
     place.input(scrub, [place, kept], [now, guess, line], trigger_mode="always_last", **QUIET)
     gallery.select(pick, kept, [place, now, guess, line], **QUIET)
     model, sampler, _, eta, variance, *_ = fields

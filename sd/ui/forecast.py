@@ -18,7 +18,7 @@ from sd.config import Config, preset_names
 from sd.ui import pictures, settings
 from sd.ui.form import loaded, mark, untouched
 from sd.ui.outline import scaled
-from sd.ui.parts import guarded, language
+from sd.ui.parts import guarded, language, session
 from sd.ui.texts import TEXTS, duration, say
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -147,11 +147,6 @@ def kept_up(request: gr.Request, steps: Steps, width: int) -> Iterator[tuple[Any
 def busy(is_busy: bool) -> list[Any]:
     """Return what the three buttons are while the machine is measured, or while it is not."""
     return [gr.update(visible=not is_busy)] * 2 + [gr.update(visible=is_busy)]
-
-
-def session(request: gr.Request) -> str:
-    """Return what tells one open page from another."""
-    return str(getattr(request, "session_hash", None))
 
 
 def cancel(request: gr.Request) -> None:

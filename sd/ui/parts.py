@@ -36,6 +36,11 @@ def language(request: gr.Request | None) -> str:
     return language_of(request.headers.get("accept-language") if request else None)
 
 
+def session(request: gr.Request) -> str:
+    """Return what tells one open page from another."""
+    return str(getattr(request, "session_hash", None))
+
+
 def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
     """Show a person's mistake as its own line, and anything unexpected as one line without detail.
 

@@ -8,6 +8,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -18,7 +19,7 @@ from sd import gate, runs
 from sd.config import Config, TrainingConfig
 from sd.gate import InputError
 from sd.ui import advice, settings
-from sd.ui.parts import QUIET, drop, guarded, heading, label, language, note, tiled
+from sd.ui.parts import QUIET, drop, guarded, heading, label, language, note, session, tiled
 from sd.ui.report import reading_html, report_html
 from sd.ui.texts import say
 
@@ -33,6 +34,7 @@ PREVIEW_COLUMNS, PREVIEW_ROWS = 8, 2
 PREVIEW_SIDE = 96  # pixels; a preview of larger pictures is drawn at this
 SHEET_SIDE = 64  # pixels of one picture on the sheet, about
 MOST_FOUND = 8  # sets that are remembered
+MOST_TURNS = 1000  # pages whose newest upload is known
 
 
 class Found(NamedTuple):
@@ -43,6 +45,7 @@ class Found(NamedTuple):
 
 
 FOUND: dict[str, Found] = {}
+TURNS: dict[str, object] = {}  # page -> its newest upload
 
 
 class Pictures(NamedTuple):
@@ -158,8 +161,23 @@ def inspect(files: Any) -> tuple[str, "Report"]:
 
 @guarded
 def take_files(files: Any, before: Any, request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
-    """Take an upload: show how far it is read, then its handle, report and classes."""
-    lang, steps = language(request), take(files)
+    """Take an upload; one that is still being read for the same page is given up for it."""
+    page, turn = session(request), object()
+    TURNS.pop(page, None)
+    TURNS[page] = turn
+    while len(TURNS) > MOST_TURNS:
+        TURNS.pop(next(iter(TURNS)), None)
+    with closing(taking(files, before, language(request))) as steps:
+        for step in steps:
+            if TURNS.get(page) is not turn:
+                yield gr.skip(), gr.skip(), gr.skip()  # the page would show what came last again
+                return
+            yield step
+
+
+def taking(files: Any, before: Any, lang: str) -> Generator[tuple[Any, Any, Any], None, None]:
+    """Yield how far an upload is read, then its handle, report and classes."""
+    steps = take(files)
     yield gr.skip(), reading_html(0, 0, lang), gr.skip()
     try:
         while True:

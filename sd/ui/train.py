@@ -94,7 +94,9 @@ def build_stage(stage: watch.Stage) -> tuple[Choices, Extras, watch.Stage]:
     picture = stage_picture("png", "train-samples")
     pairs = gr.HTML(visible=False, elem_classes="pairs-box", elem_id="train-pairs")
     caption = gr.HTML(elem_classes="caption")
-    timeline = slider("timeline", 0, 1, 0, interactive=False, elem_id="train-timeline")
+    # As wide as any run's: a server that was started anew knows no run's own width yet.
+    widest = watch.MOST_PLACES
+    timeline = slider("timeline", 0, widest, 0, interactive=False, elem_id="train-timeline")
     view = switch("view", sheets.VIEWS)
     meter = gr.HTML(elem_classes="meter", elem_id="train-meter")
     advised = gr.HTML(elem_classes="advice", elem_id="train-advice", js_on_load=advice.LISTENER)

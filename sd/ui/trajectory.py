@@ -45,6 +45,7 @@ class Trajectory:
     total: int
     frames: list[Frame] = field(default_factory=list)
     running: bool = False
+    asked_to_stop: bool = False
 
     def add(self, step: "SampleStep") -> Frame:
         """Return a step as a frame, and keep it if there is room for its kind of share."""
