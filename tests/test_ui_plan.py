@@ -454,11 +454,12 @@ def test_strong_changes_are_warned_of_beside_them(home: Path) -> None:
 
 def test_what_was_measured_is_forgotten_when_the_settings_change(home: Path) -> None:
     config = Config.preset("tiny")
-    mark = form.mark(config, "starter")
-    kept = form.describe(ENGLISH, config.to_ini(), "starter", mark)
-    assert not isinstance(kept.told, str)
+    of = form.mark(config, "starter"), "what was measured"
     other = config.with_settings(["training.steps=1"])
-    assert form.describe(ENGLISH, other.to_ini(), "starter", mark).told == ""
+    assert form.describe(ENGLISH, config.to_ini(), "starter", of).told == "what was measured"
+    assert form.describe(ENGLISH, other.to_ini(), "starter", of).told == ""
+    # Back to the same settings, what was measured is true again.
+    assert form.describe(ENGLISH, config.to_ini(), "starter", of).told == "what was measured"
 
 
 def test_the_saved_ini_is_the_plan(home: Path) -> None:
@@ -552,12 +553,12 @@ def test_a_plan_fills_the_fields_and_says_why(
     seen = list(forecast.plan_for(ENGLISH, 3, "starter", "cpu", *now))
     assert given == ["--minutes=3", "--device=cpu", "--", "starter"]
     assert "Measuring" in seen[0][0] and seen[0][4]["visible"] and not seen[0][2]["visible"]
-    told, mark, go, measured, stop, *sent = seen[-1]
+    told, of, go, measured, stop, *sent = seen[-1]
     assert go["visible"] and measured["visible"] and not stop["visible"]
     wanted = ["training.flip=True", 'training.classes=["cats"]', *ANSWER["settings"]]
     config = Config.preset("tiny").with_settings(wanted)
     assert settings.read(as_fields(sent)) == (config, {})
-    assert mark == form.mark(config, "starter")
+    assert of == (form.mark(config, "starter"), told)
     assert "3 min 10 s" in told and "910 MB" in told and "&lt;i&gt;The rate" in told
 
 

@@ -79,7 +79,7 @@ def waited(words: Sequence[str], lang: str) -> Iterator[str | dict[str, Any]]:
 
 
 def plan(request: gr.Request, minutes: Any, data: Any, device: Any, *fields: Any) -> Steps:
-    """Plan for so many minutes: yield (told, for which settings, settings) until it is there."""
+    """Plan for so many minutes: yield (told, what for, settings) until it is there."""
     lang, minutes = language(request), gate.real("minutes", minutes, 0.1, MOST_MINUTES)
     words = [f"--minutes={minutes:g}", f"--device={gate.choice('device', device, DEVICES)}"]
     for answer in waited([*words, "--", pictures.source_of(data)], lang):
@@ -88,11 +88,12 @@ def plan(request: gr.Request, minutes: Any, data: Any, device: Any, *fields: Any
             continue
         base = Config.preset(gate.choice("preset", answer["preset"], preset_names()))
         config = settings.with_pictures_of(base.with_settings(answer["settings"]), fields)
-        yield plan_html(answer, minutes, lang), mark(config, data), config
+        told = plan_html(answer, minutes, lang)
+        yield told, (mark(config, data), told), config
 
 
 def forecast(request: gr.Request, data: Any, device: Any, *fields: Any) -> Steps:
-    """Measure the settings of the fields: yield (told, for which settings) until it is there."""
+    """Measure the settings of the fields: yield (told, what for) until it is there."""
     lang, config = language(request), settings.config_in(fields)
     device = gate.choice("device", device, DEVICES)
     with tempfile.TemporaryDirectory(prefix="sd-plan-") as scratch:
@@ -103,7 +104,8 @@ def forecast(request: gr.Request, data: Any, device: Any, *fields: Any) -> Steps
             if isinstance(answer, str):
                 yield answer, gr.skip()
             else:
-                yield measured_html(answer, lang), mark(config, data)
+                told = measured_html(answer, lang)
+                yield told, (mark(config, data), told)
 
 
 @guarded
@@ -118,14 +120,14 @@ def plan_for(request: gr.Request, *asked: Any) -> Iterator[list[Any]]:
     """Plan: tell how it goes, then fill the fields."""
     for told, told_of, config in kept_up(request, plan(request, *asked), 3):
         sent = loaded(config) if isinstance(config, Config) else untouched()
-        yield [told, told_of, *busy(not isinstance(told_of, str)), *sent]
+        yield [told, told_of, *busy(not isinstance(told_of, str | tuple)), *sent]
 
 
 @guarded
 def measure(request: gr.Request, *asked: Any) -> Iterator[list[Any]]:
     """Forecast the settings of the fields: tell how it goes, then what was found."""
     for told, told_of in kept_up(request, forecast(request, *asked), 2):
-        yield [told, told_of, *busy(not isinstance(told_of, str))]
+        yield [told, told_of, *busy(not isinstance(told_of, str | tuple))]
 
 
 def kept_up(request: gr.Request, steps: Steps, width: int) -> Iterator[tuple[Any, ...]]:

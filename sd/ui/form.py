@@ -128,6 +128,16 @@ def mark(config: Config, data: Any) -> str:
     return f"{data}\n{config.to_ini()}"
 
 
+def still_true(told_of: Any, config: Config, data: Any) -> str:
+    """Return what was measured if it was for these settings and pictures, else nothing.
+
+    While new settings arrive field by field, they are others for a moment; so it comes back.
+    """
+    if isinstance(told_of, tuple) and told_of[0] == mark(config, data):
+        return str(told_of[1])
+    return ""
+
+
 def possible(line: Callable[..., str], *facts: Any) -> str:
     """Return a line about settings, or nothing where they cannot be."""
     try:
@@ -154,7 +164,7 @@ def describe(request: gr.Request, text: Any, data: Any, told_of: Any) -> Views:
         sheet=sheet,
         caption=caption,
         save=save_html(config, lang),
-        told=gr.skip() if told_of == mark(config, data) else "",
+        told=still_true(told_of, config, data),
     )
 
 
