@@ -20,6 +20,7 @@ from sd import runs
 from sd.checkpoints import ABOUT, CONFIG, TRAINING, WEIGHTS, load_checkpoint
 from sd.config import Config
 from sd.gate import InputError
+from sd.session import Session
 from sd.training import Training
 from sd.worker import newest_whole, resume, work
 
@@ -130,6 +131,24 @@ def test_a_pause_samples_and_saves_on_request_change_no_byte(
     saved = [event["step"] for event in runs.events(folder) if event["event"] == "checkpoint"]
     assert saved == [4, 6, 8, 12, 16, 20, STEPS]
     assert tensors(folder) == tensors(whole) and rows(folder) == rows(whole)
+
+
+def test_a_stop_while_samples_are_made_is_obeyed_and_they_come_later(
+    config: Config, pictures: Path, home: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine, folder = Session._sample, home / "midway"
+
+    def stopped(self: Session, model: Any) -> Any:
+        (folder / runs.STOP).touch()
+        return genuine(self, model)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "_sample", stopped)
+        list(work(config, str(pictures), folder, seed=7))
+    assert (runs.status(folder).state, runs.status(folder).step) == ("stopped", 9)
+    assert runs.samples(folder) == []
+    list(resume(folder))
+    same(folder, whole)
 
 
 def test_train_more_is_as_if_it_had_been_planned(

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from sd.gate import InputError
 from sd.recorder import Recorder
 from sd.session import Session
 from sd.training import Training
-from sd.worker import work
+from sd.worker import resume, work
 
 LONG = "training.steps=100000"
 
@@ -99,6 +100,53 @@ def test_a_stop_file_ends_the_run_after_the_step_at_hand(
     assert (status.state, status.step, status.total) == ("stopped", 3, 100_000)
     assert runs.history(folder).steps == [1]  # rows lie where they would without the stop
     assert load_checkpoint(folder).about["step"] == 3
+
+
+def test_a_pause_waits_saved_until_it_is_taken_back(
+    config: Config, pictures: Path, home: Path
+) -> None:
+    folder, seen = home / "run", []
+
+    def until(holds: Callable[[], bool]) -> None:
+        limit = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+
+    def visitor() -> None:
+        try:
+            until(lambda: runs.status(folder).state == "paused")
+            seen.append(runs.status(folder).step)
+            runs.ask_sample(folder)
+            until(lambda: bool(runs.samples(folder)))
+            seen.append(runs.status(folder).state)
+            runs.go_on(folder)
+        finally:
+            (folder / runs.PAUSE).unlink(missing_ok=True)  # or a failure would wait for ever
+
+    thread = threading.Thread(target=visitor)
+    for step in work(config.with_settings(["training.steps=6"]), str(pictures), folder):
+        if step.step == 2:
+            runs.pause(folder)
+            assert runs.status(folder).state == "pausing"
+            thread.start()
+    thread.join()
+    assert seen == [3, "paused"] and runs.status(folder).state == "finished"
+    kinds = [event["event"] for event in runs.events(folder)]
+    assert kinds.index("paused") < kinds.index("samples") < kinds.index("continued")
+    assert [event["step"] for event in event_lines(folder, "checkpoint")] == [3, 6]
+
+
+def test_a_stop_ends_a_pause_too(config: Config, pictures: Path, home: Path) -> None:
+    folder = home / "run"
+    for step in work(config.with_settings([LONG]), str(pictures), folder):
+        if step.step == 2:
+            runs.pause(folder)
+            threading.Timer(0.5, lambda: runs.stop(folder)).start()
+    assert (runs.status(folder).state, runs.status(folder).step) == ("stopped", 3)
+    next(stream := resume(folder))
+    assert not (folder / runs.PAUSE).exists()  # or it would wait again at once
+    stream.close()
 
 
 def test_a_stop_at_the_last_step_is_a_finish(config: Config, pictures: Path, home: Path) -> None:

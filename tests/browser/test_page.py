@@ -178,6 +178,20 @@ def test_a_bad_file_is_told_in_one_line(open_page: Any, tmp_path: Path) -> None:
     settled(page, "#train-report", "1,292 pictures")
 
 
+def test_a_plan_for_minutes_tells_why_and_stays(open_page: Any) -> None:
+    page = open_page()
+    settled(page, "#train-report", "1,292 pictures, 44 classes")
+    minutes = page.locator("#plan-minutes input[type=number]")
+    minutes.fill("1")
+    minutes.press("Tab")
+    page.locator("#plan-go").click()
+    settled(page, "#plan-told", "Planned for 1")
+    settled(page, "#plan-outline", "or 1 minute")
+    page.wait_for_timeout(1000)  # by now every field has told of its new value
+    assert page.locator("#plan-told li").count() >= 3
+    assert "training.minutes=1.0" in page.locator(".command textarea").first.input_value()
+
+
 @pytest.mark.parametrize("tab", TABS)
 def test_nothing_goes_sideways_on_a_phone_in_chinese(open_page: Any, tab: str) -> None:
     page = open_page(390, 844, "zh-CN")
