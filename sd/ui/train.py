@@ -86,7 +86,7 @@ def build_stage(stage: watch.Stage) -> tuple[Choices, Extras, watch.Stage]:
             [],
             filterable=False,
             scale=0,
-            min_width=260,
+            min_width=240,
             label=label("run"),
             info=label("run_info"),
             elem_id="train-run",
