@@ -190,8 +190,10 @@ def wire(chosen: pictures.Pictures, fields: Fields, views: Views, config: Config
     sent = [*every, text, fields.fault, fields.preset]
     asked, shown = [text, data, told_of], list(views)
     typed = [data, *every]
-    # A field of text tells of what was pasted by `change` alone (gradio 6.31).
-    told = [each.change if isinstance(each, gr.Textbox) else each.input for each in every]
+    # What was pasted is told when its field is left; `change` would also tell, one by one and out
+    # of order, of fields that were filled from here (gradio 6.31).
+    told = [each.input for each in every]
+    told += [each.blur for each in every if isinstance(each, gr.Textbox)]
     gr.on(told, form.settle, typed, [text, fields.fault], **LATEST)
     for event in chosen.taken:
         event.then(form.settle, typed, [text, fields.fault], **QUIET).then(

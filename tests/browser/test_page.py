@@ -187,7 +187,7 @@ def test_a_plan_for_minutes_tells_why_and_stays(open_page: Any) -> None:
     page.locator("#plan-go").click()
     settled(page, "#plan-told", "Planned for 1")
     settled(page, "#plan-outline", "or 1 minute")
-    page.wait_for_timeout(1000)  # by now every field has told of its new value
+    page.wait_for_timeout(1500)  # what its settings set off has come and gone
     assert page.locator("#plan-told li").count() >= 3
     assert "training.minutes=1.0" in page.locator(".command textarea").first.input_value()
 
