@@ -42,7 +42,7 @@ BAD_NAMES = ["..", "../x", "", None, 7, "nope", "/etc"]
 def look(
     name: str,
     seen: dict[str, Any] | None = None,
-    place: int = 0,
+    place: float = 0,
     view: str = "averaged",
     request: Any = ENGLISH,
 ) -> watch.Stage:
@@ -102,12 +102,22 @@ def test_only_what_changed_is_sent(home: Path) -> None:
 
 def test_the_timeline_follows_only_from_its_end(home: Path) -> None:
     folder = revive(made_run(home, steps=100, end=None))
+
+    def one_more(step: int) -> None:
+        name = f"samples/step-{step:09d}.png"
+        write_sheet(folder / name, emoji(16), 0.5)
+        add_events(folder, {"event": "samples", "step": step, "file": name})
+
     first = look("made")
-    last = first.timeline["value"]
-    write_sheet(folder / "samples" / "step-000000104.png", emoji(16), 0.5)
-    add_events(folder, {"event": "samples", "step": 104, "file": "samples/step-000000104.png"})
-    assert look("made", first.seen, place=last).timeline["value"] == last + 1
+    assert first.timeline["value"] == 1
+    one_more(104)
     assert look("made", first.seen, place=0).timeline["value"] == 0
+    second = look("made", first.seen, place=1)
+    assert (second.timeline["value"], second.timeline["step"]) == (1, 0.5)
+    one_more(108)
+    held = look("made", second.seen, place=0.5).timeline  # the second of three, now of four
+    assert held["value"] == held["step"] == 1 / 3
+    assert "maximum" not in held  # or gradio would hold another run's place to it
 
 
 def test_a_run_without_samples_says_so(home: Path) -> None:
@@ -117,7 +127,7 @@ def test_a_run_without_samples_says_so(home: Path) -> None:
     assert texts.say("samples_wait", "zh") in shown.caption
     assert texts.say("levels_wait", "zh") in shown.levels
     assert texts.say("likeness_wait", "zh") in shown.meter
-    assert (shown.timeline["value"], shown.timeline["maximum"]) == (0, 1)
+    assert (shown.timeline["value"], shown.timeline["interactive"]) == (0, False)
 
 
 def test_an_old_run_shows_a_sentence_and_no_empty_box(home: Path) -> None:

@@ -94,9 +94,8 @@ def build_stage(stage: watch.Stage) -> tuple[Choices, Extras, watch.Stage]:
     picture = stage_picture("png", "train-samples")
     pairs = gr.HTML(visible=False, elem_classes="pairs-box", elem_id="train-pairs")
     caption = gr.HTML(elem_classes="caption")
-    # As wide as any run's: a server that was started anew knows no run's own width yet.
-    widest = watch.MOST_PLACES
-    timeline = slider("timeline", 0, widest, 0, interactive=False, elem_id="train-timeline")
+    free: dict[str, Any] = {"step": 0.01, "precision": None, "interactive": False}
+    timeline = slider("timeline", 0, 1, 1, elem_id="train-timeline", **free)
     view = switch("view", sheets.VIEWS)
     meter = gr.HTML(elem_classes="meter", elem_id="train-meter")
     advised = gr.HTML(elem_classes="advice", elem_id="train-advice", js_on_load=advice.LISTENER)

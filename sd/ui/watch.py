@@ -20,7 +20,6 @@ Seen = dict[str, Any]  # what the browser shows already, part by part
 
 CURVES = ("loss", "rate", "gradient", "speed")
 LEVELS = ("t", "course")
-MOST_PLACES = 10**6
 CONTROLS = ("pause", "go_on", "stop", "leave", "resume")
 LIVE = ("starting", "running", "pausing", "paused")
 
@@ -119,9 +118,18 @@ def timesteps(folder: Path) -> int:
 
 
 def timeline(count: int, place: int) -> Any:
-    """Return the slider over a run's samples, standing at `place`."""
+    """Return the slider over a run's samples, standing at `place`.
+
+    It always runs from 0 to 1: gradio holds what a browser sends to the bounds of the run that the
+    server showed last, which may be another one.
+    """
     last = max(count - 1, 1)
-    return gr.update(maximum=last, value=min(place, last), interactive=count > 1)
+    return gr.update(value=min(place, last) / last, step=1 / last, interactive=count > 1)
+
+
+def place_of(share: Any, count: int) -> int:
+    """Return the place among `count` samples at a share of the timeline."""
+    return round(gate.real("place", share, 0.0, 1.0) * max(count - 1, 0))
 
 
 def controls(status: runs.Status | None) -> dict[str, Any]:
@@ -164,7 +172,7 @@ def pulse(name: Any, seen: Any) -> Any:
 
 
 def follow(
-    name: str, seen: Seen, place: int, view: str, curve: str, levels: str, lang: str
+    name: str, seen: Seen, share: float, view: str, curve: str, levels: str, lang: str
 ) -> Stage:
     """Return what has changed of run `name` since `seen`; the rest is left as it is."""
     folder = runs.find_run(name)
@@ -183,8 +191,9 @@ def follow(
     new = {part for part, key in keys.items() if not same or seen.get(part) != key}
     sent: dict[str, Any] = {"progress": progress_html(status, lang), "seen": keys}
     if "samples" in new or ("controls" in new and not found):
-        at_end = not same or place >= len(seen.get("samples", ())) - 1
-        place = max(0, len(found) - 1) if at_end else place
+        shown = len(seen.get("samples", ())) if same else 0
+        place, last = place_of(share, shown), max(0, len(found) - 1)
+        place = last if place >= shown - 1 else place
         sheet = found[min(place, len(found) - 1)] if found else None
         sent |= sheet_parts(folder, sheet, view, status.alive, lang)
         sent["timeline"] = timeline(len(found), place)
@@ -219,7 +228,7 @@ def tick(
     return follow(
         name,
         seen if isinstance(seen, dict) else {},
-        gate.whole("place", place, 0, MOST_PLACES),
+        gate.real("place", place, 0.0, 1.0),
         gate.choice("view", view, sheets.VIEWS),
         gate.choice("curve", curve, CURVES),
         gate.choice("levels", levels, LEVELS),
@@ -231,8 +240,8 @@ def tick(
 def scrub(name: Any, place: Any, view: Any, request: gr.Request) -> tuple[Any, ...]:
     """Show the samples at a place of the timeline: picture, pairs, caption, meter."""
     folder, view = runs.find_run(name), gate.choice("view", view, sheets.VIEWS)
-    found, place = runs.samples(folder), gate.whole("place", place, 0, MOST_PLACES)
-    sheet = found[min(place, len(found) - 1)] if found else None
+    found = runs.samples(folder)
+    sheet = found[place_of(place, len(found))] if found else None
     parts = sheet_parts(folder, sheet, view, runs.status(folder).alive, language(request))
     return tuple(parts.values())
 
