@@ -86,10 +86,11 @@ class Recorder:
                 shutil.rmtree(aside, ignore_errors=True)
                 path.rename(aside)
 
-    def step(self, step: TrainStep, last: bool, left: Callable[[float], float]) -> None:
+    def step(self, step: TrainStep, last: bool, left: Callable[[float], float | None]) -> None:
         """Log a step, or keep it for the mean of the next row; the first and last have their own.
 
-        `left` tells what is left of the run, in seconds, from the seconds of a step.
+        `left` tells what is left of the run, in seconds, from the seconds of a step; None where
+        that cannot be told yet.
         """
         self._busy, self._steps = self._busy + step.seconds, self._steps + 1
         if not step.skipped:
@@ -98,6 +99,7 @@ class Recorder:
         if not self._count or not (last or step.step == 1 or step.step % self._every == 0):
             return
         seconds = (time.monotonic() - self._since) / self._steps
+        seconds_left = left(seconds)
         self.event(
             "step",
             step=step.step,
@@ -106,7 +108,7 @@ class Recorder:
             grad_norm=round(self._norm, 4),
             pictures_per_second=round(self._steps * self._pictures / self._busy, 2),
             step_seconds=round(seconds, 5),
-            seconds_left=round(left(seconds), 1),
+            seconds_left=None if seconds_left is None else round(seconds_left, 1),
             total=step.total,
         )
         self._count, self._loss = 0, 0.0

@@ -36,7 +36,7 @@ class Session:
         self.recorder, self.training, self.about = recorder, training, about
         self.settings = training.config.training
         self._received = received
-        self._began = time.monotonic() - used
+        self._began, self._first = time.monotonic() - used, training.step + 1
         at_once = self.settings.batch_size * self.settings.gradient_accumulation
         self._ending = 0.0  # seconds that the newest samples took
         self._pictures, self._pace = at_once, 0.0  # seconds of a step, smoothed
@@ -59,7 +59,10 @@ class Session:
         done = self._is_last(step)
         self.recorder.step(step, done, self._left)
         if step.skipped:
-            line = f"the loss is not a finite number at step {step.step}: this step changed nothing"
+            lost = "gradient" if math.isfinite(step.loss) else "loss"
+            line = (
+                f"the {lost} is not a finite number at step {step.step}: this step changed nothing"
+            )
             self.recorder.event("notice", step=step.step, kind="skipped", line=line)
         every = self.settings.save_every
         if done or self._asked(runs.SAVE) or (every and step.step % every == 0):
@@ -128,10 +131,15 @@ class Session:
         asked = 2 * len(SAMPLE_SEEDS) * SAMPLE_STEPS + 2 * LEVELS * EVALUATED
         return self._ending or step_seconds * asked / (3 * self._pictures)
 
-    def _left(self, step_seconds: float) -> float:
-        """Return the seconds that are left of the run, its samples included."""
+    def _left(self, step_seconds: float) -> float | None:
+        """Return the seconds that are left of the run, its samples included.
+
+        None after this process's first step, which prepares what the others find ready.
+        """
         if self.settings.minutes:
             return max(0.0, 60 * self.settings.minutes - self._seconds())
+        if self.training.step <= self._first:
+            return None
         step, total, every = self.training.step, self.training.total, self.settings.sample_every
         sheets = 1 + (total // every - step // every if every else 0)
         return (total - step) * step_seconds + sheets * self._ending_seconds(step_seconds)

@@ -171,8 +171,8 @@ class Training:
         if self.skipped >= MOST_SKIPPED:
             rate = self.config.training.learning_rate
             raise InputError(
-                f"the loss is not a finite number at {MOST_SKIPPED} steps in a row, up to step "
-                f"{step}: training.learning_rate = {rate:g} may be too high; try {rate / 3:.2g}"
+                f"loss or gradient is not a finite number at {MOST_SKIPPED} steps in a row, up to "
+                f"step {step}: training.learning_rate = {rate:g} may be too high; try {rate / 3:.2g}"
             )
 
     def _gradients(self, step: int) -> float:

@@ -417,7 +417,7 @@ def test_a_loss_that_stays_lost_ends_the_run_in_one_line(
         patch.setattr(Training, "_loss", broken)
         list(work(config, str(pictures), folder, seed=7))
     line = (
-        "the loss is not a finite number at 5 steps in a row, up to step 11: "
+        "loss or gradient is not a finite number at 5 steps in a row, up to step 11: "
         "training.learning_rate = 0.002 may be too high; try 0.00067"
     )
     assert str(caught.value) == line

@@ -51,6 +51,8 @@ def test_events_samples_and_checkpoints_of_a_run(
     start = event_lines(folder, "start")[0]
     assert (start["total"], start["seed"], start["pictures"], start["left_out"]) == (9, 5, 12, 0)
     assert start["report"][0] == "pictures used: 12"
+    left = [event["seconds_left"] for event in event_lines(folder, "step")]
+    assert left[0] is None and all(seconds > 0 for seconds in left[1:])
     assert start["machine"]["device"] == "cpu" and start["machine"]["torch"] == torch.__version__
     assert [event["step"] for event in event_lines(folder, "checkpoint")] == [2, 4, 6, 8, 9]
     assert names(folder, "checkpoint-*") == ["checkpoint-000000008", "checkpoint-000000009"]
