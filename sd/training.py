@@ -172,7 +172,8 @@ class Training:
             rate = self.config.training.learning_rate
             raise InputError(
                 f"loss or gradient is not a finite number at {MOST_SKIPPED} steps in a row, up to "
-                f"step {step}: training.learning_rate = {rate:g} may be too high; try {rate / 3:.2g}"
+                f"step {step}: training.learning_rate = {rate:g} may be too high; "
+                f"try {rate / 3:.2g}"
             )
 
     def _gradients(self, step: int) -> float:
