@@ -1,23 +1,40 @@
-"""The reverse process: time grids, step rules, and the one loop that they share.
+"""The reverse process: the one loop that all samplers share.
 
-DDPM (Ho et al. 2020, Algorithm 2) and DDIM (Song et al. 2021) for any subset of steps. A sampler
-sees a denoiser, any callable (x_t, t) -> Prediction(x0, eps), and never a network.
-Symbols are those of the table in `sd.schedule`; a step goes from t to s < t.
+A sampler sees a denoiser, any callable (x_t, t) -> Prediction(x0, eps), and never a network. Its
+times are those of `sd.grids`, its step from t to s < t is a rule of `sd.rules`.
+Symbols are those of the table in `sd.schedule`.
 """
 
+import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sd.diffusion import Diffusion, Prediction
-from sd.gate import InputError, choice, flag, real, shown, whole
+from sd.gate import InputError, choice, flag, real, shown
+from sd.grids import SAMPLERS, SPACINGS, VARIANCES, calls_per_step, time_grid
+from sd.rules import Rule, Step, new_rule
 from sd.schedule import Schedule
 
-SAMPLERS = ("ddim", "ddpm")
-VARIANCES = ("fixed_small", "fixed_large")
-SPACINGS = ("trailing", "leading", "linspace")
+__all__ = [
+    "SAMPLERS",
+    "SPACINGS",
+    "VARIANCES",
+    "DenoiserLike",
+    "Known",
+    "SampleStep",
+    "Sampling",
+    "calls_per_step",
+    "draw",
+    "generators",
+    "slerp",
+    "step_noise",
+    "time_grid",
+]
 
 DenoiserLike = Callable[[Tensor, float], Prediction]
 
@@ -26,7 +43,7 @@ class SampleStep(NamedTuple):
     """One completed step of the reverse process; tensors are [B, C, ...].
 
     i: completed steps, 1..N. t: the time x_t is now at, 0 after the last. x0, eps: the estimate
-    that this step used. clipped: the share of x0's values that were cut to [-1, 1].
+    from which this step began. clipped: the share of x0's values that were cut to [-1, 1].
     """
 
     i: int
@@ -37,44 +54,11 @@ class SampleStep(NamedTuple):
     clipped: float
 
 
-def time_grid(timesteps: int, steps: int, spacing: str = "trailing") -> list[int]:
-    """Return the times at which the network is asked, falling, from 1..T; 0 follows the last.
+class Known(NamedTuple):
+    """A picture x0 [C, H, W] or [B, C, H, W] that stays where mask [H, W] is 0; 1: made anew."""
 
-    trailing begins at T, as training ends there; leading ends at 1 but begins short of T (Lin et
-    al. 2023, table 2); linspace holds both ends. All three agree when steps = T.
-    """
-    choice("spacing", spacing, SPACINGS)
-    steps = whole("steps", steps, 1, timesteps)
-    if spacing == "leading":
-        ratio = timesteps // steps
-        return [k * ratio + 1 for k in reversed(range(steps))]
-    if spacing == "trailing":
-        return [round(timesteps * k / steps) for k in range(steps, 0, -1)]
-    if steps == 1:
-        return [timesteps]
-    return [1 + round((timesteps - 1) * k / (steps - 1)) for k in reversed(range(steps))]
-
-
-def ddpm_step(
-    schedule: Schedule, t: float, s: float, w: Tensor, estimate: Prediction, large: bool
-) -> tuple[Tensor, float]:
-    """Return mean and variance of p(w_s | w_t): Algorithm 2's line 4 for any s < t.
-
-    The variance is beta~ (fixed small) or beta (`large`), the two choices of DDPM section 3.2.
-    """
-    c = schedule.posterior(t, s)
-    variance = schedule.step_beta(t, s) if large else c.variance
-    return c.x0 * estimate.x0 + c.x_t * w, variance
-
-
-def ddim_step(
-    schedule: Schedule, t: float, s: float, estimate: Prediction, eta: float
-) -> tuple[Tensor, float]:
-    """Return mean and variance of the step to s (DDIM eq. 12, sigma of eq. 16)."""
-    variance = eta**2 * schedule.posterior(t, s).variance
-    a_s = float(schedule.alpha_bar_at(s))
-    direction = max(1 - a_s - variance, 0.0) ** 0.5
-    return a_s**0.5 * estimate.x0 + direction * estimate.eps, variance
+    x0: Tensor
+    mask: Tensor
 
 
 def generators(seeds: Sequence[int]) -> list[torch.Generator]:
@@ -85,6 +69,25 @@ def generators(seeds: Sequence[int]) -> list[torch.Generator]:
 def draw(shape: Sequence[int], sources: Sequence[torch.Generator]) -> Tensor:
     """Return standard noise [B, *shape], each picture's from its own generator."""
     return torch.stack([torch.randn(tuple(shape), generator=source) for source in sources])
+
+
+def step_noise(shape: Sequence[int], seeds: Sequence[int], step: int) -> Tensor:
+    """Return the noise [B, *shape] of step 1, 2, ...: each seed's own, whatever came before."""
+    digests = (hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=8) for seed in seeds)
+    return draw(shape, generators([int.from_bytes(d.digest(), "big") >> 1 for d in digests]))
+
+
+def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
+    """Return one picture's noise at `share` of the arc from noise a to noise b (Shoemake 1985).
+
+    A straight mean of two noises would be too quiet; along the arc the length is kept.
+    """
+    p, q = a.flatten().double(), b.flatten().double()
+    angle = math.acos(max(-1.0, min(1.0, float(p @ q / (p.norm() * q.norm())))))
+    whole = math.sin(angle)
+    if whole < 1e-6:  # the same noise twice, or its opposite: no arc is told
+        return (1 - share) * a + share * b
+    return math.sin((1 - share) * angle) / whole * a + math.sin(share * angle) / whole * b
 
 
 class Sampling:
@@ -102,20 +105,22 @@ class Sampling:
         clip_x0: bool = True,
         noise_info: Sequence[float] = (0.0, 1.0),
         times: Sequence[float] | None = None,
+        start_time: float | None = None,
     ) -> None:
-        """Check and take the settings; `times`, falling within (0, T], replaces steps and spacing.
+        """Check and take the settings; `times`, falling within (0, T], replaces the grid's.
 
-        `eta` serves DDIM, `variance` DDPM. With `clip_x0` the estimate of x_0 is cut to [-1, 1]
-        and eps follows from it. Raises `InputError`.
+        The grid has `steps` times from `start_time`, T unless told. `eta` serves DDIM, `variance`
+        DDPM. With `clip_x0` the estimate of x_0 is cut to [-1, 1] and eps follows from it.
+        Raises `InputError`.
         """
         self.schedule = schedule
         self.sampler = choice("sampler", sampler, SAMPLERS)
-        self.eta = real("eta", eta, 0, 1)
-        self.large = choice("variance", variance, VARIANCES) == "fixed_large"
+        large = choice("variance", variance, VARIANCES) == "fixed_large"
+        self.rule: Callable[[], Rule] = partial(new_rule, sampler, real("eta", eta, 0, 1), large)
         self.clip_x0 = flag("clip_x0", clip_x0)
         # Its noise is used here, never its prediction: "v" is one that every schedule allows.
         self.process = Diffusion(schedule, "v", noise_info)
-        grid = time_grid(schedule.timesteps, steps, spacing) if times is None else times
+        grid = time_grid(schedule, steps, spacing, start_time) if times is None else times
         self.times = self._checked(grid)
 
     def _checked(self, grid: Sequence[float]) -> list[float]:
@@ -126,11 +131,22 @@ class Sampling:
             )
         return list(grid)
 
+    def _steps(self) -> Iterator[Step]:
+        for t, s in zip(self.times, [*self.times[1:], 0], strict=True):
+            yield Step(self.schedule, t, s)
+
+    @property
+    def calls(self) -> int:
+        """How often the whole run asks the network: once in a step that is `endless`."""
+        full = calls_per_step(self.sampler)
+        return sum(1 if step.endless else full for step in self._steps())
+
     def start(self, shape: Sequence[int], seeds: Sequence[int]) -> Tensor:
         """Return the pictures [B, *shape] of pure noise from which `seeds` start."""
-        return self._begin(draw(shape, generators(seeds)))
+        return self.begin(draw(shape, generators(seeds)))
 
-    def _begin(self, noise: Tensor) -> Tensor:
+    def begin(self, noise: Tensor) -> Tensor:
+        """Return the pictures of pure noise that standard noise [B, ...] means."""
         return self.process.std * noise + self.process.mean
 
     @torch.no_grad()
@@ -141,19 +157,35 @@ class Sampling:
         seeds: Sequence[int],
         device: torch.device | str = "cpu",
         start: Tensor | None = None,
+        first: int = 0,
+        known: Known | None = None,
     ) -> Iterator[SampleStep]:
         """Yield a `SampleStep` after each completed step, for pictures [C, ...] one a seed.
 
         The same seed gives the same noise alone or in a batch, on any device. `start`
         [B, C, ...], x at the first of `times`, replaces the noise that the seeds begin with; the
-        work is done in its type.
+        work is done in its type. A branch begins after `first` steps of another run, so that its
+        noise goes on as there; rules of several steps begin anew. `known` is put back after
+        every step, noised by the seed's start noise (Lugmayr et al. 2022, eq. 8, no jumps).
         """
-        sources = generators(seeds)
-        x = (self._begin(draw(shape, sources)) if start is None else start).to(device)
-        for i, (t, s) in enumerate(zip(self.times, [*self.times[1:], 0], strict=True), start=1):
-            estimate, clipped = self._estimate(denoiser, x, t)
-            x = self._step(t, s, x, estimate, shape, sources)
-            yield SampleStep(i, s, x, estimate.x0, estimate.eps, clipped)
+        eps = draw(shape, generators(seeds))
+        x = (self.begin(eps) if start is None else start).to(device)
+        rule, told = self.rule(), list[tuple[Prediction, float]]()
+
+        def ask(w: Tensor, t: float) -> Prediction:
+            told.append(self._estimate(denoiser, self.process.unstandardise(w, t), t))
+            estimate, _ = told[-1]
+            return Prediction(estimate.x0 / self.process.std, estimate.eps)
+
+        for i, step in enumerate(self._steps(), start=1):
+            noise = partial(self._noise, x, shape, seeds, first + i)
+            w = rule(ask, self.process.standardise(x, step.t), step, noise)
+            x = self.process.unstandardise(w, step.s)
+            if known is not None:
+                x = self._put_back(x, step.s, eps, known)
+            estimate, clipped = told[0]
+            told.clear()
+            yield SampleStep(i, step.s, x, estimate.x0, estimate.eps, clipped)
 
     def sample(
         self,
@@ -178,22 +210,10 @@ class Sampling:
         w, std = self.process.standardise(x, t), self.process.std
         return Prediction(x0, (w - a * x0 / std) / b), clipped
 
-    def _step(
-        self,
-        t: float,
-        s: float,
-        x: Tensor,
-        estimate: Prediction,
-        shape: Sequence[int],
-        sources: Sequence[torch.Generator],
-    ) -> Tensor:
-        """Go from x_t to x_s by the sampler's rule; the last step adds no noise."""
-        w = self.process.standardise(x, t)
-        estimate = Prediction(estimate.x0 / self.process.std, estimate.eps)
-        if self.sampler == "ddpm":
-            w, variance = ddpm_step(self.schedule, t, s, w, estimate, self.large)
-        else:
-            w, variance = ddim_step(self.schedule, t, s, estimate, self.eta)
-        if variance > 0 and s > 0:
-            w = w + variance**0.5 * draw(shape, sources).to(w)
-        return self.process.unstandardise(w, s)
+    def _noise(self, like: Tensor, shape: Sequence[int], seeds: Sequence[int], k: int) -> Tensor:
+        return step_noise(shape, seeds, k).to(like)
+
+    def _put_back(self, x: Tensor, s: float, eps: Tensor, known: Known) -> Tensor:
+        """Return x where the mask is 1, the known picture at time s where it is 0."""
+        mask = known.mask.to(x)
+        return mask * x + (1 - mask) * self.process.q_sample(known.x0.to(x), s, eps.to(x))

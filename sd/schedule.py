@@ -210,6 +210,22 @@ class Schedule:
         with np.errstate(divide="ignore"):
             return np.asarray(self.noise(t) / self.signal(t), dtype=np.float64)
 
+    def time_of(self, sigma: ArrayLike) -> Array:
+        """Return the t in [0, T] at which `sigma` is reached: the inverse of `sigma(t)`."""
+        sigmas = np.asarray(sigma, dtype=np.float64)
+        largest = float(self.sigma(self.timesteps))
+        if not np.all((sigmas >= 0) & (sigmas <= largest)):
+            raise InputError(f"sigma = {shown(sigma)}: must be from 0 to {largest:g}")
+        alpha_bar = 1 / (1 + sigmas**2)
+        above = np.clip(np.searchsorted(-self.alpha_bar, -alpha_bar), 1, self.timesteps)
+        low, high = self.alpha_bar[above - 1], self.alpha_bar[above]
+        plain = (low - alpha_bar) / (low - high)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            start, wanted, end = (np.log(x / (1 - x)) for x in (low, alpha_bar, high))
+            smooth = (start - wanted) / (start - end)
+        share = np.where(np.isfinite(start) & np.isfinite(end), smooth, plain)
+        return np.asarray(above - 1 + share.clip(0, 1), dtype=np.float64)
+
     def step_beta(self, t: float, s: float) -> float:
         """Return 1 - alpha_bar_t / alpha_bar_s, the variance that going from s to t > s adds."""
         return float(1 - self.alpha_bar_at(t) / self.alpha_bar_at(s))

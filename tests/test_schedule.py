@@ -105,6 +105,22 @@ def test_between_whole_times_log_sigma_is_interpolated():
     assert 0 < zero.alpha_bar_at(99.5) < zero.alpha_bar_at(99)
 
 
+@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_the_time_of_a_sigma_is_where_the_schedule_has_it(kind, zero):
+    schedule = Schedule.create(kind, 100, zero_terminal_snr=zero)
+    times = np.concatenate([np.arange(101), [0.25, 0.5, 1.75, 40.2, 98.9, 99.4]])
+    sigmas = schedule.sigma(times)
+    np.testing.assert_allclose(schedule.time_of(sigmas), times, rtol=1e-8)
+    assert schedule.time_of(0) == 0 and schedule.time_of(schedule.sigma(100)) == 100
+
+
+@pytest.mark.parametrize("sigma", [-1, float("nan"), 1e9])
+def test_a_sigma_that_is_never_reached_is_refused_in_one_line(sigma):
+    with pytest.raises(InputError, match=r"sigma = .*must be from 0 to"):
+        Schedule.create("linear", 100).time_of(sigma)
+
+
 def test_the_posterior_is_bayes_rule():
     schedule = Schedule.create("linear", 30)
     for t, s in [(1, 0), (2, 1), (17, 16), (30, 29), (30, 7), (12, 3)]:

@@ -1,0 +1,148 @@
+"""A recipe made into pictures: from noise, between seeds, from a picture, and as a branch."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sd.checkpoints import Model
+from sd.config import Config
+from sd.gate import InputError
+from sd.images import to_float
+from sd.recipe import Branch, Recipe, Start
+from sd.replay import begin, check, distance, painted, png_bytes, stream
+from sd.sampling import SampleStep, draw, generators, slerp
+from sd.training import new_network
+
+
+@pytest.fixture(scope="module")
+def model(tiny_config: Config) -> Model:
+    """A network with random weights everywhere, so that its output depends on what it sees."""
+    network = new_network(tiny_config, 0).eval()
+    source = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=source))
+    return Model(network, tiny_config)
+
+
+PLAIN = Recipe("little", count=2, steps=10, seed=5)
+
+
+def grey(*levels: int) -> bytes:
+    return png_bytes(Image.fromarray(np.resize(np.array(levels, np.uint8), (8, 8))))
+
+
+def made(recipe: Recipe, model: Model) -> list[SampleStep]:
+    return list(stream(recipe, model, "cpu"))
+
+
+def test_a_plain_recipe_is_what_sampling_makes(model: Model) -> None:
+    expected = model.sampling("ddim", 10).sample(model.denoiser, model.shape, [5, 6])
+    assert torch.equal(made(PLAIN, model)[-1].x_t, expected)
+
+
+def test_pictures_between_two_seeds_begin_and_end_at_them(model: Model) -> None:
+    recipe = replace(PLAIN, seed_to=40, count=3)
+    one, other = draw(model.shape, generators([5, 40]))
+    start = begin(recipe, model, "cpu")
+    assert torch.allclose(start[0], one) and torch.allclose(start[2], other, atol=1e-6)
+    assert torch.allclose(start[1], slerp(one, other, 0.5))
+    alone = made(replace(recipe, count=1), model)
+    assert torch.allclose(alone[-1].x_t[0], made(recipe, model)[-1].x_t[0], atol=1e-5)
+
+
+def test_a_picture_is_left_at_its_time(model: Model) -> None:
+    recipe = replace(PLAIN, start=Start(grey(0, 90, 255), 20))
+    x0 = to_float(torch.from_numpy(np.array(Image.open(io.BytesIO(recipe.start.picture)))))
+    a, b = (float(f(20)) for f in (model.diffusion.schedule.signal, model.diffusion.schedule.noise))
+    eps = draw(model.shape, generators([5, 6]))
+    assert torch.allclose(begin(recipe, model, "cpu"), a * x0 + b * eps, atol=1e-6)
+    steps = made(recipe, model)
+    assert len(steps) == 10 and steps[0].t == 18
+    assert distance(steps[-1].x_t, made(PLAIN, model)[-1].x_t) > 0.1
+
+
+def test_outside_the_mask_the_picture_stays(model: Model) -> None:
+    half = np.zeros((8, 8), np.uint8)
+    half[:4] = 255
+    start = Start(grey(0, 90, 255), 40, png_bytes(Image.fromarray(half)))
+    recipe = replace(PLAIN, sampler="ddpm", start=start)
+    x0 = to_float(torch.from_numpy(np.array(Image.open(io.BytesIO(start.picture)))))
+    end = made(recipe, model)[-1].x_t[:, 0]
+    assert torch.equal(end[:, 4:], x0[4:].expand(2, 4, 8))
+    assert not torch.allclose(end[:, :4], x0[:4].expand(2, 4, 8), atol=0.1)
+    branch = replace(PLAIN, branch=Branch(recipe, 3), steps=4)
+    assert torch.equal(made(branch, model)[-1].x_t[:, 0, 4:], x0[4:].expand(2, 4, 8))
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "euler", "euler_ancestral"])
+def test_a_branch_with_nothing_changed_is_the_same_future(model: Model, sampler: str) -> None:
+    parent = replace(PLAIN, sampler=sampler)
+    branch = replace(parent, steps=6, branch=Branch(parent, 4))
+    whole, rest = made(parent, model), made(branch, model)
+    assert [step.t for step in rest] == [step.t for step in whole[4:]]
+    for one, other in zip(rest, whole[4:], strict=True):
+        assert torch.equal(one.x_t, other.x_t)
+
+
+@pytest.mark.parametrize("change", [{"seed": 6}, {"eta": 0.5}, {"sampler": "heun"}, {"steps": 3}])
+def test_a_branch_with_something_changed_is_another(
+    model: Model, change: dict[str, object]
+) -> None:
+    parent = replace(PLAIN, sampler="ddpm") if "seed" in change else PLAIN
+    branch = replace(parent, **{"steps": 6, "branch": Branch(parent, 4), **change})
+    assert distance(made(branch, model)[-1].x_t, made(parent, model)[-1].x_t) > 1e-4
+
+
+def test_kept_steps_spare_the_parents_work(model: Model) -> None:
+    branch = replace(PLAIN, steps=6, branch=Branch(PLAIN, 4))
+    kept, asked = made(PLAIN, model), []
+
+    def after(recipe: Recipe, _: object, at: int) -> SampleStep:
+        asked.append((recipe, at))
+        return kept[at - 1]
+
+    spared = list(stream(branch, model, "cpu", after))
+    assert asked == [(PLAIN, 4)]
+    assert torch.equal(spared[-1].x_t, made(branch, model)[-1].x_t)
+
+
+def test_paint_moves_the_estimate_and_leaves_the_noise(model: Model) -> None:
+    step = made(PLAIN, model)[3]
+    stroke = Image.new("RGBA", (8, 8))
+    stroke.putpixel((2, 1), (255, 255, 255, 255))
+    x = painted(step, png_bytes(stroke), model)
+    a, b = model.diffusion.factors(step.t, step.x_t)
+    eps = (step.x_t - a * step.x0) / b
+    assert torch.allclose(x[:, 0, 1, 2], (a * 1 + b * eps)[:, 0, 1, 2], atol=1e-5)
+    x[:, 0, 1, 2] = step.x_t[:, 0, 1, 2]
+    assert torch.equal(x, step.x_t)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        (replace(PLAIN, start=Start(grey(1), 51)), "t = 51"),
+        (replace(PLAIN, start=Start(grey(1), 0)), "t = 0"),
+        (replace(PLAIN, start=Start(b"GIF89a", 5)), "not a PNG"),
+        (replace(PLAIN, start=Start(png_bytes(Image.new("L", (9, 8))), 5)), "9 x 8 pixels"),
+        (replace(PLAIN, start=Start(grey(1), 5, png_bytes(Image.new("L", (8, 9))))), "mask of"),
+        (replace(PLAIN, branch=Branch(PLAIN, 10)), "before the last step"),
+        (replace(PLAIN, branch=Branch(PLAIN, 2, grey(1)[:40])), "paint"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_told_before_anything_is_made(
+    model: Model, recipe: Recipe, words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        check(recipe, model)
+    with pytest.raises(InputError, match=words):
+        stream(recipe, model, "cpu")
+
+
+def test_distance_is_the_root_of_the_mean_square() -> None:
+    assert distance(torch.tensor([1.0, 2.0]), torch.tensor([4.0, -2.0])) == pytest.approx(12.5**0.5)
