@@ -10,10 +10,11 @@ from contextlib import suppress
 from io import TextIOWrapper
 from typing import NoReturn
 
-from sd import commands, gate
+from sd import child, commands, gate
 from sd.config import preset_about, preset_names
 from sd.files import brief, printable
 from sd.gate import InputError
+from sd.grids import SAMPLERS, SPACINGS, VARIANCES
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -83,21 +84,37 @@ def _data_and_length(made: argparse.ArgumentParser) -> None:
 
 
 def _sample_flags(made: argparse.ArgumentParser) -> None:
-    made.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint or run folder")
-    made.add_argument("--count", type=number, default=16, help="pictures")
-    made.add_argument("--sampler", default="ddim", help="ddim or ddpm")
-    made.add_argument("--steps", type=number, default=50, help="network calls")
-    made.add_argument("--eta", type=number, default=0.0, help="ddim: 0 adds no noise, 1 is ddpm")
-    made.add_argument("--variance", default="fixed_small", help="ddpm: fixed_small or fixed_large")
-    made.add_argument("--spacing", default="trailing", help="trailing, leading or linspace")
+    about = "a checkpoint or run folder; or without training, ideal:DATA or linear:DATA"
+    made.add_argument("checkpoint", nargs="?", metavar="MODEL", help=about)
+    about = "a PNG that this command or the page made: makes its picture again"
+    made.add_argument("--recipe", metavar="FILE.png", help=about)
+    made.add_argument("--count", type=number, help="pictures; 16 if not told")
+    made.add_argument("--sampler", help=f"{', '.join(SAMPLERS)}; ddim if not told")
+    made.add_argument("--steps", type=number, help="steps of the sampler; 50 if not told")
+    made.add_argument("--eta", type=number, help="ddim: 0 adds no noise (if not told), 1 is ddpm")
+    made.add_argument("--variance", help=f"ddpm: {' or '.join(VARIANCES)}; the first if not told")
+    made.add_argument("--spacing", help=f"{', '.join(SPACINGS)}; trailing if not told")
     made.add_argument(
         "--no-clip", action="store_true", help="do not cut x0 to the range of pictures"
     )
+    _beginning_flags(made)
     made.add_argument("--keep-steps", action="store_true", help="keep every step's picture too")
-    made.add_argument(
-        "--out", metavar="FOLDER|FILE", help="a folder (else the ini's), FILE.png or FILE.npz"
+    about = (
+        "a folder (else the ini's) gets a picture each; or a file: a sheet, arrays, or the steps"
     )
-    _seed_and_device(made)
+    made.add_argument("--out", metavar="FOLDER|FILE.png|.npz|.gif|.mp4|.html", help=about)
+    made.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+
+
+def _beginning_flags(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--seed", type=number, help="same seed, same result; 0 if not told")
+    about = "begin between two seeds: the first picture at --seed, the last one here"
+    made.add_argument("--seed-to", type=number, metavar="SEED", help=about)
+    about = "begin from a picture, noised to --t"
+    made.add_argument("--from", dest="picture", metavar="PICTURE", help=about)
+    made.add_argument("--t", type=number, help="with --from: how far, above 0, at most T")
+    about = "with --from: a picture, white where the other is made anew; the rest stays"
+    made.add_argument("--mask", metavar="PICTURE", help=about)
 
 
 def _noise_flags(made: argparse.ArgumentParser) -> None:
@@ -118,13 +135,9 @@ def _settings_flags(made: argparse.ArgumentParser) -> None:
     )
 
 
-def _seed_and_device(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--seed", type=number, default=0, help="same seed, same result")
-    made.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-
-
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
+    child.share_cores()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files can be anything

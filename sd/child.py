@@ -14,6 +14,15 @@ from sd.gate import InputError
 LOOK_SECONDS = 0.5  # between two looks at a child that is waited for
 
 
+def share_cores() -> None:
+    """Let OpenMP's threads sleep while they wait, here and in children; before torch is imported.
+
+    By default they spin, and where a browser or the page takes one of two cores, every wait lasts a
+    whole time slice: a sampling then takes several times as long. A setting of your own stays.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
 def spawn(words: Sequence[str], log: Path) -> int:
     """Start `python -m sd WORDS` in a session of its own, its output to `log`; return its pid."""
     with log.open("ab") as output:

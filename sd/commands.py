@@ -8,7 +8,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,6 @@ from sd.schedule import Schedule
 if TYPE_CHECKING:
     from sd.checkpoints import Model
     from sd.planner import Pictures, Plan
-    from sd.sampling import SampleStep
     from sd.training import TrainStep
 
 DEFAULT_PRESET = "tiny"
@@ -173,72 +172,10 @@ def _data_of(args: argparse.Namespace, config: Config) -> str:
 
 
 def sample(args: argparse.Namespace) -> None:
-    """Sample pictures from a checkpoint."""
-    from tqdm import tqdm
+    """Sample pictures from a model or a picture set, or make those of a recipe again."""
+    from sd.sample_command import sample as run
 
-    from sd.checkpoints import load_checkpoint
-    from sd.device import choose
-
-    count = gate.whole("--count", args.count, 1, 4096)
-    seed = gate.whole("--seed", args.seed, 0, 2**53)
-    machine = choose(args.device).apply()
-    model = load_checkpoint(args.checkpoint, machine.device)
-    sampling = model.sampling(
-        args.sampler,
-        args.steps,
-        eta=args.eta,
-        variance=args.variance,
-        spacing=args.spacing,
-        clip_x0=not args.no_clip,
-    )
-    out = samples_target(args.out, model.config.training.save_path)
-    seeds = range(seed, seed + count)
-    stream = sampling.steps(model.denoiser, model.shape, seeds, machine.device)
-    bar = tqdm(stream, total=len(sampling.times), unit="step", disable=not sys.stderr.isatty())
-    kept = [step for step in bar if args.keep_steps or step.t == 0]
-    write_samples(out, kept, list(seeds), args.keep_steps)
-    print(f"{count} pictures on {machine.label}: {out}")
-
-
-def samples_target(out: str | None, save_path: str | None) -> Path:
-    """Return where samples go, a folder that is there or a file's name, before any is made.
-
-    An ini's save_path is always a folder; only --out may name a file.
-    """
-    target = Path(out or save_path or "samples")
-    is_file = out is not None and target.suffix != "" and not target.is_dir()
-    if is_file and target.suffix not in (".png", ".npz"):
-        raise InputError(f"--out = {gate.shown(out)}: must be a folder, FILE.png or FILE.npz")
-    (target.parent if is_file else target).mkdir(parents=True, exist_ok=True)
-    return target
-
-
-def write_samples(
-    out: Path, kept: Sequence["SampleStep"], seeds: Sequence[int], every: bool
-) -> None:
-    """Write the pictures of the last step in `kept`, and all steps if `every`, as `out` names it.
-
-    A folder gets a PNG per picture, FILE.png a sheet, FILE.npz uint8 `samples` [N, H, W, C] with
-    their `seeds`, and of every step `steps` and `x0` [S, N, H, W, C] and `times` [S].
-    """
-    import numpy as np
-
-    from sd.images import grid, to_array, to_pil
-
-    if out.is_dir():
-        for seed, picture in zip(seeds, kept[-1].x_t, strict=True):
-            to_pil(picture).save(out / f"seed-{seed:05d}.png")
-        for step in kept if every else []:
-            grid(step.x_t).save(out / f"step-{step.i:04d}.png")
-    elif out.suffix == ".png":
-        grid(kept[-1].x_t).save(out)
-    else:
-        arrays: dict[str, Any] = {"samples": to_array(kept[-1].x_t), "seeds": np.asarray(seeds)}
-        if every:
-            arrays["steps"] = np.stack([to_array(step.x_t) for step in kept])
-            arrays["x0"] = np.stack([to_array(step.x0) for step in kept])
-            arrays["times"] = np.asarray([step.t for step in kept])
-        np.savez_compressed(out, **arrays)
+    run(args)
 
 
 def noise(args: argparse.Namespace) -> None:

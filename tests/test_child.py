@@ -1,5 +1,8 @@
 """Children that answer: with JSON, with one line of complaint, or not in time."""
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -7,6 +10,23 @@ import pytest
 
 from sd import child, process, runs
 from sd.gate import InputError
+
+
+def test_threads_sleep_while_they_wait_unless_told_otherwise() -> None:
+    script = (
+        "from sd.child import share_cores; share_cores()\n"
+        "import os; print(os.environ['OMP_WAIT_POLICY'])"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    for given, expected in (({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env=env | given,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == expected
 
 
 def test_an_answer_comes_after_the_waiting() -> None:

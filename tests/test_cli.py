@@ -413,10 +413,10 @@ def test_a_mistake_in_train_is_one_line(
 
 
 SAMPLING = [
-    (["--sampler", "ddimm"], "sampler = 'ddimm': must be one of ddim, ddpm; did you mean 'ddim'?"),
+    (["--sampler", "ddimm"], "sampler = 'ddimm': must be one of ddim, ddpm, euler,"),
     (["--spacing", "trialing"], "did you mean 'trailing'?"),
     (["--variance", "large"], "variance = 'large': must be one of fixed_small, fixed_large"),
-    (["--steps", "51"], "steps = 51: must be a whole number from 1 to 50"),
+    (["--steps", "1001"], "steps = 1001: must be a whole number from 1 to 1000"),
     (["--steps", "1e400"], "steps = inf"),
     (["--count", "1000000000"], "--count = 1000000000: must be a whole number from 1 to 4096"),
     (["--count", "nan"], "--count = nan"),
@@ -424,7 +424,7 @@ SAMPLING = [
     (["--eta", "nan"], "eta = nan: must be a number from 0 to 1"),
     (["--eta", "2"], "eta = 2"),
     (["--device", "tpu"], "device = 'tpu'"),
-    (["--out", "{place}/x.gif"], "must be a folder, FILE.png or FILE.npz"),
+    (["--out", "{place}/x.bmp"], "must be a folder or FILE.png, FILE.npz, FILE.gif, FILE.mp4"),
     (["--out", "{place}/page.png/x"], "Not a directory"),
     (["--out", "{place}/page.png/x.npz"], "page.png: File exists"),
     (["--out", "{place}/weights"], "File exists"),

@@ -1,0 +1,507 @@
+// The player of films: every step of a sampling at the hand's speed, without a request.
+// Needs reel.js.
+// sdPlayer.mount(element, {address, onSelect}) -> {update(value), destroy()}; a value is
+// {lanes: [film, ...], words: {key: text}, live, at}, and a film is what sd.film's Film.json tells.
+(() => {
+  "use strict";
+  const REST = 200; // ms for which the slider rests before it is told
+  const PACE = 12.5; // frames a second
+  const LONGEST_PLAY = 8; // seconds at speed 1
+  const HOLD = 900; // ms at the last frame before the loop begins again
+  const SPEEDS = [1, 2, 4, 0.5];
+  const THUMBS = 16;
+  const NUMBERS = ["norm_x_t", "norm_x0", "norm_eps", "change", "log_snr", "clipped"];
+  const ICONS = {
+    play: "M7 4.5v15l12.5-7.5z",
+    pause: "M7 5h3.5v14H7zM13.5 5H17v14h-3.5z",
+    back: "M15.5 5v14L6 12z",
+    forward: "M8.5 5v14L18 12z",
+    loop: "M17 3.5l3.5 3.5L17 10.500V8H7.500A2.500 2.500 0 0 0 5 10.500V12H3v-1.500A4.500 4.500 0 0 1 7.500 6H17zM7 20.500L3.500 17 7 13.500V16h9.500a2.500 2.500 0 0 0 2.500-2.500V12h2v1.500A4.500 4.500 0 0 1 16.500 18H7z",
+  };
+  let mounts = 0;
+
+  const fill = (text, values) => text.replace(/\{(\w+)\}/g, (all, key) => values[key] ?? all);
+  const plain = (value, places) => `${Number(value.toFixed(places))}`;
+
+  const make = (tag, attributes = {}, ...children) => {
+    const made = document.createElement(tag);
+    for (const [key, value] of Object.entries(attributes)) {
+      if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+      else made.setAttribute(key, value);
+    }
+    made.append(...children);
+    return made;
+  };
+
+  const icon = (name) => {
+    const space = "http://www.w3.org/2000/svg";
+    const svg = document.createElementNS(space, "svg");
+    svg.setAttribute("viewBox", "0 0 24 24");
+    svg.setAttribute("aria-hidden", "true");
+    svg.append(document.createElementNS(space, "path"));
+    svg.firstChild.setAttribute("d", ICONS[name]);
+    return svg;
+  };
+
+  class Player {
+    constructor(element, options) {
+      Object.assign(this, { element, options, lanes: [], words: {}, view: "", at: 1, lane: 0, speed: 0 });
+      this.id = (mounts += 1);
+      this.root = make("div", { class: "sd-player", role: "group", onkeydown: (event) => this.key(event) });
+      element.replaceChildren(this.root);
+      this.sizes = new ResizeObserver(() => this.later());
+    }
+
+    say(key, values = {}) {
+      return fill(this.words[key] ?? key, values);
+    }
+
+    destroy() {
+      this.gone = true;
+      this.pause();
+      clearTimeout(this.rest);
+      this.sizes.disconnect();
+      for (const lane of this.lanes) lane.reel.close();
+      this.root.remove();
+    }
+
+    update(value) {
+      const { lanes = [], words = {}, at } = value ?? {};
+      if (JSON.stringify(words) !== JSON.stringify(this.words) || !this.slider) {
+        this.words = words;
+        this.build();
+      }
+      const ids = lanes.map((film) => film.id).join();
+      if (ids !== this.ids) this.exchange(lanes, at);
+      else lanes.forEach((film, place) => (this.lanes[place].film = film));
+      this.ids = ids;
+      const ended = this.running && !lanes.some((film) => film.running);
+      this.running = lanes.some((film) => film.running);
+      for (const lane of this.lanes) lane.reel.update(lane.film);
+      this.rearrange();
+      this.render();
+      if (ended) this.tell();
+    }
+
+    // Other films: those that stay keep their pictures and the place on the way.
+    exchange(films, at) {
+      const share = this.lanes.length ? this.at / this.lead.film.total : null;
+      const kept = new Map(this.lanes.map((lane) => [lane.film.id, lane]));
+      const stays = films.some((film) => kept.has(film.id));
+      this.lanes = films.map(
+        (film) => kept.get(film.id) ?? { film, reel: new sdReel.Reel(this.options.address ?? ((src) => src), () => this.later()) },
+      );
+      films.forEach((film, place) => (this.lanes[place].film = film));
+      for (const [id, lane] of kept) if (!films.some((film) => film.id === id)) lane.reel.close();
+      this.lane = 0;
+      this.arranged = this.told = "";
+      this.pause();
+      this.following = films.some((film) => film.running) || !(stays || at);
+      if (films.length) this.at = stays ? share * this.lead.film.total : (at ?? 1);
+    }
+
+    // The longest lane gives the slider its steps.
+    get lead() {
+      return this.lanes.reduce((best, lane) => (lane.film.total > best.film.total ? lane : best), this.lanes[0]);
+    }
+
+    get kinds() {
+      const both = this.view === "both" ? ["x_t", "x0"] : [this.view];
+      return both.filter((kind) => this.lanes.some(({ film }) => film.kinds.includes(kind)));
+    }
+
+    // The place (from 1) of a lane's frame at a share of its network calls; 0 if there is none yet.
+    placeOf(lane, share = this.at / this.lead.film.total) {
+      const { frames, total } = lane.film;
+      let place = Math.min(lane.reel.ready, frames.length);
+      while (place > 1 && frames[place - 1].i > share * total + 1e-6) place -= 1;
+      return place;
+    }
+
+    frameOf(lane) {
+      return lane.film.frames[this.placeOf(lane) - 1];
+    }
+
+    // ---- the page around the pictures
+
+    build() {
+      const button = (key, act) => {
+        const made = make("button", { type: "button", class: `sdp-${key}`, title: this.say(key), "aria-label": this.say(key), onclick: act }, icon(key));
+        return (this[`${key}Button`] = made);
+      };
+      this.slider = make("input", { type: "range", class: "sdp-slider", step: 1, "aria-label": this.say("step"), oninput: () => this.move(Number(this.slider.value)) });
+      this.speedButton = make("button", { type: "button", class: "sdp-speed", onclick: () => this.faster() });
+      this.switch = make("div", { class: "sdp-switch", role: "radiogroup", "aria-label": this.say("view") });
+      this.stage = make("div", { class: "sdp-lanes", onclick: () => this.slider.focus({ preventScroll: true }) });
+      this.where = make("span", { class: "sdp-where" });
+      this.line = make("span", { class: "sdp-line" });
+      this.numbers = make("div", { class: "sdp-numbers-box" });
+      this.note = make("p", { class: "sdp-note" });
+      this.news = make("p", { class: "sdp-news", role: "status" });
+      this.thumbs = make("div", { class: "sdp-thumbs", role: "group", "aria-label": this.say("steps") });
+      const buttons = make(
+        "div", { class: "sdp-buttons" },
+        button("back", () => this.step(-1)),
+        button("play", () => this.toggle()),
+        button("forward", () => this.step(1)),
+        button("loop", () => this.turn()),
+        this.speedButton,
+      );
+      const bar = make("div", { class: "sdp-bar" }, buttons, make("p", { class: "sdp-told" }, this.where, this.line));
+      this.root.setAttribute("aria-label", this.say("player"));
+      this.root.replaceChildren(this.switch, this.stage, this.slider, this.thumbs, bar, this.numbers, this.note, this.news);
+      this.looping = false;
+      this.loopButton.setAttribute("aria-pressed", "false");
+      this.speed -= 1;
+      this.faster();
+      this.arranged = "";
+    }
+
+    // Panes, numbers and thumbnails for the films and the view at hand; only where these changed.
+    rearrange() {
+      const offered = ["both", "x_t", "x0", "eps", "change"].filter((view) =>
+        this.lanes.some(({ film }) => film.kinds.includes(view === "both" ? "x0" : view)),
+      );
+      if (!offered.includes(this.view) || !this.chosen) this.view = this.lanes.length > 1 ? "x_t" : offered[0] ?? "both";
+      const shape = JSON.stringify([this.view, offered, this.lanes.map(({ film }) => [film.id, film.label, film.total])]);
+      if (shape === this.arranged) return;
+      this.arranged = shape;
+      const many = this.lanes.length > 1;
+      this.root.dataset.lanes = this.lanes.length;
+      this.root.dataset.view = this.view;
+      this.arrangeSwitch(offered);
+      const lanes = this.lanes.length ? this.lanes : [{}];
+      this.stage.dataset.panes = many ? "lanes" : lanes[0].film ? this.kinds.length : 2;
+      this.stage.replaceChildren(...lanes.map((lane, place) => this.arrangeLane(lane, place, many)));
+      this.numbers.replaceChildren(...(many ? [this.captions()] : [lanes[0].table].filter(Boolean)));
+      this.sizes.disconnect();
+      this.sizes.observe(this.stage);
+      this.arrangeThumbs();
+    }
+
+    arrangeSwitch(offered) {
+      const focused = this.switch.contains(document.activeElement);
+      this.switch.replaceChildren(
+        ...offered.map((view) => {
+          const input = make("input", { type: "radio", name: `sdp-view-${this.id}`, value: view, onchange: () => this.look(view) });
+          input.checked = view === this.view;
+          return make("label", {}, input, make("span", {}, this.say(`view_${view}`)));
+        }),
+      );
+      if (focused) this.switch.querySelector("input:checked")?.focus();
+    }
+
+    arrangeLane(lane, place, many) {
+      const kinds = lane.film ? this.kinds : ["x_t", "x0"];
+      lane.panes = kinds.map((kind) => {
+        const canvas = make("canvas", { role: "img", "aria-label": "", "data-kind": kind });
+        return { kind, canvas, square: make("div", { class: "sdp-square" }, canvas) };
+      });
+      const figures = lane.panes.map(({ kind, square }) =>
+        many ? square : make("figure", {}, square, make("figcaption", {}, this.say(`caption_${kind}`))),
+      );
+      if (!lane.film) return make("div", { class: "sdp-lane" }, ...figures);
+      lane.table = this.table(lane, many ? [...kinds.map((kind) => `norm_${kind}`), "change"] : NUMBERS);
+      if (!many) return (lane.node = make("div", { class: "sdp-lane" }, ...figures));
+      lane.place = make("span", { class: "sdp-where" });
+      lane.line = make("span", { class: "sdp-line" });
+      const name = make("button", { type: "button", class: "sdp-name", onclick: () => this.choose(place) }, lane.film.label);
+      const told = make("p", { class: "sdp-told" }, lane.place, lane.line);
+      return (lane.node = make("div", { class: "sdp-lane", onclick: () => this.choose(place) }, name, ...figures, told, lane.table));
+    }
+
+    captions() {
+      return make("p", { class: "sdp-captions" }, this.kinds.map((kind) => this.say(`caption_${kind}`)).join("; "));
+    }
+
+    table(lane, keys) {
+      lane.cells = {};
+      const rows = keys.filter((key) => NUMBERS.includes(key)).map((key) => {
+        const about = this.say(`${key}_info`);
+        const explain = () => (this.note.textContent = this.note.textContent === about ? "" : about);
+        const name = make("button", { type: "button", title: about, onclick: explain }, this.say(key));
+        lane.cells[key] = make("dd", {}, "–");
+        return make("div", {}, make("dt", {}, name), lane.cells[key]);
+      });
+      return make("dl", { class: "sdp-numbers" }, ...rows);
+    }
+
+    arrangeThumbs() {
+      const lane = this.lanes[this.lane];
+      const count = lane ? Math.min(THUMBS, lane.film.total) : THUMBS;
+      this.thumbs.style.setProperty("--count", Math.max(8, count));
+      this.slots = Array.from({ length: count }, (_, k) => {
+        const step = lane ? Math.round(((k + 1) * lane.film.total) / count) : 0;
+        const canvas = make("canvas", { "aria-hidden": "true" });
+        const node = make("button", { type: "button", disabled: "", title: this.say("go", { i: step }), "aria-label": this.say("go", { i: step }), onclick: () => this.move((step / lane.film.total) * this.lead.film.total) }, canvas);
+        return { step, canvas, node };
+      });
+      this.thumbs.replaceChildren(...this.slots.map((slot) => slot.node));
+    }
+
+    // ---- what is shown
+
+    later() {
+      if (this.waiting || this.gone) return;
+      this.waiting = requestAnimationFrame(() => {
+        this.waiting = 0;
+        if (!this.gone) this.render();
+      });
+    }
+
+    render() {
+      if (!this.lanes.length) return this.idle();
+      const { lead } = this;
+      if (this.following && lead.reel.ready) this.at = lead.film.frames[lead.reel.ready - 1]?.i ?? this.at;
+      const frame = this.frameOf(lead);
+      if (frame) this.at = Math.max(frame.i, Math.min(this.at, lead.film.frames[lead.reel.ready - 1].i));
+      this.slider.min = Math.min(lead.film.frames[0]?.i ?? 1, lead.film.total);
+      this.slider.max = lead.film.total;
+      this.slider.value = frame ? this.at : this.slider.min;
+      this.slider.disabled = !frame;
+      this.mark(lead, frame);
+      for (const lane of this.lanes) this.renderLane(lane);
+      this.renderThumbs();
+      this.renderNews();
+    }
+
+    idle() {
+      this.slider.disabled = true;
+      delete this.root.dataset.step;
+      delete this.root.dataset.t;
+      this.where.textContent = this.line.textContent = this.news.textContent = "";
+    }
+
+    mark(lead, frame) {
+      const { film, reel } = lead;
+      const spread = this.slider.max - this.slider.min || 1;
+      const share = (i) => `${(100 * (i - this.slider.min)) / spread}%`;
+      this.slider.style.setProperty("--reach", share(film.frames[reel.ready - 1]?.i ?? this.slider.min));
+      const text = frame ? this.whereText(film, frame) : this.say("waiting");
+      this.slider.setAttribute("aria-valuetext", text);
+      const many = this.lanes.length > 1;
+      this.where.textContent = !many && (frame || film.running) ? text : "";
+      this.line.textContent = many ? "" : film.line;
+      this.root.dataset.step = frame?.i ?? 0;
+      this.root.dataset.t = frame?.t ?? "";
+      this.root.dataset.ready = reel.ready;
+    }
+
+    whereText(film, frame) {
+      return this.say("where", { i: frame.i, n: film.total, t: plain(frame.t, 1) });
+    }
+
+    renderLane(lane) {
+      const { film, reel, cells } = lane;
+      const place = this.placeOf(lane);
+      const frame = film.frames[place - 1];
+      for (const { kind, canvas, square } of lane.panes) {
+        if (!frame) continue;
+        canvas.setAttribute("aria-label", this.say(`alt_${kind}`, { i: frame.i, n: film.total, t: plain(frame.t, 1) }));
+        const found = reel.sheet(kind, place);
+        if (found && square.clientWidth) {
+          sdReel.paint(canvas, film, found, square.clientWidth * (window.devicePixelRatio || 1));
+          canvas.dataset.step = frame.i;
+        }
+        if (this.playing) reel.sheet(kind, Math.min(place + 8, reel.ready)); // decoded ahead
+      }
+      const numbers = frame ? this.figures(film, frame) : {};
+      for (const [key, cell] of Object.entries(cells)) cell.textContent = numbers[key] ?? "–";
+      if (!lane.place) return;
+      lane.place.textContent = frame ? this.whereText(film, frame) : this.say("waiting");
+      lane.line.textContent = film.line;
+      lane.node.dataset.chosen = this.lanes[this.lane] === lane;
+      lane.node.dataset.step = frame?.i ?? 0;
+    }
+
+    figures(film, frame) {
+      const norm = (kind) => frame.rms[film.kinds.indexOf(kind)]?.toFixed(3);
+      return {
+        norm_x_t: norm("x_t"),
+        norm_x0: norm("x0"),
+        norm_eps: norm("eps"),
+        change: frame.change?.toFixed(3),
+        log_snr: frame.log_snr === null ? "∞" : frame.log_snr.toFixed(2).replace("-", "−"),
+        clipped: frame.rms.length ? `${(100 * frame.clipped).toFixed(1)} %` : undefined,
+      };
+    }
+
+    renderThumbs() {
+      const lane = this.lanes[this.lane];
+      const newest = lane.film.frames[lane.reel.ready - 1]?.i ?? 0;
+      const now = (this.at / this.lead.film.total) * lane.film.total;
+      this.slots.forEach((slot, k) => {
+        const before = k ? this.slots[k - 1].step : 0;
+        const isNow = newest && now > before + 1e-6 && now <= slot.step + 1e-6;
+        if (isNow) slot.node.setAttribute("aria-current", "step");
+        else slot.node.removeAttribute("aria-current");
+        if (slot.painted || newest < slot.step) return;
+        const place = this.placeOf(lane, slot.step / lane.film.total);
+        slot.node.disabled = lane.film.frames[place - 1].i <= before;
+        const found = slot.node.disabled ? null : lane.reel.sheet("x_t", place);
+        if (found) sdReel.paintThumb(slot.canvas, lane.film, found);
+        slot.painted = slot.node.disabled || Boolean(found);
+      });
+    }
+
+    renderNews() {
+      const states = this.lanes.flatMap((lane) => lane.reel.parts.map((part) => part.state));
+      const state = ["lost", "late"].find((each) => states.includes(each)) ?? "";
+      if (state === this.state) return;
+      this.state = state;
+      this.news.replaceChildren(state && this.say(state));
+      if (state === "lost") {
+        const ask = () => this.lanes.forEach((lane) => lane.reel.retry());
+        this.news.append(" ", make("button", { type: "button", class: "sdp-again", onclick: ask }, this.say("again")));
+      }
+    }
+
+    // ---- what a person does
+
+    look(view) {
+      this.view = view;
+      this.chosen = true;
+      this.rearrange();
+      this.render();
+    }
+
+    choose(place) {
+      if (place === this.lane) return;
+      this.lane = place;
+      this.arrangeThumbs();
+      this.render();
+      this.tell();
+    }
+
+    move(at) {
+      this.pause();
+      this.goTo(at);
+      this.tell();
+    }
+
+    goTo(at) {
+      const newest = this.lead.film.frames[this.lead.reel.ready - 1]?.i ?? 0;
+      this.following = this.running && at >= newest;
+      this.at = at;
+      this.render();
+    }
+
+    step(by) {
+      const { film, reel } = this.lead ?? { reel: {} };
+      if (!reel.ready) return;
+      const place = Math.max(1, Math.min(reel.ready, this.placeOf(this.lead) + by));
+      this.move(film.frames[place - 1].i);
+    }
+
+    key(event) {
+      if (event.altKey || event.ctrlKey || event.metaKey || event.target.type === "radio") return;
+      const acts = {
+        ArrowLeft: () => this.step(-1),
+        ArrowRight: () => this.step(1),
+        Home: () => this.step(-Infinity),
+        End: () => this.step(Infinity),
+        " ": event.target.closest("button") ? null : () => this.toggle(),
+      };
+      if (!acts[event.key]) return;
+      event.preventDefault();
+      acts[event.key]();
+    }
+
+    toggle() {
+      if (this.playing) {
+        this.pause();
+        this.tell();
+      } else if (this.lead?.reel.ready) {
+        this.playing = true;
+        this.following = false;
+        this.position = this.placeOf(this.lead);
+        if (this.position >= this.lead.reel.ready && !this.running) this.position = 1;
+        this.faceOf("pause");
+        this.begin();
+      }
+    }
+
+    begin() {
+      this.clock = performance.now();
+      this.showPosition();
+      this.beat = requestAnimationFrame((now) => this.tick(now));
+    }
+
+    showPosition() {
+      this.at = this.lead.film.frames[Math.floor(this.position) - 1].i;
+      this.render();
+    }
+
+    pause() {
+      if (this.playing) this.faceOf("play");
+      this.playing = false;
+      cancelAnimationFrame(this.beat);
+      clearTimeout(this.again);
+    }
+
+    faceOf(key) {
+      this.root.dataset.playing = key === "pause";
+      this.playButton.replaceChildren(icon(key));
+      this.playButton.title = this.say(key);
+      this.playButton.setAttribute("aria-label", this.say(key));
+    }
+
+    tick(now) {
+      if (!this.root.isConnected) return;
+      const { film, reel } = this.lead;
+      const rate = Math.max(PACE, film.frames.length / LONGEST_PLAY) * SPEEDS[this.speed];
+      const before = Math.floor(this.position);
+      const passed = Math.max(0, now - this.clock) / 1000; // a frame's time may lie before the click's
+      this.position = Math.min(reel.ready, this.position + passed * rate);
+      this.clock = now;
+      const place = Math.floor(this.position);
+      if (place !== before) this.showPosition();
+      if (place >= reel.ready && !this.running) this.finish();
+      else this.beat = requestAnimationFrame((later) => this.tick(later));
+    }
+
+    finish() {
+      if (!this.looping) {
+        this.pause();
+        return this.tell();
+      }
+      this.again = setTimeout(() => {
+        this.position = 1;
+        this.begin();
+      }, HOLD);
+    }
+
+    turn() {
+      this.looping = !this.looping;
+      this.loopButton.setAttribute("aria-pressed", `${this.looping}`);
+    }
+
+    faster() {
+      this.speed = (this.speed + 1) % SPEEDS.length;
+      this.speedButton.textContent = `${SPEEDS[this.speed]}×`;
+      this.speedButton.setAttribute("aria-label", `${this.say("speed")} ${SPEEDS[this.speed]}×`);
+      this.speedButton.title = this.say("speed");
+    }
+
+    // Tells where the slider rests, once it has; never while it plays or follows a running film.
+    tell() {
+      clearTimeout(this.rest);
+      this.rest = setTimeout(() => {
+        const lane = this.lanes[this.lane];
+        const frame = lane && this.frameOf(lane);
+        if (this.gone || !frame || this.playing || (this.running && this.following)) return;
+        const told = `${lane.film.id} ${frame.i}`;
+        if (told === this.told) return;
+        this.told = told;
+        this.options.onSelect?.({ id: lane.film.id, lane: this.lane, i: frame.i, t: frame.t });
+      }, REST);
+    }
+  }
+
+  window.sdPlayer = {
+    mount(element, options = {}) {
+      const player = new Player(element, options);
+      return { update: (value) => player.update(value), destroy: () => player.destroy() };
+    },
+  };
+})();

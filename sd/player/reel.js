@@ -1,0 +1,154 @@
+// The pictures of a film: fetched once, decoded when they are looked at, and drawn on canvases.
+(() => {
+  "use strict";
+  const GAP = 2; // CSS pixels between pictures
+  const MOST_DECODED = 96 * 2 ** 20; // bytes of each film's decoded sheets
+  const DECODERS = 2;
+  const WAITS = [400, 1000, 2000, 4000, 8000]; // ms before a part of a film is asked for again
+
+  const bytesOf = async (address) => {
+    if (address.startsWith("data:")) {
+      const text = atob(address.slice(address.indexOf(",") + 1));
+      return Uint8Array.from(text, (letter) => letter.charCodeAt(0));
+    }
+    const answer = await fetch(address);
+    if (!answer.ok) throw new Error(`${answer.status}`);
+    return new Uint8Array(await answer.arrayBuffer());
+  };
+
+  const decoded = async (blob) => {
+    if (window.createImageBitmap) return createImageBitmap(blob);
+    const image = new Image();
+    image.src = URL.createObjectURL(blob);
+    await image.decode().finally(() => URL.revokeObjectURL(image.src));
+    return image;
+  };
+
+  // The pictures of one film: each chunk is fetched once, and decoded when it is looked at.
+  class Reel {
+    constructor(address, changed) {
+      Object.assign(this, { address, changed, parts: [], sheets: new Map(), held: 0, busy: 0 });
+    }
+
+    update(film) {
+      this.film = film;
+      for (const chunk of film.chunks.slice(this.parts.length)) {
+        const part = { chunk, blobs: null, state: "coming" };
+        this.parts.push(part);
+        this.load(part, 0);
+      }
+    }
+
+    async load(part, tries) {
+      const { src, parts } = part.chunk;
+      try {
+        const bytes = await bytesOf(this.address(src));
+        if (bytes.length !== parts.reduce((sum, size) => sum + size, 0)) throw new Error("cut");
+        let from = 0;
+        part.blobs = parts.map(
+          (size) => new Blob([bytes.subarray(from, (from += size))], { type: "image/jpeg" }),
+        );
+        part.state = "here";
+      } catch {
+        part.state = tries < WAITS.length ? "late" : "lost";
+        if (part.state === "late") setTimeout(() => this.closed || this.load(part, tries + 1), WAITS[tries]);
+      }
+      this.changed();
+    }
+
+    retry() {
+      for (const part of this.parts.filter((each) => each.state === "lost")) {
+        part.state = "late";
+        this.load(part, 0);
+      }
+    }
+
+    // Frames whose pictures are here, without a gap.
+    get ready() {
+      const gap = this.parts.find((part) => !part.blobs);
+      const last = this.parts[this.parts.length - 1];
+      return gap ? gap.chunk.first - 1 : last ? last.chunk.first + last.chunk.count - 1 : 0;
+    }
+
+    // The sheet of a kind at a place (from 1) and its top in it, or null until it is decoded.
+    sheet(kind, place) {
+      const part = this.parts.find(
+        ({ chunk }) => place >= chunk.first && place < chunk.first + chunk.count,
+      );
+      const which = this.film.kinds.indexOf(kind);
+      if (!part?.blobs || which < 0) return null;
+      const key = `${part.chunk.first} ${kind}`;
+      const known = this.sheets.get(key);
+      if (!known?.image) {
+        if (!known && this.busy < DECODERS) this.decode(key, part.blobs[which]);
+        return null;
+      }
+      this.sheets.delete(key);
+      this.sheets.set(key, known); // the newest used is last
+      return { image: known.image, top: ((place - part.chunk.first) * known.image.height) / part.chunk.count };
+    }
+
+    async decode(key, blob) {
+      this.busy += 1;
+      this.sheets.set(key, {});
+      try {
+        const image = await decoded(blob);
+        this.sheets.set(key, { image });
+        this.held += image.width * image.height * 4;
+        this.forget(key);
+      } catch {
+        this.sheets.set(key, { broken: true });
+      }
+      this.busy -= 1;
+      this.changed();
+    }
+
+    forget(newest) {
+      for (const [key, { image }] of this.sheets) {
+        if (this.held <= MOST_DECODED) return;
+        if (!image || key === newest) continue;
+        this.held -= image.width * image.height * 4;
+        image.close?.();
+        this.sheets.delete(key);
+      }
+    }
+
+    close() {
+      this.closed = true;
+      for (const { image } of this.sheets.values()) image?.close?.();
+    }
+  }
+
+  // Pictures side by side, each pixel a block of whole dots: as many as fill `side` dots, or more,
+  // which the browser then shrinks evenly.
+  const paint = (canvas, film, { image, top }, side) => {
+    const [across, down] = [film.columns, Math.ceil(film.count / film.columns)];
+    const gap = Math.round(GAP * (window.devicePixelRatio || 1));
+    const room = side - gap * (Math.max(across, down) - 1);
+    const scale = Math.max(1, Math.ceil(room / Math.max(across * film.width, down * film.height)));
+    const [width, height] = [film.width * scale, film.height * scale];
+    const size = [across * (width + gap) - gap, down * (height + gap) - gap];
+    if (canvas.width !== size[0]) canvas.width = size[0];
+    if (canvas.height !== size[1]) canvas.height = size[1];
+    const context = canvas.getContext("2d");
+    context.imageSmoothingEnabled = false;
+    for (let n = 0; n < film.count; n += 1) {
+      const [column, row] = [n % across, Math.floor(n / across)];
+      context.drawImage(
+        image, column * film.width, top + row * film.height, film.width, film.height,
+        column * (width + gap), row * (height + gap), width, height,
+      );
+    }
+  };
+
+  const paintThumb = (canvas, film, { image, top }) => {
+    const rows = film.count > 4 ? 1 : Math.ceil(film.count / film.columns);
+    const [width, height] = [film.width * (film.count > 4 ? 1 : film.columns), film.height * rows];
+    const scale = Math.min(1, 128 / Math.max(width, height));
+    canvas.width = Math.round(width * scale);
+    canvas.height = Math.round(height * scale);
+    canvas.getContext("2d").drawImage(image, 0, top, width, height, 0, 0, canvas.width, canvas.height);
+  };
+
+  window.sdReel = { Reel, paint, paintThumb };
+})();

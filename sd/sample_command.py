@@ -1,0 +1,149 @@
+"""The sample command: flags become a recipe, a recipe becomes pictures, in the form asked for.
+
+`--recipe FILE.png` takes the recipe from a picture that was made before.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sd import export, gate, replay
+from sd.checkpoints import Model
+from sd.device import Machine, choose
+from sd.files import brief, printable
+from sd.gate import InputError
+from sd.images import fit_picture, read_picture, to_pil
+from sd.opening import Opened, found_again, opened
+from sd.recipe import LARGEST_SEED, MOST_PICTURES, MOST_STEPS, Recipe, Start, from_json
+from sd.second_zero import PictureModel
+from sd.writing import Made, check_out, target, write
+
+COUNT = 16  # pictures, unless told
+MATMULS = ("mkl", "onednn")
+DIGITS_DEPEND_ON = ("device", "threads", "matmul", "torch")  # of a machine's record
+WORDS = ("sampler", "variance", "spacing")  # a recipe's own fields, as typed
+NUMBERS = {"steps": (1, MOST_STEPS), "seed": (0, LARGEST_SEED), "seed_to": (0, LARGEST_SEED)}
+# What a recipe tells itself, by flag; only where to and on what is told with --recipe.
+OWN = {
+    "checkpoint": "CHECKPOINT",
+    "count": "--count",
+    **{name: f"--{name.replace('_', '-')}" for name in (*NUMBERS, "eta", *WORDS, "no_clip")},
+    "picture": "--from",
+    "t": "--t",
+    "mask": "--mask",
+}
+
+
+def sample(args: argparse.Namespace) -> None:
+    """Sample pictures, as flags or a recipe tell, and write them."""
+    check_out(args.out)
+    made, remark = _repeated(args) if args.recipe is not None else _asked(args)
+    steps = made.steps()
+    out = target(args.out, made.source.config.training.save_path)
+    if remark:
+        print(remark, file=sys.stderr)
+    write(out, steps, made, args.keep_steps)
+    count = len(made.indices)
+    print(f"{count} picture{'s' if count > 1 else ''} on {made.machine.label}: {out}")
+
+
+def _asked(args: argparse.Namespace) -> tuple[Made, str]:
+    """Return the sampling that the flags describe; there is nothing to remark."""
+    machine = choose(args.device).apply()
+    model = opened(_place(args), machine.device)
+    return Made(recipe_of(args, model), model.source, machine), ""
+
+
+def _repeated(args: argparse.Namespace) -> tuple[Made, str]:
+    """Return the sampling that a PNG's recipe describes, and what is not as it was."""
+    for name, flag in OWN.items():
+        if getattr(args, name) is not None and getattr(args, name) is not False:
+            raise InputError(f"--recipe: {flag} cannot be given; the recipe tells it")
+    file = Path(args.recipe)
+    try:
+        told = export.read_recipe(file)
+        recipe = from_json(told.get("recipe"))
+        index = gate.whole("recipe: index", told.get("index"), 0, recipe.count - 1)
+    except InputError as error:
+        raise InputError(f"{brief(printable(file.name))}: {error}") from error
+    machine, remark = machine_again(told.get("made"), args.device)
+    source = found_again(recipe, machine.device).source
+    return Made(recipe, source, machine, None if told.get("sheet") is True else index), remark
+
+
+def _place(args: argparse.Namespace) -> str:
+    if args.checkpoint is None:
+        raise InputError(
+            "CHECKPOINT: give a checkpoint or run folder, ideal:DATA, linear:DATA, or --recipe"
+        )
+    return str(args.checkpoint)
+
+
+def machine_again(made: Any, device: str) -> tuple[Machine, str]:
+    """Return the machine that a file tells of, set up, so that its pictures come out the same.
+
+    Where it is another now, a line says so. `made` is a stranger's: what is unfit in it is nothing.
+    """
+    told: Mapping[str, Any] = made if isinstance(made, dict) else {}
+    usual = choose(device)
+    if device == "auto":
+        with suppress(InputError):
+            usual = choose(told.get("device", device))
+    with suppress(InputError):
+        threads = gate.whole("threads", told.get("threads"), 1, os.cpu_count() or 1)
+        usual = replace(usual, threads=threads)
+    with suppress(InputError):
+        usual = replace(usual, matmul=gate.choice("matmul", told.get("matmul"), MATMULS))
+    here = usual.record()
+    same = all(told.get(name) == here[name] for name in DIGITS_DEPEND_ON)
+    remark = "" if same else "made on another machine or torch: the last digits may differ"
+    return usual.apply(), remark
+
+
+def recipe_of(args: argparse.Namespace, model: Opened) -> Recipe:
+    """Return the recipe that the flags describe."""
+    told: dict[str, Any] = {
+        name: gate.whole(OWN[name], value, *bounds)
+        for name, bounds in NUMBERS.items()
+        if (value := getattr(args, name)) is not None
+    }
+    told |= {name: getattr(args, name) for name in WORDS if getattr(args, name) is not None}
+    if args.eta is not None:
+        told["eta"] = gate.real("--eta", args.eta, 0, 1)
+    return Recipe(
+        model.name,
+        model.step,
+        model.digest,
+        clip_x0=not args.no_clip,
+        count=gate.whole("--count", COUNT if args.count is None else args.count, 1, MOST_PICTURES),
+        start=start_of(args, model.source),
+        **told,
+    )
+
+
+def start_of(args: argparse.Namespace, source: Model | PictureModel) -> Start | None:
+    """Return the picture of --from at --t, and what of it is made anew."""
+    if args.picture is None:
+        for name in ("t", "mask"):
+            if getattr(args, name) is not None:
+                raise InputError(f"--{name}: tell with --from PICTURE which picture is meant")
+        return None
+    highest = source.diffusion.schedule.timesteps
+    if args.t is None:
+        raise InputError(f"--from: tell with --t how far it is noised, above 0, at most {highest}")
+    picture = _fitted(args.picture, source, source.shape[0])
+    mask = None if args.mask is None else _fitted(args.mask, source, 1)
+    return Start(picture, gate.real("--t", args.t, 0, highest), mask)
+
+
+def _fitted(file: str, source: Model | PictureModel, channels: int) -> bytes:
+    """Return a picture as PNG of the model's size, cut to it as its training pictures were."""
+    _, height, width = source.shape
+    image = read_picture(Path(file), Path(file).name)
+    fit = source.config.training.fit
+    return replay.png_bytes(to_pil(fit_picture(image, height, width, channels, fit)))

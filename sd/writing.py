@@ -1,0 +1,141 @@
+"""A sampling written where it was asked for: pictures in a folder, a sheet, arrays, or a film."""
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from sd import export, gate, replay
+from sd.checkpoints import Model
+from sd.device import Machine
+from sd.film import Film, data_uri
+from sd.gate import InputError
+from sd.grids import calls_per_step
+from sd.images import grid, to_pil
+from sd.player.words import words
+from sd.recipe import Recipe
+from sd.sampling import SampleStep
+from sd.second_zero import PictureModel
+
+FORMS = (".png", ".npz", ".gif", ".mp4", ".html")
+TOGETHER = 32  # steps of a film that become pictures at once
+
+
+@dataclass(frozen=True)
+class Made:
+    """A sampling: its recipe, by which model and on what, and the one picture wanted of it, or all.
+
+    index: counted from 0; None for all pictures.
+    """
+
+    recipe: Recipe
+    source: Model | PictureModel
+    machine: Machine
+    index: int | None = None
+
+    def steps(self) -> Iterable[SampleStep]:
+        """Return the steps of what is wanted, with a bar on a terminal; `InputError` if unfit."""
+        stream = replay.stream(self.recipe, self.source, self.machine.device)
+        quiet = not sys.stderr.isatty()
+        bar = tqdm(stream, total=self.recipe.steps, unit="step", disable=quiet)
+        return bar if self.index is None else (picked(step, self.index) for step in bar)
+
+    @property
+    def indices(self) -> list[int]:
+        """The places of the pictures that are wanted."""
+        return list(range(self.recipe.count)) if self.index is None else [self.index]
+
+    def record(self, index: int | None = None) -> dict[str, Any]:
+        """Return what a file carries: the recipe, which picture it is (None: a sheet), the machine.
+
+        A sheet goes by its first picture where only one is wanted.
+        """
+        told = {"recipe": self.recipe.to_json(), "index": index or 0, "sheet": index is None}
+        return {**told, "made": self.machine.record()}
+
+
+def picked(step: SampleStep, index: int) -> SampleStep:
+    """Return a step of one of its pictures."""
+    one = slice(index, index + 1)
+    return step._replace(x_t=step.x_t[one], x0=step.x0[one], eps=step.eps[one])
+
+
+def check_out(out: str | None) -> None:
+    """Raise `InputError` where --out names a file of a form that is not written."""
+    if out is not None and _is_file(out) and Path(out).suffix not in FORMS:
+        forms = ", ".join(f"FILE{form}" for form in FORMS)
+        raise InputError(f"--out = {gate.shown(out)}: must be a folder or {forms}")
+
+
+def _is_file(out: str) -> bool:
+    return Path(out).suffix != "" and not Path(out).is_dir()
+
+
+def target(out: str | None, save_path: str | None) -> Path:
+    """Return where samples go, a folder that is there or a file's name, before any is made.
+
+    An ini's save_path is always a folder; only --out may name a file.
+    """
+    path = Path(out or save_path or "samples")
+    folder = path.parent if out is not None and _is_file(out) else path
+    folder.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write(out: Path, steps: Iterable[SampleStep], made: Made, every: bool) -> None:
+    """Write the pictures of the last of `steps`, and the others where the form or `every` asks.
+
+    A folder gets a PNG per picture, and of `every` step a sheet. FILE.png is a sheet. FILE.npz is
+    as `sd.export.write_npz` tells. GIF, MP4 and HTML show the steps.
+    """
+    if out.is_dir():
+        _write_folder(out, steps, made, every)
+    elif out.suffix == ".npz":
+        seeds = [made.recipe.seeds[index] for index in made.indices]
+        export.write_npz(out, _kept(steps, every), seeds, every)
+    elif out.suffix == ".png":
+        sheet = grid(_kept(steps, False)[-1].x_t)
+        export.write_png(sheet, out, made.record(made.index))
+    elif out.suffix == ".html":
+        export.write_html([_film(steps, made)], out, words(), made.record(made.index))
+    else:
+        frames = export.frames_of(export.thinned(list(steps)))
+        (export.write_gif if out.suffix == ".gif" else export.write_mp4)(frames, out)
+
+
+def _kept(steps: Iterable[SampleStep], every: bool) -> list[SampleStep]:
+    return [step for step in steps if every or step.t == 0]
+
+
+def _write_folder(out: Path, steps: Iterable[SampleStep], made: Made, every: bool) -> None:
+    for step in steps:
+        if every:
+            grid(step.x_t).save(out / f"step-{step.i:04d}.png")
+        if step.t > 0:
+            continue
+        for index, picture in zip(made.indices, step.x_t, strict=True):
+            path = out / f"{_called(made.recipe, index)}.png"
+            export.write_png(to_pil(picture), path, made.record(index))
+
+
+def _called(recipe: Recipe, index: int) -> str:
+    """Return the name of a picture: its seed, or its place between two."""
+    name = f"seed-{recipe.seeds[index]:05d}"
+    if recipe.seed_to is None:
+        return name
+    return f"{name}-to-{recipe.seed_to:05d}-{index + 1:04d}"
+
+
+def _film(steps: Iterable[SampleStep], made: Made) -> dict[str, Any]:
+    recipe, schedule = made.recipe, made.source.diffusion.schedule
+    film = Film(schedule, recipe.steps, calls_per_step(recipe.sampler), label=recipe.model)
+    for step in steps:
+        film.add(step)
+        if step.i % TOGETHER == 0:
+            film.flush(data_uri)
+    film.end()
+    film.flush(data_uri)
+    return film.json()
