@@ -7,18 +7,20 @@ from importlib import import_module
 
 import gradio as gr
 
-from sd.ui import api, denoise, head, noise, train
+from sd import child
+from sd.ui import api, denoise, head, noise, theme, train
+from sd.ui.page import MIDDLEWARE, Page
 from sd.ui.parts import label
 from sd.ui.texts import PAGE, translations
-from sd.ui.theme import CSS_FILE, SCRIPT_FILE, theme
 
 QUEUE_SECONDS = 0.01  # gradio looks into its queue every ms, which is 6% of a core for nothing
+NEVER = 2**31  # events until gradio makes a table of all that have been, for nobody
 KEEP_FILES = (3600, 86400)  # seconds: look every hour, delete pictures older than a day
 
 
 def build_app() -> gr.Blocks:
     """Return the page: its head, one call per tab, and the named endpoints."""
-    with gr.Blocks(
+    with Page(
         title=PAGE["page_title"][0],
         analytics_enabled=False,
         delete_cache=KEEP_FILES,
@@ -26,12 +28,13 @@ def build_app() -> gr.Blocks:
     ) as demo:
         head.build(demo)
         with gr.Tabs():
-            with gr.Tab(label("tab_train"), id="train"):
-                train.build(demo)
-            with gr.Tab(label("tab_noise"), id="noise"):
+            with gr.Tab(label("tab_train"), id="train") as watched:
+                pictures, clocks = train.build(demo)
+            with gr.Tab(label("tab_noise"), id="noise") as noising:
                 noise.build(demo)
-            with gr.Tab(label("tab_denoise"), id="denoise"):
-                denoise.build(demo)
+            with gr.Tab(label("tab_denoise"), id="denoise") as denoising:
+                denoise.build(demo, pictures)
+        train.watch_only_in(watched, (noising, denoising), clocks)
         api.build()
     return demo
 
@@ -54,15 +57,18 @@ def warm_up() -> None:
 def main() -> None:
     """Open the page and keep it open."""
     flags = parse_flags()
+    child.share_cores()
     demo = build_app()
     demo.queue(max_size=32, api_open=False)
     demo._queue.sleep_when_free = QUEUE_SECONDS
+    demo._queue.ANAYLTICS_CACHE_FREQUENCY = NEVER  # gradio's spelling
     demo.launch(
         server_name=flags.host,
         server_port=flags.port,
-        theme=theme(),
-        css_paths=CSS_FILE,
-        js=SCRIPT_FILE.read_text(encoding="utf-8"),
+        theme=theme.theme(),
+        css_paths=theme.CSS_FILES,
+        head=theme.head(),
+        js=theme.SCRIPT_FILE.read_text(encoding="utf-8"),
         i18n=gr.I18n(**translations()),
         show_error=True,
         max_file_size="200mb",
@@ -71,6 +77,7 @@ def main() -> None:
         ssr_mode=False,
         enable_monitoring=False,
         pwa=False,
+        app_kwargs={"middleware": MIDDLEWARE},
         prevent_thread_lock=True,
     )
     threading.Thread(target=warm_up, daemon=True).start()

@@ -96,6 +96,11 @@ class Recipe:
         """Steps that were done before these: those of all the recipes it branches from."""
         return self.branch.recipe.first + self.branch.at if self.branch else 0
 
+    @property
+    def depth(self) -> int:
+        """How many branches lead from the first recipe to this one."""
+        return self.branch.recipe.depth + 1 if self.branch else 0
+
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as JSON; pictures as base64."""
         told = {**asdict(self), "format": FORMAT}
@@ -144,6 +149,8 @@ def _check_beginning(recipe: Recipe) -> None:
         return
     parent = recipe.branch.recipe
     whole("branch at", recipe.branch.at, 1, parent.steps)
+    if recipe.depth > DEEPEST:
+        raise InputError(f"recipe: branches of branches, more than {DEEPEST} deep")
     if recipe.start or recipe.seed_to is not None:
         raise InputError("recipe: a branch begins where its parent is left, not anywhere else")
     if (parent.model, parent.digest, parent.count) != (recipe.model, recipe.digest, recipe.count):

@@ -105,8 +105,11 @@ def test_the_models_and_a_stream_of_every_step(client: Client) -> None:
     job = client.submit(model="little", steps=6, seed=3, count=2, api_name="/denoise")
     job.result(timeout=60)
     facts = [answer[2] for answer in job.outputs()]
-    assert [fact["step"] for fact in facts] == [1, 2, 3, 4, 5, 6]
-    assert facts[-1]["t"] == 0 and facts[0]["of"] == 6
+    steps = [step for fact in facts for step in fact["steps"]]
+    assert [step["i"] for step in steps] == [1, 2, 3, 4, 5, 6]
+    assert [step["t"] for step in steps][-1] == facts[-1]["t"] == 0
+    assert (facts[-1]["step"], facts[-1]["of"]) == (6, 6)
+    assert all(len(step["rms"]) == 3 and 0 <= step["clipped"] <= 1 for step in steps)
 
 
 def test_noise_returns_the_factors_of_its_t(client: Client, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def mend(name: Any, request: gr.Request, event: gr.EventData) -> Any:
     config, status = config_of(folder), runs.status(folder)
     mended = {each.kind: each for each in coach.remarks(config, runs.events(folder)) if each.fix}
     asked = event._data.get("kind") if isinstance(event._data, dict) else None
-    remark = mended[gate.choice("fix", asked, list(mended))]
+    remark = mended[gate.choice("fix", asked, list(mended) or ["(nothing to mend)"])]
     steps = steps_of(remark) if status.resumable else None
     if steps:
         runs.resume(folder, steps)

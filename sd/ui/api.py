@@ -13,10 +13,13 @@ import gradio as gr
 from sd import gate, runs
 from sd.config import MOST_STEPS, Config, preset_names
 from sd.gate import InputError
-from sd.ui import denoise, models, noise, pictures, plan, trajectory
-from sd.ui.parts import MODEL, guarded
+from sd.ui import denoise, inputs, models, noise, pictures, plan
+from sd.ui.parts import LARGEST_SEED, MODEL, guarded
+from sd.ui.sampling import live
+from sd.ui.sampling.job import Job
 
 SIZES, RATES, MOST_BATCH = (8, 256), (1e-7, 1.0), 1024
+MOST_TIMES = 100_000  # of any schedule; the handler knows its own
 SAMPLES_WANTED = 10  # at least so often, a short run shows samples
 SAMPLE_EVERY = 50  # steps, for presets that would show samples only at the end
 
@@ -43,14 +46,21 @@ def denoise_pictures(
     spacing: Any,
     clip_x0: Any,
 ) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
-    """Sample from a model; yield x_t, the estimate of x0 and the step, for every step."""
-    wanted = models.recipe(model, sampler, steps, eta, variance, spacing, clip_x0, seed, count)
-    kept = trajectory.Trajectory(wanted.steps)
-    for step in models.stream(wanted)[1]:
-        now, guess = (trajectory.sheet(pixels) for pixels in kept.add(step)[2:])
-        kept.frames.clear()
-        facts = {"step": step.i, "of": wanted.steps, "t": step.t, "clipped": step.clipped}
-        yield now, guess, facts
+    """Sample from a model; yield x_t, the estimate of x0 and the step, four times a second.
+
+    `steps` has the numbers of every step since the last answer: i, t, norms, log SNR.
+    """
+    from sd.images import grid
+
+    job = Job(models.recipe(model, sampler, steps, eta, variance, spacing, clip_x0, seed, count))
+    seen = 0
+    for _ in live.watched(job):
+        if (film := job.show()) is None or job.last is None:
+            continue
+        step, frames = job.last, film["frames"][seen:]
+        seen += len(frames)
+        facts = {"step": step.i, "of": job.recipe.steps, "t": step.t, "clipped": step.clipped}
+        yield grid(step.x_t), grid(step.x0), {**facts, "steps": frames}
 
 
 @guarded
@@ -146,49 +156,53 @@ def endpoint(
     gr.Button(visible=False).click(handler, list(inputs), outputs, api_name=name, **more)
 
 
+def text(name: str, value: str | None = None) -> inputs.Textbox:
+    """Declare an argument that is a text."""
+    return inputs.Textbox(value, label=name, visible=False)
+
+
+def number(name: str, value: float | None, low: float, high: float, whole: bool = True) -> Any:
+    """Declare an argument that is a number in [low, high]."""
+    bounds: dict[str, Any] = {"minimum": low, "maximum": high, "precision": 0 if whole else None}
+    return inputs.Number(value, label=name, visible=False, **bounds)
+
+
+def files(name: str, count: Any) -> inputs.File:
+    """Declare an argument that is one file, or several."""
+    return inputs.File(label=name, file_count=count, visible=False)
+
+
+def picture(name: str) -> gr.Image:
+    """Declare a result that is a picture."""
+    return gr.Image(format="png", label=name, visible=False)
+
+
+def facts(name: str) -> gr.JSON:
+    """Declare a result that is JSON."""
+    return gr.JSON(label=name, visible=False)
+
+
 def build() -> None:
-    """Declare the endpoints with fields that check nothing: the gate does, in its own words."""
-
-    def text(name: str, value: str | None = None) -> gr.Textbox:
-        return gr.Textbox(value, label=name, visible=False)
-
-    def number(name: str, value: float | None = None) -> gr.Number:
-        return gr.Number(value, label=name, visible=False)
-
-    def picture(name: str) -> gr.Image:
-        return gr.Image(format="png", label=name, visible=False)
-
-    def file(name: str, count: Any) -> gr.File:
-        return gr.File(label=name, file_count=count, visible=False)
-
-    def facts(name: str) -> gr.JSON:
-        return gr.JSON(label=name, visible=False)
-
-    endpoint(
-        "noise",
-        noise_picture,
-        [file("picture", "single"), number("t"), text("preset", "tiny"), number("seed", 0)],
-        [picture("x_t"), facts("factors")],
-        concurrency_limit=2,
-    )
-    sampling = [text("model", "emoji32"), text("sampler", "ddim"), number("steps", 50)]
-    sampling += [number("seed", 0), number("count", 1), number("eta", 0)]
+    """Declare the endpoints; what a program sends is checked as what a browser sends."""
+    noising = [files("picture", "single"), number("t", None, 0, MOST_TIMES)]
+    noising += [text("preset", "tiny"), number("seed", 0, 0, LARGEST_SEED)]
+    outputs: list[Any] = [picture("x_t"), facts("factors")]
+    endpoint("noise", noise_picture, noising, outputs, concurrency_limit=2)
+    sampling: list[Any] = [text("model", "emoji32"), text("sampler", "ddim")]
+    sampling += [number("steps", 50, 1, models.MOST_STEPS), number("seed", 0, 0, LARGEST_SEED)]
+    sampling += [number("count", 1, 1, models.MOST_PICTURES), number("eta", 0, 0, 1, whole=False)]
     sampling += [text("variance", denoise.VARIANCES[0]), text("spacing", denoise.SPACINGS[0])]
-    sampling += [gr.Checkbox(True, label="clip_x0", visible=False)]
+    sampling += [inputs.Checkbox(True, label="clip_x0", visible=False)]
     outputs = [picture("x_t"), picture("x0"), facts("step")]
     endpoint("denoise", denoise_pictures, sampling, outputs, **MODEL)
-    endpoint("inspect_data", inspect_data, [file("files", "multiple")], facts("report"))
-    training = [
-        text("data", "starter"),
-        text("preset", "tiny"),
-        number("size", 0),
-        number("steps", 0),
-    ]
-    training += [number("batch_size", 0), number("learning_rate", 0)]
-    training += [number("seed", 0), text("device", "auto")]
+    endpoint("inspect_data", inspect_data, [files("files", "multiple")], facts("report"))
+    training = [text("data", "starter"), text("preset", "tiny"), number("size", 0, 0, SIZES[1])]
+    training += [number("steps", 0, 0, MOST_STEPS), number("batch_size", 0, 0, MOST_BATCH)]
+    training += [number("learning_rate", 0, 0, RATES[1], whole=False)]
+    training += [number("seed", 0, 0, LARGEST_SEED), text("device", "auto")]
     endpoint("start_training", start_training, training, facts("run"))
     endpoint("training_status", training_status, [text("run")], facts("status"))
     endpoint("stop_training", stop_training, [text("run")], facts("status"))
-    resuming = [text("run"), number("steps", 0)]
+    resuming = [text("run"), number("steps", 0, 0, MOST_STEPS)]
     endpoint("resume_training", resume_training, resuming, facts("status"))
     endpoint("list_models", list_models, [], facts("models"))

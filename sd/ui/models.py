@@ -1,37 +1,54 @@
-"""Trained models for the Denoise tab: found by name, kept in memory, sampled step by step."""
+"""The models that can be asked: trained ones, and the closed-form ones of a picture set.
+
+Each has a name: a run's, or `ideal:` and `linear:` with the starter set, a run that kept its
+pictures, or an upload. Found by name, kept in memory, asked one at a time.
+"""
 
 import os
 import shlex
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sd import gate, runs
+from sd.config import Config
 from sd.gate import InputError
+from sd.recipe import Recipe
+from sd.ui import pictures
 from sd.ui.parts import LARGEST_SEED
 
 if TYPE_CHECKING:
-    from sd.checkpoints import Model
     from sd.device import Machine
-    from sd.sampling import SampleStep, Sampling
+    from sd.replay import Source
 
 MOST_PICTURES = 16
 MOST_STEPS = 1000
+MOST_CALLS = 4000  # of one sampling with all that it branches from
+KINDS = ("ideal", "linear")  # closed-form denoisers of a picture set
+LONGEST_NAME = 200
+CLOSED_PRESET = "tiny"  # as in sd.second_zero, which bears torch
+ONE_AT_A_TIME = threading.Lock()
 
 
-class Recipe(NamedTuple):
-    """Checked settings of one sampling."""
+class Entry(NamedTuple):
+    """A model that can be asked: where it lies, and of which step it is (0: it has none)."""
 
-    entry: runs.ModelEntry
-    sampler: str
-    steps: int
-    eta: float
-    variance: str
-    spacing: str
-    clip_x0: bool
-    seed: int
-    pictures: int
+    name: str
+    folder: Path
+    step: int = 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is a closed-form denoiser of a picture set."""
+        return is_closed(self.name)
+
+
+def is_closed(name: str) -> bool:
+    """Tell whether a name is that of a closed-form denoiser."""
+    return name.partition(":")[0] in KINDS
 
 
 @cache
@@ -42,12 +59,154 @@ def machine() -> "Machine":
     return choose("auto").apply()
 
 
-def find(name: Any) -> runs.ModelEntry:
-    """Return the model called `name`; raise InputError with what there is."""
+def choices(upload: Any = None) -> list[tuple[str, str]]:
+    """Return (what is shown, name) of every model; `upload` is the handle of pictures just read."""
+    trained = runs.list_models()
+    told = [(f"{entry.name}, step {entry.step:,}", entry.name) for entry in trained]
+    sets = [(pictures.STARTER, pictures.STARTER)]
+    if isinstance(upload, str) and pictures.HANDLE.fullmatch(upload):
+        sets.append((f"upload {upload[:6]}", upload))
+    sets += [
+        (status.name, status.name)
+        for status in runs.list_runs()
+        if (runs.home() / status.name / runs.PICTURES).is_dir()
+    ]
+    return told + [(f"{kind}: {title}", f"{kind}:{name}") for title, name in sets for kind in KINDS]
+
+
+def find(name: Any) -> Entry:
+    """Return the model called `name`; raise `InputError` with what there is."""
+    gate.text("model", name, LONGEST_NAME)
+    if is_closed(name):
+        return Entry(name, Path(pictures_of(name.partition(":")[2])))
     entries = {entry.name: entry for entry in runs.list_models()}
     if not entries:
         raise InputError(f"model = {gate.shown(name)}: no model is there yet; train one first")
-    return entries[gate.choice("model", name, list(entries))]
+    found = entries[gate.choice("model", name, list(entries))]
+    return Entry(found.name, found.folder, found.step)
+
+
+def pictures_of(name: str) -> str:
+    """Return the DATA behind a closed-form model's name: starter, an upload's zip, a run's folder.
+
+    Nothing else: a name from the browser is never taken for a path.
+    """
+    if name == pictures.STARTER or pictures.HANDLE.fullmatch(name):
+        return pictures.source_of(name)
+    return str(runs.find_run(name))
+
+
+@lru_cache(maxsize=32)
+def config_of(entry: Entry) -> Config:
+    """Return a model's settings; a closed form of a set without a run has the preset's."""
+    if (entry.folder / runs.CONFIG).is_file():
+        return Config.read(entry.folder / runs.CONFIG)
+    return Config.preset(CLOSED_PRESET)
+
+
+def shape_of(entry: Entry) -> tuple[int, int, int]:
+    """Return the shape (C, H, W) of a model's pictures, without opening it."""
+    config = config_of(entry)
+    return config.unet.channel, config.training.input_height, config.training.input_width
+
+
+def timesteps(entry: Entry) -> int:
+    """Return T of a model's schedule, without opening it."""
+    return config_of(entry).diffusion.timesteps
+
+
+def calls(entry: Entry, sampler: str, steps: int, spacing: str = "trailing") -> int:
+    """Return how often a sampling from noise asks a model's network."""
+    from sd.sampling import Sampling
+    from sd.schedule import Schedule
+
+    schedule = Schedule.from_settings(config_of(entry).diffusion)
+    return Sampling(schedule, sampler, steps, spacing=spacing).calls
+
+
+def source(entry: Entry) -> "Source":
+    """Return the model of an entry, on this machine's device."""
+    return _opened(entry.name, str(entry.folder), entry.step, machine().device)
+
+
+@lru_cache(maxsize=4)
+def _opened(name: str, place: str, step: int, device: str) -> "Source":
+    """Return a model; `step` tells a newer one of a run from an older."""
+    from sd.checkpoints import load_checkpoint
+    from sd.second_zero import open_pictures
+
+    if not is_closed(name):
+        return load_checkpoint(place, device)
+    return open_pictures(f"{name.partition(':')[0]}:{place}", device)
+
+
+@lru_cache(maxsize=32)
+def digest(entry: Entry) -> str:
+    """Return 16 digits that tell a model from another of its name; "" for closed forms."""
+    from sd.checkpoints import WEIGHTS, newest_checkpoint, read_about
+
+    if entry.closed:
+        return ""
+    return str(read_about(newest_checkpoint(entry.folder))["sha256"][WEIGHTS])[:16]
+
+
+@contextmanager
+def turn() -> Iterator[None]:
+    """Hold the right to run a network: never two of the page's samplers at once."""
+    with ONE_AT_A_TIME:
+        yield
+
+
+def within_caps(recipe: Recipe) -> Recipe:
+    """Return a recipe that a page may be asked for; raise `InputError` for one that is too much."""
+    gate.whole("count", recipe.count, 1, MOST_PICTURES)
+    each, calls = recipe, 0
+    while True:
+        calls += gate.whole("steps", each.steps, 1, MOST_STEPS)
+        gate.whole("seed", each.seed, 0, LARGEST_SEED)
+        if each.branch is None:
+            break
+        each = each.branch.recipe
+    gate.whole("steps with those before the branch", calls, 1, MOST_CALLS)
+    return recipe
+
+
+def known(recipe: Recipe) -> Entry:
+    """Return the model that a recipe names; raise `InputError` if it is another one by now."""
+    entry = find(recipe.model)
+    if recipe.digest and recipe.digest != digest(entry):
+        raise InputError(
+            f"model = {recipe.model!r}: the recipe was made at step {recipe.step:,} with other "
+            f"weights than those here (step {entry.step:,})"
+        )
+    return entry
+
+
+def command(recipe: Recipe) -> str:
+    """Return the command line that samples the same pictures."""
+    if recipe.branch or recipe.start:
+        return "python -m sd sample --recipe PICTURE.png --out samples"
+    entry = find(recipe.model)
+    words = ["python", "-m", "sd", "sample", _asked(entry), "--count", str(recipe.count)]
+    words += ["--sampler", recipe.sampler, "--steps", str(recipe.steps)]
+    words += ["--seed", str(recipe.seed), "--spacing", recipe.spacing]
+    if recipe.sampler == "ddim":
+        words += ["--eta", f"{recipe.eta:g}"]
+    if recipe.sampler == "ddpm":
+        words += ["--variance", recipe.variance]
+    if recipe.seed_to is not None:
+        words += ["--seed-to", str(recipe.seed_to)]
+    return shlex.join([*words, *([] if recipe.clip_x0 else ["--no-clip"]), "--out", "samples"])
+
+
+def _asked(entry: Entry) -> str:
+    """Return how a command line names a model."""
+    if str(entry.folder) == pictures.STARTER:
+        return entry.name
+    here = Path.cwd()
+    inside = entry.folder.is_absolute() and entry.folder.is_relative_to(here)
+    where = os.path.relpath(entry.folder, here) if inside else str(entry.folder)
+    return f"{entry.name.partition(':')[0]}:{where}" if entry.closed else where
 
 
 def recipe(
@@ -60,57 +219,22 @@ def recipe(
     clip_x0: Any,
     seed: Any,
     count: Any,
+    **beginning: Any,
 ) -> Recipe:
-    """Return the settings, each checked."""
-    from sd.sampling import SAMPLERS, SPACINGS, VARIANCES
-
-    return Recipe(
-        find(model),
-        gate.choice("sampler", sampler, SAMPLERS),
+    """Return the recipe of these settings, each checked; `beginning`: seed_to, start or branch."""
+    entry = find(model)
+    made = Recipe(
+        entry.name,
+        entry.step,
+        digest(entry),
+        sampler,
         gate.whole("steps", steps, 1, MOST_STEPS),
         gate.real("eta", eta, 0, 1),
-        gate.choice("variance", variance, VARIANCES),
-        gate.choice("spacing", spacing, SPACINGS),
-        gate.flag("clip x0", clip_x0),
+        variance,
+        spacing,
+        clip_x0,
         gate.whole("seed", seed, 0, LARGEST_SEED),
         gate.whole("count", count, 1, MOST_PICTURES),
+        **beginning,
     )
-
-
-@lru_cache(maxsize=2)
-def loaded(folder: Path, step: int, device: str) -> "Model":
-    """Return the newest model of a run's folder; `step` tells a newer one from an older."""
-    from sd.checkpoints import load_checkpoint
-
-    return load_checkpoint(folder, device)
-
-
-def stream(wanted: Recipe) -> tuple["Sampling", Iterator["SampleStep"]]:
-    """Return the sampling and its steps; the model is loaded here."""
-    device = machine().device
-    model = loaded(wanted.entry.folder, wanted.entry.step, device)
-    sampling = model.sampling(
-        wanted.sampler,
-        wanted.steps,
-        eta=wanted.eta,
-        variance=wanted.variance,
-        spacing=wanted.spacing,
-        clip_x0=wanted.clip_x0,
-    )
-    seeds = range(wanted.seed, wanted.seed + wanted.pictures)
-    return sampling, sampling.steps(model.denoiser, model.shape, seeds, device)
-
-
-def command(wanted: Recipe) -> str:
-    """Return the command line that samples the same pictures."""
-    folder = wanted.entry.folder
-    here = Path.cwd()
-    where = os.path.relpath(folder, here) if folder.is_relative_to(here) else str(folder)
-    words = ["python", "-m", "sd", "sample", where, "--count", str(wanted.pictures)]
-    words += ["--sampler", wanted.sampler, "--steps", str(wanted.steps)]
-    words += ["--seed", str(wanted.seed), "--spacing", wanted.spacing]
-    if wanted.sampler == "ddim":
-        words += ["--eta", f"{wanted.eta:g}"]
-    else:
-        words += ["--variance", wanted.variance]
-    return shlex.join([*words, *([] if wanted.clip_x0 else ["--no-clip"]), "--out", "samples"])
+    return within_caps(made)

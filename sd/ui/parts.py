@@ -1,9 +1,7 @@
 """What the tabs share: translated labels, the guard around handlers, pictures for the screen."""
 
 import functools
-import html
 import inspect
-import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -11,12 +9,11 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from sd.gate import InputError
-from sd.ui.texts import PREFIX, language_of, say
+from sd.ui import inputs
+from sd.ui.texts import PREFIX, language_of
 
 LARGEST_SEED = 2**32 - 1
 SCREEN_SIDE = 512  # pixels; pictures are enlarged to about this by repeating pixels
-LOG = logging.getLogger(__name__)
 
 QUIET: dict[str, Any] = {
     "show_progress": "hidden",
@@ -64,16 +61,8 @@ def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
     return stream if inspect.isgeneratorfunction(handler) else call
 
 
-def _told(error: Exception, args: Sequence[Any]) -> Exception:
-    if isinstance(error, gr.Error):
-        return error
-    lang = language(next((each for each in args if isinstance(each, gr.Request)), None))
-    if isinstance(error, InputError):
-        line = html.escape(str(error), quote=False)
-    else:
-        line = say("unexpected", lang)
-        LOG.error("unexpected error in a handler of the page", exc_info=error)
-    return gr.Error(line, title=say("mistake", lang), print_exception=False)
+def _told(error: Exception, args: Sequence[Any]) -> inputs.Refusal:
+    return inputs.told(error, next((each for each in args if isinstance(each, gr.Request)), None))
 
 
 def enlarged(image: Image.Image, side: int = SCREEN_SIDE) -> Image.Image:
@@ -102,17 +91,17 @@ def new_seed() -> int:
     return random.SystemRandom().randrange(1_000_000)
 
 
-def slider(key: str, low: float, high: float, value: float, **more: Any) -> gr.Slider:
+def slider(key: str, low: float, high: float, value: float, **more: Any) -> inputs.Slider:
     """Show a slider over whole numbers, or over `step`s."""
     steps = {"step": 1, "precision": 0} | more
-    return gr.Slider(
+    return inputs.Slider(
         low, high, value=value, buttons=[], label=label(key), info=label(f"{key}_info"), **steps
     )
 
 
-def number(key: str, value: float, **more: Any) -> gr.Number:
-    """Show a field for a number without bounds of its own: the gate refuses in its own words."""
-    return gr.Number(
+def number(key: str, value: float, **more: Any) -> inputs.Number:
+    """Show a field for a number; its bounds, if any, are told in the gate's words."""
+    return inputs.Number(
         value, min_width=120, label=label(key), **({"info": label(f"{key}_info")} | more)
     )
 
@@ -144,14 +133,14 @@ def thumbnails(key: str, elem_id: str, **more: Any) -> gr.Gallery:
     )
 
 
-def drop(key: str, file_count: Any) -> gr.File:
+def drop(key: str, file_count: Any) -> inputs.File:
     """Show the place where files are dropped."""
-    return gr.File(
+    return inputs.File(
         label=label(key), show_label=False, file_count=file_count, height=78, elem_classes="drop"
     )
 
 
-def seed_row(about: str) -> tuple[gr.Number, gr.Button]:
+def seed_row(about: str) -> tuple[inputs.Number, gr.Button]:
     """Show a seed and a button that draws another."""
     with gr.Row(elem_classes="with-dice"):
         seed = number("seed", 0, info=label(about))
@@ -159,9 +148,9 @@ def seed_row(about: str) -> tuple[gr.Number, gr.Button]:
     return seed, dice
 
 
-def command_box() -> gr.Textbox:
+def command_box() -> inputs.Textbox:
     """Show a command line that can be copied."""
-    return gr.Textbox(
+    return inputs.Textbox(
         label=label("command"),
         info=label("command_info"),
         lines=2,

@@ -18,7 +18,7 @@ from PIL import Image
 from sd import gate, runs
 from sd.config import Config, TrainingConfig
 from sd.gate import InputError
-from sd.ui import advice, settings
+from sd.ui import advice, inputs, settings
 from sd.ui.parts import QUIET, drop, guarded, heading, label, language, note, session, tiled
 from sd.ui.report import reading_html, report_html
 from sd.ui.texts import say
@@ -258,7 +258,7 @@ def build(demo: gr.Blocks) -> Pictures:
         note("train_pictures_info")
         files = drop("train_files", "multiple")
         with gr.Row(elem_classes="buttons"):
-            folder = gr.UploadButton(label("train_folder"), file_count="directory", size="sm")
+            folder = inputs.UploadButton(label("train_folder"), file_count="directory", size="sm")
             starter = gr.Button(label("train_starter"), size="sm")
         report = gr.HTML(elem_classes="report", elem_id="train-report")
         parts = build_preview(data)

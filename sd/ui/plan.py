@@ -8,7 +8,7 @@ import gradio as gr
 from sd import gate, runs
 from sd.config import SECTIONS, Config, preset_names
 from sd.gate import InputError
-from sd.ui import advice, forecast, form, pictures, settings
+from sd.ui import advice, forecast, form, inputs, pictures, settings
 from sd.ui.form import Views
 from sd.ui.parts import (
     LARGEST_SEED,
@@ -99,7 +99,7 @@ def build(demo: gr.Blocks, chosen: pictures.Pictures) -> Parts:
         heading("train_plan")
         minutes, go, measured, stop = build_planner()
         told = gr.HTML(elem_classes="told", elem_id="plan-told")
-        preset = gr.Dropdown(
+        preset = inputs.Dropdown(
             [(label(f"preset_{name}"), name) for name in preset_names()],
             value=settings.FIRST,
             filterable=False,
@@ -126,7 +126,7 @@ def build(demo: gr.Blocks, chosen: pictures.Pictures) -> Parts:
 
 def build_planner() -> tuple[gr.Slider, gr.Button, gr.Button, gr.Button]:
     """Lay out what plans and measures."""
-    minutes = gr.Slider(
+    minutes = inputs.Slider(
         forecast.LEAST_MINUTES,
         forecast.MOST_MINUTES,
         value=USUAL_MINUTES,
@@ -147,12 +147,12 @@ def build_extras() -> tuple[gr.UploadButton, gr.HTML, gr.Number, gr.Button, gr.D
     """Lay out what is no key of the ini: the file itself, the seed, the device."""
     note("settings_info")
     with gr.Row(elem_classes="buttons"):
-        load = gr.UploadButton(
+        load = inputs.UploadButton(
             label("settings_load"), file_types=[".ini", ".txt"], size="sm", elem_id="plan-load"
         )
         save = gr.HTML(elem_id="plan-save")
     seed, dice = seed_row("train_seed_info")
-    device = gr.Dropdown(
+    device = inputs.Dropdown(
         list(DEVICES),
         value="auto",
         filterable=False,
@@ -218,11 +218,11 @@ def wire_planner(
     """Wire the buttons that plan, measure and cancel."""
     told = [views.told, told_of, fields.go, fields.measure, fields.stop]
     asked = [data, fields.device, *fields.all]
-    for button, measured, inputs, outputs in (
+    for button, measured, given, shown in (
         (fields.go, forecast.plan_for, [fields.minutes, *asked], [*told, *sent]),
         (fields.measure, forecast.measure, asked, told),
     ):
-        button.click(forecast.begin, None, told, **QUIET).then(measured, inputs, outputs, **MEASURE)
+        button.click(forecast.begin, None, told, **QUIET).then(measured, given, shown, **MEASURE)
     fields.stop.click(forecast.cancel, None, None, **QUIET)
 
 

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-import gradio as gr
-
 from sd import gate, ini
 from sd.blueprint import check_network
 from sd.config import KEYS, SECTIONS, Config, preset_names
 from sd.fields import LONGEST_PATH
 from sd.gate import InputError
 from sd.schedule import SCHEDULES, Schedule
+from sd.ui import inputs
 from sd.ui.parts import label
 
 FIRST = preset_names()[0]  # with which the page opens
@@ -81,19 +80,21 @@ def field(section: str, key: str, value: Any, name: Any = None) -> Any:
         "min_width": 120,
     }
     if how == "flag":
-        return gr.Checkbox(**usual)
+        return inputs.Checkbox(**usual)
     if how == "slider":
         most, step = RANGES[key]
-        return gr.Slider(0, most, step=step, buttons=[], **usual)
+        return inputs.Slider(0, most, step=step, buttons=[], **usual)
     if how == "number":
-        return gr.Number(step=FINE.get(key, 1 if isinstance(value, int) else 0.1), **usual)
+        return inputs.Number(step=FINE.get(key, 1 if isinstance(value, int) else 0.1), **usual)
     if how == "words":
         words = [(label(f"fit_{word}"), word) if key == "fit" else word for word in WORDS[key]]
-        return gr.Dropdown(words, filterable=False, **usual)
+        return inputs.Dropdown(words, filterable=False, **usual)
     if how == "classes":
         usual["info"] = label("pick_classes_info")
-        return gr.Dropdown([], multiselect=True, allow_custom_value=True, visible=False, **usual)
-    return gr.Textbox(max_lines=1, **usual)
+        return inputs.Dropdown(
+            [], multiselect=True, allow_custom_value=True, visible=False, **usual
+        )
+    return inputs.Textbox(max_lines=1, **usual)
 
 
 def group(section: str, config: Config) -> dict[str, Any]:

@@ -7,10 +7,14 @@ carry numbers are made here and chosen by the request's Accept-Language header.
 from typing import Any
 
 from sd.ui import (
+    texts_algorithm2,
     texts_coach,
     texts_denoise,
     texts_noise,
+    texts_noise_folds,
     texts_plan,
+    texts_player,
+    texts_sampling,
     texts_steer,
     texts_watch,
 )
@@ -53,7 +57,18 @@ PAGE = {
     ),
 }
 
-MODULES = (texts_plan, texts_watch, texts_steer, texts_coach, texts_noise, texts_denoise)
+MODULES = (
+    texts_plan,
+    texts_player,
+    texts_sampling,
+    texts_watch,
+    texts_steer,
+    texts_coach,
+    texts_noise,
+    texts_noise_folds,
+    texts_denoise,
+    texts_algorithm2,
+)
 TABLES = (PAGE, *(module.TEXTS for module in MODULES))
 TEXTS: dict[str, tuple[str, str]] = {key: pair for table in TABLES for key, pair in table.items()}
 

@@ -6,8 +6,13 @@ import gradio as gr
 from gradio.themes.utils.colors import Color
 from gradio.themes.utils.sizes import Size
 
-CSS_FILE = Path(__file__).with_name("theme.css")
-SCRIPT_FILE = Path(__file__).with_name("keys.js")
+HERE = Path(__file__).parent
+PLAYER = HERE.parent / "player"
+STYLES = (HERE / "theme.css", HERE / "noise.css", HERE / "painter.css", PLAYER / "player.css")
+PAGE_SCRIPTS = (HERE / "noise_draw.js", HERE / "noise.js", HERE / "painter.js")
+SCRIPTS = (*PAGE_SCRIPTS, PLAYER / "reel.js", PLAYER / "player.js")
+CSS_FILES = [path for path in STYLES if path.exists()]
+SCRIPT_FILE = HERE / "keys.js"
 
 ACCENT = Color(
     name="accent",
@@ -92,6 +97,12 @@ VALUES = {
     "loader_color": "*primary_500",
     "loader_color_dark": "*primary_400",
 }
+
+
+def head() -> str:
+    """Return the scripts of the page's own components, written into its head: nothing to fetch."""
+    texts = (path.read_text(encoding="utf-8") for path in SCRIPTS if path.exists())
+    return "\n".join(f"<script>\n{text}</script>" for text in texts)
 
 
 def theme() -> gr.themes.Base:

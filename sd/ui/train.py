@@ -1,10 +1,11 @@
 """The Train tab: pictures, a plan, and a run that is watched while it learns."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
 
-from sd.ui import advice, choosing, pictures, plan, sheets, steer, watch
+from sd.ui import advice, choosing, inputs, pictures, plan, sheets, steer, watch
 from sd.ui.parts import (
     QUIET,
     guarded,
@@ -23,6 +24,12 @@ ADDRESS = """(name) => {
   const here = new URL(window.location.href);
   here.searchParams.set("run", name);
   window.history.replaceState(null, "", here);
+}"""
+# An answer that comes when another tab is looked at already must not set the clocks going again.
+STAND_STILL = """() => {
+  const watched = document.querySelector("#train-status")?.offsetParent;
+  const clock = watched ? { __type__: "update" } : { __type__: "update", active: false };
+  return [clock, clock];
 }"""
 PRESS = '() => document.querySelector("#train-download").click()'
 
@@ -47,16 +54,21 @@ class Extras(NamedTuple):
     open: gr.UploadButton
 
 
-def build(demo: gr.Blocks) -> None:
-    """Lay out the tab and wire it."""
+def build(demo: gr.Blocks) -> tuple[gr.State, list[gr.Timer]]:
+    """Lay out the tab and wire it.
+
+    Return what holds the name of the pictures that were read, and the clocks by which the run is
+    watched: the quick one of a run that lives, and the slow one.
+    """
     with gr.Row(elem_classes="page"):
         with gr.Column(elem_classes="side"):
-            parts = plan.build(demo, pictures.build(demo))
+            found = pictures.build(demo)
+            parts = plan.build(demo, found)
             stage = build_actions()
         with gr.Column(elem_classes="stage"):
             choices, extras, stage = build_stage(stage)
     plan.build_command(demo, parts)
-    wire(demo, parts, choices, extras, stage)
+    return found.data, wire(demo, parts, choices, extras, stage)
 
 
 def build_actions() -> watch.Stage:
@@ -82,7 +94,7 @@ def build_stage(stage: watch.Stage) -> tuple[Choices, Extras, watch.Stage]:
     """Lay out the run that is watched: progress, samples, timeline, advice, curves."""
     with gr.Row(elem_classes="stage-head"):
         progress = gr.HTML(elem_classes="status", elem_id="train-status")
-        run = gr.Dropdown(
+        run = inputs.Dropdown(
             [],
             filterable=False,
             scale=0,
@@ -117,7 +129,7 @@ def build_stage(stage: watch.Stage) -> tuple[Choices, Extras, watch.Stage]:
 
 def switch(key: str, words: tuple[str, ...]) -> gr.Radio:
     """Show a choice between ways to look at the same thing, the first one chosen."""
-    return gr.Radio(
+    return inputs.Radio(
         [(label(f"{key}_{word}"), word) for word in words],
         value=words[0],
         label=label(key),
@@ -144,11 +156,11 @@ def build_bundle() -> tuple[gr.Checkbox, gr.Button, gr.DownloadButton, gr.Upload
     """Lay out what takes a run away and what opens one; the last is shown where there is one."""
     with gr.Accordion(label("bundle"), open=False, elem_classes="fold"):
         note("bundle_info")
-        whole = gr.Checkbox(True, label=label("bundle_whole"), info=label("bundle_whole_info"))
+        whole = inputs.Checkbox(True, label=label("bundle_whole"), info=label("bundle_whole_info"))
         with gr.Row(elem_classes="buttons"):
             with gr.Row(visible=False) as bundle:
                 pack = gr.Button(label("download"), elem_id="train-pack")
-            opened = gr.UploadButton(
+            opened = inputs.UploadButton(
                 label("open_bundle"), file_types=[".zip"], elem_id="train-open"
             )
         download = gr.DownloadButton("zip", visible="hidden", elem_id="train-download")
@@ -163,8 +175,10 @@ def start(*fields: Any) -> tuple[Any, dict[str, str], dict[str, Any]]:
     return gr.update(choices=names, value=name), {"run": name}, {}
 
 
-def wire(demo: gr.Blocks, parts: Any, choices: Choices, extras: Extras, stage: watch.Stage) -> None:
-    """Wire the watching: on load, by the clock, and when another run is shown."""
+def wire(
+    demo: gr.Blocks, parts: Any, choices: Choices, extras: Extras, stage: watch.Stage
+) -> list[gr.Timer]:
+    """Wire the watching: on load, by the clocks, which are returned, and for another run."""
     memory = gr.BrowserState({"run": ""}, storage_key=MEMORY_KEY, secret=MEMORY_KEY)
     seen, pulse = gr.State({}), gr.State("")
     clock, slow = gr.Timer(FAST, active=False), gr.Timer(SLOW)
@@ -178,8 +192,12 @@ def wire(demo: gr.Blocks, parts: Any, choices: Choices, extras: Extras, stage: w
     }
     for each in (clock, slow):
         each.tick(watch.pulse, [run, seen], pulse, **QUIET)
-    pulse.change(**show)
-    demo.load(choosing.attach, memory, [run, seen], **QUIET).then(**show)
+    clocks = [clock, slow]
+    for event in (
+        pulse.change(**show),
+        demo.load(choosing.attach, memory, [run, seen], **QUIET).then(**show),
+    ):
+        event.then(None, None, clocks, js=STAND_STILL, **QUIET)
     run.focus(choosing.refresh_list, run, run, **QUIET)
     shown_anew = [
         run.input(choosing.choose, run, [memory, seen], **QUIET),
@@ -191,6 +209,17 @@ def wire(demo: gr.Blocks, parts: Any, choices: Choices, extras: Extras, stage: w
     wire_looks(choices, stage)
     wire_steering(run, extras, stage, show)
     stage.advice.click(advice.mend, run, parts.wish, **QUIET).then(**show)
+    return clocks
+
+
+def watch_only_in(tab: gr.Tab, others: Sequence[gr.Tab], clocks: list[gr.Timer]) -> None:
+    """Let the clocks stand while another tab is looked at: it asks nothing of the server then.
+
+    Back in `tab` the slow one goes on, and sets the quick one off if there is anything to see.
+    """
+    tab.select(lambda: gr.Timer(active=True), None, clocks[1], **QUIET)
+    for other in others:
+        other.select(lambda: [gr.Timer(active=False) for _ in clocks], None, clocks, **QUIET)
 
 
 def wire_looks(choices: Choices, stage: watch.Stage) -> None:

@@ -18,7 +18,11 @@ from sd import process
 from tests.serving import served
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-LEAVING = ("AbortError: signal is aborted", "Unexpected error Connection errored out")
+LEAVING = (
+    "AbortError: signal is aborted",
+    "AbortError: BodyStreamBuffer was aborted",
+    "Unexpected error Connection errored out",
+)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -85,7 +89,9 @@ def open_page(browser: Any, address: str) -> Iterator[Any]:
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda m: faults.append(m.text) if is_fault(m) else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on(
+            "pageerror", lambda e: None if f"{e}".startswith(LEAVING) else faults.append(f"{e}")
+        )
         page.on("request", lambda r: None if inside(r.url, address) else faults.append(r.url))
         page.goto(address + address_end)
         page.wait_for_selector("[role=tab]")

@@ -1,0 +1,159 @@
+"""What is sent to the page's events, before gradio looks at it: files, sizes, how many values.
+
+gradio fetches and copies the files that a value names, and keeps what it was sent, before a
+component's `preprocess` can refuse it; an error there is answered with many lines or with a path.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import gradio as gr
+from gradio.utils import get_upload_folder
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from sd import gate
+from sd.archive import LONGEST_ARCHIVE
+from sd.fields import LONGEST_PATH
+from sd.files import MOST_FILES
+from sd.gate import InputError
+from sd.ui.inputs import File, UploadButton, name_of, told
+
+LARGEST_BODY = 16 * 2**20  # bytes of one request; the names of 40,000 uploaded files
+LONGEST_VALUE, DEEPEST = 2**22, 20  # characters and values of one input together; lists in lists
+META = {"_type": "gradio.FileData"}
+NO_EVENT = {"index": None, "value": None}  # without these gradio cannot make its SelectData
+
+
+class Page(gr.Blocks):
+    """The page: whatever is sent to one of its events is answered by its result or by one line."""
+
+    async def process_api(self, *args: Any, **more: Any) -> dict[str, Any]:
+        """Run an event; see gradio. Whatever goes wrong is told in one line."""
+        event = more.get("event_data")
+        if event is not None:
+            event._data = NO_EVENT | (event._data if isinstance(event._data, dict) else {})
+        request = more.get("request")
+        try:
+            return await super().process_api(*args, **more)
+        except Exception as error:
+            raise told(error, request) from None
+
+    async def preprocess_data(
+        self, block_fn: Any, inputs: list[Any], *rest: Any, **more: Any
+    ) -> list[Any]:
+        """Check what arrived before gradio looks at it, and read it; see gradio."""
+        inputs = await anyio.to_thread.run_sync(admitted, block_fn, inputs)
+        values: list[Any] = await super().preprocess_data(block_fn, inputs, *rest, **more)
+        return values
+
+
+def admitted(event: Any, inputs: Sequence[Any]) -> list[Any]:
+    """Return the inputs of an event as gradio may have them; raise `InputError`."""
+    if event.fn is None:
+        raise InputError("event: the server has nothing to do for it")
+    if len(inputs) < len(event.inputs):
+        raise InputError(f"data: {len(inputs)} values; this event takes {len(event.inputs)}")
+    return [
+        None if field.stateful else admitted_value(field, value)
+        for field, value in zip(event.inputs, inputs, strict=False)
+    ]
+
+
+def admitted_value(field: Any, value: Any) -> Any:
+    """Return the value of one input, checked as far as gradio needs it; raise `InputError`."""
+    name = name_of(field)
+    if isinstance(field, File | UploadButton):
+        return files_of(field.file_count != "single", name, value)
+    check_size(name, value)
+    return value
+
+
+def check_size(name: str, value: Any) -> None:
+    """Raise `InputError` where JSON is larger or deeper than any field's, or names a file."""
+    left, size = [(value, 0)], 0
+    while left:
+        each, depth = left.pop()
+        if isinstance(each, dict) and {"path", "meta"} <= each.keys():
+            raise InputError(f"{name} = {gate.shown(each)}: must not be a file")
+        size += len(each) if isinstance(each, str) else 1
+        if size > LONGEST_VALUE:
+            raise InputError(f"{name}: more than {LONGEST_VALUE} characters")
+        if depth > DEEPEST:
+            raise InputError(f"{name}: more than {DEEPEST} lists within each other")
+        if isinstance(each, dict):
+            size += sum(map(len, each))
+            left += [(child, depth + 1) for child in each.values()]
+        elif isinstance(each, list):
+            left += [(child, depth + 1) for child in each]
+
+
+def files_of(several: bool, name: str, value: Any) -> Any:
+    """Return one uploaded file or a list of them, with nothing but their place; None stays."""
+    if value is None:
+        return None
+    if isinstance(value, list) and several:
+        if len(value) > MOST_FILES:
+            raise InputError(f"{name}: {len(value)} files; at most {MOST_FILES} are allowed")
+        paths = [path_of(name, each) for each in value]
+    else:
+        paths = [path_of(name, value)]
+    size = sum(path.stat().st_size for path in paths)
+    if size > LONGEST_ARCHIVE:
+        raise InputError(f"{name}: {size} bytes; at most {LONGEST_ARCHIVE} are allowed")
+    found = [{"path": str(path), "meta": META} for path in paths]
+    return found if several else found[0]
+
+
+def path_of(name: str, value: Any) -> Path:
+    """Return where an uploaded file lies; raise `InputError` for anything else."""
+    place = value.get("path") if isinstance(value, dict) and value.get("meta") == META else None
+    if isinstance(place, str) and 0 < len(place) <= LONGEST_PATH and "\0" not in place:
+        try:
+            path = Path(place).resolve()
+            if path.is_relative_to(Path(get_upload_folder()).resolve()) and path.is_file():
+                return path
+        except (OSError, ValueError):
+            pass
+    what = value if place is None else place
+    raise InputError(f"{name} = {gate.shown(what)}: must be a file that was uploaded to this page")
+
+
+class BodyLimit:
+    """Ends a request whose body is larger than anything that the page sends; uploads are others."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+        self.app = app
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Pass a request on; what it sends is counted while it is read."""
+        if scope["type"] == "http" and not is_upload(scope):
+            receive = counted(receive)
+        await self.app(scope, receive, send)
+
+
+MIDDLEWARE = (Middleware(BodyLimit),)
+
+
+def is_upload(scope: dict[str, Any]) -> bool:
+    """Tell whether a request brings files, whose size is bounded elsewhere."""
+    kinds = [value for name, value in scope["headers"] if name == b"content-type"]
+    return any(kind.startswith(b"multipart/") for kind in kinds)
+
+
+def counted(receive: Callable[[], Awaitable[dict[str, Any]]]) -> Callable[..., Any]:
+    """Return `receive` that raises status 413 once too much has come."""
+    size = 0
+
+    async def receive_some() -> dict[str, Any]:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > LARGEST_BODY:
+            most = LARGEST_BODY // 2**20
+            raise HTTPException(413, f"data: more than {most} MiB; send many files as one zip")
+        return message
+
+    return receive_some

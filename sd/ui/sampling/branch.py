@@ -1,0 +1,118 @@
+"""Go on from a step: with another sampler, other steps, eta or seed, or painted on."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+from PIL import Image
+
+from sd import gate
+from sd.gate import InputError
+from sd.grids import SAMPLERS
+from sd.recipe import Branch, Recipe
+from sd.ui import models, painter
+from sd.ui.parts import LARGEST_SEED, label, note, number, slider
+from sd.ui.sampling.fields import choice
+from sd.ui.sampling.tree import Node
+from sd.ui.texts import say
+
+
+class Asked(NamedTuple):
+    """The fields of a branch, in the order of `recipe_of`."""
+
+    sampler: Any
+    steps: Any
+    eta: Any
+    seed: Any
+    paint: Any
+
+
+def recipe_of(node: Node, at: Any, *values: Any) -> Recipe:
+    """Return the recipe that leaves a node's after step `at`; raise `InputError`."""
+    told = Asked(*values)
+    parent = node.recipe
+    if parent.steps < 2:
+        raise InputError("branch: a sampling of one step has no step to go on from")
+    at = gate.whole("branch at step", at, 1, min(parent.steps - 1, max(node.made, 1)))
+    _, height, width = models.shape_of(models.known(parent))
+    made = replace(
+        parent,
+        sampler=gate.choice("sampler", told.sampler, SAMPLERS),
+        steps=gate.whole("steps left", told.steps, 1, models.MOST_STEPS),
+        eta=gate.real("eta", told.eta, 0, 1),
+        seed=gate.whole("seed", told.seed, 0, LARGEST_SEED),
+        seed_to=None,
+        start=None,
+        branch=Branch(parent, at, painter.read_paint(told.paint, width, height)),
+    )
+    return models.within_caps(made)
+
+
+def offered(node: Node, i: int, lang: str) -> tuple[Any, ...]:
+    """Return the words about step `i`, and the fields of a branch from there.
+
+    The last step has nothing after it, so the one before is offered.
+    """
+    at = max(1, min(i, node.recipe.steps - 1))
+    frame = frame_at(node.film, at)
+    words = say("branch_from", lang, i=at, n=node.recipe.steps, t=f"{frame['t']:g}")
+    base = still(node.film, "x0", frame)
+    left = max(1, node.recipe.steps - at)
+    return f'<p class="note">{words}</p>', left, painter.content("paint", base, lang)
+
+
+def frame_at(film: Mapping[str, Any], i: int) -> Mapping[str, Any]:
+    """Return the kept frame nearest to step `i`; `InputError` before there is any."""
+    frames = film.get("frames", ())
+    if not frames:
+        raise InputError("nothing has been denoised yet: press Denoise first")
+    nearest: Mapping[str, Any] = min(frames, key=lambda frame: abs(frame["i"] - i))
+    return nearest
+
+
+def still(film: Mapping[str, Any], kind: str, frame: Mapping[str, Any]) -> Image.Image:
+    """Return the first picture of one kind at a frame, cut out of its chunk."""
+    place = film["frames"].index(frame) + 1
+    chunk = next(c for c in film["chunks"] if c["first"] <= place < c["first"] + c["count"])
+    index = film["kinds"].index(kind)
+    begin = sum(chunk["parts"][:index])
+    data = Path(chunk["src"]).read_bytes()[begin : begin + chunk["parts"][index]]
+    with Image.open(io.BytesIO(data), formats=["JPEG"]) as column:
+        top = (place - chunk["first"]) * (column.height // chunk["count"])
+        return column.crop((0, top, film["width"], top + film["height"])).convert("RGB")
+
+
+def settings_of(recipe: Recipe, root: Node | None, lang: str) -> tuple[Any, ...]:
+    """Return what the fields of a branch are set to; without a branch they stay as they are.
+
+    The paint lies over the estimate of the step that was left, if that can be seen, else over grey.
+    """
+    if recipe.branch is None:
+        return tuple(gr.skip() for _ in Asked._fields)
+    paint = recipe.branch.paint
+    if root and root.film and recipe.branch.recipe == root.recipe:
+        base = still(root.film, "x0", frame_at(root.film, recipe.branch.at))
+    else:
+        _, height, width = models.shape_of(models.find(recipe.model))
+        base = Image.new("RGB", (width, height), "grey")
+    drawn = painter.content("paint", base, lang, paint)
+    return tuple(Asked(recipe.sampler, recipe.steps, recipe.eta, recipe.seed, drawn))
+
+
+def build() -> tuple[Asked, gr.HTML, gr.Button]:
+    """Lay out the fields of a branch; return them, the words above and the button."""
+    with gr.Accordion(label("branch"), open=False, elem_classes="fold", elem_id="denoise-branch"):
+        note("branch_about")
+        words = gr.HTML(elem_classes="caption")
+        with gr.Row(elem_classes="branch-fields"):
+            paint = painter.painter("paint", "denoise-paint")
+            with gr.Column(elem_classes="group"):
+                sampler = choice("branch_sampler", SAMPLERS)
+                steps = slider("branch_steps", 1, models.MOST_STEPS, 20, elem_id="branch-steps")
+                eta = slider("eta", 0, 1, 0, step=0.05, precision=None)
+                seed = number("branch_seed", 0, elem_id="branch-seed")
+                go = gr.Button(label("branch_go"), elem_id="branch-go")
+    return Asked(sampler, steps, eta, seed, paint), words, go

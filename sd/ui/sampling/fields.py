@@ -1,0 +1,234 @@
+"""The settings of a sampling: laid out, read as a recipe, and set again from one."""
+
+import io
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import gradio as gr
+from PIL import Image
+
+from sd import gate
+from sd.grids import SAMPLERS, SPACINGS, VARIANCES
+from sd.recipe import Recipe, Start
+from sd.ui import models, painter, starters
+from sd.ui.inputs import Checkbox, Dropdown, Radio
+from sd.ui.parts import (
+    LARGEST_SEED,
+    QUIET,
+    drop,
+    guarded,
+    heading,
+    label,
+    language,
+    note,
+    number,
+    seed_row,
+    slider,
+    thumbnails,
+)
+from sd.ui.texts import TEXTS
+
+BEGINNINGS = NOISE, SEEDS, PICTURE = ("noise", "seeds", "picture")
+FIRST_SHARE = 60  # percent of T, where a picture is left at first
+
+
+class Fields(NamedTuple):
+    """The fields of a recipe, in the order of `recipe_of`."""
+
+    model: Any
+    sampler: Any
+    steps: Any
+    eta: Any
+    variance: Any
+    spacing: Any
+    clip: Any
+    seed: Any
+    count: Any
+    begin: Any
+    seed_to: Any
+    share: Any
+    picture: Any
+    mask: Any
+
+
+class Extras(NamedTuple):
+    """What belongs to the fields but is none of them."""
+
+    dice: gr.Button
+    about: gr.HTML
+    upload: gr.File
+    gallery: gr.Gallery
+    group: gr.Column
+
+
+def recipe_of(*values: Any) -> Recipe:
+    """Return the recipe of the fields' values, each checked; raise `InputError`."""
+    told = Fields(*values)
+    begin = gate.choice("begin", told.begin, BEGINNINGS)
+    more: dict[str, Any] = {}
+    if begin == SEEDS:
+        more["seed_to"] = gate.whole("second seed", told.seed_to, 0, LARGEST_SEED)
+    if begin == PICTURE:
+        more["start"] = start_of(told.model, told.picture, told.share, told.mask)
+    return models.recipe(*values[:9], **more)
+
+
+def start_of(model: Any, picture: str, share: Any, mask: Any) -> Start:
+    """Return a picture at the model's own size, how far it is noised, and its mask."""
+    entry = models.find(model)
+    _, height, width = models.shape_of(entry)
+    t = models.timesteps(entry) * gate.real("share of T", share, 0.1, 100) / 100
+    png = fitted(picture, models.shape_of(entry))
+    return Start(png, round(t, 6), painter.read_mask(mask, width, height))
+
+
+@lru_cache(maxsize=16)
+def fitted(picture: str, shape: tuple[int, int, int]) -> bytes:
+    """Return a starter picture, or the file at a path, as PNG of a model's size."""
+    from sd.images import fit_picture, to_pil
+    from sd.replay import png_bytes
+
+    channels, height, width = shape
+    return png_bytes(to_pil(fit_picture(starters.read(picture), height, width, channels, "crop")))
+
+
+def mask_content(png: bytes, lang: str, mask: bytes | None = None) -> dict[str, Any]:
+    """Return the mask painter's value over an embedded picture, with a recipe's mask."""
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as base:
+        drawn = None if mask is None else painter.mask_paint(mask)
+        return painter.content("mask", base, lang, drawn)
+
+
+def settings_of(recipe: Recipe, keep_file: Any, lang: str) -> tuple[Any, ...]:
+    """Return what every field is set to, so that `recipe_of` gives this recipe again.
+
+    `keep_file` (bytes) -> path keeps an embedded picture.
+    """
+    begin, share = NOISE, float(FIRST_SHARE)
+    picture, mask = starters.NAMES[0], None
+    if recipe.seed_to is not None:
+        begin = SEEDS
+    if recipe.start:
+        entry = models.find(recipe.model)
+        begin, picture = PICTURE, keep_file(recipe.start.picture)
+        share = round(100 * recipe.start.t / models.timesteps(entry), 6)
+        mask = mask_content(recipe.start.picture, lang, recipe.start.mask)
+    fields = Fields(
+        gr.update(value=recipe.model),
+        gr.update(value=recipe.sampler),
+        recipe.steps,
+        recipe.eta,
+        recipe.variance,
+        recipe.spacing,
+        recipe.clip_x0,
+        recipe.seed,
+        recipe.count,
+        begin,
+        0 if recipe.seed_to is None else recipe.seed_to,
+        share,
+        picture,
+        gr.skip() if mask is None else mask,
+    )
+    return tuple(fields)
+
+
+def choice(key: str, allowed: Sequence[str], **more: Any) -> gr.Dropdown:
+    """Show a list of words, the first one chosen."""
+    shown = [label(f"{key}_{word}") if f"{key}_{word}" in TEXTS else word for word in allowed]
+    named = list(zip(shown, allowed, strict=True))
+    settings = {"value": allowed[0], "label": label(key), "info": label(f"{key}_info")} | more
+    return Dropdown(named, filterable=False, **settings)
+
+
+def build() -> tuple[Fields, Extras]:
+    """Lay out the fields in the order in which a person thinks of them."""
+    with gr.Column(elem_classes="group"):
+        model = Dropdown([], filterable=False, label=label("model"), info=label("model_info"))
+        sampler = choice("sampler", SAMPLERS, elem_id="denoise-sampler")
+        about = gr.HTML(elem_classes="note about-sampler")
+        steps = slider("sample_steps", 1, models.MOST_STEPS, 50, elem_id="denoise-steps")
+        count = slider("count", 1, models.MOST_PICTURES, 4, elem_id="denoise-count")
+        seed, dice = seed_row("sample_seed_info")
+    with gr.Accordion(label("more"), open=False, elem_classes="fold"):
+        eta = slider("eta", 0, 1, 0, step=0.05, precision=None, elem_id="denoise-eta")
+        variance = choice("variance", VARIANCES, visible=False)
+        spacing = choice("spacing", SPACINGS, elem_id="denoise-spacing")
+        clip = Checkbox(True, label=label("clip"), info=label("clip_info"))
+    begin, seed_to, share, picture, mask, upload, gallery, group = build_beginning()
+    fields = Fields(
+        *(model, sampler, steps, eta, variance, spacing, clip, seed, count),
+        *(begin, seed_to, share, picture, mask),
+    )
+    return fields, Extras(dice, about, upload, gallery, group)
+
+
+def build_beginning() -> tuple[Any, ...]:
+    """Lay out where a sampling begins: noise, noises between two seeds, or a picture."""
+    picture = gr.State(starters.NAMES[0])
+    with gr.Accordion(label("begin"), open=False, elem_classes="fold", elem_id="denoise-begin"):
+        begin = Radio(
+            [(label(f"begin_{word}"), word) for word in BEGINNINGS],
+            value=NOISE,
+            label=label("begin"),
+            show_label=False,
+            info=label("begin_info"),
+            elem_classes="switch",
+        )
+        seed_to = number("seed_to", 1, visible=False, elem_id="denoise-seed-to")
+        with gr.Column(visible=False, elem_classes="group") as group:
+            heading("begin_picture")
+            upload = drop("begin_picture", "single")
+            gallery = thumbnails("begin_starters", "denoise-starters", elem_classes="thumbs")
+            share = slider("share", 1, 100, FIRST_SHARE, step=0.1, precision=None)
+            heading("mask")
+            note("mask_info")
+            mask = painter.painter("mask", "denoise-mask")
+    return begin, seed_to, share, picture, mask, upload, gallery, group
+
+
+@guarded
+def choose_starter(event: gr.SelectData) -> tuple[str, None]:
+    """Take a starter picture to begin from; return it and an emptied upload."""
+    return starters.NAMES[gate.whole("picture", event.index, 0, len(starters.NAMES) - 1)], None
+
+
+@guarded
+def choose_upload(file: Any, picture: str) -> tuple[str, Any]:
+    """Take an uploaded picture if it can be read; without one, keep what is there."""
+    if file is None:
+        return picture, gr.skip()
+    starters.read(file)
+    return file, gr.update(selected_index=None)
+
+
+@guarded
+def choose_begin(begin: Any) -> tuple[Any, Any]:
+    """Show what belongs to a beginning: the second seed, or the picture with its mask."""
+    begin = gate.choice("begin", begin, BEGINNINGS)
+    return gr.update(visible=begin == SEEDS), gr.update(visible=begin == PICTURE)
+
+
+@guarded
+def lay_mask(request: gr.Request, begin: Any, model: Any, picture: str) -> Any:
+    """Return the mask's painter over the start picture at the model's size, without a mask."""
+    if begin != PICTURE:
+        return gr.skip()
+    png = fitted(picture, models.shape_of(models.find(model)))
+    return mask_content(png, language(request))
+
+
+def wire(asked: Fields, extras: Extras) -> None:
+    """Wire where a sampling begins: what is shown, and the picture under the mask."""
+    picture, laid = asked.picture, [asked.begin, asked.model, asked.picture]
+    shown = [asked.seed_to, extras.group]
+    asked.begin.change(choose_begin, asked.begin, shown, **QUIET)
+    for field in (asked.begin, asked.model):
+        field.input(lay_mask, laid, asked.mask, **QUIET)
+    for event in (
+        extras.gallery.select(choose_starter, None, [picture, extras.upload], **QUIET),
+        extras.upload.upload(
+            choose_upload, [extras.upload, picture], [picture, extras.gallery], **QUIET
+        ),
+    ):
+        event.success(lay_mask, laid, asked.mask, **QUIET)

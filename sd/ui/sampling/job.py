@@ -1,0 +1,184 @@
+"""One sampling at work, on a thread of its own: neither browser nor queue holds it up.
+
+It ends within one network call of being asked to, and only then lets the next one begin.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Generator, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from sd.recipe import Recipe
+from sd.ui import models
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sd.film import Film
+    from sd.replay import Source
+    from sd.sampling import SampleStep
+
+MOST_KEPT = 256 * 2**20  # bytes of all steps that are kept for branches and arrays
+
+
+class Stopped(Exception):
+    """A person asked a sampling to end while it made its parent's steps again."""
+
+
+class Kept:
+    """The steps of the newest samplings, by recipe; what has gone is made again when needed."""
+
+    def __init__(self, most: int = MOST_KEPT) -> None:
+        """Keep at most so many bytes."""
+        self._most, self._bytes, self._lock = most, 0, threading.Lock()
+        self._steps: OrderedDict[Recipe, list[SampleStep]] = OrderedDict()
+        self._starts: dict[Recipe, Tensor] = {}
+
+    def begin(self, recipe: Recipe, start: "Tensor") -> None:
+        """Forget a recipe's steps: they are being made anew, from `start`."""
+        with self._lock:
+            self._drop(recipe)
+            self._steps[recipe], self._starts[recipe] = [], start
+            self._bytes += start.nbytes
+
+    def add(self, recipe: Recipe, step: "SampleStep") -> None:
+        """Keep one step more; the oldest recipes make room, even this one if it is too large."""
+        with self._lock:
+            if recipe not in self._steps:
+                return
+            self._steps[recipe].append(step)
+            self._bytes += 3 * step.x_t.nbytes
+            while self._bytes > self._most and self._steps:
+                self._drop(next(iter(self._steps)))
+
+    def steps(self, recipe: Recipe) -> list["SampleStep"]:
+        """Return what is kept of a recipe, from its first step on; nothing if it has gone."""
+        with self._lock:
+            return list(self._steps.get(recipe, ()))
+
+    def before(self, recipe: Recipe, i: int) -> "Tensor | None":
+        """Return x before step i = 1.. of a recipe, or None if it is not kept."""
+        with self._lock:
+            steps = self._steps.get(recipe, ())
+            if i == 1:
+                return self._starts.get(recipe)
+            return steps[i - 2].x_t if 2 <= i <= len(steps) + 1 else None
+
+    def _drop(self, recipe: Recipe) -> None:
+        start = self._starts.pop(recipe, None)
+        self._bytes -= 0 if start is None else start.nbytes
+        for step in self._steps.pop(recipe, ()):
+            self._bytes -= 3 * step.x_t.nbytes
+
+
+KEPT = Kept()
+
+
+class Job:
+    """The making of one recipe's pictures.
+
+    done: completed steps. replayed: steps of a branch's parents that had to be made again first.
+    seconds: since the first step began. error: what ended it early, if anything did.
+    """
+
+    def __init__(self, recipe: Recipe, label: str = "", seen: bool = True) -> None:
+        """Take a recipe and what its film is called; one not `seen` keeps its last step alone."""
+        self.recipe, self.label, self.seen = recipe, label, seen
+        self.film: Film | None = None
+        self.last: SampleStep | None = None
+        self.done = self.replayed = 0
+        self.began = self.seconds = 0.0
+        self.error: Exception | None = None
+        self._stop, self._ended = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def start(self) -> None:
+        """Begin, as soon as no other sampling is at work."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask for the end after the step at hand."""
+        self._stop.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most `seconds` for the end; tell whether it has come."""
+        return self._ended.wait(seconds)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was asked to end before its last step."""
+        return self._stop.is_set() and self.done < self.recipe.steps
+
+    def show(self, line: str = "") -> dict[str, Any] | None:
+        """Return its film as far as it was handed on, with a line of words; None before that."""
+        if self.film is None or not self.film.frames:
+            return None
+        return self.film.json(line, running=not self._ended.is_set())
+
+    def _work(self) -> None:
+        try:
+            with models.turn():
+                if not self._stop.is_set():
+                    self._sample()
+        except Stopped:
+            pass
+        except Exception as error:
+            self.error = error
+        finally:
+            self._ended.set()
+
+    def steps_again(self) -> Generator["SampleStep", None, None]:
+        """Yield each step here and now, without a film; close it to let the next sampling begin."""
+        with models.turn():
+            yield from self._steps()
+
+    def _sample(self) -> None:
+        for step in self._steps():
+            self.last, self.done = step, step.i
+            self.seconds = time.monotonic() - self.began
+            if self.film:
+                self.film.add(step)
+            if self._stop.is_set():
+                break
+        if self.film:
+            self.film.end()
+
+    def _steps(self) -> Iterator["SampleStep"]:
+        """Yield the recipe's steps, which are kept if they are to be seen."""
+        from sd.replay import begin, stream
+
+        there, device = models.source(models.known(self.recipe)), models.machine().device
+        start = begin(self.recipe, there, device, self._after)
+        if self.seen:
+            KEPT.begin(self.recipe, start)
+            self.film = self._empty_film(there, start.to(device))
+        self.began = time.monotonic()
+        for step in stream(self.recipe, there, device, start=start):
+            if self.seen:
+                KEPT.add(self.recipe, step)
+            yield step
+
+    def _empty_film(self, source: "Source", start: "Tensor") -> "Film":
+        from sd.film import Film
+        from sd.grids import calls_per_step
+
+        schedule, calls = source.diffusion.schedule, calls_per_step(self.recipe.sampler)
+        return Film(schedule, self.recipe.steps, calls, label=self.label, start=start)
+
+    def _after(self, recipe: Recipe, source: "Source", at: int) -> "SampleStep":
+        """Return a parent's step, kept or made again."""
+        kept = KEPT.steps(recipe)
+        if len(kept) >= at:
+            return kept[at - 1]
+        return list(self._again(recipe, source, at))[-1]
+
+    def _again(self, recipe: Recipe, source: "Source", at: int) -> Iterator["SampleStep"]:
+        from sd.replay import stream
+
+        for step in islice(stream(recipe, source, models.machine().device, self._after), at):
+            self.replayed += 1
+            if self._stop.is_set():
+                raise Stopped
+            yield step

@@ -1,0 +1,214 @@
+"""Take a sampling away, as picture, film, numbers or page; and bring a picture's recipe back."""
+
+import html
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import gradio as gr
+
+from sd import gate
+from sd.gate import InputError
+from sd.recipe import Recipe, from_json
+from sd.ui import models
+from sd.ui.inputs import Radio, UploadButton
+from sd.ui.parts import MODEL, QUIET, guarded, label, language, note, slider
+from sd.ui.player import keep_chunk
+from sd.ui.sampling import branch, fields
+from sd.ui.sampling.job import KEPT, Job
+from sd.ui.sampling.live import progress_html
+from sd.ui.sampling.tree import Node, Tree
+from sd.ui.texts import say
+
+if TYPE_CHECKING:
+    from sd.sampling import SampleStep
+
+FORMS = PNG, GIF, MP4, NPZ, HTML = ("png", "gif", "mp4", "npz", "html")
+SCRATCH = "sd-take-"
+MOST_BYTES = 2**30  # of all steps at once
+PRESS = '() => document.querySelector("#take-download").click()'
+
+
+class Taking(NamedTuple):
+    """What takes away and brings back."""
+
+    form: Any
+    index: Any
+    go: gr.Button
+    download: gr.DownloadButton
+    bring: Any
+    again: gr.Button
+
+
+def record(recipe: Recipe, index: int) -> dict[str, Any]:
+    """Return what a PNG carries: the recipe, which picture it is, and on what it was made."""
+    return {"recipe": recipe.to_json(), "index": index, "made": models.machine().record()}
+
+
+def steps_of(node: Node) -> Iterator["SampleStep"]:
+    """Yield the steps that a node made: those that are kept, else made again."""
+    kept = KEPT.steps(node.recipe)
+    if len(kept) >= node.done:
+        yield from kept[: node.done]
+        return
+    with closing(Job(node.recipe).steps_again()) as steps:
+        yield from islice(steps, node.done)
+
+
+def written(node: Node, form: str, index: int, lang: str) -> Path:
+    """Return a new file of a node in one of the forms."""
+    if not node.done:
+        raise InputError("nothing has been denoised yet: press Denoise first")
+    name = f"{node.recipe.model.replace(':', '-')}-seed-{node.recipe.seed}.{form}"
+    path = Path(tempfile.mkdtemp(prefix=SCRATCH)) / name
+    if form == PNG:
+        write_picture(node, path, index)
+    elif form == HTML:
+        write_player(node, path, index, lang)
+    else:
+        write_steps(node, path, form)
+    return path
+
+
+def write_player(node: Node, path: Path, index: int, lang: str) -> None:
+    """Write the player with all its pictures as one file."""
+    from sd.export import write_html
+    from sd.film import embedded
+    from sd.player.words import words
+
+    write_html([embedded(node.film)], path, words(lang), record(node.recipe, index), lang)
+
+
+def write_steps(node: Node, path: Path, form: str) -> None:
+    """Write every step as numbers, or as many as a moving picture shows."""
+    from sd import export
+
+    check_room(node)
+    steps = list(steps_of(node))
+    if form == NPZ:
+        export.write_npz(path, steps, node.recipe.seeds)
+    else:
+        write = export.write_gif if form == GIF else export.write_mp4
+        write(export.frames_of(export.thinned(steps)), path)
+
+
+def check_room(node: Node) -> None:
+    """Raise `InputError` where all steps at once would need too much memory."""
+    channels, height, width = models.shape_of(models.known(node.recipe))
+    need = 12 * node.done * node.recipe.count * channels * height * width  # x_t, x0, eps in float32
+    if need > MOST_BYTES:
+        raise InputError(
+            f"{node.done} steps of {node.recipe.count} pictures: {need >> 20} MiB at once; at most "
+            f"{MOST_BYTES >> 20} are allowed: take fewer steps or pictures"
+        )
+
+
+def write_picture(node: Node, path: Path, index: int) -> None:
+    """Write one finished picture as PNG with its recipe; only a finished one has a recipe."""
+    from sd.export import write_png
+    from sd.images import to_pil
+
+    if node.done < node.recipe.steps:
+        raise InputError(
+            f"png: stopped at step {node.done} of {node.recipe.steps}, and only a finished picture "
+            "carries its recipe; take gif, mp4, npz or html"
+        )
+    if node.end is None:
+        *_, last = steps_of(node)
+        node.end = last.x_t
+    write_png(to_pil(node.end[index]), path, record(node.recipe, index))
+
+
+@guarded
+def take(request: gr.Request, tree: Tree, form: Any, index: Any) -> tuple[Any, str]:
+    """Make the file that was asked for; return it for the hidden button, and its folder."""
+    form = gate.choice("form", form, FORMS)
+    node = tree.current
+    number = gate.whole("picture", index, 1, models.MOST_PICTURES)
+    if number > node.recipe.count:
+        raise InputError(
+            f"picture = {number}: must be a whole number from 1 to {node.recipe.count}"
+        )
+    path = written(node, form, number - 1, language(request))
+    return gr.update(value=str(path)), str(path.parent)
+
+
+def discard(folder: Any) -> None:
+    """Delete what was handed over; gradio has its own copy."""
+    import shutil
+
+    if isinstance(folder, str) and Path(folder).name.startswith(SCRATCH):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@guarded
+def bring(request: gr.Request, tree: Tree, file: Any) -> tuple[Any, ...]:
+    """Read a PNG's recipe; set every control, and keep the recipe for making it again."""
+    from sd.export import read_recipe
+
+    if file is None:
+        raise InputError("recipe: give a PNG that was made here")
+    told = read_recipe(Path(file))
+    recipe = models.within_caps(from_json(told.get("recipe")))
+    models.known(recipe)
+    index = gate.whole("recipe: index", told.get("index"), 0, recipe.count - 1)
+    made = told.get("made")
+    machine = str(made.get("label", "")) if isinstance(made, dict) else ""
+    lang = language(request)
+    tree.restored = recipe
+    line = say("brought", lang, name=Path(file).name[:80], machine=machine[:80] or "?")
+    shown = progress_html([html.unescape(line)], 0)
+    return shown, gr.update(visible=True), index + 1, *controls(recipe, lang, tree)
+
+
+def controls(recipe: Recipe, lang: str, tree: Tree) -> tuple[Any, ...]:
+    """Return what all controls are set to: those of the root, then those of the branch."""
+    root = recipe
+    while root.branch:
+        root = root.branch.recipe
+    settings = fields.settings_of(root, keep_picture, lang)
+    return *settings, *branch.settings_of(recipe, tree.of(root), lang)
+
+
+def keep_picture(png: bytes) -> str:
+    """Store an embedded picture where an upload would lie; return its path."""
+    return keep_chunk(png)
+
+
+def build() -> Taking:
+    """Lay out what takes away and what brings back."""
+    with gr.Accordion(label("take"), open=False, elem_classes="fold", elem_id="denoise-take"):
+        note("take_about")
+        form = Radio(
+            [(label(f"take_{word}"), word) for word in FORMS],
+            value=PNG,
+            label=label("take_form"),
+            info=label("take_form_info"),
+            elem_classes="switch",
+            elem_id="take-form",
+        )
+        index = slider("take_index", 1, models.MOST_PICTURES, 1, elem_id="take-index")
+        with gr.Row(elem_classes="buttons"):
+            go = gr.Button(label("take_go"), elem_id="take-go")
+            brought = UploadButton(label("bring"), file_types=[".png"], elem_id="take-bring")
+            again = gr.Button(label("bring_again"), visible=False, elem_id="take-again")
+        download = gr.DownloadButton("file", visible="hidden", elem_id="take-download")
+    return Taking(form, index, go, download, brought, again)
+
+
+def wire(
+    taking: Taking, tree: gr.State, asked: fields.Fields, branching: branch.Asked, line: gr.HTML
+) -> None:
+    """Wire taking away and bringing back."""
+    scratch = gr.State(None)
+    wanted = [tree, taking.form, taking.index]
+    queued: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": line}
+    made = taking.go.click(
+        take, wanted, [taking.download, scratch], api_visibility="private", **queued, **MODEL
+    )
+    made.success(None, None, None, js=PRESS, **QUIET).then(discard, scratch, None, **QUIET)
+    outputs = [line, taking.again, taking.index, *asked, *branching]
+    taking.bring.upload(bring, [tree, taking.bring], outputs, **QUIET)

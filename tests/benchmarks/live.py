@@ -1,0 +1,148 @@
+"""What showing costs: a sampling read live by a client, and by Chromium, against the plain call.
+
+    python -m tests.benchmarks.live [--rounds 5] [--browser]
+
+16 pictures of 32 pixels with the bundled model, a plain run of at least five seconds. The page runs
+in a process of its own; the plain call runs in one too, on as many threads. The two alternate.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gradio_client import Client
+from playwright.sync_api import sync_playwright
+
+from tests.serving import ROOT, served
+
+COUNT, LEAST_SECONDS = 16, 5.0
+PLAIN = """
+import json, sys, time
+from sd.child import share_cores
+share_cores()
+from sd import load_checkpoint
+from sd.device import choose
+machine = choose().apply()
+model = load_checkpoint("checkpoints/emoji32", machine.device)
+for line in sys.stdin:
+    steps = int(line)
+    sampling = model.sampling("ddim", steps)
+    began = time.perf_counter()
+    sampling.sample(model.denoiser, model.shape, list(range(16)), machine.device)
+    print(json.dumps(time.perf_counter() - began), flush=True)
+"""
+
+
+class Plain:
+    """The plain call in a process of its own, warm."""
+
+    def __init__(self) -> None:
+        words = [sys.executable, "-c", PLAIN]
+        pipe = subprocess.PIPE
+        self.child = subprocess.Popen(words, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+
+    def seconds(self, steps: int) -> float:
+        """Return how long a plain sampling of so many steps takes."""
+        assert self.child.stdin and self.child.stdout
+        self.child.stdin.write(f"{steps}\n")
+        self.child.stdin.flush()
+        return float(json.loads(self.child.stdout.readline()))
+
+
+def reading(address: str) -> Callable[[int], float]:
+    """Return what times a sampling that a client of the `/denoise` endpoint reads to its end."""
+    client = Client(address, verbose=False)
+
+    def seconds(steps: int) -> float:
+        began = time.perf_counter()
+        job = client.submit("emoji32", steps=steps, count=COUNT, seed=0, api_name="/denoise")
+        answers = sum(1 for _ in job)
+        assert answers > 1
+        return time.perf_counter() - began
+
+    return seconds
+
+
+def looking(page: Any) -> Callable[[int], float]:
+    """Return what times a sampling from the click to the last step on the screen."""
+    page.locator("[role=tab]").nth(2).click()
+    field = page.locator("#denoise-steps input[type=number]")
+    page.locator("#denoise-count input[type=number]").fill(str(COUNT))
+
+    def seconds(steps: int) -> float:
+        field.fill(str(steps))
+        field.press("Tab")
+        page.wait_for_timeout(1500)
+        page.evaluate("window.sdDone = 0")
+        page.evaluate(WATCH, steps)
+        began = page.evaluate("performance.now()")
+        page.locator("#denoise-go").click()
+        page.wait_for_function("() => window.sdDone > 0", timeout=300_000)
+        return float(page.evaluate("window.sdDone") - began) / 1000
+
+    return seconds
+
+
+# The line says "N steps in ..." only at the end, together with the last frame.
+WATCH = """(steps) => {
+  const look = () => {
+    const line = document.querySelector("#denoise-status").innerText;
+    if (line.startsWith(`${steps} steps in`)) window.sdDone = performance.now();
+    else requestAnimationFrame(look);
+  };
+  setTimeout(look, 300);
+}"""
+
+
+def compare(
+    name: str, plain: Plain, shown: Callable[[int], float], steps: int, rounds: int
+) -> None:
+    """Time the two in turn and print medians, the ratio and the difference."""
+    shown(steps)
+    pairs = []
+    for _ in range(rounds):
+        pairs.append((plain.seconds(steps), shown(steps)))
+    alone, seen = (statistics.median(column) for column in zip(*pairs, strict=True))
+    ratio = statistics.median(b / a for a, b in pairs)
+    more = statistics.median(b - 1.05 * a for a, b in pairs)
+    print(
+        f"{name}: plain {alone:.2f} s, shown {seen:.2f} s, ratio {ratio:.3f} "
+        f"(each {', '.join(f'{b / a:.3f}' for a, b in pairs)}), beyond 1.05: {more:+.2f} s"
+    )
+
+
+def main() -> None:
+    """Measure both ways of looking."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--browser", action="store_true", help="measure with Chromium too")
+    flags = parser.parse_args()
+    plain = Plain()
+    each = min(plain.seconds(50) for _ in range(2)) / 50
+    steps = min(1000, max(50, round(1.15 * LEAST_SECONDS / each / 50) * 50))
+    print(f"{steps} steps of {COUNT} pictures, about {each * steps:.1f} s")
+    with tempfile.TemporaryDirectory() as scratch, served(Path(scratch), Path(scratch)) as address:
+        compare("client", plain, reading(address), steps, flags.rounds)
+        if flags.browser:
+            with sync_playwright() as playwright:
+                words = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+                path = shutil.which("chromium")
+                browser = playwright.chromium.launch(executable_path=path, args=words)
+                page = browser.new_page(viewport={"width": 1280, "height": 900})
+                page.goto(address)
+                page.wait_for_selector("[role=tab]")
+                compare("Chromium", plain, looking(page), steps, flags.rounds)
+                browser.close()
+    plain.child.kill()
+
+
+if __name__ == "__main__":
+    main()

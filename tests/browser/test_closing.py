@@ -1,0 +1,59 @@
+"""Whoever leaves gives the device back: a closed tab, a reload, and one after the other in turn."""
+
+import time
+from typing import Any
+
+import pytest
+from gradio_client import Client
+
+from tests.browser.test_page import go_to, settled
+
+pytestmark = pytest.mark.browser
+
+LONGEST_STEPS = 1000
+GRACE = 2.0  # seconds after which a closed page must have let go; stretched where a step is slow
+
+
+@pytest.fixture(scope="module")
+def client(address: str) -> Client:
+    """A program that waits for its turn behind the page's sampling."""
+    return Client(address, verbose=False)
+
+
+def waits(client: Client) -> float:
+    """Return how long one step of one picture takes, with the wait for its turn."""
+    began = time.monotonic()
+    client.predict("emoji32", steps=1, api_name="/denoise")
+    return time.monotonic() - began
+
+
+def begin_long_sampling(page: Any) -> None:
+    """Start a sampling that would go on for a minute."""
+    go_to(page, "denoise")
+    settled(page, "#denoise-status", "a finished example of the bundled model")
+    for field, value in (("#denoise-steps", LONGEST_STEPS), ("#denoise-count", 16)):
+        box = page.locator(f"{field} input[type=number]")
+        box.fill(str(value))
+        box.press("Tab")
+    page.locator("#denoise-go").click()
+    settled(page, "#denoise-status", f"of {LONGEST_STEPS}")
+
+
+@pytest.mark.parametrize("leave", ["close", "reload"])
+def test_a_page_that_is_left_frees_the_device(open_page: Any, client: Client, leave: str) -> None:
+    alone = min(waits(client) for _ in range(2))
+    page = open_page()
+    begin_long_sampling(page)
+    page.close() if leave == "close" else page.reload()
+    assert waits(client) <= GRACE + 3 * alone
+
+
+def test_a_second_sampling_waits_for_the_first_to_end(open_page: Any, client: Client) -> None:
+    page = open_page()
+    begin_long_sampling(page)
+    waiting = client.submit("emoji32", steps=1, api_name="/denoise")
+    time.sleep(2)
+    assert not waiting.done()
+    page.keyboard.press("Escape")
+    settled(page, "#denoise-status", "stopped at step", seconds=10)
+    waiting.result(timeout=20)

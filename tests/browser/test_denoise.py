@@ -1,0 +1,404 @@
+"""A person's way through the Denoise tab: watch, scrub, branch, compare, race, take away."""
+
+import base64
+import io
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sd.checkpoints import Model, save_checkpoint
+from sd.config import Config
+from sd.export import read_recipe
+from sd.training import new_network
+from tests.browser.test_page import go_to, settled
+
+pytestmark = pytest.mark.browser
+
+PLAYER, RACE = "#denoise-player .sd-player", "#race-player .sd-player"
+LITTLE = "little"
+CLOSE = 6  # of 255, on average: what a JPEG may lose
+PIXELS = "(selector) => document.querySelector(selector).toDataURL('image/png')"
+WATCH = """([player, key]) => {
+  window.watching?.disconnect();
+  window.seen = [];
+  const node = document.querySelector(player);
+  const note = () => seen.at(-1) === node.dataset[key] || seen.push(node.dataset[key]);
+  window.watching = new MutationObserver(note);
+  watching.observe(node, { attributeFilter: [`data-${key}`] });
+}"""
+
+
+@pytest.fixture(scope="module")
+def little(home: Path, tiny_config: Config) -> Iterator[str]:
+    """An untrained model of 8 x 8 pixels in the page's home: a step takes milliseconds."""
+    folder = home / LITTLE
+    save_checkpoint(
+        Model(new_network(tiny_config, 0), tiny_config), folder / "checkpoint-4", {"step": 4}
+    )
+    (folder / "config.ini").write_text(tiny_config.to_ini())
+    yield LITTLE
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def page(open_page: Any) -> Any:
+    """The Denoise tab with its example."""
+    return denoise_tab(open_page())
+
+
+def denoise_tab(page: Any) -> Any:
+    go_to(page, "denoise")
+    settled(page, "#denoise-status", "a finished example of the bundled model")
+    page.locator(f"{PLAYER}[data-ready]").wait_for()
+    return page
+
+
+def fill(page: Any, field: str, value: object) -> None:
+    box = page.locator(f"{field} input").first
+    box.fill(str(value))
+    box.press("Tab")
+
+
+def choose(page: Any, box: Any, name: str) -> None:
+    """Choose a word of a list that opens."""
+    box.click()
+    page.get_by_role("option", name=name).click()
+
+
+def model(page: Any) -> Any:
+    return page.locator(".denoise-page").get_by_label("Model")
+
+
+def unfold(page: Any, fold: str) -> None:
+    """Open a fold, and wait until what is in it has been made: it is not there before."""
+    page.locator(f"{fold} > button").click()
+    page.locator(f"{fold} > button.open").wait_for()
+    page.wait_for_timeout(400)
+
+
+def more_settings(page: Any) -> None:
+    page.locator(".denoise-page .fold").get_by_role("button", name="More settings").click()
+
+
+def denoised(page: Any, steps: int, *, button: str = "#denoise-go") -> None:
+    """Press a button and wait until so many steps are done and all of them are on the page."""
+    page.locator(button).click()
+    settled(page, "#denoise-status", f"{steps} steps in")
+    page.wait_for_function(
+        "([player, steps]) => document.querySelector(player).dataset.ready === `${steps}`",
+        arg=[PLAYER, steps],
+    )
+
+
+def step_of(page: Any, player: str = PLAYER) -> int:
+    return int(page.locator(player).get_attribute("data-step"))
+
+
+def canvas(page: Any, selector: str) -> Any:
+    """Return what a canvas shows: [H, W, 3]."""
+    page.locator(selector).first.scroll_into_view_if_needed()
+    data = base64.b64decode(page.evaluate(PIXELS, selector).partition(",")[2])
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB"), float)
+
+
+def drawn(page: Any, step: int, kind: str = "x_t") -> Any:
+    """Return the player's picture of one kind at a step."""
+    selector = f"{PLAYER} canvas[data-kind={kind}][data-step='{step}']"
+    page.locator(selector).wait_for()
+    return canvas(page, selector)
+
+
+def rest_at(page: Any, step: int) -> None:
+    """Move the slider to a step by the keys, and wait until the page knows of it."""
+    page.locator(f"{PLAYER} .sdp-slider:enabled").focus()
+    page.keyboard.press("Home")
+    page.locator(f"{PLAYER}[data-step='1']").wait_for()
+    for _ in range(step - 1):
+        page.keyboard.press("ArrowRight")
+    assert step_of(page) == step
+    page.get_by_text(f"Goes on from step {step} of").wait_for()
+
+
+def stroke(page: Any, painter: str, *places: tuple[float, float]) -> None:
+    """Paint along shares of a painter's canvas."""
+    canvas = page.locator(f"{painter} canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    for k, (x, y) in enumerate(places):
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        if k == 0:
+            page.mouse.down()
+    page.mouse.up()
+
+
+def taken(page: Any, path: Path) -> bytes:
+    """Download what is chosen; return its bytes."""
+    with page.expect_download() as download:
+        page.locator("#take-go").click()
+    download.value.save_as(path)
+    return path.read_bytes()
+
+
+def test_watch_scrub_play_branch_restore_and_compare(page: Any) -> None:
+    assert model(page).input_value().startswith("emoji32")
+    fill(page, "#denoise-steps", 80)
+    page.evaluate(WATCH, [PLAYER, "ready"])
+    denoised(page, 80)
+    live = [int(ready) for ready in page.evaluate("seen")]
+    assert len({step for step in live if 0 < step < 80}) >= 4 and live[-1] == 80
+
+    unfold(page, "#denoise-branch")
+    scrub(page)
+    play(page)
+
+    rest_at(page, 20)
+    assert page.locator("#branch-steps input").first.input_value() == "60"
+    fill(page, "#branch-steps", 12)
+    stroke(page, "#denoise-paint", (0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.2, 0.8))
+    parent = drawn(page, 20)
+    denoised(page, 12, button="#branch-go")
+    nodes = page.locator("#denoise-tree button")
+    assert nodes.count() == 3
+    assert "from step 20" in nodes.nth(2).inner_text() and "painted" in nodes.nth(2).inner_text()
+    assert nodes.nth(2).get_attribute("aria-current") == "true"
+    assert page.locator("#denoise-tree ul ul button").count() == 1
+
+    nodes.nth(1).click()
+    settled(page, "#denoise-status", "all 80 steps")
+    page.locator(f"{PLAYER}[data-ready='80']").wait_for()
+    assert page.locator("#denoise-tree [aria-current]").inner_text().startswith("2:")
+    rest_at(page, 20)
+    assert np.abs(drawn(page, 20) - parent).mean() == 0
+    choose(page, page.locator("#denoise-beside input"), "3: from step 20")
+    page.locator(f"{PLAYER}[data-lanes='2']").wait_for()
+    assert page.locator(f"{PLAYER} .sdp-name").count() == 2
+    page.locator(f"{PLAYER} .sdp-slider").focus()
+    page.keyboard.press("End")
+    page.wait_for_function(
+        "(player) => [...document.querySelectorAll(`${player} .sdp-lane`)]"
+        ".map((lane) => lane.dataset.step).join() === '80,12'",
+        arg=PLAYER,
+    )
+
+
+def scrub(page: Any) -> None:
+    """Drag the slider from end to end: every step is shown, and nothing is asked for."""
+    slider = page.locator(f"{PLAYER} .sdp-slider")
+    slider.scroll_into_view_if_needed()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    quiet(page, asked)
+    page.evaluate(WATCH, [PLAYER, "step"])
+    box = slider.bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] - 2, y)
+    page.mouse.down()
+    for share in range(100, 0, -2):
+        page.mouse.move(box["x"] + share / 100 * box["width"], y)
+    during = list(asked)
+    seen = {int(step) for step in page.evaluate("seen")}
+    page.mouse.up()
+    assert during == [] and len(seen) >= 40 and min(seen) <= 3
+    page.get_by_text("Goes on from step").first.wait_for()
+
+
+def quiet(page: Any, asked: list[str]) -> None:
+    """Wait until what was asked for before has been answered; forget it."""
+    while True:
+        asked.clear()
+        page.wait_for_timeout(700)
+        if not asked:
+            return
+
+
+def play(page: Any) -> None:
+    """Play from the first step; it advances by itself and can be paused."""
+    page.locator(f"{PLAYER} .sdp-slider").focus()
+    page.keyboard.press("Home")
+    page.evaluate(WATCH, [PLAYER, "step"])
+    page.locator(f"{PLAYER} .sdp-play").click()
+    page.wait_for_function("() => seen.length >= 10")
+    page.keyboard.press(" ")
+    page.locator(f"{PLAYER}[data-playing=false]").wait_for()
+    seen = [int(step) for step in page.evaluate("seen")]
+    assert seen == sorted(seen)
+
+
+def test_escape_stops_a_sampling_and_what_came_stays(page: Any) -> None:
+    fill(page, "#denoise-steps", 1000)
+    page.locator("#denoise-go").click()
+    settled(page, "#denoise-status", "of 1000, t =")
+    pressed = time.monotonic()
+    page.keyboard.press("Escape")
+    line = settled(page, "#denoise-status", "stopped at step", seconds=10)
+    assert time.monotonic() - pressed < 10
+    done = int(line.split("stopped at step ")[1].split(" of")[0])
+    page.locator(f"{PLAYER}[data-ready]").wait_for()
+    page.wait_for_function(
+        "(player) => !document.querySelector(player).querySelector('.sdp-slider').disabled",
+        arg=PLAYER,
+    )
+    page.locator(f"{PLAYER} .sdp-slider").focus()
+    page.keyboard.press("End")
+    assert 0 < done < 1000 and step_of(page) == done
+    assert page.locator("#denoise-tree button").count() == 2
+
+
+def test_a_picture_brings_every_setting_back_and_is_made_again(
+    open_page: Any, tmp_path: Path
+) -> None:
+    page = denoise_tab(open_page())
+    choose(page, page.locator("#denoise-sampler input"), "ddpm")
+    fill(page, "#denoise-steps", 9)
+    fill(page, "#denoise-count", 2)
+    page.locator(".denoise-page").get_by_label("Seed", exact=True).fill("77")
+    more_settings(page)
+    choose(page, page.locator("#denoise-spacing input"), "karras")
+    page.get_by_label("Clip x0").uncheck()
+    denoised(page, 9)
+    settings = page.locator(".denoise-page .side input").evaluate_all(
+        "(all) => all.map((each) => each.type === 'checkbox' || each.type === 'radio'"
+        " ? each.checked : each.value)"
+    )
+    unfold(page, "#denoise-take")
+    fill(page, "#take-index", 2)
+    first = taken(page, tmp_path / "first.png")
+    told = read_recipe(tmp_path / "first.png")
+    assert (told["index"], told["recipe"]["seed"], told["recipe"]["clip_x0"]) == (1, 77, False)
+
+    page.reload()
+    denoise_tab(page)
+    assert page.locator("#denoise-steps input").first.input_value() == "50"
+    more_settings(page)
+    unfold(page, "#denoise-take")
+    page.locator("#denoise-take input[type=file]").set_input_files(str(tmp_path / "first.png"))
+    settled(page, "#denoise-status", "Set as in first.png")
+    page.wait_for_function(
+        "(settings) => JSON.stringify([...document.querySelectorAll('.denoise-page .side input')]"
+        ".map((each) => each.type === 'checkbox' || each.type === 'radio'"
+        " ? each.checked : each.value)) === JSON.stringify(settings)",
+        arg=settings,
+    )
+    denoised(page, 9, button="#take-again")
+    assert page.locator("#take-index input").first.input_value() == "2"
+    assert taken(page, tmp_path / "second.png") == first
+
+
+def test_a_png_from_elsewhere_is_told_in_one_line(page: Any, tmp_path: Path) -> None:
+    Image.new("RGB", (32, 32)).save(tmp_path / "other.png")
+    unfold(page, "#denoise-take")
+    page.locator("#denoise-take input[type=file]").set_input_files(str(tmp_path / "other.png"))
+    assert "from elsewhere" in settled(page, ".toast-body", "recipe")
+
+
+def test_a_player_of_one_file_plays_without_a_network(
+    page: Any, browser: Any, tmp_path: Path
+) -> None:
+    unfold(page, "#denoise-take")
+    page.locator("#take-form").get_by_text("player (html)").click()
+    taken(page, tmp_path / "player.html")
+    context, faults = browser.new_context(offline=True), []
+    alone = context.new_page()
+    alone.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
+    alone.on("pageerror", lambda error: faults.append(str(error)))
+    alone.goto((tmp_path / "player.html").as_uri())
+    alone.locator(".sd-player canvas[data-kind=x_t][data-step]").wait_for()
+    alone.locator(".sdp-slider").focus()
+    alone.keyboard.press("Home")
+    assert step_of(alone, ".sd-player") == 1
+    alone.evaluate(WATCH, [".sd-player", "step"])
+    alone.locator(".sdp-play").click()
+    alone.wait_for_function("() => seen.length >= 8")
+    assert alone.locator("details pre").text_content().count('"model": "emoji32"') == 1
+    context.close()
+    assert faults == []
+
+
+def test_two_samplers_race_and_are_measured(page: Any, little: str) -> None:
+    choose(page, model(page), little)
+    unfold(page, "#denoise-race")
+    for name in ("heun", "unipc"):
+        page.locator("#denoise-race").get_by_label(name, exact=True).uncheck()
+    fill(page, "#race-calls", 5)
+    page.locator("#race-go").click()
+    settled(page, "#race-status", "measured against 1000 steps")
+    page.locator(f"{RACE}[data-lanes='2'][data-ready='5']").wait_for()
+    lanes = page.locator(f"{RACE} .sdp-lane")
+    for place, name in enumerate(("ddim", "dpmpp_2m")):
+        told = lanes.nth(place).inner_text()
+        assert f"{name}: 5 steps, 5 calls" in told and "from the reference" in told
+    page.locator("#race-denoisers").click()
+    settled(page, ".toast-body", "kept no pictures")
+
+
+def test_a_race_is_stopped_while_its_reference_is_made(page: Any) -> None:
+    unfold(page, "#denoise-race")
+    fill(page, "#race-calls", 2)
+    page.locator("#race-go").click()
+    settled(page, "#race-status", "reference: step")
+    page.locator("#race-stop").click()
+    fill(page, "#denoise-steps", 2)
+    denoised(page, 2)  # the device is free: the reference alone would take half a minute
+    assert "reference: step" in page.locator("#race-status").inner_text()
+    assert "from the reference" not in page.locator(RACE).inner_text()
+
+
+def test_begin_from_a_picture_inside_a_mask(page: Any) -> None:
+    fill(page, "#denoise-steps", 6)
+    fill(page, "#denoise-count", 1)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    unfold(page, "#denoise-begin")
+    page.locator("#denoise-begin").get_by_text("a picture", exact=True).click()
+    page.locator("#denoise-starters img").nth(2).click()
+    page.locator("#denoise-mask canvas").wait_for()
+    quiet(page, asked)
+    base = halves(canvas(page, "#denoise-mask canvas"))
+    stroke(page, "#denoise-mask", (0.1, 0.1), (0.4, 0.1), (0.4, 0.4), (0.1, 0.4), (0.25, 0.25))
+    quiet(page, asked)
+    denoised(page, 6)
+    assert "from a picture at t = 600" in page.locator("#denoise-tree [aria-current]").inner_text()
+    made = halves(drawn(page, 6))
+    changed, kept = (np.abs(one - other).mean() for one, other in zip(base, made, strict=True))
+    assert kept < CLOSE < 2 * CLOSE < changed, (kept, changed)
+
+
+def halves(shown: Any) -> tuple[Any, Any]:
+    """Return what a canvas shows at 32 x 32 points: the corner of the mask, and the lower part."""
+    rows, columns = (((np.arange(32) + 0.5) * side / 32).astype(int) for side in shown.shape[:2])
+    points = shown[rows][:, columns]
+    return points[4:12, 4:12], points[18:]
+
+
+def test_a_quick_sampling_and_a_restored_one_are_what_is_branched_from(
+    page: Any, little: str
+) -> None:
+    unfold(page, "#denoise-branch")
+    page.get_by_text("Goes on from step 30 of 50").wait_for()
+    choose(page, model(page), little)
+    fill(page, "#denoise-steps", 5)
+    denoised(page, 5)
+    page.get_by_text("Goes on from step 4 of 5").wait_for(timeout=5000)
+    page.locator("#denoise-tree button").first.click()
+    settled(page, "#denoise-status", "all 50 steps")
+    page.get_by_text("of 50, where t =").wait_for(timeout=5000)
+
+
+def test_the_second_zero_model_works_before_any_training(page: Any) -> None:
+    choose(page, model(page), "ideal: starter")
+    fill(page, "#denoise-steps", 5)
+    fill(page, "#denoise-count", 1)
+    denoised(page, 5)
+    assert "ideal:starter" in page.locator("#denoise-tree [aria-current]").get_attribute("title")
+    unfold(page, "#algorithm2")
+    page.locator(f"{PLAYER} .sdp-slider").focus()
+    page.keyboard.press("ArrowLeft")
+    page.locator("#algorithm2-panel .result").wait_for()
+    settled(page, "#algorithm2-panel", "step 4 of 5")

@@ -1,0 +1,268 @@
+"""The player in a real browser: in a page of gradio's that streams to it, and as a file alone."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+import torch
+
+from sd.export import write_html
+from sd.film import Film, film_of
+from sd.player.words import words
+from sd.sampling import SampleStep
+from sd.schedule import Schedule
+from sd.ui import theme
+from sd.ui.player import keep_chunk, player, shown
+
+pytestmark = pytest.mark.browser
+
+SCHEDULE = Schedule.create("cosine", 1000)
+TOTAL = 12
+STATE = "({...document.querySelector('.sd-player').dataset})"
+PIXEL = """([kind, x, y]) => {
+  const canvas = document.querySelector(`canvas[data-kind=${kind}]`);
+  return [...canvas.getContext("2d").getImageData(x, y, 1, 1).data].slice(0, 3);
+}"""
+
+RECORD = """() => {
+  window.seen = [];
+  const player = document.querySelector(".sd-player");
+  new MutationObserver(() => seen.push(player.dataset.step)).observe(player, {
+    attributeFilter: ["data-step"],
+  });
+}"""
+
+
+def step(i: int, total: int = TOTAL, count: int = 4) -> SampleStep:
+    """A step whose x_t is as bright as it is far, and whose picture n is darker the larger n is."""
+    share = torch.tensor([(i / total) * (count - n) / count for n in range(count)])
+    x_t = (2 * share - 1).reshape(-1, 1, 1, 1).expand(count, 3, 16, 16)
+    return SampleStep(i, 1000.0 * (total - i) / total, x_t, -x_t, x_t, 0.1)
+
+
+def grey(i: int, total: int = TOTAL) -> float:
+    """The grey of picture 0 at a step."""
+    return 255 * i / total
+
+
+class Gate:
+    """Lets a sampling go on when a test says so."""
+
+    def __init__(self) -> None:
+        self.parts = threading.Semaphore(0)
+
+    def open(self, parts: int) -> None:
+        self.parts.release(parts)
+
+
+GATE = Gate()
+
+
+def stream() -> Iterator[dict[str, Any]]:
+    """A sampling that hands on two steps at a time, each when the gate opens."""
+    film = Film(SCHEDULE, TOTAL, label="live")
+    yield shown([film.json("begins", running=True)], "en")
+    for i in range(1, TOTAL + 1):
+        film.add(step(i))
+        if i % 2 == 0 and GATE.parts.acquire(timeout=20):
+            film.flush(keep_chunk)
+            yield shown([film.json(f"{TOTAL - i} to go", running=True)], "en")
+    yield shown([film.json("done")], "en")
+
+
+def lanes() -> dict[str, Any]:
+    """Two finished films of different lengths."""
+    made = [
+        film_of((step(i, n) for i in range(1, n + 1)), SCHEDULE, n, keep_chunk, label=f"of {n}")
+        for n in (12, 4)
+    ]
+    return shown(made, "en", at=6)
+
+
+def told(event: gr.EventData) -> str:
+    return f"{event.lane} {event.i} {event.t:g}"
+
+
+@pytest.fixture(scope="module")
+def films(browser: Any) -> Iterator[tuple[str, gr.Blocks]]:
+    """The address of a page with a player and what feeds it."""
+    with gr.Blocks(delete_cache=(3600, 86400)) as demo:
+        go, two = gr.Button("stream"), gr.Button("lanes")
+        shows, out = player("film"), gr.Textbox(elem_id="out")
+        go.click(stream, None, shows, show_progress="hidden")
+        two.click(lanes, None, shows, show_progress="hidden")
+        shows.select(told, None, out, show_progress="hidden")
+    _, url, _ = demo.launch(
+        theme=theme.theme(),
+        css_paths=theme.CSS_FILES,
+        head=theme.head(),
+        prevent_thread_lock=True,
+        quiet=True,
+        ssr_mode=False,
+    )
+    yield url.rstrip("/"), demo
+    demo.close()
+
+
+@pytest.fixture
+def page(browser: Any, films: tuple[str, gr.Blocks]) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US")
+    opened = context.new_page()
+    GATE.parts = threading.Semaphore(0)
+    faults: list[str] = []
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.goto(films[0])
+    opened.wait_for_selector(".sd-player")
+    yield opened
+    context.close()
+    assert faults == []
+
+
+def state(page: Any) -> dict[str, str]:
+    found: dict[str, str] = page.evaluate(STATE)
+    return found
+
+
+def at(page: Any, number: int, kind: str = "x_t") -> None:
+    """Wait until a step is shown, and see that its picture is that step's."""
+    page.wait_for_selector(
+        f".sd-player[data-step='{number}'] canvas[data-kind={kind}][data-step='{number}']"
+    )
+    wanted = grey(number) if kind == "x_t" else 255 - grey(number)
+    assert page.evaluate(PIXEL, [kind, 8, 8]) == pytest.approx([wanted] * 3, abs=6)
+
+
+def requests_of(page: Any) -> list[str]:
+    seen: list[str] = []
+    page.on("request", lambda request: seen.append(request.url))
+    return seen
+
+
+def test_it_follows_a_sampling_and_then_needs_no_server(page: Any) -> None:
+    place = page.locator(".sdp-slider").bounding_box()
+    page.get_by_role("button", name="stream").click()
+    GATE.open(2)
+    page.wait_for_selector(".sd-player[data-ready='4']")
+    assert "step 4 of 12, t = 666.7" in page.inner_text(".sdp-where")
+    assert page.locator(".sdp-thumbs button:not([disabled])").count() == 4
+    GATE.open(4)
+    page.wait_for_function("document.querySelector('.sdp-line').textContent === 'done'")
+    at(page, 12)
+    at(page, 12, "x0")
+    assert page.locator(".sdp-slider").bounding_box() == place  # nothing jumped
+    seen = requests_of(page)
+    page.locator(".sdp-slider").focus()
+    for key, number in (("Home", 1), ("ArrowRight", 2), ("ArrowRight", 3), ("End", 12)):
+        page.keyboard.press(key)
+        at(page, number)
+    page.locator(".sdp-thumbs button").nth(6).click()
+    at(page, 7)
+    page.locator(".sdp-slider").fill("5")
+    at(page, 5)
+    for view in ("x0", "eps", "change", "both"):
+        page.locator(f".sdp-switch input[value={view}]").check(force=True)
+        page.wait_for_selector(f".sd-player[data-view={view}] canvas[data-step='5']")
+    assert [url for url in seen if "file=" in url] == []
+    page.wait_for_function("document.querySelector('#out textarea').value === '0 5 583.333'")
+
+
+def test_a_person_who_moved_the_slider_stays_there(page: Any) -> None:
+    page.get_by_role("button", name="stream").click()
+    GATE.open(3)
+    page.wait_for_selector(".sd-player[data-ready='6']")
+    page.locator(".sdp-slider").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    GATE.open(3)
+    page.wait_for_selector(".sd-player[data-ready='12']")
+    at(page, 2)
+    assert page.get_by_role("img", name="step 2 of 12, x0 estimate").count() == 1
+
+
+def test_it_plays_to_the_end_and_from_the_beginning(page: Any) -> None:
+    page.get_by_role("button", name="lanes").click()
+    page.wait_for_selector(".sd-player[data-step='6'][data-lanes='2']")
+    page.locator(".sdp-slider").focus()
+    page.keyboard.press(" ")
+    assert state(page)["playing"] == "true"
+    page.wait_for_selector(".sd-player[data-step='12'][data-playing='false']")
+    page.evaluate(RECORD)
+    page.get_by_role("button", name="Loop").click()
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("seen[0] === '1' && seen.join().includes('12,1')")  # and again
+    page.get_by_role("button", name="Pause").click()
+    resting = state(page)["step"]
+    page.wait_for_timeout(300)
+    assert state(page)["step"] == resting
+
+
+def test_lanes_move_together_by_their_share_of_calls(page: Any) -> None:
+    page.get_by_role("button", name="lanes").click()
+    page.wait_for_selector(".sd-player[data-step='6'][data-lanes='2']")
+    steps = "[...document.querySelectorAll('.sdp-lane')].map((lane) => lane.dataset.step)"
+    assert page.evaluate(steps) == ["6", "2"]
+    page.locator(".sdp-slider").focus()
+    page.keyboard.press("End")
+    assert page.evaluate(steps) == ["12", "4"]
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate(steps) == ["11", "3"]
+    page.get_by_role("button", name="of 4").click()
+    page.wait_for_function("document.querySelector('#out textarea').value === '1 3 250'")
+    assert page.locator(".sdp-thumbs button").count() == 4
+
+
+def test_a_part_that_does_not_come_is_asked_for_again_and_told(page: Any) -> None:
+    failures = []
+
+    def fail_at_first(route: Any) -> None:
+        failures.append(route.request.url)
+        (route.abort if len(failures) <= 4 else route.continue_)()
+
+    page.route("**/*.bin", fail_at_first)
+    page.get_by_role("button", name="lanes").click()
+    page.get_by_text("A part of the film is late; asking again.").wait_for()
+    page.wait_for_selector(".sd-player[data-ready='12'] canvas[data-step='6']")
+    page.wait_for_function("document.querySelector('.sdp-news').textContent === ''")
+
+
+def test_chunks_are_gradios_to_delete(page: Any, films: tuple[str, gr.Blocks]) -> None:
+    page.get_by_role("button", name="lanes").click()
+    page.wait_for_selector(".sd-player[data-ready='12']")
+    kept = {path for path in films[1].upload_file_set if path.endswith(".bin")}
+    assert kept and all(Path(path).is_file() for path in kept)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_file_plays_and_scrubs_without_a_network(
+    browser: Any, tmp_path: Path, width: int
+) -> None:
+    path = tmp_path / "film.html"
+    film = film_of((step(i) for i in range(1, TOTAL + 1)), SCHEDULE, TOTAL)
+    write_html([film], path, words("en"), {"model": "made for a test"})
+    context = browser.new_context(viewport={"width": width, "height": 800}, offline=True)
+    page = context.new_page()
+    seen, faults = requests_of(page), []
+    page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(path.as_uri())
+    at(page, 12)
+    page.locator(".sdp-slider").focus()
+    page.keyboard.press("Home")
+    at(page, 1)
+    page.keyboard.press(" ")
+    page.wait_for_selector(".sd-player[data-step='12'][data-playing='false']")
+    page.locator(".sdp-slider").fill("3")
+    at(page, 3)
+    page.get_by_text("How these pictures were made").click()
+    assert "made for a test" in page.inner_text("details")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    small = "[...document.querySelectorAll('button, .sdp-slider, .sdp-switch label, summary')]"
+    heights = page.evaluate(
+        f"{small}.map((e) => Math.max(e.offsetHeight, e.parentElement.parentElement.offsetHeight))"
+    )
+    assert width > 860 or min(heights) >= 44
+    context.close()
+    assert faults == [] and seen == [path.as_uri()]
