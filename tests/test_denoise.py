@@ -134,15 +134,17 @@ def test_each_field_refuses_what_it_cannot_hold(name: str, value: Any) -> None:
 
 
 def test_what_fits_in_no_field_is_shown_where_it_counts() -> None:
-    shown = denoise.depending(ENGLISH, "little", "heun", 6, "trailing")
+    shown = denoise.depending(ENGLISH, "little", "heun", 6, "trailing", "noise", 60)
     assert [each["visible"] for each in shown[:2]] == [False, False]
     assert "second order" in shown[2]
+    late = denoise.depending(ENGLISH, "little", "heun", 6, "trailing", "picture", 60)[2]
+    assert f"{models.calls(models.find('little'), 'heun', 6, start=30.0)} network calls" in late
     assert f"{models.calls(models.find('little'), 'heun', 6)} network calls" in shown[2]
-    assert denoise.depending(ENGLISH, "little", "ddim", 6, "karras")[0]["visible"]
-    assert denoise.depending(CHINESE, "little", "ddpm", 6, "trailing")[1]["visible"]
+    assert denoise.depending(ENGLISH, "little", "ddim", 6, "karras", "seeds", 60)[0]["visible"]
+    assert denoise.depending(CHINESE, "little", "ddpm", 6, "trailing", "noise", 60)[1]["visible"]
     for wrong in (("gone", "ddim", 6), ("little", "dimd", 6), ("little", "ddim", math.nan)):
         with pytest.raises(gr.Error):
-            denoise.depending(ENGLISH, *wrong, "trailing")
+            denoise.depending(ENGLISH, *wrong, "trailing", "noise", 60)
     assert [each["visible"] for each in fields.choose_begin("seeds")] == [True, False]
     assert [each["visible"] for each in fields.choose_begin("picture")] == [False, True]
     laid = fields.lay_mask(ENGLISH, "picture", "little", "owl.png")

@@ -1,6 +1,7 @@
 """The race: the same start, the same number of network calls, and how far each lane ends."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -251,14 +252,15 @@ def test_a_sampler_chosen_twice_runs_once() -> None:
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
-def test_steps_for_a_number_of_calls(spacing: str) -> None:
-    entry = models.find("little")
+@pytest.mark.parametrize("t", [None, 20.0])
+def test_a_lane_has_the_most_steps_for_its_calls(spacing: str, t: float | None) -> None:
+    start = None if t is None else Start(denoising.picture(), t)
+    recipe = denoising.recipe(spacing=spacing, start=start)
     for sampler in SAMPLERS:
         for calls in range(1, 20):
-            steps = race.steps_for(entry, sampler, calls, spacing)
-            spent = models.calls(entry, sampler, steps, spacing)
-            assert spent <= calls or steps == 1
-            assert models.calls(entry, sampler, steps + 1, spacing) > calls
+            lane = race.lane_of(recipe, sampler, calls)
+            assert race.calls_of(lane) <= calls or lane.steps == 1
+            assert race.calls_of(replace(lane, steps=lane.steps + 1)) > calls
 
 
 def test_the_start_is_where_the_recipe_says() -> None:

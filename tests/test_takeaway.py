@@ -152,7 +152,7 @@ def test_a_branch_that_is_brought_back_can_be_gone_on_from(monkeypatch: pytest.M
     tree = Tree()
     controls = brought(tree, path)
     list(denoise.run(ENGLISH, tree, *controls[FIELDS]))
-    denoise.rest(ENGLISH, tree, gr.EventData(None, {"i": 2}))
+    denoise.rest(ENGLISH, tree, gr.EventData(None, {"i": 2, "lane": 0}))
     list(denoise.go_on(ENGLISH, tree, *controls[BRANCH]))
     assert tree.current.recipe == beginnings()["branch"]
     assert taken(tree).read_bytes() == path.read_bytes()

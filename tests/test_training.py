@@ -317,8 +317,12 @@ def test_accumulated_batches_are_one_large_batch(tiny_config: Config, images: Im
     for step, other in zip(steps, others, strict=True):
         assert step.loss == pytest.approx(other.loss, rel=1e-5)
         assert step.grad_norm == pytest.approx(other.grad_norm, rel=1e-4)
-    for name in wanted:
-        torch.testing.assert_close(found[name], wanted[name], rtol=1e-3, atol=2e-4)
+    # AdamW divides each gradient by its own size, so a single weight's rounding can grow to a step.
+    begun = weights(new_network(at_once, 0))
+    gap = torch.cat([(found[name] - wanted[name]).flatten() for name in wanted])
+    way = torch.cat([(begun[name] - wanted[name]).flatten() for name in wanted])
+    assert gap.norm() <= 5e-3 * way.norm()
+    assert gap.abs().max() <= at_once.training.learning_rate
 
 
 def test_epochs_count_every_picture_of_a_step(tiny_config: Config) -> None:

@@ -72,7 +72,8 @@
         this.build();
       }
       const ids = lanes.map((film) => film.id).join();
-      if (ids !== this.ids) this.exchange(lanes, at);
+      const others = ids !== this.ids;
+      if (others) this.exchange(lanes, at);
       else lanes.forEach((film, place) => (this.lanes[place].film = film));
       this.ids = ids;
       const ended = this.running && !lanes.some((film) => film.running);
@@ -80,7 +81,7 @@
       for (const lane of this.lanes) lane.reel.update(lane.film);
       this.rearrange();
       this.render();
-      if (ended) this.tell();
+      if (ended || (others && !this.running)) this.tell();
     }
 
     // Other films: those that stay keep their pictures and the place on the way.

@@ -48,7 +48,7 @@ def denoise_pictures(
 ) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
     """Sample from a model; yield x_t, the estimate of x0 and the step, four times a second.
 
-    `steps` has the numbers of every step since the last answer: i, t, norms, log SNR.
+    `steps` has the numbers of each kept step since the last answer: i, t, norms, log SNR.
     """
     from sd.images import grid
 

@@ -68,8 +68,8 @@ def making(tree: Tree, recipe: Recipe, lang: str) -> Iterator[tuple[Any, ...]]:
             if not ended:
                 yield seen(tree, lang), live.line_of(job, lang, False), gr.skip(), gr.skip()
     finally:
-        node.film = job.show() or node.film
-        node.done, node.end = job.done, None if job.last is None else job.last.x_t
+        if (film := job.show()) is not None and job.last is not None:
+            node.film, node.done, node.end = film, job.done, job.last.x_t
         if not node.film:
             tree.forget(node)
     yield shown(tree, live.line_of(job, lang, True), lang)
@@ -132,7 +132,10 @@ def rest(request: gr.Request, tree: Tree, event: gr.EventData) -> tuple[Any, ...
     """Note where the player's slider rests; return what can be done from there."""
     told = event._data if isinstance(event._data, dict) else {}
     node = tree.current
-    tree.place = gate.whole("step", told.get("i"), 1, node.recipe.steps)
+    lanes = [node, *(tree.nodes[n] for n in (tree.beside,) if n in tree.nodes)]
+    lane = lanes[gate.whole("lane", told.get("lane"), 0, len(lanes) - 1)].recipe.steps
+    share = gate.whole("step", told.get("i"), 1, lane) / lane
+    tree.place = max(1, round(share * node.recipe.steps))
     return branch.offered(node, tree.place, language(request))
 
 
@@ -171,12 +174,14 @@ def told(*values: Any) -> str:
 
 @guarded
 def depending(
-    request: gr.Request, model: Any, sampler: Any, steps: Any, spacing: Any
+    request: gr.Request, model: Any, sampler: Any, steps: Any, spacing: Any, begin: Any, share: Any
 ) -> tuple[Any, Any, str]:
     """Show eta and variance where they count, and say what a sampler is and costs."""
     sampler = gate.choice("sampler", sampler, SAMPLERS)
     steps = gate.whole("steps", steps, 1, models.MOST_STEPS)
-    calls, lang = models.calls(models.find(model), sampler, steps, spacing), language(request)
+    entry, lang = models.find(model), language(request)
+    start = fields.start_time(entry, share) if begin == fields.PICTURE else None
+    calls = models.calls(entry, sampler, steps, spacing, start)
     about = f"{say(f'about_{sampler}', lang)} {say('sampler_calls', lang, calls=calls)}"
     return gr.update(visible=sampler == "ddim"), gr.update(visible=sampler == "ddpm"), about
 
@@ -194,7 +199,7 @@ def build(demo: gr.Blocks, upload: Any) -> None:
             stage = build_stage()
     branching, place, leave = branch.build()
     race.build(asked)
-    numbers = algorithm.build()
+    fold, numbers = algorithm.build()
     taking = takeaway.build()
     box = command_box()
     outputs, offered = list(stage), [place, branching.steps, branching.paint]
@@ -204,9 +209,8 @@ def build(demo: gr.Blocks, upload: Any) -> None:
     leave.click(go_on, [tree, *branching], outputs, **queued)
     taking.again.click(again, tree, outputs, **queued)
     stop.click(halt, tree, None, **QUIET)
-    stage.player.select(rest, tree, offered, **QUIET).then(
-        algorithm.numbers, tree, numbers, api_visibility="private", show_progress="hidden", **MODEL
-    )
+    moved = stage.player.select(rest, tree, offered, **QUIET)
+    algorithm.wire(fold, moved, tree, numbers)
     stage.tree.click(choose_node, tree, [*outputs, *asked, *branching], **QUIET)
     stage.beside.input(set_beside, [tree, stage.beside], stage.player, **QUIET)
     takeaway.wire(taking, tree, asked, branching, stage.line)
@@ -238,13 +242,14 @@ def wire_fields(
     listing: dict[str, Any] = {"inputs": [asked.model, upload], "outputs": asked.model}
     asked.model.focus(model_list, **listing, **QUIET)
     extras.dice.click(new_seed, None, asked.seed, **QUIET)
+    dependents = [asked.model, asked.sampler, asked.steps, asked.spacing, asked.begin, asked.share]
     dependent: dict[str, Any] = {
         "fn": depending,
-        "inputs": [asked.model, asked.sampler, asked.steps, asked.spacing],
+        "inputs": dependents,
         "outputs": [asked.eta, asked.variance, extras.about],
         **QUIET,
     }
-    for each in (asked.model, asked.sampler, asked.steps, asked.spacing):
+    for each in dependents:
         each.change(trigger_mode="always_last", **dependent)
     fields.wire(asked, extras)
     for each in asked:

@@ -115,13 +115,15 @@ def timesteps(entry: Entry) -> int:
     return config_of(entry).diffusion.timesteps
 
 
-def calls(entry: Entry, sampler: str, steps: int, spacing: str = "trailing") -> int:
-    """Return how often a sampling from noise asks a model's network."""
+def calls(
+    entry: Entry, sampler: str, steps: int, spacing: str = "trailing", start: float | None = None
+) -> int:
+    """Return how often a sampling from t = `start`, T unless told, asks a model's network."""
     from sd.sampling import Sampling
     from sd.schedule import Schedule
 
     schedule = Schedule.from_settings(config_of(entry).diffusion)
-    return Sampling(schedule, sampler, steps, spacing=spacing).calls
+    return Sampling(schedule, sampler, steps, spacing=spacing, start_time=start).calls
 
 
 def source(entry: Entry) -> "Source":

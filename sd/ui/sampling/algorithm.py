@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from itertools import islice
+from typing import Any
 
 import gradio as gr
 
@@ -9,14 +10,19 @@ from sd.gate import InputError
 from sd.recipe import Recipe
 from sd.ui import models
 from sd.ui.algorithm2 import StepFacts, panel, pixel
-from sd.ui.parts import guarded, label, language, note
+from sd.ui.parts import MODEL, QUIET, guarded, label, language, note
 from sd.ui.sampling.job import KEPT, Job
 from sd.ui.sampling.tree import Tree
 
 
 @guarded
-def numbers(request: gr.Request, tree: Tree) -> str:
-    """Return the algorithm at the step where the slider rests, with one pixel's numbers."""
+def numbers(request: gr.Request, tree: Tree, seen: Any = True) -> Any:
+    """Return the algorithm at the step where the slider rests, with one pixel's numbers.
+
+    Unless it is `seen` nothing is done: the steps of an example would have to be made first.
+    """
+    if not seen:
+        return gr.skip()
     node, lang = tree.current, language(request)
     i = max(1, min(tree.place or 1, node.recipe.steps))
     return panel(facts(node.recipe, i, lang), lang)
@@ -63,8 +69,18 @@ def made_again(recipe: Recipe, upto: int) -> None:
             pass
 
 
-def build() -> gr.HTML:
+def build() -> tuple[gr.Accordion, gr.HTML]:
     """Lay out the algorithm."""
-    with gr.Accordion(label("algorithm2"), open=False, elem_classes="fold", elem_id="algorithm2"):
+    fold = gr.Accordion(label("algorithm2"), open=False, elem_classes="fold", elem_id="algorithm2")
+    with fold:
         note("algorithm2_about")
-        return gr.HTML(elem_classes="algorithm", elem_id="algorithm2-panel")
+        return fold, gr.HTML(elem_classes="algorithm", elem_id="algorithm2-panel")
+
+
+def wire(fold: gr.Accordion, moved: Any, tree: gr.State, shown: gr.HTML) -> None:
+    """Tell the numbers when the fold opens, and while it is open whenever the slider rests."""
+    seen = gr.State(False)
+    queued: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", **MODEL}
+    fold.collapse(lambda: False, None, seen, **QUIET)
+    for event in (fold.expand(lambda: True, None, seen, **QUIET), moved):
+        event.then(numbers, [tree, seen], shown, **queued)

@@ -78,9 +78,13 @@ def start_of(model: Any, picture: str, share: Any, mask: Any) -> Start:
     """Return a picture at the model's own size, how far it is noised, and its mask."""
     entry = models.find(model)
     _, height, width = models.shape_of(entry)
-    t = models.timesteps(entry) * gate.real("share of T", share, 0.1, 100) / 100
     png = fitted(picture, models.shape_of(entry))
-    return Start(png, round(t, 6), painter.read_mask(mask, width, height))
+    return Start(png, start_time(entry, share), painter.read_mask(mask, width, height))
+
+
+def start_time(entry: models.Entry, share: Any) -> float:
+    """Return t at so many percent of a model's T."""
+    return round(models.timesteps(entry) * gate.real("share of T", share, 0.1, 100) / 100, 9)
 
 
 @lru_cache(maxsize=16)
@@ -112,7 +116,7 @@ def settings_of(recipe: Recipe, keep_file: Any, lang: str) -> tuple[Any, ...]:
     if recipe.start:
         entry = models.find(recipe.model)
         begin, picture = PICTURE, keep_file(recipe.start.picture)
-        share = round(100 * recipe.start.t / models.timesteps(entry), 6)
+        share = round(100 * recipe.start.t / models.timesteps(entry), 9)
         mask = mask_content(recipe.start.picture, lang, recipe.start.mask)
     fields = Fields(
         gr.update(value=recipe.model),

@@ -43,15 +43,23 @@ class Race:
     stopped: bool = False
 
 
-def steps_for(entry: models.Entry, sampler: str, calls: int, spacing: str) -> int:
-    """Return the most steps that a sampler makes of a number of network calls.
+def calls_of(recipe: Recipe) -> int:
+    """Return how often a recipe asks its network."""
+    start = recipe.start.t if recipe.start else None
+    entry = models.find(recipe.model)
+    return models.calls(entry, recipe.sampler, recipe.steps, recipe.spacing, start)
+
+
+def lane_of(recipe: Recipe, sampler: str, calls: int) -> Recipe:
+    """Return a recipe with the most steps that another sampler makes of so many network calls.
 
     Heun asks twice a step, but once where a step begins at pure noise or ends at the picture.
     """
     steps = calls if calls_per_step(sampler) == 1 else calls // 2 + 1
-    while steps > 1 and models.calls(entry, sampler, steps, spacing) > calls:
-        steps -= 1
-    return steps
+    lane = replace(recipe, sampler=sampler, steps=steps)
+    while lane.steps > 1 and calls_of(lane) > calls:
+        lane = replace(lane, steps=lane.steps - 1)
+    return lane
 
 
 def is_random(recipe: Recipe) -> bool:
@@ -67,11 +75,7 @@ def sampler_lanes(recipe: Recipe, samplers: Any, calls: Any) -> list[Recipe]:
     if not isinstance(samplers, list) or not 1 <= len(samplers) <= MOST_LANES:
         raise InputError(f"samplers = {gate.shown(samplers)}: must be 1 to {MOST_LANES} of them")
     named = list(dict.fromkeys(gate.choice("sampler", name, SAMPLERS) for name in samplers))
-    entry, spacing = models.find(recipe.model), recipe.spacing
-    return [
-        replace(recipe, sampler=name, steps=steps_for(entry, name, calls, spacing))
-        for name in named
-    ]
+    return [lane_of(recipe, name, calls) for name in named]
 
 
 def denoiser_lanes(recipe: Recipe) -> list[Recipe]:
@@ -103,8 +107,7 @@ def named(recipe: Recipe, many: bool, lang: str) -> str:
     """Return what a lane is called."""
     if many:
         return recipe.model
-    entry = models.find(recipe.model)
-    calls = models.calls(entry, recipe.sampler, recipe.steps, recipe.spacing)
+    calls = calls_of(recipe)
     return say("lane", lang, sampler=recipe.sampler, steps=recipe.steps, calls=calls)
 
 

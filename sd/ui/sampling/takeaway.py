@@ -148,12 +148,13 @@ def discard(folder: Any) -> None:
 def bring(request: gr.Request, tree: Tree, file: Any) -> tuple[Any, ...]:
     """Read a PNG's recipe; set every control, and keep the recipe for making it again."""
     from sd.export import read_recipe
+    from sd.replay import check
 
     if file is None:
         raise InputError("recipe: give a PNG that was made here")
     told = read_recipe(Path(file))
     recipe = models.within_caps(from_json(told.get("recipe")))
-    models.known(recipe)
+    check(recipe, models.source(models.known(recipe)))
     index = gate.whole("recipe: index", told.get("index"), 0, recipe.count - 1)
     made = told.get("made")
     machine = str(made.get("label", "")) if isinstance(made, dict) else ""
