@@ -11,16 +11,18 @@ from typing import Any
 
 from sd.gate import InputError
 
+SPINS = "10000"  # a thirtieth of libgomp's own: some tens of microseconds
 LOOK_SECONDS = 0.5  # between two looks at a child that is waited for
 
 
 def share_cores() -> None:
-    """Let OpenMP's threads sleep while they wait, here and in children; before torch is imported.
+    """Let OpenMP's threads wait less long before they sleep; to be called before torch is imported.
 
-    By default they spin, and where a browser or the page takes one of two cores, every wait lasts a
-    whole time slice: a sampling then takes several times as long. A setting of your own stays.
+    By default they spin for milliseconds, here and in children, and where a browser or the page
+    takes one of two cores each such wait is lost. A setting of your own stays.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = SPINS
 
 
 def spawn(words: Sequence[str], log: Path) -> int:

@@ -12,21 +12,19 @@ from sd import child, process, runs
 from sd.gate import InputError
 
 
-def test_threads_sleep_while_they_wait_unless_told_otherwise() -> None:
+@pytest.mark.parametrize("given", [{}, {"OMP_WAIT_POLICY": "active"}, {"GOMP_SPINCOUNT": "7"}])
+def test_threads_wait_less_long_unless_told_otherwise(given: dict[str, str]) -> None:
     script = (
         "from sd.child import share_cores; share_cores()\n"
-        "import os; print(os.environ['OMP_WAIT_POLICY'])"
+        "import os; print(os.environ.get('GOMP_SPINCOUNT'))"
     )
-    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    for given, expected in (({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")):
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            env=env | given,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout.strip() == expected
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    env = {name: value for name, value in os.environ.items() if name not in names}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=env | given, capture_output=True, text=True, check=True
+    )
+    expected = given.get("GOMP_SPINCOUNT", "None") if given else child.SPINS
+    assert done.stdout.strip() == expected
 
 
 def test_an_answer_comes_after_the_waiting() -> None:

@@ -16,7 +16,6 @@ from sd.gate import InputError
 from sd.recipe import DEEPEST, Branch, Recipe, Start
 from sd.sampling import SampleStep
 from sd.ui import api, denoise, models
-from sd.ui.player import keep_chunk
 from sd.ui.sampling import live
 from sd.ui.sampling.job import Job, Kept
 from sd.ui.sampling.tree import MOST_NODES, Tree, title, tree_html
@@ -84,7 +83,7 @@ def test_stop_ends_after_the_step_at_hand_and_keeps_what_came(
     assert job.wait(denoising.PATIENCE)
     assert at <= job.done <= at + 1 < 40 and slow.calls == job.done
     assert job.stopped and equal(kept.steps(recipe), replayed(recipe, little)[: job.done])
-    assert job.film is not None and job.film.flush(keep_chunk)
+    assert job.film is not None and job.shown
     film = job.show()
     assert film is not None and not film["running"] and film["total"] == 40
     assert [frame["i"] for frame in film["frames"]] == list(range(1, job.done + 1))
@@ -173,7 +172,7 @@ def test_a_closed_page_ends_the_sampling_within_a_step(
     at = job.done
     assert job.wait(denoising.PATIENCE) and free()
     assert at <= job.done <= at + 1 < 50 and slow.calls == job.done
-    assert not job._thread.is_alive() or not job._thread.join(denoising.PATIENCE)
+    assert job.wait(denoising.PATIENCE)
 
 
 def test_a_page_that_denoises_again_ends_what_it_had_begun(

@@ -20,6 +20,7 @@ from sd.ui.sampling.job import Job
 
 SIZES, RATES, MOST_BATCH = (8, 256), (1e-7, 1.0), 1024
 MOST_TIMES = 100_000  # of any schedule; the handler knows its own
+ANSWER_SECONDS = 1.0  # between answers of a sampling: fetching their pictures costs a client more
 SAMPLES_WANTED = 10  # at least so often, a short run shows samples
 SAMPLE_EVERY = 50  # steps, for presets that would show samples only at the end
 
@@ -46,21 +47,20 @@ def denoise_pictures(
     spacing: Any,
     clip_x0: Any,
 ) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
-    """Sample from a model; yield x_t, the estimate of x0 and the step, four times a second.
+    """Sample from a model; yield x_t, the estimate of x0 and the step, every second.
 
     `steps` has the numbers of each kept step since the last answer: i, t, norms, log SNR.
     """
-    from sd.images import grid
-
-    job = Job(models.recipe(model, sampler, steps, eta, variance, spacing, clip_x0, seed, count))
+    recipe = models.recipe(model, sampler, steps, eta, variance, spacing, clip_x0, seed, count)
+    job = Job(recipe, pictured=True)
     seen = 0
-    for _ in live.watched(job):
-        if (film := job.show()) is None or job.last is None:
+    for _ in live.watched(job, ANSWER_SECONDS):
+        if (film := job.show()) is None or job.last is None or not job.pictures:
             continue
         step, frames = job.last, film["frames"][seen:]
         seen += len(frames)
         facts = {"step": step.i, "of": job.recipe.steps, "t": step.t, "clipped": step.clipped}
-        yield grid(step.x_t), grid(step.x0), {**facts, "steps": frames}
+        yield *job.pictures, {**facts, "steps": frames}
 
 
 @guarded

@@ -203,7 +203,7 @@ def build(demo: gr.Blocks, upload: Any) -> None:
     taking = takeaway.build()
     box = command_box()
     outputs, offered = list(stage), [place, branching.steps, branching.paint]
-    queued: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": stage.line}
+    queued: dict[str, Any] = {"show_progress": "hidden"}
     queued |= {"api_visibility": "private", **MODEL}
     go.click(run, [tree, *asked], outputs, **queued)
     leave.click(go_on, [tree, *branching], outputs, **queued)

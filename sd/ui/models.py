@@ -8,6 +8,7 @@ import os
 import shlex
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
@@ -53,10 +54,15 @@ def is_closed(name: str) -> bool:
 
 @cache
 def machine() -> "Machine":
-    """Return the machine, chosen once and set up for this process."""
+    """Return the machine, chosen once and set up for this process.
+
+    It is measured on a thread that ends: one that lived on would keep its team of OpenMP threads,
+    and with more of them than cores every step of a sampling takes half as long again.
+    """
     from sd.device import choose
 
-    return choose("auto").apply()
+    with ThreadPoolExecutor(1) as brief:
+        return brief.submit(lambda: choose("auto").apply()).result()
 
 
 def choices(upload: Any = None) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""One sampling at work, on a thread of its own: neither browser nor queue holds it up.
+"""One sampling at work, on a thread beside the page: neither browser nor queue holds it up.
 
 It ends within one network call of being asked to, and only then lets the next one begin.
 """
@@ -6,12 +6,15 @@ It ends within one network call of being asked to, and only then lets the next o
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextvars import copy_context
 from itertools import islice
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from sd.recipe import Recipe
 from sd.ui import models
+from sd.ui.player import keep_chunk
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from sd.replay import Source
     from sd.sampling import SampleStep
 
+LOOK_SECONDS = 0.25  # between looks at a sampling
 MOST_KEPT = 256 * 2**20  # bytes of all steps that are kept for branches and arrays
 
 
@@ -76,6 +80,32 @@ class Kept:
 KEPT = Kept()
 
 
+class Bench:
+    """The one thread on which jobs are done, one after the other.
+
+    One for all, because OpenMP keeps a team of threads for each that ever computed: with more of
+    them than cores it no longer waits actively, and every step takes half as long again.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing to do; the thread starts with the first task."""
+        self._tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._started = threading.Lock()
+
+    def do(self, task: Callable[[], None]) -> None:
+        """Do a task, which raises nothing, when those before it are done."""
+        self._tasks.put(task)
+        if self._started.acquire(blocking=False):
+            threading.Thread(target=self._work, daemon=True, name="samplings").start()
+
+    def _work(self) -> None:
+        while True:
+            self._tasks.get()()
+
+
+BENCH = Bench()
+
+
 class Job:
     """The making of one recipe's pictures.
 
@@ -83,8 +113,15 @@ class Job:
     seconds: since the first step began. error: what ended it early, if anything did.
     """
 
-    def __init__(self, recipe: Recipe, label: str = "", seen: bool = True) -> None:
-        """Take a recipe and what its film is called; one not `seen` keeps its last step alone."""
+    def __init__(
+        self, recipe: Recipe, label: str = "", seen: bool = True, pictured: bool = False
+    ) -> None:
+        """Take a recipe and what its film is called; one not `seen` keeps its last step alone.
+
+        If `pictured`, `pictures` is x_t and x0 of the newest step that was handed on.
+        """
+        self.pictured = pictured
+        self.pictures: tuple[Any, ...] = ()
         self.recipe, self.label, self.seen = recipe, label, seen
         self.film: Film | None = None
         self.last: SampleStep | None = None
@@ -92,11 +129,11 @@ class Job:
         self.began = self.seconds = 0.0
         self.error: Exception | None = None
         self._stop, self._ended = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._context = copy_context()  # of the event, in which gradio notes the files of a page
 
     def start(self) -> None:
         """Begin, as soon as no other sampling is at work."""
-        self._thread.start()
+        BENCH.do(self._work)
 
     def stop(self) -> None:
         """Ask for the end after the step at hand."""
@@ -110,6 +147,11 @@ class Job:
     def stopped(self) -> bool:
         """Whether it was asked to end before its last step."""
         return self._stop.is_set() and self.done < self.recipe.steps
+
+    @property
+    def shown(self) -> int:
+        """How many chunks of its film can be seen."""
+        return len(self.film.chunks) if self.film else 0
 
     def show(self, line: str = "") -> dict[str, Any] | None:
         """Return its film as far as it was handed on, with a line of words; None before that."""
@@ -135,15 +177,33 @@ class Job:
             yield from self._steps()
 
     def _sample(self) -> None:
+        try:
+            self._follow()
+        finally:
+            if self.film:
+                self.film.end()
+                self._hand_on(self.film)
+
+    def _follow(self) -> None:
+        handed = time.monotonic()
         for step in self._steps():
             self.last, self.done = step, step.i
             self.seconds = time.monotonic() - self.began
             if self.film:
                 self.film.add(step)
+                if time.monotonic() - handed >= LOOK_SECONDS:
+                    self._hand_on(self.film)
+                    handed = time.monotonic()
             if self._stop.is_set():
                 break
-        if self.film:
-            self.film.end()
+
+    def _hand_on(self, film: "Film") -> None:
+        """Make pictures of the newest steps, here where torch has its threads, and store them."""
+        self._context.run(film.flush, keep_chunk)
+        if self.pictured and self.last is not None:
+            from sd.images import grid
+
+            self.pictures = grid(self.last.x_t), grid(self.last.x0)
 
     def _steps(self) -> Iterator["SampleStep"]:
         """Yield the recipe's steps, which are kept if they are to be seen."""

@@ -4,11 +4,9 @@ import html
 from collections.abc import Iterator
 
 from sd.ui import models
-from sd.ui.player import keep_chunk
-from sd.ui.sampling.job import Job
+from sd.ui.sampling.job import LOOK_SECONDS, Job
 from sd.ui.texts import duration, say
 
-LOOK_SECONDS = 0.25  # between looks at a sampling
 PATIENCE = 4  # looks without a new step until the page is told that it still goes on
 
 
@@ -22,19 +20,19 @@ def progress_html(words: list[str], share: float) -> str:
     )
 
 
-def watched(job: Job) -> Iterator[bool]:
-    """Start a job and yield at every look that has news, True when it has ended.
+def watched(job: Job, look: float | None = None) -> Iterator[bool]:
+    """Start a job, look every `look` seconds, yield where there is news, True when it has ended.
 
     Closing this iterator, as a closed page does, asks the job to end. What the job could not do is
     raised after everything that it could do was shown.
     """
     job.start()
     try:
-        quiet, ended = 0, False
+        seen, quiet, ended = 0, 0, False
         while not ended:
-            ended = job.wait(LOOK_SECONDS)
-            news = job.film is not None and job.film.flush(keep_chunk)
-            quiet = 0 if news else quiet + 1
+            ended = job.wait(LOOK_SECONDS if look is None else look)
+            seen, before = job.shown, seen
+            quiet = 0 if seen > before else quiet + 1
             if ended or quiet % PATIENCE == 0:
                 yield ended
     finally:
