@@ -170,13 +170,8 @@ def controls(recipe: Recipe, lang: str, tree: Tree) -> tuple[Any, ...]:
     root = recipe
     while root.branch:
         root = root.branch.recipe
-    settings = fields.settings_of(root, keep_picture, lang)
+    settings = fields.settings_of(root, keep_chunk, lang)
     return *settings, *branch.settings_of(recipe, tree.of(root), lang)
-
-
-def keep_picture(png: bytes) -> str:
-    """Store an embedded picture where an upload would lie; return its path."""
-    return keep_chunk(png)
 
 
 def build() -> Taking:
