@@ -217,12 +217,13 @@ def test_a_node_that_is_pressed_comes_back_with_its_settings(tree: Tree) -> None
     assert [node.parent for node in tree.nodes.values()] == [None, None, 2]
     back = denoise.choose_node(ENGLISH, tree, pressed(1))
     assert back[0]["lanes"] == [tree.nodes[1].film] and "all 6 steps" in back[1]
-    assert fields.recipe_of(*map(value_of, back[4:18])) == tree.nodes[1].recipe
+    assert fields.recipe_of(*map(value_of, back[5:19])) == tree.nodes[1].recipe
     branched = denoise.choose_node(ENGLISH, tree, pressed(3))
-    assert fields.recipe_of(*map(value_of, branched[4:18])) == tree.nodes[2].recipe
-    assert [value_of(each) for each in branched[18:22]] == ["heun", 3, 0.5, 11]
-    assert painter.read_paint(branched[22], 8, 8) is not None
+    assert fields.recipe_of(*map(value_of, branched[5:19])) == tree.nodes[2].recipe
+    assert [value_of(each) for each in branched[19:23]] == ["heun", 3, 0.5, 11]
+    assert painter.read_paint(branched[23], 8, 8) is not None
     assert 'data-node="3" aria-current="true"' in branched[2]
+    assert "step 2 of 3" in branched[4]  # the last has nothing after it
     assert branched[3]["choices"] == [
         ("nothing", "0"),
         ("1: ddim 6, seed 5", "1"),

@@ -110,7 +110,9 @@ def choose_node(request: gr.Request, tree: Tree, event: gr.EventData) -> tuple[A
     lang = language(request)
     told = event._data if isinstance(event._data, dict) else {}
     node = tree.show(told.get("node"))
-    return *shown(tree, said(node, lang), lang), *takeaway.controls(node.recipe, lang, tree)
+    tree.place = max(1, node.done)
+    words = branch.offered(node, tree.place, lang)[0] if node.made else gr.skip()
+    return *shown(tree, said(node, lang), lang), words, *takeaway.controls(node.recipe, lang, tree)
 
 
 def said(node: Node, lang: str) -> str:
@@ -209,9 +211,10 @@ def build(demo: gr.Blocks, upload: Any) -> None:
     leave.click(go_on, [tree, *branching], outputs, **queued)
     taking.again.click(again, tree, outputs, **queued)
     stop.click(halt, tree, None, **QUIET)
-    moved = stage.player.select(rest, tree, offered, **QUIET)
+    moved = stage.player.select(rest, tree, offered, trigger_mode="always_last", **QUIET)
     algorithm.wire(fold, moved, tree, numbers)
-    stage.tree.click(choose_node, tree, [*outputs, *asked, *branching], **QUIET)
+    restored = [*outputs, place, *asked, *branching]
+    stage.tree.click(choose_node, tree, restored, trigger_mode="always_last", **QUIET)
     stage.beside.input(set_beside, [tree, stage.beside], stage.player, **QUIET)
     takeaway.wire(taking, tree, asked, branching, stage.line)
     wire_fields(demo, asked, extras, box, upload)

@@ -197,7 +197,8 @@ def test_the_server_is_killed_while_it_trains(
         server.end(end)
         server.start()
         assert runs.status(folder).state == "running" and runs.status(folder).step > before
-        page.reload()
+        page = context.new_page()  # the old one may be reloading itself at this very moment
+        page.goto(f"{server.address}?run={folder.name}")
         page.wait_for_selector(LINE)
         true_within(page, folder)
         curve_is_whole(page, folder)
