@@ -22,8 +22,8 @@ from sd.recipe import Branch, Recipe, Start
 from sd.replay import png_bytes, stream
 from sd.sampling import SampleStep
 from sd.training import new_network
-from sd.ui import api, models
-from sd.ui.sampling import algorithm, job, live, takeaway
+from sd.ui import models
+from sd.ui.sampling import algorithm, job, takeaway
 from sd.ui.sampling.fields import Fields
 from sd.ui.sampling.job import Job, Kept
 
@@ -70,9 +70,7 @@ def little_model(
 @pytest.fixture(name="quick")
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at samplings every few milliseconds."""
-    for module in (live, job):
-        monkeypatch.setattr(module, "LOOK_SECONDS", 0.005)
-    monkeypatch.setattr(api, "ANSWER_SECONDS", 0.005)
+    monkeypatch.setattr(job, "LOOKS", (0.005,))
 
 
 class Slow:

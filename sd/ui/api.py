@@ -20,7 +20,6 @@ from sd.ui.sampling.job import Job
 
 SIZES, RATES, MOST_BATCH = (8, 256), (1e-7, 1.0), 1024
 MOST_TIMES = 100_000  # of any schedule; the handler knows its own
-ANSWER_SECONDS = 1.0  # between answers of a sampling: fetching their pictures costs a client more
 SAMPLES_WANTED = 10  # at least so often, a short run shows samples
 SAMPLE_EVERY = 50  # steps, for presets that would show samples only at the end
 
@@ -47,14 +46,14 @@ def denoise_pictures(
     spacing: Any,
     clip_x0: Any,
 ) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
-    """Sample from a model; yield x_t, the estimate of x0 and the step, every second.
+    """Sample from a model; yield x_t, the estimate of x0 and the step, about every second.
 
     `steps` has the numbers of each kept step since the last answer: i, t, norms, log SNR.
     """
     recipe = models.recipe(model, sampler, steps, eta, variance, spacing, clip_x0, seed, count)
     job = Job(recipe, pictured=True)
     seen = 0
-    for _ in live.watched(job, ANSWER_SECONDS):
+    for _ in live.watched(job):
         if (film := job.show()) is None or job.last is None or not job.pictures:
             continue
         step, frames = job.last, film["frames"][seen:]

@@ -8,7 +8,6 @@ import os
 import shlex
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
@@ -19,7 +18,7 @@ from sd.config import Config
 from sd.gate import InputError
 from sd.recipe import Recipe
 from sd.ui import pictures
-from sd.ui.parts import LARGEST_SEED
+from sd.ui.parts import LARGEST_SEED, briefly
 
 if TYPE_CHECKING:
     from sd.device import Machine
@@ -54,15 +53,10 @@ def is_closed(name: str) -> bool:
 
 @cache
 def machine() -> "Machine":
-    """Return the machine, chosen once and set up for this process.
-
-    It is measured on a thread that ends: one that lived on would keep its team of OpenMP threads,
-    and with more of them than cores every step of a sampling takes half as long again.
-    """
+    """Return the machine, chosen once and set up for this process."""
     from sd.device import choose
 
-    with ThreadPoolExecutor(1) as brief:
-        return brief.submit(lambda: choose("auto").apply()).result()
+    return briefly(lambda: choose("auto").apply())
 
 
 def choices(upload: Any = None) -> list[tuple[str, str]]:

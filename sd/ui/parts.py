@@ -4,6 +4,8 @@ import functools
 import inspect
 import random
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 import gradio as gr
@@ -20,6 +22,7 @@ QUIET: dict[str, Any] = {
     "concurrency_limit": None,
     "api_visibility": "private",
 }
+END = object()  # of a stream
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 
 
@@ -41,24 +44,41 @@ def session(request: gr.Request) -> str:
 def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
     """Show a person's mistake as its own line, and anything unexpected as one line without detail.
 
-    Works for functions and for generators; the details of the unexpected go to the log.
+    Works for functions and for generators; the details of the unexpected go to the log. The work is
+    done `briefly`.
     """
 
     @functools.wraps(handler)
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
-            return handler(*args, **kwargs)
+            return briefly(functools.partial(handler, *args, **kwargs))
         except Exception as error:
             raise _told(error, args) from None
 
     @functools.wraps(handler)
     def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        made = handler(*args, **kwargs)
         try:
-            yield from handler(*args, **kwargs)
+            while (each := briefly(lambda: next(made, END))) is not END:
+                yield each
         except Exception as error:
             raise _told(error, args) from None
+        finally:
+            made.close()
 
     return stream if inspect.isgeneratorfunction(handler) else call
+
+
+def briefly(task: Callable[[], Any]) -> Any:
+    """Return what a task returns, done on a thread that ends with it.
+
+    OpenMP keeps a team of threads for every living thread that ever computed. With more of them
+    than cores they wait passively, and each step of a sampling takes half as long again; gradio's
+    own threads live on, so nothing is computed there.
+    """
+    context = copy_context()
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(context.run, task).result()
 
 
 def _told(error: Exception, args: Sequence[Any]) -> inputs.Refusal:

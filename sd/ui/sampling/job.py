@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from sd.replay import Source
     from sd.sampling import SampleStep
 
-LOOK_SECONDS = 0.25  # between looks at a sampling
+# Seconds between looks at a sampling: the first pictures come soon, later ones together, for every
+# look costs the browser about a tenth of a second of a core that the sampling wants.
+LOOKS = (0.25, 0.5, 1.0)
 MOST_KEPT = 256 * 2**20  # bytes of all steps that are kept for branches and arrays
 
 
@@ -128,7 +130,7 @@ class Job:
         self.done = self.replayed = 0
         self.began = self.seconds = 0.0
         self.error: Exception | None = None
-        self._stop, self._ended = threading.Event(), threading.Event()
+        self._stop, self._ended, self._news = (threading.Event() for _ in range(3))
         self._context = copy_context()  # of the event, in which gradio notes the files of a page
 
     def start(self) -> None:
@@ -142,6 +144,15 @@ class Job:
     def wait(self, seconds: float) -> bool:
         """Wait at most `seconds` for the end; tell whether it has come."""
         return self._ended.wait(seconds)
+
+    def news(self) -> bool:
+        """Wait until more can be shown, at most as long as the longest look; tell whether it ended.
+
+        For one watcher: what was told is news no more.
+        """
+        self._news.wait(LOOKS[-1])
+        self._news.clear()
+        return self._ended.is_set()
 
     @property
     def stopped(self) -> bool:
@@ -170,6 +181,7 @@ class Job:
             self.error = error
         finally:
             self._ended.set()
+            self._news.set()
 
     def steps_again(self) -> Generator["SampleStep", None, None]:
         """Yield each step here and now, without a film; close it to let the next sampling begin."""
@@ -191,7 +203,7 @@ class Job:
             self.seconds = time.monotonic() - self.began
             if self.film:
                 self.film.add(step)
-                if time.monotonic() - handed >= LOOK_SECONDS:
+                if time.monotonic() - handed >= LOOKS[min(self.shown, len(LOOKS) - 1)]:
                     self._hand_on(self.film)
                     handed = time.monotonic()
             if self._stop.is_set():
@@ -204,6 +216,7 @@ class Job:
             from sd.images import grid
 
             self.pictures = grid(self.last.x_t), grid(self.last.x0)
+        self._news.set()
 
     def _steps(self) -> Iterator["SampleStep"]:
         """Yield the recipe's steps, which are kept if they are to be seen."""

@@ -1,13 +1,11 @@
-"""A sampling as the page shows it: what has come since the last look, four times a second."""
+"""A sampling as the page shows it: what has come since the last look, once a second."""
 
 import html
 from collections.abc import Iterator
 
 from sd.ui import models
-from sd.ui.sampling.job import LOOK_SECONDS, Job
+from sd.ui.sampling.job import Job
 from sd.ui.texts import duration, say
-
-PATIENCE = 4  # looks without a new step until the page is told that it still goes on
 
 
 def progress_html(words: list[str], share: float) -> str:
@@ -20,21 +18,18 @@ def progress_html(words: list[str], share: float) -> str:
     )
 
 
-def watched(job: Job, look: float | None = None) -> Iterator[bool]:
-    """Start a job, look every `look` seconds, yield where there is news, True when it has ended.
+def watched(job: Job) -> Iterator[bool]:
+    """Start a job and yield whenever there is news, or none for a while; True when it has ended.
 
     Closing this iterator, as a closed page does, asks the job to end. What the job could not do is
     raised after everything that it could do was shown.
     """
     job.start()
     try:
-        seen, quiet, ended = 0, 0, False
+        ended = False
         while not ended:
-            ended = job.wait(LOOK_SECONDS if look is None else look)
-            seen, before = job.shown, seen
-            quiet = 0 if seen > before else quiet + 1
-            if ended or quiet % PATIENCE == 0:
-                yield ended
+            ended = job.news()
+            yield ended
     finally:
         job.stop()
     if job.error:
