@@ -6,13 +6,15 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 from PIL import Image
 
 from sd.ui import inputs
 from sd.ui.texts import PREFIX, language_of
+
+T = TypeVar("T")
 
 LARGEST_SEED = 2**32 - 1
 SCREEN_SIDE = 512  # pixels; pictures are enlarged to about this by repeating pixels
@@ -69,7 +71,7 @@ def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
     return stream if inspect.isgeneratorfunction(handler) else call
 
 
-def briefly(task: Callable[[], Any]) -> Any:
+def briefly(task: Callable[[], T]) -> T:
     """Return what a task returns, done on a thread that ends with it.
 
     OpenMP keeps a team of threads for every living thread that ever computed. With more of them
