@@ -97,6 +97,7 @@ def _sample_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--no-clip", action="store_true", help="do not cut x0 to the range of pictures"
     )
+    _told_flags(made)
     _beginning_flags(made)
     made.add_argument("--keep-steps", action="store_true", help="keep every step's picture too")
     about = (
@@ -104,6 +105,22 @@ def _sample_flags(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument("--out", metavar="FOLDER|FILE.png|.npz|.gif|.mp4|.html", help=about)
     made.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+
+
+def _told_flags(made: argparse.ArgumentParser) -> None:
+    about = "a class that the model knows; of several the pictures take one after the other"
+    made.add_argument("--label", action="append", metavar="NAME", help=about)
+    about = "what the pictures are asked for; of several they take one after the other"
+    made.add_argument("--prompt", action="append", metavar="TEXT", help=about)
+    made.add_argument("--negative", metavar="TEXT", help="what guidance leads away from")
+    about = "how strongly a prompt or label is followed; 2 if there is one, 1 adds nothing"
+    made.add_argument("--guidance", type=number, nargs="+", metavar="SCALE", help=about)
+    about = "0..1: take back how far strong guidance spreads the values; 0 if not told"
+    made.add_argument("--rescale", type=number, help=about)
+    about = "guide only between these shares of T"
+    made.add_argument("--interval", type=number, nargs=2, metavar=("LOW", "HIGH"), help=about)
+    about = "where the first picture's words were looked for, at every step"
+    made.add_argument("--attention", metavar="FOLDER|FILE.png|.npz", help=about)
 
 
 def _beginning_flags(made: argparse.ArgumentParser) -> None:

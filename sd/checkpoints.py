@@ -1,7 +1,8 @@
 """Models on disk: safetensors, readable text and digests; never a pickle.
 
 A checkpoint is a folder: `model.safetensors` (the averaged weights), `config.ini`,
-`checkpoint.json` (step, seed, digests of the files) and `README.md`, its card for people and hubs.
+`checkpoint.json` (step, seed, digests of the files) and `README.md`, its card for people and hubs;
+where it is told something, `conditioning.json` with its classes or its vocabulary.
 That of a run also holds `training.safetensors`, from which training goes on. It is written to a
 temporary folder, flushed and renamed: there is a whole checkpoint or none.
 """
@@ -15,14 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import ModelCard, ModelCardData
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sd.blueprint import blueprint
+from sd.cards import card
+from sd.conditioning import (
+    Conditioner,
+    conditioner_of,
+    load_tensors,
+    parameters_of,
+    tensors_of,
+)
 from sd.config import Config
-from sd.denoiser import Denoiser
+from sd.denoiser import Denoiser, Guidance
 from sd.diffusion import Diffusion
 from sd.disk import digest, write_folder
 from sd.files import brief, printable
@@ -32,9 +40,13 @@ from sd.unet import UNetModel
 
 WEIGHTS, CONFIG, ABOUT, CARD = "model.safetensors", "config.ini", "checkpoint.json", "README.md"
 TRAINING = "training.safetensors"
+CONDITIONING = "conditioning.json"
+READ = (WEIGHTS, CONFIG, CONDITIONING)  # by whoever samples
+OPTIONAL = {TRAINING, CONDITIONING, ABOUT}  # among the digests
 STATE = "state"  # what checkpoint.json holds for training alone; the card is silent about it
 FORMAT = 1
 LARGEST_TEXT = 1_000_000  # bytes of the readable files
+LARGEST_FACTS = 16_000_000  # bytes of a vocabulary and its words, or of many labels
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 FLOATS = ("F32", "F16", "BF16")
 NO_WEIGHTS = (  # what people upload instead, by its first bytes
@@ -47,11 +59,15 @@ NO_WEIGHTS = (  # what people upload instead, by its first bytes
 
 @dataclass(frozen=True)
 class Model:
-    """A network with all that is needed to sample from it; `about` is its checkpoint.json."""
+    """A network with all that is needed to sample from it; `about` is its checkpoint.json.
+
+    conditioner: reads what it is told; None for a model that is told nothing.
+    """
 
     network: UNetModel
     config: Config
     about: Mapping[str, Any] = field(default_factory=dict)
+    conditioner: Conditioner | None = None
 
     @cached_property
     def diffusion(self) -> Diffusion:
@@ -66,8 +82,32 @@ class Model:
 
     @property
     def denoiser(self) -> Denoiser:
-        """The network as samplers ask it."""
-        return Denoiser(self.network, self.diffusion)
+        """The network as samplers ask it, told nothing."""
+        return self.guided()
+
+    @torch.no_grad()
+    def guided(
+        self,
+        prompts: Sequence[str] = (),
+        negative: str = "",
+        guidance: Guidance = Guidance(),  # noqa: B008 (a constant)
+    ) -> Denoiser:
+        """Return the network told `prompts`, which the pictures of a batch take in turn.
+
+        Guidance holds them against `negative`, "" being nothing. Raises `InputError` for a class
+        that it does not know, and where a model without a conditioner is told anything.
+        """
+        if self.conditioner is None:
+            if any(prompts) or negative:
+                told = shown(next(filter(None, [*prompts, negative])))
+                raise InputError(f"prompt = {told}: this model knows no words or classes")
+            return Denoiser(self.network, self.diffusion)
+        device = next(self.network.parameters()).device
+        asked, against = (
+            self.conditioner(self.conditioner.read(words).to(device))
+            for words in (list(prompts) or [""], [negative])
+        )
+        return Denoiser(self.network, self.diffusion, asked, against, guidance)
 
     def sampling(self, sampler: str = "ddim", steps: int = 50, **settings: Any) -> Sampling:
         """Return a `Sampling` over this model's own schedule and noise."""
@@ -91,10 +131,13 @@ def save_checkpoint(
     if folder.exists():
         raise InputError(f"{folder.name}: there is a checkpoint of that name already")
     dtype = DTYPES[model.config.training.weights_dtype]
-    state = model.network.state_dict()
+    state = tensors_of(model.network, model.conditioner)
     weights = {name: tensor.to("cpu", dtype).contiguous() for name, tensor in state.items()}
     _check_finite(f"{folder.name} as {model.config.training.weights_dtype}", weights)
-    texts = {CONFIG: model.config.to_ini(), CARD: card(model, about)}
+    told = {name: value for name, value in about.items() if name != STATE}
+    texts = {CONFIG: model.config.to_ini(), CARD: card(model.config, _parameters(model), told)}
+    if model.conditioner is not None:
+        texts[CONDITIONING] = json.dumps(model.conditioner.facts(), ensure_ascii=False, indent=1)
     tensors = {WEIGHTS: weights, **({TRAINING: training} if training is not None else {})}
 
     def write(target: Path) -> None:
@@ -105,7 +148,7 @@ def save_checkpoint(
                 raise OSError(f"{folder.name}/{name} cannot be written: {error}") from error
         for name, text in texts.items():
             (target / name).write_text(text, encoding="utf-8")
-        digests = {name: digest(target / name) for name in (*tensors, CONFIG)}
+        digests = {name: digest(target / name) for name in (*tensors, *texts) if name != CARD}
         record = {"format": FORMAT, **about}
         record["sha256"] = {**digests, ABOUT: _digest_of(record)}
         (target / ABOUT).write_text(json.dumps(record, indent=1), encoding="utf-8")
@@ -114,22 +157,8 @@ def save_checkpoint(
     return folder
 
 
-def card(model: Model, about: Mapping[str, Any]) -> str:
-    """Return a model card, with the front matter that hubs read."""
-    training, channels = model.config.training, model.config.unet.channel
-    parameters = sum(p.numel() for p in model.network.parameters())
-    data = ModelCardData(
-        library_name="sd", pipeline_tag="unconditional-image-generation", tags=["diffusion"]
-    )
-    told = {name: value for name, value in about.items() if name != STATE}
-    facts = "".join(f"- {name}: {printable(str(value))}\n" for name, value in told.items())
-    size = f"{training.input_width} x {training.input_height} pixels, {channels} channels"
-    return str(
-        ModelCard(
-            f"---\n{data.to_yaml()}\n---\n# A small diffusion model\n\n{size}, {parameters:,} "
-            f"parameters; averaged (EMA) weights as {training.weights_dtype}.\n\n{facts}"
-        )
-    )
+def _parameters(model: Model) -> int:
+    return sum(p.numel() for p in parameters_of(model.network, model.conditioner).values())
 
 
 def newest_checkpoint(path: Path) -> Path:
@@ -151,12 +180,33 @@ def load_checkpoint(path: str | Path, device: str = "cpu") -> Model:
     about = read_about(folder)
     weights = _member(folder, WEIGHTS)
     _check_kind(weights)
-    check_digests(folder, about, (WEIGHTS, CONFIG))
+    check_digests(folder, about, [name for name in about["sha256"] if name in READ])
     config = Config.read(_member(folder, CONFIG))
     network = _empty_network(config, weights.stat().st_size)
-    network.load_state_dict(_read_weights(weights, network), assign=True)
+    with torch.device("meta" if config.conditioning.encoder is None else "cpu"):
+        conditioner = conditioner_of(config, read_facts(folder))
+    state = _read_weights(weights, tensors_of(network, conditioner))
+    load_tensors(network, conditioner, state, assign=True)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Model(network.eval().requires_grad_(False), config, about)
+    if conditioner is not None:
+        conditioner = conditioner.to(device).eval().requires_grad_(False)
+    return Model(network.eval().requires_grad_(False), config, about, conditioner)
+
+
+def read_facts(folder: Path) -> dict[str, Any] | None:
+    """Return a checkpoint's conditioning.json, None where it has none."""
+    path = folder / CONDITIONING
+    if not path.is_file():
+        return None
+    if path.stat().st_size > LARGEST_FACTS:
+        raise InputError(f"{CONDITIONING}: more than {LARGEST_FACTS:,} bytes")
+    try:
+        facts: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        facts = None
+    if not isinstance(facts, dict):
+        raise InputError(f"{CONDITIONING}: not readable as JSON")
+    return facts
 
 
 def load_training(folder: Path) -> dict[str, Tensor]:
@@ -167,7 +217,7 @@ def load_training(folder: Path) -> dict[str, Tensor]:
     about = read_about(folder)
     if TRAINING not in about["sha256"]:
         raise InputError(f"{_called(folder)}: was kept without {TRAINING}, which resuming needs")
-    check_digests(folder, about, (WEIGHTS, CONFIG, TRAINING))
+    check_digests(folder, about, [name for name in about["sha256"] if name != ABOUT])
     try:
         return load_file(folder / TRAINING)
     except (SafetensorError, OSError) as error:
@@ -229,7 +279,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise InputError(f"{label}: not readable as JSON") from None
     digests = about.get("sha256") if isinstance(about, dict) else None
-    if not isinstance(digests, dict) or set(digests) - {TRAINING, ABOUT} != {WEIGHTS, CONFIG}:
+    if not isinstance(digests, dict) or set(digests) - OPTIONAL != {WEIGHTS, CONFIG}:
         raise InputError(f"{label}: no record of a checkpoint")
     if digests.get(ABOUT, _digest_of(about)) != _digest_of(about):
         raise InputError(f"{label}: damaged, its SHA-256 is not the recorded one")
@@ -250,13 +300,13 @@ def _check_kind(path: Path) -> None:
             raise InputError(f"{path.name}: {reason}")
 
 
-def _read_weights(path: Path, network: UNetModel) -> dict[str, Tensor]:
-    """Return the file's tensors as float32, after holding their names and shapes to the network."""
+def _read_weights(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the file's tensors as float32, after holding their names and shapes to `wanted`."""
     try:
         with safe_open(path, framework="pt") as stored:
             slices = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118
             shapes = {name: part.get_shape() for name, part in slices.items()}
-            _compare(path.name, shapes, {n: list(t.shape) for n, t in network.state_dict().items()})
+            _compare(path.name, shapes, {n: list(t.shape) for n, t in wanted.items()})
             for name, part in slices.items():
                 if part.get_dtype() not in FLOATS:
                     raise InputError(f"{path.name}: {name} is stored as {part.get_dtype()}")

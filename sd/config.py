@@ -10,6 +10,7 @@ from sd.fields import LONGEST_PATH, Section
 from sd.gate import InputError, shown
 from sd.sections import MOST_PIXELS as MOST_PIXELS  # the sections are part of this interface
 from sd.sections import MOST_STEPS as MOST_STEPS
+from sd.sections import ConditioningConfig as ConditioningConfig
 from sd.sections import DiffusionConfig as DiffusionConfig
 from sd.sections import TrainingConfig as TrainingConfig
 from sd.sections import UNetConfig as UNetConfig
@@ -18,7 +19,8 @@ PRESETS = ("tiny", "small", "seed-fixed", "seed")  # quickest first
 PRESET_FOLDER = Path(__file__).parent / "presets"
 
 SECTIONS: dict[str, type[Section]] = {
-    section.name: section for section in (TrainingConfig, UNetConfig, DiffusionConfig)
+    section.name: section
+    for section in (TrainingConfig, UNetConfig, DiffusionConfig, ConditioningConfig)
 }
 KEYS: dict[str, dict[str, Field[Any]]] = {
     name: {each.name: each for each in fields(section)} for name, section in SECTIONS.items()
@@ -32,6 +34,7 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     unet: UNetConfig = field(default_factory=UNetConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
 
     def __post_init__(self) -> None:
         if self.unet.n_embed != self.unet.channel:

@@ -17,7 +17,9 @@ from sd.archive import pack_files as pack_files  # part of this module's interfa
 from sd.decoding import check_fit
 from sd.gate import InputError, real
 from sd.pool import Fit
+from sd.reading import BUNDLED as BUNDLED
 from sd.reading import Described, Pace, passage
+from sd.reading import bundled_path as bundled_path
 from sd.reading import natural as natural
 from sd.reading import starter_path as starter_path
 from sd.report import Report as Report
@@ -64,7 +66,7 @@ def read_images(
     leave_out: Sequence[Path] = (),
     classes: Sequence[str] | None = None,
 ) -> ImageSet:
-    """Return the pictures of a folder, a zip, one file, or the word "starter", in memory.
+    """Return the pictures of a folder, a zip, one file, or a bundled set, in memory.
 
     `leave_out` names run or output folders that may lie inside the picture folder; `classes`, if
     given, the labels of the pictures to take. Raises InputError if the source cannot be read,

@@ -67,7 +67,8 @@ class Chunk(NamedTuple):
 class Film:
     """The frames of one sampling, made in chunks while it runs.
 
-    A sheet holds the N pictures of a step in `columns` columns without gaps.
+    A sheet holds the N pictures of a step in `columns` columns without gaps. `wide` sets how many
+    these are; 0 makes the sheet as near to a square as can be.
     """
 
     def __init__(
@@ -78,12 +79,14 @@ class Film:
         *,
         label: str = "",
         start: Tensor | None = None,
+        wide: int = 0,
     ) -> None:
         """Begin a film of `total` planned steps, each of `calls` network calls.
 
         `start` [N, C, H, W], x before the first step, serves that step's change alone.
         """
         self.schedule, self.total, self.calls, self.label = schedule, total, calls, label
+        self.wide = wide
         self.frames: list[dict[str, Any]] = []
         self.chunks: list[dict[str, Any]] = []
         self._id = uuid.uuid4().hex
@@ -127,8 +130,8 @@ class Film:
 
     @property
     def columns(self) -> int:
-        """Pictures side by side on a sheet: as near to a square as can be."""
-        return math.ceil(math.sqrt(self._shape[0]))
+        """Pictures side by side on a sheet: `wide`, else as near to a square as can be."""
+        return self.wide or math.ceil(math.sqrt(self._shape[0]))
 
     def take(self) -> Chunk | None:
         """Return what was noted since the last chunk as one more, or None if that is nothing.
@@ -311,7 +314,7 @@ def embedded(film: Mapping[str, Any]) -> dict[str, Any]:
 def film_of(
     steps: Iterable[SampleStep], schedule: Schedule, total: int, keep: Keep = data_uri, **about: Any
 ) -> dict[str, Any]:
-    """Return a finished film of `steps`; `about`: calls, label, start as `Film` takes them."""
+    """Return a finished film of `steps`; `about`: calls, label, start, wide of `Film`."""
     film = Film(schedule, total, **about)
     for step in steps:
         film.add(step)

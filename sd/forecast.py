@@ -17,17 +17,21 @@ from typing import Any
 import torch
 
 from sd import memory
-from sd.checkpoints import save_checkpoint
+from sd.checkpoints import Model, save_checkpoint
 from sd.config import Config
 from sd.data import ImageSet
+from sd.denoiser import Denoiser, Guidance
 from sd.device import Machine
+from sd.kinds import CLASS_KINDS
 from sd.report import Report
 from sd.training import EVALUATED, LEVELS, Training, total_steps
 
 SHEET_PICTURES, SHEET_STEPS = 16, 25  # a sheet of samples, as a run makes it of both its weights
+SHEET_GUIDANCE = Guidance((2.0,))  # of what is asked for
 START_SECONDS = 4.0  # until the first step, without the pictures: mostly importing torch
 PICTURE_SECONDS = 0.0008  # to read one
 MOST_RANDOM = 2**26  # bytes of random pixels
+RANDOM_CLASSES, RANDOM_WORDS, CAPTION_WORDS = 10, 1000, 8
 
 
 @dataclass(frozen=True)
@@ -80,9 +84,10 @@ def measure(config: Config, machine: Machine, seconds: float = 8.0) -> Measured:
     step = _median(_timed(stream, 2, 15, until - seconds / 3))
     model = training.model
     sampling = model.sampling(steps=min(SHEET_STEPS, model.diffusion.schedule.timesteps))
-    calls = sampling.steps(model.denoiser, model.shape, range(SHEET_PICTURES), machine.device)
+    denoiser, passes = sheet_denoiser(training, model), sheet_passes(training)
+    calls = sampling.steps(denoiser, model.shape, range(SHEET_PICTURES), machine.device)
     call = _median(_timed(calls, 1, 5, until))
-    evaluation = 2 * LEVELS * EVALUATED / SHEET_PICTURES  # in calls of as many pictures
+    evaluation = 2 * LEVELS * EVALUATED / (SHEET_PICTURES * passes)  # in calls for a sheet
     sheet = call * (2 * len(sampling.times) + evaluation)
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
@@ -90,15 +95,33 @@ def measure(config: Config, machine: Machine, seconds: float = 8.0) -> Measured:
         return Measured(step, sheet, time.perf_counter() - begun)
 
 
+def sheet_denoiser(training: Training, model: Model) -> Denoiser:
+    """Return a model as a run's samples ask it: for the run's prompts, if it is told anything."""
+    return model.guided(training.sample_prompts, guidance=SHEET_GUIDANCE)
+
+
+def sheet_passes(training: Training) -> int:
+    """Return how often the network is asked for a step of a sample; guidance has two halves."""
+    return 2 if training.sample_prompts else 1
+
+
 def random_pictures(config: Config) -> ImageSet:
-    """Return a picture set of random pixels."""
+    """Return a picture set of random pixels, with classes or captions where the kind needs them."""
     training = config.training
     shape = config.unet.channel, training.input_height, training.input_width
     count = max(2, min(4 * training.batch_size, 256, MOST_RANDOM // math.prod(shape)))
     source = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count, *shape), generator=source, dtype=torch.uint8)
-    report = Report(count, (), {}, {}, {}, 0, ())
-    return ImageSet(pixels, tuple(map(str, range(count))), None, (), None, report)
+    names = tuple(map(str, range(count)))
+    labels = captions = None
+    classes: tuple[str, ...] = ()
+    if config.conditioning.kind in CLASS_KINDS:
+        labels, classes = torch.arange(count) % RANDOM_CLASSES, names[:RANDOM_CLASSES]
+    if config.conditioning.kind == "captions":
+        words = torch.randint(RANDOM_WORDS, (count, CAPTION_WORDS), generator=source)
+        captions = tuple(" ".join(f"word{word}" for word in row) for row in words.tolist())
+    report = Report(count, (), {}, {}, {}, len(captions or ()), ())
+    return ImageSet(pixels, names, labels, classes, captions, report)
 
 
 def _timed(stream: Iterator[Any], warm: int, most: int, until: float) -> list[float]:

@@ -6,10 +6,10 @@ from typing import NamedTuple
 from sd import gate, runs
 from sd.checkpoints import WEIGHTS, Model, load_checkpoint, newest_checkpoint
 from sd.gate import InputError
+from sd.reading import BUNDLED
 from sd.recipe import Recipe
 from sd.second_zero import PictureModel, open_pictures, parse_name
 
-STARTER = "starter"
 DIGITS = 16  # of the SHA-256 of a model's weights: enough to tell it from another
 
 
@@ -76,6 +76,6 @@ def _folder_of(name: str) -> str:
 
 def _data_of(name: str) -> str:
     try:
-        return name if name == STARTER else str(runs.find_run(name))
+        return name if name in BUNDLED else str(runs.find_run(name))
     except InputError:
         return name

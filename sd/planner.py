@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sd import memory
+from sd import ini, memory
 from sd.blueprint import blueprint
 from sd.config import Config
 from sd.device import Machine
@@ -18,6 +18,7 @@ from sd.forecast import forecast as forecast
 from sd.forecast import foreseen
 from sd.forecast import measure as measure
 from sd.gate import InputError, real
+from sd.kinds import CLASS_KINDS, decided, resolve_kind, undecided
 from sd.reasons import Reason
 
 BASE = "tiny"  # the preset from which a plan's settings depart
@@ -89,37 +90,50 @@ class Plan:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What a plan knows of the pictures; `shortest`: typical length of their short side, or 0."""
+    """What a plan knows of the pictures.
+
+    shortest: typical length of their short side, or 0. captions: how many have one. labels: classes.
+    """
 
     count: int
     shortest: int = 0
     channels: int = 3
+    captions: int = 0
+    labels: int = 0
 
 
 def plan(
-    minutes: float, pictures: Pictures, machine: Machine, start: float = START_SECONDS
+    minutes: float,
+    pictures: Pictures,
+    machine: Machine,
+    start: float = START_SECONDS,
+    kind: str = "auto",
 ) -> Plan:
     """Measure, and return what is best trained here in so many minutes, and why.
 
     The largest pictures are chosen whose network gets enough steps. The run ends by the clock
     (training.minutes); `steps` is what will be done by then. start: seconds until the pictures are
-    read. Raises `InputError` for minutes out of range and where no network fits into the memory.
+    read. kind: as conditioning.kind, resolved here. Raises `InputError` for minutes out of range, a
+    kind that the pictures lack, and where no network fits into the memory.
     """
     real("--minutes", minutes, 0.1, MOST_MINUTES)
-    search = _Search(minutes, pictures, machine, start)
+    search = _Search(minutes, pictures, machine, start, kind)
     rung = search.best()
     measured = search.measured[rung]
     config = search.settled(rung, measured)
     expected = foreseen(config, pictures.count, machine, measured, start)
     config = config.with_settings([f"training.steps={expected.steps}"])
-    return Plan(config, tuple(search.reasons(rung, config, expected)), expected)
+    return Plan(undecided(config), tuple(search.reasons(rung, config, expected)), expected)
 
 
 class _Search:
     """Measures rungs of the ladder until it is known which is the highest with enough steps."""
 
-    def __init__(self, minutes: float, pictures: Pictures, machine: Machine, start: float) -> None:
+    def __init__(
+        self, minutes: float, pictures: Pictures, machine: Machine, start: float, kind: str
+    ) -> None:
         self.minutes, self.pictures, self.machine = minutes, pictures, machine
+        self.wanted, self.kind = kind, resolve_kind(kind, pictures.captions, pictures.labels)
         self.seconds = 60 * minutes - start - PICTURE_SECONDS * pictures.count
         self.until = time.perf_counter() + min(MEASURING_SECONDS, MEASURING_SHARE * 60 * minutes)
         self.measured: dict[Rung, Measured] = {}
@@ -127,8 +141,14 @@ class _Search:
         held = [rung for rung in self.rungs if self._has_room(rung)]
         self.crowded, self.rungs = len(held) < len(self.rungs), held
         if not held:
-            memory.check(LADDER[0].config(pictures.channels))
+            memory.check(self.config(LADDER[0]))
             raise InputError("there is too little memory for any network")
+
+    def config(self, rung: Rung) -> Config:
+        """Return the settings of a rung for these pictures, with what they make of the U-Net."""
+        told = [f"conditioning.kind={ini.spelled(self.kind)}"]
+        config = rung.config(self.pictures.channels).with_settings(told)
+        return decided(config, self.pictures.captions, self.pictures.labels)
 
     def _suits(self, rung: Rung) -> bool:
         """Tell whether a rung does not enlarge the pictures by more than a quarter."""
@@ -137,7 +157,7 @@ class _Search:
     def _has_room(self, rung: Rung) -> bool:
         if self.machine.device != "cpu":
             return True
-        return memory.needed(rung.config(self.pictures.channels)) <= memory.available()
+        return memory.needed(self.config(rung)) <= memory.available()
 
     def best(self) -> Rung:
         """Return the highest rung that gets enough steps, or the lowest; it is measured."""
@@ -161,8 +181,7 @@ class _Search:
 
     def _measure(self, rung: Rung) -> None:
         left = max(0.0, self.until - time.perf_counter())
-        config = rung.config(self.pictures.channels)
-        self.measured[rung] = measure(config, self.machine, left / 2)
+        self.measured[rung] = measure(self.config(rung), self.machine, left / 2)
 
     def times(self, rung: Rung) -> Measured:
         """Return what a rung was measured to take, or what its operations make one expect."""
@@ -201,11 +220,12 @@ class _Search:
             f"training.sample_every={math.ceil(steps / sheets)}",
             f"training.save_every={max(1, round(apart / measured.step))}",
         ]
-        return rung.config(self.pictures.channels).with_settings(settings)
+        return self.config(rung).with_settings(settings)
 
     def reasons(self, rung: Rung, config: Config, expected: Forecast) -> Iterator[Reason]:
         """Yield why a plan is as it is, what matters most first."""
         yield from self._why_size(rung, expected)
+        yield self._why_told()
         yield from self._why_steps(config, expected)
         parameters = blueprint(config.unet, rung.side, rung.side).parameters
         words = f"{parameters / 1e6:.1f}"
@@ -229,6 +249,14 @@ class _Search:
         elif self.rungs[-1].side < LADDER[-1].side:
             shortest = self.pictures.shortest
             yield Reason("small_pictures", {"side": rung.side, "shortest": shortest})
+
+    def _why_told(self) -> Reason:
+        seen = self.pictures
+        if self.kind == "captions":
+            return Reason("told_captions", {"captions": seen.captions, "pictures": seen.count})
+        if self.kind in CLASS_KINDS:
+            return Reason("told_classes", {"labels": seen.labels})
+        return Reason("told_nothing" if self.wanted == "auto" else "told_not", {})
 
     def _why_steps(self, config: Config, expected: Forecast) -> Iterator[Reason]:
         count, steps = self.pictures.count, expected.steps

@@ -1,7 +1,7 @@
 """One passage through a source: its pictures fitted, one after the other, and what is told of them.
 
-A source is a folder, a zip, one picture or the word starter. Whoever reads keeps the pixels:
-in memory (`sd.data`) or on disk (`sd.ingest`); here only a few are held at any time.
+A source is a folder, a zip, one picture or the word of a bundled set. Whoever reads keeps the
+pixels: in memory (`sd.data`) or on disk (`sd.ingest`); here only a few are held at any time.
 """
 
 import os
@@ -26,6 +26,7 @@ from sd.report import Report
 NOTICE = re.compile(
     r"(.*/)?(licen[cs]e|notice|readme|source|credits|copying)[^/.]*(\.(txt|md|rst|html))?", re.I
 )
+BUNDLED = {"starter": "emoji64.zip", "shapes": "shapes32.zip"}  # word -> file in starter/
 TOLD_EVERY, TOLD_SECONDS = 64, 0.5  # pictures, or time, between two words on how far it is
 
 
@@ -187,7 +188,12 @@ def natural(name: str) -> tuple[str, str]:
 
 def starter_path() -> Path:
     """Return the bundled picture set: 1,292 emoji of 64 x 64 with labels and captions."""
-    return Path(__file__).parent / "starter" / "emoji64.zip"
+    return bundled_path("starter")
+
+
+def bundled_path(word: str) -> Path:
+    """Return the zip of a bundled picture set by its word, one of `BUNDLED`."""
+    return Path(__file__).parent / "starter" / BUNDLED[word]
 
 
 @contextmanager
@@ -209,10 +215,12 @@ def _label(source: str | Path) -> str:
 
 def _opened(source: str | Path, leave_out: Sequence[Path]) -> Listing:
     """Return the files of a source; InputError if there are none to be had."""
-    if source == "starter":
-        return Archive(starter_path())
+    if isinstance(source, str) and source in BUNDLED:
+        return Archive(bundled_path(source))
     if not str(source).strip():
-        raise InputError("no pictures are named: give a folder, a zip, or the word starter")
+        raise InputError(
+            "no pictures are named: give a folder, a zip, or the word starter or shapes"
+        )
     path, label = Path(source), _label(source)
     try:
         if os.path.isdir(path):

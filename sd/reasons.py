@@ -18,6 +18,12 @@ LINES = {
     "speed": "Measured on {machine}: {milliseconds} ms a step, {pictures_per_second} pictures a "
     "second.",
     "network": "A network of {parameters} million parameters, {batch} pictures at once.",
+    "told_captions": "It is told the captions, which {captions} of {pictures} pictures have: what "
+    "they say can be asked for.",
+    "told_classes": "It is told the class of each picture, one of {labels}: any can be asked for.",
+    "told_nothing": "It is told nothing but the time: the pictures have no captions and no two "
+    "classes.",
+    "told_not": "It is told nothing but the time, as was chosen.",
     "ema": "The averaged weights look back over about {length} steps, {percent} % of all.",
     "warmup": "The learning rate rises over the first {warmup} steps, {percent} % of all.",
     "samples": "Samples every {every} steps, about {seconds} seconds apart: {sheets} sheets.",

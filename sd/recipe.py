@@ -26,6 +26,8 @@ BOUNDS = {
 }
 DEEPEST = 8  # branches of branches
 LONGEST_NAME = 4096
+LONGEST_PROMPT = 100_000  # characters
+MOST_GUIDANCE, USUAL_GUIDANCE = 50.0, 2.0  # the latter where something is asked for
 LARGEST_PICTURE = 2**20  # bytes of an embedded PNG
 
 
@@ -52,7 +54,9 @@ class Recipe:
     """Settings of one sampling. `step` and `digest` tell which model of that name it was.
 
     steps: of this sampling alone, without those of a branch's parent. seed_to: where given, the
-    pictures start from noises on the way from `seed` to it.
+    pictures start from noises on the way from `seed` to it. prompts: captions or classes that are
+    asked for, which the pictures take in turn as they do `guidance`; negative: what guidance holds
+    them against; rescale and interval as in `sd.denoiser.Guidance`.
     """
 
     model: str
@@ -67,6 +71,11 @@ class Recipe:
     seed: int = 0
     count: int = 1
     seed_to: int | None = None
+    prompts: tuple[str, ...] = ()
+    negative: str = ""
+    guidance: tuple[float, ...] = (1.0,)
+    rescale: float = 0.0
+    interval: tuple[float, float] = (0.0, 1.0)
     start: Start | None = None
     branch: Branch | None = None
 
@@ -82,6 +91,7 @@ class Recipe:
             _keep_whole(self, field, low, high)
         if self.seed_to is not None:
             _keep_whole(self, "seed_to", *BOUNDS["seed"])
+        _check_told(self)
         _check_beginning(self)
 
     @property
@@ -140,6 +150,35 @@ def _keep_whole(recipe: Recipe, field: str, low: int, high: int) -> None:
     """Hold a field to whole numbers; one that came as 3.0 becomes 3."""
     value = whole(field.replace("_", " "), getattr(recipe, field), low, high)
     object.__setattr__(recipe, field, value)
+
+
+def _check_told(recipe: Recipe) -> None:
+    """Check what is told; lists, as JSON has them, become tuples."""
+    for each in (*_several("prompts", recipe.prompts), recipe.negative):
+        text("prompt", each, LONGEST_PROMPT)
+    if not _several("guidance", recipe.guidance):
+        raise InputError("guidance = (): must be at least one number")
+    scales = tuple(real("guidance", each, 0, MOST_GUIDANCE) for each in recipe.guidance)
+    low, high = _pair("guidance interval", recipe.interval)
+    object.__setattr__(recipe, "prompts", tuple(recipe.prompts))
+    object.__setattr__(recipe, "guidance", scales)
+    object.__setattr__(recipe, "rescale", real("guidance rescale", recipe.rescale, 0, 1))
+    object.__setattr__(recipe, "interval", (low, high))
+
+
+def _several(name: str, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, tuple | list) or len(value) > MOST_PICTURES:
+        raise InputError(f"{name} = {shown(value)}: must be a list of at most {MOST_PICTURES}")
+    return tuple(value)
+
+
+def _pair(name: str, value: Any) -> tuple[float, float]:
+    values = _several(name, value)
+    if len(values) == 2:
+        low, high = (real(name, each, 0, 1) for each in values)
+        if low <= high:
+            return low, high
+    raise InputError(f"{name} = {shown(value)}: must be two numbers, 0 <= first <= last <= 1")
 
 
 def _check_beginning(recipe: Recipe) -> None:

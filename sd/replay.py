@@ -4,7 +4,7 @@ Here a recipe's embedded pictures become tensors, and its beginning becomes x at
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sd.denoiser import Guidance
 from sd.diffusion import Diffusion
 from sd.gate import InputError
 from sd.images import to_float
@@ -29,6 +30,9 @@ class Source(Protocol):
     def diffusion(self) -> Diffusion: ...
     @property
     def denoiser(self) -> DenoiserLike: ...
+    def guided(
+        self, prompts: Sequence[str] = ..., negative: str = ..., guidance: Guidance = ...
+    ) -> DenoiserLike: ...
     def sampling(self, sampler: str = ..., steps: int = ..., **settings: Any) -> Sampling: ...
 
 
@@ -50,7 +54,7 @@ def stream(
     """
     start = begin(recipe, source, device, after) if start is None else start
     return sampling_of(recipe, source).steps(
-        source.denoiser,
+        denoiser_of(recipe, source),
         source.shape,
         recipe.seeds,
         device,
@@ -58,6 +62,12 @@ def stream(
         first=recipe.first,
         known=known_of(recipe, source.shape),
     )
+
+
+def denoiser_of(recipe: Recipe, source: Source) -> DenoiserLike:
+    """Return the denoiser that a recipe asks, told what it tells."""
+    guidance = Guidance(recipe.guidance, recipe.rescale, recipe.interval)
+    return source.guided(recipe.prompts, recipe.negative, guidance)
 
 
 def begin(
@@ -120,6 +130,7 @@ def begin_time(recipe: Recipe, source: Source) -> float | None:
 def check(recipe: Recipe, source: Source) -> None:
     """Raise `InputError` where a recipe's pictures, time or branch do not fit the model."""
     begin_time(recipe, source)
+    denoiser_of(recipe, source)
     if recipe.start:
         T = source.diffusion.schedule.timesteps
         if not 0 < recipe.start.t <= T:

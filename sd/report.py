@@ -35,6 +35,7 @@ class Report:
     captions: int  # pictures that have one
     remarks: tuple[str, ...]  # what else is to be said, one line each
     duplicates: tuple[tuple[str, ...], ...] = ()  # names of pictures whose fitted pixels are equal
+    wordings: int = 0  # different captions; 0 where that is not known
 
     def lines(self) -> list[str]:
         """Return the report as short lines; at most 20 left-out files by name."""
@@ -43,11 +44,23 @@ class Report:
         if self.classes:
             lines.append(f"classes: {len(self.classes)}; {_counted(self.classes)}")
         if self.captions:
-            lines.append(f"captions: {self.captions}")
+            lines.append(f"captions: {self.captions}{self._untold()}")
+        lines.append(f"a model can be told: {self._tellable()}")
         lines += [*self.remarks, *self._duplicate_lines(), *self._left_out_lines()]
         return [
             line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…" for line in lines
         ]
+
+    def _untold(self) -> str:
+        """Return how many pictures train without words beside those with captions."""
+        rest = self.used - self.captions
+        return f"; the other {rest} train without words" if rest else ""
+
+    def _tellable(self) -> str:
+        """Return what conditioning.kind can choose among, first what auto takes."""
+        kinds = ["the captions"] if self.captions else []
+        kinds += ["the classes"] if len(self.classes) > 1 else []
+        return " (auto) or ".join(kinds) or "nothing but the time, without captions or two classes"
 
     def _duplicate_lines(self) -> list[str]:
         """Return how many pictures repeat another, and the largest groups by name."""
@@ -106,6 +119,7 @@ class Report:
                 captions=whole("captions", data["captions"], 0, MOST_FILES),
                 remarks=_texts(data["remarks"]),
                 duplicates=tuple(_texts(group) for group in _listed(data["duplicates"])),
+                wordings=whole("wordings", data.get("wordings", 0), 0, MOST_FILES),
             )
         except (InputError, LookupError, TypeError, AttributeError, ValueError) as error:
             raise InputError("the report of the pictures is damaged") from error

@@ -13,13 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from sd import export, gate, replay
+from sd.attention_pictures import Watched, check_attention, write_attention
 from sd.checkpoints import Model
 from sd.device import Machine, choose
 from sd.files import brief, printable
 from sd.gate import InputError
 from sd.images import fit_picture, read_picture, to_pil
 from sd.opening import Opened, found_again, opened
-from sd.recipe import LARGEST_SEED, MOST_PICTURES, MOST_STEPS, Recipe, Start, from_json
+from sd.recipe import (
+    LARGEST_SEED,
+    MOST_PICTURES,
+    MOST_STEPS,
+    USUAL_GUIDANCE,
+    Recipe,
+    Start,
+    from_json,
+)
 from sd.second_zero import PictureModel
 from sd.writing import Made, check_out, target, write
 
@@ -33,6 +42,8 @@ OWN = {
     "checkpoint": "CHECKPOINT",
     "count": "--count",
     **{name: f"--{name.replace('_', '-')}" for name in (*NUMBERS, "eta", *WORDS, "no_clip")},
+    **{name: f"--{name}" for name in ("label", "prompt", "negative", "guidance", "rescale")},
+    "interval": "--interval",
     "picture": "--from",
     "t": "--t",
     "mask": "--mask",
@@ -42,14 +53,31 @@ OWN = {
 def sample(args: argparse.Namespace) -> None:
     """Sample pictures, as flags or a recipe tell, and write them."""
     check_out(args.out)
+    if args.attention is not None:
+        check_attention(args.attention)
     made, remark = _repeated(args) if args.recipe is not None else _asked(args)
-    steps = made.steps()
+    watched = None if args.attention is None else watching(made, args.attention)
+    steps = made.steps(watched)
     out = target(args.out, made.source.config.training.save_path)
     if remark:
         print(remark, file=sys.stderr)
     write(out, steps, made, args.keep_steps)
+    if watched is not None:
+        write_attention(Path(args.attention), watched.told())
+        print(f"where it looked: {args.attention}")
     count = len(made.indices)
     print(f"{count} picture{'s' if count > 1 else ''} on {made.machine.label}: {out}")
+
+
+def watching(made: Made, out: str) -> Watched:
+    """Return what watches where the first picture looks; `InputError` for a closed form."""
+    source, recipe = made.source, made.recipe
+    if not isinstance(source, Model):
+        raise InputError(f"--attention: {gate.shown(recipe.model)} has no attention to look at")
+    index = made.index or 0
+    prompt = recipe.prompts[index % len(recipe.prompts)] if recipe.prompts else ""
+    words = [] if source.conditioner is None else source.conditioner.spans(prompt)
+    return Watched(source.network, recipe.count, words, index, full=True)
 
 
 def _asked(args: argparse.Namespace) -> tuple[Made, str]:
@@ -115,6 +143,7 @@ def recipe_of(args: argparse.Namespace, model: Opened) -> Recipe:
     told |= {name: getattr(args, name) for name in WORDS if getattr(args, name) is not None}
     if args.eta is not None:
         told["eta"] = gate.real("--eta", args.eta, 0, 1)
+    told |= told_of(args, model.source)
     return Recipe(
         model.name,
         model.step,
@@ -124,6 +153,27 @@ def recipe_of(args: argparse.Namespace, model: Opened) -> Recipe:
         start=start_of(args, model.source),
         **told,
     )
+
+
+def told_of(args: argparse.Namespace, source: Model | PictureModel) -> dict[str, Any]:
+    """Return the fields of a recipe about what the model is told."""
+    conditioner = source.conditioner if isinstance(source, Model) else None
+    prompts = [*(args.label or ()), *(args.prompt or ())]
+    if args.label and (conditioner is None or not conditioner.labels):
+        raise InputError(f"--label = {gate.shown(args.label[0])}: this model knows no classes")
+    if args.prompt and conditioner is not None and conditioner.labels:
+        asked = gate.shown(args.prompt[0])
+        raise InputError(f"--prompt = {asked}: this model knows classes; ask with --label")
+    told: dict[str, Any] = {"prompts": tuple(prompts), "negative": args.negative or ""}
+    if args.guidance is not None:
+        told["guidance"] = tuple(args.guidance)
+    elif prompts or args.negative:
+        told["guidance"] = (USUAL_GUIDANCE,)
+    if args.rescale is not None:
+        told["rescale"] = args.rescale
+    if args.interval is not None:
+        told["interval"] = tuple(args.interval)
+    return told
 
 
 def start_of(args: argparse.Namespace, source: Model | PictureModel) -> Start | None:

@@ -1,21 +1,23 @@
 """The models of second zero: a picture set opened by name as a model that needs no training.
 
-"ideal:DATA" and "linear:DATA" are such names; DATA is a folder, a zip, the word starter, or the
-folder of a run, whose pictures and settings they then share.
+"ideal:DATA" and "linear:DATA" are such names; DATA is a folder, a zip, the word of a bundled set,
+or the folder of a run, whose pictures and settings they then share.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sd.config import Config
 from sd.data import ImageSet, read_images
+from sd.denoiser import Guidance
 from sd.diffusion import Diffusion
 from sd.files import brief, printable
 from sd.gate import InputError, choice, shown
 from sd.ideal import KINDS, WeightedPictures
 from sd.ingest import open_images
+from sd.reading import BUNDLED
 from sd.sampling import Sampling
 
 PRESET = "tiny"  # the settings for pictures that are no run's
@@ -42,6 +44,18 @@ class PictureModel:
     def shape(self) -> tuple[int, int, int]:
         """The shape (C, H, W) of its pictures."""
         return _shape(self.config)
+
+    def guided(
+        self,
+        prompts: Sequence[str] = (),
+        negative: str = "",
+        guidance: Guidance = Guidance(),  # noqa: B008 (a constant)
+    ) -> WeightedPictures:
+        """Return the denoiser; raise `InputError` where it is told anything, which it cannot be."""
+        if any(prompts) or negative:
+            told = shown(next(filter(None, [*prompts, negative])))
+            raise InputError(f"prompt = {told}: the {self.about['kind']} model knows no words")
+        return self.denoiser
 
     def sampling(self, sampler: str = "ddim", steps: int = 50, **settings: Any) -> Sampling:
         """Return a `Sampling` over this model's own schedule and noise."""
@@ -97,7 +111,7 @@ def _shape(config: Config) -> tuple[int, int, int]:
 
 def _is_run(data: str) -> bool:
     try:
-        return data != "starter" and (Path(data) / CONFIG).is_file()
+        return data not in BUNDLED and (Path(data) / CONFIG).is_file()
     except (OSError, ValueError):  # no path at all; reading pictures says so
         return False
 

@@ -1,10 +1,11 @@
-"""The three sections of the settings: training, unet and diffusion, key by key.
+"""The sections of the settings: training, unet, diffusion and conditioning, key by key.
 
 The keys of the original's config_SD.ini keep their names and, as defaults, their values. Each field
 carries its check and one sentence about it; ini comments and the page's help come from there.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from sd import gate
 from sd.fields import (
@@ -216,3 +217,40 @@ class DiffusionConfig(Section):
                 "diffusion.prediction = 'eps': must be v or x0 where zero_terminal_snr is True; "
                 "from pure noise, eps tells nothing of the picture"
             )
+
+
+KINDS = ("none", "class_embedding", "class_tokens", "captions")  # of a condition
+
+
+def _kind(name: str, value: Any) -> str:
+    """Check for a kind of condition; None, as an ini spells nothing, is none."""
+    return gate.choice(name, "none" if value is None else value, ("auto", *KINDS))
+
+
+@dataclass(frozen=True)
+class ConditioningConfig(Section):
+    """Section [conditioning]: what the network is told besides picture and time."""
+
+    name = "conditioning"
+
+    kind: str = key(
+        "none",
+        _kind,
+        "What the model is told: none, class_embedding, class_tokens, captions, or auto.",
+    )
+    drop: float = key(
+        0.1, real(0.0, 0.9), "Share of the pictures that train untold; guidance needs some."
+    )
+    text_layers: int = key(2, whole(0, 24), "Transformer layers that read a caption.")
+    text_length: int = key(
+        24, whole(4, 512), "Tokens of a caption that are read, its start and end included."
+    )
+    vocabulary: int = key(
+        2000, whole(259, 65_536), "Most tokens that captions are cut into; whole words if it can."
+    )
+    encoder: str | None = key(
+        None, path_text, "Folder or hub id of a pretrained text encoder, or None: one of its own."
+    )
+    sample_prompts: tuple[str, ...] | None = key(
+        None, names, "Captions or classes that a run's samples are asked for; None: the set's."
+    )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sd import journal, runs
 from sd.checkpoints import Model
+from sd.forecast import sheet_denoiser, sheet_passes
 from sd.images import grid
 from sd.memorisation import baseline, nearest
 from sd.recorder import Recorder
@@ -128,7 +129,8 @@ class Session:
 
         A step computes about three times as much as asking the network for its pictures.
         """
-        asked = 2 * len(SAMPLE_SEEDS) * SAMPLE_STEPS + 2 * LEVELS * EVALUATED
+        samples = 2 * len(SAMPLE_SEEDS) * SAMPLE_STEPS * sheet_passes(self.training)
+        asked = samples + 2 * LEVELS * EVALUATED
         return self._ending or step_seconds * asked / (3 * self._pictures)
 
     def _left(self, step_seconds: float) -> float | None:
@@ -178,10 +180,16 @@ class Session:
             file=self.recorder.picture(grid(average), f"step-{step:09d}.png"),
             raw=self.recorder.picture(grid(raw), f"raw-{step:09d}.png"),
             nearest=self._nearest(average),
+            **self._prompts(),
             seconds=round(time.monotonic() - begun, 2),
         )
         self._ending = time.monotonic() - begun
         self.recorder.rest()
+
+    def _prompts(self) -> dict[str, list[str]]:
+        """Return what each sample was asked for; nothing where the model is told nothing."""
+        asked = self.training.sample_prompts
+        return {"prompts": [asked[k % len(asked)] for k in SAMPLE_SEEDS]} if asked else {}
 
     def _sample(self, model: Model) -> Tensor | None:
         """Return pictures [16, C, H, W] of a model on the fixed noises; None if told to stop."""
@@ -189,7 +197,8 @@ class Session:
         training, device = model.network.training, self.training.machine.device
         model.network.eval()
         try:
-            for step in sampling.steps(model.denoiser, model.shape, SAMPLE_SEEDS, device):
+            denoiser = sheet_denoiser(self.training, model)
+            for step in sampling.steps(denoiser, model.shape, SAMPLE_SEEDS, device):
                 pictures = step.x_t
                 if self._stopping():
                     return None

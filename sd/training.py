@@ -1,32 +1,49 @@
 """Training: Algorithm 1 as a generator of `TrainStep`; it writes no file.
 
-Every draw is a function of (seed, purpose, step): the order of the pictures, their times and their
-noise need no state that could be lost, and nothing that a consumer draws can disturb them.
+Every draw is a function of (seed, purpose, step), see `sd.streams`.
 """
 
 import copy
-import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sd.augment import augment
 from sd.checkpoints import Model
+from sd.conditioning import (
+    check_ports,
+    dropped,
+    facts_of,
+    load_tensors,
+    parameters_of,
+    prompts_of,
+    resolve,
+    spread,
+    tensors_of,
+)
 from sd.config import MOST_STEPS, Config, TrainingConfig
 from sd.data import ImageSet, split
 from sd.device import Machine
+from sd.evaluation import EVALUATED as EVALUATED  # part of this module's interface
+from sd.evaluation import LEVELS as LEVELS
+from sd.evaluation import MEMORY_FORMAT, levels, losses, spread_rows, told_network
+from sd.evaluation import Evaluation as Evaluation
 from sd.gate import InputError, whole
 from sd.images import to_float
-from sd.unet import UNetModel
+from sd.streams import batch_indices as batch_indices  # part of this module's interface
+from sd.streams import draw_times as draw_times
+from sd.streams import new_conditioner as new_conditioner
+from sd.streams import new_network as new_network
+from sd.streams import stream as stream
 
-MEMORY_FORMAT = torch.channels_last
 MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's own names
 MOST_SKIPPED = 5  # steps in a row without a finite gradient
-LEVELS, EVALUATED = 10, 32  # noise levels, and pictures at each
+MOST_SAMPLED = 16  # prompts of a run's samples
 
 
 @dataclass(frozen=True)
@@ -49,47 +66,10 @@ class TrainStep:
     model: Model
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Mean errors of what the network estimates, per noise level, before any weighting.
-
-    times: the t of each level. held_out is None where no picture is held out.
-    """
-
-    times: list[int]
-    train: list[float]
-    held_out: list[float] | None
-
-
-def stream(seed: int, purpose: str, step: int) -> torch.Generator:
-    """Return the random generator of one purpose at one step, independent of all others."""
-    digest = hashlib.blake2b(f"{seed}/{purpose}/{step}".encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
-
-
 def total_steps(training: TrainingConfig, pictures: int) -> int:
     """Return the optimiser steps of a run: those asked for, or enough for all epochs."""
     at_once = training.batch_size * training.gradient_accumulation
     return training.steps or math.ceil(training.epochs * pictures / at_once)
-
-
-def batch_indices(pictures: int, batch: int, step: int, seed: int) -> Tensor:
-    """Return which pictures [batch] step 1, 2, ... sees: whole permutations, one after another."""
-    first = (step - 1) * batch
-    epochs = range(first // pictures, (first + batch - 1) // pictures + 1)
-    orders = [torch.randperm(pictures, generator=stream(seed, "order", e)) for e in epochs]
-    start = first - epochs[0] * pictures
-    return torch.cat(orders)[start : start + batch]
-
-
-def draw_times(batch: int, timesteps: int, source: torch.Generator) -> Tensor:
-    """Return one t in 1..T for each picture [batch], one from each of `batch` equal strata.
-
-    Each t is uniform; together they cover all noise levels at every step, which calms the loss
-    (Kingma et al. 2021, appendix I.1).
-    """
-    u = (torch.arange(batch) + torch.rand(batch, generator=source, dtype=torch.float64)) / batch
-    return (u * timesteps).long().clamp(max=timesteps - 1) + 1
 
 
 def learning_rate(training: TrainingConfig, step: int) -> float:
@@ -102,32 +82,31 @@ def ema_decay(limit: float, step: int) -> float:
     return min(limit, (1 + step) / (10 + step))
 
 
-def new_network(config: Config, seed: int) -> UNetModel:
-    """Return the network of a configuration with the initial weights of a seed."""
-    with torch.random.fork_rng():
-        torch.manual_seed(stream(seed, "weights", 0).initial_seed())
-        return UNetModel.from_config(config.unet)
-
-
 def check_trainable(config: Config, images: ImageSet) -> None:
     """Raise `InputError` for what the network can be but training on pictures cannot use."""
-    unet = config.unet
-    if unet.dims != 2:
-        raise InputError(f"unet.dims = {unet.dims}: pictures are trained with dims = 2")
-    if unet.num_classes is not None:
-        raise InputError(
-            f"unet.num_classes = {unet.num_classes}: training by class is not here yet"
-        )
-    if unet.context_dim is not None:
-        raise InputError(f"unet.context_dim = {unet.context_dim}: training by text is not here yet")
+    if config.unet.dims != 2:
+        raise InputError(f"unet.dims = {config.unet.dims}: pictures are trained with dims = 2")
     if not len(images.pixels):
         raise InputError("no pictures to train on")
+    check_ports(config)
 
 
 class Training:
-    """A network in training on a picture set; `steps` runs it from `step`, which `restore` sets."""
+    """A network in training on a picture set; `steps` runs it from `step`, which `restore` sets.
 
-    def __init__(self, config: Config, images: ImageSet, seed: int, machine: Machine) -> None:
+    config: what it is told is resolved for these pictures. conditioner: reads it, trained along.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        images: ImageSet,
+        seed: int,
+        machine: Machine,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Begin; `facts` are those of the conditioner of a training that goes on."""
+        config = resolve(config, images)
         check_trainable(config, images)
         self.config, self.seed, self.machine = config, seed, machine
         self.pixels = images.pixels
@@ -136,19 +115,43 @@ class Training:
         self.step = self.updates = self.skipped = 0  # done; of these with an update; in a row none
         network = new_network(config, seed)
         self.network = network.to(machine.device, memory_format=MEMORY_FORMAT).train()  # type: ignore[call-overload]
+        self._begin_told(images, facts)
         average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.model = Model(average, config)
+        told = copy.deepcopy(self.conditioner)
+        if told is not None:
+            told.eval().requires_grad_(False)
+        self.model = Model(average, config, conditioner=told)
         self.diffusion = self.model.diffusion
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(),
+            self._parameters().values(),
             lr=config.training.learning_rate,
             weight_decay=config.training.weight_decay,
         )
 
+    def _begin_told(self, images: ImageSet, facts: Mapping[str, Any] | None) -> None:
+        """Make the conditioner, read what is told of every picture, and choose what to sample."""
+        facts = facts_of(self.config, images, self.rows) if facts is None else facts
+        self.conditioner = new_conditioner(self.config, facts, self.seed)
+        self.sample_prompts: tuple[str, ...] = ()
+        if self.conditioner is None:
+            return
+        prompts = prompts_of(self.conditioner, images)
+        self._told, self._null = self.conditioner.read(prompts), self.conditioner.read([""])
+        wanted = self.config.conditioning.sample_prompts
+        if wanted is None:
+            there = [prompts[row] for row in self.rows.tolist() if prompts[row]]
+            wanted = tuple(spread(self.conditioner.labels or there, MOST_SAMPLED))
+        self.conditioner.read(wanted)  # a class that is not there is refused before the first step
+        self.sample_prompts = wanted
+        self.conditioner.to(self.machine.device)
+
+    def _parameters(self) -> dict[str, torch.nn.Parameter]:
+        return parameters_of(self.network, self.conditioner)
+
     @property
     def raw(self) -> Model:
         """The weights themselves, not averaged, as a model to sample from."""
-        return Model(self.network, self.config)
+        return Model(self.network, self.config, conditioner=self.conditioner)
 
     def steps(self) -> Iterator[TrainStep]:
         """Yield each step up to `total` when it is complete."""
@@ -178,12 +181,15 @@ class Training:
 
     def _gradients(self, step: int) -> float:
         """Add up the gradients of a step's batches, none if a loss is lost; return their mean."""
-        x0, t, eps = self._pictures(step)
+        x0, t, eps, told = self._pictures(step)
         count = self.config.training.gradient_accumulation
-        parts = zip(x0.chunk(count), t.chunk(count), eps.chunk(count), strict=True)
+        parts = zip(
+            x0.chunk(count), t.chunk(count), eps.chunk(count), told.chunk(count), strict=True
+        )
         total = 0.0
-        for number, (pictures, times, noise) in enumerate(parts):
-            loss = self._loss(self._there(pictures), times, self._there(noise), step, number)
+        for number, (pictures, times, noise, rows) in enumerate(parts):
+            pictures, noise = self._there(pictures), self._there(noise)
+            loss = self._loss(pictures, times, noise, rows, step, number)
             value = float(loss.detach()) / count
             total += value
             if not math.isfinite(total):
@@ -196,8 +202,8 @@ class Training:
         """Return pictures where the network is, laid out as it likes them."""
         return tensor.to(self.machine.device, memory_format=MEMORY_FORMAT)
 
-    def _pictures(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return pictures in [-1, 1], their times and their noise for all batches of a step."""
+    def _pictures(self, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return all batches of a step: pictures in [-1, 1], times, noise, and what is told."""
         training = self.config.training
         size = training.batch_size * training.gradient_accumulation
         chosen = self.rows[batch_indices(len(self.rows), size, step, self.seed)]
@@ -205,15 +211,25 @@ class Training:
         pixels = augment(self.pixels[chosen], training, stream(self.seed, "augment", step))
         x0 = to_float(pixels)
         eps = torch.randn(x0.shape, generator=stream(self.seed, "noise", step))
-        return x0, t, eps
+        return x0, t, eps, self._rows(chosen, step)
 
-    def _loss(self, x0: Tensor, t: Tensor, eps: Tensor, step: int, number: int) -> Tensor:
+    def _rows(self, chosen: Tensor, step: int) -> Tensor:
+        """Return what is told of the chosen pictures, a share of them untold; or as many zeros."""
+        if self.conditioner is None:
+            return torch.zeros(len(chosen))
+        source = stream(self.seed, "condition", step)
+        return dropped(self._told[chosen], self._null, self.config.conditioning.drop, source)
+
+    def _loss(
+        self, x0: Tensor, t: Tensor, eps: Tensor, rows: Tensor, step: int, number: int
+    ) -> Tensor:
         lower = self.config.training.precision == "bfloat16"
         purpose = f"dropout/{number}" if number else "dropout"
         # Dropout knows only the global generator: lend it this step's own, then give it back.
         with torch.random.fork_rng(), torch.autocast(x0.device.type, torch.bfloat16, lower):
             torch.manual_seed(stream(self.seed, purpose, step).initial_seed())
-            return self.diffusion.loss(self.network, x0, t, eps).mean
+            network = told_network(self.network, self.conditioner, rows.to(x0.device))
+            return self.diffusion.loss(network, x0, t, eps).mean
 
     def _update(self, step: int, lr: float) -> float:
         """Clip, step, average; return the gradient's length. One that is not finite does nothing.
@@ -221,56 +237,46 @@ class Training:
         The gradients are gone afterwards.
         """
         training = self.config.training
-        parameters: list[Tensor] = list(self.network.parameters())
+        parameters: list[Tensor] = list(self._parameters().values())
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         limit = training.grad_clip or math.inf
         grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
         if math.isfinite(grad_norm):
             self.optimizer.step()
-            averages: list[Tensor] = list(self.model.network.parameters())
+            model = self.model
+            averages: list[Tensor] = list(parameters_of(model.network, model.conditioner).values())
             with torch.no_grad():
                 torch._foreach_lerp_(averages, parameters, 1 - ema_decay(training.ema_decay, step))
         self.optimizer.zero_grad(set_to_none=True)
         return grad_norm
 
-    @torch.no_grad()
     def evaluate(self) -> Evaluation:
         """Return the averaged weights' loss per noise level, in training and on held-out pictures.
 
         The same pictures, times and noises at every call: what changes is the model alone.
         """
-        T = self.diffusion.schedule.timesteps
-        times = [max(1, round((level + 0.5) / LEVELS * T)) for level in range(LEVELS)]
+        times = levels(self.diffusion.schedule.timesteps)
         count = min(EVALUATED, len(self.held_out) or EVALUATED)
-        train = self._losses(_spread(self.rows, count), times)
-        held_out = self._losses(_spread(self.held_out, count), times)
+        train = self._losses(spread_rows(self.rows, count), times)
+        held_out = self._losses(spread_rows(self.held_out, count), times)
         return Evaluation(times, train, held_out or None)
 
     def _losses(self, rows: Tensor, times: Sequence[int]) -> list[float]:
         """Return the mean error per time on the pictures at `rows`; nothing without any."""
         if not len(rows):
             return []
-        x0, losses = to_float(self.pixels[rows]), []
         size = max(8, self.config.training.batch_size)  # no more at once than a step takes
-        for level, t in enumerate(times):
-            eps = torch.randn(x0.shape, generator=stream(self.seed, "evaluation", level))
-            pairs = zip(torch.split(x0, size), torch.split(eps, size), strict=True)
-            errors = [self._error(pictures, noise, t) for pictures, noise in pairs]
-            losses.append(float(torch.cat(errors).mean()))
-        return losses
-
-    def _error(self, x0: Tensor, eps: Tensor, t: int) -> Tensor:
-        """Return the averaged network's error at time t for each picture [B]."""
-        x0, eps, at = self._there(x0), self._there(eps), torch.full((len(x0),), t)
-        return self.diffusion.loss(self.model.network, x0, at, eps).per_picture.cpu()
+        told = None if self.conditioner is None else self._told[rows]
+        return losses(self.model, to_float(self.pixels[rows]), told, times, self.seed, size)
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors from which `restore` goes on as if training had never stopped."""
-        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        average = self.model.network.state_dict()
+        own = tensors_of(self.network, self.conditioner)
+        tensors = {f"network.{name}": tensor for name, tensor in own.items()}
+        average = tensors_of(self.model.network, self.model.conditioner)
         tensors |= {f"average.{name}": tensor for name, tensor in average.items()}
-        for name, parameter in self.network.named_parameters():
+        for name, parameter in self._parameters().items():
             for moment in MOMENTS if self.updates else ():
                 tensors[f"{moment}.{name}"] = self.optimizer.state[parameter][moment]
         return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -288,9 +294,10 @@ class Training:
             whole(name, counts.get(name), 0, MOST_STEPS) for name in ("step", "updates", "skipped")
         )
         try:
-            self.network.load_state_dict(_under("network.", tensors))
-            self.model.network.load_state_dict(_under("average.", tensors))
-            for name, parameter in self.network.named_parameters() if self.updates else ():
+            load_tensors(self.network, self.conditioner, _under("network.", tensors))
+            average = _under("average.", tensors)
+            load_tensors(self.model.network, self.model.conditioner, average)
+            for name, parameter in self._parameters().items() if self.updates else ():
                 state = {each: tensors[f"{each}.{name}"] for each in MOMENTS}
                 moments = {each: _shaped(tensor, parameter) for each, tensor in state.items()}
                 done = torch.tensor(float(self.updates))
@@ -314,13 +321,3 @@ def _shaped(tensor: Tensor, like: Tensor) -> Tensor:
     if tensor.shape != like.shape:
         raise RuntimeError(f"{list(tensor.shape)} is not {list(like.shape)}")
     return torch.empty_like(like, requires_grad=False).copy_(tensor)
-
-
-def _spread(rows: Tensor, count: int) -> Tensor:
-    """Return `count` of the rows, or all if there are fewer, evenly spaced."""
-    return rows[torch.linspace(0, len(rows) - 1, min(count, len(rows))).round().long()]
-
-
-def train(config: Config, images: ImageSet, seed: int, machine: Machine) -> Iterator[TrainStep]:
-    """Train a new network and yield each completed step; draining it is the plain call."""
-    return Training(config, images, seed, machine).steps()

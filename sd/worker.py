@@ -19,13 +19,14 @@ from typing import Any
 import torch
 
 from sd import memory, runs
-from sd.checkpoints import STATE, load_training, read_about
+from sd.checkpoints import STATE, load_training, read_about, read_facts
 from sd.config import Config
 from sd.data import ImageSet
 from sd.device import Machine, choose
 from sd.disk import write_text
 from sd.gate import InputError, whole
 from sd.ingest import ingest_images, open_images
+from sd.reading import BUNDLED
 from sd.recorder import Recorder
 from sd.session import Session
 from sd.training import Training, TrainStep
@@ -105,7 +106,7 @@ def work(
         (folder / "events.jsonl").touch()
         with recorded(recorder, config) as received:
             write_text(folder / runs.CONFIG, config.to_ini())
-            source = data if data == "starter" or not data else os.path.abspath(data)
+            source = data if data in BUNDLED or not data else os.path.abspath(data)
             write_text(folder / runs.SOURCE, json.dumps({"data": source}))
             note = {"seed": seed, "device": device, "data": Path(data).name}
             write_text(folder / runs.RUN, json.dumps(note))
@@ -115,6 +116,7 @@ def work(
             if images is None:
                 return
             training = Training(config, images, seed, machine)
+            write_text(folder / runs.CONFIG, training.config.to_ini())  # what was left to decide
             recorder.event("start", **_facts(training, images, note))
             yield from _session(recorder, training, note, received, time.time() - began).run()
     finally:
@@ -141,7 +143,8 @@ def resume(
             images = take_pictures(recorder, config, received)
             if images is None:
                 return
-            training = Training(config, images, note["seed"], machine)
+            facts = read_facts(found) if found else None
+            training = Training(config, images, note["seed"], machine, facts)
             state: dict[str, Any] = {}
             if found:
                 state = read_about(found)[STATE]

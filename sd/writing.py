@@ -1,7 +1,7 @@
 """A sampling written where it was asked for: pictures in a folder, a sheet, arrays, or a film."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from sd import export, gate, replay
+from sd.attention_pictures import Watched
 from sd.checkpoints import Model
 from sd.device import Machine
 from sd.film import Film, data_uri
@@ -36,9 +37,14 @@ class Made:
     machine: Machine
     index: int | None = None
 
-    def steps(self) -> Iterable[SampleStep]:
-        """Return the steps of what is wanted, with a bar on a terminal; `InputError` if unfit."""
+    def steps(self, watched: Watched | None = None) -> Iterable[SampleStep]:
+        """Return the steps of what is wanted, with a bar on a terminal; `InputError` if unfit.
+
+        `watched` sees all of them as they come.
+        """
         stream = replay.stream(self.recipe, self.source, self.machine.device)
+        if watched is not None:
+            stream = seen(stream, watched)
         quiet = not sys.stderr.isatty()
         bar = tqdm(stream, total=self.recipe.steps, unit="step", disable=quiet)
         return bar if self.index is None else (picked(step, self.index) for step in bar)
@@ -55,6 +61,14 @@ class Made:
         """
         told = {"recipe": self.recipe.to_json(), "index": index or 0, "sheet": index is None}
         return {**told, "made": self.machine.record()}
+
+
+def seen(steps: Iterable[SampleStep], watched: Watched) -> Iterator[SampleStep]:
+    """Yield the steps while where their network looks is watched."""
+    with watched:
+        for step in steps:
+            watched.add(step)
+            yield step
 
 
 def picked(step: SampleStep, index: int) -> SampleStep:

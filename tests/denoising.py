@@ -15,17 +15,20 @@ from torch import Tensor
 
 from sd import runs
 from sd.checkpoints import Model, load_checkpoint, save_checkpoint
+from sd.conditioning import conditioner_of, parameters_of
 from sd.config import Config
 from sd.denoiser import Prediction
 from sd.ingest import ingest_images
 from sd.recipe import Branch, Recipe, Start
 from sd.replay import png_bytes, stream
 from sd.sampling import SampleStep
+from sd.tokens import Vocabulary
 from sd.training import new_network
 from sd.ui import models
 from sd.ui.sampling import algorithm, job, takeaway
 from sd.ui.sampling.fields import Fields
 from sd.ui.sampling.job import Job, Kept
+from sd.ui.sampling.prompts import Asking
 
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
 CHINESE: Any = SimpleNamespace(headers={"accept-language": "zh-CN,zh;q=0.9"})
@@ -67,6 +70,40 @@ def little_model(
         yield load_checkpoint(home / NAME)
 
 
+CLASSES, CAPTIONS = ("cat", "dog"), ("a red heart", "a blue heart", "a small dog")
+LABELLED, WORDED = "labelled", "worded"
+TOLD = {  # what the models that can be told something are built from
+    LABELLED: ("class_tokens", {"labels": list(CLASSES)}),
+    WORDED: ("captions", {"examples": list(CAPTIONS)}),
+}
+
+
+@pytest.fixture(scope="module", name="told")
+def told_models(little: Model, tiny_config: Config) -> dict[str, Model]:
+    """The models `labelled`, of two classes, and `worded`, of three captions, beside `little`."""
+    return {name: told_model(tiny_config, name) for name in TOLD}
+
+
+def told_model(base: Config, name: str) -> Model:
+    """Return a model that can be told something, saved under its name; its weights are random."""
+    kind, facts = TOLD[name]
+    words = [f"conditioning.kind={kind}", "unet.context_dim=16", "conditioning.text_length=8"]
+    config = base.with_settings([*words, "conditioning.text_layers=1"])
+    vocabulary = Vocabulary.train(list(CAPTIONS), 280).to_json() if kind == "captions" else None
+    conditioner = conditioner_of(config, {"kind": kind, "vocabulary": vocabulary, **facts})
+    network = new_network(config, 0).eval()
+    source = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in parameters_of(network, conditioner).values():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=source))
+    folder = runs.home() / name
+    save_checkpoint(
+        Model(network, config, {}, conditioner), folder / "checkpoint-4", {"step": STEP}
+    )
+    (folder / runs.CONFIG).write_text(config.to_ini())
+    return load_checkpoint(folder)
+
+
 @pytest.fixture(name="quick")
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at samplings every few milliseconds."""
@@ -80,7 +117,13 @@ class Slow:
         self.model, self.seconds, self.fails_at = model, seconds, fails_at
         self.calls = self.inside = self.most = 0
         self.shape, self.diffusion, self.sampling = model.shape, model.diffusion, model.sampling
+        self.told: tuple[Any, ...] = ()
         self._lock = threading.Lock()
+
+    def guided(self, *told: Any) -> Any:
+        """Return the denoiser, told as the model would be."""
+        self.told = told
+        return self.denoiser
 
     def denoiser(self, x_t: Tensor, t: float) -> Prediction:
         """Answer as the model does, later."""
@@ -93,7 +136,7 @@ class Slow:
         try:
             if fails:
                 raise FloatingPointError("the network is lost")
-            answer: Prediction = self.model.denoiser(x_t, t)
+            answer: Prediction = self.model.guided(*self.told)(x_t, t)
             return answer
         finally:
             with self._lock:
@@ -130,6 +173,7 @@ def values(**changes: Any) -> list[Any]:
     usual = Fields(
         *(NAME, "ddim", 6, 0.0, "fixed_small", "trailing", True, 5, 2),
         *("noise", 0, 60.0, "owl.png", None),
+        *Asking(),
     )
     return list(usual._replace(**changes))
 

@@ -7,6 +7,7 @@ import string
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from sd.coach import LINES, Remark, before, remarks
 from sd.config import Config
+from sd.report import Report
 from sd.schedule import Schedule
 from sd.ui.texts_coach import CHINESE, TEXTS
 
@@ -104,7 +106,7 @@ def test_the_bundled_run_hears_what_is_true_of_it() -> None:
 
 @pytest.mark.parametrize("preset", ["tiny", "small"])
 def test_the_presets_that_work_hear_nothing(preset: str) -> None:
-    assert before(Config.preset(preset), 1292, {"RGBA": 1292}) == []
+    assert before(Config.preset(preset), 1292, a_report({"RGBA": 1292})) == []
 
 
 def test_no_events_and_broken_events_are_borne() -> None:
@@ -119,8 +121,14 @@ def test_no_events_and_broken_events_are_borne() -> None:
 # The named faults of a plan.
 
 
+def a_report(modes: dict[str, int], **changes: Any) -> Report:
+    usual: dict[str, Any] = {"used": sum(modes.values()), "left_out": (), "sizes": {}}
+    usual |= {"classes": {}, "captions": 0, "remarks": ()}
+    return Report(modes=modes, **{**usual, **changes})
+
+
 def test_the_seed_preset_is_told_of_its_grey_samples_and_its_150_steps() -> None:
-    said = before(Config.preset("seed"), 500, {"RGBA": 500})
+    said = before(Config.preset("seed"), 500, a_report({"RGBA": 500}))
     assert kinds(said)[:3] == ["terminal_snr", "few_steps", "grey"]
     assert "0.152, above 0.001" in only(said, "terminal_snr").line
     assert only(said, "terminal_snr").fix == ("diffusion.rescale_betas=True",)
@@ -187,15 +195,15 @@ def test_grey_is_told_only_of_coloured_pictures() -> None:
     grey = Config.from_ini(
         config.to_ini().replace("channel = 3", "channel = 1").replace("n_embed = 3", "n_embed = 1")
     )
-    assert kinds(before(grey, 1000, {"RGB": 3, "L": 997})) == ["grey"]
-    assert before(grey, 1000, {"L": 1000}) == before(grey, 1000) == []
-    assert before(grey.with_settings(before(grey, 1000, {"RGB": 3})[0].fix), 1000) == []
+    assert kinds(before(grey, 1000, a_report({"RGB": 3, "L": 997}))) == ["grey"]
+    assert before(grey, 1000, a_report({"L": 1000})) == before(grey, 1000) == []
+    assert before(grey.with_settings(before(grey, 1000, a_report({"RGB": 3}))[0].fix), 1000) == []
 
 
 def test_at_most_four_are_told_and_the_worst_first() -> None:
     settings = ["training.learning_rate=0.1", "training.rotation=40.0", "training.held_out=0.0"]
     config = Config.preset("seed").with_settings([*settings, "training.flip=True"])
-    said = kinds(before(config, 60, {"RGB": 60}))
+    said = kinds(before(config, 60, a_report({"RGB": 60})))
     assert said == ["terminal_snr", "few_steps", "rate_high", "few_pictures"]
 
 
@@ -397,6 +405,46 @@ def test_a_run_taken_up_again_counts_its_new_total() -> None:
     assert "few_steps" in kinds(remarks(config, events))
     events.append({"event": "resumed", "step": 600, "total": 4000})
     assert "few_steps" not in kinds(remarks(config, events))
+
+
+# What a model is told.
+
+
+def told(kind: str, *more: str) -> Config:
+    return Config.preset("tiny").with_settings([f"conditioning.kind={kind}", *more])
+
+
+def test_captions_that_are_all_the_same_are_told_with_what_is_better() -> None:
+    same = a_report({"RGB": 500}, captions=500, wordings=1)
+    remark = only(before(told("auto"), 500, same), "same_captions")
+    assert "All 500 captions say the same" in remark.line
+    assert remark.fix == ('conditioning.kind="none"',)
+    assert before(told("auto").with_settings(remark.fix), 500, same) == []
+    classed = replace(same, classes={"a": 250, "b": 250})
+    remark = only(before(told("captions"), 500, classed), "same_captions")
+    assert remark.fix == ("conditioning.kind=class_tokens",)
+
+
+@pytest.mark.parametrize("wordings", [0, 2, 500])
+def test_captions_that_differ_hear_nothing(wordings: int) -> None:
+    report = a_report({"RGB": 500}, captions=500, wordings=wordings)
+    assert before(told("auto"), 500, report) == []
+
+
+def test_a_class_with_hardly_a_picture_is_told_by_name() -> None:
+    report = a_report({"RGB": 500}, classes={"a": 3, "b": 4, "c": 490, "d": 1, "e": 1, "f": 1})
+    remark = only(before(told("auto"), 500, report), "few_of_class")
+    assert remark.line.startswith("a (3), d (1), e (1) +1: ") and "than 4 pictures" in remark.line
+    chosen = told("class_embedding", 'training.classes=["a", "b"]')
+    assert only(before(chosen, 7, report), "few_of_class").values["names"] == "a (3)"
+    large = told("class_embedding", 'training.classes=["b", "c"]')
+    assert "few_of_class" not in kinds(before(large, 494, report))
+
+
+def test_small_classes_do_not_matter_where_classes_are_not_told() -> None:
+    report = a_report({"RGB": 500}, classes={"a": 1, "b": 499}, captions=500, wordings=500)
+    assert before(told("auto"), 500, report) == []
+    assert before(told('"none"'), 500, report) == []
 
 
 # The sentences.

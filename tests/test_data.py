@@ -412,16 +412,17 @@ def test_report_lines(tmp_path: Path) -> None:
     files["x" * 250 + ".png"] = "x"
     images = read_images(folder(tmp_path, files))
     lines = images.report.lines()
-    assert lines[:6] == [
+    assert lines[:7] == [
         "pictures used: 2",
         "sizes: 8 x 8 (1), 9 x 7 (1)",
         "modes: RGB (1), P (1)",
         "classes: 2; cat (1), dog (1)",
-        "captions: 1",
+        "captions: 1; the other 1 train without words",
+        "a model can be told: the captions (auto) or the classes",
         "left out: 58",
     ]
-    assert lines[6].startswith("  bad0.png: not a picture")
-    assert len(lines) == 6 + 20 + 1 and lines[-1] == "  and 38 more"
+    assert lines[7].startswith("  bad0.png: not a picture")
+    assert len(lines) == 7 + 20 + 1 and lines[-1] == "  and 38 more"
     assert all(len(line) <= 300 for line in lines)
     again = json.loads(json.dumps(images.report.to_json()))
     assert len(again["left_out"]) == 58 and again["sizes"] == {"8 x 8": 1, "9 x 7": 1}
@@ -436,6 +437,7 @@ def test_duplicates_are_pictures_that_are_equal_when_fitted(tmp_path: Path) -> N
     fives = tuple(f"{n}.png" for n in range(5))
     assert images.report.duplicates == (fives, ("a.png", "b.bmp"), ("c.png", "d.png"))
     assert images.report.lines()[3:] == [
+        "a model can be told: nothing but the time, without captions or two classes",
         "duplicates: 6 of 9 repeat another picture",
         "  the same: 0.png, 1.png, 2.png and 2 more",
         "  the same: a.png, b.bmp",

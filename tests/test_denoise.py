@@ -24,6 +24,7 @@ from sd.recipe import DEEPEST, Branch, Recipe, Start, from_json
 from sd.sampling import SampleStep
 from sd.ui import api, denoise, models, painter
 from sd.ui.sampling import algorithm, branch, example, fields
+from sd.ui.sampling.prompts import Asking
 from sd.ui.sampling.tree import Tree
 from tests import denoising
 from tests.denoising import (
@@ -46,6 +47,7 @@ HOSTILE = [
     *(math.nan, math.inf, -1, 4.7, 10**9, 10**400, True, None, "x", "../../etc/passwd", [1], {}),
     "x" * 5_000_000,
 ]
+FIELDS = slice(6, 6 + len(fields.Fields._fields))  # of what a pressed node sets, after the stage
 CLOSE = 12  # of 255, on average: what a small JPEG of noise may lose
 RESULT = 0.0006  # of a number that is told with three decimals
 
@@ -120,7 +122,7 @@ def test_a_recipe_names_the_model_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: repr(value)[:12])
-@pytest.mark.parametrize("name", fields.Fields._fields)
+@pytest.mark.parametrize("name", fields.Fields._fields[: -len(Asking._fields)])
 def test_each_field_refuses_what_it_cannot_hold(name: str, value: Any) -> None:
     good = {"clip": [True], "eta": [], "mask": [None, {}], "share": [4.7], "seed": [10**9]}
     good |= {"seed_to": [10**9]}
@@ -213,17 +215,18 @@ def test_a_stopped_sampling_keeps_what_came(little: Model, monkeypatch: pytest.M
 def test_a_node_that_is_pressed_comes_back_with_its_settings(tree: Tree) -> None:
     list(denoise.run(ENGLISH, tree, *values(sampler="ddpm", steps=4, count=3)))
     denoise.rest(ENGLISH, tree, resting(2))
-    list(denoise.go_on(ENGLISH, tree, "heun", 3, 0.5, 11, sent(denoising.paint())))
+    list(denoise.go_on(ENGLISH, tree, "heun", 3, 0.5, 11, None, sent(denoising.paint())))
     assert [node.parent for node in tree.nodes.values()] == [None, None, 2]
     back = denoise.choose_node(ENGLISH, tree, pressed(1))
     assert back[0]["lanes"] == [tree.nodes[1].film] and "all 6 steps" in back[1]
-    assert fields.recipe_of(*map(value_of, back[5:19])) == tree.nodes[1].recipe
+    assert fields.recipe_of(*map(value_of, back[FIELDS])) == tree.nodes[1].recipe
     branched = denoise.choose_node(ENGLISH, tree, pressed(3))
-    assert fields.recipe_of(*map(value_of, branched[5:19])) == tree.nodes[2].recipe
-    assert [value_of(each) for each in branched[19:23]] == ["heun", 3, 0.5, 11]
-    assert painter.read_paint(branched[23], 8, 8) is not None
+    assert fields.recipe_of(*map(value_of, branched[FIELDS])) == tree.nodes[2].recipe
+    own = branch.Asked(*map(value_of, branched[FIELDS.stop :]))
+    assert own[:5] == ("heun", 3, 0.5, 11, "")
+    assert painter.read_paint(branched[-1], 8, 8) is not None
     assert 'data-node="3" aria-current="true"' in branched[2]
-    assert "step 2 of 3" in branched[4]  # the last has nothing after it
+    assert "step 2 of 3" in branched[5]  # the last has nothing after it
     assert branched[3]["choices"] == [
         ("nothing", "0"),
         ("1: ddim 6, seed 5", "1"),
@@ -262,11 +265,11 @@ def test_the_longer_one_beside_can_be_chosen_in_the_player(tree: Tree) -> None:
 
 
 def test_where_the_slider_rests_a_branch_is_offered(tree: Tree, little: Model) -> None:
-    words, left, content = denoise.rest(ENGLISH, tree, resting(4))
+    words, left, _, content = denoise.rest(ENGLISH, tree, resting(4))
     t = replayed(tree.current.recipe, little)[3].t
     assert f"Goes on from step 4 of 6, where t = {t:g}" in words
     assert (left, content["width"], content["height"], tree.place) == (2, 8, 8, 4)
-    words, left, _ = denoise.rest(CHINESE, tree, resting(6))  # nothing comes after the last
+    words, left, *_ = denoise.rest(CHINESE, tree, resting(6))  # nothing comes after the last
     assert "从第 5 步（共 6 步" in words and left == 1
     for wrong in (0, 7, math.nan, True, None, "x", 4.7, [1], 10**400):
         with pytest.raises(gr.Error, match="step = "):
@@ -303,7 +306,7 @@ def test_a_branch_leaves_its_parent_after_the_step_and_paint_arrives(
     kept = another_day(monkeypatch)
     parent = tree.current.recipe
     denoise.rest(ENGLISH, tree, resting(5))
-    list(denoise.go_on(ENGLISH, tree, "ddim", 1, 0.0, 5, None))
+    list(denoise.go_on(ENGLISH, tree, "ddim", 1, 0.0, 5, None, None))
     same = tree.current
     assert same.parent == 1 and same.recipe.branch == Branch(parent, 5)
     end = replayed(parent, little)[-1].x_t
@@ -312,7 +315,7 @@ def test_a_branch_leaves_its_parent_after_the_step_and_paint_arrives(
     for level in (0, 255):
         tree.show(1)
         denoise.rest(ENGLISH, tree, resting(5))
-        list(denoise.go_on(ENGLISH, tree, "ddim", 1, 0.0, 5, sent(denoising.paint(level))))
+        list(denoise.go_on(ENGLISH, tree, "ddim", 1, 0.0, 5, None, sent(denoising.paint(level))))
         assert equal(kept.steps(tree.current.recipe), replayed(tree.current.recipe, little))
         ends[level] = kept.steps(tree.current.recipe)[-1].x_t
     corner = (ends[255] - ends[0])[..., :2, :2]
@@ -321,7 +324,7 @@ def test_a_branch_leaves_its_parent_after_the_step_and_paint_arrives(
 
 
 def test_without_a_resting_slider_a_branch_leaves_in_the_middle(tree: Tree) -> None:
-    list(denoise.go_on(ENGLISH, tree, "euler", 9, 0.0, 3, None))
+    list(denoise.go_on(ENGLISH, tree, "euler", 9, 0.0, 3, None, None))
     found = tree.current.recipe
     assert found.branch is not None and found.branch.at == 3
     assert (found.sampler, found.steps, found.seed) == ("euler", 9, 3)
@@ -331,18 +334,18 @@ def test_a_branch_of_two_seeds_or_of_a_picture_keeps_neither(tree: Tree, little:
     for begin in ("seeds", "picture"):
         list(denoise.run(ENGLISH, tree, *values(begin=begin, seed_to=9, mask=None)))
         parent = tree.current
-        made = branch.recipe_of(parent, 2, "ddim", 4, 0.0, 5, None)
+        made = branch.recipe_of(parent, 2, "ddim", 4, 0.0, 5, None, None)
         assert (made.seed_to, made.start, made.count) == (None, None, 2)
         assert equal(replayed(made, little)[-1:], replayed(parent.recipe, little)[-1:])
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: repr(value)[:12])
 def test_each_field_of_a_branch_refuses_what_it_cannot_hold(tree: Tree, value: Any) -> None:
-    good = [3, "ddim", 4, 0.0, 5, None]
+    good = [3, "ddim", 4, 0.0, 5, None, None]
     branch.recipe_of(tree.current, *good)
-    may = [(4, 10**9), (5, None)]
+    may = [(4, 10**9), (5, None), (6, None)]
     for place in range(len(good)):
-        if (place, value) in may or (place == 5 and value == {}):
+        if (place, value) in may or (place == 6 and value == {}):
             continue
         with pytest.raises(InputError) as error:
             branch.recipe_of(tree.current, *good[:place], value, *good[place + 1 :])
@@ -352,26 +355,26 @@ def test_each_field_of_a_branch_refuses_what_it_cannot_hold(tree: Tree, value: A
 def test_there_is_no_branch_where_nothing_is_left() -> None:
     tree = Tree()
     with pytest.raises(gr.Error, match="press Denoise first"):
-        list(denoise.go_on(ENGLISH, tree, "ddim", 1, 0.0, 5, None))
+        list(denoise.go_on(ENGLISH, tree, "ddim", 1, 0.0, 5, None, None))
     list(denoise.run(ENGLISH, tree, *values(steps=1)))
     with pytest.raises(gr.Error, match="a sampling of one step"):
-        list(denoise.go_on(ENGLISH, tree, "ddim", 1, 0.0, 5, None))
+        list(denoise.go_on(ENGLISH, tree, "ddim", 1, 0.0, 5, None, None))
 
 
 def test_a_branch_beyond_the_caps_is_refused(tree: Tree) -> None:
     parent = replace(tree.current.recipe, steps=1000)
     for seed in range(3):
         node = replace(tree.current, recipe=parent)
-        parent = branch.recipe_of(node, 1, "ddim", 1000, 0.0, seed, None)
+        parent = branch.recipe_of(node, 1, "ddim", 1000, 0.0, seed, None, None)
     with pytest.raises(InputError, match="steps with those before the branch = 4001"):
-        branch.recipe_of(replace(node, recipe=parent), 1, "ddim", 1, 0.0, 5, None)
+        branch.recipe_of(replace(node, recipe=parent), 1, "ddim", 1, 0.0, 5, None, None)
 
 
 def test_what_the_page_makes_can_be_brought_back_however_deep(tree: Tree) -> None:
     node, made = tree.current, tree.current.recipe
     for seed in range(2 * DEEPEST):
         try:
-            made = branch.recipe_of(node, 1, "ddim", 6, 0.0, seed, None)
+            made = branch.recipe_of(node, 1, "ddim", 6, 0.0, seed, None, None)
         except InputError as error:
             assert "branches" in one_line(error) and seed >= DEEPEST - 1
             break
@@ -541,7 +544,7 @@ def test_the_page_opens_with_an_example_that_can_be_made_again(
 ) -> None:
     monkeypatch.setattr(runs, "BUNDLED", denoising.BUNDLED)
     tree = Tree()
-    opened, line, _, _, _, left, content = denoise.first_view(ENGLISH, tree)
+    opened, line, *_, left, _, content = denoise.first_view(ENGLISH, tree)
     recipe, film = tree.current.recipe, tree.current.film
     assert "finished example" in line and opened["at"] == tree.place == round(0.6 * recipe.steps)
     assert left == recipe.steps - tree.place and content["width"] == film["width"] == 32
@@ -571,7 +574,7 @@ def test_the_examples_pictures_come_back_when_they_were_cleaned_away(
 def test_without_an_example_the_page_begins_empty() -> None:
     assert example.bundled() is None
     tree = Tree()
-    assert len(denoise.first_view(ENGLISH, tree)) == 7 and tree.nodes == {}
+    assert len(denoise.first_view(ENGLISH, tree)) == 9 and tree.nodes == {}
 
 
 # ---- the endpoint
@@ -596,4 +599,4 @@ def test_the_endpoint_tells_of_every_step_of_a_long_sampling() -> None:
 def test_what_start_means() -> None:
     made = denoising.recipe(start=Start(denoising.picture(), 30.0, denoising.mask()))
     told = fields.settings_of(made, lambda png: "kept", "en")
-    assert painter.read_mask(told[-1], 8, 8) == denoising.mask()
+    assert painter.read_mask(fields.Fields(*told).mask, 8, 8) == denoising.mask()

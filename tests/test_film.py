@@ -85,6 +85,20 @@ def test_every_picture_lies_in_its_cell_of_its_sheet() -> None:
         assert np.abs(column[16:32, 16:] - 128).max() <= 3  # no picture: grey
 
 
+def test_a_film_can_be_told_its_columns() -> None:
+    pictures = smooth(6)
+    film = Film(SCHEDULE, 1, wide=6)
+    column = np.asarray(opened(chunk_of(film, step(1, 1, pictures)), 0)).astype(int)
+    assert column.shape == (16, 6 * 16, 3) and film.json()["columns"] == 6
+    wanted = to_uint8(pictures[4]).permute(1, 2, 0).numpy().astype(int)
+    assert np.abs(column[:, 64:80] - wanted).mean() < 3
+    square = film_of([step(1, 1, pictures)], SCHEDULE, 1)
+    assert (
+        square["columns"] == 3
+        and film_of([step(1, 1, pictures)], SCHEDULE, 1, wide=2)["columns"] == 2
+    )
+
+
 def test_a_jpeg_keeps_the_colour_of_every_pixel() -> None:
     checks = torch.zeros(1, 3, 16, 16)
     checks[:, 0, :, ::2], checks[:, 2, :, 1::2] = 0.5, 0.5

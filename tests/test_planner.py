@@ -22,10 +22,12 @@ from sd.forecast import Measured, foreseen, measure
 from sd.gate import InputError
 from sd.planner import HELD_OUT, LADDER, Pictures, Plan, plan
 from sd.reasons import LINES, Reason
+from sd.training import Training
 from tests.conftest import TINY
 
 CPU = Machine("cpu", 1, "mkl", "CPU, 1 thread")
 STARTER = Pictures(1292, 64)
+CAPTIONED = Pictures(1292, 64, captions=930, labels=44)
 
 
 @pytest.fixture
@@ -167,6 +169,8 @@ def test_every_rung_can_be_trained_and_costs_more_than_the_one_before() -> None:
 
 def test_every_reason_has_its_line_and_travels_as_json(fast: list[Config]) -> None:
     plans = [plan(m, p, CPU) for m in (0.3, 3, 900) for p in (STARTER, Pictures(40, 20, 1))]
+    plans += [plan(3, told, CPU) for told in (CAPTIONED, Pictures(500, labels=7))]
+    plans.append(plan(3, CAPTIONED, CPU, kind="none"))
     for made in plans:
         told = json.loads(json.dumps(made.to_json()))
         assert [each["line"] for each in told["reasons"]] == [each.line for each in made.reasons]
@@ -178,7 +182,54 @@ def test_every_reason_has_its_line_and_travels_as_json(fast: list[Config]) -> No
     assert Reason("crowded", {}).line
 
 
+@pytest.mark.parametrize(
+    ("pictures", "wanted", "kind", "reason"),
+    [
+        (CAPTIONED, "auto", "captions", "the captions, which 930 of 1292 pictures have"),
+        (CAPTIONED, "class_embedding", "class_embedding", "one of 44"),
+        (Pictures(500, labels=7), "auto", "class_tokens", "one of 7"),
+        (Pictures(500, labels=1), "auto", "none", "no captions and no two classes"),
+        (CAPTIONED, "none", "none", "nothing but the time, as was chosen"),
+    ],
+)
+def test_a_plan_says_what_is_told_and_is_measured_with_it(
+    fast: list[Config], pictures: Pictures, wanted: str, kind: str, reason: str
+) -> None:
+    made = plan(3, pictures, CPU, kind=wanted)
+    assert made.config.conditioning.kind == kind
+    assert {each.conditioning.kind for each in fast} == {kind}
+    ports = {(each.unet.num_classes, each.unet.context_dim) for each in fast}
+    told = {"captions": (None, 128), "class_tokens": (None, 128), "class_embedding": (45, None)}
+    assert ports == {told.get(kind, (None, None))}
+    assert (made.config.unet.num_classes, made.config.unet.context_dim) == (None, None)
+    assert any(reason in each.line for each in made.reasons)
+
+
+def test_a_plan_refuses_what_the_pictures_lack(fast: list[Config]) -> None:
+    with pytest.raises(InputError, match=r"^conditioning.kind = 'captions': none of these"):
+        plan(3, STARTER, CPU, kind="captions")
+    assert fast == []
+
+
 # what is measured
+
+
+@pytest.mark.parametrize("kind", ["captions", "class_tokens", "class_embedding"])
+def test_what_is_told_is_measured_too(tiny_config: Config, kind: str) -> None:
+    config = tiny_config.with_settings([f"conditioning.kind={kind}"])
+    images = forecasts.random_pictures(config)
+    training = Training(config, images, 0, CPU)
+    assert training.config.conditioning.kind == kind and training.sample_prompts
+    denoiser = forecasts.sheet_denoiser(training, training.model)
+    assert denoiser.guidance.scale == (2.0,) and forecasts.sheet_passes(training) == 2
+    assert measure(config, CPU, 0.0).sheet > 0
+
+
+def test_a_run_that_is_told_nothing_asks_once(tiny_config: Config) -> None:
+    config = tiny_config.with_settings(['conditioning.kind="none"'])
+    training = Training(config, forecasts.random_pictures(config), 0, CPU)
+    assert forecasts.sheet_passes(training) == 1
+    assert forecasts.sheet_denoiser(training, training.model).asked is None
 
 
 def test_a_measurement_times_the_real_thing(tiny_config: Config) -> None:

@@ -125,7 +125,7 @@ def test_every_control_is_set_from_the_file(name: str) -> None:
     path = taken(made(beginnings()[name]))
     controls = brought(Tree(), path)
     assert fields.recipe_of(*controls[FIELDS]) == beginnings()[name]
-    assert controls[BRANCH] == [None] * 5  # they stay as they are
+    assert controls[BRANCH] == [None] * 6  # they stay as they are
     assert "Set as in little-seed-5.png" in controls[0] and models.machine().label in controls[0]
     other = takeaway.bring(CHINESE, Tree(), str(path))
     assert "生成于" in other[0] and other[1]["visible"]
@@ -140,8 +140,8 @@ def test_a_branch_sets_the_controls_of_its_root_and_its_own() -> None:
     for page in (Tree(), tree):
         controls = brought(page, taken(tree))
         assert fields.recipe_of(*controls[FIELDS]) == root
-        sampler, steps, eta, seed, drawn = controls[BRANCH]
-        assert (sampler, steps, eta, seed) == ("ddpm", 4, 0.25, 8)
+        sampler, steps, eta, seed, guidance, drawn = controls[BRANCH]
+        assert (sampler, steps, eta, seed, guidance) == ("ddpm", 4, 0.25, 8, "")
         assert (drawn["width"], drawn["height"]) == (8, 8)
         assert painter.read_paint(drawn, 8, 8) == painter.read_paint(sent(denoising.paint()), 8, 8)
 

@@ -63,6 +63,7 @@ def model(home: Path) -> str:
             "unet.model_channels=32",
             "unet.channel_mult=[1]",
             "unet.attention_resolutions=[]",
+            'conditioning.kind="none"',
         ]
     )
     network = UNetModel.from_config(config.unet)

@@ -19,7 +19,17 @@ from sd.__main__ import parser
 from sd.config import KEYS, Config, preset_names
 from sd.gate import InputError
 from sd.report import Report
-from sd.ui import forecast, form, outline, pictures, plan, report, settings, texts_plan
+from sd.ui import (
+    forecast,
+    form,
+    outline,
+    pictures,
+    plan,
+    report,
+    settings,
+    texts_plan,
+    texts_settings,
+)
 
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
 CHINESE: Any = SimpleNamespace(headers={"accept-language": "zh-CN,zh;q=0.9,en;q=0.8"})
@@ -209,6 +219,38 @@ def test_cropping_is_told_in_shares() -> None:
     assert "4 of 70 pictures" in report.cut_html(a_report(), chosen.training, "en")
 
 
+def telling(*wanted: str) -> Config:
+    return Config.preset("tiny").with_settings(list(wanted))
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted", "line"),
+    [
+        ({"captions": 100}, "auto", "Captions: 100 of 100 pictures; the model will be told them."),
+        ({"captions": 93}, "auto", "93 of 100 pictures have captions; the others train without"),
+        ({}, "auto", "2 classes; the model will be told each picture's, and attention"),
+        ({}, "class_embedding", "2 classes; the model will be told each picture's, added to"),
+        ({"classes": {}}, "auto", "No classes or captions: the model is told nothing but the time"),
+        ({}, '"none"', "The model will be told nothing but the time; no picture"),
+        ({"classes": {}}, "captions", "conditioning.kind = 'captions': none of these pictures has"),
+    ],
+)
+def test_what_the_model_is_told_stands_beside_the_pictures(
+    changes: dict[str, Any], wanted: str, line: str
+) -> None:
+    config = telling(f"conditioning.kind={wanted}")
+    told = report.told_html(a_report(**changes), config, "en")
+    assert line in told
+    assert ('class="warning"' in told) == line.startswith("conditioning.kind")
+    assert report.told_html(a_report(**changes), config, "zh") != told or wanted == "captions"
+
+
+def test_chosen_classes_count_for_what_is_told() -> None:
+    config = telling('training.classes=["cats"]')
+    assert "Captions: 70 of 70" in report.told_html(a_report(captions=100), config, "en")
+    assert "nothing but the time" in report.told_html(a_report(), config, "en")
+
+
 # --- fields ---
 
 
@@ -278,6 +320,7 @@ def is_meant(key: str, value: Any) -> bool:
     if key in ("num_heads", "num_head_channels") and value == -1:
         return True
     open_ones = ("context_dim", "num_classes", "save_path", "dataset_path", "classes")
+    open_ones += ("encoder", "sample_prompts")
     return key in open_ones and (value is None or isinstance(value, str))
 
 
@@ -342,6 +385,44 @@ def test_a_class_that_is_not_there_is_a_fault(mine: str, roomy: None) -> None:
     assert "#set-classes" in told and "did you mean" in told
     with pytest.raises(InputError, match=r"training\.classes"):
         plan.launch(*fields(classes=["dog"]), mine, 0, "auto")
+
+
+def test_a_kind_that_the_pictures_cannot_serve_is_a_fault(mine: str, roomy: None) -> None:
+    assert form.settle(ENGLISH, mine, *fields(kind="class_tokens"))[1] == ""
+    told = form.settle(ENGLISH, mine, *fields(kind="captions"))[1]
+    assert "#set-kind" in told and "none of these pictures has a caption" in told
+    with pytest.raises(InputError, match=r"conditioning\.kind"):
+        plan.launch(*fields(kind="captions"), mine, 0, "auto")
+
+
+def test_a_network_that_nobody_tells_anything_is_a_fault(home: Path, roomy: None) -> None:
+    told = form.settle(ENGLISH, "starter", *fields(kind="none", context_dim="64"))[1]
+    assert "#set-context_dim" in told and "set conditioning.kind" in told
+
+
+def test_what_is_told_is_counted_in_the_network(home: Path, roomy: None) -> None:
+    lines = [
+        form.describe(ENGLISH, telling(f"conditioning.kind={kind}").to_ini(), "starter", "")
+        for kind in ('"none"', "captions")
+    ]
+    assert lines[0].outline != lines[1].outline and lines[0].levels != lines[1].levels
+    assert "nothing but the time" in lines[0].means and "1,292 of 1,292" in lines[1].means
+
+
+def test_settings_of_a_run_leave_the_kind_free(roomy: None, home: Path) -> None:
+    done = telling("conditioning.kind=captions", "unet.context_dim=128")
+    config, _ = settings.read(as_fields(form.take_wish({"ini": done.to_ini()})))
+    assert config is not None and config.unet.context_dim is None
+    now = as_fields(form.take_wish({"ini": done.to_ini()}))
+    now[settings.ORDER.index(("conditioning", "kind"))] = "none"
+    assert form.settle(ENGLISH, "starter", *now)[1] == ""
+
+
+def test_prompts_of_samples_are_read_as_a_list(roomy: None) -> None:
+    config, faults = settings.read(fields(sample_prompts=["a red, round heart", "鸟"]))
+    assert config is not None and not faults
+    assert config.conditioning.sample_prompts == ("a red, round heart", "鸟")
+    assert settings.read(settings.shown(config)) == (config, {})
 
 
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
@@ -653,7 +734,7 @@ def test_cancel_ends_the_child_of_this_page_alone(
 
 def test_the_lists_are_those_of_the_package() -> None:
     assert plan.DEVICES == device.DEVICES
-    assert set(texts_plan.ABOUT_ZH) == {key for keys in KEYS.values() for key in keys}
+    assert set(texts_settings.ABOUT_ZH) == {key for keys in KEYS.values() for key in keys}
     assert set(outline.OF_PICTURES) | {outline.OF_SCHEDULE} <= set(coach.LINES)
 
 

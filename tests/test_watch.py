@@ -100,6 +100,44 @@ def test_only_what_changed_is_sent(home: Path) -> None:
     assert "levels" in sent(look("made", second.seen))
 
 
+def asked_run(home: Path, prompts: Any) -> str:
+    """Make a run whose newest samples were asked for `prompts`; return their caption."""
+    folder = made_run(home, steps=100)
+    name = "samples/step-000000100.png"
+    add_events(folder, {"event": "samples", "step": 100, "file": name, "prompts": prompts})
+    return str(look("made").caption)
+
+
+def test_what_samples_were_asked_for_stands_under_them(home: Path) -> None:
+    told = asked_run(home, ["cats", "<b>dogs</b>"] * 8)
+    assert "Asked for: 1 cats, 2 &lt;b&gt;dogs&lt;/b&gt;" in told and "<b>" not in told
+    assert told.count("<li>") == 16 and "<details" in told
+    alt = look("made").picture["alt_text"]
+    assert alt.endswith("; Asked for: " + alt.partition("Asked for: ")[2]) and "1 cats, 2" in alt
+
+
+@pytest.mark.parametrize(
+    ("prompts", "line"),
+    [
+        (["a"] * 16, "All were asked for: a"),
+        ([str(n) for n in "abcdefghijklmnop"], "Asked for: 1 a, 2 b, 3 c"),
+    ],
+)
+def test_a_short_list_of_prompts_is_not_folded(home: Path, prompts: list[str], line: str) -> None:
+    told = asked_run(home, prompts)
+    assert line in told and "<details" not in told
+
+
+@pytest.mark.parametrize("prompts", [None, [], "abc", 7, {"a": 1}])
+def test_samples_that_were_asked_for_nothing_say_nothing(home: Path, prompts: Any) -> None:
+    assert "sked for" not in asked_run(home, prompts)
+
+
+def test_endless_prompts_are_cut(home: Path) -> None:
+    told = asked_run(home, ["x" * 100_000, *["y" * 5000] * 99])
+    assert len(told) < 8000 and told.count("<li>") == 16
+
+
 def test_the_timeline_follows_only_from_its_end(home: Path) -> None:
     folder = revive(made_run(home, steps=100, end=None))
 

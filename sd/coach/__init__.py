@@ -11,6 +11,7 @@ from sd.coach import plan, run
 from sd.coach.facts import Facts
 from sd.coach.lines import LINES, Remark
 from sd.config import Config
+from sd.report import Report
 
 __all__ = ["LINES", "Remark", "before", "remarks"]
 
@@ -28,12 +29,13 @@ SILENCES = {  # what a louder remark makes pointless
 Rule = Callable[[Facts], Iterator[Remark]]
 
 
-def before(config: Config, pictures: int, modes: Mapping[str, int] | None = None) -> list[Remark]:
+def before(config: Config, pictures: int, report: Report | None = None) -> list[Remark]:
     """Return what to tell about a plan, most important first.
 
-    `pictures`: the size of the set, held-out ones included. `modes`: the report's, where known.
+    `pictures`: how many are chosen, held-out ones included. `report`: the set's, where known.
     """
-    return _said(Facts(config, pictures=pictures, modes=frozenset(modes or ())), plan.RULES)
+    facts = Facts(config, pictures=pictures)
+    return _said(facts if report is None else facts.on(report), plan.RULES)
 
 
 def remarks(config: Config, events: Sequence[Mapping[str, Any]]) -> list[Remark]:

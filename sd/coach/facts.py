@@ -2,11 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
 
 from sd.config import Config
+from sd.gate import InputError
+from sd.kinds import resolve_kind
 from sd.likeness import Baseline
+from sd.report import Report
 
 Event = Mapping[str, Any]
 
@@ -23,6 +27,10 @@ class Facts:
     held_out: int = 0
     duplicates: int = 0
     modes: frozenset[str] = frozenset()  # Pillow's, of the files
+    kind: str = ""  # what the model is told, resolved
+    captions: int = 0
+    wordings: int = 0  # different captions
+    classes: Mapping[str, int] = field(default_factory=dict)  # chosen ones -> pictures
     total: int = 0
     steps: tuple[Event, ...] = ()  # logged ones with a finite loss
     evaluations: tuple[Event, ...] = ()
@@ -54,6 +62,26 @@ class Facts:
             baseline=Baseline.from_event(measured[-1]) if measured else None,
             skipped=tuple(e for e in kinds.get("notice", ()) if e.get("kind") == "skipped"),
             end=last if last.get("event") in ("finished", "stopped", "failed") else None,
+        )
+
+    def on(self, report: Report) -> "Facts":
+        """Return these facts of a plan with what a report tells of its pictures."""
+        chosen = self.config.training.classes
+        classes = {
+            name: count
+            for name, count in report.classes.items()
+            if chosen is None or name in chosen
+        }
+        kind = self.config.conditioning.kind
+        with suppress(InputError):  # what the pictures lack is told beside its field
+            kind = resolve_kind(kind, report.captions, len(classes))
+        return replace(
+            self,
+            modes=frozenset(report.modes),
+            kind=kind,
+            captions=report.captions,
+            wordings=report.wordings,
+            classes=classes,
         )
 
     @property

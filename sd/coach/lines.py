@@ -47,6 +47,10 @@ LINES = {
     "and are learned by heart first. Remove them if that is not meant.",
     "few_pictures": "{pictures} pictures are few: trained long enough, the network repeats them "
     "rather than invents. Add pictures, or train for fewer steps.",
+    "same_captions": "All {captions} captions say the same, so no word can come to mean anything. "
+    "Give each picture words of its own, or tell the model something else.",
+    "few_of_class": "{names}: of a class with fewer than {few} pictures the model learns hardly "
+    "more than these; asked for it, it comes close to copies. Add some, or leave the class out.",
     "leak": "{settings}: changes this strong are learned too, and samples come out shifted, "
     "turned or wrongly lit. Keep them mild.",
     "flip": "Pictures are mirrored half of the time, so samples may be mirrored too. Turn it off "

@@ -6,11 +6,13 @@ from sd.coach.facts import Facts
 from sd.coach.lines import Remark, figure, rounded
 from sd.config import Config
 from sd.gate import InputError
+from sd.kinds import AUTO_CLASSES, CLASS_KINDS, FEWEST_CLASSES
 from sd.schedule import TERMINAL_SNR_LIMIT, Schedule
 
 SHAPES_AT = 1000  # steps; the bundled run drew blobs at 500, first shapes at 1,000
 ENOUGH_STEPS = 3000
 FEW_PICTURES = 100
+FEW_OF_CLASS, LONGEST_CLASS = 4, 40  # pictures; characters of a name that is told
 WATCHABLE = 40  # pictures, of which 5% can be held out
 HIGH_RATE, GOOD_RATE = 3e-3, 1e-3  # of AdamW on these networks
 COLOURED = {"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "RGBX", "RGBa"}
@@ -68,6 +70,24 @@ def few_pictures(facts: Facts) -> Iterator[Remark]:
         yield Remark("few_pictures", {"pictures": facts.pictures})
 
 
+def same_captions(facts: Facts) -> Iterator[Remark]:
+    """Speak where captions do not tell pictures apart."""
+    if facts.kind == "captions" and facts.captions > 1 and facts.wordings == 1:
+        kind = AUTO_CLASSES if len(facts.classes) >= FEWEST_CLASSES else '"none"'
+        yield Remark("same_captions", {"captions": facts.captions}, (f"conditioning.kind={kind}",))
+
+
+def few_of_class(facts: Facts) -> Iterator[Remark]:
+    """Speak where classes that are told have hardly a picture."""
+    if facts.kind not in CLASS_KINDS:
+        return
+    small = [name for name, count in facts.classes.items() if count < FEW_OF_CLASS]
+    if small:
+        shown = ", ".join(f"{name[:LONGEST_CLASS]} ({facts.classes[name]})" for name in small[:3])
+        names = f"{shown} +{len(small) - 3}" if len(small) > 3 else shown
+        yield Remark("few_of_class", {"names": names, "few": FEW_OF_CLASS})
+
+
 def grey(facts: Facts) -> Iterator[Remark]:
     """Speak where colour is thrown away."""
     if facts.config.unet.channel == 1 and facts.modes & COLOURED:
@@ -120,6 +140,8 @@ RULES = (
     few_steps,
     rate_high,
     few_pictures,
+    same_captions,
+    few_of_class,
     grey,
     leak,
     only_end,

@@ -15,7 +15,8 @@ from sd.config import MOST_STEPS, Config, preset_names
 from sd.gate import InputError
 from sd.ui import denoise, inputs, models, noise, pictures, plan
 from sd.ui.parts import LARGEST_SEED, MODEL, guarded
-from sd.ui.sampling import live
+from sd.ui.sampling import live, prompts
+from sd.ui.sampling.grid import MOST_GUIDANCE
 from sd.ui.sampling.job import Job
 
 SIZES, RATES, MOST_BATCH = (8, 256), (1e-7, 1.0), 1024
@@ -45,12 +46,18 @@ def denoise_pictures(
     variance: Any,
     spacing: Any,
     clip_x0: Any,
+    prompt: Any = "",
+    negative: Any = "",
+    guidance: Any = prompts.FIRST_GUIDANCE,
 ) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
     """Sample from a model; yield x_t, the estimate of x0 and the step, about every second.
 
-    `steps` has the numbers of each kept step since the last answer: i, t, norms, log SNR.
+    `steps` has the numbers of each kept step since the last answer: i, t, norms, log SNR. prompt:
+    captions or classes, one a line, which the pictures take in turn; held against `negative`.
     """
-    recipe = models.recipe(model, sampler, steps, eta, variance, spacing, clip_x0, seed, count)
+    told = prompts.plain(models.find(model), prompt, negative, guidance)
+    settings = (sampler, steps, eta, variance, spacing, clip_x0, seed, count)
+    recipe = models.recipe(model, *settings, **told)
     job = Job(recipe, pictured=True)
     seen = 0
     for _ in live.watched(job):
@@ -192,6 +199,8 @@ def build() -> None:
     sampling += [number("count", 1, 1, models.MOST_PICTURES), number("eta", 0, 0, 1, whole=False)]
     sampling += [text("variance", denoise.VARIANCES[0]), text("spacing", denoise.SPACINGS[0])]
     sampling += [inputs.Checkbox(True, label="clip_x0", visible=False)]
+    sampling += [text("prompt", ""), text("negative", "")]
+    sampling += [number("guidance", prompts.FIRST_GUIDANCE, 0, MOST_GUIDANCE, whole=False)]
     outputs = [picture("x_t"), picture("x0"), facts("step")]
     endpoint("denoise", denoise_pictures, sampling, outputs, **MODEL)
     endpoint("inspect_data", inspect_data, [files("files", "multiple")], facts("report"))

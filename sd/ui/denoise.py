@@ -17,7 +17,7 @@ from sd.ui.parts import MODEL, QUIET, command_box, guarded, label, language, new
 from sd.ui.player import player
 from sd.ui.player import shown as played
 from sd.ui.sampling import algorithm, branch, example, fields, live, race, takeaway
-from sd.ui.sampling.job import Job
+from sd.ui.sampling.grid import Laid, grid_of, legend
 from sd.ui.sampling.tree import ALONE, LISTENER, Node, Tree, title, tree_html
 from sd.ui.texts import say
 
@@ -25,12 +25,13 @@ FIRST_SHARE = 0.6  # of the bundled example's steps, where the page opens it
 
 
 class Stage(NamedTuple):
-    """What shows a sampling: the player, the line, the tree, and what to compare it with."""
+    """What shows a sampling: player, line, tree, what to compare it with, what was asked for."""
 
     player: Any
     line: gr.HTML
     tree: gr.HTML
     beside: Any
+    legend: gr.HTML
 
 
 def seen(tree: Tree, lang: str) -> Any:
@@ -42,7 +43,7 @@ def seen(tree: Tree, lang: str) -> Any:
 
 
 def shown(tree: Tree, line: str, lang: str) -> tuple[Any, ...]:
-    """Return the whole stage: player, line, tree, and the list of what can stand beside it."""
+    """Return the whole stage: player, line, tree, what can stand beside it, and the legend."""
     others = [
         (f"{node.number}: {title(node, lang)}", str(node.number))
         for node in tree.nodes.values()
@@ -51,7 +52,8 @@ def shown(tree: Tree, line: str, lang: str) -> tuple[Any, ...]:
     listed = [(say("beside_none", lang), ALONE), *others]
     chosen = str(tree.beside or ALONE)
     beside = gr.update(choices=listed, value=chosen, interactive=bool(others))
-    return seen(tree, lang), line, tree_html(tree, lang), beside
+    asked = legend(tree.nodes[tree.shown].recipe, lang) if tree.shown in tree.nodes else ""
+    return seen(tree, lang), line, tree_html(tree, lang), beside, asked
 
 
 def making(tree: Tree, recipe: Recipe, lang: str) -> Iterator[tuple[Any, ...]]:
@@ -60,13 +62,13 @@ def making(tree: Tree, recipe: Recipe, lang: str) -> Iterator[tuple[Any, ...]]:
         tree.job.stop()
     node = tree.of(recipe) or tree.add(recipe)
     tree.show(node.number)
-    job = tree.job = Job(recipe, title(node, lang))
+    job = tree.job = Laid(recipe, title(node, lang))
     yield shown(tree, live.line_of(job, lang, False), lang)
     try:
         for ended in live.watched(job):
             node.film = job.show() or node.film
             if not ended:
-                yield seen(tree, lang), live.line_of(job, lang, False), gr.skip(), gr.skip()
+                yield seen(tree, lang), live.line_of(job, lang, False), *(gr.skip(),) * 3
     finally:
         if (film := job.show()) is not None and job.last is not None:
             node.film, node.done, node.end = film, job.done, job.last.x_t
@@ -79,6 +81,13 @@ def making(tree: Tree, recipe: Recipe, lang: str) -> Iterator[tuple[Any, ...]]:
 def run(request: gr.Request, tree: Tree, *values: Any) -> Iterator[tuple[Any, ...]]:
     """Sample as the fields say, and yield the stage as it comes."""
     yield from making(tree, fields.recipe_of(*values), language(request))
+
+
+@guarded
+def run_grid(request: gr.Request, tree: Tree, *values: Any) -> Iterator[tuple[Any, ...]]:
+    """Sample every prompt with every guidance, and yield the stage as it comes."""
+    scales = fields.Fields(*values).scales
+    yield from making(tree, grid_of(fields.recipe_of(*values), scales), language(request))
 
 
 @guarded
@@ -146,7 +155,7 @@ def first_view(request: gr.Request, tree: Tree) -> tuple[Any, ...]:
     """Return the bundled example as the page's first node, open on its way, and a branch of it."""
     lang, found = language(request), example.bundled()
     if found is None or tree.nodes:
-        return (gr.skip(),) * 7
+        return (gr.skip(),) * 9
     recipe, film = found
     node = tree.add(recipe)
     node.film, node.done = {**film, "label": title(node, lang)}, recipe.steps
@@ -204,10 +213,12 @@ def build(demo: gr.Blocks, upload: Any) -> None:
     fold, numbers = algorithm.build()
     taking = takeaway.build()
     box = command_box()
-    outputs, offered = list(stage), [place, branching.steps, branching.paint]
+    outputs = list(stage)
+    offered = [place, branching.steps, branching.guidance, branching.paint]
     queued: dict[str, Any] = {"show_progress": "hidden"}
     queued |= {"api_visibility": "private", **MODEL}
     go.click(run, [tree, *asked], outputs, **queued)
+    extras.shown.go.click(run_grid, [tree, *asked], outputs, **queued)
     leave.click(go_on, [tree, *branching], outputs, **queued)
     taking.again.click(again, tree, outputs, **queued)
     stop.click(halt, tree, None, **QUIET)
@@ -225,6 +236,7 @@ def build_stage() -> Stage:
     """Lay out the line, the player, the tree and the list of what can stand beside."""
     line = gr.HTML(elem_classes="status", elem_id="denoise-status")
     shown_steps = player("denoise-player")
+    asked = gr.HTML(elem_classes="legend-box", elem_id="denoise-legend")
     with gr.Row(elem_classes="tree-row"):
         tree = gr.HTML(elem_id="denoise-tree", js_on_load=LISTENER)
         beside = Dropdown(
@@ -235,7 +247,7 @@ def build_stage() -> Stage:
             info=label("beside_info"),
             elem_id="denoise-beside",
         )
-    return Stage(shown_steps, line, tree, beside)
+    return Stage(shown_steps, line, tree, beside, asked)
 
 
 def wire_fields(

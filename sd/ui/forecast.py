@@ -13,7 +13,7 @@ from typing import Any
 
 import gradio as gr
 
-from sd import gate, runs
+from sd import gate, ini, runs
 from sd.config import Config, preset_names
 from sd.ui import pictures, settings
 from sd.ui.form import loaded, mark, untouched
@@ -23,6 +23,7 @@ from sd.ui.texts import TEXTS, duration, say
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LEAST_MINUTES, MOST_MINUTES = 1, 120
+KEPT = (*settings.OF_PICTURES, "kind")  # of the fields: a plan is made for what is told
 Answer = Mapping[str, Any]
 Steps = Generator[tuple[Any, ...], None, None]
 STOPPED: set[str] = set()  # sessions in which Cancel was pressed
@@ -81,13 +82,15 @@ def waited(words: Sequence[str], lang: str) -> Iterator[str | dict[str, Any]]:
 def plan(request: gr.Request, minutes: Any, data: Any, device: Any, *fields: Any) -> Steps:
     """Plan for so many minutes: yield (told, what for, settings) until it is there."""
     lang, minutes = language(request), gate.real("minutes", minutes, 0.1, MOST_MINUTES)
+    kind = settings.picked("conditioning", "kind", fields)
     words = [f"--minutes={minutes:g}", f"--device={gate.choice('device', device, DEVICES)}"]
+    words += [f"--set=conditioning.kind={ini.spelled(kind)}"] if kind != "auto" else []
     for answer in waited([*words, "--", pictures.source_of(data)], lang):
         if isinstance(answer, str):
             yield answer, gr.skip(), None
             continue
         base = Config.preset(gate.choice("preset", answer["preset"], preset_names()))
-        config = settings.with_pictures_of(base.with_settings(answer["settings"]), fields)
+        config = settings.with_pictures_of(base.with_settings(answer["settings"]), fields, KEPT)
         told = plan_html(answer, minutes, lang)
         yield told, (mark(config, data), told), config
 

@@ -16,6 +16,7 @@ import gradio as gr
 from sd import coach, gate, ini
 from sd.config import Config, preset_names
 from sd.gate import InputError
+from sd.kinds import undecided
 from sd.ui import outline, pictures, report, settings
 from sd.ui.parts import guarded, language
 from sd.ui.texts import say
@@ -29,6 +30,7 @@ class Views(NamedTuple):
     doctor: Any
     remarks: Any
     leak: Any
+    means: Any  # what the model is told
     cut: Any
     sheet: Any
     caption: Any
@@ -42,9 +44,9 @@ def settle(request: gr.Request, data: Any, *fields: Any) -> tuple[Any, str]:
     config, faults = settings.read(fields)
     if config is not None and not faults:
         try:
-            pictures.check_classes(data, config.training)
+            pictures.check_choices(data, config)
         except InputError as error:
-            faults = {"classes": str(error)}
+            faults = {settings.key_in(str(error)): str(error)}
     text = gr.skip() if config is None or faults else config.to_ini()
     return text, fault_html(faults)
 
@@ -69,7 +71,11 @@ def css_text(line: str) -> str:
 
 
 def loaded(config: Config) -> list[Any]:
-    """Return settings as what is sent to the fields, the ini text, the fault and the preset."""
+    """Return settings as what is sent to the fields, the ini text, the fault and the preset.
+
+    What of the U-Net follows from the kind is left open, so that another kind may be chosen.
+    """
+    config = undecided(config)
     values = [gr.update(value=value) for value in settings.shown(config)]
     faults = settings.faults_of(config)
     return [*values, config.to_ini(), fault_html(faults), settings.nearest_preset(config)]
@@ -120,7 +126,7 @@ def mend(request: gr.Request, event: gr.EventData, data: Any, *fields: Any) -> l
 def remarks(config: Config, data: Any) -> list[coach.Remark]:
     """Return what the coach tells of a plan."""
     found = pictures.survey_of(data).report
-    return coach.before(config, report.used(found, config.training), found.modes)
+    return coach.before(config, report.used(found, config.training), found)
 
 
 def mark(config: Config, data: Any) -> str:
@@ -154,12 +160,17 @@ def describe(request: gr.Request, text: Any, data: Any, told_of: Any) -> Views:
     beside = [each for each in told if each.kind in outline.OF_PICTURES]
     sheet, caption = pictures.sheet_of(found, config, lang)
     count = report.used(found.report, config.training)
+    try:
+        settled = report.told(found.report, config)
+    except InputError:  # told beside its field, and where `means` is
+        settled = config
     return Views(
-        outline=possible(outline.outline_html, config, count, lang),
-        levels=possible(outline.levels_html, config, lang),
+        outline=possible(outline.outline_html, settled, count, lang),
+        levels=possible(outline.levels_html, settled, lang),
         doctor=outline.doctor_html(config, lang),
         remarks=outline.remarks_html([each for each in told if each not in beside], lang),
         leak=outline.remarks_html(beside, lang),
+        means=report.told_html(found.report, config, lang),
         cut=report.cut_html(found.report, config.training, lang),
         sheet=sheet,
         caption=caption,

@@ -19,6 +19,7 @@ from sd.gate import InputError
 from sd.recipe import Recipe
 from sd.ui import pictures
 from sd.ui.parts import LARGEST_SEED, briefly
+from sd.ui.told import Told, read_told
 
 if TYPE_CHECKING:
     from sd.device import Machine
@@ -115,6 +116,13 @@ def timesteps(entry: Entry) -> int:
     return config_of(entry).diffusion.timesteps
 
 
+def conditioning_of(entry: Entry) -> Told | None:
+    """Return what a model can be told, without opening it; None for one that is told nothing."""
+    found = [] if entry.closed else runs.numbered(entry.folder, "checkpoint-*")
+    folder = found[-1][1] if found else entry.folder
+    return None if entry.closed else read_told(folder, config_of(entry).conditioning.text_length)
+
+
 def calls(
     entry: Entry, sampler: str, steps: int, spacing: str = "trailing", start: float | None = None
 ) -> int:
@@ -198,7 +206,30 @@ def command(recipe: Recipe) -> str:
         words += ["--variance", recipe.variance]
     if recipe.seed_to is not None:
         words += ["--seed-to", str(recipe.seed_to)]
+    words += _asked_for(recipe, entry)
     return shlex.join([*words, *([] if recipe.clip_x0 else ["--no-clip"]), "--out", "samples"])
+
+
+def _asked_for(recipe: Recipe, entry: Entry) -> list[str]:
+    """Return a command line's words for what a recipe asks the model for."""
+    if not recipe.prompts and not recipe.negative:
+        return []
+    told = conditioning_of(entry)
+    flag = "--label" if told and told.labels else "--prompt"
+    words = [word for prompt in recipe.prompts for word in _flagged(flag, prompt)]
+    if recipe.negative:
+        words += _flagged("--negative", recipe.negative)
+    words += ["--guidance", *(f"{scale:g}" for scale in recipe.guidance)]
+    if recipe.rescale:
+        words += ["--rescale", f"{recipe.rescale:g}"]
+    if recipe.interval != (0.0, 1.0):
+        words += ["--interval", *(f"{share:g}" for share in recipe.interval)]
+    return words
+
+
+def _flagged(flag: str, text: str) -> list[str]:
+    """Return a flag and its text, joined where the text would be taken for a flag."""
+    return [f"{flag}={text}"] if text.startswith("-") else [flag, text]
 
 
 def _asked(entry: Entry) -> str:
@@ -221,9 +252,9 @@ def recipe(
     clip_x0: Any,
     seed: Any,
     count: Any,
-    **beginning: Any,
+    **more: Any,
 ) -> Recipe:
-    """Return the recipe of these settings, each checked; `beginning`: seed_to, start or branch."""
+    """Return the recipe of these settings, each checked; `more`: seed_to, start, prompts, ..."""
     entry = find(model)
     made = Recipe(
         entry.name,
@@ -237,6 +268,6 @@ def recipe(
         clip_x0,
         gate.whole("seed", seed, 0, LARGEST_SEED),
         gate.whole("count", count, 1, MOST_PICTURES),
-        **beginning,
+        **more,
     )
     return within_caps(made)

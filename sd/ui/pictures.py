@@ -16,11 +16,11 @@ import gradio as gr
 from PIL import Image
 
 from sd import gate, runs
-from sd.config import Config, TrainingConfig
+from sd.config import Config
 from sd.gate import InputError
 from sd.ui import advice, inputs, settings
 from sd.ui.parts import QUIET, drop, guarded, heading, label, language, note, session, tiled
-from sd.ui.report import reading_html, report_html
+from sd.ui.report import reading_html, report_html, told
 from sd.ui.texts import say
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Pictures(NamedTuple):
     fields: dict[str, Any]  # key of [training] -> its field
     sheet: gr.Image
     caption: gr.HTML
+    told: gr.HTML
     cut: gr.HTML
     leak: gr.HTML
     taken: tuple[Any, ...] = ()  # the events that take another set
@@ -184,23 +185,18 @@ def taking(files: Any, before: Any, lang: str) -> Generator[tuple[Any, Any, Any]
             yield gr.skip(), reading_html(*next(steps), lang), gr.skip()
     except StopIteration as end:
         found = survey_of(end.value)
-        yield end.value, report_html(found.report, lang), class_field(found.report.classes)
+        yield end.value, report_html(found.report, lang), settings.class_field(found.report.classes)
     except InputError:
         yield gr.skip(), report_html(survey_of(before).report, lang), gr.skip()
         raise
 
 
-def class_field(classes: dict[str, int]) -> Any:
-    """Return the field of classes as it is for a set: hidden where there is nothing to choose."""
-    choices = [(f"{name} ({count:,})", name) for name, count in classes.items()]
-    return gr.update(choices=choices, value=[], visible=len(choices) > 1)
-
-
-def check_classes(handle: Any, training: TrainingConfig) -> None:
-    """Raise `InputError` where a chosen class is not among those of the set."""
-    known = survey_of(handle).report.classes
-    for name in training.classes or ():
-        gate.choice("training.classes", name, list(known) or ["(no classes)"])
+def check_choices(handle: Any, config: Config) -> None:
+    """Raise `InputError` where the set lacks a chosen class, or what the model is to be told."""
+    report = survey_of(handle).report
+    for name in config.training.classes or ():
+        gate.choice("training.classes", name, list(report.classes) or ["(no classes)"])
+    told(report, config)
 
 
 def fitted(found: Found, config: Config, count: int) -> Any:
@@ -278,22 +274,25 @@ def build(demo: gr.Blocks) -> Pictures:
 
 def build_preview(data: gr.State) -> Pictures:
     """Lay out the sheet of pictures and what chooses and changes them."""
-    usual = Config.preset(settings.FIRST).training
+    usual, sections = Config.preset(settings.FIRST), {key: name for name, key in settings.ORDER}
     fields: dict[str, Any] = {}
 
     def offer(*keys: str) -> None:
         for key in keys:
-            value, name = getattr(usual, key), label(f"pick_{key}")
-            fields[key] = settings.field("training", key, value, name)
+            section = sections[key]
+            value, name = getattr(getattr(usual, section), key), label(f"pick_{key}")
+            fields[key] = settings.field(section, key, value, name)
 
     sheet = gr.Image(
         format="png", show_label=False, interactive=False, buttons=[], elem_classes="sheet"
     )
     caption = gr.HTML(elem_classes="caption")
-    offer("classes", "fit", "held_out")
+    offer("classes", "kind")
+    told_of = gr.HTML(elem_classes="cut", elem_id="train-told")
+    offer("fit", "held_out")
     cut = gr.HTML(elem_classes="cut", elem_id="train-cut")
     with gr.Accordion(label("changes"), open=False, elem_classes="fold"):
         note("changes_info")
         offer("flip", "shift", "rotation", "brightness")
         leak = gr.HTML(elem_classes="leak advice", elem_id="train-leak", js_on_load=advice.LISTENER)
-    return Pictures(data, fields, sheet, caption, cut, leak)
+    return Pictures(data, fields, sheet, caption, told_of, cut, leak)

@@ -62,7 +62,7 @@ def launch(*asked: Any) -> str:
     """
     *fields, data, seed, device = asked
     config = settings.config_in(fields)
-    pictures.check_classes(data, config.training)
+    pictures.check_choices(data, config)
     return begin(data, config, seed, device)
 
 
@@ -116,7 +116,7 @@ def build(demo: gr.Blocks, chosen: pictures.Pictures) -> Parts:
             load, save, seed, dice, device = build_extras()
             made, levels, doctor = build_groups(config)
     views = Views(
-        *(line, levels, doctor, advised, chosen.leak, chosen.cut),
+        *(line, levels, doctor, advised, chosen.leak, chosen.told, chosen.cut),
         *(chosen.sheet, chosen.caption, save, told),
     )
     every = [{**made, **chosen.fields}[key] for _, key in settings.ORDER]
@@ -164,7 +164,7 @@ def build_extras() -> tuple[gr.UploadButton, gr.HTML, gr.Number, gr.Button, gr.D
 
 
 def build_groups(config: Config) -> tuple[dict[str, Any], gr.HTML, gr.HTML]:
-    """Lay out the three folded groups, the table of levels in one and the doctor in another."""
+    """Lay out the four folded groups, the table of levels in one and the doctor in another."""
     made: dict[str, Any] = {}
     views: dict[str, gr.HTML] = {}
     for section in SECTIONS:
@@ -172,7 +172,7 @@ def build_groups(config: Config) -> tuple[dict[str, Any], gr.HTML, gr.HTML]:
             label(f"group_{section}"), open=False, elem_classes="fold", elem_id=f"group-{section}"
         ):
             note(f"group_{section}_info")
-            if section != "training":
+            if section in ("unet", "diffusion"):
                 views[section] = gr.HTML(
                     elem_classes=f"about-{section} advice",
                     elem_id=f"plan-{section}",

@@ -4,7 +4,9 @@ import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sd.config import TrainingConfig
+from sd.config import Config, TrainingConfig
+from sd.gate import InputError
+from sd.kinds import decided
 from sd.ui.texts import say
 
 if TYPE_CHECKING:
@@ -127,6 +129,36 @@ def cut_html(report: "Report", training: TrainingConfig, lang: str) -> str:
         held = f"{max(1, round(chosen * training.held_out)):,}"
         lines.append(say("held_pictures", lang, held=held, total=f"{chosen:,}"))
     return f'<p class="note">{" ".join(lines)}</p>'
+
+
+def told(report: "Report", config: Config) -> Config:
+    """Return the settings with what the model is told decided for these pictures.
+
+    Raises `InputError` where they lack what it is to be told.
+    """
+    classes, chosen = config.training.classes, used(report, config.training)
+    labels = len(report.classes if classes is None else classes)
+    return decided(config, min(report.captions, chosen), labels if report.classes else 0)
+
+
+def told_html(report: "Report", config: Config, lang: str) -> str:
+    """Return in one line what the model will be told of the pictures."""
+    try:
+        kind = told(report, config).conditioning.kind
+    except InputError as error:
+        return f'<p class="warning">{html.escape(str(error), quote=False)}</p>'
+    chosen = used(report, config.training)
+    counts = {"n": f"{report.captions:,}", "total": f"{report.used:,}"}
+    if kind == "captions" and report.captions == report.used:
+        line = say("told_captions", lang, n=f"{chosen:,}", total=f"{chosen:,}")
+    elif kind == "captions":
+        line = say("told_some_captions", lang, **counts)
+    elif kind != "none":
+        line = say(f"told_{kind}", lang, n=f"{len(config.training.classes or report.classes):,}")
+    else:
+        lacks = not report.captions and len(report.classes) < 2
+        line = say("told_nothing" if lacks else "told_not", lang)
+    return f'<p class="note">{line}</p>'
 
 
 def used(report: "Report", training: TrainingConfig) -> int:

@@ -9,20 +9,24 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import gradio as gr
+
 from sd import gate, ini
 from sd.blueprint import check_network
 from sd.config import KEYS, SECTIONS, Config, preset_names
 from sd.fields import LONGEST_PATH
 from sd.gate import InputError
 from sd.schedule import SCHEDULES, Schedule
+from sd.sections import KINDS
 from sd.ui import inputs
 from sd.ui.parts import label
 
 FIRST = preset_names()[0]  # with which the page opens
 ORDER = tuple((section, key) for section, keys in KEYS.items() for key in keys)
-# These lie beside the pictures that they change; all others are in the three folded groups.
-PICTURE_KEYS = ("classes", "fit", "held_out", "flip", "shift", "rotation", "brightness")
+# These lie beside the pictures that they change; all others are in the four folded groups.
+PICTURE_KEYS = ("classes", "kind", "fit", "held_out", "flip", "shift", "rotation", "brightness")
 WORDS = {
+    "kind": ("auto", *KINDS),
     "fit": ("crop", "pad", "stretch"),
     "precision": ("float32", "bfloat16"),
     "weights_dtype": ("float32", "float16"),
@@ -35,15 +39,18 @@ RANGES = {  # of what is shown as a slider: greatest value, step
     "rotation": (45, 0.5),
     "brightness": (0.5, 0.01),
 }
-FINE = {"learning_rate": 0.0001, "ema_decay": 0.001, "weight_decay": 0.01, "dropout": 0.05}
-NAMED = re.compile(r"\[?(training|unet|diffusion)\.(\w+)")  # how a line about a setting begins
-WIDE = ("save_path", "dataset_path")
+FINE = {"learning_rate": 0.0001, "ema_decay": 0.001, "weight_decay": 0.01, "vocabulary": 100}
+FINE |= {"dropout": 0.05, "drop": 0.05}
+NAMED = re.compile(rf"\[?({'|'.join(SECTIONS)})\.(\w+)")  # how a line about a setting begins
+WIDE = ("save_path", "dataset_path", "encoder")
+LISTS = ("classes", "sample_prompts")
+OF_PICTURES = ("classes", "flip", "shift", "rotation", "brightness")  # kept with a new preset
 
 
 def kind(section: str, key: str) -> str:
-    """Return how a key is shown: classes, words, slider, flag, number, path or text."""
-    if key == "classes":
-        return "classes"
+    """Return how a key is shown: list, words, slider, flag, number, path or text."""
+    if key in LISTS:
+        return "list"
     if key in WORDS:
         return "words"
     if key in RANGES:
@@ -57,7 +64,7 @@ def kind(section: str, key: str) -> str:
 def spelled(section: str, key: str, value: Any) -> Any:
     """Return a setting's value as its field shows it."""
     how = kind(section, key)
-    if how == "classes":
+    if how == "list":
         return list(value or ())
     if how in ("text", "path"):
         return "" if value is None else str(value) if how == "path" else ini.spelled(value)
@@ -75,7 +82,7 @@ def field(section: str, key: str, value: Any, name: Any = None) -> Any:
     usual: dict[str, Any] = {
         "value": spelled(section, key, value),
         "label": name or key,
-        "info": label(f"about_{key}"),
+        "info": label(f"pick_{key}_info" if key in ("classes", "kind") else f"about_{key}"),
         "elem_id": f"set-{key}",
         "min_width": 120,
     }
@@ -87,14 +94,20 @@ def field(section: str, key: str, value: Any, name: Any = None) -> Any:
     if how == "number":
         return inputs.Number(step=FINE.get(key, 1 if isinstance(value, int) else 0.1), **usual)
     if how == "words":
-        words = [(label(f"fit_{word}"), word) if key == "fit" else word for word in WORDS[key]]
-        return inputs.Dropdown(words, filterable=False, **usual)
-    if how == "classes":
-        usual["info"] = label("pick_classes_info")
         return inputs.Dropdown(
-            [], multiselect=True, allow_custom_value=True, visible=False, **usual
+            [in_words(key, word) for word in WORDS[key]], filterable=False, **usual
         )
+    if how == "list":
+        usual["visible"] = key != "classes"  # a set without classes has none to choose
+        return inputs.Dropdown([], multiselect=True, allow_custom_value=True, **usual)
     return inputs.Textbox(max_lines=1, **usual)
+
+
+def in_words(key: str, word: str) -> Any:
+    """Return a word of a list, under its name on the page where it has one."""
+    if key == "fit":
+        return label(f"fit_{word}"), word
+    return (label(f"kind_{word}"), word) if key == "kind" else word
 
 
 def group(section: str, config: Config) -> dict[str, Any]:
@@ -168,9 +181,21 @@ def key_in(line: str) -> str:
     return found[2] if found and found[2] in KEYS[found[1]] else ""
 
 
-def with_pictures_of(config: Config, values: Sequence[Any]) -> Config:
-    """Return settings with the classes and changes of the pictures that the fields hold."""
-    kept = ("classes", "flip", "shift", "rotation", "brightness")
+def picked(section: str, key: str, values: Sequence[Any]) -> Any:
+    """Return what the field of one key means."""
+    return value_of(section, key, values[ORDER.index((section, key))])
+
+
+def class_field(classes: dict[str, int]) -> Any:
+    """Return the field of classes as it is for a set: hidden where there is nothing to choose."""
+    choices = [(f"{name} ({count:,})", name) for name, count in classes.items()]
+    return gr.update(choices=choices, value=[], visible=len(choices) > 1)
+
+
+def with_pictures_of(
+    config: Config, values: Sequence[Any], kept: Sequence[str] = OF_PICTURES
+) -> Config:
+    """Return settings with what the fields hold of the pictures: their classes and changes."""
     chosen = {}
     for (section, key), value in zip(ORDER, values, strict=True):
         if key in kept:

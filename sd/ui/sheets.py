@@ -28,6 +28,8 @@ ACROSS = 4  # samples of one row of a sheet
 GAP = 2  # pixels between them
 LARGEST_SHEET = 8192  # pixels along a side
 SMALL_SIDE = 64  # up to here a picture travels as PNG, larger ones shrunk to it as JPEG
+SHORT_LIST, BEGINNING = 120, 60  # characters of a list that is not folded, and of one that is
+LONGEST_PROMPT, LONGEST_ALT = 200, 400  # characters that are shown of one, and of all in words
 STRIP_MOST = 1.5  # of the distances on the meter; 1 is as far as one of its own
 
 
@@ -117,6 +119,38 @@ def meter_html(sheet: Sheet | None, baseline: Baseline | None, waiting: bool, la
     return f'<p class="{worst}">{line}</p>{drawn}<p class="note">{about}</p>'
 
 
+def prompts_of(folder: Path, step: int) -> tuple[str, ...]:
+    """Return what the samples of a step were asked for, one each; () where nothing was."""
+    told = (each for each in reversed(runs.events(folder)) if each["event"] == "samples")
+    asked = next((each.get("prompts") for each in told if each.get("step") == step), None)
+    if not isinstance(asked, list):
+        return ()
+    return tuple(str(each)[:LONGEST_PROMPT] for each in asked[: ACROSS * ACROSS])
+
+
+def listed(prompts: Sequence[str]) -> str:
+    """Return prompts in one line, each with the number of its sample."""
+    return ", ".join(f"{number} {prompt}" for number, prompt in enumerate(prompts, start=1))
+
+
+def prompts_html(prompts: Sequence[str], lang: str) -> str:
+    """Return what was asked for, sample by sample; a long list opens under its beginning."""
+    if not prompts:
+        return ""
+    if len(set(prompts)) == 1:
+        asked = say("asked_all", lang, prompt=html.escape(prompts[0]))
+        return f'<p class="note">{asked}</p>'
+    line = listed(prompts)
+    if len(line) <= SHORT_LIST:
+        return f'<p class="note">{say("asked", lang, prompts=html.escape(line))}</p>'
+    fitting = (k for k in range(ACROSS, 1, -1) if len(listed(prompts[:k])) <= BEGINNING)
+    begun = html.escape(listed(prompts[: next(fitting, 1)])[:BEGINNING])
+    rows = "".join(f"<li>{html.escape(prompt)}</li>" for prompt in prompts)
+    title = say("asked", lang, prompts=f"{begun} …")
+    inside = f"<details><summary>{title}</summary><ol>{rows}</ol></details>"
+    return f'<div class="told asked">{inside}</div>'
+
+
 def shown(folder: Path, sheet: Sheet | None, view: str, lang: str) -> tuple[Any, Any, str]:
     """Return the picture, the pairs and the caption of one sheet, as `view` wants it.
 
@@ -125,11 +159,12 @@ def shown(folder: Path, sheet: Sheet | None, view: str, lang: str) -> tuple[Any,
     if sheet is None:
         empty = f'<p class="note">{say("samples_wait", lang)}</p>'
         return gr.update(value=None, visible=True), gr.update(visible=False), empty
-    step, lacks = f"{sheet.step:,}", ""
+    step, lacks, asked = f"{sheet.step:,}", "", prompts_of(folder, sheet.step)
+    told_of = prompts_html(asked, lang)
     if view == NEAREST:
         pairs, lacks = pairs_or_why(folder, sheet, lang)
         if pairs:
-            caption = f'<p class="note">{say("samples_nearest", lang, step=step)}</p>'
+            caption = f'<p class="note">{say("samples_nearest", lang, step=step)}</p>{told_of}'
             return gr.update(visible=False), gr.update(value=pairs, visible=True), caption
     path, told = sheet.average, "samples_step"
     if view == RAW:
@@ -137,8 +172,9 @@ def shown(folder: Path, sheet: Sheet | None, view: str, lang: str) -> tuple[Any,
         path, told = (sheet.raw, "samples_raw") if sheet.raw and kept else (path, told)
         lacks = "" if kept else say("no_raw", lang)
     alt = say("samples_alt", lang, name=folder.name, step=step)
+    alt += f"; {say('asked', lang, prompts=listed(asked)[:LONGEST_ALT])}" if asked else ""
     picture = gr.update(value=enlarged(opened(path)), alt_text=alt, visible=True)
-    caption = f'<p class="note">{lacks} {say(told, lang, step=step)}</p>'
+    caption = f'<p class="note">{lacks} {say(told, lang, step=step)}</p>{told_of}'
     return picture, gr.update(visible=False), caption
 
 

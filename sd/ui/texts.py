@@ -14,6 +14,7 @@ from sd.ui import (
     texts_noise_folds,
     texts_plan,
     texts_player,
+    texts_prompts,
     texts_sampling,
     texts_steer,
     texts_watch,
@@ -67,6 +68,7 @@ MODULES = (
     texts_noise,
     texts_noise_folds,
     texts_denoise,
+    texts_prompts,
     texts_algorithm2,
 )
 TABLES = (PAGE, *(module.TEXTS for module in MODULES))

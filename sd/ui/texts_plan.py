@@ -1,66 +1,7 @@
 """Texts of the Train tab before the start: key -> (English, Simplified Chinese)."""
 
-from sd.config import KEYS, about
 from sd.reasons import LINES
-
-ABOUT_ZH = {
-    "epochs": "把全部图片看几遍；steps 为 0 时才算数。",
-    "steps": "优化器的步数；0 表示按上面的 epochs。",
-    "minutes": "到多少分钟结束训练（含生成样本）；0 表示不限。",
-    "batch_size": "网络一次看多少张图片。",
-    "gradient_accumulation": "多少批的梯度平均后才更新一次权重。",
-    "learning_rate": "优化器 AdamW 的步长。",
-    "save_path": "用模型生成的图片存放的文件夹；可留空。",
-    "dataset_path": "图片所在的文件夹或 zip；可留空，本页用上面选的图片。",
-    "input_height": "每张图片的高（像素），任意大小均可。",
-    "input_width": "每张图片的宽（像素），任意大小均可。",
-    "fit": "形状不同的图片如何对齐：crop 裁剪、pad 补白、stretch 拉伸。",
-    "classes": "只用这些类别训练；留空则用全部图片。",
-    "held_out": "留出不参与训练、只用来衡量的图片比例。",
-    "flip": "一半时候左右翻转图片；文字不适用。",
-    "shift": "随机平移的最大幅度，占图片边长的比例。",
-    "rotation": "随机旋转的最大角度（度）。",
-    "brightness": "随机改变亮度的最大幅度（比例）。",
-    "warmup_steps": "学习率从 0 升起所用的步数。",
-    "weight_decay": "AdamW 把权重拉小的力度。",
-    "grad_clip": "梯度范数的上限；0 表示不裁剪。",
-    "ema_decay": "平均权重跟随的快慢，越接近 1 越慢；0 表示不做平均。",
-    "sample_every": "每隔多少步生成样本；0 表示只在结束时。",
-    "save_every": "每隔多少步保存检查点；0 表示只在结束时。",
-    "keep_checkpoints": "保留最新的几个检查点。",
-    "precision": "训练时相乘的精度：float32，或新处理器上更快的 bfloat16。",
-    "weights_dtype": "权重存盘的精度：float32，或体积减半的 float16。",
-    "channel": "输入的通道数：灰度 1，彩色 3。",
-    "model_channels": "基准宽度（通道数），须为 32 的倍数。",
-    "num_res_blocks": "下行每层的残差块数；上行每层多一个。",
-    "attention_resolutions": "在哪些缩小倍数 1、2、4…… 的层使用注意力；中间层总有。",
-    "dropout": "残差块随机丢弃的数值比例。",
-    "channel_mult": "每层的宽度，是 model_channels 的几倍。",
-    "conv_resample": "不用 resblock_updown 时：用卷积缩放，还是直接缩放。",
-    "dims": "1 为信号，2 为图片，3 为体数据。",
-    "num_classes": "标签的个数；留空则不用标签训练。",
-    "num_heads": "注意力头数；-1 表示由 num_head_channels 决定。",
-    "num_head_channels": "每个注意力头的通道数，优先于 num_heads；-1 表示不设。",
-    "use_scale_shift_norm": "时间是缩放并平移归一化后的值，还是直接相加。",
-    "resblock_updown": "层间缩放用残差块，还是按 conv_resample。",
-    "transformer_depth": "每处注意力里有几个 Transformer 块。",
-    "context_dim": "条件向量的宽度；留空则只有自注意力。",
-    "n_embed": "输出的通道数，与 channel 相同。",
-    "patch_size": "以多大的像素块作为一个位置输入；1 表示逐像素。",
-    "timesteps": "从清晰图片到噪声的步数 T。",
-    "beta_range": "首末两个 beta，即每一步加入的噪声方差。",
-    "noise_info": "噪声的均值与标准差。",
-    "schedule": "噪声的走向：linear、scaled_linear（Stable Diffusion 所用）、cosine 或 sigmoid。",
-    "rescale_betas": "把为 1000 步设计的 beta_range 乘以 1000 / timesteps。",
-    "zero_terminal_snr": "拉伸噪声表，使其终点是纯噪声。",
-    "prediction": "网络估计什么：噪声 eps、原图 x0，或 v。",
-    "min_snr_gamma": "损失中信噪比权重的上限；0 表示不限。",
-}
-ABOUT = {
-    f"about_{key}": (about(section, key), ABOUT_ZH[key])
-    for section in KEYS
-    for key in KEYS[section]
-}
+from sd.ui.texts_settings import ABOUT
 
 WHY_ZH = {
     "size": "图片边长 {side}：在这里能训练足够步数的最大尺寸，共 {steps} 步；"
@@ -74,6 +15,11 @@ WHY_ZH = {
     "few": "只有 {pictures} 张图片：步数较少就够，生成的图可能接近原图的复制。",
     "speed": "在 {machine} 上测得：每步 {milliseconds} 毫秒，每秒 {pictures_per_second} 张。",
     "network": "网络有 {parameters} 百万个参数，一次看 {batch} 张。",
+    "told_captions": "会告诉它文字说明（{pictures} 张中有 {captions} 张）："
+    "里面的内容以后可以点名要。",
+    "told_classes": "会告诉它每张图片的类别，共 {labels} 类：以后可以点名要某一类。",
+    "told_nothing": "只告诉它时间：这些图片没有文字说明，也没有两个类别。",
+    "told_not": "只告诉它时间，这是所选的。",
     "ema": "平均权重回看约 {length} 步，占全部的 {percent}%。",
     "warmup": "学习率在前 {warmup} 步升起，占全部的 {percent}%。",
     "samples": "每 {every} 步生成样本，约隔 {seconds} 秒，共 {sheets} 张。",
@@ -144,6 +90,40 @@ PICTURES = {
     "pick_classes_info": (
         "Train on these alone; none chosen takes every picture.",
         "只用所选类别训练；不选则用全部图片。",
+    ),
+    "pick_kind": ("What the model is told", "告诉模型什么"),
+    "pick_kind_info": (
+        "What it is told in training can be asked for later; auto takes what is there.",
+        "训练时告诉它的，以后就能点名要；auto 用现有的。",
+    ),
+    "kind_auto": ("auto: captions, else classes", "auto：文字说明，否则类别"),
+    "kind_none": ("nothing but the time", "只有时间"),
+    "kind_class_embedding": ("the class, added to the time", "类别，加到时间上"),
+    "kind_class_tokens": ("the class, by attention", "类别，通过注意力"),
+    "kind_captions": ("the captions, by attention", "文字说明，通过注意力"),
+    "told_captions": (
+        "Captions: {n} of {total} pictures; the model will be told them.",
+        "文字说明：{total} 张中有 {n} 张；会告诉模型。",
+    ),
+    "told_some_captions": (
+        "{n} of {total} pictures have captions; the others train without words.",
+        "{total} 张图片中有 {n} 张带文字说明；其余的不带文字训练。",
+    ),
+    "told_class_embedding": (
+        "{n} classes; the model will be told each picture's, added to the time.",
+        "{n} 个类别；会告诉模型每张图片的类别，加到时间上。",
+    ),
+    "told_class_tokens": (
+        "{n} classes; the model will be told each picture's, and attention to it can be seen.",
+        "{n} 个类别；会告诉模型每张图片的类别，对它的注意力可以看到。",
+    ),
+    "told_nothing": (
+        "No classes or captions: the model is told nothing but the time.",
+        "没有类别或文字说明：模型只知道时间。",
+    ),
+    "told_not": (
+        "The model will be told nothing but the time; no picture can be asked for by name.",
+        "模型只知道时间；以后不能点名要图片。",
     ),
     "pick_fit": ("Other shapes", "形状不同时"),
     "pick_held_out": ("Held out", "留出比例"),
@@ -216,8 +196,8 @@ PLAN = {
     "outline_minutes": ("{n} steps or {m} minutes", "{n} 步或 {m} 分钟"),
     "settings": ("All settings", "全部设置"),
     "settings_info": (
-        "Every key of the ini file, in its three groups.",
-        "ini 文件的每一项，分为三组。",
+        "Every key of the ini file, in its four groups.",
+        "ini 文件的每一项，分为四组。",
     ),
     "settings_load": ("Load an ini file", "载入 ini 文件"),
     "settings_save": ("Save as an ini file", "存为 ini 文件"),
@@ -236,6 +216,11 @@ PLAN = {
     "group_diffusion_info": (
         "How a picture turns into noise, and what the network estimates.",
         "图片如何变成噪声，以及网络估计什么。",
+    ),
+    "group_conditioning": ("Conditioning", "条件"),
+    "group_conditioning_info": (
+        "How captions and classes are told; which of them, is chosen beside the pictures.",
+        "怎样告诉模型文字说明和类别；告诉哪一样，在图片旁边选。",
     ),
     "doctor_good": (
         "The noise ends at a signal-to-noise ratio of {snr}: pure enough to start sampling from.",

@@ -65,6 +65,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "with its distance",
         "第 {step} 步的样本，右侧是与它最像的训练图片，下方是距离",
     ),
+    "asked": ("Asked for: {prompts}", "要的是：{prompts}"),
+    "asked_all": ("All were asked for: {prompt}", "全部要的是：{prompt}"),
     "no_raw": (
         "This run kept no samples of its raw weights:",
         "这次运行没有保存原始权重的样本：",

@@ -1,4 +1,4 @@
-"""Go on from a step: with another sampler, other steps, eta or seed, or painted on."""
+"""Go on from a step: with another sampler, other steps, eta, seed or guidance, or painted on."""
 
 import io
 from collections.abc import Mapping
@@ -14,8 +14,10 @@ from sd.gate import InputError
 from sd.grids import SAMPLERS
 from sd.recipe import Branch, Recipe
 from sd.ui import models, painter
+from sd.ui.inputs import Textbox
 from sd.ui.parts import LARGEST_SEED, label, note, number, slider
 from sd.ui.sampling.fields import choice
+from sd.ui.sampling.grid import LONGEST_SCALES, is_asked, scale_of
 from sd.ui.sampling.tree import Node
 from sd.ui.texts import say
 
@@ -27,6 +29,7 @@ class Asked(NamedTuple):
     steps: Any
     eta: Any
     seed: Any
+    guidance: Any
     paint: Any
 
 
@@ -46,9 +49,22 @@ def recipe_of(node: Node, at: Any, *values: Any) -> Recipe:
         seed=gate.whole("seed", told.seed, 0, LARGEST_SEED),
         seed_to=None,
         start=None,
+        guidance=guidance_of(parent, told.guidance),
         branch=Branch(parent, at, painter.read_paint(told.paint, width, height)),
     )
     return models.within_caps(made)
+
+
+def guidance_of(parent: Recipe, value: Any) -> tuple[float, ...]:
+    """Return how strongly a branch is guided; an empty text leaves the parent's.
+
+    So does any where nothing is asked for.
+    """
+    words = gate.text("guidance from there", "" if value is None else value, LONGEST_SCALES)
+    if not words.strip():
+        return parent.guidance
+    scale = scale_of(words)
+    return (scale,) if is_asked(parent) else parent.guidance
 
 
 def offered(node: Node, i: int, lang: str) -> tuple[Any, ...]:
@@ -61,7 +77,8 @@ def offered(node: Node, i: int, lang: str) -> tuple[Any, ...]:
     words = say("branch_from", lang, i=at, n=node.recipe.steps, t=f"{frame['t']:g}")
     base = still(node.film, "x0", frame)
     left = max(1, node.recipe.steps - at)
-    return f'<p class="note">{words}</p>', left, painter.content("paint", base, lang)
+    guided = gr.update(visible=is_asked(node.recipe))
+    return f'<p class="note">{words}</p>', left, guided, painter.content("paint", base, lang)
 
 
 def frame_at(film: Mapping[str, Any], i: int) -> Mapping[str, Any]:
@@ -99,7 +116,22 @@ def settings_of(recipe: Recipe, root: Node | None, lang: str) -> tuple[Any, ...]
         _, height, width = models.shape_of(models.find(recipe.model))
         base = Image.new("RGB", (width, height), "grey")
     drawn = painter.content("paint", base, lang, paint)
-    return tuple(Asked(recipe.sampler, recipe.steps, recipe.eta, recipe.seed, drawn))
+    changed = recipe.guidance != recipe.branch.recipe.guidance
+    scale = f"{recipe.guidance[0]:.10g}" if changed else ""
+    guided = gr.update(value=scale, visible=is_asked(recipe))
+    return tuple(Asked(recipe.sampler, recipe.steps, recipe.eta, recipe.seed, guided, drawn))
+
+
+def guidance_field() -> Textbox:
+    """Show the guidance of a branch: a number, or nothing for the parent's own.
+
+    A text, for a field for numbers cannot be empty in a browser.
+    """
+    about: dict[str, Any] = {
+        "label": label("branch_guidance"),
+        "info": label("branch_guidance_info"),
+    }
+    return Textbox("", max_length=LONGEST_SCALES, visible=False, elem_id="branch-guidance", **about)
 
 
 def build() -> tuple[Asked, gr.HTML, gr.Button]:
@@ -114,5 +146,6 @@ def build() -> tuple[Asked, gr.HTML, gr.Button]:
                 steps = slider("branch_steps", 1, models.MOST_STEPS, 20, elem_id="branch-steps")
                 eta = slider("eta", 0, 1, 0, step=0.05, precision=None)
                 seed = number("branch_seed", 0, elem_id="branch-seed")
+                guided = guidance_field()
                 go = gr.Button(label("branch_go"), elem_id="branch-go")
-    return Asked(sampler, steps, eta, seed, paint), words, go
+    return Asked(sampler, steps, eta, seed, guided, paint), words, go

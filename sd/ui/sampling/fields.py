@@ -27,6 +27,8 @@ from sd.ui.parts import (
     slider,
     thumbnails,
 )
+from sd.ui.sampling import prompts
+from sd.ui.sampling.grid import columns_of
 from sd.ui.texts import TEXTS
 
 BEGINNINGS = NOISE, SEEDS, PICTURE = ("noise", "seeds", "picture")
@@ -50,6 +52,20 @@ class Fields(NamedTuple):
     share: Any
     picture: Any
     mask: Any
+    prompt: Any
+    classes: Any
+    negative: Any
+    avoided: Any
+    guidance: Any
+    rescale: Any
+    low: Any
+    high: Any
+    scales: Any
+
+    @property
+    def asking(self) -> prompts.Asking:
+        """Those of what a model is asked for, which come last."""
+        return prompts.Asking(*self[-len(prompts.Asking._fields) :])
 
 
 class Extras(NamedTuple):
@@ -60,6 +76,7 @@ class Extras(NamedTuple):
     upload: gr.File
     gallery: gr.Gallery
     group: gr.Column
+    shown: prompts.Shown
 
 
 def recipe_of(*values: Any) -> Recipe:
@@ -71,6 +88,7 @@ def recipe_of(*values: Any) -> Recipe:
         more["seed_to"] = gate.whole("second seed", told.seed_to, 0, LARGEST_SEED)
     if begin == PICTURE:
         more["start"] = start_of(told.model, told.picture, told.share, told.mask)
+    more |= prompts.asking(models.find(told.model), told.asking)
     return models.recipe(*values[:9], **more)
 
 
@@ -109,12 +127,11 @@ def settings_of(recipe: Recipe, keep_file: Any, lang: str) -> tuple[Any, ...]:
 
     `keep_file` (bytes) -> path keeps an embedded picture.
     """
-    begin, share = NOISE, float(FIRST_SHARE)
+    begin, share, entry = NOISE, float(FIRST_SHARE), models.find(recipe.model)
     picture, mask = starters.NAMES[0], None
-    if recipe.seed_to is not None:
+    if recipe.seed_to is not None and not columns_of(recipe):
         begin = SEEDS
     if recipe.start:
-        entry = models.find(recipe.model)
         begin, picture = PICTURE, keep_file(recipe.start.picture)
         share = round(100 * recipe.start.t / models.timesteps(entry), 9)
         mask = mask_content(recipe.start.picture, lang, recipe.start.mask)
@@ -133,6 +150,7 @@ def settings_of(recipe: Recipe, keep_file: Any, lang: str) -> tuple[Any, ...]:
         share,
         picture,
         gr.skip() if mask is None else mask,
+        *prompts.settings_of(recipe, models.conditioning_of(entry)),
     )
     return tuple(fields)
 
@@ -149,22 +167,29 @@ def build() -> tuple[Fields, Extras]:
     """Lay out the fields in the order in which a person thinks of them."""
     with gr.Column(elem_classes="group"):
         model = Dropdown([], filterable=False, label=label("model"), info=label("model_info"))
+        prompt, classes, words, chips = prompts.build_prompt()
         sampler = choice("sampler", SAMPLERS, elem_id="denoise-sampler")
         about = gr.HTML(elem_classes="note about-sampler")
         steps = slider("sample_steps", 1, models.MOST_STEPS, 50, elem_id="denoise-steps")
         count = slider("count", 1, models.MOST_PICTURES, 4, elem_id="denoise-count")
         seed, dice = seed_row("sample_seed_info")
-    with gr.Accordion(label("more"), open=False, elem_classes="fold"):
+        guidance, both = prompts.build_guidance()
+    more = gr.Accordion(label("more"), open=False, elem_classes="fold")
+    with more, gr.Column(elem_classes="group"):
         eta = slider("eta", 0, 1, 0, step=0.05, precision=None, elem_id="denoise-eta")
         variance = choice("variance", VARIANCES, visible=False)
         spacing = choice("spacing", SPACINGS, elem_id="denoise-spacing")
         clip = Checkbox(True, label=label("clip"), info=label("clip_info"))
+        negative, avoided, *course = prompts.build_more()
     begin, seed_to, share, picture, mask, upload, gallery, group = build_beginning()
+    fold, scales, grid = prompts.build_grid()
     fields = Fields(
         *(model, sampler, steps, eta, variance, spacing, clip, seed, count),
         *(begin, seed_to, share, picture, mask),
+        *(prompt, classes, negative, avoided, guidance, *course, scales),
     )
-    return fields, Extras(dice, about, upload, gallery, group)
+    shown = prompts.Shown(words, chips, both, fold, grid)
+    return fields, Extras(dice, about, upload, gallery, group, shown)
 
 
 def build_beginning() -> tuple[Any, ...]:
@@ -223,7 +248,8 @@ def lay_mask(request: gr.Request, begin: Any, model: Any, picture: str) -> Any:
 
 
 def wire(asked: Fields, extras: Extras) -> None:
-    """Wire where a sampling begins: what is shown, and the picture under the mask."""
+    """Wire where a sampling begins and what is asked for: what is shown, what lies under masks."""
+    prompts.wire(asked.model, asked.asking, extras.shown)
     picture, laid = asked.picture, [asked.begin, asked.model, asked.picture]
     shown = [asked.seed_to, extras.group]
     asked.begin.change(choose_begin, asked.begin, shown, **QUIET)

@@ -83,7 +83,8 @@ def denoiser_lanes(recipe: Recipe) -> list[Recipe]:
     entry = models.find(recipe.model)
     data = recipe.model.partition(":")[2] if entry.closed else set_of(entry)
     names = [f"{kind}:{data}" for kind in models.KINDS]
-    others = [replace(recipe, model=n, step=0, digest="") for n in names if n != recipe.model]
+    plain = replace(recipe, step=0, digest="", prompts=(), negative="", guidance=(1.0,))
+    others = [replace(plain, model=name) for name in names if name != recipe.model]
     return [recipe, *others]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sd import gate
 from sd.gate import InputError
 from sd.recipe import Recipe
+from sd.ui.sampling.grid import titled
 from sd.ui.sampling.job import Job
 from sd.ui.texts import say
 
@@ -116,7 +117,7 @@ class Tree:
 
 
 def title(node: Node, lang: str) -> str:
-    """Return a node in few words: its sampler and steps, from where, with which seed."""
+    """Return a node in few words: sampler and steps, from where, which seed, what was asked for."""
     recipe = node.recipe
     words = [f"{recipe.sampler} {recipe.steps}", say("node_seed", lang, seed=recipe.seed)]
     if recipe.branch:
@@ -125,7 +126,8 @@ def title(node: Node, lang: str) -> str:
         words.append(say("node_paint", lang))
     if recipe.start:
         words.append(say("node_picture", lang, t=f"{recipe.start.t:g}"))
-    if recipe.seed_to is not None:
+    words += titled(recipe, lang)
+    if recipe.seed_to not in (None, recipe.seed):
         words.append(say("node_seed_to", lang, seed=recipe.seed_to))
     return ", ".join(words)
 

@@ -1,0 +1,330 @@
+"""What a network is told besides picture and time: a class or a caption, and the null of each.
+
+Two ways for classes: a label embedding that is added to the time embedding (Dhariwal & Nichol 2021;
+the U-Net's own), and tokens for cross-attention (Rombach et al. 2021, section 3.3). Captions are
+read by a small transformer that is trained from scratch with the U-Net, as there. "" is the null,
+which a share of the training sees, so that guidance has its other half (Ho & Salimans 2022).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sd.config import Config
+from sd.data import ImageSet
+from sd.gate import InputError, near, shown, text
+from sd.kinds import resolve_kind
+from sd.pretrained_text import PretrainedText
+from sd.text_encoder import TextEncoder
+from sd.tokens import Vocabulary
+
+WIDTH = 128  # of context tokens, unless unet.context_dim says otherwise
+EXAMPLES = 12  # captions that are kept beside a model, for whoever wonders what to ask
+LONGEST_PROMPT = 100_000  # characters
+LONGEST_LABEL, MOST_LABELS = 200, 1_000_000
+PREFIX = "conditioner."  # of its weights' names among a model's
+
+
+class Condition(NamedTuple):
+    """What the U-Net takes for B pictures: labels y int64 [B], or context [B, L, D] with its mask.
+
+    mask: bool [B, L], False where there is padding; None where there is none.
+    """
+
+    y: Tensor | None = None
+    context: Tensor | None = None
+    mask: Tensor | None = None
+
+    def of(self, count: int) -> "Condition":
+        """Return it for `count` pictures, which take its rows in turn."""
+        return Condition(*(None if part is None else _cycled(part, count) for part in self))
+
+    def beside(self, other: "Condition") -> "Condition":
+        """Return both below each other, for one batch."""
+        pairs = zip(self, other, strict=True)
+        return Condition(*(None if a is None or b is None else torch.cat([a, b]) for a, b in pairs))
+
+
+def _cycled(part: Tensor, count: int) -> Tensor:
+    if len(part) == count:
+        return part
+    return part[torch.arange(count, device=part.device) % len(part)]
+
+
+class Conditioner(nn.Module):
+    """Reads prompts into rows of numbers, and turns rows into what the U-Net takes."""
+
+    kind = "none"
+    labels: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+
+    def read(self, prompts: Sequence[str]) -> Tensor:
+        """Return a row int64 for each prompt, [B] or [B, L]; "" is the null."""
+        raise NotImplementedError
+
+    def forward(self, rows: Tensor) -> Condition:
+        """Return what rows of `read` mean to the U-Net."""
+        raise NotImplementedError
+
+    def spans(self, prompt: str) -> list[tuple[str, list[int]]]:
+        """Return each word of a prompt with the places of its tokens in the context."""
+        return []
+
+    def unseen(self, prompt: str) -> list[str]:
+        """Return the words of a prompt that training never saw."""
+        return []
+
+    def facts(self) -> dict[str, Any]:
+        """Return what `conditioner_of` needs beside settings and weights, as JSON."""
+        return {"kind": self.kind, "examples": list(self.examples)}
+
+
+class ClassEmbedding(Conditioner):
+    """A label that the U-Net adds to the time embedding; the null is one label more."""
+
+    kind = "class_embedding"
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        """Take the names of the classes, in the order of their numbers."""
+        super().__init__()
+        self.labels = tuple(labels)
+        self.examples = self.labels[:EXAMPLES]
+
+    def read(self, prompts: Sequence[str]) -> Tensor:
+        """Return the number [B] of each class; raise `InputError` for one that is not there."""
+        return torch.tensor([self._number(each) for each in prompts], dtype=torch.int64)
+
+    def _number(self, name: str) -> int:
+        if name == "":
+            return len(self.labels)
+        if name not in self.labels:
+            listed = ", ".join(self.labels[:12]) + (", ..." if len(self.labels) > 12 else "")
+            line = f"class {shown(name)}: the model knows {listed}"
+            raise InputError(line + near(name, list(self.labels)))
+        return self.labels.index(name)
+
+    def forward(self, rows: Tensor) -> Condition:
+        """Return the labels themselves."""
+        return Condition(y=rows)
+
+    def facts(self) -> dict[str, Any]:
+        return {**super().facts(), "labels": list(self.labels)}
+
+
+class ClassTokens(ClassEmbedding):
+    """A context of two tokens, one at rest and the class's: over one, attention is always 1."""
+
+    kind = "class_tokens"
+
+    def __init__(self, labels: Sequence[str], width: int) -> None:
+        """Take the names of the classes and the width of a token."""
+        super().__init__(labels)
+        self.rest = nn.Parameter(torch.randn(1, width))
+        self.token = nn.Embedding(len(labels) + 1, width)
+
+    def forward(self, rows: Tensor) -> Condition:
+        """Return the context [B, 2, D]: rest, class."""
+        rest = self.rest.expand(len(rows), -1)
+        return Condition(context=torch.stack([rest, self.token(rows)], dim=1))
+
+    def spans(self, prompt: str) -> list[tuple[str, list[int]]]:
+        return [("(rest)", [0]), (prompt or "(any)", [1])]
+
+
+class Captions(Conditioner):
+    """Captions through a vocabulary and a text encoder of the run's own."""
+
+    kind = "captions"
+
+    def __init__(
+        self, vocabulary: Vocabulary, length: int, width: int, layers: int, examples: Sequence[str]
+    ) -> None:
+        """Take the tokens, how many of them are read, and how the encoder is built."""
+        super().__init__()
+        self.vocabulary, self.length, self.examples = vocabulary, length, tuple(examples)
+        self.encoder = TextEncoder(vocabulary.size, length, width, layers)
+
+    def read(self, prompts: Sequence[str]) -> Tensor:
+        """Return the tokens [B, L] of each prompt, padded with 0; what is longer is cut."""
+        rows = [self.vocabulary.encode(each, self.length) for each in prompts]
+        padded = [row + [0] * (self.length - len(row)) for row in rows]
+        return torch.tensor(padded, dtype=torch.int64).reshape(len(rows), self.length)
+
+    def forward(self, rows: Tensor) -> Condition:
+        """Return the context [B, L, D] with its mask."""
+        mask = rows != 0
+        return Condition(context=self.encoder(rows, mask), mask=mask)
+
+    def spans(self, prompt: str) -> list[tuple[str, list[int]]]:
+        return self.vocabulary.spans(prompt, self.length)
+
+    def unseen(self, prompt: str) -> list[str]:
+        return self.vocabulary.unseen(prompt)
+
+    def facts(self) -> dict[str, Any]:
+        return {**super().facts(), "vocabulary": self.vocabulary.to_json()}
+
+
+class FrozenCaptions(Conditioner):
+    """Captions through a pretrained encoder, which is not trained and not kept with the model."""
+
+    kind = "captions"
+
+    def __init__(self, place: str, length: int, examples: Sequence[str]) -> None:
+        """Load the encoder from a folder or hub id; raise `InputError` where that fails."""
+        super().__init__()
+        self._frozen = (PretrainedText(place, length),)  # in a tuple: no module of this one
+        self.examples = tuple(examples)
+
+    @property
+    def width(self) -> int:
+        """The width of its context tokens."""
+        return self._frozen[0].width
+
+    def read(self, prompts: Sequence[str]) -> Tensor:
+        """Return the tokens [B, L] of each prompt."""
+        return self._frozen[0].read(prompts)
+
+    @torch.no_grad()
+    def forward(self, rows: Tensor) -> Condition:
+        """Return the context [B, L, D] with its mask."""
+        encoder = self._frozen[0].to(rows.device)
+        return Condition(None, *encoder(rows))
+
+    def spans(self, prompt: str) -> list[tuple[str, list[int]]]:
+        return self._frozen[0].spans(prompt)
+
+
+def resolve(config: Config, images: ImageSet) -> Config:
+    """Return the settings with the kind decided for these pictures, and the U-Net made to fit it.
+
+    A recorded decision stays as it is. Raises `InputError` for a kind that the pictures lack.
+    """
+    captions = sum(map(bool, images.captions or ()))
+    labels = 0 if images.labels is None else len(images.label_names)
+    kind = resolve_kind(config.conditioning.kind, captions, labels)
+    unet, wanted = config.unet, config.conditioning
+    if kind == "class_embedding":
+        unet = replace(unet, num_classes=labels + 1)
+    if kind in ("class_tokens", "captions"):
+        width = WIDTH if unet.context_dim is None else unet.context_dim
+        if wanted.encoder is not None and kind == "captions":
+            width = PretrainedText(wanted.encoder, wanted.text_length).width
+        unet = replace(unet, context_dim=width)
+    return replace(config, unet=unet, conditioning=replace(wanted, kind=kind))
+
+
+def check_ports(config: Config) -> None:
+    """Raise `InputError` where the U-Net wants to be told what the settings' kind does not tell."""
+    kind, unet = config.conditioning.kind, config.unet
+    if (unet.num_classes is not None) != (kind == "class_embedding"):
+        raise InputError(
+            f"unet.num_classes = {unet.num_classes}: set conditioning.kind = class_embedding, from "
+            "which it follows; no other kind has it"
+        )
+    if (unet.context_dim is not None) != (kind in ("class_tokens", "captions")):
+        raise InputError(
+            f"unet.context_dim = {unet.context_dim}: set conditioning.kind = captions or "
+            "class_tokens; no other kind has it"
+        )
+
+
+def facts_of(config: Config, images: ImageSet, rows: Tensor) -> dict[str, Any] | None:
+    """Return the facts of a new conditioner for the pictures at `rows`; None if there is none."""
+    kind = config.conditioning.kind
+    if kind == "none":
+        return None
+    if kind != "captions":
+        return {"kind": kind, "labels": list(images.label_names)}
+    captions = [(images.captions or ())[row] for row in rows.tolist()]
+    told = [caption for caption in captions if caption]
+    facts: dict[str, Any] = {"kind": kind, "examples": spread(told, EXAMPLES)}
+    if config.conditioning.encoder is None:
+        facts["vocabulary"] = Vocabulary.train(told, config.conditioning.vocabulary).to_json()
+    return facts
+
+
+def spread(items: Sequence[str], count: int) -> list[str]:
+    """Return `count` items, evenly spread, each once; or all if there are fewer."""
+    different = list(dict.fromkeys(items))
+    taken = min(count, len(different))
+    return [different[k * len(different) // taken] for k in range(taken)]
+
+
+def conditioner_of(config: Config, facts: Mapping[str, Any] | None) -> Conditioner | None:
+    """Return the conditioner that settings and facts describe, with new weights.
+
+    `facts` may come from anywhere: raises `InputError` for what is unfit.
+    """
+    check_ports(config)
+    wanted, kind, width = config.conditioning, config.conditioning.kind, config.unet.context_dim
+    if kind == "none":
+        return None
+    if facts is None or facts.get("kind") != kind:
+        told = None if facts is None else facts.get("kind")
+        raise InputError(f"conditioning.kind = {kind}: but the model's facts are of {shown(told)}")
+    if kind != "captions":
+        labels = _texts("labels", facts.get("labels"), LONGEST_LABEL, MOST_LABELS)
+        if kind == "class_tokens":
+            return ClassTokens(labels, width or WIDTH)
+        if config.unet.num_classes != len(labels) + 1:
+            raise InputError(
+                f"unet.num_classes = {config.unet.num_classes}: must be {len(labels) + 1}, one "
+                "more than the labels"
+            )
+        return ClassEmbedding(labels)
+    examples = _texts("examples", facts.get("examples"), LONGEST_PROMPT, EXAMPLES)
+    if wanted.encoder is not None:
+        return FrozenCaptions(wanted.encoder, wanted.text_length, examples)
+    vocabulary = Vocabulary.from_json(facts.get("vocabulary"))
+    return Captions(vocabulary, wanted.text_length, width or WIDTH, wanted.text_layers, examples)
+
+
+def _texts(name: str, value: Any, longest: int, most: int) -> list[str]:
+    if not isinstance(value, list) or len(value) > most:
+        raise InputError(f"{name} = {shown(value)}: must be a list of at most {most} texts")
+    return [text(name, each, longest) for each in value]
+
+
+def prompts_of(conditioner: Conditioner, images: ImageSet) -> list[str]:
+    """Return what each picture's prompt is in training; "" where nothing is told of it."""
+    if conditioner.kind == "captions":
+        return list(images.captions or [""] * len(images.names))
+    assert images.labels is not None  # `resolve` has seen to it
+    return [images.label_names[number] for number in images.labels.tolist()]
+
+
+def dropped(rows: Tensor, null: Tensor, share: float, source: torch.Generator) -> Tensor:
+    """Return rows [B] or [B, L], about a `share` of them replaced by the null's [1] or [1, L]."""
+    lost = torch.rand(len(rows), generator=source) < share
+    return torch.where(lost.reshape(-1, *[1] * (rows.ndim - 1)), null, rows)
+
+
+def tensors_of(network: nn.Module, conditioner: Conditioner | None) -> dict[str, Tensor]:
+    """Return all weights of a model by name; the conditioner's begin with "conditioner."."""
+    told = {} if conditioner is None else conditioner.state_dict()
+    return {**network.state_dict(), **_prefixed(told)}
+
+
+def parameters_of(network: nn.Module, conditioner: Conditioner | None) -> dict[str, nn.Parameter]:
+    """Return all that is trained of a model, by the names of `tensors_of`."""
+    told = {} if conditioner is None else dict(conditioner.named_parameters())
+    return {**dict(network.named_parameters()), **_prefixed(told)}
+
+
+def _prefixed(named: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{PREFIX}{name}": each for name, each in named.items()}
+
+
+def load_tensors(
+    network: nn.Module, conditioner: Conditioner | None, tensors: Mapping[str, Tensor], **how: Any
+) -> None:
+    """Load what `tensors_of` returned; torch's `RuntimeError` where names or shapes differ."""
+    own = {name: each for name, each in tensors.items() if not name.startswith(PREFIX)}
+    network.load_state_dict(own, **how)
+    told = {name.removeprefix(PREFIX): tensors[name] for name in tensors if name not in own}
+    if conditioner is not None or told:
+        (conditioner or nn.Module()).load_state_dict(told, **how)
