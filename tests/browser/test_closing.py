@@ -39,7 +39,7 @@ def begin_long_sampling(page: Any) -> None:
     settled(page, "#denoise-status", f"of {LONGEST_STEPS}")
 
 
-@pytest.mark.parametrize("leave", ["close", "reload"])
+@pytest.mark.parametrize("leave", ["close", pytest.param("reload", marks=pytest.mark.slow)])
 def test_a_page_that_is_left_frees_the_device(open_page: Any, client: Client, leave: str) -> None:
     alone = min(waits(client) for _ in range(2))
     page = open_page()

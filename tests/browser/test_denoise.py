@@ -338,6 +338,7 @@ def test_two_samplers_race_and_are_measured(page: Any, little: str) -> None:
     settled(page, ".toast-body", "kept no pictures")
 
 
+@pytest.mark.slow
 def test_a_race_is_stopped_while_its_reference_is_made(page: Any) -> None:
     unfold(page, "#denoise-race")
     fill(page, "#race-calls", 2)

@@ -176,6 +176,7 @@ def test_keys_move_and_play_from_slider_and_picture(open_page: Any) -> None:
     assert page.locator("#noise-stage .play").inner_text() == "Play"
 
 
+@pytest.mark.slow
 def test_buttons_step_and_save(open_page: Any, tmp_path: Path) -> None:
     page = opened(open_page())
     page.get_by_role("button", name="One step on").click()
@@ -215,6 +216,7 @@ def test_what_is_beside_the_picture_moves_with_it(open_page: Any) -> None:
     page.mouse.up()
 
 
+@pytest.mark.slow
 def test_another_starter_and_a_new_seed(open_page: Any) -> None:
     page = opened(open_page())
     page.locator("#noise-starters button.thumbnail-item").nth(2).click()
@@ -227,6 +229,7 @@ def test_another_starter_and_a_new_seed(open_page: Any) -> None:
     assert np.abs(drawn(page) - exact("owl.png", "tiny", 300, seed)).max() <= CLOSEST
 
 
+@pytest.mark.slow
 def test_a_picture_of_a_run(open_page: Any, pictured: str, home: Path) -> None:
     page = opened(open_page())
     page.get_by_label("Pictures", exact=True).click()
@@ -315,6 +318,7 @@ def test_steps_and_closed_form_and_where_theory_breaks(open_page: Any) -> None:
     rested_at_one.wait_for()
 
 
+@pytest.mark.slow
 def test_algorithm_1_line_by_line(open_page: Any) -> None:
     page = opened(open_page())
     fold(page, "algorithm")

@@ -87,6 +87,7 @@ def test_train_on_an_uploaded_zip_and_watch(
     settled(page, "#train-status", "finished after 30 steps")
 
 
+@pytest.mark.slow
 def test_escape_stops_a_run(open_page: Any, tmp_path: Path) -> None:
     page = open_page()
     settled(page, "#train-report", "1,292 pictures")

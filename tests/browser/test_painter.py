@@ -150,6 +150,7 @@ def test_a_stroke_arrives_as_a_mask_of_its_pixels(page: Any, served: Served) -> 
     assert served.got["paint"] == []
 
 
+@pytest.mark.slow
 def test_colours_arrive_as_they_were_chosen_and_can_be_erased(page: Any, served: Served) -> None:
     brush(page, PAINT, 2)
     stroke(page, PAINT, (4, 4))
@@ -168,6 +169,7 @@ def test_colours_arrive_as_they_were_chosen_and_can_be_erased(page: Any, served:
     assert tuple(pixels[0, 0]) == (0x12, 0x34, 0x56, 255) and not pixels[5, 5].any()
 
 
+@pytest.mark.slow
 def test_the_largest_brush_is_a_disc_and_ends_at_the_rim(page: Any, served: Served) -> None:
     brush(page, MASK, 8)
     stroke(page, MASK, (8, 6))
@@ -177,6 +179,7 @@ def test_the_largest_brush_is_a_disc_and_ends_at_the_rim(page: Any, served: Serv
     assert mask_of(newest(page, served.got["mask"], 2))[:4, :4].all()
 
 
+@pytest.mark.slow
 def test_a_picture_painted_over_whole_arrives_too(page: Any, served: Served) -> None:
     page.locator(f"{MASK} .invert").click()
     assert mask_of(newest(page, served.got["mask"], 1)).all()
@@ -205,6 +208,7 @@ def test_keys_alone_are_enough(page: Any, served: Served) -> None:
     assert np.count_nonzero(paint_of(newest(page, served.got["paint"], 3))[..., 3]) == 1
 
 
+@pytest.mark.slow
 def test_what_the_server_sends_replaces_what_was_painted(page: Any, served: Served) -> None:
     stroke(page, PAINT, (8, 8))
     newest(page, served.got["paint"], 1)
@@ -232,6 +236,7 @@ def test_a_finger_paints_and_every_target_is_large_enough(phone: Any, served: Se
     assert phone.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.slow
 def test_a_stroke_that_the_system_takes_away_leaves_nothing(page: Any, served: Served) -> None:
     page.mouse.move(*cell(page, MASK, 3, 3))
     page.mouse.down()

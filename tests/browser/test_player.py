@@ -182,6 +182,7 @@ def test_a_person_who_moved_the_slider_stays_there(page: Any) -> None:
     assert page.get_by_role("img", name="step 2 of 12, x0 estimate").count() == 1
 
 
+@pytest.mark.slow
 def test_it_plays_to_the_end_and_from_the_beginning(page: Any) -> None:
     page.get_by_role("button", name="lanes").click()
     page.wait_for_selector(".sd-player[data-step='6'][data-lanes='2']")
@@ -199,6 +200,7 @@ def test_it_plays_to_the_end_and_from_the_beginning(page: Any) -> None:
     assert state(page)["step"] == resting
 
 
+@pytest.mark.slow
 def test_lanes_move_together_by_their_share_of_calls(page: Any) -> None:
     page.get_by_role("button", name="lanes").click()
     page.wait_for_selector(".sd-player[data-step='6'][data-lanes='2']")
@@ -214,6 +216,7 @@ def test_lanes_move_together_by_their_share_of_calls(page: Any) -> None:
     assert page.locator(".sdp-thumbs button").count() == 4
 
 
+@pytest.mark.slow
 def test_a_part_that_does_not_come_is_asked_for_again_and_told(page: Any) -> None:
     failures = []
 
@@ -228,6 +231,7 @@ def test_a_part_that_does_not_come_is_asked_for_again_and_told(page: Any) -> Non
     page.wait_for_function("document.querySelector('.sdp-news').textContent === ''")
 
 
+@pytest.mark.slow
 def test_chunks_are_gradios_to_delete(page: Any, films: tuple[str, gr.Blocks]) -> None:
     page.get_by_role("button", name="lanes").click()
     page.wait_for_selector(".sd-player[data-ready='12']")

@@ -139,6 +139,7 @@ def test_pause_go_on_stop_and_resume_in_two_tabs(open_page: Any) -> None:
     assert steps == sorted(set(steps)), "the log tells a step twice"
 
 
+@pytest.mark.slow
 def test_train_more_after_the_end(open_page: Any) -> None:
     folder = begin(SHORT)
     page = open_run(open_page, folder)
@@ -157,6 +158,7 @@ def test_train_more_after_the_end(open_page: Any) -> None:
     assert page.locator("#train-timeline input[type=range]").get_attribute("step") == "1"
 
 
+@pytest.mark.slow
 def test_sample_now_and_save_now(open_page: Any) -> None:
     folder = begin(LONG, "training.save_every=0")
     page = open_run(open_page, folder)
@@ -182,7 +184,9 @@ def test_a_killed_trainer_is_told(open_page: Any) -> None:
     curve_is_whole(page, folder)
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "end", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_the_server_is_killed_while_it_trains(
     browser: Any, home: Path, tmp_path: Path, end: signal.Signals
 ) -> None:
