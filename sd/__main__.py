@@ -49,7 +49,7 @@ def parser() -> Parser:
     _noise_flags(command(commands.noise))
     _plan_flags(command(commands.plan))
     made = command(commands.data)
-    made.add_argument("data", metavar="DATA", help="a folder, a zip or the word starter")
+    made.add_argument("data", metavar="DATA", help="a folder, a zip, starter or shapes")
     made.add_argument("--json", action="store_true", help="for programs")
     made = command(commands.info)
     made.add_argument("path", metavar="CHECKPOINT|FILE.ini", help="or the name of a preset")
@@ -74,7 +74,7 @@ def _plan_flags(made: argparse.ArgumentParser) -> None:
 
 
 def _data_and_length(made: argparse.ArgumentParser) -> None:
-    made.add_argument("data", nargs="?", metavar="DATA", help="a folder, a zip or the word starter")
+    made.add_argument("data", nargs="?", metavar="DATA", help="a folder, a zip, starter or shapes")
     _settings_flags(made)
     length = made.add_mutually_exclusive_group()
     length.add_argument("--steps", type=number, help="optimiser steps")

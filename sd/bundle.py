@@ -16,12 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from sd import runs
-from sd.checkpoints import ABOUT, CARD, TRAINING, WEIGHTS, check_digests, read_about
+from sd.checkpoints import (
+    ABOUT,
+    CARD,
+    CONDITIONING,
+    TRAINING,
+    WEIGHTS,
+    check_digests,
+    read_about,
+)
 from sd.config import Config
 from sd.disk import temporary_of
 from sd.events import check_event
 from sd.files import brief, printable
-from sd.gate import InputError
+from sd.gate import InputError, shown
 from sd.journal import EVENTS, events
 from sd.unbundle import INDEX, PIXELS, SAMPLE, note
 from sd.unbundle import unpack as unpack  # the two belong together
@@ -54,8 +62,13 @@ def pack(folder: Path, target: Path, resumable: bool = True) -> Path:
 
 def _members(folder: Path, resumable: bool) -> Iterator[tuple[str, Path | str]]:
     """Yield the name of each member with its file, or its text where that must change."""
-    checkpoint = _newest_whole(folder)
-    yield runs.CONFIG, Config.read(folder / runs.CONFIG).with_settings(NO_PATHS).to_ini()
+    checkpoint, config = _newest_whole(folder), Config.read(folder / runs.CONFIG)
+    if config.conditioning.encoder:
+        raise InputError(
+            f"conditioning.encoder = {shown(config.conditioning.encoder)}: a model that needs a "
+            "pretrained encoder is not taken away; copy its folder"
+        )
+    yield runs.CONFIG, config.with_settings(NO_PATHS).to_ini()
     told = [_without_paths(check_event(event)) for event in events(folder)]
     yield EVENTS, "".join(json.dumps(event) + "\n" for event in told)
     with suppress(OSError, ValueError, InputError):
@@ -94,7 +107,7 @@ def _checkpoint_members(checkpoint: Path, resumable: bool) -> Iterator[tuple[str
         yield runs.CONFIG, checkpoint / runs.CONFIG
     if not resumable:
         record["sha256"].pop(TRAINING, None)
-    for name in (WEIGHTS, TRAINING):
+    for name in (WEIGHTS, TRAINING, CONDITIONING):
         if name in record["sha256"]:
             yield name, checkpoint / name
     if (checkpoint / CARD).is_file():

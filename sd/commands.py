@@ -167,7 +167,7 @@ def look(data: str) -> "Pictures":
 def _data_of(args: argparse.Namespace, config: Config) -> str:
     data = args.data or config.training.dataset_path
     if not data:
-        raise InputError("DATA: give a folder, a zip or the word starter (the ini names none)")
+        raise InputError("DATA: give a folder, a zip, starter or shapes (the ini names none)")
     return str(data)
 
 

@@ -12,6 +12,7 @@ from sd.gate import InputError, shown
 
 LARGEST = 2**53
 LONGEST_LINE, LONGEST_LIST = 4096, 10_000
+LONGEST_PROMPT = 2000  # characters, as of a caption
 
 Check = Callable[[Any], bool]
 
@@ -28,6 +29,10 @@ def _real(value: Any) -> bool:
 
 def _text(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= LONGEST_LINE
+
+
+def _prompt(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_PROMPT
 
 
 def _or_none(check: Check) -> Check:
@@ -57,6 +62,7 @@ FIELDS: dict[str, Check] = {
     **dict.fromkeys(("event", "line", "file", "folder", "kind", "command"), _text),
     "raw": _or_none(_text),
     "report": _list_of(_text),
+    "prompts": _list_of(_prompt),
     "machine": _machine,
     "nearest": _or_none(_list_of(_pair)),
 }

@@ -229,4 +229,4 @@ def _opened(source: str | Path, leave_out: Sequence[Path]) -> Listing:
             return Archive(path) if is_archive(path) else SingleFile(path)
     except OSError as error:
         raise InputError(f"{label}: cannot be opened ({error.strerror})") from error
-    raise InputError(f"{label}: no such folder, zip or picture (nor the word starter)")
+    raise InputError(f"{label}: no such folder, zip or picture (nor the word starter or shapes)")

@@ -17,7 +17,16 @@ from typing import Any, TypeVar
 from sd import runs
 from sd.archive import BROKEN, ENCRYPTED_FLAG, judged
 from sd.blueprint import blueprint
-from sd.checkpoints import ABOUT, CARD, TRAINING, WEIGHTS, check_digests, load_checkpoint
+from sd.checkpoints import (
+    ABOUT,
+    CARD,
+    CONDITIONING,
+    LARGEST_FACTS,
+    TRAINING,
+    WEIGHTS,
+    check_digests,
+    load_checkpoint,
+)
 from sd.config import Config
 from sd.disk import write_folder
 from sd.events import check_event
@@ -32,7 +41,7 @@ Parsed = TypeVar("Parsed")
 PIXELS, INDEX = f"{runs.PICTURES}/pixels.bin", f"{runs.PICTURES}/index.json"
 SAMPLE = re.compile(r"samples/(?:step|raw)-[0-9]{1,12}\.png")
 CHECKPOINT = re.compile(r"(checkpoint-[0-9]{1,12})/([\w.]+)", re.ASCII)
-PARTS = (WEIGHTS, TRAINING, runs.CONFIG, ABOUT, CARD)  # of a checkpoint
+PARTS = (WEIGHTS, TRAINING, runs.CONFIG, CONDITIONING, ABOUT, CARD)  # of a checkpoint
 NEEDED = (runs.CONFIG, EVENTS)
 LONGEST_TEXT, LONGEST_SHEET = 64 * 2**20, 16 * 2**20  # bytes
 STATE_BYTES = 16  # per parameter: raw and averaged weights, two moments, float32 each
@@ -104,8 +113,9 @@ class _Bundle:
         """Hold every member to the size that the settings allow."""
         training, channels = config.training, config.unet.channel
         height, width = training.input_height, training.input_width
-        parameters = blueprint(config.unet, height, width).parameters
+        parameters = blueprint(config.unet, height, width).parameters + self._told(config)
         longest = {WEIGHTS: 4 * parameters + SPARE, TRAINING: STATE_BYTES * parameters + SPARE}
+        longest[CONDITIONING] = LARGEST_FACTS
         for name, info in self._infos.items():
             part = name.rpartition("/")[2]
             usual = LONGEST_SHEET if part.endswith(".png") else LONGEST_TEXT
@@ -123,6 +133,13 @@ class _Bundle:
             raise self._wrong(f"{INDEX}: pictures of another shape than the settings'")
         if not isinstance(shape[0], int) or prod(shape) != size or not size:
             raise self._wrong(f"{PIXELS} has {size:,} bytes, which {INDEX} does not tell")
+
+    def _told(self, config: Config) -> int:
+        """Return the most parameters of what reads labels or captions: a byte tells one at least."""
+        facts = self._infos.get(f"{self._checkpoint}/{CONDITIONING}")
+        width, told = config.unet.context_dim or 0, config.conditioning
+        known = 0 if facts is None else min(facts.file_size, LARGEST_FACTS)
+        return width * (known + told.text_length + 16 * told.text_layers * width)
 
     def write(self, folder: Path) -> None:
         """Unpack into `folder`, and check there what only whole files show."""
@@ -161,6 +178,8 @@ class _Bundle:
     def _check_paths(self, config: Config) -> None:
         if config.training.dataset_path or config.training.save_path:
             raise self._wrong(f"{runs.CONFIG}: names a path, which no bundle does")
+        if config.conditioning.encoder:  # it would be opened or fetched here
+            raise self._wrong(f"{runs.CONFIG}: names a pretrained encoder, which no bundle does")
 
     def _journal(self) -> str:
         """Return the journal with what is understood of it."""

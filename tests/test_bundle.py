@@ -23,6 +23,7 @@ from sd.gate import InputError
 from sd.ingest import ingest_images, open_images
 from sd.unet import UNetModel
 from sd.worker import resume, work
+from tests.test_conditioning import trained
 
 SECRET = "/home/somebody/private/pictures"
 Members = dict[str, bytes]
@@ -111,6 +112,27 @@ CHECKPOINT = "checkpoint-000000020"
 
 
 # There and back.
+
+
+def test_what_a_model_is_told_travels_along(run: Path, tiny_config: Config, home: Path) -> None:
+    training = trained(tiny_config, "captions", steps=1)
+    folder = run / "checkpoint-000000030"
+    save_checkpoint(training.model, folder, {"step": 30})
+    (run / "config.ini").write_text(training.config.to_ini())
+    opened = unpack(pack(run, home / "told.zip", resumable=False), home)
+    model = load_checkpoint(opened / folder.name)
+    assert model.conditioner is not None and model.conditioner.unseen("a green circle") == ["green"]
+
+
+def test_a_model_that_needs_another_s_encoder_stays(run: Path, bundle: Path, home: Path) -> None:
+    told = "conditioning.encoder=some/encoder"
+    config = Config.read(run / "config.ini").with_settings([told])
+    (run / "config.ini").write_text(config.to_ini())
+    with pytest.raises(InputError, match="needs a pretrained encoder is not taken away"):
+        pack(run, home / "told.zip")
+    ini = config.with_settings(["training.dataset_path=None"]).to_ini().encode()
+    rewritten(bundle, lambda found: found.update({"config.ini": ini}))
+    refused(bundle, home, "names a pretrained encoder")
 
 
 def test_a_bundle_holds_the_run_and_nothing_of_the_machine(bundle: Path) -> None:

@@ -364,7 +364,7 @@ TRAINING = [
     (["{place}/missing"], "missing: no such folder, zip or picture"),
     (["nul\0byte"], "no such folder, zip or picture"),
     ([""], "DATA: give a folder"),
-    ([], "DATA: give a folder, a zip or the word starter (the ini names none)"),
+    ([], "DATA: give a folder, a zip, starter or shapes (the ini names none)"),
     (["starter", "--set", "training.input_width=1000000000"], "from 1 to 4096"),
     (
         ["starter", "--set", "training.input_width=2048", "--set", "training.input_height=2048"],

@@ -610,7 +610,7 @@ def test_a_directory_of_entries_that_is_too_long_is_not_read(tmp_path: Path) -> 
 
 def test_missing_sources() -> None:
     assert refusal("no/such/place") == (
-        "place: no such folder, zip or picture (nor the word starter)"
+        "place: no such folder, zip or picture (nor the word starter or shapes)"
     )
     assert "no pictures are named" in refusal(" ")
     for odd in ("nul\0byte", "x" * 5000, "~", "http://host/x.zip"):

@@ -187,7 +187,7 @@ def test_a_child_that_cannot_read_its_pictures_fails_with_one_line(
 ) -> None:
     folder = runs.start(str(tmp_path / "nothing"), tiny())
     last = wait(folder, is_over)
-    line = "nothing: no such folder, zip or picture (nor the word starter)"
+    line = "nothing: no such folder, zip or picture (nor the word starter or shapes)"
     assert (last.state, last.line) == ("failed", line)
     assert (folder / "train.log").read_text() == line + "\n"
 
@@ -195,7 +195,7 @@ def test_a_child_that_cannot_read_its_pictures_fails_with_one_line(
 def test_a_child_that_fails_before_its_first_event_is_heard(home: Path) -> None:
     folder = runs.start("", tiny())
     last = wait(folder, is_over)
-    line = "DATA: give a folder, a zip or the word starter (the ini names none)"
+    line = "DATA: give a folder, a zip, starter or shapes (the ini names none)"
     assert (last.state, last.line) == ("failed", line)
     assert [status.name for status in runs.list_runs()] == [folder.name]
 
