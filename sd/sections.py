@@ -246,7 +246,7 @@ class ConditioningConfig(Section):
         24, whole(4, 512), "Tokens of a caption that are read, its start and end included."
     )
     vocabulary: int = key(
-        2000, whole(259, 65_536), "Most tokens that captions are cut into; whole words if it can."
+        4000, whole(259, 65_536), "Most tokens that captions are cut into; whole words if it can."
     )
     encoder: str | None = key(
         None, path_text, "Folder or hub id of a pretrained text encoder, or None: one of its own."
