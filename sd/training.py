@@ -321,3 +321,8 @@ def _shaped(tensor: Tensor, like: Tensor) -> Tensor:
     if tensor.shape != like.shape:
         raise RuntimeError(f"{list(tensor.shape)} is not {list(like.shape)}")
     return torch.empty_like(like, requires_grad=False).copy_(tensor)
+
+
+def train(config: Config, images: ImageSet, seed: int, machine: Machine) -> Iterator[TrainStep]:
+    """Train a new network and yield each completed step; draining it is the plain call."""
+    return Training(config, images, seed, machine).steps()

@@ -92,7 +92,8 @@ def test_train_takes_preset_and_settings(capsys: Capture, pictures: Path, home: 
     settings = [word for setting in TINY for word in ("--set", setting)]
     said(capsys, "train", pictures, "--preset", "tiny", *settings, "--steps", 2)
     made = Config.read(home / runs.list_runs()[0].name / "config.ini")
-    assert made == Config.preset("tiny").with_settings([*TINY, "training.steps=2"])
+    told = "conditioning.kind=none"  # decided: these pictures have neither classes nor captions
+    assert made == Config.preset("tiny").with_settings([*TINY, "training.steps=2", told])
 
 
 def original_text(dataset: Path, samples: Path) -> str:
@@ -372,7 +373,7 @@ TRAINING = [
     ),
     (["starter", "--set", "training.learning_rate=nan"], "training.learning_rate = 'nan'"),
     (["starter", "--set", "unet.model_channels=48"], "use a multiple of 32"),
-    (["starter", "--set", "unet.num_classes=5"], "unet.num_classes = 5: training by class"),
+    (["starter", "--set", "unet.num_classes=5"], "unet.num_classes = 5: set conditioning.kind"),
     (["starter", "--set", "model_chanels=32"], "did you mean 'model_channels'?"),
     (["starter", "--set", "nonsense"], "must look like section.key=value"),
     (["starter", "--preset", "tinny"], "preset = 'tinny': must be one of"),

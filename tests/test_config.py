@@ -136,7 +136,7 @@ def test_configurations_do_not_change():
         ("[unet]\nmodel_chanels = 3", "unet.model_chanels: no such key; did you mean "
                                       "'model_channels'?"),
         ("[unett]\nchannel = 3", "[unett]: no such section; must be one of training, unet, "
-                                 "diffusion; did you mean 'unet'?"),
+                                 "diffusion, conditioning; did you mean 'unet'?"),
         ("[unet]\nepochs = 3", "unet.epochs: this key belongs to the section [training]"),
     ],
 )  # fmt: skip

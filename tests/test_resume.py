@@ -394,7 +394,7 @@ def test_a_lost_loss_is_left_out_and_told(
 
     def broken(self: Training, *args: Any) -> Any:
         loss = genuine(self, *args)
-        return loss * float("nan") if args[3] == 7 else loss
+        return loss * float("nan") if args[4] == 7 else loss
 
     monkeypatch.setattr(Training, "_loss", broken)
     steps = list(work(config, str(pictures), home / "run", seed=7))
@@ -410,7 +410,7 @@ def test_a_loss_that_stays_lost_ends_the_run_in_one_line(
     genuine = Training._loss
 
     def broken(self: Training, *args: Any) -> Any:
-        return genuine(self, *args) * (float("inf") if args[3] >= 7 else 1.0)
+        return genuine(self, *args) * (float("inf") if args[4] >= 7 else 1.0)
 
     folder = home / "run"
     with monkeypatch.context() as patch, pytest.raises(InputError) as caught:

@@ -10,6 +10,7 @@ from sd.ui import (
     texts_algorithm2,
     texts_coach,
     texts_denoise,
+    texts_looked,
     texts_noise,
     texts_noise_folds,
     texts_plan,
@@ -70,6 +71,7 @@ MODULES = (
     texts_denoise,
     texts_prompts,
     texts_algorithm2,
+    texts_looked,
 )
 TABLES = (PAGE, *(module.TEXTS for module in MODULES))
 TEXTS: dict[str, tuple[str, str]] = {key: pair for table in TABLES for key, pair in table.items()}

@@ -8,9 +8,10 @@ from gradio.themes.utils.sizes import Size
 
 HERE = Path(__file__).parent
 PLAYER = HERE.parent / "player"
-STYLES = (HERE / "theme.css", HERE / "noise.css", HERE / "painter.css", PLAYER / "player.css")
-PAGE_SCRIPTS = (HERE / "noise_draw.js", HERE / "noise.js", HERE / "painter.js")
-SCRIPTS = (*PAGE_SCRIPTS, PLAYER / "reel.js", PLAYER / "player.js")
+PAGE_STYLES = ("theme.css", "noise.css", "painter.css", "looked.css")
+STYLES = (*(HERE / name for name in PAGE_STYLES), PLAYER / "player.css")
+PAGE_SCRIPTS = ("noise_draw.js", "noise.js", "painter.js", "looked.js")
+SCRIPTS = (*(HERE / name for name in PAGE_SCRIPTS), PLAYER / "reel.js", PLAYER / "player.js")
 CSS_FILES = [path for path in STYLES if path.exists()]
 SCRIPT_FILE = HERE / "keys.js"
 
