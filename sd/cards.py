@@ -26,12 +26,13 @@ def card(config: Config, parameters: int, about: Mapping[str, Any]) -> str:
         tags=["diffusion"],
     )
     facts = "".join(f"- {name}: {printable(str(value))}\n" for name, value in about.items())
+    told = TOLD.get(kind, "")
     size = f"{training.input_width} x {training.input_height} pixels"
     weights = f"averaged (EMA) weights as {training.weights_dtype}"
     return str(
         ModelCard(
             f"---\n{data.to_yaml()}\n---\n# A small diffusion model\n\n{size}, "
             f"{config.unet.channel} channels, {parameters:,} parameters; {weights}. "
-            f"{TOLD[kind]}\n\n{facts}"
+            f"{told}\n\n{facts}"
         )
     )

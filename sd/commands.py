@@ -69,7 +69,7 @@ def _begun(args: argparse.Namespace, folder: Path, began: float) -> Iterator["Tr
     seed = gate.whole("--seed", args.seed or 0, 0, 2**53)
     device = args.device or "auto"
     if _is_planned(args):
-        made = _planned(args, data, device)
+        made = _planned(args, data, device, config.conditioning.kind)
         config = made.config
         print("\n".join(reason.line for reason in made.reasons), file=sys.stderr)
     from sd.worker import work
@@ -108,7 +108,10 @@ def plan(args: argparse.Namespace) -> None:
     """Say what would be trained here in --minutes and why, or what given settings will take."""
     config = settings_of(args)
     data, device = _data_of(args, config), args.device or "auto"
-    made = _planned(args, data, device) if _is_planned(args) else _forecast(config, data, device)
+    if _is_planned(args):
+        made = _planned(args, data, device, config.conditioning.kind)
+    else:
+        made = _forecast(config, data, device)
     if args.json:
         print(json.dumps(made.to_json()))
     else:
@@ -120,31 +123,35 @@ def _is_planned(args: argparse.Namespace) -> bool:
     return args.minutes is not None and not args.preset and not args.config
 
 
-def _planned(args: argparse.Namespace, data: str, device: str) -> "Plan":
+def _planned(args: argparse.Namespace, data: str, device: str, kind: str) -> "Plan":
     """Return a plan; where --set changes it, with a forecast of what it is then."""
     begun = time.monotonic()
     from sd.device import choose
+    from sd.kinds import decided
     from sd.planner import forecast
     from sd.planner import plan as planned
 
     machine, pictures = choose(device).apply(), look(data)
     start = time.monotonic() - begun + FIRST_SECONDS
-    made = planned(args.minutes, pictures, machine, start)
+    made = planned(args.minutes, pictures, machine, start, kind)
     config = made.config.with_settings(args.set)
     if config == made.config:
         return made
-    told = forecast(config, pictures.count, machine, start)
+    shaped = decided(config, pictures.captions, pictures.labels)
+    told = forecast(shaped, pictures.count, machine, start)
     return replace(made, config=config, forecast=told)
 
 
 def _forecast(config: Config, data: str, device: str) -> "Plan":
     begun = time.monotonic()
     from sd.device import choose
+    from sd.kinds import decided
     from sd.planner import Plan, forecast
 
     machine, pictures = choose(device).apply(), look(data)
+    shaped = decided(config, pictures.captions, pictures.labels)
     start = time.monotonic() - begun + FIRST_SECONDS
-    return Plan(config, (), forecast(config, pictures.count, machine, start))
+    return Plan(config, (), forecast(shaped, pictures.count, machine, start))
 
 
 def look(data: str) -> "Pictures":
@@ -154,14 +161,13 @@ def look(data: str) -> "Pictures":
     from sd.reading import passage
 
     with passage(data) as reading:
-        number = len(reading.candidates)
+        number, told = len(reading.candidates), reading.told()
     seen = some_pictures(data, PEEKED)
     if not seen:
         raise InputError(f"{Path(data).name}: no picture could be read")
     sides = sorted(min(picture.size) for picture in seen)
-    return Pictures(
-        number, sides[len(sides) // 2], 1 if all(each.mode == "L" for each in seen) else 3
-    )
+    channels = 1 if all(each.mode == "L" for each in seen) else 3
+    return Pictures(number, sides[len(sides) // 2], channels, *told)
 
 
 def _data_of(args: argparse.Namespace, config: Config) -> str:

@@ -16,12 +16,11 @@ from torch import Tensor, nn
 from sd.config import Config
 from sd.data import ImageSet
 from sd.gate import InputError, near, shown, text
-from sd.kinds import resolve_kind
+from sd.kinds import CONTEXT_WIDTH, check_ports, decided
 from sd.pretrained_text import PretrainedText
 from sd.text_encoder import TextEncoder
 from sd.tokens import Vocabulary
 
-WIDTH = 128  # of context tokens, unless unet.context_dim says otherwise
 EXAMPLES = 12  # captions that are kept beside a model, for whoever wonders what to ask
 LONGEST_PROMPT = 100_000  # characters
 LONGEST_LABEL, MOST_LABELS = 200, 1_000_000
@@ -205,31 +204,12 @@ def resolve(config: Config, images: ImageSet) -> Config:
     """
     captions = sum(map(bool, images.captions or ()))
     labels = 0 if images.labels is None else len(images.label_names)
-    kind = resolve_kind(config.conditioning.kind, captions, labels)
-    unet, wanted = config.unet, config.conditioning
-    if kind == "class_embedding":
-        unet = replace(unet, num_classes=labels + 1)
-    if kind in ("class_tokens", "captions"):
-        width = WIDTH if unet.context_dim is None else unet.context_dim
-        if wanted.encoder is not None and kind == "captions":
-            width = PretrainedText(wanted.encoder, wanted.text_length).width
-        unet = replace(unet, context_dim=width)
-    return replace(config, unet=unet, conditioning=replace(wanted, kind=kind))
-
-
-def check_ports(config: Config) -> None:
-    """Raise `InputError` where the U-Net wants to be told what the settings' kind does not tell."""
-    kind, unet = config.conditioning.kind, config.unet
-    if (unet.num_classes is not None) != (kind == "class_embedding"):
-        raise InputError(
-            f"unet.num_classes = {unet.num_classes}: set conditioning.kind = class_embedding, from "
-            "which it follows; no other kind has it"
-        )
-    if (unet.context_dim is not None) != (kind in ("class_tokens", "captions")):
-        raise InputError(
-            f"unet.context_dim = {unet.context_dim}: set conditioning.kind = captions or "
-            "class_tokens; no other kind has it"
-        )
+    made = decided(config, captions, labels)
+    told = made.conditioning
+    if told.kind != "captions" or told.encoder is None:
+        return made
+    width = PretrainedText(told.encoder, told.text_length).width
+    return replace(made, unet=replace(made.unet, context_dim=width))
 
 
 def facts_of(config: Config, images: ImageSet, rows: Tensor) -> dict[str, Any] | None:
@@ -269,7 +249,7 @@ def conditioner_of(config: Config, facts: Mapping[str, Any] | None) -> Condition
     if kind != "captions":
         labels = _texts("labels", facts.get("labels"), LONGEST_LABEL, MOST_LABELS)
         if kind == "class_tokens":
-            return ClassTokens(labels, width or WIDTH)
+            return ClassTokens(labels, width or CONTEXT_WIDTH)
         if config.unet.num_classes != len(labels) + 1:
             raise InputError(
                 f"unet.num_classes = {config.unet.num_classes}: must be {len(labels) + 1}, one "
@@ -279,8 +259,8 @@ def conditioner_of(config: Config, facts: Mapping[str, Any] | None) -> Condition
     examples = _texts("examples", facts.get("examples"), LONGEST_PROMPT, EXAMPLES)
     if wanted.encoder is not None:
         return FrozenCaptions(wanted.encoder, wanted.text_length, examples)
-    vocabulary = Vocabulary.from_json(facts.get("vocabulary"))
-    return Captions(vocabulary, wanted.text_length, width or WIDTH, wanted.text_layers, examples)
+    vocabulary, width = Vocabulary.from_json(facts.get("vocabulary")), width or CONTEXT_WIDTH
+    return Captions(vocabulary, wanted.text_length, width, wanted.text_layers, examples)
 
 
 def _texts(name: str, value: Any, longest: int, most: int) -> list[str]:

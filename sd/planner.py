@@ -92,7 +92,8 @@ class Plan:
 class Pictures:
     """What a plan knows of the pictures.
 
-    shortest: typical length of their short side, or 0. captions: how many have one. labels: classes.
+    shortest: typical length of their short side, or 0. captions: how many have one. labels: how
+    many classes there are.
     """
 
     count: int
@@ -147,6 +148,8 @@ class _Search:
     def config(self, rung: Rung) -> Config:
         """Return the settings of a rung for these pictures, with what they make of the U-Net."""
         told = [f"conditioning.kind={ini.spelled(self.kind)}"]
+        if self.kind == "captions":  # words find their places where there are places enough
+            told.append(f"unet.attention_resolutions=[{2 ** max(0, len(rung.mult) - 2)}]")
         config = rung.config(self.pictures.channels).with_settings(told)
         return decided(config, self.pictures.captions, self.pictures.labels)
 

@@ -98,6 +98,17 @@ class Passage:
         name, reason = min(self._left_out, key=lambda left: natural(left.name))
         return f": {len(self._left_out)} left out, first {brief(name)} ({reason})"
 
+    def told(self) -> tuple[int, int]:
+        """Return how many candidates have a caption, and how many classes they are of.
+
+        No picture is read for it, so those count too that will prove unusable; classes are 0 where
+        any candidate has none.
+        """
+        notes = [self._notes.of(name) for name in self.candidates]
+        pairs = zip(notes, class_folders(self.candidates), strict=True)
+        labels = {note.label or folder for note, folder in pairs}
+        return sum(bool(note.caption) for note in notes), 0 if "" in labels else len(labels)
+
     def described(self) -> Described:
         """Return labels, captions and report of the pictures of the wanted classes."""
         notes = [self._notes.of(each.name) for each in self._found]
@@ -119,6 +130,7 @@ class Passage:
             captions=sum(map(bool, captions)),
             remarks=(*self._notes.remarks, *remarks),
             duplicates=_groups(found),
+            wordings=len(set(filter(None, captions))),
         )
         return Described(rows, [each.name for each in found], labels, captions, report)
 

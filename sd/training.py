@@ -16,7 +16,6 @@ from torch import Tensor
 from sd.augment import augment
 from sd.checkpoints import Model
 from sd.conditioning import (
-    check_ports,
     dropped,
     facts_of,
     load_tensors,
@@ -35,6 +34,7 @@ from sd.evaluation import MEMORY_FORMAT, levels, losses, spread_rows, told_netwo
 from sd.evaluation import Evaluation as Evaluation
 from sd.gate import InputError, whole
 from sd.images import to_float
+from sd.kinds import check_ports
 from sd.streams import batch_indices as batch_indices  # part of this module's interface
 from sd.streams import draw_times as draw_times
 from sd.streams import new_conditioner as new_conditioner

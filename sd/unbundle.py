@@ -135,7 +135,7 @@ class _Bundle:
             raise self._wrong(f"{PIXELS} has {size:,} bytes, which {INDEX} does not tell")
 
     def _told(self, config: Config) -> int:
-        """Return the most parameters of what reads labels or captions: a byte tells one at least."""
+        """Return the most parameters of what reads labels or words: each takes a byte at least."""
         facts = self._infos.get(f"{self._checkpoint}/{CONDITIONING}")
         width, told = config.unet.context_dim or 0, config.conditioning
         known = 0 if facts is None else min(facts.file_size, LARGEST_FACTS)

@@ -30,6 +30,7 @@ from sd.data import (
     survey_images,
 )
 from sd.gate import InputError
+from sd.reading import passage
 from sd.report import Cut, Report
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -712,3 +713,19 @@ def test_pack_files_leaves_nothing_half_done(tmp_path: Path) -> None:
         pack_files([tmp_path / "gone"], ["a.png"], tmp_path / "old.zip")
     assert (tmp_path / "old.zip").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["old.zip"]
+
+
+def test_what_is_told_is_counted_without_reading_a_picture(tmp_path: Path) -> None:
+    files: dict[str, bytes | str] = {"cat/a.png": "x", "dog/b.png": "x", "dog/b.txt": "b"}
+    with passage(folder(tmp_path / "all", files)) as reading:
+        assert reading.told() == (1, 2)
+    with passage(folder(tmp_path / "some", {**files, "c.png": "x"})) as reading:
+        assert reading.told() == (1, 0)
+
+
+def test_different_captions_are_counted(tmp_path: Path) -> None:
+    files: dict[str, bytes | str] = {f"{name}.png": picture() for name in "abcd"}
+    files |= {"a.txt": "one", "b.txt": "one", "c.txt": "two"}
+    report = read_images(folder(tmp_path, files)).report
+    assert (report.captions, report.wordings) == (3, 2)
+    assert Report.from_json(json.loads(json.dumps(report.to_json()))) == report

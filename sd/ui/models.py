@@ -64,7 +64,7 @@ def choices(upload: Any = None) -> list[tuple[str, str]]:
     """Return (what is shown, name) of every model; `upload` is the handle of pictures just read."""
     trained = runs.list_models()
     told = [(f"{entry.name}, step {entry.step:,}", entry.name) for entry in trained]
-    sets = [(pictures.STARTER, pictures.STARTER)]
+    sets = [(word, word) for word in pictures.WORDS]
     if isinstance(upload, str) and pictures.HANDLE.fullmatch(upload):
         sets.append((f"upload {upload[:6]}", upload))
     sets += [
@@ -92,7 +92,7 @@ def pictures_of(name: str) -> str:
 
     Nothing else: a name from the browser is never taken for a path.
     """
-    if name == pictures.STARTER or pictures.HANDLE.fullmatch(name):
+    if name in pictures.WORDS or pictures.HANDLE.fullmatch(name):
         return pictures.source_of(name)
     return str(runs.find_run(name))
 

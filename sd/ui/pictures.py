@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-STARTER = "starter"
+STARTER, SHAPES = WORDS = ("starter", "shapes")  # of the bundled sets
 HANDLE = re.compile(r"[0-9a-f]{16}\.zip")
 PREVIEW_COLUMNS, PREVIEW_ROWS = 8, 2
 PREVIEW_SIDE = 96  # pixels; a preview of larger pictures is drawn at this
@@ -67,12 +67,12 @@ def uploads() -> Path:
 
 
 def source_of(handle: Any) -> str:
-    """Return what `read_images` takes: the word starter, or the zip that `handle` names."""
-    if handle == STARTER:
-        return STARTER
+    """Return what `read_images` takes: a bundled set's word, or the zip that `handle` names."""
+    if isinstance(handle, str) and handle in WORDS:
+        return handle
     if not isinstance(handle, str) or not HANDLE.fullmatch(handle):
         raise InputError(
-            f"data = {gate.shown(handle)}: must be 'starter' or what /inspect_data returned"
+            f"data = {gate.shown(handle)}: must be 'starter', 'shapes' or what /inspect_data returned"
         )
     path = uploads() / handle
     if not path.is_file():
@@ -136,13 +136,14 @@ def drained(steps: Generator[Any, None, Result]) -> Result:
 
 
 def take(files: Any) -> Generator[tuple[int, int], None, str]:
-    """Keep an upload (none: the starter set) and read it; return its handle.
+    """Keep an upload and read it, or a bundled set (its word; none: starter); return its handle.
 
     What holds no usable picture is not kept. Raises InputError.
     """
-    if not files:
-        yield from survey(STARTER)
-        return STARTER
+    if not files or files == SHAPES:
+        word = SHAPES if files else STARTER
+        yield from survey(word)
+        return word
     names = files if isinstance(files, list) else [files]
     target = keep([str(name) for name in names])
     try:
@@ -256,17 +257,21 @@ def build(demo: gr.Blocks) -> Pictures:
         with gr.Row(elem_classes="buttons"):
             folder = inputs.UploadButton(label("train_folder"), file_count="directory", size="sm")
             starter = gr.Button(label("train_starter"), size="sm")
+            shapes = gr.Button(label("train_shapes"), size="sm")
         report = gr.HTML(elem_classes="report", elem_id="train-report")
         parts = build_preview(data)
     shown = [data, report, parts.fields["classes"]]
     slow: dict[str, Any] = {**QUIET, "concurrency_limit": 2}
     none: dict[str, Any] = {"inputs": [nothing, data], "outputs": shown, **slow}
-    starter.click(lambda: None, None, files, **QUIET)
+    drawn: dict[str, Any] = {"inputs": [gr.State(SHAPES), data], "outputs": shown, **slow}
+    for bundled in (starter, shapes):
+        bundled.click(lambda: None, None, files, **QUIET)
     taken = (
         files.upload(take_files, [files, data], shown, **slow),
         folder.upload(take_files, [folder, data], shown, **slow),
         files.clear(take_files, **none),
         starter.click(take_files, **none),
+        shapes.click(take_files, **drawn),
         demo.load(take_files, **none),
     )
     return parts._replace(taken=taken)

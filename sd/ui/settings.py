@@ -151,6 +151,10 @@ def read(values: Sequence[Any]) -> tuple[Config | None, dict[str, str]]:
 def faults_of(config: Config) -> dict[str, str]:
     """Return key -> line for what cannot be trained although each key alone is fine."""
     training = config.training
+    if config.conditioning.encoder:
+        told = gate.shown(config.conditioning.encoder)
+        line = f"conditioning.encoder = {told}: the page loads no other's model; use the command"
+        return {"encoder": line}
     try:
         check_network(config.unet, training.input_height, training.input_width)
         Schedule.from_settings(config.diffusion)

@@ -74,12 +74,12 @@ TEXTS: dict[str, tuple[str, str]] = {
         "同时生成的图片中的哪一张。",
     ),
     "looked_go": ("Through the sampling", "贯穿采样过程"),
-    "looked_subject": ("shows how the heat of {of} changes", "查看“{of}”的热度如何变化"),
+    "looked_subject": ("shows how the heat of {of} changes", "查看{of}的热度如何变化"),
     "looked_progress": ("step {i} of {n}", "第 {i} / {n} 步"),
     "looked_done": ("{n} steps looked at in {s} s", "{n} 步，用时 {s} 秒"),
     "looked_strip": (
         "The heat of {of} over each step's own estimate; one scale of colours for all.",
-        "“{of}”的热度，叠在各步自己的估计上；所有步共用一套颜色刻度。",
+        "{of}的热度，叠在各步自己的估计上；所有步共用一套颜色刻度。",
     ),
     "looked_step": ("step {i}", "第 {i} 步"),
 }

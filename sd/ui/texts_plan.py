@@ -40,6 +40,7 @@ PICTURES = {
     "train_files": ("Zip or pictures", "zip 或图片"),
     "train_folder": ("Choose a folder", "选择文件夹"),
     "train_starter": ("Starter set", "使用自带图集"),
+    "train_shapes": ("Drawn shapes", "使用图形集"),
     "train_preview_alt": (
         "Pictures of the set, as the model will see them",
         "图集中的几张图片，与模型所见相同",

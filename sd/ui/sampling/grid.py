@@ -107,7 +107,7 @@ def legend(recipe: Recipe, lang: str) -> str:
         "legend_across" if across else "legend_guidance": scales[:across] if across else scales,
     }
     told = (
-        f"<dt>{say(key, lang)}</dt><dd>"
+        f"<dt>{say(key, lang)}</dt><dd class='{key}'>"
         + "".join(f"<span>{html.escape(part)}</span>" for part in parts)
         + "</dd>"
         for key, parts in rows.items()

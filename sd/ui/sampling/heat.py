@@ -145,7 +145,7 @@ def strip_html(
 def of_html(look: Look, at: At, lang: str) -> str:
     """Return the chosen word, or the place, in words."""
     if at.word is not None and at.word < len(look.words):
-        return html.escape(named(look, look.words[at.word][0], lang))
+        return html.escape(f"“{named(look, look.words[at.word][0], lang)}”")
     return say("painter_place", lang, row=at.y + 1, column=at.x + 1)
 
 

@@ -76,7 +76,7 @@ def begun(look: Look, recipe: Recipe, k: int) -> Held:
 
     first = 1 if look.kind == CLASS_TOKENS else 0
     word = first if len(look.words) > first else None
-    return Held(recipe, k, At(*seen_pixel(recipe, tuple(look.x0.shape)), word))
+    return Held(recipe, k, At(*seen_pixel(recipe, (look.x0.shape[0], *look.size)), word))
 
 
 def told(event: gr.EventData, key: str, most: int) -> int:
@@ -182,17 +182,17 @@ def through(
     lang, (recipe, _, k) = language(request), meant(tree, picture)
     last = min(max(tree.current.done, tree.place, 1), recipe.steps)
     steps, began = looking.spread(last, COLUMNS), time.monotonic()
+    if looking.networked(recipe) is None:
+        yield "", ""
+        return
     looks: list[Look] = []
-    for i in steps:
-        words = say("looked_progress", lang, i=len(looks), n=len(steps))
-        yield progress_html([words], len(looks) / len(steps)), gr.skip()
-        if not looks:
-            looking.before(recipe, last)  # all that come are kept with it
-        look = looking.look(recipe, i, k)
-        if look is None:
-            yield "", ""
-            return
-        looks.append(look)
+    for done, i in enumerate(steps):
+        words = say("looked_progress", lang, i=done, n=len(steps))
+        yield progress_html([words], done / len(steps)), gr.skip()
+        if not done:
+            looking.before(recipe, last)  # with it comes x before all the others
+        if (look := looking.look(recipe, i, k)) is not None:
+            looks.append(look)
     strip = strip_html(steps, looks, held.at, layer, head, lang)
     taken = say("looked_done", lang, n=len(steps), s=f"{time.monotonic() - began:.1f}")
     yield f'<p class="note">{taken}</p>', strip

@@ -113,12 +113,18 @@ def look(recipe: Recipe, i: int, k: int) -> Look | None:
     """
     if (kept := LOOKS.get((recipe, i, k))) is not None:
         return kept
-    source = models.source(models.known(recipe))
-    if getattr(source, "network", None) is None:
+    source = networked(recipe)
+    if source is None:
         return None
     seen = asked(recipe, source, i, k)
     LOOKS.keep((recipe, i, k), seen)
     return seen
+
+
+def networked(recipe: Recipe) -> "Source | None":
+    """Return the model of a recipe; None if it has no network."""
+    source = models.source(models.known(recipe))
+    return None if getattr(source, "network", None) is None else source
 
 
 def asked(recipe: Recipe, source: Any, i: int, k: int) -> Look:
