@@ -79,10 +79,6 @@ def look(made: Recipe, i: int = 3, k: int = 0) -> Look:
     return found
 
 
-def event(**data: Any) -> gr.EventData:
-    return gr.EventData(None, data)
-
-
 def show(tree: Tree, held: Held = Held(), request: Any = ENGLISH, picture: Any = 1) -> Any:  # noqa: B008
     return looked.show(request, tree, held, picture, "averaged", "all")
 
@@ -265,17 +261,17 @@ def test_another_layer_and_head_are_drawn() -> None:
     with pytest.raises(gr.Error, match="layer = 'middle': must be one of averaged, "):
         looked.redraw(ENGLISH, tree, held, 1, "middle", "all")
     with pytest.raises(gr.Error, match="head = '9': must be one of all, 1"):
-        looked.choose_place(ENGLISH, tree, held, 1, "averaged", "9", event(x=1, y=1))
+        looked.choose(ENGLISH, tree, held, 1, "averaged", "9", {"x": 1, "y": 1})
     assert looked.redraw(ENGLISH, tree, held, 1, "averaged", "9")[2]["value"] == "all"
 
 
 def test_a_pressed_place_is_looked_from() -> None:
     tree, held = tree_of(recipe()), Held(recipe(), 0, At(4, 4, 0))
     asked = ENGLISH, tree, held, 1, "averaged", "all"
-    now, where, subject = looked.choose_place(*asked, event(x=7, y=0))
+    now, where, subject = looked.choose(*asked, {"x": 7, "y": 0})
     assert now.at == At(0, 7) and "row 1, column 8" in where and "row 1, column 8" in subject
-    back, subject = looked.choose_word(*asked[:4], event(word=2))
-    assert back.at == At(4, 4, 2) and "heat of “heart”" in subject
+    back, where, subject = looked.choose(*asked, {"word": 2})
+    assert back.at == At(4, 4, 2) and where == gr.skip() and "heat of “heart”" in subject
 
 
 @pytest.mark.parametrize("value", [-1, 8, 1.5, True, None, "1", [1]])
@@ -284,9 +280,11 @@ def test_a_place_or_word_that_is_none_is_told(value: Any) -> None:
     for name in ("x", "y"):
         data = {"x": 1, "y": 1} | {name: value}
         with pytest.raises(gr.Error, match=f"{name} = .*must be a whole number from 0 to 7"):
-            looked.choose_place(ENGLISH, tree, held, 1, "averaged", "all", event(**data))
+            looked.choose(ENGLISH, tree, held, 1, "averaged", "all", data)
     with pytest.raises(gr.Error, match=r"word = .*from 0 to 2"):
-        looked.choose_word(ENGLISH, tree, held, 1, event(word=value))
+        looked.choose(ENGLISH, tree, held, 1, "averaged", "all", {"word": value})
+    with pytest.raises(gr.Error, match="y = None"):
+        looked.choose(ENGLISH, tree, held, 1, "averaged", "all", value)
     if value is not None:
         with pytest.raises(gr.Error, match=r"picture = .*from 1 to 16"):
             show(tree, picture=99 if value == 8 else value)

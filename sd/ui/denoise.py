@@ -16,7 +16,7 @@ from sd.ui.inputs import Dropdown
 from sd.ui.parts import MODEL, QUIET, command_box, guarded, label, language, new_seed
 from sd.ui.player import player
 from sd.ui.player import shown as played
-from sd.ui.sampling import algorithm, branch, example, fields, live, race, takeaway
+from sd.ui.sampling import algorithm, branch, example, fields, live, looked, race, takeaway
 from sd.ui.sampling.grid import Laid, grid_of, legend
 from sd.ui.sampling.tree import ALONE, LISTENER, Node, Tree, title, tree_html
 from sd.ui.texts import say
@@ -211,6 +211,7 @@ def build(demo: gr.Blocks, upload: Any) -> None:
     branching, place, leave = branch.build()
     race.build(asked)
     fold, numbers = algorithm.build()
+    looked_fold, panel = looked.build()
     taking = takeaway.build()
     box = command_box()
     outputs = list(stage)
@@ -222,10 +223,11 @@ def build(demo: gr.Blocks, upload: Any) -> None:
     leave.click(go_on, [tree, *branching], outputs, **queued)
     taking.again.click(again, tree, outputs, **queued)
     stop.click(halt, tree, None, **QUIET)
-    moved = stage.player.select(rest, tree, offered, trigger_mode="always_last", **QUIET)
+    moved = stage.player.select(rest, tree, offered, trigger_mode="multiple", **QUIET)
     algorithm.wire(fold, moved, tree, numbers)
+    looked.wire(looked_fold, moved, tree, panel)
     restored = [*outputs, place, *asked, *branching]
-    stage.tree.click(choose_node, tree, restored, trigger_mode="always_last", **QUIET)
+    stage.tree.click(choose_node, tree, restored, trigger_mode="multiple", **QUIET)
     stage.beside.input(set_beside, [tree, stage.beside], stage.player, **QUIET)
     takeaway.wire(taking, tree, asked, branching, stage.line)
     wire_fields(demo, asked, extras, box, upload)

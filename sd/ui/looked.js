@@ -3,7 +3,8 @@
   "use strict";
   const PAUSE = 150; // ms after the last key until the server is asked
   const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-  window.sdLooked = { place, words };
+  window.sdLooked = { place, words, said };
+  let tell = () => {}; // the server what was pressed
 
   const clamp = (value, count) => Math.min(Math.max(Math.floor(value), 0), count - 1);
 
@@ -13,9 +14,9 @@
       button.setAttribute("aria-pressed", String(button === chosen));
     }
   }
-  function place(element, trigger) {
+  function place(element) {
     let waiting;
-    const send = (spot) => trigger("click", { x: Number(spot.dataset.x), y: Number(spot.dataset.y) });
+    const send = (spot) => tell({ x: Number(spot.dataset.x), y: Number(spot.dataset.y) });
     const move = (spot, x, y) => {
       const { width, height, words } = spot.dataset;
       const column = clamp(x, Number(width)), row = clamp(y, Number(height));
@@ -45,12 +46,18 @@
       waiting = setTimeout(() => spot.isConnected && send(spot), PAUSE);
     });
   }
-  function words(element, trigger) {
+  function said(props, trigger) {
+    tell = (value) => {
+      props.value = value;
+      trigger("input");
+    };
+  }
+  function words(element) {
     element.addEventListener("click", (event) => {
       const button = event.target.closest("button[data-word]");
       if (!button) return;
       press(element, button);
-      trigger("click", { word: Number(button.dataset.word) });
+      tell({ word: Number(button.dataset.word) });
     });
   }
 })();

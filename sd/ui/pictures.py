@@ -72,7 +72,8 @@ def source_of(handle: Any) -> str:
         return handle
     if not isinstance(handle, str) or not HANDLE.fullmatch(handle):
         raise InputError(
-            f"data = {gate.shown(handle)}: must be 'starter', 'shapes' or what /inspect_data returned"
+            f"data = {gate.shown(handle)}: must be 'starter', 'shapes' or what /inspect_data "
+            "returned"
         )
     path = uploads() / handle
     if not path.is_file():

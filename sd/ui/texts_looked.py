@@ -4,10 +4,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "looked": ("Where it looked", "它看向哪里"),
     "looked_about": (
         "This is the model's own attention in one call of its network, at the step where the "
-        "slider rests and for one picture. Click a place to see where the network looks from "
-        "there, or a word to see which parts of the picture look at it.",
-        "这是模型自己的注意力：取滑块所在的那一步、一张图片、网络的一次调用。"
-        "点击图中一处，可见网络从那里看向何处；点击一个词，可见图中哪些部分在看它。",
+        "slider rests and for one picture: which parts of it look at each word, and where the "
+        "place that you click looks. Press a word or a place to follow it through the sampling.",
+        "这是模型自己的注意力（滑块所在的那一步、一张图片、网络的一次调用）："
+        "图中哪些部分在看各个词，你点击之处又看向哪里。点选一个词或一处，可在整个采样过程中追踪它。",
     ),
     "looked_spot": (
         "The estimate of the picture: arrow keys move the place that looks",
@@ -58,8 +58,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "looked_layer": ("Layer", "层"),
     "looked_layer_info": (
-        "One place of the network with attention, or the mean of all.",
-        "网络中一处有注意力的地方，或全部的平均。",
+        "A layer of the network, or the mean of all.",
+        "网络中的一层，或全部的平均。",
     ),
     "looked_averaged": ("averaged", "平均"),
     "looked_head": ("Head", "注意力头"),

@@ -114,7 +114,8 @@ def words_html(look: Look, at: At, layer: Any, head: Any, lang: str) -> str:
     for k, (word, _) in enumerate(look.words[:MOST_WORDS]):
         heat = look.word(k, *part)
         pressed = "true" if k == at.word else "false"
-        share = say("looked_share", lang, n=f"{100 * float(heat.mean()):.0f}")
+        percent = 100 * float(heat.mean())
+        share = say("looked_share", lang, n=f"{percent:.{0 if percent >= 1 else 1}f}")
         buttons.append(
             f'<button type="button" data-word="{k}" aria-pressed="{pressed}">'
             f'<img src="{drawn(look, heat, TILE)}" alt="">'

@@ -46,6 +46,7 @@ class Panel(NamedTuple):
     layer: Any
     head: Any
     subject: gr.HTML
+    said: gr.HTML
     go: gr.Button
     line: gr.HTML
     strip: gr.HTML
@@ -79,10 +80,14 @@ def begun(look: Look, recipe: Recipe, k: int) -> Held:
     return Held(recipe, k, At(*seen_pixel(recipe, (look.x0.shape[0], *look.size)), word))
 
 
-def told(event: gr.EventData, key: str, most: int) -> int:
-    """Return a whole number that the browser told, from 0 to `most`."""
-    data = event._data if isinstance(event._data, dict) else {}
-    return gate.whole(key, data.get(key), 0, most)
+def pressed(look: Look, at: At, said: Any) -> At:
+    """Return what the browser says was pressed: {"word"}, or {"y", "x"} in pixels."""
+    told = said if isinstance(said, dict) else {}
+    if "word" in told:
+        return at._replace(word=gate.whole("word", told["word"], 0, len(look.words) - 1))
+    height, width = look.size
+    y = gate.whole("y", told.get("y"), 0, height - 1)
+    return At(y, gate.whole("x", told.get("x"), 0, width - 1))
 
 
 # ---- shown
@@ -143,35 +148,24 @@ def redraw(
 
 
 @guarded
-def choose_place(
+def choose(
     request: gr.Request,
     tree: Tree,
     held: Held,
     picture: Any,
     layer: Any,
     head: Any,
-    event: gr.EventData,
+    said: Any,
 ) -> tuple[Any, ...]:
-    """Look from the place that was pressed."""
+    """Take what was pressed: look from a place, or take a word for the way."""
     lang, look = language(request), looking.look(*meant(tree, picture))
     if look is None:
         return (gr.skip(),) * 3
-    height, width = look.size
-    held = held._replace(at=At(told(event, "y", height - 1), told(event, "x", width - 1)))
+    held = held._replace(at=pressed(look, held.at, said))
+    if held.at.word is not None:
+        return held, gr.skip(), subject_html(look, held.at, lang)
     where = where_html(look, held.at, layer, head, lang)
     return held, where, subject_html(look, held.at, lang)
-
-
-@guarded
-def choose_word(
-    request: gr.Request, tree: Tree, held: Held, picture: Any, event: gr.EventData
-) -> tuple[Any, Any]:
-    """Take the word that was pressed for the way through the sampling."""
-    lang, look = language(request), looking.look(*meant(tree, picture))
-    if look is None or not look.words:
-        return gr.skip(), gr.skip()
-    held = held._replace(at=held.at._replace(word=told(event, "word", len(look.words) - 1)))
-    return held, subject_html(look, held.at, lang)
 
 
 @guarded
@@ -209,16 +203,25 @@ def listed(key: str, first: str) -> Dropdown:
     )
 
 
+def heard() -> gr.HTML:
+    """Hear what was pressed, as a value: of two quick events gradio sends the first's data twice.
+
+    Its markup never changes, so gradio never touches it.
+    """
+    mount, blank = "sdLooked.said(props, trigger);", '<i class="blank"></i>'
+    return gr.HTML(html_template=blank, js_on_load=mount, elem_classes="mouth")
+
+
 def build() -> tuple[gr.Accordion, Panel]:
     """Lay out the fold: the pictures, what of the network is looked at, the way."""
     fold = gr.Accordion(label("looked"), open=False, elem_classes="fold", elem_id="denoise-looked")
     with fold:
         note("looked_about")
         with gr.Row(elem_classes="looked-row"):
-            mount = "sdLooked.place(element, trigger);"
+            mount = "sdLooked.place(element);"
             place = gr.HTML(elem_classes="seen", elem_id="looked-place", js_on_load=mount)
             where = gr.HTML(elem_classes="seen", elem_id="looked-where")
-            mount = "sdLooked.words(element, trigger);"
+            mount = "sdLooked.words(element);"
             words = gr.HTML(elem_classes="seen", elem_id="looked-words", js_on_load=mount)
         with gr.Row(elem_classes="looked-fields"):
             layer, head = listed("looked_layer", AVERAGED), listed("looked_head", ALL)
@@ -227,9 +230,10 @@ def build() -> tuple[gr.Accordion, Panel]:
         with gr.Row(elem_classes="looked-way"):
             go = gr.Button(label("looked_go"), elem_id="looked-go", elem_classes="short")
             subject = gr.HTML(elem_id="looked-subject")
+        said = heard()
         line = gr.HTML(elem_id="looked-line")
         strip = gr.HTML(elem_classes="seen", elem_id="looked-strip")
-    return fold, Panel(place, where, words, picture, layer, head, subject, go, line, strip)
+    return fold, Panel(place, where, words, picture, layer, head, subject, said, go, line, strip)
 
 
 def wire(fold: gr.Accordion, moved: Any, tree: gr.State, panel: Panel) -> None:
@@ -245,6 +249,5 @@ def wire(fold: gr.Accordion, moved: Any, tree: gr.State, panel: Panel) -> None:
     panel.picture.input(show, asked, shown, **last)
     for each in (panel.layer, panel.head):
         each.input(redraw, asked, [panel.where, panel.words, panel.head], **last)
-    panel.place.click(choose_place, asked, [held, panel.where, panel.subject], **last)
-    panel.words.click(choose_word, asked[:3], [held, panel.subject], **last)
+    panel.said.input(choose, [*asked, panel.said], [held, panel.where, panel.subject], **last)
     panel.go.click(through, asked, [panel.line, panel.strip], **queued)
