@@ -241,7 +241,7 @@ def conditioner_of(config: Config, facts: Mapping[str, Any] | None) -> Condition
     """
     check_ports(config)
     wanted, kind, width = config.conditioning, config.conditioning.kind, config.unet.context_dim
-    if kind == "none":
+    if kind == "none" or (kind == "auto" and facts is None):  # nothing was ever told
         return None
     if facts is None or facts.get("kind") != kind:
         told = None if facts is None else facts.get("kind")

@@ -147,17 +147,20 @@ def test_an_uploaded_zip_is_trained_on_stopped_and_resumed(client: Client, tmp_p
     assert (status["step"], status["total"]) == (more, more)
 
 
+PLAIN, UNTOLD = ("fixed_small", "trailing"), ("", "", 1)
 HOSTILE_NUMBERS = ["NaN", "Infinity", "-1", "1000000000", "4.7", "true", '"x"', "[1]", "{}"]
 
 
 @pytest.mark.parametrize("value", HOSTILE_NUMBERS)
 def test_hostile_numbers_to_denoise(client: Client, value: str) -> None:
-    good = '"little", "ddim", 5, 0, 1, 0, "fixed_small", "trailing", true'
-    for place, name in ((2, "steps"), (3, "seed"), (4, "count"), (5, "eta")):
+    good = '"little", "ddim", 5, 0, 1, 0, "fixed_small", "trailing", true, "", "", 1'
+    for place, name in ((2, "steps"), (3, "seed"), (4, "count"), (5, "eta"), (11, "guidance")):
         words = [word.strip() for word in good.split(",")]
         words[place] = value
         if name == "seed" and value == "1000000000":
             continue  # a seed may be so large
+        if name == "guidance" and value == "4.7":
+            continue  # nor need it be whole
         refused(raw(client, "denoise", f"[{', '.join(words)}]"), f"{name} = ", "must be")
 
 
@@ -170,6 +173,8 @@ def test_hostile_numbers_to_training(client: Client, home: Path, value: str) -> 
         words[place] = value
         if name == "seed" and value == "1000000000":
             continue  # a seed may be so large
+        if name == "guidance" and value == "4.7":
+            continue  # nor need it be whole
         refused(raw(client, "start_training", f"[{', '.join(words)}]"), name, "must be")
     assert sorted(home.iterdir()) == before
 
@@ -177,12 +182,36 @@ def test_hostile_numbers_to_training(client: Client, home: Path, value: str) -> 
 @pytest.mark.parametrize(
     ("endpoint", "body", "named"),
     [
-        ("denoise", ["nope", "ddim", 5, 0, 1, 0, "fixed_small", "trailing", True], "model"),
-        ("denoise", ["little", "dimd", 5, 0, 1, 0, "fixed_small", "trailing", True], "ddim"),
-        ("denoise", ["little", "ddim", 5, 0, 1, 0, "fixed_small", "trailing", "no"], "clip"),
-        ("denoise", ["../little", "ddim", 5, 0, 1, 0, "fixed_small", "trailing", True], "model"),
-        ("denoise", [{"a": 1}, "ddim", 5, 0, 1, 0, "fixed_small", "trailing", True], "model"),
-        ("denoise", ["pickled", "ddim", 5, 0, 1, 0, "fixed_small", "trailing", True], "pickle"),
+        (
+            "denoise",
+            ["nope", "ddim", 5, 0, 1, 0, *PLAIN, True, *UNTOLD],
+            "model",
+        ),
+        (
+            "denoise",
+            ["little", "dimd", 5, 0, 1, 0, *PLAIN, True, *UNTOLD],
+            "ddim",
+        ),
+        (
+            "denoise",
+            ["little", "ddim", 5, 0, 1, 0, *PLAIN, "no", *UNTOLD],
+            "clip",
+        ),
+        (
+            "denoise",
+            ["../little", "ddim", 5, 0, 1, 0, *PLAIN, True, *UNTOLD],
+            "model",
+        ),
+        (
+            "denoise",
+            [{"a": 1}, "ddim", 5, 0, 1, 0, *PLAIN, True, *UNTOLD],
+            "model",
+        ),
+        (
+            "denoise",
+            ["pickled", "ddim", 5, 0, 1, 0, *PLAIN, True, *UNTOLD],
+            "pickle",
+        ),
         ("training_status", ["../../etc"], "run"),
         ("training_status", [None], "run"),
         ("stop_training", ["nope"], "run"),
@@ -201,7 +230,7 @@ def test_hostile_words(client: Client, endpoint: str, body: list[Any], named: st
 
 
 def test_a_text_of_five_million_characters(client: Client) -> None:
-    body = ["x" * 5_000_000, "ddim", 5, 0, 1, 0, "fixed_small", "trailing", True]
+    body = ["x" * 5_000_000, "ddim", 5, 0, 1, 0, *PLAIN, True, *UNTOLD]
     refused(raw(client, "denoise", body), "model")
 
 

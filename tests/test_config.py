@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sd.config import (
@@ -228,6 +228,7 @@ printable = st.characters(exclude_categories=UNWRITABLE)
 paths = st.none() | st.text(printable, min_size=1, max_size=60)
 
 
+@settings(deadline=None)
 @given(
     save_path=paths,
     dataset_path=paths,

@@ -392,10 +392,11 @@ def test_models_are_listed_with_their_closed_forms(tmp_path: Path) -> None:
     names = [name for _, name in models.choices(handle)]
     assert names == [
         "little",
-        *("ideal:starter", "linear:starter", f"ideal:{handle}", f"linear:{handle}"),
+        *("ideal:starter", "linear:starter", "ideal:shapes", "linear:shapes"),
+        *(f"ideal:{handle}", f"linear:{handle}"),
         *("ideal:pictured", "linear:pictured"),
     ]
-    assert models.choices()[0] == ("little, step 4", "little") and len(models.choices()) == 5
+    assert models.choices()[0] == ("little, step 4", "little") and len(models.choices()) == 7
     for wrong in ("x", 5, None, "../x.zip", {"a": 1}):
         assert models.choices(wrong) == models.choices()
     assert models.find(f"linear:{handle}").folder == runs.home() / "uploads" / handle

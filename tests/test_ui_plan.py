@@ -319,6 +319,8 @@ def is_meant(key: str, value: Any) -> bool:
     """Tell whether a value that is hostile elsewhere may be meant by a person here."""
     if key in ("num_heads", "num_head_channels") and value == -1:
         return True
+    if key == "kind" and value is None:  # as an ini spells none
+        return True
     open_ones = ("context_dim", "num_classes", "save_path", "dataset_path", "classes")
     open_ones += ("encoder", "sample_prompts")
     return key in open_ones and (value is None or isinstance(value, str))
@@ -337,6 +339,14 @@ def test_no_field_takes_hostile_values(section: str, key: str, value: Any) -> No
     assert len(line) <= 300 and "\n" not in line
     with pytest.raises(InputError):
         plan.launch(*values, "starter", 0, "auto")
+
+
+def test_the_page_opens_no_encoder_that_a_visitor_names(roomy: None) -> None:
+    config, faults = settings.read(fields(encoder="/etc/somewhere"))
+    assert config is not None and list(faults) == ["encoder"]
+    assert faults["encoder"].startswith("conditioning.encoder = '/etc/somewhere': the page loads")
+    with pytest.raises(InputError, match="the page loads no other"):
+        plan.launch(*fields(encoder="/etc/somewhere"), "starter", 0, "auto")
 
 
 def test_faults_of_several_keys_stand_beside_one(roomy: None) -> None:

@@ -66,7 +66,7 @@ def reading(address: str) -> Callable[[int], float]:
     call = f"{address}gradio_api/call/denoise"
 
     def seconds(steps: int) -> float:
-        asked = ["emoji32", "ddim", steps, 0, COUNT, 0, "fixed_small", "trailing", True]
+        asked = ["emoji32", "ddim", steps, 0, COUNT, 0, "fixed_small", "trailing", True, "", "", 1]
         body = json.dumps({"data": asked}).encode()
         headers = {"Content-Type": "application/json"}
         began, pictures = time.perf_counter(), 0
