@@ -24,6 +24,7 @@ FIRST_GUIDANCE, FIRST_SCALES = 2.0, "1, 2, 4"
 MOST_LISTED = 1000  # classes; those beyond are reached by name, over the API
 MOST_NAMED, LONGEST_CHIP = 12, 60  # unseen words in a line; characters of an example
 
+MOST_SHOWN = 6  # examples
 # The examples lie in one element, so one listener for all tells which was pressed.
 LISTENER = """element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-index]");
@@ -184,7 +185,7 @@ def chips(told: Told | None, lang: str) -> str:
     buttons = "".join(
         f'<button type="button" data-index="{place}" title="{html.escape(text)}">'
         f"{html.escape(short(text, LONGEST_CHIP))}</button>"
-        for place, text in enumerate(told.examples)
+        for place, text in enumerate(told.examples[:MOST_SHOWN])
     )
     return f'<p class="chips"><span>{say("prompt_examples", lang)}</span>{buttons}</p>'
 
