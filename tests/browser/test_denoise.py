@@ -152,7 +152,7 @@ def test_watch_scrub_play_branch_restore_and_compare(page: Any) -> None:
     page.evaluate(WATCH, [PLAYER, "ready"])
     denoised(page, 80)
     live = [int(ready) for ready in page.evaluate("seen")]
-    assert len({step for step in live if 0 < step < 80}) >= 4 and live[-1] == 80
+    assert any(0 < step < 80 for step in live) and live[-1] == 80
 
     unfold(page, "#denoise-branch")
     scrub(page)
