@@ -33,6 +33,9 @@ from sd.config import Config
 from sd.denoiser import Denoiser, Guidance
 from sd.diffusion import Diffusion
 from sd.disk import digest, write_folder
+from sd.facts import CONDITIONING as CONDITIONING
+from sd.facts import LARGEST_FACTS as LARGEST_FACTS
+from sd.facts import read_facts as read_facts
 from sd.files import brief, printable
 from sd.gate import InputError, shown
 from sd.sampling import Sampling
@@ -40,13 +43,11 @@ from sd.unet import UNetModel
 
 WEIGHTS, CONFIG, ABOUT, CARD = "model.safetensors", "config.ini", "checkpoint.json", "README.md"
 TRAINING = "training.safetensors"
-CONDITIONING = "conditioning.json"
 READ = (WEIGHTS, CONFIG, CONDITIONING)  # by whoever samples
 OPTIONAL = {TRAINING, CONDITIONING, ABOUT}  # among the digests
 STATE = "state"  # what checkpoint.json holds for training alone; the card is silent about it
 FORMAT = 1
 LARGEST_TEXT = 1_000_000  # bytes of the readable files
-LARGEST_FACTS = 16_000_000  # bytes of a vocabulary and its words, or of many labels
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 FLOATS = ("F32", "F16", "BF16")
 NO_WEIGHTS = (  # what people upload instead, by its first bytes
@@ -191,22 +192,6 @@ def load_checkpoint(path: str | Path, device: str = "cpu") -> Model:
     if conditioner is not None:
         conditioner = conditioner.to(device).eval().requires_grad_(False)
     return Model(network.eval().requires_grad_(False), config, about, conditioner)
-
-
-def read_facts(folder: Path) -> dict[str, Any] | None:
-    """Return a checkpoint's conditioning.json, None where it has none."""
-    path = folder / CONDITIONING
-    if not path.is_file():
-        return None
-    if path.stat().st_size > LARGEST_FACTS:
-        raise InputError(f"{CONDITIONING}: more than {LARGEST_FACTS:,} bytes")
-    try:
-        facts: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        facts = None
-    if not isinstance(facts, dict):
-        raise InputError(f"{CONDITIONING}: not readable as JSON")
-    return facts
 
 
 def load_training(folder: Path) -> dict[str, Tensor]:

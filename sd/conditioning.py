@@ -15,15 +15,13 @@ from torch import Tensor, nn
 
 from sd.config import Config
 from sd.data import ImageSet
-from sd.gate import InputError, near, shown, text
+from sd.facts import EXAMPLES, examples_of, labels_of
+from sd.gate import InputError, near, shown
 from sd.kinds import CONTEXT_WIDTH, check_ports, decided
 from sd.pretrained_text import PretrainedText
 from sd.text_encoder import TextEncoder
 from sd.tokens import Vocabulary
 
-EXAMPLES = 12  # captions that are kept beside a model, for whoever wonders what to ask
-LONGEST_PROMPT = 100_000  # characters
-LONGEST_LABEL, MOST_LABELS = 200, 1_000_000
 PREFIX = "conditioner."  # of its weights' names among a model's
 
 
@@ -247,7 +245,7 @@ def conditioner_of(config: Config, facts: Mapping[str, Any] | None) -> Condition
         told = None if facts is None else facts.get("kind")
         raise InputError(f"conditioning.kind = {kind}: but the model's facts are of {shown(told)}")
     if kind != "captions":
-        labels = _texts("labels", facts.get("labels"), LONGEST_LABEL, MOST_LABELS)
+        labels = labels_of(facts)
         if kind == "class_tokens":
             return ClassTokens(labels, width or CONTEXT_WIDTH)
         if config.unet.num_classes != len(labels) + 1:
@@ -256,17 +254,17 @@ def conditioner_of(config: Config, facts: Mapping[str, Any] | None) -> Condition
                 "more than the labels"
             )
         return ClassEmbedding(labels)
-    examples = _texts("examples", facts.get("examples"), LONGEST_PROMPT, EXAMPLES)
+    examples = examples_of(facts)
     if wanted.encoder is not None:
-        return FrozenCaptions(wanted.encoder, wanted.text_length, examples)
+        frozen = FrozenCaptions(wanted.encoder, wanted.text_length, examples)
+        if frozen.width != width:
+            raise InputError(
+                f"conditioning.encoder = {shown(wanted.encoder)}: gives tokens of width "
+                f"{frozen.width}; this model takes {width}"
+            )
+        return frozen
     vocabulary, width = Vocabulary.from_json(facts.get("vocabulary")), width or CONTEXT_WIDTH
     return Captions(vocabulary, wanted.text_length, width, wanted.text_layers, examples)
-
-
-def _texts(name: str, value: Any, longest: int, most: int) -> list[str]:
-    if not isinstance(value, list) or len(value) > most:
-        raise InputError(f"{name} = {shown(value)}: must be a list of at most {most} texts")
-    return [text(name, each, longest) for each in value]
 
 
 def prompts_of(conditioner: Conditioner, images: ImageSet) -> list[str]:

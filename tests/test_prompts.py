@@ -13,7 +13,7 @@ import gradio as gr
 import pytest
 import torch
 
-from sd import runs
+from sd import facts, runs
 from sd.__main__ import parser
 from sd.checkpoints import Model
 from sd.gate import InputError
@@ -117,7 +117,7 @@ def test_facts_are_read_once_and_again_when_they_change(tmp_path: Path) -> None:
     path.write_text('{"kind": "captions"}')  # another encoder reads them
     os.utime(path, ns=(2, 2))
     assert told.read_told(tmp_path, 8) == told.Told("captions", (), (), None, 8)
-    os.truncate(path, told.LARGEST_FACTS + 1)
+    os.truncate(path, facts.LARGEST_FACTS + 1)
     with pytest.raises(InputError, match="more than 16,000,000 bytes"):
         told.read_told(tmp_path, 8)
 
