@@ -12,6 +12,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer
 
+from sd.conditioning import conditioner_of
+from sd.config import Config
 from sd.gate import InputError
 from sd.pretrained_text import PADDING, PretrainedText
 
@@ -222,3 +224,11 @@ def test_code_that_comes_with_a_model_is_never_run(copy):
     config |= {"auto_map": {"AutoConfig": "evil.Evil"}, "model_type": "evil"}
     (copy / "config.json").write_text(json.dumps(config))
     assert refused(copy).startswith("encoder = ")
+
+
+def test_an_encoder_of_another_width_than_the_model_s_gets_one_line(places):
+    told = [f"conditioning.encoder={places['clip']}", "conditioning.kind=captions"]
+    config = Config.preset("tiny").with_settings([*told, "unet.context_dim=5"])
+    with pytest.raises(InputError, match=r"gives tokens of width \d+; this model takes 5") as error:
+        conditioner_of(config, {"kind": "captions", "examples": []})
+    assert "\n" not in str(error.value)
