@@ -23,13 +23,16 @@ LEAVING = (
     "AbortError: BodyStreamBuffer was aborted",
     "Unexpected error Connection errored out",
 )
+CI = os.environ.get("CI") == "true"
+PATIENCE = 6.0 if CI else 1.0  # how much longer a promise may take where others use the machine
+DEFAULT_WAIT = 60 if CI else 30  # seconds
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 def absent(what: str) -> None:
     """Skip for want of a browser, or fail where there must be one."""
     line = f"{what} is not installed: the page was not tried in a browser"
-    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(line)
+    (pytest.fail if CI else pytest.skip)(line)
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +90,7 @@ def open_page(browser: Any, address: str) -> Iterator[Any]:
             viewport={"width": width, "height": height}, locale=locale, has_touch=width < 800
         )
         contexts.append(context)
+        context.set_default_timeout(DEFAULT_WAIT * 1000)
         page = context.new_page()
         page.on("console", lambda m: faults.append(m.text) if is_fault(m) else None)
         page.on(

@@ -6,12 +6,16 @@ from typing import Any
 import pytest
 from gradio_client import Client
 
+from tests.browser.conftest import PATIENCE
 from tests.browser.test_page import go_to, settled
 
 pytestmark = pytest.mark.browser
 
 LONGEST_STEPS = 1000
-GRACE = 2.0  # seconds after which a closed page must have let go; stretched where a step is slow
+# Seconds after which a closed page must have let go; stretched where a step is slow.
+GRACE = 2.0 * PATIENCE
+    2.0 * PATIENCE
+)  # seconds after which a closed page must have let go; stretched where a step is slow
 
 
 @pytest.fixture(scope="module")
@@ -55,5 +59,5 @@ def test_a_second_sampling_waits_for_the_first_to_end(open_page: Any, client: Cl
     time.sleep(2)
     assert not waiting.done()
     page.keyboard.press("Escape")
-    settled(page, "#denoise-status", "stopped at step", seconds=10)
-    waiting.result(timeout=20)
+    settled(page, "#denoise-status", "stopped at step")
+    waiting.result(timeout=60)

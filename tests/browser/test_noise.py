@@ -170,6 +170,7 @@ def test_keys_move_and_play_from_slider_and_picture(open_page: Any) -> None:
     page.wait_for_selector(f"{CANVAS}[data-t^='1']:not([data-t='1000'])")
     assert page.locator("#noise-stage .play").inner_text() == "Pause"
     page.keyboard.press("Space")
+    page.wait_for_timeout(300)  # the last move is drawn in the frame after it
     t = int(page.input_value(SLIDER))
     assert 0 < t < 1000
     rested(page, t)

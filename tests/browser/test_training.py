@@ -1,9 +1,10 @@
 """A run seen through the page, whatever happens: what is shown is true within three seconds.
 
+Where CI is set, whose machine others share, it must come true all the same, only later.
+
 The runs are trained for real, on the smallest network, in processes of their own.
 """
 
-import os
 import re
 import signal
 import time
@@ -16,13 +17,13 @@ import pytest
 from sd import runs
 from sd.config import Config
 from sd.ui.curves import MOST_POINTS, WIDTH
-from tests.browser.conftest import end_runs
+from tests.browser.conftest import PATIENCE, end_runs
 from tests.conftest import TINY
 from tests.serving import Server
 
 pytestmark = pytest.mark.browser
 
-TRUE_SECONDS = 3.0
+TRUE_SECONDS = 3.0 * PATIENCE
 LONG, SHORT = 20_000, 40
 HELD_OUT = "training.held_out=0.05"
 LINE = "#train-status .progress"
@@ -41,7 +42,7 @@ def until(holds: Callable[[], Any], seconds: float) -> float:
     """Wait until something holds; return the seconds it took."""
     began = time.monotonic()
     while not holds():
-        assert time.monotonic() - began < seconds, "it did not come to hold"
+        assert time.monotonic() - began < seconds * PATIENCE, "it did not come to hold"
         time.sleep(0.05)
     return time.monotonic() - began
 
@@ -58,12 +59,8 @@ def step_of(line: str) -> int:
 
 
 def true_within(page: Any, folder: Path, seconds: float = TRUE_SECONDS) -> None:
-    """Hold what is shown to what the files and the process say now.
-
-    Where others keep the machine more than twice as busy as it can be, all takes longer.
-    """
+    """Hold what is shown to what the files and the process say now."""
     now = runs.status(folder)
-    seconds *= max(1.0, os.getloadavg()[0] / (2 * (os.cpu_count() or 1)))
 
     def is_true() -> bool:
         line = told(page)
