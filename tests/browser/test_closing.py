@@ -14,8 +14,6 @@ pytestmark = pytest.mark.browser
 LONGEST_STEPS = 1000
 # Seconds after which a closed page must have let go; stretched where a step is slow.
 GRACE = 2.0 * PATIENCE
-    2.0 * PATIENCE
-)  # seconds after which a closed page must have let go; stretched where a step is slow
 
 
 @pytest.fixture(scope="module")
