@@ -14,6 +14,7 @@ from sd.gate import InputError, shown, whole
 GROUPS = 32  # of every group norm
 CONTEXT_TOKENS = 77  # what Stable Diffusion's text encoder gives; assumed where context_dim is set
 MOST_PARAMETERS = 4_000_000_000
+TIME_EMBEDDING = 4  # width of the time embedding, in multiples of model_channels
 BYTES = 4  # of one float32
 
 
@@ -242,10 +243,11 @@ class _Walk:
         """Yield every part with its cost."""
         unet, base = self.unet, self.unet.model_channels
         patch, levels = unet.patch_size**unet.dims, range(len(unet.channel_mult))
-        time = _linear(base, 4 * base, 1) + _linear(4 * base, 4 * base, 1)
+        wide = TIME_EMBEDDING * base
+        time = _linear(base, wide, 1) + _linear(wide, wide, 1)
         if unet.num_classes is not None:
-            time += Cost(unet.num_classes * 4 * base, 1)
-        yield _part("time", (1, 1), 4 * base, time)
+            time += Cost(unet.num_classes * wide, 1)
+        yield _part("time", (1, 1), wide, time)
         entry = _convolution(unet.channel * patch, base, self.taps, self.places[0])
         yield _part("entry", self.sizes[0], base, entry)
         for level in levels:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sd.blueprint import TIME_EMBEDDING
 from sd.config import Config
 from sd.data import ImageSet
 from sd.facts import EXAMPLES, examples_of, labels_of
@@ -26,7 +27,9 @@ PREFIX = "conditioner."  # of its weights' names among a model's
 
 
 class Condition(NamedTuple):
-    """What the U-Net takes for B pictures: labels y int64 [B], or context [B, L, D] with its mask.
+    """What the U-Net takes for B pictures: y, labels int64 [B], or context [B, L, D] with its mask.
+
+    Beside a context, y is None or what is added to the time embedding, float [B, E].
 
     mask: bool [B, L], False where there is padding; None where there is none.
     """
@@ -131,18 +134,37 @@ class ClassTokens(ClassEmbedding):
         return [("(rest)", [0]), (prompt or "(any)", [1])]
 
 
+class Pool(nn.Linear):
+    """What the mean of a caption's tokens adds to the time embedding (Saharia et al. 2022, 2.3)."""
+
+    def forward(self, context: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+        """context [B, L, D], mask bool [B, L], False where there is padding -> [B, E]."""
+        kept = mask.to(context.dtype)[..., None]
+        return super().forward((context * kept).sum(1) / kept.sum(1).clamp(min=1))
+
+
 class Captions(Conditioner):
     """Captions through a vocabulary and a text encoder of the run's own."""
 
     kind = "captions"
 
     def __init__(
-        self, vocabulary: Vocabulary, length: int, width: int, layers: int, examples: Sequence[str]
+        self,
+        vocabulary: Vocabulary,
+        length: int,
+        width: int,
+        layers: int,
+        examples: Sequence[str],
+        pooled: int = 0,
     ) -> None:
-        """Take the tokens, how many of them are read, and how the encoder is built."""
+        """Take the tokens, how many of them are read, and how the encoder is built.
+
+        pooled: the width of the time embedding, to which the mean is added; 0 adds nothing.
+        """
         super().__init__()
         self.vocabulary, self.length, self.examples = vocabulary, length, tuple(examples)
         self.encoder = TextEncoder(vocabulary.size, length, width, layers)
+        self.pool = Pool(width, pooled) if pooled else None
 
     def read(self, prompts: Sequence[str]) -> Tensor:
         """Return the tokens [B, L] of each prompt, padded with 0; what is longer is cut."""
@@ -151,9 +173,10 @@ class Captions(Conditioner):
         return torch.tensor(padded, dtype=torch.int64).reshape(len(rows), self.length)
 
     def forward(self, rows: Tensor) -> Condition:
-        """Return the context [B, L, D] with its mask."""
+        """Return the context [B, L, D] with its mask, and as y what the mean of its words says."""
         mask = rows != 0
-        return Condition(context=self.encoder(rows, mask), mask=mask)
+        context = self.encoder(rows, mask)
+        return Condition(None if self.pool is None else self.pool(context, mask), context, mask)
 
     def spans(self, prompt: str) -> list[tuple[str, list[int]]]:
         return self.vocabulary.spans(prompt, self.length)
@@ -170,11 +193,12 @@ class FrozenCaptions(Conditioner):
 
     kind = "captions"
 
-    def __init__(self, place: str, length: int, examples: Sequence[str]) -> None:
+    def __init__(self, place: str, length: int, examples: Sequence[str], pooled: int = 0) -> None:
         """Load the encoder from a folder or hub id; raise `InputError` where that fails."""
         super().__init__()
         self._frozen = (PretrainedText(place, length),)  # in a tuple: no module of this one
         self.examples = tuple(examples)
+        self.pool = Pool(self.width, pooled) if pooled else None
 
     @property
     def width(self) -> int:
@@ -185,11 +209,12 @@ class FrozenCaptions(Conditioner):
         """Return the tokens [B, L] of each prompt."""
         return self._frozen[0].read(prompts)
 
-    @torch.no_grad()
     def forward(self, rows: Tensor) -> Condition:
-        """Return the context [B, L, D] with its mask."""
+        """Return the context [B, L, D] with its mask, and as y what the mean of its words says."""
         encoder = self._frozen[0].to(rows.device)
-        return Condition(None, *encoder(rows))
+        with torch.no_grad():
+            context, mask = encoder(rows)
+        return Condition(None if self.pool is None else self.pool(context, mask), context, mask)
 
     def spans(self, prompt: str) -> list[tuple[str, list[int]]]:
         return self._frozen[0].spans(prompt)
@@ -255,8 +280,9 @@ def conditioner_of(config: Config, facts: Mapping[str, Any] | None) -> Condition
             )
         return ClassEmbedding(labels)
     examples = examples_of(facts)
+    pooled = TIME_EMBEDDING * config.unet.model_channels if wanted.pooled else 0
     if wanted.encoder is not None:
-        frozen = FrozenCaptions(wanted.encoder, wanted.text_length, examples)
+        frozen = FrozenCaptions(wanted.encoder, wanted.text_length, examples, pooled)
         if frozen.width != width:
             raise InputError(
                 f"conditioning.encoder = {shown(wanted.encoder)}: gives tokens of width "
@@ -264,7 +290,7 @@ def conditioner_of(config: Config, facts: Mapping[str, Any] | None) -> Condition
             )
         return frozen
     vocabulary, width = Vocabulary.from_json(facts.get("vocabulary")), width or CONTEXT_WIDTH
-    return Captions(vocabulary, wanted.text_length, width, wanted.text_layers, examples)
+    return Captions(vocabulary, wanted.text_length, width, wanted.text_layers, examples, pooled)
 
 
 def prompts_of(conditioner: Conditioner, images: ImageSet) -> list[str]:

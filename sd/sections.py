@@ -241,6 +241,9 @@ class ConditioningConfig(Section):
     drop: float = key(
         0.1, real(0.0, 0.9), "Share of the pictures that train untold; guidance needs some."
     )
+    pooled: bool = key(
+        False, gate.flag, "Add a caption's mean to the time embedding too (Saharia et al. 2022)."
+    )
     text_layers: int = key(2, whole(0, 24), "Transformer layers that read a caption.")
     text_length: int = key(
         24, whole(4, 512), "Tokens of a caption that are read, its start and end included."

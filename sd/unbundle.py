@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from sd import runs
 from sd.archive import BROKEN, ENCRYPTED_FLAG, judged
-from sd.blueprint import blueprint
+from sd.blueprint import TIME_EMBEDDING, blueprint
 from sd.checkpoints import (
     ABOUT,
     CARD,
@@ -139,7 +139,8 @@ class _Bundle:
         facts = self._infos.get(f"{self._checkpoint}/{CONDITIONING}")
         width, told = config.unet.context_dim or 0, config.conditioning
         known = 0 if facts is None else min(facts.file_size, LARGEST_FACTS)
-        return width * (known + told.text_length + 16 * told.text_layers * width)
+        pooled = TIME_EMBEDDING * config.unet.model_channels if told.pooled else 0
+        return (width + 1) * (known + told.text_length + 16 * told.text_layers * width + pooled)
 
     def write(self, folder: Path) -> None:
         """Unpack into `folder`, and check there what only whole files show."""

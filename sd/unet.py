@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from sd.attention import GroupNorm32, SpatialTransformer, convolution, zeroed
-from sd.blueprint import check_network, heads_of
+from sd.blueprint import TIME_EMBEDDING, check_network, heads_of
 from sd.config import UNetConfig
 from sd.gate import InputError
 
@@ -202,7 +202,7 @@ class UNetModel(nn.Module):
     def _build(self) -> None:
         c = self.config
         width, conv = c.model_channels, convolution(c.dims)
-        self.emb_channels = 4 * width
+        self.emb_channels = TIME_EMBEDDING * width
         self.time_embed = nn.Sequential(
             nn.Linear(width, self.emb_channels),
             nn.SiLU(),
@@ -286,12 +286,13 @@ class UNetModel(nn.Module):
         """Return the output [B, C_out, ...] for x [B, C, ...] of any size.
 
         timesteps: [B], the network's own (0..T-1), may be fractional. context: [B, L, context_dim]
-        with its mask bool [B, L]; y: class labels int [B], given exactly when num_classes is set.
+        with its mask bool [B, L]; y: class labels int [B], given exactly when num_classes is set,
+        or float [B, 4 model_channels], added to the time embedding as it is.
         """
         self._check_conditions(context, y)
         emb = self.time_embed(timestep_embedding(timesteps, self.config.model_channels))
         if y is not None:
-            emb = emb + self.label_emb(y)
+            emb = emb + (y if y.is_floating_point() else self.label_emb(y))
         size, h = x.shape[2:], self._to_patches(x)
         skips = []
         for block in self.input_blocks:
@@ -304,8 +305,9 @@ class UNetModel(nn.Module):
         return self._from_patches(self.out(h), size)
 
     def _check_conditions(self, context: Tensor | None, y: Tensor | None) -> None:
-        if (y is None) != (self.config.num_classes is None):
-            given = "no labels were" if y is None else "labels were"
+        labels = y is not None and not y.is_floating_point()
+        if labels != (self.config.num_classes is not None):
+            given = "labels were" if labels else "no labels were"
             raise InputError(f"unet.num_classes = {self.config.num_classes}: but {given} given")
         if (context is None) != (self.config.context_dim is None):
             given = "no context was" if context is None else "a context was"

@@ -43,11 +43,14 @@ def pictures(captions: tuple[str, ...] | None = WORDS, labelled: bool = True) ->
 
 
 def settings(config: Config, kind: str, *more: str) -> Config:
+    if kind == POOLED:
+        kind, more = "captions", ("conditioning.pooled=True", *more)
     told = [f"conditioning.kind={kind}", "conditioning.text_length=8", "training.steps=3"]
     return config.with_settings([*told, "conditioning.text_layers=1", *more])
 
 
-KINDS = ("class_embedding", "class_tokens", "captions")
+POOLED = "captions, their mean too"
+KINDS = ("class_embedding", "class_tokens", "captions", POOLED)
 
 
 def trained(config: Config, kind: str, *more: str, steps: int = 3) -> Training:
@@ -143,6 +146,21 @@ def test_conditions_are_taken_in_turn_and_laid_beside_each_other() -> None:
     assert one.beside(Condition(y=torch.tensor([9]))).y.tolist() == [4, 5, 9]  # type: ignore[union-attr]
 
 
+def test_the_mean_of_a_caption_s_tokens_is_added_to_the_time(tiny_config: Config) -> None:
+    model = trained(tiny_config, POOLED).model
+    told, network = model.conditioner, model.network
+    y, context, mask = told(told.read(["a red square"]))  # type: ignore[misc]
+    kept = context[0][mask[0]].double().mean(0)
+    hand = kept @ told.pool.weight.double().T + told.pool.bias.double()  # type: ignore[union-attr]
+    assert torch.allclose(y[0].double(), hand, atol=1e-6)
+    torch.nn.init.normal_(network.out[-1].weight, generator=torch.Generator().manual_seed(3))
+    x, t = torch.ones(1, 1, 8, 8), torch.tensor([7])
+    with torch.no_grad():
+        made = network(x, t, context, y, mask)
+        network.time_embed[-1].bias += y[0]
+        assert torch.allclose(network(x, t, context, mask=mask), made, atol=1e-4)
+
+
 def test_about_a_share_is_dropped_whole() -> None:
     rows, null = torch.arange(1, 4001).reshape(2000, 2), torch.zeros(1, 2, dtype=torch.int64)
     kept = dropped(rows, null, 0.1, stream(0, "condition", 1))
@@ -194,7 +212,7 @@ def test_a_model_comes_back_with_what_it_can_be_told(
     model = trained(tiny_config, kind).model
     save_checkpoint(model, tmp_path / "x", {"step": 3})
     back = load_checkpoint(tmp_path / "x")
-    prompt = "square" if kind != "captions" else "a blue square"
+    prompt = "square" if kind.startswith("class") else "a blue square"
     x = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     ours, theirs = (each.guided([prompt])(x, 20).x0 for each in (model, back))
     assert torch.equal(ours, theirs) and not torch.equal(ours, back.denoiser(x, 20).x0)

@@ -11,13 +11,13 @@ from sd.denoiser import Denoiser, Guidance, rescaled
 from sd.diffusion import Diffusion
 from sd.schedule import Schedule
 from sd.streams import new_network
-from tests.test_conditioning import settings, trained
+from tests.test_conditioning import KINDS, settings, trained
 
 X = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(5))
 T = 20.0
 
 
-@pytest.fixture(scope="module", params=["class_embedding", "class_tokens", "captions"])
+@pytest.fixture(scope="module", params=KINDS)
 def model(request: pytest.FixtureRequest, tiny_config: Any) -> Any:
     """A model that is told something, its last layer no longer zero."""
     made = trained(tiny_config, request.param).model

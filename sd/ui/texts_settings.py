@@ -56,6 +56,7 @@ ABOUT_ZH = {
     "min_snr_gamma": "损失中信噪比权重的上限；0 表示不限。",
     "kind": "告诉模型什么：none、class_embedding、class_tokens、captions 或 auto。",
     "drop": "多大比例的图片训练时什么也不告诉；引导需要有一些。",
+    "pooled": "把文字说明的均值也加到时间嵌入上。",
     "text_layers": "用几层 Transformer 读文字说明。",
     "text_length": "最多读文字说明的几个词元，含首尾。",
     "vocabulary": "文字说明最多切成多少种词元；尽量用整词。",
