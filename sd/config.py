@@ -15,7 +15,7 @@ from sd.sections import DiffusionConfig as DiffusionConfig
 from sd.sections import TrainingConfig as TrainingConfig
 from sd.sections import UNetConfig as UNetConfig
 
-PRESETS = ("tiny", "small", "seed-fixed", "seed")  # quickest first
+PRESETS = ("tiny", "small", "gpu", "seed-fixed", "seed")  # quickest first
 PRESET_FOLDER = Path(__file__).parent / "presets"
 
 SECTIONS: dict[str, type[Section]] = {

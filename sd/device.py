@@ -27,11 +27,16 @@ class Machine:
     label: str
 
     def apply(self) -> "Machine":
-        """Set this process up as recorded: threads, matmul path, and an allocator that keeps."""
+        """Set this process up as recorded: threads, matmul path, and an allocator that keeps.
+
+        On CUDA float32 products are computed in TF32.
+        """
         torch.set_num_threads(self.threads)
         if self.device == "cpu":
             _set_matmul(self.matmul)
             _keep_freed_memory()
+        elif self.device == "cuda":
+            torch.set_float32_matmul_precision("high")
         return self
 
     def record(self) -> dict[str, str | int]:
@@ -59,6 +64,15 @@ def choose(name: str = "auto") -> Machine:
     return Machine(
         name, threads, _best_matmul() if name == "cpu" else "native", _label(name, threads)
     )
+
+
+def multiplies_bfloat16(device: str) -> bool:
+    """Tell whether a device has instructions for bfloat16; if they are faster, timing must show."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # torch names no public ones
+    found = (getattr(torch.cpu, name, lambda: False) for name in tests)
+    return device == "cpu" and any(test() for test in found)
 
 
 def _usable_cores() -> int:

@@ -11,7 +11,6 @@ from sd.checkpoints import Model
 from sd.conditioning import Conditioner
 from sd.diffusion import Network
 from sd.streams import stream
-from sd.unet import UNetModel
 
 MEMORY_FORMAT = torch.channels_last
 LEVELS, EVALUATED = 10, 32  # noise levels, and pictures at each
@@ -60,7 +59,7 @@ def _error(model: Model, x0: Tensor, eps: Tensor, rows: Tensor, t: int) -> Tenso
     return model.diffusion.loss(network, x0, torch.full((len(x0),), t), eps).per_picture.cpu()
 
 
-def told_network(network: UNetModel, conditioner: Conditioner | None, rows: Tensor) -> Network:
+def told_network(network: Network, conditioner: Conditioner | None, rows: Tensor) -> Network:
     """Return the network with what `rows` tell it of the pictures of a batch."""
     if conditioner is None:
         return network

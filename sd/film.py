@@ -161,6 +161,14 @@ class Film:
             self.chunks.append({"src": keep(chunk.data), **entry})
         return len(self.chunks) > before
 
+    def count(self) -> bool:
+        """Work out the numbers of what was noted, for no pictures of it; tell if there was any."""
+        shots, self._pending = self._pending, []
+        if shots:
+            pictures = {kind: stacked(kind, shots) for kind in ("x_t", "x0", "eps")}
+            self.frames += numbers(shots, norms_of(pictures, shots), self.schedule)
+        return bool(shots)
+
     def json(self, line: str = "", running: bool = False) -> dict[str, Any]:
         """Return the film as far as it was flushed, as the player reads it; its lists are new ones.
 

@@ -144,11 +144,15 @@ def _number(event: Event, key: str) -> Any:
 
 
 def evaluations(folder: Path) -> list[Evaluation]:
-    """Return the losses per noise level that a run has measured, oldest first."""
-    return [
-        Evaluation(each["step"], each["times"], each["train"], each["held_out"])
+    """Return the losses per noise level that a run has measured, oldest first.
+
+    A run that was killed just after one measures that step again when it goes on: the last counts.
+    """
+    found = {
+        each["step"]: Evaluation(each["step"], each["times"], each["train"], each["held_out"])
         for each in of_kind(events(folder), "evaluation")
-    ]
+    }
+    return [found[step] for step in sorted(found)]
 
 
 def samples(folder: Path) -> list[Sheet]:

@@ -85,6 +85,9 @@ class TrainingConfig(Section):
         choice("float32", "bfloat16"),
         "What training multiplies in: float32, or bfloat16, which newer processors do faster.",
     )
+    compile: bool = key(
+        False, gate.flag, "Compile the network first, for a GPU: slow to begin, faster after."
+    )
     weights_dtype: str = key(
         "float32",
         choice("float32", "float16"),

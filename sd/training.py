@@ -126,7 +126,10 @@ class Training:
             self._parameters().values(),
             lr=config.training.learning_rate,
             weight_decay=config.training.weight_decay,
+            fused=machine.device == "cuda" or None,  # None: as torch thinks best
         )
+        wanted = config.training.compile
+        self._called = torch.compile(self.network) if wanted else self.network
 
     def _begin_told(self, images: ImageSet, facts: Mapping[str, Any] | None) -> None:
         """Make the conditioner, read what is told of every picture, and choose what to sample."""
@@ -200,7 +203,10 @@ class Training:
 
     def _there(self, tensor: Tensor) -> Tensor:
         """Return pictures where the network is, laid out as it likes them."""
-        return tensor.to(self.machine.device, memory_format=MEMORY_FORMAT)
+        device = self.machine.device
+        if device == "cuda":  # from pinned memory the copy runs beside the computation
+            tensor = tensor.pin_memory()
+        return tensor.to(device, memory_format=MEMORY_FORMAT, non_blocking=device == "cuda")
 
     def _pictures(self, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return all batches of a step: pictures in [-1, 1], times, noise, and what is told."""
@@ -228,7 +234,7 @@ class Training:
         # Dropout knows only the global generator: lend it this step's own, then give it back.
         with torch.random.fork_rng(), torch.autocast(x0.device.type, torch.bfloat16, lower):
             torch.manual_seed(stream(self.seed, purpose, step).initial_seed())
-            network = told_network(self.network, self.conditioner, rows.to(x0.device))
+            network = told_network(self._called, self.conditioner, rows.to(x0.device))
             return self.diffusion.loss(network, x0, t, eps).mean
 
     def _update(self, step: int, lr: float) -> float:
@@ -300,7 +306,8 @@ class Training:
             for name, parameter in self._parameters().items() if self.updates else ():
                 state = {each: tensors[f"{each}.{name}"] for each in MOMENTS}
                 moments = {each: _shaped(tensor, parameter) for each, tensor in state.items()}
-                done = torch.tensor(float(self.updates))
+                there = parameter.device if self.optimizer.defaults["fused"] else "cpu"
+                done = torch.tensor(float(self.updates), device=there)
                 self.optimizer.state[parameter] = {"step": done, **moments}
         except (RuntimeError, KeyError) as error:
             reason = str(error).partition("\n")[0]

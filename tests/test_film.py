@@ -133,6 +133,17 @@ def test_the_numbers_are_those_of_the_steps() -> None:
     assert (last["i"], last["t"], last["log_snr"]) == (2, 0.0, None)
 
 
+def test_numbers_alone_are_those_of_a_film_with_pictures() -> None:
+    one, two = (torch.randn(2, 3, 8, 8, generator=torch.Generator()) for _ in range(2))
+    drawn, counted = Film(SCHEDULE, 2, start=two), Film(SCHEDULE, 2, start=two)
+    assert not counted.count()
+    frames = chunk_of(drawn, step(1, 2, one), step(2, 2, two)).frames
+    for each in (step(1, 2, one), step(2, 2, two)):
+        counted.add(each)
+        assert counted.count()
+    assert counted.frames == frames and counted.chunks == []
+
+
 def test_the_first_change_is_told_only_if_the_start_is_known() -> None:
     film = Film(SCHEDULE, 3)
     assert [frame["change"] for frame in chunk_of(film, step(1, 3, smooth(1))).frames] == [None]

@@ -87,7 +87,8 @@ def test_columns_and_sheets(tmp_path: Path) -> None:
     journal.append(tmp_path, "step", {"step": 1, **facts})
     journal.append(tmp_path, "step", {"step": 2, "loss": 0.25})
     measured = {"step": 1, "times": [5, 15], "train": [0.5, 0.1], "held_out": None}
-    journal.append(tmp_path, "evaluation", measured)
+    journal.append(tmp_path, "evaluation", measured | {"train": [0.9, 0.9]})
+    journal.append(tmp_path, "evaluation", measured)  # again, after a kill
     names = {"file": "samples/step-1.png", "raw": "samples/raw-1.png"}
     journal.append(tmp_path, "samples", {"step": 1, **names, "nearest": [[3, 0.5]]})
     journal.append(tmp_path, "samples", {"step": 2, "file": "samples/step-2.png"})

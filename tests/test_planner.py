@@ -42,6 +42,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
         passage = plan.operations / 200e9
         return Measured(3 * training.batch_size * passage, 1440 * passage, 0.3)
 
+    monkeypatch.setattr(planner, "multiplies_bfloat16", lambda device: False)
     monkeypatch.setattr(planner, "measure", measured)
     monkeypatch.setattr(forecasts, "measure", measured)
     return asked
@@ -56,6 +57,25 @@ def test_more_minutes_buy_larger_pictures(fast: list[Config]) -> None:
     sides = [plan(each, STARTER, CPU).config.training.input_height for each in minutes]
     assert sides == sorted(sides)
     assert sides[:4] == [16] * 4 and sides[-1] == 64 and {24, 32, 48} <= set(sides)
+
+
+@pytest.mark.parametrize(("ratio", "taken"), [(1.1, False), (1.5, True)])
+def test_the_lower_precision_is_taken_where_it_is_faster(
+    monkeypatch: pytest.MonkeyPatch, ratio: float, taken: bool
+) -> None:
+    def measured(config: Config, machine: Machine, seconds: float = 0.0) -> Measured:
+        return Measured(0.2 / (ratio if config.training.precision == "bfloat16" else 1), 3.0, 0.3)
+
+    monkeypatch.setattr(planner, "measure", measured)
+    monkeypatch.setattr(planner, "multiplies_bfloat16", lambda device: False)
+    plain = plan(5, STARTER, CPU)
+    monkeypatch.setattr(planner, "multiplies_bfloat16", lambda device: True)
+    made = plan(5, STARTER, CPU)
+    assert made.config.training.precision == ("bfloat16" if taken else "float32")
+    assert (made.forecast.steps > 1.2 * plain.forecast.steps) == taken
+    assert [each.values["ratio"] for each in made.reasons if each.kind == "bfloat16"] == (
+        ["1.5"] if taken else []
+    )
 
 
 @pytest.mark.parametrize("minutes", [1, 3, 10, 45, 240])
@@ -178,7 +198,7 @@ def test_every_reason_has_its_line_and_travels_as_json(fast: list[Config]) -> No
         base = Config.preset(told["preset"])
         assert base.with_settings(told["settings"]) == made.config
         assert told["forecast"]["samples"] == 16 * made.forecast.sheets
-    assert set().union(*map(kinds, plans)) >= set(LINES) - {"crowded"}
+    assert set().union(*map(kinds, plans)) >= set(LINES) - {"crowded", "bfloat16"}
     assert Reason("crowded", {}).line
 
 

@@ -356,14 +356,14 @@ def test_models_are_listed_bundled_first_then_the_newest(home: Path) -> None:
     for place, name, step in (
         (home, "20260101-a", 5),
         (home, "20270101-b", 50),
-        (runs.BUNDLED, "emoji32", 5400),
+        (runs.BUNDLED, "emoji32", 6000),
     ):
         checkpoint = place / name / f"checkpoint-{step:09d}"
         checkpoint.mkdir(parents=True)
         (checkpoint / "checkpoint.json").write_text("{}")
     (home / "empty").mkdir()
     found = [(entry.name, entry.step, entry.bundled) for entry in runs.list_models()]
-    assert found == [("emoji32", 5400, True), ("20270101-b", 50, False), ("20260101-a", 5, False)]
+    assert found == [("emoji32", 6000, True), ("20270101-b", 50, False), ("20260101-a", 5, False)]
 
 
 def test_runs_are_listed_newest_first_and_nothing_else(home: Path) -> None:

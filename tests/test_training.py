@@ -1,6 +1,7 @@
 """Training: Algorithm 1 with the right draws, rates and averages, undisturbed by who watches."""
 
 import math
+import shutil
 from collections.abc import Container
 from itertools import pairwise
 from typing import Any
@@ -418,6 +419,17 @@ def test_bfloat16_multiplies_low_and_keeps_float32(tiny_config: Config, images: 
     )
     again = trained(config, images)[1]
     assert same(found, again)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same(tiny_config: Config, images: ImageSet) -> None:
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed: torch.compile was not tried")
+    plain, compiled = (
+        [step.loss for step in train(tiny_config.with_settings([words]), images, 0, MACHINE)]
+        for words in ("training.compile=False", "training.compile=True")
+    )
+    assert compiled == pytest.approx(plain, rel=1e-3)
 
 
 @pytest.mark.gpu

@@ -15,6 +15,7 @@ WHY_ZH = {
     "few": "只有 {pictures} 张图片：步数较少就够，生成的图可能接近原图的复制。",
     "speed": "在 {machine} 上测得：每步 {milliseconds} 毫秒，每秒 {pictures_per_second} 张。",
     "network": "网络有 {parameters} 百万个参数，一次看 {batch} 张。",
+    "bfloat16": "用 bfloat16 相乘，在这里测得速度是 float32 的 {ratio} 倍。",
     "told_captions": "会告诉它文字说明（{pictures} 张中有 {captions} 张）："
     "里面的内容以后可以点名要。",
     "told_classes": "会告诉它每张图片的类别，共 {labels} 类：以后可以点名要某一类。",
@@ -180,7 +181,11 @@ PLAN = {
         "作为起点的一整套设置。",
     ),
     "preset_tiny": ("tiny: 32 pixels, for two CPU cores", "tiny：32 像素，适合双核 CPU"),
-    "preset_small": ("small: 64 pixels, for a GPU", "small：64 像素，适合 GPU"),
+    "preset_small": (
+        "small: 64 pixels, for two CPU cores with patience",
+        "small：64 像素，双核 CPU 需要耐心",
+    ),
+    "preset_gpu": ("gpu: 64 pixels, for a GPU", "gpu：64 像素，适合 GPU"),
     "preset_seed-fixed": (
         "seed-fixed: the original, schedule corrected",
         "seed-fixed：原作网络，噪声表已修正",

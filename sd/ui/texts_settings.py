@@ -27,6 +27,7 @@ ABOUT_ZH = {
     "sample_every": "每隔多少步生成样本；0 表示只在结束时。",
     "save_every": "每隔多少步保存检查点；0 表示只在结束时。",
     "keep_checkpoints": "保留最新的几个检查点。",
+    "compile": "先编译网络，适合 GPU：开始慢，之后快。",
     "precision": "训练时相乘的精度：float32，或新处理器上更快的 bfloat16。",
     "weights_dtype": "权重存盘的精度：float32，或体积减半的 float16。",
     "channel": "输入的通道数：灰度 1，彩色 3。",

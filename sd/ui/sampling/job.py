@@ -120,7 +120,8 @@ class Job:
     ) -> None:
         """Take a recipe and what its film is called; one not `seen` keeps its last step alone.
 
-        If `pictured`, `pictures` is x_t and x0 of the newest step that was handed on.
+        If `pictured`, its film has numbers alone: what is shown are `pictures`, x_t and x0 of the
+        newest step that was handed on.
         """
         self.pictured = pictured
         self.pictures: tuple[Any, ...] = ()
@@ -159,11 +160,6 @@ class Job:
         """Whether it was asked to end before its last step."""
         return self._stop.is_set() and self.done < self.recipe.steps
 
-    @property
-    def shown(self) -> int:
-        """How many chunks of its film can be seen."""
-        return len(self.film.chunks) if self.film else 0
-
     def show(self, line: str = "") -> dict[str, Any] | None:
         """Return its film as far as it was handed on, with a line of words; None before that."""
         if self.film is None or not self.film.frames:
@@ -197,22 +193,23 @@ class Job:
                 self._hand_on(self.film)
 
     def _follow(self) -> None:
-        handed = time.monotonic()
+        handed, looks = time.monotonic(), 0
         for step in self._steps():
             self.last, self.done = step, step.i
             self.seconds = time.monotonic() - self.began
             if self.film:
                 self.film.add(step)
-                if time.monotonic() - handed >= LOOKS[min(self.shown, len(LOOKS) - 1)]:
+                if time.monotonic() - handed >= LOOKS[min(looks, len(LOOKS) - 1)]:
                     self._hand_on(self.film)
-                    handed = time.monotonic()
+                    handed, looks = time.monotonic(), looks + 1
             if self._stop.is_set():
                 break
 
     def _hand_on(self, film: "Film") -> None:
         """Make pictures of the newest steps, here where torch has its threads, and store them."""
-        self._context.run(film.flush, keep_chunk)
-        if self.pictured and self.last is not None:
+        if not self.pictured:
+            self._context.run(film.flush, keep_chunk)
+        elif film.count() and self.last is not None:
             from sd.images import grid
 
             self.pictures = grid(self.last.x_t), grid(self.last.x0)
