@@ -15,6 +15,7 @@ from sd.ui.texts import PAGE, translations
 
 QUEUE_SECONDS = 0.01  # gradio looks into its queue every ms, which is 6% of a core for nothing
 NEVER = 2**31  # events until gradio makes a table of all that have been, for nobody
+MOST_WAITING = 32  # events in the queue
 KEEP_FILES = (3600, 86400)  # seconds: look every hour, delete pictures older than a day
 
 
@@ -59,7 +60,8 @@ def main() -> None:
     flags = parse_flags()
     child.share_cores()
     demo = build_app()
-    demo.queue(max_size=32, api_open=False)
+    # `demo.queue()` would do this and set up one server more, a tenth of a second.
+    demo.api_open, demo._queue.max_size = False, MOST_WAITING
     demo._queue.sleep_when_free = QUEUE_SECONDS
     demo._queue.ANAYLTICS_CACHE_FREQUENCY = NEVER  # gradio's spelling
     demo.launch(

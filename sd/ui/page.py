@@ -5,6 +5,7 @@ component's `preprocess` can refuse it; an error there is answered with many lin
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,12 @@ NO_EVENT = {"index": None, "value": None}  # without these gradio cannot make it
 
 class Page(gr.Blocks):
     """The page: whatever is sent to one of its events is answered by its result or by one line."""
+
+    def __exit__(self, *error: Any) -> None:
+        """Finish the page; see gradio. Its parts are described once, not for every look at it."""
+        config = self.default_config
+        config.get_config = cache(config.get_config)  # type: ignore[method-assign]
+        super().__exit__(*error)
 
     async def process_api(self, *args: Any, **more: Any) -> dict[str, Any]:
         """Run an event; see gradio. Whatever goes wrong is told in one line."""

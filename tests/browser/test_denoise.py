@@ -384,14 +384,14 @@ def test_a_quick_sampling_and_a_restored_one_are_what_is_branched_from(
     page: Any, little: str
 ) -> None:
     unfold(page, "#denoise-branch")
-    page.get_by_text("Goes on from step 30 of 50").wait_for()
+    page.get_by_text("Goes on from step 15 of 25").wait_for()
     choose(page, model(page), little)
     fill(page, "#denoise-steps", 5)
     denoised(page, 5)
     page.get_by_text("Goes on from step 4 of 5").wait_for()
     page.locator("#denoise-tree button").first.click()
-    settled(page, "#denoise-status", "all 50 steps")
-    page.get_by_text("of 50, where t =").wait_for()
+    settled(page, "#denoise-status", "all 25 steps")
+    page.get_by_text("of 25, where t =").wait_for()
 
 
 def test_the_second_zero_model_works_before_any_training(page: Any) -> None:
