@@ -21,6 +21,12 @@ MOST_LOGGED = 1000  # rows of steps in a journal
 SPARE_BYTES = 16 * 2**20  # left on the disk, so that the journal can always tell why a run ended
 
 
+def has_begun(folder: Path) -> bool:
+    """Tell whether a folder holds a run; one killed before its first word was noted is none yet."""
+    events = folder / journal.EVENTS
+    return events.exists() and (events.stat().st_size > 0 or (folder / runs.RUN).exists())
+
+
 class Recorder:
     """Holds a run's folder for this process and writes what is in it."""
 
@@ -34,7 +40,7 @@ class Recorder:
             raise InputError(f"{folder.absolute().name}: holds no run that can go on")
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._lock = folder, process.claim(folder)
-        if new and (folder / journal.EVENTS).exists():
+        if new and has_begun(folder):
             self.close()
             name = folder.absolute().name
             raise InputError(

@@ -210,6 +210,17 @@ def test_of_many_who_claim_a_folder_one_gets_it(config: Config, home: Path) -> N
     assert sorted(outcomes) == ["claimed", *[refused] * 7]
 
 
+def test_a_run_killed_before_its_first_word_can_be_begun_again(
+    config: Config, pictures: Path, home: Path
+) -> None:
+    folder = home / "run"
+    folder.mkdir(parents=True)
+    (folder / "events.jsonl").touch()
+    (folder / ".config.ini.1.tmp").touch()
+    list(work(config, str(pictures), folder))
+    assert runs.status(folder).state == "finished" and not list(folder.glob(".*.tmp"))
+
+
 def test_a_refused_second_run_changes_no_byte(config: Config, pictures: Path, home: Path) -> None:
     list(work(config, str(pictures), home / "run"))
     before = {path: path.read_bytes() for path in (home / "run").rglob("*") if path.is_file()}
