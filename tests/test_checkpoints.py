@@ -422,7 +422,7 @@ def test_a_gigantic_network_is_never_made(saved: Path, settings: tuple[str, ...]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     line = refusal(saved)
-    assert time.perf_counter() - started < 30
+    assert time.perf_counter() - started < 3
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
     assert "parameters" in line
 

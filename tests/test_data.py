@@ -590,7 +590,7 @@ def test_archives_that_are_refused(
     path = make(tmp_path / "x.zip")
     start = time.perf_counter()
     assert words in refusal(path)
-    assert time.perf_counter() - start < 20
+    assert time.perf_counter() - start < 2
     assert os.listdir(tmp_path) == ["x.zip"]
 
 

@@ -261,7 +261,7 @@ def test_too_many_pixels_are_refused_by_the_header(
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decoded)
     start = time.perf_counter()
     message = refusal(png(width, height, depth, 0))
-    assert time.perf_counter() - start < 10
+    assert time.perf_counter() - start < 1
     assert "pixels; at most 64 million are allowed" in message
 
 

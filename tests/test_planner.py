@@ -260,7 +260,7 @@ def test_a_measurement_times_the_real_thing(tiny_config: Config) -> None:
 def test_a_measurement_takes_about_the_seconds_that_it_is_given(tiny_config: Config) -> None:
     begun = time.perf_counter()
     measure(tiny_config, CPU, 0.0)
-    assert time.perf_counter() - begun < 50
+    assert time.perf_counter() - begun < 5
 
 
 def test_an_augmented_lengthy_accumulating_run_is_measured_too(tiny_config: Config) -> None:

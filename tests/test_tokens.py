@@ -150,7 +150,7 @@ def test_a_very_long_text_is_read_quickly():
     assert VOCABULARY.encode("red " * 10_000, 24) == VOCABULARY.encode("red " * 30, 24)
     assert len(VOCABULARY.encode("x" * 10**7, 24)) == 24
     assert VOCABULARY.unseen("red " * LONGEST_READ + "zebra") == []
-    assert time.perf_counter() - start < 20
+    assert time.perf_counter() - start < 2
 
 
 def test_unseen_words_are_told_once_in_order():

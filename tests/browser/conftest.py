@@ -24,7 +24,7 @@ LEAVING = (
     "Unexpected error Connection errored out",
 )
 CI = os.environ.get("CI") == "true"
-PATIENCE = 6.0 if CI else 1.0  # how much longer a promise may take where others use the machine
+PATIENCE = 3.0 if CI else 1.0  # how much longer a promise may take where others use the machine
 DEFAULT_WAIT = 60 if CI else 30  # seconds
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 

@@ -5,6 +5,7 @@ the set, held-out ones too. Told beside it: with both sides slightly blurred, wh
 of a pixel, and with every picture also taken mirrored, where training mirrored them.
 """
 
+import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ def measure(model: Model, way: Way, path: str, count: int) -> dict[str, Any]:
         "trained_on": len(rows),
         "right": {name: share([place == 1 for place in each]) for name, each in ranks.items()},
         "in_five": {name: share([place <= 5 for place in each]) for name, each in ranks.items()},
+        "median": {name: statistics.median(each) for name, each in ranks.items()},
         "misses": misses(images, asked.tolist(), plain.argmin(1).tolist(), places(plain, asked)),
     }
 
@@ -100,6 +102,10 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     yield f"{count} captions of the {result['trained_on']} in training, {result['pictures']} in all"
     for name, part in result["right"].items():
         five = result["in_five"][name]
-        yield f"nearest by {name}: {told(part, count)} right; among the five nearest {five:.1%}"
+        place = result["median"][name]
+        yield (
+            f"nearest by {name}: {told(part, count)} right; among the five nearest {five:.1%}; "
+            f"median place {place:g}"
+        )
     for miss in result["misses"]:
         yield f"  {miss['asked']} -> {miss['nearest']} (the asked one is number {miss['place']})"
