@@ -60,8 +60,7 @@ def main() -> None:
     flags = parse_flags()
     child.share_cores()
     demo = build_app()
-    # `demo.queue()` would do this and set up one server more, a tenth of a second.
-    demo.api_open, demo._queue.max_size = False, MOST_WAITING
+    demo.queue(api_open=False, max_size=MOST_WAITING)
     demo._queue.sleep_when_free = QUEUE_SECONDS
     demo._queue.ANAYLTICS_CACHE_FREQUENCY = NEVER  # gradio's spelling
     demo.launch(

@@ -14,6 +14,7 @@ from sd.gate import InputError, shown, whole
 GROUPS = 32  # of every group norm
 CONTEXT_TOKENS = 77  # what Stable Diffusion's text encoder gives; assumed where context_dim is set
 MOST_PARAMETERS = 4_000_000_000
+MOST_SCORES = 2**19  # of a head: attention on a CPU writes them down, unless there are more
 TIME_EMBEDDING = 4  # width of the time embedding, in multiples of model_channels
 BYTES = 4  # of one float32
 
@@ -193,22 +194,25 @@ def _norm(channels: int, places: int) -> Cost:
     return Cost(2 * channels, 2, kept=channels * places)
 
 
-def _attention(channels: int, places: int, other: int, other_places: int) -> Cost:
+def _attention(channels: int, places: int, heads: int, other: int, other_places: int) -> Cost:
     """Attention from `places` tokens to `other_places` tokens that are `other` wide."""
+    scores = places * other_places if places * other_places <= MOST_SCORES else 0
     pairs = Cost(operations=4 * channels * places * other_places)  # Q K^T, and the weights times V
+    kept = channels * (3 * places + 2 * other_places) + heads * scores
     keys = _linear(other, channels, other_places, bias=False)
     ends = _linear(channels, channels, places, bias=False) + _linear(channels, channels, places)
-    return keys.times(2) + ends + pairs + Cost(kept=channels * (3 * places + 2 * other_places))
+    return keys.times(2) + ends + pairs + Cost(kept=kept)
 
 
 def _transformer(unet: UNetConfig, channels: int, places: int, context_tokens: int) -> Cost:
     other, other_places = unet.context_dim or channels, places
+    heads, _ = heads_of(unet, channels)
     if unet.context_dim is not None:
         other_places = context_tokens
     block = (
         _norm(channels, places).times(3)
-        + _attention(channels, places, channels, places)
-        + _attention(channels, places, other, other_places)
+        + _attention(channels, places, heads, channels, places)
+        + _attention(channels, places, heads, other, other_places)
         + _linear(channels, 8 * channels, places)
         + _linear(4 * channels, channels, places)
         + Cost(kept=17 * channels * places)  # norm out, both halves, gelu of one, their product

@@ -545,7 +545,8 @@ def test_the_page_opens_with_an_example_that_can_be_made_again(
 ) -> None:
     monkeypatch.setattr(runs, "BUNDLED", denoising.BUNDLED)
     tree = Tree()
-    opened, line, *_, left, _, content = denoise.first_view(ENGLISH, tree)
+    opened, line, *others = denoise.first_view(ENGLISH, tree)
+    left, _, content = others[4:7]
     recipe, film = tree.current.recipe, tree.current.film
     assert "finished example" in line and opened["at"] == tree.place == round(0.6 * recipe.steps)
     assert left == recipe.steps - tree.place and content["width"] == film["width"] == 32
@@ -558,6 +559,9 @@ def test_the_page_opens_with_an_example_that_can_be_made_again(
     away = np.abs(np.asarray(shown, float) - np.asarray(to_pil(last.x_t[0]), float))
     assert away.mean() < CLOSE and away.max() < 100  # colours that JPEG cannot hold
     assert "value" not in denoise.first_view(ENGLISH, tree)[0]  # once
+    controls = fields.Fields(*others[7:])
+    asked = [each.get("value") if isinstance(each, dict) else each for each in controls]
+    assert fields.recipe_of(*asked) == replace(recipe, digest="", step=0)
 
 
 def test_the_examples_pictures_come_back_when_they_were_cleaned_away(
@@ -575,7 +579,8 @@ def test_the_examples_pictures_come_back_when_they_were_cleaned_away(
 def test_without_an_example_the_page_begins_empty() -> None:
     assert example.bundled() is None
     tree = Tree()
-    assert len(denoise.first_view(ENGLISH, tree)) == 9 and tree.nodes == {}
+    outputs = 9 + len(fields.Fields._fields)
+    assert len(denoise.first_view(ENGLISH, tree)) == outputs and tree.nodes == {}
 
 
 # ---- the endpoint

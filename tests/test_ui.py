@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from gradio import blocks
 from PIL import Image
 
 from app import build_app
@@ -123,6 +124,14 @@ def test_building_the_page_imports_no_torch() -> None:
     code = "import sys; from app import build_app; build_app(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip().endswith("False"), done.stderr
+
+
+def test_only_launch_sets_up_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, usual = [], blocks.App
+    monkeypatch.setattr(usual, "create_app", lambda *args, **more: made.append(args))
+    demo = build_app()
+    demo.queue(max_size=3)
+    assert not made and blocks.App is usual and demo._queue.max_size == 3
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sd.attention import CrossAttention, FeedForward, SpatialTransformer
+from sd.attention import CrossAttention, FeedForward, SpatialTransformer, attend
 from sd.blueprint import blueprint
 from sd.config import Config, UNetConfig
 from sd.gate import InputError
@@ -142,6 +142,25 @@ def test_masked_tokens_are_not_looked_at():
     x, context = torch.randn(2, 4, 6), torch.randn(2, 7, 5)
     mask = torch.tensor([[True] * 4 + [False] * 3] * 2)
     torch.testing.assert_close(attention(x, context, mask), attention(x, context[:, :4]))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_many_scores_and_few_come_to_the_same(monkeypatch, masked):
+    q, k, v = torch.randn(2, 3, 16, 8), torch.randn(2, 3, 5, 8), torch.randn(2, 3, 5, 8)
+    mask = torch.tensor([True, True, False, True, False]).expand(2, 1, 1, 5) if masked else None
+    few, calls = attend(q, k, v, mask), []
+    kernel = F.scaled_dot_product_attention
+
+    def counted(*args, **more):
+        calls.append(args)
+        return kernel(*args, **more)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", counted)
+    torch.testing.assert_close(attend(q, k, v, mask), few)
+    assert not calls
+    monkeypatch.setattr("sd.attention.MOST_SCORES", 79)
+    torch.testing.assert_close(attend(q, k, v, mask), few)
+    assert len(calls) == 1
 
 
 def test_feed_forward_is_a_gated_gelu():

@@ -14,7 +14,7 @@ from sd.recipe import Recipe
 from sd.ui import models, starters
 from sd.ui.inputs import Dropdown
 from sd.ui.parts import MODEL, QUIET, command_box, guarded, label, language, new_seed
-from sd.ui.player import player
+from sd.ui.player import keep_chunk, player
 from sd.ui.player import shown as played
 from sd.ui.sampling import algorithm, branch, example, fields, live, looked, race, takeaway
 from sd.ui.sampling.grid import Laid, grid_of, legend
@@ -152,10 +152,13 @@ def rest(request: gr.Request, tree: Tree, event: gr.EventData) -> tuple[Any, ...
 
 @guarded
 def first_view(request: gr.Request, tree: Tree) -> tuple[Any, ...]:
-    """Return the bundled example as the page's first node, open on its way, and a branch of it."""
+    """Return the bundled example as the page's first node, open on its way, and a branch of it.
+
+    The controls are set to what made it, so that the first press of the button makes its like.
+    """
     lang, found = language(request), example.bundled()
     if found is None or tree.nodes:
-        return (gr.skip(),) * 9
+        return (gr.skip(),) * (9 + len(fields.Fields._fields))
     recipe, film = found
     node = tree.add(recipe)
     node.film, node.done = {**film, "label": title(node, lang)}, recipe.steps
@@ -163,7 +166,8 @@ def first_view(request: gr.Request, tree: Tree) -> tuple[Any, ...]:
     line = live.progress_html([say("example", lang)], 1)
     _, *others = shown(tree, line, lang)
     opened = played(tree.films(), lang, at=tree.place)
-    return opened, *others, *branch.offered(node, tree.place, lang)
+    controls = fields.settings_of(recipe, keep_chunk, lang)
+    return opened, *others, *branch.offered(node, tree.place, lang), *controls
 
 
 @guarded
@@ -231,7 +235,7 @@ def build(demo: gr.Blocks, upload: Any) -> None:
     stage.beside.input(set_beside, [tree, stage.beside], stage.player, **QUIET)
     takeaway.wire(taking, tree, asked, branching, stage.line)
     wire_fields(demo, asked, extras, box, upload)
-    demo.load(first_view, tree, [*outputs, *offered], **QUIET)
+    demo.load(first_view, tree, [*outputs, *offered, *asked], **QUIET)
 
 
 def build_stage() -> Stage:

@@ -4,13 +4,16 @@ gradio fetches and copies the files that a value names, and keeps what it was se
 component's `preprocess` can refuse it; an error there is answered with many lines or with a path.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
 import gradio as gr
+from gradio import blocks as gradio_blocks
 from gradio.utils import get_upload_folder
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -35,7 +38,16 @@ class Page(gr.Blocks):
         """Finish the page; see gradio. Its parts are described once, not for every look at it."""
         config = self.default_config
         config.get_config = cache(config.get_config)  # type: ignore[method-assign]
-        super().__exit__(*error)
+        for kind in {type(block) for block in self.blocks.values()}:
+            know_signature(kind.__init__)
+        with no_server():
+            super().__exit__(*error)
+
+    def queue(self, *args: Any, **more: Any) -> "Page":
+        """Set up the queue; see gradio."""
+        with no_server():
+            super().queue(*args, **more)
+        return self
 
     async def process_api(self, *args: Any, **more: Any) -> dict[str, Any]:
         """Run an event; see gradio. Whatever goes wrong is told in one line."""
@@ -55,6 +67,31 @@ class Page(gr.Blocks):
         inputs = await anyio.to_thread.run_sync(admitted, block_fn, inputs)
         values: list[Any] = await super().preprocess_data(block_fn, inputs, *rest, **more)
         return values
+
+
+@contextmanager
+def no_server() -> Iterator[None]:
+    """Let gradio set up no server meanwhile: `launch` makes the one that serves, in a tenth of a
+    second each.
+    """
+    usual, gradio_blocks.App = gradio_blocks.App, NoServer  # type: ignore[misc, assignment]
+    try:
+        yield
+    finally:
+        gradio_blocks.App = usual  # type: ignore[misc]
+
+
+class NoServer:
+    """What stands where gradio would make a server that nobody asks."""
+
+    @staticmethod
+    def create_app(*_: Any, **__: Any) -> None:
+        """Make nothing."""
+
+
+def know_signature(function: Any) -> None:
+    """Note a function's signature where `inspect` looks first: gradio asks for each part anew."""
+    function.__signature__ = inspect.signature(function)
 
 
 def admitted(event: Any, inputs: Sequence[Any]) -> list[Any]:

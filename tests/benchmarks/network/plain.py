@@ -10,27 +10,27 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from sd import attention
 from sd.config import Config
 from sd.unet import UNetModel
 from tests.benchmarks import timing
 from tests.parity import weight
 
 
-def written_out(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+def written_out(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """Attend from q [B, h, N, d] to k, v [B, h, M, d]; the mask is True where it may look."""
     scores = torch.einsum("bhid,bhjd->bhij", q, k) * q.shape[-1] ** -0.5
-    if attn_mask is not None:
-        scores = scores.masked_fill(~attn_mask, -torch.finfo(scores.dtype).max)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.finfo(scores.dtype).max)
     return torch.einsum("bhij,bhjd->bhid", torch.softmax(scores, dim=-1), v)
 
 
 @contextmanager
 def plain_attention() -> Iterator[None]:
     """Write all attention out while this is open."""
-    with patch.object(F, "scaled_dot_product_attention", written_out):
+    with patch.object(attention, "attend", written_out):
         yield
 
 
