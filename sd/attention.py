@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from sd.blueprint import MOST_SCORES
+from sd.device import products_by_onednn
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -61,18 +62,28 @@ class FeedForward(nn.Module):
         return out
 
 
+def is_written_out(q: Tensor, k: Tensor) -> bool:
+    """Tell whether scores are computed as the formula stands, not in torch's fused kernel.
+
+    The kernel is made of many small products. Where a CPU computes these with oneDNN, which is slow
+    to begin one, the formula's two large ones are several times as fast, unless scores are many.
+    """
+    few = q.shape[2] * k.shape[2] <= MOST_SCORES
+    return few and q.device.type == "cpu" and products_by_onednn()
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(Q K^T / sqrt(d)) V: q [B, h, N, d], k and v [B, h, L, d] -> [B, h, N, d].
 
-    mask: bool, broadcast to [B, h, N, L], True = look. torch's fused kernel keeps no scores; where
-    these are few, a CPU is several times as fast with the formula as it stands.
+    mask: bool, broadcast to [B, h, N, L], True = look.
     """
-    if q.device.type != "cpu" or q.shape[2] * k.shape[2] > MOST_SCORES:
+    if not is_written_out(q, k):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    scores: Tensor = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
-    return scores.softmax(-1) @ v
+    attended: Tensor = scores.softmax(-1) @ v
+    return attended
 
 
 class CrossAttention(nn.Module):

@@ -14,7 +14,7 @@ from sd.gate import InputError, shown, whole
 GROUPS = 32  # of every group norm
 CONTEXT_TOKENS = 77  # what Stable Diffusion's text encoder gives; assumed where context_dim is set
 MOST_PARAMETERS = 4_000_000_000
-MOST_SCORES = 2**19  # of a head: attention on a CPU writes them down, unless there are more
+MOST_SCORES = 2**19  # of a head: with more, attention never writes them down
 TIME_EMBEDDING = 4  # width of the time embedding, in multiples of model_channels
 BYTES = 4  # of one float32
 

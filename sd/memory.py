@@ -25,7 +25,8 @@ UNKNOWN = 2**62  # where the system does not tell; "no limit" is written as abou
 BASE = 780 * MIB  # Python and torch's CUDA build (690), what they need at work, allocator's padding
 COPIES = 5  # weights, averaged weights, gradients and AdamW's two moments
 KEPT = 1.35  # a step's peak over what the blueprint counts as kept for the backward pass
-PASSING, MEASURED = 0.35, 32  # share of it without a backward pass; pictures that pass at once
+PASSING = 0.29  # share of it without a backward pass
+SHEET, EVALUATED = 16, 32  # pictures of a sheet, twice where they are guided; of an evaluation
 SAVING = 4  # further copies of the weights while a checkpoint is written
 
 
@@ -39,7 +40,9 @@ def needed(config: Config) -> int:
     plan = blueprint(config.unet, training.input_height, training.input_width)
     lower = 0.5 if training.precision == "bfloat16" else 1.0
     step = KEPT * lower * plan.activation_bytes * training.batch_size
-    measuring = PASSING * plan.activation_bytes * MEASURED
+    sheet = SHEET if config.conditioning.kind == "none" else 2 * SHEET
+    at_once = max(sheet, min(training.batch_size, EVALUATED))
+    measuring = PASSING * plan.activation_bytes * at_once
     saving = SAVING * plan.weight_bytes
     return BASE + COPIES * plan.weight_bytes + round(max(step, measuring, saving))
 

@@ -266,7 +266,8 @@ def test_a_loss_that_only_grows_is_an_explosion_too() -> None:
     ("rate", "kind"), [("0.05", "stuck_high"), ("0.000001", "stuck_low"), ("0.001", None)]
 )
 def test_a_loss_that_never_falls_is_named(rate: str, kind: str | None) -> None:
-    config = TINY.with_settings([f"training.learning_rate={rate}"])
+    settings = [f"training.learning_rate={rate}", "training.warmup_steps=200"]
+    config = TINY.with_settings(settings)
     flat = run([(step, 0.29 + step % 3 / 100) for step in range(6, 601, 6)])
     assert kinds(remarks(config, flat)) == ([kind] if kind else [])
     warming = [event for event in flat if event.get("step", 0) <= 450]

@@ -1,6 +1,7 @@
 """The machine is chosen once, by name, and recorded."""
 
 import json
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -87,8 +88,25 @@ def test_choosing_measures_and_leaves_the_switch_alone() -> None:
 
 
 def test_a_path_that_loses_precision_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "MATMUL_GAIN", 0.0)  # as if it were faster
     monkeypatch.setattr(device, "MATMUL_ERROR_LIMIT", 0.0)
     assert device.choose("cpu").matmul == "mkl"
+
+
+def test_a_path_that_is_not_faster_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    if device._matmul_switch() is None:
+        pytest.skip("this torch has no switch")
+    monkeypatch.setattr(device, "MATMUL_ERROR_LIMIT", math.inf)
+    monkeypatch.setattr(device, "MATMUL_GAIN", math.inf)
+    assert device.choose("cpu").matmul == "mkl"
+    monkeypatch.setattr(device, "MATMUL_GAIN", 0.0)
+    assert device.choose("cpu").matmul == "onednn"
+
+
+@pytest.mark.parametrize(("path", "asked"), [("mkl", False), ("onednn", True)])
+def test_what_computes_products_is_known(path: str, asked: bool) -> None:
+    device._set_matmul(path)
+    assert device.products_by_onednn() == (asked and device._matmul_switch() is not None)
 
 
 def test_a_torch_without_the_switch_uses_mkl(monkeypatch: pytest.MonkeyPatch) -> None:

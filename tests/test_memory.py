@@ -15,16 +15,16 @@ MIB, GIB = 2**20, 2**30
 
 # Peak resident MiB of real processes (tests/benchmarks/memory.py; torch 2.14 of PyPI, two threads).
 MEASURED = [
-    ("tiny", [], 1089),
-    ("tiny", ["training.batch_size=1"], 880),
-    ("tiny", ["training.batch_size=256"], 1980),
-    ("tiny", ["unet.attention_resolutions=[1,2]"], 1748),
-    ("tiny", ["unet.patch_size=1"], 1925),
-    ("tiny", ["training.precision=bfloat16"], 940),
-    ("tiny", ["training.input_height=256", "training.input_width=256", "training.batch_size=1"],
-     3120),
-    ("small", ["training.batch_size=16"], 1042),
-    ("small", ["unet.model_channels=64"], 1932),
+    ("tiny", ["conditioning.kind=none"], 968),
+    ("tiny", ["conditioning.kind=none", "training.batch_size=1"], 876),
+    ("tiny", ["training.batch_size=256"], 2064),
+    ("tiny", ["conditioning.kind=none", "unet.attention_resolutions=[1,2]"], 1409),
+    ("tiny", ["conditioning.kind=none", "unet.patch_size=1"], 1427),
+    ("tiny", ["conditioning.kind=none", "training.precision=bfloat16"], 885),
+    ("tiny", ["conditioning.kind=none", "training.input_height=256", "training.input_width=256",
+              "training.batch_size=1"], 1839),
+    ("small", ["conditioning.kind=none", "training.batch_size=16"], 883),
+    ("small", ["conditioning.kind=none", "unet.model_channels=64"], 1290),
     ("seed", [], 2387),
     ("seed", ["training.batch_size=2"], 2358),
 ]  # fmt: skip

@@ -178,8 +178,8 @@ def test_the_figures_refuse_hostile_values(place: int, value: Any) -> None:
 def test_a_schedule_is_offered_once_with_its_presets() -> None:
     offered = noise_courses.choices()
     names = [name for _, name in offered]
-    assert names[:3] == ["tiny", "seed-fixed", "seed"]
-    assert "tiny, small" in offered[0][0]
+    assert names[:4] == ["tiny", "small", "seed-fixed", "seed"] and "linear" not in names
+    assert "(tiny, gpu)" in offered[0][0] and "(small, DDPM)" in offered[1][0]
     assert set(preset_names()) <= set(noise_courses.courses())
     titles = [noise_courses.title_of(name) for name in names]
     assert len(set(titles)) == len(titles)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sd.attention import CrossAttention, FeedForward, SpatialTransformer, attend
+from sd.attention import CrossAttention, FeedForward, SpatialTransformer, attend, is_written_out
 from sd.blueprint import blueprint
 from sd.config import Config, UNetConfig
 from sd.gate import InputError
@@ -145,22 +145,19 @@ def test_masked_tokens_are_not_looked_at():
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_many_scores_and_few_come_to_the_same(monkeypatch, masked):
+def test_the_written_out_formula_and_the_fused_kernel_come_to_the_same(monkeypatch, masked):
     q, k, v = torch.randn(2, 3, 16, 8), torch.randn(2, 3, 5, 8), torch.randn(2, 3, 5, 8)
     mask = torch.tensor([True, True, False, True, False]).expand(2, 1, 1, 5) if masked else None
-    few, calls = attend(q, k, v, mask), []
-    kernel = F.scaled_dot_product_attention
-
-    def counted(*args, **more):
-        calls.append(args)
-        return kernel(*args, **more)
-
-    monkeypatch.setattr(F, "scaled_dot_product_attention", counted)
-    torch.testing.assert_close(attend(q, k, v, mask), few)
-    assert not calls
+    monkeypatch.setattr("sd.attention.products_by_onednn", lambda: True)
+    assert is_written_out(q, k)
+    written = attend(q, k, v, mask)
     monkeypatch.setattr("sd.attention.MOST_SCORES", 79)
-    torch.testing.assert_close(attend(q, k, v, mask), few)
-    assert len(calls) == 1
+    assert not is_written_out(q, k)
+    torch.testing.assert_close(attend(q, k, v, mask), written)
+    monkeypatch.setattr("sd.attention.MOST_SCORES", 80)
+    assert is_written_out(q, k)
+    monkeypatch.setattr("sd.attention.products_by_onednn", lambda: False)
+    assert not is_written_out(q, k)
 
 
 def test_feed_forward_is_a_gated_gelu():

@@ -50,7 +50,7 @@ def denoise_pictures(
     negative: Any = "",
     guidance: Any = prompts.FIRST_GUIDANCE,
 ) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
-    """Sample from a model; yield x_t, the estimate of x0 and the step, about every second.
+    """Sample from a model; yield x_t, the estimate of x0 and the step, every second or two.
 
     `steps` has the numbers of each kept step since the last answer: i, t, norms, log SNR. prompt:
     captions or classes, one a line, which the pictures take in turn; held against `negative`.

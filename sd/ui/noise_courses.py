@@ -66,14 +66,20 @@ def choices() -> list[tuple[str, str]]:
     groups: dict[Any, list[str]] = {}
     for name in preset_names():
         groups.setdefault(key_of(Course(name).diffusion), []).append(name)
-    offered = [
-        (f"{described(Course(names[0]).diffusion)} ({', '.join(names)})", names[0])
-        for names in groups.values()
-    ]
+    first = {key: names[0] for key, names in groups.items()}
     for name, course in KNOWN.items():
-        known = f" ({course.known})" if course.known else ""
-        offered.append((described(course.diffusion) + known, name))
-    return offered
+        key = key_of(course.diffusion)
+        first.setdefault(key, name)
+        groups.setdefault(key, []).extend([course.known] if course.known else [])
+    return [
+        (described(courses()[name].diffusion) + listed(groups[key]), name)
+        for key, name in first.items()
+    ]
+
+
+def listed(words: list[str]) -> str:
+    """Return words as one bracket, or nothing."""
+    return f" ({', '.join(words)})" if words else ""
 
 
 def key_of(diffusion: DiffusionConfig) -> tuple[Any, ...]:

@@ -39,7 +39,7 @@ class Page(gr.Blocks):
         config = self.default_config
         config.get_config = cache(config.get_config)  # type: ignore[method-assign]
         for kind in {type(block) for block in self.blocks.values()}:
-            know_signature(kind.__init__)
+            know_signature(kind)
         with no_server():
             super().__exit__(*error)
 
@@ -74,11 +74,12 @@ def no_server() -> Iterator[None]:
     """Let gradio set up no server meanwhile: `launch` makes the one that serves, in a tenth of a
     second each.
     """
-    usual, gradio_blocks.App = gradio_blocks.App, NoServer  # type: ignore[misc, assignment]
+    names = vars(gradio_blocks)
+    usual, names["App"] = names["App"], NoServer
     try:
         yield
     finally:
-        gradio_blocks.App = usual  # type: ignore[misc]
+        names["App"] = usual
 
 
 class NoServer:
@@ -89,9 +90,9 @@ class NoServer:
         """Make nothing."""
 
 
-def know_signature(function: Any) -> None:
-    """Note a function's signature where `inspect` looks first: gradio asks for each part anew."""
-    function.__signature__ = inspect.signature(function)
+def know_signature(kind: Any) -> None:
+    """Note what makes a part where `inspect` looks first: gradio asks for each part anew."""
+    kind.__init__.__signature__ = inspect.signature(kind.__init__)
 
 
 def admitted(event: Any, inputs: Sequence[Any]) -> list[Any]:

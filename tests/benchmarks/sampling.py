@@ -37,7 +37,7 @@ SOLVERS = ("ddim", "euler", "heun", "dpmpp_2m", "unipc")  # those that draw noth
 CALLS = (5, 8, 10, 12, 16, 20, 25, 50)
 NEAR = 0.02  # 2.5 of 255: a distance that nobody sees
 PICTURES, STEPS = 16, 50  # of `outside`
-LOOKS = (0.25, 0.5, 1.0)  # seconds between two looks of the page at its sampling
+LOOKS = (0.25, 0.5, 1.0, 2.0)  # seconds between two looks of the page at its sampling
 OUTSIDE = 1.02  # the target of the loop's time, in that of its network calls
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # Seconds between looks at a sampling: the first pictures come soon, later ones together, for every
 # look costs the browser about a tenth of a second of a core that the sampling wants.
-LOOKS = (0.25, 0.5, 1.0)
+LOOKS = (0.25, 0.5, 1.0, 2.0)
 MOST_KEPT = 256 * 2**20  # bytes of all steps that are kept for branches and arrays
 
 

@@ -1,4 +1,4 @@
-"""A sampling as the page shows it: what has come since the last look, once a second."""
+"""A sampling as the page shows it: what has come since the last look, every second or two."""
 
 import html
 from collections.abc import Iterator

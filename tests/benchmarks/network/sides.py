@@ -45,7 +45,10 @@ class Side:
         if self.mine:
             network = network.to(memory_format=torch.channels_last)
         self.network = network
-        self.optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.0)
+        fused = self.mine or None  # None: as torch thinks best
+        self.optimizer = torch.optim.AdamW(
+            network.parameters(), lr=RATE, weight_decay=0.0, fused=fused
+        )
 
     def _call(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, self.lower):
