@@ -63,7 +63,9 @@ def making(tree: Tree, recipe: Recipe, lang: str) -> Iterator[tuple[Any, ...]]:
     node = tree.of(recipe) or tree.add(recipe)
     tree.show(node.number)
     job = tree.job = Laid(recipe, title(node, lang))
-    yield shown(tree, live.line_of(job, lang, False), lang)
+    # The player waits for the first film: gradio sends what follows as differences from what an
+    # event has sent, and frames of another film that go away come out wrong.
+    yield gr.skip(), *shown(tree, live.line_of(job, lang, False), lang)[1:]
     try:
         for ended in live.watched(job):
             node.film = job.show() or node.film
