@@ -75,6 +75,12 @@ def tree() -> Tree:
     return tree
 
 
+def test_a_sampling_made_again_sends_no_old_film_first(tree: Tree) -> None:
+    began, *others = denoise.run(ENGLISH, tree, *values())
+    assert len(tree.nodes) == 1 and "lanes" not in began[0]
+    assert len(others[-1][0]["lanes"][0]["frames"]) == 6
+
+
 # ---- the fields
 
 
