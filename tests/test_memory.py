@@ -8,7 +8,10 @@ import pytest
 
 from sd import memory
 from sd.config import Config, preset_names
+from sd.evaluation import EVALUATED
+from sd.forecast import SHEET_PICTURES
 from sd.gate import LONGEST_MESSAGE, InputError
+from sd.session import SAMPLE_SEEDS
 from tests.benchmarks.memory import peak_of
 
 MIB, GIB = 2**20, 2**30
@@ -36,6 +39,11 @@ def test_the_estimate_is_at_most_ten_percent_above_what_was_measured(
 ) -> None:
     expected = memory.needed(Config.preset(preset).with_settings(settings)) / MIB
     assert measured <= expected <= 1.1 * measured
+
+
+def test_what_passes_at_once_is_what_a_run_samples_and_measures() -> None:
+    assert (memory.SHEET, memory.EVALUATED) == (SHEET_PICTURES, EVALUATED)
+    assert len(SAMPLE_SEEDS) == SHEET_PICTURES
 
 
 @pytest.mark.slow

@@ -63,14 +63,16 @@ def making(tree: Tree, recipe: Recipe, lang: str) -> Iterator[tuple[Any, ...]]:
     node = tree.of(recipe) or tree.add(recipe)
     tree.show(node.number)
     job = tree.job = Laid(recipe, title(node, lang))
-    # The player waits for the first film: gradio sends what follows as differences from what an
-    # event has sent, and frames of another film that go away come out wrong.
+    # The player waits for this job's own film: gradio sends what an event shows as differences
+    # from what it showed before, and the frames of an older, longer film come out wrong.
     yield gr.skip(), *shown(tree, live.line_of(job, lang, False), lang)[1:]
     try:
         for ended in live.watched(job):
-            node.film = job.show() or node.film
+            film = job.show()
+            node.film = film or node.film
             if not ended:
-                yield seen(tree, lang), live.line_of(job, lang, False), *(gr.skip(),) * 3
+                pictures = seen(tree, lang) if film else gr.skip()
+                yield pictures, live.line_of(job, lang, False), *(gr.skip(),) * 3
     finally:
         if (film := job.show()) is not None and job.last is not None:
             node.film, node.done, node.end = film, job.done, job.last.x_t

@@ -37,7 +37,7 @@ MENDS = {"seed": ("seed-fixed", "seed-zero"), "stable": ("stable-zero",)}
 
 def courses() -> dict[str, Course]:
     """Return every schedule by its name; a preset's name is one."""
-    return {name: Course(name) for name in preset_names()} | KNOWN
+    return {name: Course(name, known=name) for name in preset_names()} | KNOWN
 
 
 def find(name: Any, what: str = "schedule") -> Course:
@@ -63,23 +63,16 @@ def described(diffusion: DiffusionConfig) -> str:
 @cache
 def choices() -> list[tuple[str, str]]:
     """Return (what is shown, name) of each different schedule, the presets' first."""
+    every = courses()
     groups: dict[Any, list[str]] = {}
-    for name in preset_names():
-        groups.setdefault(key_of(Course(name).diffusion), []).append(name)
-    first = {key: names[0] for key, names in groups.items()}
-    for name, course in KNOWN.items():
-        key = key_of(course.diffusion)
-        first.setdefault(key, name)
-        groups.setdefault(key, []).extend([course.known] if course.known else [])
-    return [
-        (described(courses()[name].diffusion) + listed(groups[key]), name)
-        for key, name in first.items()
-    ]
-
-
-def listed(words: list[str]) -> str:
-    """Return words as one bracket, or nothing."""
-    return f" ({', '.join(words)})" if words else ""
+    for name, course in every.items():
+        groups.setdefault(key_of(course.diffusion), []).append(name)
+    offered = []
+    for names in groups.values():
+        known = ", ".join(every[name].known for name in names if every[name].known)
+        title = described(every[names[0]].diffusion)
+        offered.append((f"{title} ({known})" if known else title, names[0]))
+    return offered
 
 
 def key_of(diffusion: DiffusionConfig) -> tuple[Any, ...]:

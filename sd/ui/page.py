@@ -71,9 +71,7 @@ class Page(gr.Blocks):
 
 @contextmanager
 def no_server() -> Iterator[None]:
-    """Let gradio set up no server meanwhile: `launch` makes the one that serves, in a tenth of a
-    second each.
-    """
+    """Let gradio set up no server meanwhile, a tenth of a second each; `launch` makes its own."""
     names = vars(gradio_blocks)
     usual, names["App"] = names["App"], NoServer
     try:
