@@ -16,6 +16,7 @@ from sd.ui.texts import PAGE, translations
 QUEUE_SECONDS = 0.01  # gradio looks into its queue every ms, which is 6% of a core for nothing
 NEVER = 2**31  # events until gradio makes a table of all that have been, for nobody
 MOST_WAITING = 32  # events in the queue
+MOST_SESSIONS = 500  # whose state is kept, the latest used; gradio takes 0.85 MiB for each
 KEEP_FILES = (3600, 86400)  # seconds: look every hour, delete pictures older than a day
 
 
@@ -73,6 +74,7 @@ def main() -> None:
         i18n=gr.I18n(**translations()),
         show_error=True,
         max_file_size="200mb",
+        state_session_capacity=MOST_SESSIONS,
         footer_links=["api"],
         run_history=False,
         ssr_mode=False,

@@ -14,6 +14,7 @@ import pytest
 from gradio import blocks
 from PIL import Image
 
+import app
 from app import build_app
 from sd import device, gate, sampling
 from sd.checkpoints import Model, save_checkpoint
@@ -132,6 +133,17 @@ def test_only_launch_sets_up_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     demo = build_app()
     demo.queue(max_size=3)
     assert not made and blocks.App is usual and demo._queue.max_size == 3
+
+
+def test_the_page_keeps_the_state_of_few_visits(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(sys, "argv", ["app.py"])
+    monkeypatch.setattr(app.child, "share_cores", lambda: None)
+    monkeypatch.setattr(app, "warm_up", lambda: None)
+    monkeypatch.setattr(blocks.Blocks, "launch", lambda self, **more: given.update(more))
+    monkeypatch.setattr(blocks.Blocks, "block_thread", lambda self: None)
+    app.main()
+    assert 0 < given["state_session_capacity"] <= 1000  # of 0.85 MiB each
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@
 A page of its own in an empty home is asked by plain HTTP for so many samplings (4 pictures, 4
 steps, the bundled model) and then for so many trainings (2 steps of 8 pictures on the starter set,
 each to its end). Told are the page's own figures after the first tenth, when all that is loaded
-once is there, half of them and all. Trainings have processes of their own, which end with them.
+once is there, half of them and all. Trainings have processes of their own, which end with them. All
+is one visit: what gradio keeps of each is bounded in app.py.
 """
 
 import argparse
@@ -23,13 +24,15 @@ from tests.serving import Server
 
 WAIT_SECONDS, POLL_SECONDS = 120.0, 0.2
 SAMPLING = ["emoji32", "ddim", 4, 0, 4, 0, "fixed_small", "trailing", True, "", "", 1]
+SESSION = "growth"  # one for all: gradio keeps something of each
 ENDS = ("stopped", "finished", "failed", "lost")
 
 
 def ask(address: str, endpoint: str, values: list[Any]) -> Any:
     """Return the last answer of a named endpoint."""
     call = f"{address}gradio_api/call/{endpoint}"
-    body, kind = json.dumps({"data": values}).encode(), {"Content-Type": "application/json"}
+    body = json.dumps({"data": values, "session_hash": SESSION}).encode()
+    kind = {"Content-Type": "application/json"}
     with urllib.request.urlopen(urllib.request.Request(call, body, kind)) as answer:
         event = json.load(answer)["event_id"]
     name, told = "", None
