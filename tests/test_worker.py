@@ -192,12 +192,13 @@ def test_two_interrupts_leave_at_once(config: Config, pictures: Path, home: Path
 
 
 def test_of_many_who_claim_a_folder_one_gets_it(config: Config, home: Path) -> None:
-    gate, outcomes = threading.Barrier(8), []
+    gate, outcomes, held = threading.Barrier(8), [], []
 
     def claim() -> None:
         gate.wait()
         try:
-            outcomes.append(Recorder(home / "run", new=True) and "claimed")
+            held.append(Recorder(home / "run", new=True))  # one let go would let the next one in
+            outcomes.append("claimed")
         except InputError as error:
             outcomes.append(str(error))
 
