@@ -13,7 +13,8 @@ from sd.ui.page import MIDDLEWARE, Page
 from sd.ui.parts import label
 from sd.ui.texts import PAGE, translations
 
-QUEUE_SECONDS = 0.01  # gradio looks into its queue every ms, which is 6% of a core for nothing
+QUEUE_SECONDS = 0.02  # gradio looks into its queue every ms, which is 6% of a core for nothing
+PROGRESS_SECONDS = 1.0  # and every 10 ms for bars of progress, which the page has none of
 NEVER = 2**31  # events until gradio makes a table of all that have been, for nobody
 MOST_WAITING = 32  # events in the queue
 MOST_SESSIONS = 500  # whose state is kept, the latest used; gradio takes 0.85 MiB for each
@@ -63,6 +64,7 @@ def main() -> None:
     demo = build_app()
     demo.queue(api_open=False, max_size=MOST_WAITING)
     demo._queue.sleep_when_free = QUEUE_SECONDS
+    demo._queue.progress_update_sleep_when_free = PROGRESS_SECONDS
     demo._queue.ANAYLTICS_CACHE_FREQUENCY = NEVER  # gradio's spelling
     demo.launch(
         server_name=flags.host,

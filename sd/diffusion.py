@@ -21,6 +21,9 @@ from sd.schedule import Schedule
 
 PREDICTIONS = ("eps", "x0", "v")
 
+Factor = Tensor | float
+"""A factor of all pictures [], or of each in turn, [B, 1, ...]."""
+
 Network = Callable[[Tensor, Tensor], Tensor]
 """(x_t [B, C, ...], network time [B]) -> output [B, C, ...]."""
 
@@ -39,7 +42,7 @@ class Loss(NamedTuple):
     per_picture: Tensor
 
 
-def interpret(kind: str, output: Tensor, w_t: Tensor, a: Tensor, b: Tensor) -> Prediction:
+def interpret(kind: str, output: Tensor, w_t: Tensor, a: Factor, b: Factor) -> Prediction:
     """Return (w_0, eps) of a network output of the given kind; a, b broadcast against w_t.
 
     eps: w_0 = (w_t - b eps) / a (DDPM eq. 9 solved for x_0). x0: eps = (w_t - a w_0) / b.
@@ -52,7 +55,7 @@ def interpret(kind: str, output: Tensor, w_t: Tensor, a: Tensor, b: Tensor) -> P
     return Prediction(a * w_t - b * output, b * w_t + a * output)
 
 
-def target_of(kind: str, w_0: Tensor, eps: Tensor, a: Tensor, b: Tensor) -> Tensor:
+def target_of(kind: str, w_0: Tensor, eps: Tensor, a: Factor, b: Factor) -> Tensor:
     """Return what a network of the given kind should answer: eps, w_0 or v = a eps - b w_0."""
     if kind == "eps":
         return eps
@@ -103,12 +106,15 @@ class Diffusion:
         schedule = Schedule.from_settings(config)
         return cls(schedule, config.prediction, config.noise_info, config.min_snr_gamma)
 
-    def factors(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
+    def factors(self, t: Tensor | float, like: Tensor) -> tuple[Factor, Factor]:
         """Return sqrt(alpha_bar_t), sqrt(1 - alpha_bar_t), shaped to broadcast against `like`.
 
-        `t`: one time, or a tensor [B]. Computed in float64, returned in `like`'s type and device.
+        Two numbers of one time, else, of times [B], tensors of `like`'s type and device, computed
+        in float64.
         """
-        times = t.detach().cpu().double().numpy() if isinstance(t, Tensor) else t
+        if not isinstance(t, Tensor):
+            return self.schedule.at(t)
+        times = t.detach().cpu().double().numpy()
         pair = (torch.as_tensor(f(times)) for f in (self.schedule.signal, self.schedule.noise))
         a, b = (f.reshape(f.shape + (1,) * (like.ndim - 1) if f.ndim else ()) for f in pair)
         # The type first: some devices have no float64.
@@ -125,6 +131,10 @@ class Diffusion:
         if (self.mean, self.std) == (0.0, 1.0):
             return w_t
         return w_t * self.std + self.factors(t, w_t)[1] * self.mean
+
+    def standard_x0(self, x0: Tensor) -> Tensor:
+        """Return w_0 of x_0 [B, C, ...]."""
+        return x0 if self.std == 1 else x0 / self.std
 
     def q_sample(self, x0: Tensor, t: Tensor | float, eps: Tensor) -> Tensor:
         """Return x_t of x_0 and standard noise eps, all [B, C, ...] (DDPM eq. 4)."""
@@ -168,7 +178,7 @@ class Diffusion:
         """Return the Prediction that a network's output [B, C, ...] at (x_t, t) means."""
         a, b = self.factors(t, x_t)
         w_0, eps = interpret(self.prediction, output, self.standardise(x_t, t), a, b)
-        return Prediction(w_0 * self.std, eps)
+        return Prediction(w_0 if self.std == 1 else w_0 * self.std, eps)
 
     def loss(self, network: Network, x0: Tensor, t: Tensor, eps: Tensor) -> Loss:
         """Return Algorithm 1's loss: the network sees x_t and is told the target it missed.

@@ -29,8 +29,7 @@ class Step:
 
     def __init__(self, schedule: Schedule, t: float, s: float) -> None:
         self.schedule, self.t, self.s = schedule, t, s
-        self.a, self.a_s = map(float, schedule.signal([t, s]))
-        self.b, self.b_s = map(float, schedule.noise([t, s]))
+        (self.a, self.b), (self.a_s, self.b_s) = schedule.at(t), schedule.at(s)
 
     @property
     def shrink(self) -> float:

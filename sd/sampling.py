@@ -132,6 +132,7 @@ class Sampling:
         return list(grid)
 
     def _steps(self) -> Iterator[Step]:
+        self.schedule.remember(self.times)
         for t, s in zip(self.times, [*self.times[1:], 0], strict=True):
             yield Step(self.schedule, t, s)
 
@@ -175,7 +176,7 @@ class Sampling:
         def ask(w: Tensor, t: float) -> Prediction:
             told.append(self._estimate(denoiser, self.process.unstandardise(w, t), t))
             estimate, _ = told[-1]
-            return Prediction(estimate.x0 / self.process.std, estimate.eps)
+            return Prediction(self.process.standard_x0(estimate.x0), estimate.eps)
 
         for i, step in enumerate(self._steps(), start=1):
             noise = partial(self._noise, x, shape, seeds, first + i)
@@ -205,10 +206,10 @@ class Sampling:
         if not self.clip_x0:
             return estimate, 0.0
         x0 = estimate.x0.clamp(-1, 1)
-        clipped = float((x0 != estimate.x0).float().mean())
-        a, b = self.process.factors(t, x)
-        w, std = self.process.standardise(x, t), self.process.std
-        return Prediction(x0, (w - a * x0 / std) / b), clipped
+        clipped = int((x0 != estimate.x0).count_nonzero()) / x0.numel()
+        a, b = self.schedule.at(t)
+        w, w_0 = self.process.standardise(x, t), self.process.standard_x0(x0)
+        return Prediction(x0, torch.sub(w, w_0, alpha=a) / b), clipped
 
     def _noise(self, like: Tensor, shape: Sequence[int], seeds: Sequence[int], k: int) -> Tensor:
         return step_noise(shape, seeds, k).to(like)

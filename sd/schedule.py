@@ -16,6 +16,7 @@ Notation (Ho et al. 2020, DDPM; t runs 0..T everywhere in `sd`, and t = 0 is the
 A network counts its times from 0, so it is always called with `network_time(t)` = t - 1.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +31,7 @@ Array = NDArray[np.float64]
 
 SCHEDULES = ("linear", "scaled_linear", "cosine", "sigmoid")
 LARGEST_BETA = 0.999  # Nichol & Dhariwal 2021, section 3.2: no step may destroy everything
+MOST_KNOWN = 10_000  # times whose alpha_bar is remembered
 TERMINAL_SNR_LIMIT = 1e-3  # above this, sampling starts where training never was
 
 
@@ -194,6 +196,25 @@ class Schedule:
         """Return sqrt(1 - alpha_bar_t), the factor of eps in x_t."""
         return np.sqrt(1 - self.alpha_bar_at(t))
 
+    def at(self, t: float) -> tuple[float, float]:
+        """Return signal(t) and noise(t) of one time."""
+        alpha_bar = self._one(t)
+        return math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
+
+    def remember(self, times: Sequence[float]) -> None:
+        """Work out at once what a sampling will ask of each of its times, over and over."""
+        if len(self._known) > MOST_KNOWN:
+            self._known.clear()
+        self._known.update(zip(times, self.alpha_bar_at(times).tolist(), strict=True))
+
+    @cached_property
+    def _known(self) -> dict[float, float]:
+        return {}
+
+    def _one(self, t: float) -> float:
+        found = self._known.get(t)
+        return float(self.alpha_bar_at(t)) if found is None else found
+
     def snr(self, t: ArrayLike) -> Array:
         """Return alpha_bar_t / (1 - alpha_bar_t); infinite at t = 0."""
         alpha_bar = self.alpha_bar_at(t)
@@ -228,14 +249,14 @@ class Schedule:
 
     def step_beta(self, t: float, s: float) -> float:
         """Return 1 - alpha_bar_t / alpha_bar_s, the variance that going from s to t > s adds."""
-        return float(1 - self.alpha_bar_at(t) / self.alpha_bar_at(s))
+        return 1 - self._one(t) / self._one(s)
 
     def posterior(self, t: float, s: float | None = None) -> Posterior:
         """Return q(x_s | x_t, x_0) for s < t; s = t - 1 unless told (DDPM eq. 7)."""
         s = t - 1 if s is None else s
         if not 0 <= s < t:
             raise InputError(f"posterior from t = {shown(t)} to s = {shown(s)}: must be 0 <= s < t")
-        a_t, a_s = float(self.alpha_bar_at(t)), float(self.alpha_bar_at(s))
+        a_t, a_s = self._one(t), self._one(s)
         beta = self.step_beta(t, s)
         return Posterior(
             x0=a_s**0.5 * beta / (1 - a_t),

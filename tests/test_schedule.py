@@ -93,6 +93,24 @@ def test_the_names_of_one_time_agree():
     assert Schedule.network_time(1) == 0
 
 
+def test_what_is_remembered_of_a_time_is_what_is_computed():
+    schedule, fresh = (Schedule.create("linear", 20) for _ in range(2))
+    times = [20, 13.37, 1, 0.25]
+    schedule.remember(times)
+    for t in times:
+        assert schedule.at(t) == fresh.at(t) == (float(fresh.signal(t)), float(fresh.noise(t)))
+    with pytest.raises(InputError, match="t = 21: must be from 0 to 20"):
+        schedule.at(21)
+
+
+def test_a_schedule_forgets_before_it_has_remembered_too_much(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sd.schedule.MOST_KNOWN", 10)
+    schedule = Schedule.create("linear", 20)
+    for start in range(5):
+        schedule.remember([start + k / 8 for k in range(8)])
+    assert len(schedule._known) <= 10 + 8
+
+
 def test_between_whole_times_log_sigma_is_interpolated():
     schedule = Schedule.create("linear", 100)
     ends = np.log(schedule.sigma([40, 41]))

@@ -1,5 +1,7 @@
 """The page without a browser: texts, wiring, and the handlers as plain functions."""
 
+import asyncio
+import json
 import math
 import re
 import string
@@ -22,9 +24,11 @@ from sd.config import Config
 from sd.gate import InputError
 from sd.ui import (
     api,
+    calm,
     denoise,
     parts,
     plan,
+    player,
     starters,
     texts,
 )
@@ -144,6 +148,38 @@ def test_the_page_keeps_the_state_of_few_visits(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(blocks.Blocks, "block_thread", lambda self: None)
     app.main()
     assert 0 < given["state_session_capacity"] <= 1000  # of 0.85 MiB each
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_only_a_page_that_nobody_has_packed_gets_it(packed: bool) -> None:
+    headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", b"13")]
+    headers += [(b"content-encoding", b"br")] * packed
+    begin = {"type": "http.response.start", "status": 200, "headers": headers}
+    sent: list[dict[str, Any]] = []
+
+    async def page(scope: Any, receive: Any, send: Any) -> None:
+        await send(begin)
+        await send({"type": "http.response.body", "body": b"<head></head>"})
+
+    async def keep(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(calm.FirstScript(page)({"type": "http", "method": "GET"}, None, keep))
+    body, length = sent[1]["body"], int(dict(sent[0]["headers"])[b"content-length"])
+    assert length == len(body) and (body == b"<head></head>") == packed
+
+
+def test_a_player_is_sent_its_frames_as_texts() -> None:
+    frames = [{"i": k, "t": 1.5 * k, "log_snr": None} for k in (1, 2, 3)]
+    chunks = [{"src": "a", "first": 1, "count": 2}, {"src": "b", "first": 3, "count": 1}]
+    films = [{"frames": frames, "chunks": chunks}, {"frames": frames, "chunks": []}]
+    with gr.Blocks():
+        part = player.player("some-player")
+    sent = part.postprocess({"lanes": films, "words": {}, "live": True})
+    assert [len(film["frames"]) for film in sent["lanes"]] == [2, 1] and sent["live"]
+    for film in sent["lanes"]:
+        assert [each for text in film["frames"] for each in json.loads(text)] == frames
+    assert films[0]["frames"] == frames and part.postprocess(None) is None
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from sd.archive import LONGEST_ARCHIVE
 from sd.fields import LONGEST_PATH
 from sd.files import MOST_FILES
 from sd.gate import InputError
+from sd.ui.calm import FirstScript
 from sd.ui.inputs import File, UploadButton, name_of, told
 
 LARGEST_BODY = 16 * 2**20  # bytes of one request; the names of 40,000 uploaded files
@@ -177,7 +178,7 @@ class BodyLimit:
         await self.app(scope, receive, send)
 
 
-MIDDLEWARE = (Middleware(BodyLimit),)
+MIDDLEWARE = (Middleware(BodyLimit), Middleware(FirstScript))
 
 
 def is_upload(scope: dict[str, Any]) -> bool:

@@ -4,6 +4,7 @@ Its value is {"lanes": [film, ...], "words": {...}, "live": bool, "at": step to 
 what `sd.film.Film.json` returns, with chunks that `keep_chunk` has stored.
 """
 
+import json
 import secrets
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from gradio.context import LocalContext
 from gradio.utils import get_upload_folder
 
 from sd.player.words import TEXTS
+from sd.ui.inputs import Plain
 from sd.ui.texts import say
 
 FOLDER = "sd-film"  # in gradio's folder of files, which it serves and empties
@@ -32,18 +34,45 @@ const player = window.sdPlayer.mount(element.querySelector(".player-place"), {
   address,
   onSelect: (at) => trigger("select", { ...at, index: at.i, value: at.t }),
 });
-const show = () => player.update(JSON.parse(JSON.stringify(props.value ?? null)));
+const show = () => {
+  const value = JSON.parse(JSON.stringify(props.value ?? null));
+  for (const film of value?.lanes ?? []) film.frames = film.frames.flatMap(JSON.parse);
+  player.update(value);
+};
 watch("value", show);
 show();
 """
 
 
-def player(elem_id: str, value: dict[str, Any] | None = None) -> gr.HTML:
+class Player(gr.HTML, metaclass=Plain):
+    """A player; see `player`."""
+
+    def postprocess(self, value: Any) -> Any:
+        """Return what is sent: the value with each film's frames as texts, one for each chunk.
+
+        gradio and the browser compare and copy a text at once, but a tree number by number, at
+        every look at a sampling.
+        """
+        sent: Any = super().postprocess(value)
+        if not isinstance(sent, dict):
+            return sent
+        return {**sent, "lanes": [carried(film) for film in sent["lanes"]]}
+
+
+def carried(film: dict[str, Any]) -> dict[str, Any]:
+    """Return a film whose frames are JSON texts; those of one without chunks are one text."""
+    frames = film["frames"]
+    spans = [(chunk["first"] - 1, chunk["count"]) for chunk in film["chunks"]] or [(0, len(frames))]
+    texts = [json.dumps(frames[first : first + count]) for first, count in spans]
+    return {**film, "frames": texts}
+
+
+def player(elem_id: str, value: dict[str, Any] | None = None) -> Player:
     """Show a player; its `select` event tells where the slider rests: id, lane, i and t.
 
     The handler reads them from `gr.EventData`: `event.lane`, `event.i`, `event.t`, `event.id`.
     """
-    return gr.HTML(
+    return Player(
         value,
         html_template=PLACE,
         js_on_load=ON_LOAD,

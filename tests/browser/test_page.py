@@ -1,6 +1,7 @@
 """A person's way through the page: train on a zip, watch it, stop it; every tab on a phone."""
 
 import io
+import time
 import zipfile
 from contextlib import closing
 from pathlib import Path
@@ -35,6 +36,24 @@ def picture(page: Any, selector: str) -> str:
     image = page.locator(f"{selector} img")
     image.first.wait_for()
     return str(image.first.get_attribute("src"))
+
+
+def test_a_page_that_waits_asks_for_no_frames(browser: Any, address: str) -> None:
+    """gradio's own does, 60 times a second: its sign of loading goes on counting for ever."""
+    page = browser.new_page()
+    page.add_init_script(
+        """const native = window.requestAnimationFrame;
+        window.asked = 0;
+        window.requestAnimationFrame = (call) => (window.asked++, native.call(window, call));"""
+    )
+    page.goto(address)
+    page.wait_for_selector("[role=tab]")
+    asked, end = [page.evaluate("window.asked")], time.monotonic() + 60
+    while len(asked) < 2 or asked[-1] - asked[-2] >= 20:  # it may still be loading
+        assert time.monotonic() < end, f"frames asked for: {asked}"
+        page.wait_for_timeout(2000)
+        asked.append(page.evaluate("window.asked"))
+    page.close()
 
 
 @pytest.fixture

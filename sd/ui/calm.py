@@ -1,0 +1,57 @@
+"""The first script of the page, before gradio's own; what gradio calls the head comes later."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+SCRIPT = Path(__file__).with_name("calm.js")
+HEAD = b"<head>"
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class FirstScript:
+    """Writes `calm.js` into the head of the page as it is sent; all else passes."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+        self.app = app
+        self.tag = b"<script>\n" + SCRIPT.read_bytes() + b"</script>"
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
+        """Pass a request on; the first piece of an HTML page that has a head gets the script."""
+        if scope["type"] == "http" and scope["method"] == "GET":
+            send = self.scripted(send)
+        await self.app(scope, receive, send)
+
+    def scripted(self, send: Send) -> Send:
+        """Return `send` that holds an HTML answer's beginning back until its body is there."""
+        held: list[dict[str, Any]] = []
+
+        async def send_some(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start" and is_html(message):
+                held.append(message)
+                return
+            if held:
+                start = held.pop()
+                body = message.get("body", b"")
+                message = {**message, "body": body.replace(HEAD, HEAD + self.tag, 1)}
+                await send(longer(start, len(message["body"]) - len(body)))
+            await send(message)
+
+        return send_some
+
+
+def is_html(start: dict[str, Any]) -> bool:
+    """Tell whether an answer that begins is a page that nobody has packed."""
+    headers = dict(start["headers"])
+    kind = headers.get(b"content-type", b"")
+    return kind.startswith(b"text/html") and b"content-encoding" not in headers
+
+
+def longer(start: dict[str, Any], more: int) -> dict[str, Any]:
+    """Return the beginning of an answer that has become so many bytes longer."""
+    headers = [
+        (name, str(int(value) + more).encode() if name == b"content-length" else value)
+        for name, value in start["headers"]
+    ]
+    return {**start, "headers": headers}
