@@ -13,7 +13,7 @@ from sd.ui.page import MIDDLEWARE, Page
 from sd.ui.parts import label
 from sd.ui.texts import PAGE, translations
 
-QUEUE_SECONDS = 0.02  # gradio looks into its queue every ms, which is 6% of a core for nothing
+QUEUE_SECONDS = 0.05  # gradio looks into its queue every ms, which is 6% of a core for nothing
 PROGRESS_SECONDS = 1.0  # and every 10 ms for bars of progress, which the page has none of
 NEVER = 2**31  # events until gradio makes a table of all that have been, for nobody
 MOST_WAITING = 32  # events in the queue

@@ -17,7 +17,7 @@ from sd.ui.parts import (
 )
 
 MEMORY_KEY = "sd-page"  # of the browser's own storage: fixed, so that a restart forgets nothing
-FAST, SLOW = 1.0, 2.5  # seconds between looks at a run that lives, and at one that may again
+FAST, SLOW = 1.0, 5.0  # seconds between looks at a run that lives, and at one that may again
 MORE_STEPS = 1000
 # The address names the run, so that a tab finds its own again and the address can be handed on.
 ADDRESS = """(name) => {
@@ -181,7 +181,7 @@ def wire(
     """Wire the watching: on load, by the clocks, which are returned, and for another run."""
     memory = gr.BrowserState({"run": ""}, storage_key=MEMORY_KEY, secret=MEMORY_KEY)
     seen, pulse = gr.State({}), gr.State("")
-    clock, slow = gr.Timer(FAST, active=False), gr.Timer(SLOW)
+    clock, slow = gr.Timer(FAST, active=False), gr.Timer(SLOW, active=False)
     stage = stage._replace(clock=clock, slow_clock=slow, seen=seen)
     run, timeline = choices.run, stage.timeline
     show = {

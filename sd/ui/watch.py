@@ -152,7 +152,7 @@ def controls(status: runs.Status | None) -> dict[str, Any]:
         "further": gr.update(visible=resumable),
         "bundle": gr.update(visible=status is not None and status.step > 0),
         "clock": gr.update(active=alive),
-        "slow_clock": gr.update(active=not alive),
+        "slow_clock": gr.update(active=status is not None and not alive),
     }
 
 
