@@ -19,9 +19,9 @@ from torch import Tensor
 
 from sd.diffusion import Diffusion, Prediction, interpret
 from sd.gate import InputError
-from sd.images import to_float
 
-PART_BYTES = 2 * 2**20  # of pictures as float64 at once
+HALF = 127.5  # levels; a picture is levels / HALF - 1, see `sd.images.to_float`
+PART_BYTES = 4 * 2**20  # of pictures as float64 at once
 MOST_FITTED = 2048  # pictures whose covariance is taken; its eigenvectors cost their number cubed
 
 
@@ -68,21 +68,24 @@ class WeightedPictures:
 
     def _products(self, w: Tensor) -> Tensor:
         """Return the inner product of each of w [B, D] with each picture: [B, N]."""
-        return torch.cat([w @ pictures.T for pictures in self._parts()], dim=1)
+        levels = torch.cat([w @ part.T for part in self._parts()], dim=1)
+        return levels / HALF - w.sum(1, keepdim=True)
 
     def _parts(self) -> Iterator[Tensor]:
-        """Yield all pictures, float64 [K, D], few at a time."""
+        """Yield the levels 0..255 of all pictures, float64 [K, D], few at a time.
+
+        A picture is levels / HALF - 1: what is linear in it need not make it.
+        """
         for part in torch.split(self.pixels, _fitting(self.pixels.shape[1])):
-            yield to_float(part).double()
+            yield part.double()
 
     def _sum(self, weights: Tensor) -> Tensor:
         """Return the pictures' sums [B, D] under weights [B, N]; those of weight 0 are not read."""
         total = weights.new_zeros(len(weights), self.pixels.shape[1])
         used = torch.nonzero((weights != 0).any(0)).flatten()
         for part in torch.split(used, _fitting(self.pixels.shape[1])):
-            pictures = to_float(self.pixels.index_select(0, part)).double()
-            total += weights.index_select(1, part) @ pictures
-        return total
+            total.addmm_(weights.index_select(1, part), self.pixels.index_select(0, part).double())
+        return total.div_(HALF).sub_(weights.sum(1, keepdim=True))
 
 
 class Ideal(WeightedPictures):
@@ -96,7 +99,8 @@ class Ideal(WeightedPictures):
     def __init__(self, pixels: Tensor, diffusion: Diffusion, device: str = "cpu") -> None:
         """Take the set; the squared length of each picture is taken once."""
         super().__init__(pixels, diffusion, device)
-        self.squares = torch.cat([part.square().sum(1) for part in self._parts()])
+        squares = ((part / HALF - 1).square().sum(1) for part in self._parts())
+        self.squares = torch.cat(list(squares))
 
     def _weights(self, w_t: Tensor, a: float, b: float) -> Tensor:
         # ||w_t||^2 is the same for every n.
@@ -136,7 +140,7 @@ class Linear(WeightedPictures):
         count = len(self.pixels)
         gram = torch.zeros((count, count), dtype=torch.float64, device=self.device)
         for part in torch.split(self.pixels, _fitting(count), dim=1):
-            columns = _centred(to_float(part).double(), 0)
+            columns = _centred(part.double(), 0) / HALF
             gram += columns @ columns.T
         return gram
 

@@ -13,7 +13,6 @@ from sd.data import read_images
 from sd.diffusion import Diffusion
 from sd.gate import InputError
 from sd.ideal import Ideal, Linear, WeightedPictures
-from sd.images import to_float
 from sd.ingest import ingest_images
 from sd.sampling import Sampling, draw, generators
 from sd.schedule import Schedule
@@ -38,8 +37,8 @@ def emoji16() -> Tensor:
 
 
 def values(pixels: Tensor) -> Tensor:
-    """Return the pictures [N, D] as training sees them."""
-    return to_float(pixels).flatten(1).double()
+    """Return the pictures [N, D], exactly; training sees them rounded to float32."""
+    return pixels.flatten(1).double() / 127.5 - 1
 
 
 def of_noise(diffusion: Diffusion, x_t: Tensor, t: float) -> tuple[Tensor, float, float]:

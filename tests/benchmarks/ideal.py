@@ -22,7 +22,7 @@ from sd.ideal import Ideal, Linear
 from sd.images import to_float
 from sd.unet import UNetModel
 
-ROUNDS, PICTURES = 3, 16
+ROUNDS, PICTURES = 9, 16
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -53,7 +53,7 @@ def main() -> None:
             both = zip(times[name], times["small U-Net"], strict=True)
             ratio = statistics.median(ours / network for ours, network in both)
             medians = [statistics.median(times[each]) for each in (name, "small U-Net")]
-            print(f"t = {t}: {name} {medians[0]:.3f} s, U-Net {medians[1]:.2f} s: {ratio:.1%}")
+            print(f"t = {t}: {name} {medians[0]:.3f} s, U-Net {medians[1]:.3f} s: {ratio:.1%}")
 
 
 if __name__ == "__main__":
