@@ -180,13 +180,11 @@ class SpatialTransformer(nn.Module):
         self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """x [B, C, ...] -> [B, C, ...]; context [B, L, D_context] and its mask bool [B, L]."""
-        places = x.shape[2:]
         h = at_each(self.proj_in, rearrange(self.norm(x), "b c ... -> b (...) c"))
         for block in self.transformer_blocks:
             h = block(h, context, mask)
         h = at_each(self.proj_out, h)
-        out: Tensor = x + rearrange(h, "b n c -> b c n").unflatten(2, places)
-        return out
+        return x + rearrange(h, "b n c -> b c n").reshape(*x.shape)
 
 
 def at_each(conv: Any, tokens: Tensor) -> Tensor:
