@@ -9,13 +9,14 @@ import gradio as gr
 
 from sd import child
 from sd.ui import api, denoise, head, noise, theme, train
-from sd.ui.page import MIDDLEWARE, Page
+from sd.ui.page import Page, middleware
 from sd.ui.parts import label
 from sd.ui.texts import PAGE, translations
 
 QUEUE_SECONDS = 0.05  # gradio looks into its queue every ms, which is 6% of a core for nothing
 PROGRESS_SECONDS = 1.0  # and every 10 ms for bars of progress, which the page has none of
 NEVER = 2**31  # events until gradio makes a table of all that have been, for nobody
+LONGEST_UNSEEN = 3.0  # seconds until torch is imported though nobody has asked for the page
 MOST_WAITING = 32  # events in the queue
 MOST_SESSIONS = 500  # whose state is kept, the latest used; gradio takes 0.85 MiB for each
 KEEP_FILES = (3600, 86400)  # seconds: look every hour, delete pictures older than a day
@@ -51,8 +52,9 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def warm_up() -> None:
-    """Import what bears torch while the first visitor is still reading."""
+def warm_up(sent: threading.Event) -> None:
+    """Import what bears torch while the first visitor is still reading what was `sent`."""
+    sent.wait(LONGEST_UNSEEN)
     for module in ("sd.sampling", "sd.data", "sd.checkpoints"):
         import_module(module)
 
@@ -66,6 +68,7 @@ def main() -> None:
     demo._queue.sleep_when_free = QUEUE_SECONDS
     demo._queue.progress_update_sleep_when_free = PROGRESS_SECONDS
     demo._queue.ANAYLTICS_CACHE_FREQUENCY = NEVER  # gradio's spelling
+    sent = threading.Event()
     demo.launch(
         server_name=flags.host,
         server_port=flags.port,
@@ -82,10 +85,10 @@ def main() -> None:
         ssr_mode=False,
         enable_monitoring=False,
         pwa=False,
-        app_kwargs={"middleware": MIDDLEWARE},
+        app_kwargs={"middleware": middleware(sent.set)},
         prevent_thread_lock=True,
     )
-    threading.Thread(target=warm_up, daemon=True).start()
+    threading.Thread(target=warm_up, args=[sent], daemon=True).start()
     demo.block_thread()
 
 

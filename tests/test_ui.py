@@ -143,7 +143,7 @@ def test_the_page_keeps_the_state_of_few_visits(monkeypatch: pytest.MonkeyPatch)
     given: dict[str, Any] = {}
     monkeypatch.setattr(sys, "argv", ["app.py"])
     monkeypatch.setattr(app.child, "share_cores", lambda: None)
-    monkeypatch.setattr(app, "warm_up", lambda: None)
+    monkeypatch.setattr(app, "warm_up", lambda sent: None)
     monkeypatch.setattr(blocks.Blocks, "launch", lambda self, **more: given.update(more))
     monkeypatch.setattr(blocks.Blocks, "block_thread", lambda self: None)
     app.main()
@@ -164,9 +164,12 @@ def test_only_a_page_that_nobody_has_packed_gets_it(packed: bool) -> None:
     async def keep(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    asyncio.run(calm.FirstScript(page)({"type": "http", "method": "GET"}, None, keep))
+    pages: list[int] = []
+    first = calm.FirstScript(page, lambda: pages.append(len(sent)))
+    asyncio.run(first({"type": "http", "method": "GET"}, None, keep))
     body, length = sent[1]["body"], int(dict(sent[0]["headers"])[b"content-length"])
     assert length == len(body) and (body == b"<head></head>") == packed
+    assert pages == ([] if packed else [2])  # told once all was sent
 
 
 def test_a_player_is_sent_its_frames_as_texts() -> None:

@@ -13,8 +13,9 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 class FirstScript:
     """Writes `calm.js` into the head of the page as it is sent; all else passes."""
 
-    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
-        self.app = app
+    def __init__(self, app: Callable[..., Awaitable[None]], sent: Callable[[], object]) -> None:
+        """Take what it passes requests on to, and what is called when a page was sent."""
+        self.app, self.sent = app, sent
         self.tag = b"<script>\n" + SCRIPT.read_bytes() + b"</script>"
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
@@ -36,6 +37,9 @@ class FirstScript:
                 body = message.get("body", b"")
                 message = {**message, "body": body.replace(HEAD, HEAD + self.tag, 1)}
                 await send(longer(start, len(message["body"]) - len(body)))
+                await send(message)
+                self.sent()
+                return
             await send(message)
 
         return send_some

@@ -178,7 +178,9 @@ class BodyLimit:
         await self.app(scope, receive, send)
 
 
-MIDDLEWARE = (Middleware(BodyLimit), Middleware(FirstScript))
+def middleware(sent: Callable[[], object]) -> list[Middleware]:
+    """Return what stands between the server and gradio; `sent` is called when a page was sent."""
+    return [Middleware(BodyLimit), Middleware(FirstScript, sent)]
 
 
 def is_upload(scope: dict[str, Any]) -> bool:
