@@ -150,8 +150,13 @@ def test_the_page_keeps_the_state_of_few_visits(monkeypatch: pytest.MonkeyPatch)
     assert 0 < given["state_session_capacity"] <= 1000  # of 0.85 MiB each
 
 
-@pytest.mark.parametrize("packed", [True, False])
-def test_only_a_page_that_nobody_has_packed_gets_it(packed: bool) -> None:
+@pytest.mark.parametrize(
+    ("path", "packed", "scripted"),
+    [("/", False, True), ("/", True, False), ("/gradio_api/file=player.html", False, False)],
+)
+def test_only_the_page_itself_gets_the_first_script(
+    path: str, packed: bool, scripted: bool
+) -> None:
     headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", b"13")]
     headers += [(b"content-encoding", b"br")] * packed
     begin = {"type": "http.response.start", "status": 200, "headers": headers}
@@ -166,10 +171,10 @@ def test_only_a_page_that_nobody_has_packed_gets_it(packed: bool) -> None:
 
     pages: list[int] = []
     first = calm.FirstScript(page, lambda: pages.append(len(sent)))
-    asyncio.run(first({"type": "http", "method": "GET"}, None, keep))
+    asyncio.run(first({"type": "http", "method": "GET", "path": path}, None, keep))
     body, length = sent[1]["body"], int(dict(sent[0]["headers"])[b"content-length"])
-    assert length == len(body) and (body == b"<head></head>") == packed
-    assert pages == ([] if packed else [2])  # told once all was sent
+    assert length == len(body) and (body != b"<head></head>") == scripted
+    assert pages == ([2] if scripted else [])  # told once all was sent
 
 
 def test_a_player_is_sent_its_frames_as_texts() -> None:

@@ -19,8 +19,9 @@ class FirstScript:
         self.tag = b"<script>\n" + SCRIPT.read_bytes() + b"</script>"
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
-        """Pass a request on; the first piece of an HTML page that has a head gets the script."""
-        if scope["type"] == "http" and scope["method"] == "GET":
+        """Pass a request on; the head of the page gets the script. Files are left as they are."""
+        asked = scope["type"] == "http" and scope["method"] == "GET"
+        if asked and scope["path"].endswith("/"):
             send = self.scripted(send)
         await self.app(scope, receive, send)
 
