@@ -90,20 +90,20 @@ def test_train_on_an_uploaded_zip_and_watch(
     page.locator("input[type=file]").first.set_input_files(str(real_pictures))
     settled(page, "#train-report", "24 pictures, 2 classes")
     settled(page, "#train-report", "1 left out")
-    load_plan(page, tmp_path, "training.steps=30", "training.sample_every=15")
+    load_plan(page, tmp_path, "training.steps=300", "training.sample_every=150")
     page.locator("#train-start").click()
-    settled(page, "#train-status", "of 30")
+    settled(page, "#train-status", "of 300")  # fewer may be over before the second look
     page.locator("#train-loss polyline.accent").wait_for(timeout=60_000)
     page.locator("#train-samples img").wait_for(timeout=60_000)
-    settled(page, "#train-status", "finished after 30 steps")
-    settled(page, ".caption", "samples at step 30")
+    settled(page, "#train-status", "finished after 300 steps")
+    settled(page, ".caption", "samples at step 300")
     newest = picture(page, "#train-samples")
     page.locator("#train-timeline input[type=range]").focus()
     page.keyboard.press("ArrowLeft")
-    settled(page, ".caption", "samples at step 15")
+    settled(page, ".caption", "samples at step 150")
     assert picture(page, "#train-samples") != newest
     page.reload()
-    settled(page, "#train-status", "finished after 30 steps")
+    settled(page, "#train-status", "finished after 300 steps")
 
 
 @pytest.mark.slow
