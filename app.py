@@ -1,17 +1,21 @@
 """The page: `python app.py` opens it, `build_app()` lists its parts."""
 
 import argparse
+import gc
 import os
 import threading
 from importlib import import_module
 
-import gradio as gr
+gc.disable()  # gradio makes many objects and no rubbish: looking through them took a fifth of this
+import gradio as gr  # noqa: E402
 
-from sd import child
-from sd.ui import api, denoise, head, noise, theme, train
-from sd.ui.page import Page, middleware
-from sd.ui.parts import label
-from sd.ui.texts import PAGE, translations
+gc.enable()
+
+from sd import child  # noqa: E402
+from sd.ui import api, denoise, head, noise, theme, train  # noqa: E402
+from sd.ui.page import Page, middleware  # noqa: E402
+from sd.ui.parts import label  # noqa: E402
+from sd.ui.texts import PAGE, translations  # noqa: E402
 
 QUEUE_SECONDS = 0.05  # gradio looks into its queue every ms, which is 6% of a core for nothing
 PROGRESS_SECONDS = 1.0  # and every 10 ms for bars of progress, which the page has none of
@@ -62,6 +66,7 @@ def warm_up(sent: threading.Event) -> None:
 def main() -> None:
     """Open the page and keep it open."""
     flags = parse_flags()
+    gc.disable()
     child.share_cores()
     demo = build_app()
     demo.queue(api_open=False, max_size=MOST_WAITING)
@@ -88,6 +93,8 @@ def main() -> None:
         app_kwargs={"middleware": middleware(sent.set)},
         prevent_thread_lock=True,
     )
+    gc.freeze()  # what is there now stays, and is not looked through again
+    gc.enable()
     threading.Thread(target=warm_up, args=[sent], daemon=True).start()
     demo.block_thread()
 
