@@ -190,7 +190,7 @@ class SpatialTransformer(nn.Module):
 def at_each(conv: Any, tokens: Tensor) -> Tensor:
     """Return a convolution with one weight a place, done on tokens [B, N, C]: a linear layer.
 
-    As a convolution it took up to twice as long for one picture, and the tokens had to be laid
-    out anew for it.
+    As convolutions the two made a training step of `tiny` about a twentieth longer
+    (tests/benchmarks/EXPERIMENTS.md).
     """
     return F.linear(tokens, conv.weight.flatten(1), conv.bias)

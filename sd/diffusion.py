@@ -186,7 +186,7 @@ class Diffusion:
         x0, eps: [B, C, ...]; t: [B], 1..T. The network sees w_t, which is x_t for noise (0, 1).
         """
         a, b = self.factors(t, x0)
-        w_0 = x0 / self.std
+        w_0 = self.standard_x0(x0)
         output = network(a * w_0 + b * eps, Schedule.network_time(t).to(x0.device))
         error = (output - target_of(self.prediction, w_0, eps, a, b)).square().flatten(1).mean(1)
         if not self.min_snr_gamma:

@@ -48,7 +48,7 @@ class WeightedPictures:
         w_t, weights = self._standard(x_t, t), self.weights(x_t, t)
         x0 = self._sum(weights).reshape(w_t.shape)
         a, b = self.diffusion.factors(t, w_t)
-        answer = interpret("x0", x0 / self.diffusion.std, w_t, a, b)
+        answer = interpret("x0", self.diffusion.standard_x0(x0), w_t, a, b)
         return Prediction(*(each.to(x_t.dtype).to(x_t.device) for each in (x0, answer.eps)))
 
     @torch.no_grad()

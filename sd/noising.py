@@ -222,7 +222,7 @@ def iteration(source: Any, x0: Tensor, seed: int, device: str = "cpu") -> Iterat
     seen = sight(source, x0, t, eps, device)
     a, b = diffusion.factors(t, x0)
     wanted, said = (
-        target_of(diffusion.prediction, clean / diffusion.std, noise, a, b)
+        target_of(diffusion.prediction, diffusion.standard_x0(clean), noise, a, b)
         for clean, noise in ((x0, eps), (seen.x0, seen.eps))
     )
     answer = Prediction(seen.x0, seen.eps)
