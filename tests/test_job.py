@@ -61,6 +61,15 @@ def test_a_job_makes_what_the_package_makes(
     assert first is not None and film["count"] == recipe.count == len(first)
 
 
+def test_no_look_comes_just_before_the_next_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sd.ui.sampling.job.LOOKS", (0.25, 2.0))
+    waited: list[float] = []
+    job = Job(PLAIN)
+    monkeypatch.setattr(job._news, "wait", waited.append)
+    job.news()
+    assert len(waited) == 1 and waited[0] > 2.5
+
+
 def test_a_job_that_is_not_seen_keeps_its_end_alone(
     little: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -232,6 +232,15 @@ def test_every_event_of_a_slider_keeps_the_last_value(page: dict[str, Any]) -> N
     assert all(event["trigger_mode"] == "always_last" for event in moved)
 
 
+def test_the_browser_keeps_no_account_of_progress_that_it_does_not_show(
+    page: dict[str, Any],
+) -> None:
+    hidden = [each for each in page["dependencies"] if each["show_progress"] == "hidden"]
+    shown = [each for each in page["dependencies"] if each["show_progress"] == "minimal"]
+    assert len(hidden) > 100 and all(each["show_progress_on"] == [] for each in hidden)
+    assert shown and all(each["show_progress_on"] != [] for each in shown)
+
+
 def test_lists_of_the_page_are_those_of_the_package() -> None:
     assert denoise.SAMPLERS == sampling.SAMPLERS
     assert denoise.VARIANCES == sampling.VARIANCES

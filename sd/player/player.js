@@ -33,6 +33,11 @@
     return made;
   };
 
+  // Only other words are written: writing the same again costs a layout.
+  const put = (node, text) => {
+    if (node.textContent !== text) node.textContent = text;
+  };
+
   const icon = (name) => {
     const space = "http://www.w3.org/2000/svg";
     const svg = document.createElementNS(space, "svg");
@@ -49,7 +54,11 @@
       this.id = (mounts += 1);
       this.root = make("div", { class: "sd-player", role: "group", onkeydown: (event) => this.key(event) });
       element.replaceChildren(this.root);
-      this.sizes = new ResizeObserver(() => this.later());
+      this.sides = new WeakMap(); // CSS pixels of each square: asking for them would cost a layout
+      this.sizes = new ResizeObserver((seen) => {
+        for (const { target, contentRect } of seen) this.sides.set(target, contentRect.width);
+        if (!this.gone) this.render();
+      });
     }
 
     say(key, values = {}) {
@@ -176,7 +185,7 @@
       this.stage.replaceChildren(...lanes.map((lane, place) => this.arrangeLane(lane, place, many)));
       this.numbers.replaceChildren(...(many ? [this.captions()] : [lanes[0].table].filter(Boolean)));
       this.sizes.disconnect();
-      this.sizes.observe(this.stage);
+      for (const { square } of this.lanes.flatMap((lane) => lane.panes)) this.sizes.observe(square);
       this.arrangeThumbs();
     }
 
@@ -281,8 +290,8 @@
       const text = frame ? this.whereText(film, frame) : this.say("waiting");
       this.slider.setAttribute("aria-valuetext", text);
       const many = this.lanes.length > 1;
-      this.where.textContent = !many && (frame || film.running) ? text : "";
-      this.line.textContent = many ? "" : film.line;
+      put(this.where, !many && (frame || film.running) ? text : "");
+      put(this.line, many ? "" : film.line);
       this.root.dataset.step = frame?.i ?? 0;
       this.root.dataset.t = frame?.t ?? "";
       this.root.dataset.ready = reel.ready;
@@ -296,23 +305,28 @@
       const { film, reel, cells } = lane;
       const place = this.placeOf(lane);
       const frame = film.frames[place - 1];
-      for (const { kind, canvas, square } of lane.panes) {
-        if (!frame) continue;
-        canvas.setAttribute("aria-label", this.say(`alt_${kind}`, { i: frame.i, n: film.total, t: plain(frame.t, 1) }));
-        const found = reel.sheet(kind, place);
-        if (found && square.clientWidth) {
-          sdReel.paint(canvas, film, found, square.clientWidth * (window.devicePixelRatio || 1));
-          canvas.dataset.step = frame.i;
-        }
-        if (this.playing) reel.sheet(kind, Math.min(place + 8, reel.ready)); // decoded ahead
+      for (const pane of frame ? lane.panes : []) {
+        this.renderPane(pane, film, frame, reel.sheet(pane.kind, place));
+        if (this.playing) reel.sheet(pane.kind, Math.min(place + 8, reel.ready)); // decoded ahead
       }
       const numbers = frame ? this.figures(film, frame) : {};
-      for (const [key, cell] of Object.entries(cells)) cell.textContent = numbers[key] ?? "–";
+      for (const [key, cell] of Object.entries(cells)) put(cell, numbers[key] ?? "–");
       if (!lane.place) return;
-      lane.place.textContent = frame ? this.whereText(film, frame) : this.say("waiting");
-      lane.line.textContent = film.line;
+      put(lane.place, frame ? this.whereText(film, frame) : this.say("waiting"));
+      put(lane.line, film.line);
       lane.node.dataset.chosen = this.lanes[this.lane] === lane;
       lane.node.dataset.step = frame?.i ?? 0;
+    }
+
+    renderPane(pane, film, frame, found) {
+      const { kind, canvas, square } = pane;
+      canvas.setAttribute("aria-label", this.say(`alt_${kind}`, { i: frame.i, n: film.total, t: plain(frame.t, 1) }));
+      const side = (this.sides.get(square) ?? 0) * (window.devicePixelRatio || 1);
+      const painted = found && `${found.id} ${found.top} ${side}`;
+      if (!found || !side || painted === pane.painted) return;
+      sdReel.paint(canvas, film, found, side);
+      canvas.dataset.step = frame.i;
+      pane.painted = painted;
     }
 
     figures(film, frame) {

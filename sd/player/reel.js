@@ -25,6 +25,7 @@
   };
 
   // The pictures of one film: each chunk is fetched once, and decoded when it is looked at.
+  let decodings = 0;
   class Reel {
     constructor(address, changed) {
       Object.assign(this, { address, changed, parts: [], sheets: new Map(), held: 0, busy: 0 });
@@ -33,7 +34,7 @@
     update(film) {
       this.film = film;
       for (const chunk of film.chunks.slice(this.parts.length)) {
-        const part = { chunk, blobs: null, state: "coming" };
+        const part = { chunk, jpegs: null, state: "coming" };
         this.parts.push(part);
         this.load(part, 0);
       }
@@ -45,9 +46,7 @@
         const bytes = await bytesOf(this.address(src));
         if (bytes.length !== parts.reduce((sum, size) => sum + size, 0)) throw new Error("cut");
         let from = 0;
-        part.blobs = parts.map(
-          (size) => new Blob([bytes.subarray(from, (from += size))], { type: "image/jpeg" }),
-        );
+        part.jpegs = parts.map((size) => bytes.subarray(from, (from += size)));
         part.state = "here";
       } catch {
         part.state = tries < WAITS.length ? "late" : "lost";
@@ -65,7 +64,7 @@
 
     // Frames whose pictures are here, without a gap.
     get ready() {
-      const gap = this.parts.find((part) => !part.blobs);
+      const gap = this.parts.find((part) => !part.jpegs);
       const last = this.parts[this.parts.length - 1];
       return gap ? gap.chunk.first - 1 : last ? last.chunk.first + last.chunk.count - 1 : 0;
     }
@@ -76,31 +75,31 @@
         ({ chunk }) => place >= chunk.first && place < chunk.first + chunk.count,
       );
       const which = this.film.kinds.indexOf(kind);
-      if (!part?.blobs || which < 0) return null;
+      if (!part?.jpegs || which < 0) return null;
       const key = `${part.chunk.first} ${kind}`;
       const known = this.sheets.get(key);
       if (!known?.image) {
-        if (!known && this.busy < DECODERS) this.decode(key, part.blobs[which]);
+        if (!known && this.busy < DECODERS) this.decode(key, part.jpegs[which]);
         return null;
       }
       this.sheets.delete(key);
       this.sheets.set(key, known); // the newest used is last
-      return { image: known.image, top: ((place - part.chunk.first) * known.image.height) / part.chunk.count };
+      return { image: known.image, id: known.id, top: ((place - part.chunk.first) * known.image.height) / part.chunk.count };
     }
 
-    async decode(key, blob) {
+    async decode(key, jpeg) {
       this.busy += 1;
       this.sheets.set(key, {});
       try {
-        const image = await decoded(blob);
-        this.sheets.set(key, { image });
+        const image = await decoded(new Blob([jpeg], { type: "image/jpeg" }));
+        this.sheets.set(key, { image, id: (decodings += 1) });
         this.held += image.width * image.height * 4;
         this.forget(key);
       } catch {
         this.sheets.set(key, { broken: true });
       }
       this.busy -= 1;
-      this.changed();
+      if (!this.busy) this.changed();
     }
 
     forget(newest) {

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # Seconds between looks at a sampling: the first pictures come soon, later ones together, for every
 # look costs the browser about a tenth of a second of a core that the sampling wants.
 LOOKS = (0.25, 0.5, 1.0, 2.0)
+PATIENCE = 1.5  # longest looks until there is none: with 1 that came just before every look
 MOST_KEPT = 256 * 2**20  # bytes of all steps that are kept for branches and arrays
 
 
@@ -147,11 +148,11 @@ class Job:
         return self._ended.wait(seconds)
 
     def news(self) -> bool:
-        """Wait until more can be shown, at most as long as the longest look; tell whether it ended.
+        """Wait for more to show, somewhat longer than the longest look; tell whether it ended.
 
         For one watcher: what was told is news no more.
         """
-        self._news.wait(LOOKS[-1])
+        self._news.wait(PATIENCE * LOOKS[-1])
         self._news.clear()
         return self._ended.is_set()
 
