@@ -200,7 +200,9 @@ class DiffusionConfig(Section):
         "eps", choice("eps", "x0", "v"), "What the network estimates: noise eps, picture x0, or v."
     )
     min_snr_gamma: float = key(
-        0.0, real(0.0, 1e6), "Greatest weight of a signal-to-noise ratio in the loss; 0: no limit."
+        0.0,
+        real(0.0, 1e6),
+        "Most that a time's signal-to-noise ratio weighs in the loss; 0: all weigh alike.",
     )
 
     def check_together(self) -> None:
