@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from sd.decoding import decode, fit_array
 from sd.gate import InputError
 
-KEPT_DETAIL = 4  # a JPEG is decoded at this many times the wanted side or more
+KEPT_DETAIL = 3  # a JPEG is decoded at this many times the wanted side or more
 HELPED_FROM = 200  # pictures; fewer are decoded sooner than a helper has started
 MOST_HELPERS = 8
 AT_ONCE = 16  # pictures that go to a helper in one piece
