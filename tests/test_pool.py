@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -187,3 +188,29 @@ def test_helpers_import_no_torch() -> None:
     script = "import sys, sd.pool; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert done.stdout.strip() == b"False"
+
+
+def photograph(width: int, height: int) -> bytes:
+    """A JPEG of noise at many scales, the coarser the stronger, as photographs have it."""
+    source, total = np.random.default_rng(0), np.zeros((height, width, 3))
+    for scale in (4, 8, 16, 32, 64, 128):
+        coarse = source.integers(0, 256, (height // scale, width // scale, 3), dtype=np.uint8)
+        fine = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+        total += np.asarray(fine, float) * scale**0.7
+    file = io.BytesIO()
+    pixels = 255 * (total - total.min()) / np.ptp(total)
+    Image.fromarray(pixels.astype(np.uint8)).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("size", [(640, 480), (1000, 750), (1600, 1200)])
+def test_a_photograph_decoded_in_part_looks_as_decoded_whole(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    data, wanted = photograph(*size), Fit(64, 64, 3, "crop")
+    partly = np.frombuffer(fitted(data, wanted).pixels, np.uint8)
+    monkeypatch.setattr(pool, "KEPT_DETAIL", 1000)
+    whole = np.frombuffer(fitted(data, wanted).pixels, np.uint8)
+    apart = np.abs(partly.astype(int) - whole)
+    assert 0 < np.sqrt(np.mean(apart**2)) < 2 and apart.max() < 8
+    assert whole.std() > 30

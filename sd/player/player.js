@@ -322,8 +322,8 @@
       const { kind, canvas, square } = pane;
       canvas.setAttribute("aria-label", this.say(`alt_${kind}`, { i: frame.i, n: film.total, t: plain(frame.t, 1) }));
       const side = (this.sides.get(square) ?? 0) * (window.devicePixelRatio || 1);
-      const painted = found && `${found.id} ${found.top} ${side}`;
-      if (!found || !side || painted === pane.painted) return;
+      const painted = [found?.image, found?.top, side];
+      if (!found || !side || painted.every((part, k) => part === pane.painted?.[k])) return;
       sdReel.paint(canvas, film, found, side);
       canvas.dataset.step = frame.i;
       pane.painted = painted;

@@ -25,7 +25,6 @@
   };
 
   // The pictures of one film: each chunk is fetched once, and decoded when it is looked at.
-  let decodings = 0;
   class Reel {
     constructor(address, changed) {
       Object.assign(this, { address, changed, parts: [], sheets: new Map(), held: 0, busy: 0 });
@@ -84,7 +83,7 @@
       }
       this.sheets.delete(key);
       this.sheets.set(key, known); // the newest used is last
-      return { image: known.image, id: known.id, top: ((place - part.chunk.first) * known.image.height) / part.chunk.count };
+      return { image: known.image, top: ((place - part.chunk.first) * known.image.height) / part.chunk.count };
     }
 
     async decode(key, jpeg) {
@@ -92,7 +91,7 @@
       this.sheets.set(key, {});
       try {
         const image = await decoded(new Blob([jpeg], { type: "image/jpeg" }));
-        this.sheets.set(key, { image, id: (decodings += 1) });
+        this.sheets.set(key, { image });
         this.held += image.width * image.height * 4;
         this.forget(key);
       } catch {

@@ -100,7 +100,7 @@ def hush(event: Any) -> None:
     """Let the browser keep no account of how far an event is where it would not show it.
 
     gradio's page tells every part that was ever to show a progress how far it is, whenever anything
-    comes from any event: 25 ms of each look at a sampling.
+    comes from any event: a fifth of what a sampling cost the browser.
     """
     if event.show_progress == "hidden":
         event.show_progress_on = []
