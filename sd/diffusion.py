@@ -62,13 +62,14 @@ def target_of(kind: str, w_0: Tensor, eps: Tensor, a: Factor, b: Factor) -> Tens
     return w_0 if kind == "x0" else a * eps - b * w_0
 
 
-def min_snr_weight(kind: str, snr: Tensor, gamma: float) -> Tensor:
+def min_snr_weight(kind: str, snr: Tensor, gamma: float, floor: float = 0.0) -> Tensor:
     """Return the weight of the squared error at `snr` [B] (Hang et al. 2023, min-SNR-gamma).
 
-    All three kinds weigh the error of w_0 by min(SNR, gamma); written on the error of eps that is
-    min(SNR, gamma) / SNR, on the error of v min(SNR, gamma) / (SNR + 1).
+    All three kinds weigh the error of w_0 by w = max(min(SNR, gamma), floor); a floor of 1 is the
+    truncated weight of Salimans & Ho 2022. On the error of eps that is w / SNR, on that of v
+    w / (SNR + 1).
     """
-    capped = snr.clamp(max=gamma)
+    capped = snr.clamp(floor, gamma)
     if kind == "eps":
         return capped / snr
     return capped if kind == "x0" else capped / (snr + 1)
@@ -83,6 +84,7 @@ class Diffusion:
         prediction: str = "eps",
         noise_info: Sequence[float] = (0.0, 1.0),
         min_snr_gamma: float = 0.0,
+        min_snr_floor: float = 0.0,
     ) -> None:
         """Take the process's settings; `min_snr_gamma` 0 weighs all times alike.
 
@@ -94,6 +96,7 @@ class Diffusion:
         self.mean = real("diffusion.noise_info mean", noise_info[0], -100, 100)
         self.std = real("diffusion.noise_info std", noise_info[1], 1e-6, 100)
         self.min_snr_gamma = real("diffusion.min_snr_gamma", min_snr_gamma, 0, 1e6)
+        self.min_snr_floor = real("diffusion.min_snr_floor", min_snr_floor, 0, min_snr_gamma)
         if prediction == "eps" and schedule.terminal_snr == 0:
             raise InputError(
                 "diffusion.prediction = 'eps': at SNR 0 eps says nothing of the picture; "
@@ -104,7 +107,8 @@ class Diffusion:
     def from_config(cls, config: DiffusionConfig) -> "Diffusion":
         """Return the process that a configuration's diffusion section describes."""
         schedule = Schedule.from_settings(config)
-        return cls(schedule, config.prediction, config.noise_info, config.min_snr_gamma)
+        limits = config.min_snr_gamma, config.min_snr_floor
+        return cls(schedule, config.prediction, config.noise_info, *limits)
 
     def factors(self, t: Tensor | float, like: Tensor) -> tuple[Factor, Factor]:
         """Return sqrt(alpha_bar_t), sqrt(1 - alpha_bar_t), shaped to broadcast against `like`.
@@ -192,5 +196,5 @@ class Diffusion:
         if not self.min_snr_gamma:
             return Loss(error.mean(), error.detach())
         snr = torch.as_tensor(self.schedule.snr(t.detach().cpu().numpy())).to(error)
-        weight = min_snr_weight(self.prediction, snr, self.min_snr_gamma)
+        weight = min_snr_weight(self.prediction, snr, self.min_snr_gamma, self.min_snr_floor)
         return Loss((weight * error).mean(), error.detach())

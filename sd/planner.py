@@ -32,15 +32,18 @@ HELD_OUT = 0.05
 BOTH_SECONDS = 2.0  # spent on measuring it in bfloat16 too
 LOWER, GAIN = "bfloat16", 1.15  # taken where its steps are so many times as fast
 MANY_PICTURES = 1000  # of fewer, fewer steps are enough
+FEWEST_PLACES = 3  # a side, of a level that attends
 
 
 class Rung(NamedTuple):
     """A size of pictures with a network for it; its shapes show after `enough` steps.
 
-    base: the preset that tells all else, as what the network estimates.
+    patch: the side of the pixel blocks that enter as one position. base: the preset that tells all
+    else, as what the network estimates.
     """
 
     side: int
+    patch: int
     channels: int
     mult: tuple[int, ...]
     batch: int
@@ -53,27 +56,31 @@ class Rung(NamedTuple):
         sizes = [f"training.input_{each}={self.side}" for each in ("height", "width")]
         colour = [f"unet.{each}={channels}" for each in ("channel", "n_embed")]
         network = [
+            f"unet.patch_size={self.patch}",
             f"unet.model_channels={self.channels}",
             f"unet.channel_mult={list(self.mult)}",
-            f"unet.attention_resolutions=[{2 ** (len(self.mult) - 1)}]",
+            f"unet.attention_resolutions=[{2**self._attending()}]",
             f"training.batch_size={self.batch}",
             f"training.learning_rate={self.rate}",
             f"training.held_out={HELD_OUT}",
         ]
         return Config.preset(self.base).with_settings([*sizes, *colour, *network])
 
+    def _attending(self) -> int:
+        """Return the lowest level that still has places enough to attend between."""
+        levels = range(len(self.mult))
+        return max(k for k in levels if self.side >= FEWEST_PLACES * self.patch * 2**k)
 
-# Shapes at 32 pixels need about 3,000 steps of 32 pictures (digits are clear after 600, the bundled
-# model, which knows its captions, had 6,000); what is smaller and simpler is learned in fewer, what
-# is larger needs more. Blocks of 4 x 4 pixels make 64 pixels as cheap a step as 32, so 48 has no
-# rung of its own.
+
+# Shapes at 32 pixels need about 2,000 steps of 32 pictures (digits are clear after 300, captions are
+# known after 3,000); what is smaller and simpler is learned in fewer, what is larger needs more.
+# Blocks of 4 x 4 pixels make 64 pixels as cheap a step as 32 in blocks of 2 x 2, so 48 has no rung.
 LADDER = (
-    Rung(16, 32, (1, 2), 32, 0.001, 1000),
-    Rung(16, 32, (2, 3), 32, 0.001, 1800),
-    Rung(24, 32, (2, 3, 3), 32, 0.001, 2400),
-    Rung(32, 32, (2, 3, 3), 32, 0.001, 3000),
-    Rung(64, 32, (2, 3, 3), 32, 0.001, 6000, "small"),
-    Rung(64, 64, (2, 2, 3, 4), 64, 0.0005, 10000),
+    Rung(16, 2, 32, (1, 2), 32, 0.001, 1000),
+    Rung(24, 4, 32, (2, 3, 3), 32, 0.001, 1500),
+    Rung(32, 4, 32, (2, 3, 3), 32, 0.001, 2000),
+    Rung(64, 4, 32, (2, 3, 3), 32, 0.001, 6000, "small"),
+    Rung(64, 2, 64, (2, 2, 3, 4), 64, 0.0005, 10000),
 )
 
 

@@ -204,6 +204,11 @@ class DiffusionConfig(Section):
         real(0.0, 1e6),
         "Most that a time's signal-to-noise ratio weighs in the loss; 0: all weigh alike.",
     )
+    min_snr_floor: float = key(
+        0.0,
+        real(0.0, 1e6),
+        "Least that it weighs, for the noisiest times; at most min_snr_gamma.",
+    )
 
     def check_together(self) -> None:
         first, last = self.beta_range
@@ -221,6 +226,11 @@ class DiffusionConfig(Section):
             raise InputError(
                 "diffusion.prediction = 'eps': must be v or x0 where zero_terminal_snr is True; "
                 "from pure noise, eps tells nothing of the picture"
+            )
+        if self.min_snr_floor > self.min_snr_gamma:
+            raise InputError(
+                f"diffusion.min_snr_floor = {self.min_snr_floor:g}: must be at most "
+                f"min_snr_gamma = {self.min_snr_gamma:g}"
             )
 
 

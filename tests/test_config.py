@@ -75,8 +75,8 @@ def test_terminal_signal_to_noise_ratios_of_the_presets():
     }
     assert snr["seed"] == pytest.approx(0.152, abs=5e-4)
     assert snr["seed-fixed"] == pytest.approx(3.0e-5, abs=5e-7)
-    assert snr["tiny"] < 1e-8
-    assert snr["small"] == pytest.approx(4.0e-5, abs=5e-7)
+    assert snr["gpu"] < 1e-8
+    assert snr["tiny"] == snr["small"] == pytest.approx(4.0e-5, abs=5e-7)
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -160,6 +160,7 @@ def test_a_wrong_line_is_named(line, message):
         (["diffusion.noise_info=[0, 0]"], ["diffusion.noise_info", "above 0"]),
         (["diffusion.noise_info=[0, -1]"], ["diffusion.noise_info", "above 0"]),
         (["diffusion.zero_terminal_snr=True"], ["diffusion.prediction = 'eps'", "v or x0"]),
+        (["diffusion.min_snr_floor=1"], ["min_snr_floor = 1", "at most min_snr_gamma = 0"]),
         (["training.input_height=4096", "training.input_width=4096"], ["4,194,304 pixels"]),
         (["epochs"], ["setting 'epochs'", "section.key=value"]),
         (["=3"], ["no such key"]),

@@ -25,7 +25,7 @@ def test_q_sample_has_the_mean_and_variance_of_the_closed_form(noise_info):
     diffusion = Diffusion(LINEAR, noise_info=noise_info)
     mean, std = noise_info
     x0 = torch.full((200_000, 1), 0.7, dtype=torch.float64)
-    for t in (1, 20, 50):
+    for t in (1, 20, 40, 50):
         x_t = diffusion.q_sample(x0, t, normal(*x0.shape, seed=t))
         a, b = float(LINEAR.signal(t)), float(LINEAR.noise(t))
         assert x_t.mean() == pytest.approx(a * 0.7 + b * mean, abs=5 * b * std / 200_000**0.5)
@@ -126,15 +126,18 @@ def test_the_eps_loss_of_an_untrained_network_is_one():
     assert loss.per_picture.shape == (64,)
 
 
+@pytest.mark.parametrize("floor", [0.0, 2.0])
 @pytest.mark.parametrize("kind", PREDICTIONS)
-def test_min_snr_weighs_the_error_of_x0_by_the_capped_snr(kind):
-    for t in (1, 20, 50):
+def test_min_snr_weighs_the_error_of_x0_by_the_snr_within_its_limits(kind, floor):
+    assert float(LINEAR.snr(20)) > 5 > float(LINEAR.snr(40)) > 2 > float(LINEAR.snr(50))
+    for t in (1, 20, 40, 50):
         snr = torch.tensor([float(LINEAR.snr(t))], dtype=torch.float64)
         a, b = float(LINEAR.signal(t)), float(LINEAR.noise(t))
         error_x0 = 0.1  # what an error of w_0 by 0.1 is, written on each target, w_t being known
         on_target = {"x0": error_x0, "eps": error_x0 * a / b, "v": error_x0 / b}[kind]
-        weighted = float(min_snr_weight(kind, snr, 5.0)) * on_target**2
-        assert weighted == pytest.approx(min(float(snr), 5.0) * error_x0**2, rel=1e-9)
+        weighted = float(min_snr_weight(kind, snr, 5.0, floor)) * on_target**2
+        limited = max(min(float(snr), 5.0), floor)
+        assert weighted == pytest.approx(limited * error_x0**2, rel=1e-9)
 
 
 def test_the_loss_applies_the_weight():
@@ -145,6 +148,13 @@ def test_the_loss_applies_the_weight():
     assert float(loss.per_picture) == 1
 
 
+def test_the_loss_applies_the_weights_floor():
+    diffusion = Diffusion(LINEAR, "x0", min_snr_gamma=5, min_snr_floor=3)
+    x0, eps = torch.ones(1, 1, 2, 2).double(), torch.ones(1, 1, 2, 2).double()
+    loss = diffusion.loss(lambda x, times: torch.zeros_like(x), x0, torch.tensor([50]), eps)
+    assert float(loss.mean) == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -152,6 +162,7 @@ def test_the_loss_applies_the_weight():
         (("eps", (0, 0)), "noise_info std"),
         (("eps", (float("nan"), 1)), "noise_info mean"),
         (("eps", (0, 1), -1), "min_snr_gamma"),
+        (("eps", (0, 1), 1, 2), "min_snr_floor"),
     ],
 )
 def test_impossible_settings_are_refused(arguments, named):

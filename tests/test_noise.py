@@ -51,6 +51,7 @@ def model(home: Path) -> str:
         [
             *(f"training.{each}" for each in settings),
             "diffusion.timesteps=40",
+            "diffusion.schedule=cosine",
             "unet.model_channels=32",
             "unet.channel_mult=[1]",
             "unet.attention_resolutions=[]",
@@ -178,8 +179,8 @@ def test_the_figures_refuse_hostile_values(place: int, value: Any) -> None:
 def test_a_schedule_is_offered_once_with_its_presets() -> None:
     offered = noise_courses.choices()
     names = [name for _, name in offered]
-    assert names[:4] == ["tiny", "small", "seed-fixed", "seed"] and "linear" not in names
-    assert "(tiny, gpu)" in offered[0][0] and "(small, DDPM)" in offered[1][0]
+    assert names[:4] == ["tiny", "gpu", "seed-fixed", "seed"] and "linear" not in names
+    assert "(tiny, small, DDPM)" in offered[0][0] and "(gpu)" in offered[1][0]
     assert set(preset_names()) <= set(noise_courses.courses())
     titles = [noise_courses.title_of(name) for name in names]
     assert len(set(titles)) == len(titles)
@@ -209,7 +210,7 @@ def test_only_what_the_doctor_offers_mends(value: Any) -> None:
 
 def test_both_endings_are_told() -> None:
     ends, other = noise.consult("tiny", "seed", ENGLISH)
-    assert "Ends at SNR 2.4e-9" in ends and "Ends at SNR 0.15" in other
+    assert "Ends at SNR 4e-5" in ends and "Ends at SNR 0.15" in other
 
 
 def test_a_picture_of_a_person_is_read_at_256_pixels(tmp_path: Path) -> None:
@@ -265,7 +266,7 @@ def test_the_command_is_one_the_command_line_understands(tmp_path: Path, course:
 
 
 def test_the_model_is_asked_at_every_time(model: str) -> None:
-    answers = list(noise_sight.look(model, 300, LION, "tiny", 0, ENGLISH))
+    answers = list(noise_sight.look(model, 300, LION, "gpu", 0, ENGLISH))
     assert [each[0].count('class="column"') for each in answers] == [*range(11), 10]
     assert "time 3 of 10" in answers[3][1] and answers[-1][1] == ""
     assert "t = 12 / 40" in answers[0][0]  # the same mix on its own schedule, cosine as well
@@ -281,7 +282,7 @@ def test_the_model_is_asked_at_the_same_mix(model: str) -> None:
         alpha_bar = float(noise_courses.schedule_of("seed").alpha_bar[t])
         own = float(source.diffusion.schedule.alpha_bar_at(found))
         assert found == 1 or own == pytest.approx(alpha_bar, rel=1e-4)
-    assert noise_sight.time_for(source, "tiny", 0) == 1
+    assert noise_sight.time_for(source, "gpu", 0) == 1
 
 
 def test_there_and_back_at_eight_times(model: str) -> None:

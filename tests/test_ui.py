@@ -66,6 +66,7 @@ def model(home: Path) -> str:
             "training.input_height=8",
             "training.input_width=8",
             "diffusion.timesteps=40",
+            "diffusion.schedule=cosine",
             "unet.model_channels=32",
             "unet.channel_mult=[1]",
             "unet.attention_resolutions=[]",

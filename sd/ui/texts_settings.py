@@ -55,6 +55,7 @@ ABOUT_ZH = {
     "zero_terminal_snr": "拉伸噪声表，使其终点是纯噪声。",
     "prediction": "网络估计什么：噪声 eps、原图 x0，或 v。",
     "min_snr_gamma": "损失中各时刻信噪比权重的上限；0 表示各时刻权重相同。",
+    "min_snr_floor": "损失中信噪比权重的下限，作用于噪声最多的时刻；不超过 min_snr_gamma。",
     "kind": "告诉模型什么：none、class_embedding、class_tokens、captions 或 auto。",
     "drop": "多大比例的图片训练时什么也不告诉；引导需要有一些。",
     "pooled": "把文字说明的均值也加到时间嵌入上。",
