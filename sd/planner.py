@@ -59,7 +59,7 @@ class Rung(NamedTuple):
             f"unet.patch_size={self.patch}",
             f"unet.model_channels={self.channels}",
             f"unet.channel_mult={list(self.mult)}",
-            f"unet.attention_resolutions=[{2**self._attending()}]",
+            f"unet.attention_resolutions=[{2 ** self._attending()}]",
             f"training.batch_size={self.batch}",
             f"training.learning_rate={self.rate}",
             f"training.held_out={HELD_OUT}",
@@ -72,7 +72,7 @@ class Rung(NamedTuple):
         return max(k for k in levels if self.side >= FEWEST_PLACES * self.patch * 2**k)
 
 
-# Shapes at 32 pixels need about 2,000 steps of 32 pictures (digits are clear after 300, captions are
+# Shapes at 32 pixels need about 2,000 steps of 32 pictures (digits are clear after 300, captions
 # known after 3,000); what is smaller and simpler is learned in fewer, what is larger needs more.
 # Blocks of 4 x 4 pixels make 64 pixels as cheap a step as 32 in blocks of 2 x 2, so 48 has no rung.
 LADDER = (
