@@ -203,7 +203,7 @@ def test_buttons_step_and_save(open_page: Any, tmp_path: Path) -> None:
 def test_what_is_beside_the_picture_moves_with_it(open_page: Any) -> None:
     page = opened(open_page())
     told = page.locator("#noise-live .curve-name b")
-    assert told.nth(0).inner_text() == "0.787" and told.nth(1).inner_text() == "1.31"
+    assert told.nth(0).inner_text() == "0.396" and told.nth(1).inner_text() == "1.31"
     exact_line = rested(page, 300)
     assert told.nth(2).inner_text() == "0.606 nats from N(0, 1)"
     assert "0.6064 nats" in exact_line
@@ -349,7 +349,7 @@ def test_on_a_phone_the_picture_comes_first_and_thumbs_fit(open_page: Any) -> No
     page = open_page(390, 844, "zh-CN")
     page.locator("[role=tab]").nth(1).click()
     page.wait_for_selector(f"{CANVAS}[data-t='300']")
-    assert page.get_attribute(CANVAS, "aria-label") == "t = 300（共 1000）：信号占 79 %"
+    assert page.get_attribute(CANVAS, "aria-label") == "t = 300（共 1000）：信号占 40 %"
     for name in ("pair", "sight", "walk", "algorithm"):
         fold(page, name)
     page.locator("#sight-go").click()
