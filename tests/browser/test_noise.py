@@ -203,16 +203,16 @@ def test_buttons_step_and_save(open_page: Any, tmp_path: Path) -> None:
 def test_what_is_beside_the_picture_moves_with_it(open_page: Any) -> None:
     page = opened(open_page())
     told = page.locator("#noise-live .curve-name b")
-    assert told.nth(0).inner_text() == "0.396" and told.nth(1).inner_text() == "1.31"
+    assert told.nth(0).inner_text() == "0.396" and told.nth(1).inner_text() == "-0.42"
     exact_line = rested(page, 300)
-    assert told.nth(2).inner_text() == "0.606 nats from N(0, 1)"
-    assert "0.6064 nats" in exact_line
+    assert told.nth(2).inner_text() == "0.169 nats from N(0, 1)"
+    assert "0.1685 nats" in exact_line
     cycles = told.nth(3).inner_text().split()
     assert f"up to {cycles[2]} of {cycles[4]} cycles" in exact_line
     bars = page.locator("#noise-live .bars").get_attribute("d")
     drag(page, SLIDER, 0.3, 0.9)
     assert page.locator("#noise-live .bars").get_attribute("d") != bars
-    assert page.locator("#noise-stage .formula").inner_text().startswith("xt = 0.1")
+    assert page.locator("#noise-stage .formula").inner_text().startswith("xt = 0.0")
     assert float(told.nth(2).inner_text().split()[0]) < 0.1
     page.mouse.up()
 
