@@ -13,7 +13,7 @@ import gradio as gr
 from sd import gate, runs
 from sd.config import MOST_STEPS, Config, preset_names
 from sd.gate import InputError
-from sd.ui import denoise, inputs, models, noise, pictures, plan
+from sd.ui import cache, denoise, inputs, models, noise, pictures, plan
 from sd.ui.parts import LARGEST_SEED, MODEL, guarded
 from sd.ui.sampling import live, prompts
 from sd.ui.sampling.grid import MOST_GUIDANCE
@@ -178,9 +178,9 @@ def files(name: str, count: Any) -> inputs.File:
     return inputs.File(label=name, file_count=count, visible=False)
 
 
-def picture(name: str) -> gr.Image:
+def picture(name: str) -> cache.Image:
     """Declare a result that is a picture."""
-    return gr.Image(format="png", label=name, visible=False)
+    return cache.Image(format="png", label=name, visible=False)
 
 
 def facts(name: str) -> gr.JSON:

@@ -5,14 +5,15 @@ The browser gets a picture and its noise once; `Mouth` is how it says where t ha
 
 import base64
 import zlib
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
-from gradio.processing_utils import save_bytes_to_cache
 
 from sd import gate
 from sd.ui import noise_courses
+from sd.ui.cache import kept
 from sd.ui.inputs import Gated, Plain
 from sd.ui.noise_pictures import Picture, noise_of, pixels_of
 from sd.ui.parts import LARGEST_SEED, label
@@ -62,8 +63,8 @@ class Stage(gr.HTML, metaclass=Plain):
         if value is None:
             return None
         scene = dict(value)
-        path = save_bytes_to_cache(scene.pop("arrays"), "noise.bin", self.GRADIO_CACHE)
-        return {**scene, "file": {"path": path, "meta": FILE}}
+        path = kept(scene.pop("arrays"), "noise.bin", Path(self.GRADIO_CACHE))
+        return {**scene, "file": {"path": str(path), "meta": FILE}}
 
 
 def time(field: Any, name: str, payload: Any) -> int:

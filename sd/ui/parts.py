@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import gradio as gr
 from PIL import Image
 
-from sd.ui import inputs
+from sd.ui import cache, inputs
 from sd.ui.texts import PREFIX, language_of
 
 T = TypeVar("T")
@@ -128,9 +128,9 @@ def number(key: str, value: float, **more: Any) -> inputs.Number:
     )
 
 
-def stage_picture(form: str, elem_id: str) -> gr.Image:
+def stage_picture(form: str, elem_id: str) -> cache.Image:
     """Show a picture that keeps its square; `form`: jpeg where it moves, png where it stays."""
-    return gr.Image(
+    return cache.Image(
         format=form,
         show_label=False,
         interactive=False,
@@ -140,9 +140,9 @@ def stage_picture(form: str, elem_id: str) -> gr.Image:
     )
 
 
-def thumbnails(key: str, elem_id: str, **more: Any) -> gr.Gallery:
+def thumbnails(key: str, elem_id: str, **more: Any) -> cache.Gallery:
     """Show a row of small pictures to choose from."""
-    return gr.Gallery(
+    return cache.Gallery(
         format="png",
         label=label(key),
         show_label=False,

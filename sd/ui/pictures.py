@@ -18,7 +18,7 @@ from PIL import Image
 from sd import gate, runs
 from sd.config import Config
 from sd.gate import InputError
-from sd.ui import advice, inputs, settings
+from sd.ui import advice, cache, inputs, settings
 from sd.ui.parts import QUIET, drop, guarded, heading, label, language, note, session, tiled
 from sd.ui.report import reading_html, report_html, told
 from sd.ui.texts import say
@@ -289,7 +289,7 @@ def build_preview(data: gr.State) -> Pictures:
             value, name = getattr(getattr(usual, section), key), label(f"pick_{key}")
             fields[key] = settings.field(section, key, value, name)
 
-    sheet = gr.Image(
+    sheet = cache.Image(
         format="png", show_label=False, interactive=False, buttons=[], elem_classes="sheet"
     )
     caption = gr.HTML(elem_classes="caption")
