@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ def kept(data: bytes, name: str, folder: Path) -> Path:
     browser just then, which then gets nothing: a sampling ends by showing its last picture twice.
     """
     path = folder / str(hash_bytes(data)) / name
-    if path.is_file():
-        path.touch()  # gradio deletes the oldest
+    with suppress(FileNotFoundError):
+        os.utime(path)  # gradio deletes the oldest
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(dir=path.parent)
