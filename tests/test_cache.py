@@ -33,6 +33,18 @@ def test_a_file_appears_only_when_it_is_whole(
     assert path.read_bytes() == b"bytes" and os.listdir(path.parent) == ["noise.bin"]
 
 
+def test_what_cannot_be_kept_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(beside: str, path: Path) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("sd.ui.cache.os.replace", full)
+    with pytest.raises(OSError, match="no space"):
+        kept(b"bytes", "noise.bin", tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 @pytest.mark.parametrize("kind", ["image", "gallery"])
 def test_a_picture_shown_twice_is_one_file(kind: str, tmp_path: Path) -> None:
     field = cache.Image(format="png") if kind == "image" else cache.Gallery(format="png")
