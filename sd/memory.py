@@ -23,7 +23,7 @@ UNKNOWN = 2**62  # where the system does not tell; "no limit" is written as abou
 # Fitted to the peak resident size of real processes that trained, sampled, measured and saved, the
 # allocator keeping what is freed: `python -m tests.benchmarks.memory` repeats it.
 BASE = 780 * MIB  # Python and torch's CUDA build (690), what they need at work, allocator's padding
-COPIES = 5  # weights, averaged weights, gradients and AdamW's two moments
+COPIES = 5  # weights, averaged weights, gradients and AdamW's two moments (Muon has one)
 KEPT = 1.35  # a step's peak over what the blueprint counts as kept for the backward pass
 PASSING = 0.29  # share of it without a backward pass
 SHEET, EVALUATED = 16, 32  # pictures of a sheet, twice where they are guided; of an evaluation

@@ -43,7 +43,12 @@ class TrainingConfig(Section):
     gradient_accumulation: int = key(
         1, whole(1, 4096), "Batches whose gradients are averaged into one optimiser step."
     )
-    learning_rate: float = key(1e-4, real(1e-12, 10.0), "Step size of the optimiser, AdamW.")
+    optimizer: str = key(
+        "adamw",
+        choice("adamw", "muon"),
+        "What updates the weights: adamw, or muon for the inner ones, which needs fewer steps.",
+    )
+    learning_rate: float = key(1e-4, real(1e-12, 10.0), "Step size of the optimiser.")
     save_path: str | None = key(
         None, path_text, "Folder for pictures made with the model, or None."
     )
@@ -72,7 +77,7 @@ class TrainingConfig(Section):
     warmup_steps: int = key(
         0, whole(0, MOST_STEPS), "Steps in which the learning rate rises from 0."
     )
-    weight_decay: float = key(0.0, real(0.0, 10.0), "Pull of AdamW towards smaller weights.")
+    weight_decay: float = key(0.0, real(0.0, 10.0), "Pull of the updates towards smaller weights.")
     grad_clip: float = key(1.0, real(0.0, 1e9), "Greatest gradient norm; 0 clips nothing.")
     ema_decay: float = key(
         0.999, real(0.0, 0.9999999), "How slowly the averaged weights follow; 0 keeps no average."

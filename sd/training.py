@@ -35,14 +35,13 @@ from sd.evaluation import Evaluation as Evaluation
 from sd.gate import InputError, whole
 from sd.images import to_float
 from sd.kinds import check_ports
+from sd.optimizers import Optimizer
 from sd.streams import batch_indices as batch_indices  # part of this module's interface
 from sd.streams import draw_times as draw_times
 from sd.streams import new_conditioner as new_conditioner
 from sd.streams import new_network as new_network
 from sd.streams import stream as stream
 
-MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's own names
-FUSED = ("cuda", "cpu")  # where one kernel updates all weights, on a CPU five times as fast
 MOST_SKIPPED = 5  # steps in a row without a finite gradient
 MOST_SAMPLED = 16  # prompts of a run's samples
 
@@ -123,12 +122,7 @@ class Training:
             told.eval().requires_grad_(False)
         self.model = Model(average, config, conditioner=told)
         self.diffusion = self.model.diffusion
-        self.optimizer = torch.optim.AdamW(
-            self._parameters().values(),
-            lr=config.training.learning_rate,
-            weight_decay=config.training.weight_decay,
-            fused=machine.device in FUSED or None,  # None: as torch thinks best
-        )
+        self.optimizer = Optimizer(self._parameters(), config.training, machine.device)
         wanted = config.training.compile
         self._called = torch.compile(self.network) if wanted else self.network
 
@@ -197,7 +191,7 @@ class Training:
             value = float(loss.detach()) / count
             total += value
             if not math.isfinite(total):
-                self.optimizer.zero_grad(set_to_none=True)
+                self.optimizer.clear()
                 break
             torch.autograd.backward(loss / count)
         return total
@@ -245,17 +239,15 @@ class Training:
         """
         training = self.config.training
         parameters: list[Tensor] = list(self._parameters().values())
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
         limit = training.grad_clip or math.inf
         grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
         if math.isfinite(grad_norm):
-            self.optimizer.step()
+            self.optimizer.step(lr)
             model = self.model
             averages: list[Tensor] = list(parameters_of(model.network, model.conditioner).values())
             with torch.no_grad():
                 torch._foreach_lerp_(averages, parameters, 1 - ema_decay(training.ema_decay, step))
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.clear()
         return grad_norm
 
     def evaluate(self) -> Evaluation:
@@ -283,9 +275,7 @@ class Training:
         tensors = {f"network.{name}": tensor for name, tensor in own.items()}
         average = tensors_of(self.model.network, self.model.conditioner)
         tensors |= {f"average.{name}": tensor for name, tensor in average.items()}
-        for name, parameter in self._parameters().items():
-            for moment in MOMENTS if self.updates else ():
-                tensors[f"{moment}.{name}"] = self.optimizer.state[parameter][moment]
+        tensors |= self.optimizer.state()
         return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
     def counts(self) -> dict[str, int]:
@@ -304,12 +294,8 @@ class Training:
             load_tensors(self.network, self.conditioner, _under("network.", tensors))
             average = _under("average.", tensors)
             load_tensors(self.model.network, self.model.conditioner, average)
-            for name, parameter in self._parameters().items() if self.updates else ():
-                state = {each: tensors[f"{each}.{name}"] for each in MOMENTS}
-                moments = {each: _shaped(tensor, parameter) for each, tensor in state.items()}
-                there = parameter.device if self.optimizer.defaults["fused"] else "cpu"
-                done = torch.tensor(float(self.updates), device=there)
-                self.optimizer.state[parameter] = {"step": done, **moments}
+            if self.updates:
+                self.optimizer.restore(tensors, self.updates)
         except (RuntimeError, KeyError) as error:
             reason = str(error).partition("\n")[0]
             raise InputError(f"the training state is not this network's ({reason})") from None
@@ -322,13 +308,6 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for name, tensor in tensors.items()
         if name.startswith(prefix)
     }
-
-
-def _shaped(tensor: Tensor, like: Tensor) -> Tensor:
-    """Return a tensor laid out in memory, and where, as `like` is; `RuntimeError` if it cannot."""
-    if tensor.shape != like.shape:
-        raise RuntimeError(f"{list(tensor.shape)} is not {list(like.shape)}")
-    return torch.empty_like(like, requires_grad=False).copy_(tensor)
 
 
 def train(config: Config, images: ImageSet, seed: int, machine: Machine) -> Iterator[TrainStep]:

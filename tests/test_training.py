@@ -80,7 +80,7 @@ def test_the_rate_of_a_step_is_the_optimisers(tiny_config: Config, images: Image
     training = Training(tiny_config.with_settings(["training.warmup_steps=8"]), images, 0, MACHINE)
     for step in training.steps():
         assert step.lr == pytest.approx(0.002 * step.step / 8, rel=1e-12)
-        assert training.optimizer.param_groups[0]["lr"] == step.lr
+        assert training.optimizer.rate == step.lr
 
 
 def test_the_decay_of_the_average() -> None:
@@ -358,8 +358,12 @@ def test_an_evaluation_draws_nothing_and_is_repeatable(
     assert without.held_out is None
 
 
-def test_a_restored_training_is_the_same_training(tiny_config: Config, images: ImageSet) -> None:
-    config = tiny_config.with_settings(["training.steps=9", "unet.dropout=0.2"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_restored_training_is_the_same_training(
+    tiny_config: Config, images: ImageSet, optimizer: str
+) -> None:
+    kind = f"training.optimizer={optimizer}"
+    config = tiny_config.with_settings(["training.steps=9", "unet.dropout=0.2", kind])
     whole = Training(config, images, 0, MACHINE)
     losses = [step.loss for step in whole.steps()]
     first = Training(config, images, 0, MACHINE)
