@@ -72,14 +72,14 @@ class Rung(NamedTuple):
         return max(k for k in levels if self.side >= FEWEST_PLACES * self.patch * 2**k)
 
 
-# Shapes at 32 pixels need about 2,000 steps of 32 pictures (digits are clear after 300, captions
-# known after 3,000); what is smaller and simpler is learned in fewer, what is larger needs more.
+# Shapes at 32 pixels need about 1,200 steps of 32 pictures (digits are clear after 200), at 64
+# some 3,000; what is smaller and simpler is learned in fewer, what is larger needs more.
 # Blocks of 4 x 4 pixels make 64 pixels as cheap a step as 32 in blocks of 2 x 2, so 48 has no rung.
 LADDER = (
-    Rung(16, 2, 32, (1, 2), 32, 0.001, 1000),
-    Rung(24, 4, 32, (2, 3, 3), 32, 0.001, 1500),
-    Rung(32, 4, 32, (2, 3, 3), 32, 0.001, 2000),
-    Rung(64, 4, 32, (2, 3, 3), 32, 0.001, 6000, "small"),
+    Rung(16, 2, 32, (1, 2), 32, 0.002, 600),
+    Rung(24, 4, 32, (2, 3, 3), 32, 0.002, 900),
+    Rung(32, 4, 32, (2, 3, 3), 32, 0.002, 1200),
+    Rung(64, 4, 32, (2, 3, 3), 32, 0.002, 3000, "small"),
     Rung(64, 2, 64, (2, 2, 3, 4), 64, 0.0005, 10000),
 )
 

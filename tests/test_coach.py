@@ -231,7 +231,7 @@ def test_a_loss_that_was_lost_for_good_is_named_with_a_lower_rate() -> None:
     failed = {"event": "failed", "step": 77, "line": line}
     said = remarks(TINY, [*healthy(72), *[skip(step) for step in range(73, 78)], failed])
     assert kinds(said) == ["not_finite"]
-    assert "step 77" in said[0].line and said[0].fix == ("training.learning_rate=0.0005",)
+    assert "step 77" in said[0].line and said[0].fix == ("training.learning_rate=0.001",)
     assert remarks(TINY, [*healthy(72), {"event": "failed", "line": "the disk is full"}]) == []
 
 
@@ -247,7 +247,7 @@ def test_one_step_left_out_is_told_while_it_is_news_and_many_are_an_alarm() -> N
     assert often.values["count"] == 3 and often.values["step"] == 290
 
 
-@pytest.mark.parametrize(("rate", "better"), [("0.001", "0.0005"), ("0.1", "0.001")])
+@pytest.mark.parametrize(("rate", "better"), [("0.001", "0.0005"), ("0.1", "0.002")])
 def test_an_explosion_is_named_and_the_rate_lowered(rate: str, better: str) -> None:
     config = TINY.with_settings([f"training.learning_rate={rate}"])
     for after in (0.9, 30.0):
@@ -263,14 +263,41 @@ def test_a_loss_that_only_grows_is_an_explosion_too() -> None:
     assert kinds(remarks(TINY, events)) == ["explodes"]
 
 
+@pytest.mark.parametrize(("optimizer", "good"), [("adamw", 0.001), ("muon", 0.002)])
 @pytest.mark.parametrize(
-    ("rate", "kind"), [("0.05", "stuck_high"), ("0.000001", "stuck_low"), ("0.001", None)]
+    ("times", "kind"), [(3.5, "rate_high"), (2.9, None), (1, None), (0.01, None)]
 )
-def test_a_loss_that_never_falls_is_named(rate: str, kind: str | None) -> None:
+def test_each_optimiser_has_its_own_rate(
+    optimizer: str, good: float, times: float, kind: str | None
+) -> None:
+    rate = f"training.learning_rate={times * good}"
+    config = TINY.with_settings([f"training.optimizer={optimizer}", rate])
+    said = before(config, 1000)
+    assert kinds(said) == ([kind] if kind else [])
+    if kind:
+        assert said[0].fix == (f"training.learning_rate={good:g}",)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rate", "kind", "better"),
+    [
+        ("muon", "0.05", "stuck_high", "0.00067"),
+        ("muon", "0.000001", "stuck_low", "1e-05"),
+        ("muon", "0.002", None, ""),
+        ("muon", "0.001", "stuck_low", "0.002"),
+        ("adamw", "0.002", "stuck_high", "0.00033"),
+        ("adamw", "0.001", None, ""),
+    ],
+)
+def test_a_loss_that_never_falls_is_named(
+    optimizer: str, rate: str, kind: str | None, better: str
+) -> None:
     settings = [f"training.learning_rate={rate}", "training.warmup_steps=200"]
-    config = TINY.with_settings(settings)
+    config = TINY.with_settings([*settings, f"training.optimizer={optimizer}"])
     flat = run([(step, 0.29 + step % 3 / 100) for step in range(6, 601, 6)])
-    assert kinds(remarks(config, flat)) == ([kind] if kind else [])
+    said = remarks(config, flat)
+    assert kinds(said) == ([kind] if kind else [])
+    assert [each.values["better"] for each in said] == ([better] if kind else [])
     warming = [event for event in flat if event.get("step", 0) <= 450]
     assert remarks(config, warming) == []  # the warm-up of 200 steps does not count
 

@@ -14,7 +14,7 @@ ENOUGH_STEPS = 3000
 FEW_PICTURES = 100
 FEW_OF_CLASS, LONGEST_CLASS = 4, 40  # pictures; characters of a name that is told
 WATCHABLE = 40  # pictures, of which 5% can be held out
-HIGH_RATE, GOOD_RATE = 3e-3, 1e-3  # of AdamW on these networks
+GOOD_RATES, HIGH = {"adamw": 1e-3, "muon": 2e-3}, 3  # on these networks; so many times is too much
 COLOURED = {"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "RGBX", "RGBa"}
 STRONG = {"shift": 0.1, "rotation": 10.0, "brightness": 0.2}  # what is above is learned too
 MILD = {"shift": 0.05, "rotation": 5.0, "brightness": 0.1}
@@ -56,12 +56,17 @@ def few_steps(facts: Facts) -> Iterator[Remark]:
     yield Remark("few_steps", values, (f"training.steps={ENOUGH_STEPS}",))
 
 
+def good_rate(config: Config) -> float:
+    """Return the learning rate at which a run's optimiser does well."""
+    return GOOD_RATES[config.training.optimizer]
+
+
 def rate_high(facts: Facts) -> Iterator[Remark]:
     """Speak where the learning rate is beyond what such networks bear."""
-    rate = facts.config.training.learning_rate
-    if rate > HIGH_RATE:
-        fix = (f"training.learning_rate={GOOD_RATE:g}",)
-        yield Remark("rate_high", {"rate": f"{rate:g}", "better": f"{GOOD_RATE:g}"}, fix)
+    rate, good = facts.config.training.learning_rate, good_rate(facts.config)
+    if rate > HIGH * good:
+        fix = (f"training.learning_rate={good:g}",)
+        yield Remark("rate_high", {"rate": f"{rate:g}", "better": f"{good:g}"}, fix)
 
 
 def few_pictures(facts: Facts) -> Iterator[Remark]:

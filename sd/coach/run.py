@@ -7,7 +7,7 @@ from statistics import fmean, median, pvariance
 from sd.coach import plan
 from sd.coach.facts import Event, Facts, is_number
 from sd.coach.lines import Remark, figure, rounded
-from sd.coach.plan import ENOUGH_STEPS, GOOD_RATE, SHAPES_AT
+from sd.coach.plan import ENOUGH_STEPS, SHAPES_AT, good_rate
 from sd.likeness import verdict
 
 NARROWEST, WIDEST = 5, 100  # logged steps in a running median
@@ -62,11 +62,12 @@ def stuck(facts: Facts) -> Iterator[Remark]:
     training, smooth = facts.config.training, _smooth(facts)
     if not smooth or facts.step < training.warmup_steps + STUCK_AFTER:
         return
-    first, rate = max(facts.losses[0], smooth[0]), training.learning_rate
-    if min(smooth) < STUCK * first or rate == GOOD_RATE:
+    first = max(facts.losses[0], smooth[0])
+    rate, good = training.learning_rate, good_rate(facts.config)
+    if min(smooth) < STUCK * first or rate == good:
         return
-    kind = "stuck_high" if rate > GOOD_RATE else "stuck_low"
-    values, fix = _rates(facts, GOOD_RATE / 3 if rate > GOOD_RATE else min(10 * rate, GOOD_RATE))
+    kind = "stuck_high" if rate > good else "stuck_low"
+    values, fix = _rates(facts, good / 3 if rate > good else min(10 * rate, good))
     told = {"step": facts.step, "first": figure(first), "now": figure(smooth[-1])}
     yield Remark(kind, {**told, **values}, fix)
 
@@ -183,7 +184,7 @@ RULES = (
 
 def _lower(facts: Facts) -> float:
     """Return a learning rate that is half of the run's, and no higher than the usual one."""
-    return min(facts.config.training.learning_rate / 2, GOOD_RATE)
+    return min(facts.config.training.learning_rate / 2, good_rate(facts.config))
 
 
 def _rates(facts: Facts, better: float) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -28,6 +28,7 @@ PICTURE_KEYS = ("classes", "kind", "fit", "held_out", "flip", "shift", "rotation
 WORDS = {
     "kind": ("auto", *KINDS),
     "fit": ("crop", "pad", "stretch"),
+    "optimizer": ("adamw", "muon"),
     "precision": ("float32", "bfloat16"),
     "weights_dtype": ("float32", "float16"),
     "schedule": SCHEDULES,
