@@ -36,19 +36,36 @@ def hidden_matrices(parameters: Mapping[str, nn.Parameter]) -> dict[str, nn.Para
     }
 
 
-def orthogonal(x: Tensor, iterations: int = ITERATIONS) -> Tensor:
+def orthogonal(x: Tensor) -> Tensor:
     """Return x [N, m, n] with every singular value brought near 1 (0.7 to 1.2), none exactly.
 
-    Newton-Schulz, x <- (a + b x x^T + c (x x^T)^2) x. All factors are polynomials of the one first
-    x x^T, [m, m], so they are multiplied up there, which for m << n costs a third.
+    Newton-Schulz, x <- (a + b x x^T + c (x x^T)^2) x. A CPU gathers the factors; a GPU, which
+    may multiply in TF32, does not, as what rounding adds to a small value would grow with it.
     """
     if x.shape[1] > x.shape[2]:
-        return orthogonal(x.mT, iterations).mT
-    a, b, c = QUINTIC
+        return orthogonal(x.mT).mT
     x = x / torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).clamp_min(1e-12)
+    return gathered(x) if x.device.type == "cpu" else in_turn(x)
+
+
+def in_turn(x: Tensor) -> Tensor:
+    """Return the last x [N, m, n] of the iteration as it is published."""
+    a, b, c = QUINTIC
+    for _ in range(ITERATIONS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x
+
+
+def gathered(x: Tensor) -> Tensor:
+    """Return the same; all factors are polynomials of the first x x^T, [m, m], multiplied there.
+
+    For m << n that takes a half to a third of the time.
+    """
+    a, b, c = QUINTIC
     gram = x @ x.mT
     product = torch.eye(len(gram[0])).to(gram)
-    for _ in range(iterations):
+    for _ in range(ITERATIONS):
         factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         factor.diagonal(dim1=1, dim2=2).add_(a)
         product, gram = factor @ product, factor @ gram @ factor

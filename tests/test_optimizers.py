@@ -1,6 +1,7 @@
 """What updates the weights: Muon by its own definition, and which weight belongs to which."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ from sd.optimizers import (
     QUINTIC,
     Muon,
     Optimizer,
+    gathered,
     hidden_matrices,
+    in_turn,
     orthogonal,
 )
 from sd.training import Training
@@ -38,11 +41,22 @@ def step_by_step(x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 72), (72, 8), (1, 5)])
-def test_the_gathered_products_are_the_published_iteration(shape: tuple[int, int]) -> None:
+def test_it_is_the_published_iteration_on_every_matrix(shape: tuple[int, int]) -> None:
     x = drawn(3, *shape)
     wanted = torch.stack([step_by_step(each) for each in x])
     found = orthogonal(x)
     assert found.shape == x.shape
+    assert (found - wanted).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("way", [in_turn, gathered])
+@pytest.mark.parametrize("shape", [(8, 8), (8, 72), (96, 864)])
+def test_both_orders_of_the_products_come_to_the_same(
+    way: Callable[[Tensor], Tensor], shape: tuple[int, int]
+) -> None:
+    x = drawn(2, *shape)
+    wanted = torch.stack([step_by_step(each) for each in x])
+    found = way(x / torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True))
     assert (found - wanted).abs().max() <= 1e-4
 
 
