@@ -215,7 +215,7 @@ def test_ours_is_the_preset_made_grey_with_what_was_set(tmp_path: Path) -> None:
     made = begin(Task(pictures(4, 8), tmp_path, 1.0, "course", (*settings, *size)))
     config = made.training.config
     assert made.batch == 2 and config.unet.channel == 1 and config.conditioning.kind == "none"
-    assert config.training.learning_rate == 0.001 and len(made.training.rows) == 4
+    assert config.training.learning_rate == 0.002 and len(made.training.rows) == 4
     assert [step for step, _ in zip(made.steps(), range(2), strict=False)] == [1, 2]
     assert made.sample([3, 4]).shape == (2, 1, 8, 8)
 
