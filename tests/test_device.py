@@ -103,6 +103,22 @@ def test_a_path_that_is_not_faster_is_not_taken(monkeypatch: pytest.MonkeyPatch)
     assert device.choose("cpu").matmul == "onednn"
 
 
+@pytest.mark.parametrize(
+    ("votes", "wanted"),
+    [((True, False, False), "mkl"), ((False, True, True), "onednn"), ((True,) * 3, "onednn")],
+)
+def test_one_timing_that_was_disturbed_decides_nothing(
+    votes: tuple[bool, ...], wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if device._matmul_switch() is None:
+        pytest.skip("this torch has no switch")
+    said = iter(votes)
+    monkeypatch.setattr(device, "MATMUL_ERROR_LIMIT", math.inf)
+    monkeypatch.setattr(device, "_onednn_is_faster", lambda a, b: next(said))
+    assert device.choose("cpu").matmul == wanted
+    assert next(said, None) is None  # all were asked
+
+
 @pytest.mark.parametrize(("path", "asked"), [("mkl", False), ("onednn", True)])
 def test_what_computes_products_is_known(path: str, asked: bool) -> None:
     device._set_matmul(path)
