@@ -267,6 +267,14 @@ def test_the_longer_one_beside_can_be_chosen_in_the_player(tree: Tree) -> None:
     assert "Goes on from step" in words
 
 
+def test_where_the_slider_of_an_older_film_rested_changes_nothing(tree: Tree) -> None:
+    late = gr.EventData(None, {"i": 6, "lane": 0, "id": tree.current.film["id"]})
+    list(denoise.run(ENGLISH, tree, *values(steps=3)))
+    tree.place = 2
+    assert denoise.rest(ENGLISH, tree, late) == (gr.skip(),) * 4
+    assert tree.place == 2
+
+
 # ---- a branch
 
 

@@ -255,7 +255,9 @@
       if (this.waiting || this.gone) return;
       this.waiting = requestAnimationFrame(() => {
         this.waiting = 0;
-        if (!this.gone) this.render();
+        if (this.gone) return;
+        this.render();
+        this.tell(); // pictures that came late may be those of the place that was asked for
       });
     }
 
@@ -264,7 +266,9 @@
       const { lead } = this;
       if (this.following && lead.reel.ready) this.at = lead.film.frames[lead.reel.ready - 1]?.i ?? this.at;
       const frame = this.frameOf(lead);
-      if (frame) this.at = Math.max(frame.i, Math.min(this.at, lead.film.frames[lead.reel.ready - 1].i));
+      if (frame && lead.reel.ready >= lead.film.frames.length) {
+        this.at = Math.max(frame.i, Math.min(this.at, lead.film.frames[lead.reel.ready - 1].i));
+      }
       this.slider.min = Math.min(lead.film.frames[0]?.i ?? 1, lead.film.total);
       this.slider.max = lead.film.total;
       this.slider.value = frame ? this.at : this.slider.min;

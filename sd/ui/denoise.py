@@ -144,10 +144,15 @@ def set_beside(request: gr.Request, tree: Tree, name: Any) -> Any:
 
 @guarded
 def rest(request: gr.Request, tree: Tree, event: gr.EventData) -> tuple[Any, ...]:
-    """Note where the player's slider rests; return what can be done from there."""
+    """Note where the player's slider rests; return what can be done from there.
+
+    What is told of a film that another has replaced meanwhile changes nothing.
+    """
     told = event._data if isinstance(event._data, dict) else {}
     node = tree.current
     lanes = [node, *(tree.nodes[n] for n in (tree.beside,) if n in tree.nodes)]
+    if told.get("id") not in (None, *(lane.film.get("id") for lane in lanes)):
+        return (gr.skip(),) * 4
     lane = lanes[gate.whole("lane", told.get("lane"), 0, len(lanes) - 1)].recipe.steps
     share = gate.whole("step", told.get("i"), 1, lane) / lane
     tree.place = max(1, round(share * node.recipe.steps))

@@ -82,6 +82,16 @@ def lanes() -> dict[str, Any]:
     return shown(made, "en", at=6)
 
 
+def parts() -> dict[str, Any]:
+    """A finished film whose pictures come in three parts, opened in the last of them."""
+    film = Film(SCHEDULE, TOTAL, label="parts")
+    for i in range(1, TOTAL + 1):
+        film.add(step(i))
+        if i % 4 == 0:
+            film.flush(keep_chunk)
+    return shown([film.json("done")], "en", at=10)
+
+
 def told(event: gr.EventData) -> str:
     return f"{event.lane} {event.i} {event.t:g}"
 
@@ -90,10 +100,11 @@ def told(event: gr.EventData) -> str:
 def films(browser: Any) -> Iterator[tuple[str, gr.Blocks]]:
     """The address of a page with a player and what feeds it."""
     with gr.Blocks(delete_cache=(3600, 86400)) as demo:
-        go, two = gr.Button("stream"), gr.Button("lanes")
+        go, two, three = gr.Button("stream"), gr.Button("lanes"), gr.Button("parts")
         shows, out = player("film"), gr.Textbox(elem_id="out")
         go.click(stream, None, shows, show_progress="hidden")
         two.click(lanes, None, shows, show_progress="hidden")
+        three.click(parts, None, shows, show_progress="hidden")
         shows.select(told, None, out, show_progress="hidden")
     _, url, _ = demo.launch(
         theme=theme.theme(),
@@ -180,6 +191,19 @@ def test_a_person_who_moved_the_slider_stays_there(page: Any) -> None:
     page.wait_for_selector(".sd-player[data-ready='12']")
     at(page, 2)
     assert page.get_by_role("img", name="step 2 of 12, x0 estimate").count() == 1
+
+
+def test_pictures_that_come_late_change_neither_the_place_nor_that_it_is_told(page: Any) -> None:
+    held: list[Any] = []
+    page.route("**/sd-film/*", lambda route: held.append(route))
+    page.get_by_role("button", name="parts").click()
+    page.wait_for_selector(".sdp-thumbs button[title='Go to step 12']", state="attached")
+    page.wait_for_timeout(500)  # longer than the slider rests before it is told
+    assert len(held) == 3
+    for part, shown_step in enumerate((4, 8, 10)):
+        held[part].continue_()
+        at(page, shown_step)
+    page.wait_for_function("document.querySelector('#out textarea').value === '0 10 166.667'")
 
 
 @pytest.mark.slow
