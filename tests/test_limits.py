@@ -30,7 +30,7 @@ def command(*words: str, limit: Callable[[], None] | None = None) -> tuple[int, 
 def test_an_absurd_batch_is_refused_with_one_that_fits(pictures: Path, home: Path) -> None:
     folder = home / "run"
     words = [str(pictures), "--set", "training.batch_size=65536", "--run", str(folder)]
-    code, lines = command(*words, limit=limited(resource.RLIMIT_AS, 6 * 2**30))
+    code, lines = command(*words, limit=limited(resource.RLIMIT_AS, 4 * 2**30))
     assert code == 2 and len(lines) == 1 and len(lines[0]) <= 300
     start = "training.batch_size = 65536: needs about "
     assert lines[0].startswith(start) and lines[0].endswith(" fits")
@@ -38,7 +38,7 @@ def test_an_absurd_batch_is_refused_with_one_that_fits(pictures: Path, home: Pat
     assert (status.state, status.line) == ("failed", lines[0])
     fitting = lines[0].split("; ")[-1].removesuffix(" fits")
     again = [str(pictures), "--set", f"training.batch_size={fitting}", "--steps", "1"]
-    code, lines = command(*again, limit=limited(resource.RLIMIT_AS, 6 * 2**30))
+    code, lines = command(*again, limit=limited(resource.RLIMIT_AS, 4 * 2**30))
     assert code == 0, lines
 
 

@@ -254,8 +254,9 @@ def test_two_hundred_kills_lose_no_checkpoint(
     assert done == 200 and inside >= 60
 
 
-def test_ten_kills_of_the_real_command(
-    config: Config, pictures: Path, home: Path, tmp_path: Path
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_kills_of_the_real_command(
+    config: Config, pictures: Path, home: Path, tmp_path: Path, kills: int
 ) -> None:
     ini = tmp_path / "config.ini"
     ini.write_text(config.with_settings(["training.save_every=3"]).to_ini(), encoding="utf-8")
@@ -263,7 +264,7 @@ def test_ten_kills_of_the_real_command(
     first = [*line, str(pictures), "--config", str(ini), "--seed", "7", "--run"]
     subprocess.run([*first, str(home / "whole")], check=True, capture_output=True)
     dice, folder, done = random.Random(2), home / "killed", 0
-    while done < 10:
+    while done < kills:
         again = (folder / runs.RUN).exists() and runs.status(folder).state != "finished"
         if not again:
             folder = home / f"killed-{done}"
