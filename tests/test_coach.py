@@ -97,12 +97,15 @@ def test_the_bundled_run_hears_what_is_true_of_it() -> None:
     lines = (BUNDLED / "events.jsonl").read_text(encoding="utf-8").splitlines()
     events = [json.loads(line) for line in lines]
     assert [event["event"] for event in events[-2:]] == ["samples", "finished"]
-    for until in range(1, len(events) - 1):
+    sheets = 0
+    for until, event in enumerate(events, 1):
+        sheets += event["event"] == "samples"
         said = set(kinds(remarks(config, events[:until])))
-        assert said <= {"well", "noise_yet", "ema_young"}, until
+        # by step 1,000 it knows few pictures by heart, by step 2,000 most
+        assert said == {"copies"} if sheets >= 2 else said <= {"well", "noise_yet"}, until
+    assert sheets == 4
     end = remarks(config, events)
-    assert kinds(end) == ["copies"]
-    assert "15 of 16 samples at step 5000 nearly copy a training picture" in end[0].line
+    assert "16 of 16 samples at step 4000 nearly copy a training picture" in end[0].line
 
 
 @pytest.mark.parametrize("preset", ["tiny", "small"])
