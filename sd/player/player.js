@@ -266,6 +266,7 @@
       const { lead } = this;
       if (this.following && lead.reel.ready) this.at = lead.film.frames[lead.reel.ready - 1]?.i ?? this.at;
       const frame = this.frameOf(lead);
+      // A place whose pictures are still on their way is kept, and shown when they are here.
       if (frame && lead.reel.ready >= lead.film.frames.length) {
         this.at = Math.max(frame.i, Math.min(this.at, lead.film.frames[lead.reel.ready - 1].i));
       }
