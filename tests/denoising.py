@@ -1,19 +1,21 @@
 """A small model in a home of its own, and what the tests of the Denoise tab share."""
 
 import base64
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 
-from sd import runs
+from sd import gate, runs
 from sd.checkpoints import Model, load_checkpoint, save_checkpoint
 from sd.conditioning import conditioner_of, parameters_of
 from sd.config import Config
@@ -24,17 +26,23 @@ from sd.replay import png_bytes, stream
 from sd.sampling import SampleStep
 from sd.tokens import Vocabulary
 from sd.training import new_network
-from sd.ui import models
+from sd.ui import denoise, models
 from sd.ui.sampling import algorithm, job, takeaway
 from sd.ui.sampling.fields import Fields
 from sd.ui.sampling.job import Job, Kept
 from sd.ui.sampling.prompts import Asking
+from sd.ui.sampling.tree import Tree
 
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
 CHINESE: Any = SimpleNamespace(headers={"accept-language": "zh-CN,zh;q=0.9"})
 NAME, PICTURED, STEP = "little", "pictured", 4
 BUNDLED = runs.BUNDLED  # before any test puts another in its place
 PATIENCE = 20.0  # seconds for what takes milliseconds
+CLOSE = 12  # of 255, on average: what a small JPEG of noise may lose
+HOSTILE = [
+    *(math.nan, math.inf, -1, 4.7, 10**9, 10**400, True, None, "x", "../../etc/passwd", [1], {}),
+    "x" * 5_000_000,
+]
 
 
 @pytest.fixture(scope="module", name="little")
@@ -249,3 +257,28 @@ def value_of(output: Any) -> Any:
     if isinstance(output, dict) and output.get("__type__") == "update":
         return output.get("value")
     return output
+
+
+def one_line(error: BaseException) -> str:
+    """Hold an error to the promise: one line, not too long; return it."""
+    line = error.message if isinstance(error, gr.Error) else str(error)
+    assert line and "\n" not in line and len(line) <= gate.LONGEST_MESSAGE
+    return str(line)
+
+
+def resting(i: Any) -> Any:
+    """Return what the player sends when its slider rests at a step."""
+    return gr.EventData(None, {"i": i, "lane": 0})
+
+
+def pressed(node: Any) -> Any:
+    """Return what the tree sends when a node is pressed."""
+    return gr.EventData(None, {"node": node})
+
+
+@pytest.fixture(name="tree")
+def grown_tree() -> Tree:
+    """A page that has made one sampling of six steps."""
+    tree = Tree()
+    list(denoise.run(ENGLISH, tree, *values()))
+    return tree

@@ -14,7 +14,7 @@ import pytest
 
 from sd.archive import Archive
 from sd.gate import InputError
-from tests.test_data import GOOD, zipped
+from tests.sets import GOOD, zipped
 
 CENTRAL = struct.Struct("<4s6H3I5H2I")
 MEASURED = """

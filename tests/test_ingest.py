@@ -18,7 +18,7 @@ from sd.data import ImageSet, read_images
 from sd.gate import InputError
 from sd.ingest import INDEX, PIXELS, ingest_images, open_images
 from sd.report import Report
-from tests.test_data import folder, left_out, picture, values, zipped
+from tests.sets import folder, left_out, picture, values, zipped
 
 SIZE: dict[str, Any] = {"height": 8, "width": 6, "channels": 3, "fit": "crop"}
 

@@ -32,13 +32,15 @@ from tests.denoising import (
     WORDED,
     another_day,
     little_model,  # noqa: F401
+    one_line,
+    pressed,
     quick_looks,  # noqa: F401
     replayed,
+    resting,
     told_models,  # noqa: F401
     value_of,
     values,
 )
-from tests.test_denoise import one_line, pressed, resting
 from tests.test_takeaway import BRANCH, brought, made, taken
 from tests.test_takeaway import FIELDS as BROUGHT
 

@@ -21,8 +21,8 @@ from sd.grids import SAMPLERS, SPACINGS, VARIANCES
 from sd.ingest import ingest_images
 from sd.recipe import Branch, Recipe, from_json
 from sd.replay import png_bytes
+from tests.commands import Capture, files_below, refused, said
 from tests.test_checkpoints import network_of
-from tests.test_cli import Capture, files_below, refused, said
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from PIL import Image
 from sd.checkpoints import save_checkpoint
 from sd.config import Config
 from sd.export import read_recipe
-from tests.test_cli import Capture, files_below, refused, said
+from tests.commands import Capture, files_below, refused, said
 from tests.test_conditioning import trained
 
 KINDS = ("class_embedding", "class_tokens", "captions")

@@ -1,0 +1,182 @@
+"""The pictures of the Train tab: uploads, their report and preview, and what a model is told."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+from sd.config import Config
+from sd.gate import InputError
+from sd.report import Report
+from sd.ui import pictures, report
+from tests.planning import (
+    ENGLISH,
+    make_zip,
+    my_upload,  # noqa: F401
+    nothing_is_known,  # noqa: F401
+    telling,
+)
+
+# --- pictures ---
+
+
+def test_an_upload_is_kept_once_under_its_digest(home: Path, tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "mine.zip", "cats/1.png", "dogs/1.png")
+    handle, found = pictures.inspect([str(path)])
+    assert pictures.inspect([str(path)])[0] == handle
+    assert [each.name for each in pictures.uploads().iterdir()] == [handle]
+    assert found.classes == {"cats": 1, "dogs": 1}
+    assert pictures.source_of(handle) == str(home / "uploads" / handle)
+    told = report.report_html(found, "en")
+    assert "2 pictures, 2 classes, 20 × 12 pixels each" in told
+    assert "<img" not in told and "&lt;img" in told
+
+
+def test_loose_files_are_packed(home: Path, tmp_path: Path) -> None:
+    files = []
+    for n, colour in enumerate(("red", "green")):
+        (tmp_path / str(n)).mkdir()
+        Image.new("RGB", (9, 9), colour).save(tmp_path / str(n) / "same.png")
+        files.append(str(tmp_path / str(n) / "same.png"))
+    handle, found = pictures.inspect(files)
+    assert pictures.HANDLE.fullmatch(handle)
+    assert found.used == 2
+
+
+def test_what_holds_no_picture_is_not_kept(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("hello")
+    with pytest.raises(InputError, match=r"a\.txt"):
+        pictures.inspect([str(tmp_path / "a.txt")])
+    assert not list(pictures.uploads().glob("*.zip"))
+
+
+@pytest.mark.parametrize("handle", ["../x.zip", "/etc/passwd", "0123456789abcdef.zip", "", None, 3])
+def test_only_a_handle_leads_to_an_upload(handle: Any, home: Path) -> None:
+    with pytest.raises(InputError, match="data = "):
+        pictures.source_of(handle)
+    with pytest.raises(InputError, match="data = "):
+        pictures.survey_of(handle)
+
+
+def test_taking_an_upload_shows_how_far_it_is_read(home: Path, tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "mine.zip", "cats/1.png", "dogs/1.png")
+    shown = list(pictures.take_files([str(path)], pictures.STARTER, ENGLISH))
+    assert any("of 3 pictures read" in told for _, told, _ in shown[:-1])
+    handle, told, classes = shown[-1]
+    assert pictures.HANDLE.fullmatch(handle) and "2 pictures" in told
+    assert classes["choices"] == [("cats (1)", "cats"), ("dogs (1)", "dogs")]
+    assert classes["visible"] and classes["value"] == []
+
+
+def test_a_later_upload_of_the_same_page_is_the_one_that_counts(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "FOUND", {})
+    path = make_zip(tmp_path / "mine.zip", "1.png", "2.png")
+    one, other = (SimpleNamespace(**vars(ENGLISH), session_hash=name) for name in "ab")
+    starter = pictures.take_files(None, pictures.STARTER, one)
+    assert "pictures" in next(starter)[1]
+    elsewhere = list(pictures.take_files([str(path)], pictures.STARTER, other))
+    assert pictures.HANDLE.fullmatch(elsewhere[-1][0])  # another page disturbs nobody
+    assert "0 of 1,292" in next(starter)[1]
+    mine = list(pictures.take_files([str(path)], pictures.STARTER, one))
+    assert pictures.HANDLE.fullmatch(mine[-1][0]) and "2 pictures" in mine[-1][1]
+    assert list(starter) == [(gr.skip(), gr.skip(), gr.skip())]
+
+
+def test_a_bad_upload_leaves_the_report_of_what_is_chosen(mine: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_text("<html>")
+    steps = pictures.take_files([str(tmp_path / "bad.png")], mine, ENGLISH)
+    shown = []
+    with pytest.raises(gr.Error, match=r"bad\.png"):
+        for each in steps:
+            shown.append(each)
+    assert "3 pictures" in shown[-1][1]
+    assert all(not isinstance(handle, str) for handle, _, _ in shown)
+
+
+def test_the_sheet_shows_what_the_model_will_see(mine: str) -> None:
+    found = pictures.survey_of(mine)
+    assert len(found.preview) == 3
+    config = Config.preset("tiny").with_settings(["training.input_width=64"])
+    sheet, changed = pictures.drawn(found, config)
+    assert not changed and sheet.size == (3 * 64 + 2 * 6, 32)
+    config = config.with_settings(["training.flip=True", "training.rotation=20"])
+    sheet, changed = pictures.drawn(found, config)
+    assert changed and sheet.size == (3 * 64 + 2 * 6, 2 * 32 + 6)
+    grey, _ = pictures.drawn(found, Config.preset("seed"))
+    red, green, blue = grey.resize((1, 1)).getpixel((0, 0))
+    assert red == green == blue
+
+
+def test_the_largest_pictures_are_previewed_small(mine: str) -> None:
+    config = Config.preset("tiny").with_settings(
+        ["training.input_height=2048", "training.input_width=512"]
+    )
+    sheet, _ = pictures.drawn(pictures.survey_of(mine), config)
+    assert sheet.height == pictures.PREVIEW_SIDE and sheet.width < 3 * pictures.PREVIEW_SIDE
+
+
+def a_report(**changes: Any) -> Report:
+    usual: dict[str, Any] = {
+        "used": 100,
+        "left_out": (),
+        "sizes": {(40, 40): 60, (80, 40): 40},
+        "modes": {"RGB": 90, "L": 10},
+        "classes": {"cats": 70, "<b>": 30},
+        "captions": 0,
+        "remarks": ("<i>remark</i>",),
+        "duplicates": (("a.png", "<u>.png", "c.png"),),
+    }
+    return Report(**{**usual, **changes})
+
+
+def test_the_report_tells_sizes_channels_classes_and_copies() -> None:
+    told = report.report_html(a_report(), "en")
+    for words in ("2 exact copies", "40 × 40 (60)", "colour (RGB) (90)", "grey (L) (10)"):
+        assert words in told
+    assert "&lt;b&gt; (30)" in told and "&lt;u&gt;.png" in told and "&lt;i&gt;" in told
+    assert not re.search(r"<(u|i|b>\.)", told.replace("<ul>", ""))
+
+
+def test_cropping_is_told_in_shares() -> None:
+    training = Config.preset("tiny").training
+    told = report.cut_html(a_report(), training, "en")
+    assert "into 40 of 100 pictures: 20% on average, 50% at worst" in told
+    assert "5 of 100 pictures are kept out" in told
+    padded = Config.preset("tiny").with_settings(["training.fit=pad", "training.held_out=0"])
+    assert "white borders" in report.cut_html(a_report(), padded.training, "en")
+    chosen = Config.preset("tiny").with_settings(['training.classes=["cats"]'])
+    assert "4 of 70 pictures" in report.cut_html(a_report(), chosen.training, "en")
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted", "line"),
+    [
+        ({"captions": 100}, "auto", "Captions: 100 of 100 pictures; the model will be told them."),
+        ({"captions": 93}, "auto", "93 of 100 pictures have captions; the others train without"),
+        ({}, "auto", "2 classes; the model will be told each picture's, and attention"),
+        ({}, "class_embedding", "2 classes; the model will be told each picture's, added to"),
+        ({"classes": {}}, "auto", "No classes or captions: the model is told nothing but the time"),
+        ({}, '"none"', "The model will be told nothing but the time; no picture"),
+        ({"classes": {}}, "captions", "conditioning.kind = 'captions': none of these pictures has"),
+    ],
+)
+def test_what_the_model_is_told_stands_beside_the_pictures(
+    changes: dict[str, Any], wanted: str, line: str
+) -> None:
+    config = telling(f"conditioning.kind={wanted}")
+    told = report.told_html(a_report(**changes), config, "en")
+    assert line in told
+    assert ('class="warning"' in told) == line.startswith("conditioning.kind")
+    assert report.told_html(a_report(**changes), config, "zh") != told or wanted == "captions"
+
+
+def test_chosen_classes_count_for_what_is_told() -> None:
+    config = telling('training.classes=["cats"]')
+    assert "Captions: 70 of 70" in report.told_html(a_report(captions=100), config, "en")
+    assert "nothing but the time" in report.told_html(a_report(), config, "en")
