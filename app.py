@@ -17,8 +17,7 @@ from sd.ui.page import Page, middleware  # noqa: E402
 from sd.ui.parts import label  # noqa: E402
 from sd.ui.texts import PAGE, translations  # noqa: E402
 
-QUEUE_SECONDS = 0.05  # gradio looks into its queue every ms, which is 6% of a core for nothing
-PROGRESS_SECONDS = 1.0  # and every 10 ms for bars of progress, which the page has none of
+PROGRESS_SECONDS = 1.0  # gradio looks every 10 ms for bars of progress, which the page has none of
 NEVER = 2**31  # events until gradio makes a table of all that have been, for nobody
 LONGEST_UNSEEN = 3.0  # seconds until torch is imported though nobody has asked for the page
 MOST_WAITING = 32  # events in the queue
@@ -70,7 +69,6 @@ def main() -> None:
     child.share_cores()
     demo = build_app()
     demo.queue(api_open=False, max_size=MOST_WAITING)
-    demo._queue.sleep_when_free = QUEUE_SECONDS
     demo._queue.progress_update_sleep_when_free = PROGRESS_SECONDS
     demo._queue.ANAYLTICS_CACHE_FREQUENCY = NEVER  # gradio's spelling
     sent = threading.Event()
@@ -90,7 +88,7 @@ def main() -> None:
         ssr_mode=False,
         enable_monitoring=False,
         pwa=False,
-        app_kwargs={"middleware": middleware(sent.set)},
+        app_kwargs={"middleware": middleware(sent.set, demo._queue)},
         prevent_thread_lock=True,
     )
     gc.freeze()  # what is there now stays, and is not looked through again

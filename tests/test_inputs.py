@@ -32,7 +32,7 @@ from sd.config import Config
 from sd.gate import InputError
 from sd.sampling import Sampling
 from sd.training import new_network
-from sd.ui import inputs, models, page
+from sd.ui import calm, inputs, models, page
 from sd.ui.parts import label
 from sd.ui.texts import say
 from tests.serving import ROOT
@@ -110,7 +110,6 @@ class Served:
     def __init__(self, page: gr.Blocks, noted: Noted) -> None:
         self.page, self.noted = page, noted
         self.connection = HTTPConnection("127.0.0.1", page.server_port, timeout=60)
-        page._queue.sleep_when_free = 0.001
         self.picture = FILE % json.dumps(self.uploaded("face.png", picture_bytes()))
 
     def post(self, path: str, body: bytes, kind: str = "application/json") -> tuple[int, Any]:
@@ -202,6 +201,7 @@ def served(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         patch.setattr(Sampling, "steps", looked_at(Sampling.steps, noted))
         patch.setattr(gr.Blocks, "call_function", counted(gr.Blocks.call_function, noted))
         patch.setattr(gr.Blocks, "block_thread", lambda page: opened.append(page))
+        patch.setattr(calm, "OFTEN", 0.001)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             patch.setattr(sys, "argv", ["app.py", "--port", str(probe.getsockname()[1])])

@@ -178,6 +178,30 @@ def test_only_the_page_itself_gets_the_first_script(
     assert pages == ([2] if scripted else [])  # told once all was sent
 
 
+def test_the_queue_is_looked_into_often_while_somebody_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queue, passed = SimpleNamespace(sleep_when_free=0.001), []
+
+    async def page(*asked: Any) -> None:
+        passed.append((*asked, queue.sleep_when_free))
+
+    async def visit() -> list[float]:
+        attentive, seen = calm.Attentive(page, queue), [queue.sleep_when_free]
+        await attentive({"type": "lifespan"}, 1, 2)
+        for seconds_awake in ((3600.0,), (0.0,), (0.0, 3600.0), (3600.0, 0.0)):
+            for seconds in seconds_awake:  # the last request counts
+                monkeypatch.setattr(calm, "AWAKE", seconds)
+                await attentive({"type": "http"}, 3, 4)
+            await asyncio.sleep(0.05)
+            seen.append(queue.sleep_when_free)
+        return seen
+
+    often, seldom = calm.OFTEN, calm.SELDOM
+    assert asyncio.run(visit()) == [often, often, seldom, often, seldom] and often < seldom
+    assert passed == [({"type": "lifespan"}, 1, 2, often)] + [({"type": "http"}, 3, 4, often)] * 6
+
+
 def test_a_player_is_sent_its_frames_as_texts() -> None:
     frames = [{"i": k, "t": 1.5 * k, "log_snr": None} for k in (1, 2, 3)]
     chunks = [{"src": "a", "first": 1, "count": 2}, {"src": "b", "first": 3, "count": 1}]

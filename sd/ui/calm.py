@@ -1,11 +1,18 @@
-"""The first script of the page, before gradio's own; what gradio calls the head comes later."""
+"""What keeps the page calm: a first script, before gradio's own, and a queue seldom looked into.
 
+What gradio calls the head comes later than this script.
+"""
+
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 SCRIPT = Path(__file__).with_name("calm.js")
 HEAD = b"<head>"
+# gradio looks into its queue every ms, which is 6% of a core for nothing.
+OFTEN, SELDOM = 0.05, 0.15  # seconds between two looks: while somebody asks, and when nobody does
+AWAKE = 10.0  # seconds after a request in which more are expected
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -44,6 +51,33 @@ class FirstScript:
             await send(message)
 
         return send_some
+
+
+class Attentive:
+    """Has gradio look into its queue often while somebody asks, and seldom once nobody does."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]], queue: Any) -> None:
+        """Take what it passes requests on to, and gradio's queue."""
+        self.app, self.queue = app, queue
+        self.dozing: asyncio.TimerHandle | None = None
+        queue.sleep_when_free = OFTEN
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
+        """Pass a request on; it wakes."""
+        if scope["type"] == "http":
+            self.wake()
+        await self.app(scope, receive, send)
+
+    def wake(self) -> None:
+        """Look often from now on, and seldom again unless there is another request."""
+        if self.dozing:
+            self.dozing.cancel()
+        self.queue.sleep_when_free = OFTEN
+        self.dozing = asyncio.get_running_loop().call_later(AWAKE, self.doze)
+
+    def doze(self) -> None:
+        """Look seldom."""
+        self.queue.sleep_when_free = SELDOM
 
 
 def is_html(start: dict[str, Any]) -> bool:

@@ -23,7 +23,7 @@ from sd.archive import LONGEST_ARCHIVE
 from sd.fields import LONGEST_PATH
 from sd.files import MOST_FILES
 from sd.gate import InputError
-from sd.ui.calm import FirstScript
+from sd.ui.calm import Attentive, FirstScript
 from sd.ui.inputs import File, UploadButton, name_of, told
 
 LARGEST_BODY = 16 * 2**20  # bytes of one request; the names of 40,000 uploaded files
@@ -190,9 +190,12 @@ class BodyLimit:
         await self.app(scope, receive, send)
 
 
-def middleware(sent: Callable[[], object]) -> list[Middleware]:
-    """Return what stands between the server and gradio; `sent` is called when a page was sent."""
-    return [Middleware(BodyLimit), Middleware(FirstScript, sent)]
+def middleware(sent: Callable[[], object], queue: Any) -> list[Middleware]:
+    """Return what stands between the server and gradio, whose `queue` wakes with every request.
+
+    `sent` is called when a page was sent.
+    """
+    return [Middleware(BodyLimit), Middleware(FirstScript, sent), Middleware(Attentive, queue)]
 
 
 def is_upload(scope: dict[str, Any]) -> bool:
