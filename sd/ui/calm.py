@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).with_name("calm.js")
 HEAD = b"<head>"
 # gradio looks into its queue every ms, which is 6% of a core for nothing.
 OFTEN, SELDOM = 0.05, 0.15  # seconds between two looks: while somebody asks, and when nobody does
-AWAKE = 10.0  # seconds after a request in which more are expected
+AWAKE = 2.0  # seconds after a request in which more are expected
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
