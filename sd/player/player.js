@@ -105,6 +105,7 @@
       for (const [id, lane] of kept) if (!films.some((film) => film.id === id)) lane.reel.close();
       this.lane = 0;
       this.arranged = this.told = "";
+      this.held = false;
       this.pause();
       this.following = films.some((film) => film.running) || !(stays || at);
       if (films.length) this.at = stays ? share * this.lead.film.total : (at ?? 1);
@@ -140,6 +141,9 @@
         return (this[`${key}Button`] = made);
       };
       this.slider = make("input", { type: "range", class: "sdp-slider", step: 1, "aria-label": this.say("step"), oninput: () => this.move(Number(this.slider.value)) });
+      this.slider.addEventListener("pointerdown", () => (this.held = true));
+      for (const end of ["pointerup", "pointercancel", "change"]) this.slider.addEventListener(end, () => this.release());
+      this.held = false;
       this.speedButton = make("button", { type: "button", class: "sdp-speed", onclick: () => this.faster() });
       this.switch = make("div", { class: "sdp-switch", role: "radiogroup", "aria-label": this.say("view") });
       this.stage = make("div", { class: "sdp-lanes", onclick: () => this.slider.focus({ preventScroll: true }) });
@@ -399,6 +403,11 @@
       this.tell();
     }
 
+    release() {
+      this.held = false;
+      this.tell();
+    }
+
     goTo(at) {
       const newest = this.lead.film.frames[this.lead.reel.ready - 1]?.i ?? 0;
       this.following = this.running && at >= newest;
@@ -503,13 +512,13 @@
       this.speedButton.title = this.say("speed");
     }
 
-    // Tells where the slider rests, once it has; never while it plays or follows a running film.
+    // Tells where the slider rests, once it has; never while it is held, plays or follows a running film.
     tell() {
       clearTimeout(this.rest);
       this.rest = setTimeout(() => {
         const lane = this.lanes[this.lane];
         const frame = lane && this.frameOf(lane);
-        if (this.gone || !frame || this.playing || (this.running && this.following)) return;
+        if (this.gone || !frame || this.held || this.playing || (this.running && this.following)) return;
         const told = `${lane.film.id} ${frame.i}`;
         if (told === this.told) return;
         this.told = told;

@@ -204,6 +204,7 @@ def scrub(page: Any) -> None:
     page.mouse.down()
     for share in range(100, 0, -2):
         page.mouse.move(box["x"] + share / 100 * box["width"], y)
+    page.wait_for_timeout(400)  # held still: even then nothing is asked
     during = list(asked)
     seen = {int(step) for step in page.evaluate("seen")}
     page.mouse.up()

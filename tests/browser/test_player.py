@@ -206,6 +206,24 @@ def test_pictures_that_come_late_change_neither_the_place_nor_that_it_is_told(pa
     page.wait_for_function("document.querySelector('#out textarea').value === '0 10 166.667'")
 
 
+def test_a_slider_that_is_held_is_told_when_it_is_let_go(page: Any) -> None:
+    page.get_by_role("button", name="lanes").click()
+    page.wait_for_selector(".sd-player[data-step='6'][data-lanes='2']")
+    page.wait_for_function("document.querySelector('#out textarea').value === '0 6 500'")
+    page.locator(".sdp-slider").scroll_into_view_if_needed()
+    box = page.locator(".sdp-slider").bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 3, y, steps=5)
+    page.wait_for_selector(".sd-player[data-step='1']")
+    page.wait_for_timeout(600)  # longer than the slider rests before it is told
+    assert page.input_value("#out textarea") == "0 6 500"
+    page.mouse.move(box["x"] + 3, y + 300)  # let go beside it
+    page.mouse.up()
+    page.wait_for_function("document.querySelector('#out textarea').value === '0 1 916.667'")
+
+
 @pytest.mark.slow
 def test_it_plays_to_the_end_and_from_the_beginning(page: Any) -> None:
     page.get_by_role("button", name="lanes").click()
