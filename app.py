@@ -35,13 +35,13 @@ def build_app() -> gr.Blocks:
     ) as demo:
         head.build(demo)
         with gr.Tabs():
-            with gr.Tab(label("tab_train"), id="train") as watched:
-                pictures, clocks = train.build(demo)
+            with gr.Tab(label("tab_train"), id="train") as training:
+                pictures, watched = train.build(demo)
             with gr.Tab(label("tab_noise"), id="noise") as noising:
                 noise.build(demo)
             with gr.Tab(label("tab_denoise"), id="denoise") as denoising:
                 denoise.build(demo, pictures)
-        train.watch_only_in(watched, (noising, denoising), clocks)
+        train.watch_only_in(training, (noising, denoising), watched)
         api.build()
     return demo
 

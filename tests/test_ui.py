@@ -178,10 +178,16 @@ def test_only_the_page_itself_gets_the_first_script(
     assert pages == ([2] if scripted else [])  # told once all was sent
 
 
-def test_the_queue_is_looked_into_often_while_somebody_asks(
+class Queue(list[str]):
+    """What waits, as gradio's queue does."""
+
+    sleep_when_free = 0.001
+
+
+def test_the_queue_is_looked_into_often_while_somebody_asks_or_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    queue, passed = SimpleNamespace(sleep_when_free=0.001), []
+    queue, passed = Queue(), []
 
     async def page(*asked: Any) -> None:
         passed.append((*asked, queue.sleep_when_free))
@@ -195,10 +201,15 @@ def test_the_queue_is_looked_into_often_while_somebody_asks(
                 await attentive({"type": "http"}, 3, 4)
             await asyncio.sleep(0.05)
             seen.append(queue.sleep_when_free)
+        for waiting in (["an event"], []):
+            queue[:] = waiting
+            attentive.doze()
+            seen.append(queue.sleep_when_free)
         return seen
 
     often, seldom = calm.OFTEN, calm.SELDOM
-    assert asyncio.run(visit()) == [often, often, seldom, often, seldom] and often < seldom
+    asked = [often, often, seldom, often, seldom]
+    assert asyncio.run(visit()) == [*asked, often, seldom] and often < seldom
     assert passed == [({"type": "lifespan"}, 1, 2, often)] + [({"type": "http"}, 3, 4, often)] * 6
 
 

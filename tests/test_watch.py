@@ -210,8 +210,9 @@ def test_watching_takes_only_names_of_runs(name: Any, home: Path) -> None:
     with pytest.raises(gr.Error):
         choosing.choose(name)
     if name:
-        with pytest.raises(gr.Error):
-            watch.pulse(name, {})
+        for asked in (lambda: watch.pulse(name, {}), lambda: watch.wake(name)):
+            with pytest.raises(gr.Error):
+                asked()
 
 
 @pytest.mark.parametrize(
@@ -238,9 +239,21 @@ def test_two_buttons_beside_start_fit_the_state(
     assert parts["further"]["visible"] is resumable
     assert parts["requests"]["visible"] is status.alive
     assert parts["start"]["interactive"] is (not status.alive or state == "paused")
-    assert parts["clock"]["active"] is status.alive is not parts["slow_clock"]["active"]
+    assert parts["clock"]["active"] is status.alive
+    assert parts["slow_clock"]["active"] is resumable  # others never live again
     if not status.alive:
         assert not parts["pause"]["interactive"] and not parts["stop"]["interactive"]
+
+
+def test_a_clock_goes_again_only_for_what_lives_or_may(home: Path) -> None:
+    folder = made_run(home)
+    active = [watch.wake(name).active for name in (None, "", "made")]
+    for name in (runs.RUN, runs.SOURCE):  # what it takes to go on before the first checkpoint
+        (folder / name).write_text("")
+    active.append(watch.wake("made").active)
+    revive(made_run(home, "alive", end=None))
+    active.append(watch.wake("alive").active)
+    assert active == [False, False, False, True, True]
 
 
 @pytest.mark.parametrize("which", watch.CURVES)

@@ -11,8 +11,8 @@ from typing import Any
 SCRIPT = Path(__file__).with_name("calm.js")
 HEAD = b"<head>"
 # gradio looks into its queue every ms, which is 6% of a core for nothing.
-OFTEN, SELDOM = 0.05, 0.15  # seconds between two looks: while somebody asks, and when nobody does
-AWAKE = 2.0  # seconds after a request in which more are expected
+OFTEN, SELDOM = 0.05, 0.2  # seconds between two looks: while somebody asks, and when nobody does
+AWAKE = 1.0  # seconds after a request in which more are expected
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -76,8 +76,11 @@ class Attentive:
         self.dozing = asyncio.get_running_loop().call_later(AWAKE, self.doze)
 
     def doze(self) -> None:
-        """Look seldom."""
-        self.queue.sleep_when_free = SELDOM
+        """Look seldom, unless somebody waits."""
+        if len(self.queue):
+            self.wake()
+        else:
+            self.queue.sleep_when_free = SELDOM
 
 
 def is_html(start: dict[str, Any]) -> bool:

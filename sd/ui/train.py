@@ -43,6 +43,14 @@ class Choices(NamedTuple):
     levels: gr.Radio
 
 
+class Watched(NamedTuple):
+    """The run that is shown, and the clocks by which it is watched."""
+
+    run: gr.Dropdown
+    clock: gr.Timer
+    slow_clock: gr.Timer
+
+
 class Extras(NamedTuple):
     """What asks something of the run that is shown."""
 
@@ -54,11 +62,11 @@ class Extras(NamedTuple):
     open: gr.UploadButton
 
 
-def build(demo: gr.Blocks) -> tuple[gr.State, list[gr.Timer]]:
+def build(demo: gr.Blocks) -> tuple[gr.State, Watched]:
     """Lay out the tab and wire it.
 
-    Return what holds the name of the pictures that were read, and the clocks by which the run is
-    watched: the quick one of a run that lives, and the slow one.
+    Return what holds the name of the pictures that were read, and the run with its clocks: the
+    quick one while it lives, and the slow one while it may live again.
     """
     with gr.Row(elem_classes="page"):
         with gr.Column(elem_classes="side"):
@@ -177,7 +185,7 @@ def start(*fields: Any) -> tuple[Any, dict[str, str], dict[str, Any]]:
 
 def wire(
     demo: gr.Blocks, parts: Any, choices: Choices, extras: Extras, stage: watch.Stage
-) -> list[gr.Timer]:
+) -> Watched:
     """Wire the watching: on load, by the clocks, which are returned, and for another run."""
     memory = gr.BrowserState({"run": ""}, storage_key=MEMORY_KEY, secret=MEMORY_KEY)
     seen, pulse = gr.State({}), gr.State("")
@@ -209,15 +217,16 @@ def wire(
     wire_looks(choices, stage)
     wire_steering(run, extras, stage, show)
     stage.advice.click(advice.mend, run, parts.wish, **QUIET).then(**show)
-    return clocks
+    return Watched(run, clock, slow)
 
 
-def watch_only_in(tab: gr.Tab, others: Sequence[gr.Tab], clocks: list[gr.Timer]) -> None:
+def watch_only_in(tab: gr.Tab, others: Sequence[gr.Tab], watched: Watched) -> None:
     """Let the clocks stand while another tab is looked at: it asks nothing of the server then.
 
     Back in `tab` the slow one goes on, and sets the quick one off if there is anything to see.
     """
-    tab.select(lambda: gr.Timer(active=True), None, clocks[1], **QUIET)
+    run, *clocks = watched
+    tab.select(watch.wake, run, clocks[1], **QUIET)
     for other in others:
         other.select(lambda: [gr.Timer(active=False) for _ in clocks], None, clocks, **QUIET)
 

@@ -152,7 +152,7 @@ def controls(status: runs.Status | None) -> dict[str, Any]:
         "further": gr.update(visible=resumable),
         "bundle": gr.update(visible=status is not None and status.step > 0),
         "clock": gr.update(active=alive),
-        "slow_clock": gr.update(active=status is not None and not alive),
+        "slow_clock": gr.update(active=resumable),
     }
 
 
@@ -169,6 +169,13 @@ def pulse(name: Any, seen: Any) -> Any:
     folder = runs.find_run(name)
     now = pulse_of(runs.status(folder), folder)
     return gr.skip() if isinstance(seen, dict) and seen.get("pulse") == now else now
+
+
+@guarded
+def wake(name: Any) -> gr.Timer:
+    """Let a clock go again, unless the run that is shown neither lives nor can live again."""
+    status = runs.status(runs.find_run(name)) if name else None
+    return gr.Timer(active=bool(status and (status.alive or status.resumable)))
 
 
 def follow(
