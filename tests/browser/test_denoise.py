@@ -17,14 +17,13 @@ from sd.config import Config
 from sd.export import read_recipe
 from sd.training import new_network
 from tests.browser.conftest import PATIENCE
-from tests.browser.test_page import go_to, settled
+from tests.browser.test_page import PIXELS, go_to, settled
 
 pytestmark = pytest.mark.browser
 
 PLAYER, RACE = "#denoise-player .sd-player", "#race-player .sd-player"
 LITTLE = "little"
 CLOSE = 6  # of 255, on average: what a JPEG may lose
-PIXELS = "(selector) => document.querySelector(selector).toDataURL('image/png')"
 WATCH = """([player, key]) => {
   window.watching?.disconnect();
   window.seen = [];

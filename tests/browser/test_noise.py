@@ -1,5 +1,7 @@
 """A person's way through the Noise tab: drag t, play, compare, mend, ask the model."""
 
+import base64
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -16,15 +18,12 @@ from sd.images import to_pil
 from sd.ingest import ingest_images, open_images
 from sd.ui import noise, noise_courses, noise_pictures, starters
 from tests.benchmarks.noise_page import requests_of
+from tests.browser.test_page import PIXELS
 
 pytestmark = pytest.mark.browser
 
 SLIDER, CANVAS = "#noise-t", "#noise-canvas"
 CLOSEST = 2  # of 255: how far a value on the canvas may lie from the server's
-PIXELS = """(selector) => {
-  const canvas = document.querySelector(selector);
-  return Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data);
-}"""
 
 
 @pytest.fixture
@@ -68,9 +67,9 @@ def rested(page: Any, t: int) -> str:
 
 def drawn(page: Any, selector: str = CANVAS) -> Any:
     """Return what a canvas shows: uint8 [H, W, 3]."""
-    values = np.array(page.evaluate(PIXELS, selector), dtype=np.int64)
-    side = round((len(values) / 4) ** 0.5)
-    return values.reshape(side, side, 4)[..., :3]
+    data = base64.b64decode(page.evaluate(PIXELS, selector).partition(",")[2])
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB"), dtype=np.int64)
 
 
 def exact(picture: Any, course: str, t: int, seed: int = 0) -> Any:
