@@ -54,7 +54,7 @@ class FirstScript:
 
 
 class Attentive:
-    """Has gradio look into its queue often while somebody asks, and seldom once nobody does."""
+    """Has gradio look into its queue often while somebody asks or waits, else seldom."""
 
     def __init__(self, app: Callable[..., Awaitable[None]], queue: Any) -> None:
         """Take what it passes requests on to, and gradio's queue."""

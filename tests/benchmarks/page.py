@@ -8,7 +8,8 @@
 start: seconds from the start of the process until `/` answers, in an empty SD_HOME, against a bare
 gradio page with one line of Markdown; the two alternate, the first round warms up. "Loaded" is when
 the process has mapped its last library. Then two commands that need no torch, against `pass`.
-idle: processor time of the server and its children as a share of one core, without and with a tab.
+idle: processor time of the server and its children as a share of one core: without a tab, with one
+that shows the bundled run, and with one that shows an ended run of two steps, which may live again.
 slider and live run tests.benchmarks.noise_page and, with Chromium, tests.benchmarks.live.
 """
 
@@ -49,6 +50,7 @@ with gr.Blocks(analytics_enabled=False) as demo:
 options = dict.fromkeys(("run_history", "ssr_mode", "enable_monitoring", "pwa"), False)
 demo.launch(server_name="127.0.0.1", server_port=int(sys.argv[1]), show_error=True, **options)
 """
+TRAINING = ["-m", "sd", "train", "starter", "--preset", "tiny", "--steps", "2"]
 COMMANDS = {
     "python -c pass": ["-c", "pass"],
     "sd --help": ["-m", "sd", "--help"],
@@ -220,16 +222,21 @@ def idle(args: argparse.Namespace) -> dict[str, Any]:
     with running("ours") as server:
         await_answer(server)
         await_libraries(server.child.pid)
-        alone = share(server.child.pid, args.seconds)
+        found = {"no tab": share(server.child.pid, args.seconds)}
         with tab(server.address):
-            watched = share(server.child.pid, args.seconds)
-    return {"no tab": alone, "one tab": watched, "target": IDLE_TARGET}
+            found["one tab"] = share(server.child.pid, args.seconds)
+        run = Path(server.env["SD_HOME"]) / "own"
+        line = [sys.executable, *TRAINING, "--run", str(run)]
+        subprocess.run(line, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+        with tab(f"{server.address}?run={run.name}"):
+            found["one tab, a run of one's own"] = share(server.child.pid, args.seconds)
+    return {"shares": found, "target": IDLE_TARGET}
 
 
 def idle_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     """Yield what `idle` has found in words."""
-    for name in ("no tab", "one tab"):
-        yield f"{name}: {figures[name]:.2%} of a core; target under {IDLE_TARGET:.0%}"
+    for name, found in figures["shares"].items():
+        yield f"{name}: {found:.2%} of a core; target under {IDLE_TARGET:.0%}"
 
 
 def run_other(name: str, target: str, *flags: str) -> None:

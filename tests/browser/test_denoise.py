@@ -1,7 +1,5 @@
 """A person's way through the Denoise tab: watch, scrub, branch, compare, race, take away."""
 
-import base64
-import io
 import shutil
 import time
 from collections.abc import Iterator
@@ -17,7 +15,7 @@ from sd.config import Config
 from sd.export import read_recipe
 from sd.training import new_network
 from tests.browser.conftest import PATIENCE
-from tests.browser.test_page import PIXELS, go_to, settled
+from tests.browser.test_page import go_to, pixels, settled
 
 pytestmark = pytest.mark.browser
 
@@ -101,11 +99,9 @@ def step_of(page: Any, player: str = PLAYER) -> int:
 
 
 def canvas(page: Any, selector: str) -> Any:
-    """Return what a canvas shows: [H, W, 3]."""
+    """Bring a canvas into sight; return what it shows: int64 [H, W, 3]."""
     page.locator(selector).first.scroll_into_view_if_needed()
-    data = base64.b64decode(page.evaluate(PIXELS, selector).partition(",")[2])
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB"), float)
+    return pixels(page, selector)
 
 
 def drawn(page: Any, step: int, kind: str = "x_t") -> Any:

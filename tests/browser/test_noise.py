@@ -1,7 +1,5 @@
 """A person's way through the Noise tab: drag t, play, compare, mend, ask the model."""
 
-import base64
-import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -18,7 +16,7 @@ from sd.images import to_pil
 from sd.ingest import ingest_images, open_images
 from sd.ui import noise, noise_courses, noise_pictures, starters
 from tests.benchmarks.noise_page import requests_of
-from tests.browser.test_page import PIXELS
+from tests.browser.test_page import pixels
 
 pytestmark = pytest.mark.browser
 
@@ -65,13 +63,6 @@ def rested(page: Any, t: int) -> str:
     return str(line.inner_text())
 
 
-def drawn(page: Any, selector: str = CANVAS) -> Any:
-    """Return what a canvas shows: uint8 [H, W, 3]."""
-    data = base64.b64decode(page.evaluate(PIXELS, selector).partition(",")[2])
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB"), dtype=np.int64)
-
-
 def exact(picture: Any, course: str, t: int, seed: int = 0) -> Any:
     """Return the server's own x_t."""
     return np.asarray(noise.noised(picture, course, t, seed).image, dtype=np.int64)
@@ -88,7 +79,7 @@ def commanded(page: Any, words: str) -> str:
 
 
 def farthest(page: Any, picture: Any, course: str, t: int) -> int:
-    return int(np.abs(drawn(page) - exact(picture, course, t)).max())
+    return int(np.abs(pixels(page, CANVAS) - exact(picture, course, t)).max())
 
 
 def drag(page: Any, selector: str, start: float, end: float, moves: int = 40) -> list[str]:
@@ -226,7 +217,7 @@ def test_another_starter_and_a_new_seed(open_page: Any) -> None:
     page.wait_for_timeout(500)
     seed = int(commanded(page, "owl.png").split()[-1])
     assert seed != 0
-    assert np.abs(drawn(page) - exact("owl.png", "tiny", 300, seed)).max() <= CLOSEST
+    assert np.abs(pixels(page, CANVAS) - exact("owl.png", "tiny", 300, seed)).max() <= CLOSEST
 
 
 @pytest.mark.slow
@@ -245,7 +236,7 @@ def test_a_picture_of_a_run(open_page: Any, pictured: str, home: Path) -> None:
     page.keyboard.press("Home")
     rested(page, 0)
     place = noise_pictures.places(len(images.pixels))[1]
-    assert np.array_equal(drawn(page), np.asarray(to_pil(images.pixels[place])))
+    assert np.array_equal(pixels(page, CANVAS), np.asarray(to_pil(images.pixels[place])))
 
 
 def test_two_schedules_by_share_and_by_snr(open_page: Any) -> None:
@@ -254,7 +245,7 @@ def test_two_schedules_by_share_and_by_snr(open_page: Any) -> None:
     page.wait_for_selector("#noise-pair canvas[data-t]")
     times = [page.locator("#noise-pair canvas").nth(k) for k in (0, 1)]
     assert [each.get_attribute("data-t") for each in times] == ["300", "60"]
-    second = drawn(page, "#noise-pair figure:nth-child(2) canvas")
+    second = pixels(page, "#noise-pair figure:nth-child(2) canvas")
     assert np.abs(second - exact(starters.NAMES[0], "seed", 60)).max() <= CLOSEST
     page.get_by_text("equal SNR", exact=True).click()
     page.wait_for_selector("#noise-pair figure:nth-child(2) canvas:not([data-t='60'])")

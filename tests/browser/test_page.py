@@ -1,5 +1,6 @@
 """A person's way through the page: train on a zip, watch it, stop it; every tab on a phone."""
 
+import base64
 import io
 import time
 import zipfile
@@ -7,7 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from sd.archive import Archive
 from sd.config import Config
@@ -37,6 +40,13 @@ def picture(page: Any, selector: str) -> str:
     image = page.locator(f"{selector} img")
     image.first.wait_for()
     return str(image.first.get_attribute("src"))
+
+
+def pixels(page: Any, selector: str) -> Any:
+    """Return what a canvas shows: int64 [H, W, 3]."""
+    data = base64.b64decode(page.evaluate(PIXELS, selector).partition(",")[2])
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB"), np.int64)
 
 
 def test_a_page_that_waits_asks_for_no_frames(browser: Any, address: str) -> None:
