@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from sd.files import LONGEST_FILE, MOST_FILES, LeftOut, brief, is_clutter, printable, too_long
+from sd.files import HEAD, LONGEST_FILE, MOST_FILES, LeftOut, brief, is_clutter, printable, too_long
 from sd.gate import InputError
 
 LONGEST_ARCHIVE = 4 * 2**30  # bytes of all files together, unpacked
@@ -174,6 +174,14 @@ class Archive:
         try:
             with self._zip.open(self._entries[name]) as entry:
                 return b"".join(iter(lambda: entry.read(2**20), b""))
+        except BROKEN as error:
+            raise InputError("damaged in the archive") from error
+
+    def head(self, name: str) -> bytes:
+        """Return the first bytes of a file; InputError as `read` raises it."""
+        try:
+            with self._zip.open(self._entries[name]) as entry:
+                return entry.read(HEAD)
         except BROKEN as error:
             raise InputError("damaged in the archive") from error
 

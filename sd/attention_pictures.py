@@ -18,6 +18,7 @@ from sd import gate
 from sd.gate import InputError
 from sd.heatmaps import Call, Recording, halves, overlay, pixel_map, word_map
 from sd.images import to_pil
+from sd.marks import mark_zip, save_png
 from sd.sampling import SampleStep
 from sd.unet import UNetModel
 
@@ -140,11 +141,11 @@ def write_attention(out: Path, told: Told) -> None:
         _write_arrays(out, told)
     elif out.suffix == ".png" and not out.is_dir():
         out.parent.mkdir(parents=True, exist_ok=True)
-        sheet(told).save(out)
+        save_png(sheet(told), out)
     else:
         out.mkdir(parents=True, exist_ok=True)
         for k, (word, _) in enumerate(told.words):
-            word_picture(told, k).save(out / f"{k + 1:02d}-{_named(word)}.png")
+            save_png(word_picture(told, k), out / f"{k + 1:02d}-{_named(word)}.png")
 
 
 def _write_arrays(out: Path, told: Told) -> None:
@@ -170,6 +171,7 @@ def _write_arrays(out: Path, told: Told) -> None:
         arrays |= {f"{step.i}/{name}": each.numpy() for name, each in step.layers.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(out, **arrays)
+    mark_zip(out)
 
 
 def sheet(told: Told) -> Image.Image:

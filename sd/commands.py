@@ -190,6 +190,7 @@ def noise(args: argparse.Namespace) -> None:
 
     from sd.diffusion import Diffusion
     from sd.images import fit_picture, grid, read_picture, to_float
+    from sd.marks import save_png
     from sd.sampling import draw, generators
 
     out = Path(args.out)
@@ -207,7 +208,7 @@ def noise(args: argparse.Namespace) -> None:
     times = [diffusion.schedule.check_time(t, "--t") for t in args.t]
     noised = torch.cat([diffusion.q_sample(x0, t, eps) for t in times])
     out.parent.mkdir(parents=True, exist_ok=True)
-    grid(noised, columns=len(noised)).save(out)
+    save_png(grid(noised, columns=len(noised)), out)
     for t in times:
         a, b = diffusion.schedule.signal(t), diffusion.schedule.noise(t)
         print(f"t = {t:g}: x_t = {a:.4f} x_0 + {b:.4f} eps, SNR {diffusion.schedule.snr(t):.4g}")

@@ -18,17 +18,16 @@ from typing import Any, BinaryIO
 
 import av
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from sd.files import read_bytes
 from sd.gate import InputError
 from sd.images import grid, to_array
+from sd.marks import MARK, RECIPE, SIGNATURE, mark_zip, png_text
 from sd.sampling import SampleStep
 
-KEYWORD = "sd"  # of the PNG's text chunk
 LONGEST_RECIPE = 5 * 2**20  # bytes
 MOST_CHUNKS = 100_000  # of a PNG that is read
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PACE = Fraction(25, 2)  # frames a second
 MOST_FRAMES = 100  # of a moving picture: eight seconds
 HOLD = 1.0  # seconds for which the finished pictures stay
@@ -49,9 +48,7 @@ def write_png(image: Image.Image, file: Path | BinaryIO, recipe: Mapping[str, An
     text = json.dumps(recipe, allow_nan=False)
     if len(text) > LONGEST_RECIPE:
         raise InputError(f"recipe of {len(text)} bytes: at most {LONGEST_RECIPE} are allowed")
-    info = PngImagePlugin.PngInfo()
-    info.add_itxt(KEYWORD, text)
-    image.save(file, "PNG", pnginfo=info)
+    image.save(file, "PNG", pnginfo=png_text(RECIPE, text))
 
 
 def read_recipe(file: Path | BinaryIO) -> dict[str, Any]:
@@ -60,7 +57,7 @@ def read_recipe(file: Path | BinaryIO) -> dict[str, Any]:
     Raises `InputError` for what is no PNG, a PNG from elsewhere, and a recipe that is broken.
     """
     for kind, body in png_chunks(read_bytes(file)):
-        if kind == b"iTXt" and body.startswith(KEYWORD.encode() + b"\0"):
+        if kind == b"iTXt" and body.startswith(RECIPE.encode() + b"\0"):
             return _parsed(_text_of(body))
     raise InputError("a PNG from elsewhere: it carries no recipe")
 
@@ -151,9 +148,8 @@ def write_gif(frames: Sequence[Image.Image], file: Path | BinaryIO, side: int = 
     few = [frame.quantize(256, dither=Image.Dither.NONE) for frame in frames]
     large = [enlarged(frame, factor) for frame in few]
     times = [round(1000 / PACE)] * (len(frames) - 1) + [int(1000 * HOLD)]
-    large[0].save(
-        file, "GIF", save_all=True, append_images=large[1:], duration=times, loop=0, optimize=False
-    )
+    shown: dict[str, Any] = {"append_images": large[1:], "duration": times, "loop": 0}
+    large[0].save(file, "GIF", save_all=True, optimize=False, comment=MARK.encode(), **shown)
 
 
 def write_mp4(frames: Sequence[Image.Image], path: Path, side: int = MP4_SIDE) -> None:
@@ -162,6 +158,7 @@ def write_mp4(frames: Sequence[Image.Image], path: Path, side: int = MP4_SIDE) -
     width, height = (length + length % 2 for length in enlarged(frames[0], factor).size)
     held = [frames[-1]] * round(PACE * HOLD)
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as file:
+        file.metadata["comment"] = MARK
         stream = file.add_stream("libx264", rate=PACE, options={"crf": "16"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for frame in [*frames, *held]:
@@ -185,6 +182,7 @@ def write_npz(
         arrays["x0"] = np.stack([to_array(step.x0) for step in kept])
         arrays["times"] = np.asarray([step.t for step in kept])
     np.savez_compressed(file, **arrays)
+    mark_zip(file)
 
 
 def write_html(
@@ -203,6 +201,7 @@ def write_html(
     text = Template((PLAYER / "player.html").read_text(encoding="utf-8")).substitute(
         language=html.escape(language),
         title=html.escape(words["title"]),
+        mark=MARK,
         style=style,
         style_hash=_hash(style),
         script=script,

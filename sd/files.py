@@ -14,6 +14,7 @@ from sd.gate import InputError
 
 MOST_FILES = 100_000
 LONGEST_FILE = 64 * 2**20  # bytes
+HEAD = 4096  # bytes of a file's beginning
 LONGEST_NAME = 80  # characters of a name in a message
 CLUTTER = ("__macosx", "thumbs.db", "desktop.ini")
 
@@ -36,6 +37,9 @@ class Listing(Protocol):
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a file; InputError (the reason, without the name) if it has none."""
+
+    def head(self, name: str) -> bytes:
+        """Return the first bytes of a file, `HEAD` at most; InputError as `read` raises it."""
 
     def close(self) -> None:
         """Let go of what is open."""
@@ -60,6 +64,15 @@ def is_clutter(name: str) -> bool:
 def too_long(length: int) -> str:
     """Return the reason why a file of `length` bytes is left out."""
     return f"{length / 2**20:.1f} MiB; at most {LONGEST_FILE // 2**20} are allowed"
+
+
+def read_head(path: Path) -> bytes:
+    """Return the first bytes of a file; InputError, without its name, if it is unreadable."""
+    try:
+        with path.open("rb") as opened:
+            return opened.read(HEAD)
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})") from error
 
 
 def read_bytes(file: BinaryIO | Path) -> bytes:
@@ -88,6 +101,10 @@ class SingleFile:
     def read(self, name: str) -> bytes:
         """Return the bytes of the file."""
         return read_bytes(self._path)
+
+    def head(self, name: str) -> bytes:
+        """Return the first bytes of the file."""
+        return read_head(self._path)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -121,6 +138,10 @@ class Folder:
     def read(self, name: str) -> bytes:
         """Return the bytes of a file; InputError (the reason, without the name) if it has none."""
         return read_bytes(Path(self._paths[name]))
+
+    def head(self, name: str) -> bytes:
+        """Return the first bytes of a file; InputError as `read` raises it."""
+        return read_head(Path(self._paths[name]))
 
     def close(self) -> None:
         """Nothing is open."""

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from sd.decoding import decode, fit_array
 from sd.gate import InputError
+from sd.marks import REASON, is_marked
 
 KEPT_DETAIL = 3  # a JPEG is decoded at this many times the wanted side or more
 HELPED_FROM = 200  # pictures; fewer are decoded sooner than a helper has started
@@ -52,7 +53,9 @@ class Fitted(NamedTuple):
 
 
 def fitted(data: bytes, wanted: Fit) -> Fitted:
-    """Decode and fit the bytes of one file."""
+    """Decode and fit the bytes of one file, unless this program made it."""
+    if is_marked(data):
+        return Fitted(REASON)
     try:
         image, mode, size = decode(data, KEPT_DETAIL * max(wanted.height, wanted.width))
     except InputError as error:

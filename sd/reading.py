@@ -19,6 +19,7 @@ from sd.archive import Archive, is_archive
 from sd.decoding import decode
 from sd.files import Folder, LeftOut, Listing, SingleFile, brief, printable
 from sd.gate import InputError, near, shown
+from sd.marks import MARKED, REASON, RUN_REASON, is_marked, lies_in, remark, run_folders
 from sd.metadata import Notes, caption_file, class_folders, is_metadata
 from sd.pool import Fit, fitted_all
 from sd.report import Report
@@ -52,8 +53,11 @@ class Passage:
         self._found: list[_Found] = []
         for name, reason in filter(lambda left: is_metadata(left.name), listing.left_out):
             raise InputError(f"{brief(name)}: {reason}")
-        self._notes = Notes(listing.names, listing.read)
-        self.candidates = sorted(self._candidates(listing.names), key=natural)
+        runs = run_folders(listing.names)
+        self._left_out += [LeftOut(folder, RUN_REASON) for folder in sorted(runs)]
+        names = [name for name in listing.names if not lies_in(name, runs)]
+        self._notes = Notes(names, listing.read)
+        self.candidates = sorted(self._candidates(names), key=natural)
         folders = {part for name in self.candidates for part in name.split("/")[:-1]}
         _check_classes(classes, folders | self._notes.labels)
 
@@ -90,7 +94,17 @@ class Passage:
 
         Raises InputError if it is no usable picture.
         """
-        return decode(self._listing.read(name), enough).image
+        data = self._listing.read(name)
+        if is_marked(data):
+            raise InputError(REASON)
+        return decode(data, enough).image
+
+    def _begins_marked(self, name: str) -> bool:
+        """Tell by its first bytes, where we write it, whether a file carries our mark."""
+        try:
+            return name.lower().endswith(MARKED) and is_marked(self._listing.head(name))
+        except InputError:
+            return False
 
     def _first_left_out(self) -> str:
         if not self._left_out:
@@ -101,11 +115,12 @@ class Passage:
     def told(self) -> tuple[int, int]:
         """Return how many candidates have a caption, and how many classes they are of.
 
-        No picture is read for it, so those count too that will prove unusable; classes are 0 where
-        any candidate has none.
+        No picture is read for it, so those count too that will prove unusable, but not what this
+        program made; classes are 0 where any candidate has none.
         """
-        notes = [self._notes.of(name) for name in self.candidates]
-        pairs = zip(notes, class_folders(self.candidates), strict=True)
+        names = [name for name in self.candidates if not self._begins_marked(name)]
+        notes = [self._notes.of(name) for name in names]
+        pairs = zip(notes, class_folders(names), strict=True)
         labels = {note.label or folder for note, folder in pairs}
         return sum(bool(note.caption) for note in notes), 0 if "" in labels else len(labels)
 
@@ -121,6 +136,9 @@ class Passage:
         if len(rows) < len(notes):
             remarks.append(f"of other classes: {len(notes) - len(rows)} pictures, not used")
         left_out = [*self._left_out, *self._notes.left_out]
+        ours = Counter(left.reason for left in left_out)
+        if ours[REASON] or ours[RUN_REASON]:
+            remarks.append(remark(ours[REASON], ours[RUN_REASON]))
         report = Report(
             used=len(rows),
             left_out=tuple(sorted(left_out, key=lambda left: natural(left.name))),

@@ -15,6 +15,7 @@ from sd import journal, process, runs
 from sd.checkpoints import save_checkpoint
 from sd.disk import remove, sweep, temporary_of
 from sd.gate import InputError
+from sd.marks import save_png
 from sd.training import Training, TrainStep
 
 MOST_LOGGED = 1000  # rows of steps in a journal
@@ -125,7 +126,7 @@ class Recorder:
         target = self.folder / "samples" / name
         target.parent.mkdir(exist_ok=True)
         temporary = temporary_of(target)
-        sheet.save(temporary, format="PNG")
+        save_png(sheet, temporary)
         temporary.replace(target)
         return f"samples/{name}"
 

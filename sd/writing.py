@@ -16,6 +16,7 @@ from sd.film import Film, data_uri
 from sd.gate import InputError
 from sd.grids import calls_per_step
 from sd.images import grid, to_pil
+from sd.marks import save_png
 from sd.player.words import words
 from sd.recipe import Recipe
 from sd.sampling import SampleStep
@@ -127,7 +128,7 @@ def _kept(steps: Iterable[SampleStep], every: bool) -> list[SampleStep]:
 def _write_folder(out: Path, steps: Iterable[SampleStep], made: Made, every: bool) -> None:
     for step in steps:
         if every:
-            grid(step.x_t).save(out / f"step-{step.i:04d}.png")
+            save_png(grid(step.x_t), out / f"step-{step.i:04d}.png")
         if step.t > 0:
             continue
         for index, picture in zip(made.indices, step.x_t, strict=True):

@@ -21,6 +21,7 @@ from sd.heatmaps import (
     word_map,
 )
 from sd.images import to_uint8
+from sd.marks import is_marked
 from sd.sampling import SampleStep
 from tests.attending import D, L, asked, hooks, tiny
 
@@ -214,6 +215,7 @@ def test_a_model_without_a_context_has_no_words():
 def test_the_sheet_is_a_row_of_estimates_and_a_row_for_each_word(tmp_path):
     told, _ = sampled(tiny(), WORDS, steps=12)
     write_attention(tmp_path / "deep" / "sheet.png", told)
+    assert is_marked((tmp_path / "deep" / "sheet.png").read_bytes())
     with Image.open(tmp_path / "deep" / "sheet.png") as image:
         image.load()
     columns, side = 10, 96  # of 12 steps ten are shown, the first and the last among them
@@ -239,6 +241,7 @@ def test_the_sheet_is_a_row_of_estimates_and_a_row_for_each_word(tmp_path):
 def test_the_arrays_hold_every_layer_and_what_explains_it(tmp_path):
     told, calls = sampled(tiny(), WORDS, steps=2, full=True)
     write_attention(tmp_path / "a.npz", told)
+    assert is_marked((tmp_path / "a.npz").read_bytes())
     with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
         arrays = dict(file)
     assert arrays["words"].tolist() == ["cat", WORDS[1][0]]
@@ -258,6 +261,7 @@ def test_a_folder_gets_a_picture_for_each_word(tmp_path):
     write_attention(tmp_path / "words", told)
     names = sorted(path.name for path in (tmp_path / "words").iterdir())
     assert names == ["01-cat.png", "02-word.png"]
+    assert all(is_marked((tmp_path / "words" / name).read_bytes()) for name in names)
     mean = sum(step.heat[0] for step in told.steps) / 3
     white = Image.new("RGB", (256, 256), "white")
     with Image.open(tmp_path / "words" / "01-cat.png") as image:
