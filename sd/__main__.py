@@ -112,6 +112,8 @@ def _told_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument("--label", action="append", metavar="NAME", help=about)
     about = "what the pictures are asked for; of several they take one after the other"
     made.add_argument("--prompt", action="append", metavar="TEXT", help=about)
+    about = "ask for nothing; else a model that knows some is asked for what its own samples were"
+    made.add_argument("--unconditional", action="store_true", help=about)
     made.add_argument("--negative", metavar="TEXT", help="what guidance leads away from")
     about = "how strongly a prompt or label is followed; 2 if there is one, 1 adds nothing"
     made.add_argument("--guidance", type=number, nargs="+", metavar="SCALE", help=about)

@@ -36,6 +36,7 @@ from sd.disk import digest, write_folder
 from sd.facts import CONDITIONING as CONDITIONING
 from sd.facts import LARGEST_FACTS as LARGEST_FACTS
 from sd.facts import read_facts as read_facts
+from sd.facts import usual_prompts
 from sd.files import brief, printable
 from sd.gate import InputError, shown
 from sd.sampling import Sampling
@@ -109,6 +110,14 @@ class Model:
             for words in (list(prompts) or [""], [negative])
         )
         return Denoiser(self.network, self.diffusion, asked, against, guidance)
+
+    @property
+    def usual_prompts(self) -> tuple[str, ...]:
+        """What the samples of its own run were asked for; nothing where it is told nothing."""
+        if self.conditioner is None:
+            return ()
+        chosen = self.config.conditioning.sample_prompts
+        return usual_prompts(chosen, self.conditioner.labels, self.conditioner.examples)
 
     def sampling(self, sampler: str = "ddim", steps: int = 50, **settings: Any) -> Sampling:
         """Return a `Sampling` over this model's own schedule and noise."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sd.blueprint import TIME_EMBEDDING
 from sd.config import Config
 from sd.data import ImageSet
-from sd.facts import EXAMPLES, examples_of, labels_of
+from sd.facts import EXAMPLES, examples_of, labels_of, spread
 from sd.gate import InputError, near, shown
 from sd.kinds import CONTEXT_WIDTH, check_ports, decided
 from sd.pretrained_text import PretrainedText
@@ -248,13 +248,6 @@ def facts_of(config: Config, images: ImageSet, rows: Tensor) -> dict[str, Any] |
     if config.conditioning.encoder is None:
         facts["vocabulary"] = Vocabulary.train(told, config.conditioning.vocabulary).to_json()
     return facts
-
-
-def spread(items: Sequence[str], count: int) -> list[str]:
-    """Return `count` items, evenly spread, each once; or all if there are fewer."""
-    different = list(dict.fromkeys(items))
-    taken = min(count, len(different))
-    return [different[k * len(different) // taken] for k in range(taken)]
 
 
 def conditioner_of(config: Config, facts: Mapping[str, Any] | None) -> Conditioner | None:

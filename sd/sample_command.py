@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sd import export, gate, replay
+from sd.asking import remarks, told_of
 from sd.attention_pictures import Watched, check_attention, write_attention
 from sd.checkpoints import Model
 from sd.device import Machine, choose
@@ -24,7 +25,6 @@ from sd.recipe import (
     LARGEST_SEED,
     MOST_PICTURES,
     MOST_STEPS,
-    USUAL_GUIDANCE,
     Recipe,
     Start,
     from_json,
@@ -44,6 +44,7 @@ OWN = {
     **{name: f"--{name.replace('_', '-')}" for name in (*NUMBERS, "eta", *WORDS, "no_clip")},
     **{name: f"--{name}" for name in ("label", "prompt", "negative", "guidance", "rescale")},
     "interval": "--interval",
+    "unconditional": "--unconditional",
     "picture": "--from",
     "t": "--t",
     "mask": "--mask",
@@ -55,12 +56,12 @@ def sample(args: argparse.Namespace) -> None:
     check_out(args.out)
     if args.attention is not None:
         check_attention(args.attention)
-    made, remark = _repeated(args) if args.recipe is not None else _asked(args)
+    made, lines = _repeated(args) if args.recipe is not None else _asked(args)
     watched = None if args.attention is None else watching(made, args.attention)
     steps = made.steps(watched)
     out = target(args.out, made.source.config.training.save_path)
-    if remark:
-        print(remark, file=sys.stderr)
+    for line in lines:
+        print(line, file=sys.stderr)
     write(out, steps, made, args.keep_steps)
     if watched is not None:
         write_attention(Path(args.attention), watched.told())
@@ -80,14 +81,15 @@ def watching(made: Made, out: str) -> Watched:
     return Watched(source.network, recipe.count, words, index, full=True)
 
 
-def _asked(args: argparse.Namespace) -> tuple[Made, str]:
-    """Return the sampling that the flags describe; there is nothing to remark."""
+def _asked(args: argparse.Namespace) -> tuple[Made, list[str]]:
+    """Return the sampling that the flags describe, and what there is to remark."""
     machine = choose(args.device).apply()
     model = opened(_place(args), machine.device)
-    return Made(recipe_of(args, model), model.source, machine), ""
+    recipe = recipe_of(args, model)
+    return Made(recipe, model.source, machine), remarks(args, recipe, model.source)
 
 
-def _repeated(args: argparse.Namespace) -> tuple[Made, str]:
+def _repeated(args: argparse.Namespace) -> tuple[Made, list[str]]:
     """Return the sampling that a PNG's recipe describes, and what is not as it was."""
     for name, flag in OWN.items():
         if getattr(args, name) is not None and getattr(args, name) is not False:
@@ -101,7 +103,8 @@ def _repeated(args: argparse.Namespace) -> tuple[Made, str]:
         raise InputError(f"{brief(printable(file.name))}: {error}") from error
     machine, remark = machine_again(told.get("made"), args.device)
     source = found_again(recipe, machine.device).source
-    return Made(recipe, source, machine, None if told.get("sheet") is True else index), remark
+    wanted = None if told.get("sheet") is True else index
+    return Made(recipe, source, machine, wanted), [remark] if remark else []
 
 
 def _place(args: argparse.Namespace) -> str:
@@ -153,27 +156,6 @@ def recipe_of(args: argparse.Namespace, model: Opened) -> Recipe:
         start=start_of(args, model.source),
         **told,
     )
-
-
-def told_of(args: argparse.Namespace, source: Model | PictureModel) -> dict[str, Any]:
-    """Return the fields of a recipe about what the model is told."""
-    conditioner = source.conditioner if isinstance(source, Model) else None
-    prompts = [*(args.label or ()), *(args.prompt or ())]
-    if args.label and (conditioner is None or not conditioner.labels):
-        raise InputError(f"--label = {gate.shown(args.label[0])}: this model knows no classes")
-    if args.prompt and conditioner is not None and conditioner.labels:
-        asked = gate.shown(args.prompt[0])
-        raise InputError(f"--prompt = {asked}: this model knows classes; ask with --label")
-    told: dict[str, Any] = {"prompts": tuple(prompts), "negative": args.negative or ""}
-    if args.guidance is not None:
-        told["guidance"] = tuple(args.guidance)
-    elif prompts or args.negative:
-        told["guidance"] = (USUAL_GUIDANCE,)
-    if args.rescale is not None:
-        told["rescale"] = args.rescale
-    if args.interval is not None:
-        told["interval"] = tuple(args.interval)
-    return told
 
 
 def start_of(args: argparse.Namespace, source: Model | PictureModel) -> Start | None:

@@ -7,9 +7,11 @@ and in Unicode's NFC. Every word is tokenised alone, after a space: "car pet" is
 
 import json
 import re
+import string
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -116,11 +118,24 @@ class Vocabulary:
         return [(word, places) for word, places in found if places[-1] <= last]
 
     def unseen(self, text: str) -> list[str]:
-        """Return the words of `text` that no caption had, each once, as first typed, in order."""
+        """Return the words of `text` that no caption had, each once, as first typed, in order.
+
+        Compared without case and punctuation, which alone is no word: "nine thirty" is known from
+        "nine-thirty", "Heart," from "heart".
+        """
         typed: dict[str, str] = {}
         for word in split(text):
-            typed.setdefault(_plain(word), word)
-        return [word for plain, word in typed.items() if plain not in self.words]
+            typed.setdefault("".join(_parts(word)), word)
+        return [word for word in typed.values() if not self._knows(_parts(word))]
+
+    def _knows(self, parts: list[str]) -> bool:
+        return "".join(parts) in self._known or self._known.issuperset(parts)
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        """What words are made of: their parts between punctuation, and these joined."""
+        parts = map(_parts, self.words)
+        return frozenset(each for known in parts for each in (*known, "".join(known)))
 
     def _read(self, words: list[str]) -> list[list[int]]:
         """Return the ids of each word; every word has at least one."""
@@ -165,6 +180,16 @@ def _stand_in(char: str) -> str:
 
 def _plain(word: str) -> str:
     return unicodedata.normalize("NFC", word.lower())
+
+
+def _parts(word: str) -> list[str]:
+    """Return what is left of a word between its punctuation, to be compared: a comma is nothing."""
+    bare = "".join(" " if _is_punctuation(char) else char for char in word)
+    return unicodedata.normalize("NFC", bare.casefold()).split()
+
+
+def _is_punctuation(char: str) -> bool:
+    return unicodedata.category(char).startswith("P") or char in string.punctuation
 
 
 def _pipeline(model: BPE) -> Tokenizer:

@@ -22,7 +22,6 @@ from sd.conditioning import (
     parameters_of,
     prompts_of,
     resolve,
-    spread,
     tensors_of,
 )
 from sd.config import MOST_STEPS, Config, TrainingConfig
@@ -32,6 +31,7 @@ from sd.evaluation import EVALUATED as EVALUATED  # part of this module's interf
 from sd.evaluation import LEVELS as LEVELS
 from sd.evaluation import MEMORY_FORMAT, levels, losses, spread_rows, told_network
 from sd.evaluation import Evaluation as Evaluation
+from sd.facts import usual_prompts
 from sd.gate import InputError, whole
 from sd.images import to_float
 from sd.kinds import check_ports
@@ -43,7 +43,6 @@ from sd.streams import new_network as new_network
 from sd.streams import stream as stream
 
 MOST_SKIPPED = 5  # steps in a row without a finite gradient
-MOST_SAMPLED = 16  # prompts of a run's samples
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ class Training:
         wanted = self.config.conditioning.sample_prompts
         if wanted is None:
             there = [prompts[row] for row in self.rows.tolist() if prompts[row]]
-            wanted = tuple(spread(self.conditioner.labels or there, MOST_SAMPLED))
+            wanted = usual_prompts(None, self.conditioner.labels, there)
         self.conditioner.read(wanted)  # a class that is not there is refused before the first step
         self.sample_prompts = wanted
         self.conditioner.to(self.machine.device)

@@ -16,11 +16,11 @@ from sd.conditioning import (
     conditioner_of,
     dropped,
     resolve,
-    spread,
 )
 from sd.config import Config
 from sd.data import ImageSet
 from sd.device import choose
+from sd.facts import spread
 from sd.gate import InputError
 from sd.report import Report
 from sd.streams import new_conditioner, new_network, stream

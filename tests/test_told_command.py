@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sd.checkpoints import save_checkpoint
+from sd.__main__ import main
+from sd.checkpoints import Model, load_checkpoint, save_checkpoint
 from sd.config import Config
 from sd.export import read_recipe
 from tests.commands import Capture, files_below, refused, said
+from tests.conftest import TINY
 from tests.test_conditioning import trained
 
 KINDS = ("class_embedding", "class_tokens", "captions")
@@ -22,7 +24,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, tiny_config: Config) -> dic
     home = tmp_path_factory.mktemp("told")
     return {
         kind: save_checkpoint(trained(tiny_config, kind).model, home / kind, {"step": 3})
-        for kind in KINDS
+        for kind in (*KINDS, "none")
     }
 
 
@@ -51,15 +53,113 @@ def test_what_is_asked_for_is_in_the_recipe_and_made_again(
         assert made.tobytes() == again.convert(made.mode).tobytes()
 
 
-def test_a_prompt_alone_is_guided_and_nothing_asked_is_not(
+def remarked(capsys: Capture, *words: Any) -> list[str]:
+    """Run a command that must succeed; return what it says beside its result."""
+    capsys.readouterr()
+    assert main([str(word) for word in words]) == 0
+    return capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_where_nothing_is_asked_it_is_what_the_run_s_own_samples_were(
+    capsys: Capture, models: dict[str, Path], tmp_path: Path, kind: str
+) -> None:
+    plain, model = ["--count", 3, "--steps", 2, "--out"], load_checkpoint(models[kind])
+    own = list(model.usual_prompts)
+    assert own == list(trained(Config().with_settings(TINY), kind).sample_prompts) and len(own) > 1
+    (line,) = remarked(capsys, "sample", models[kind], *plain, tmp_path / "usual.png")
+    assert line.startswith("asked for what its own samples were, ") and own[0] in line
+    usual = read_recipe(tmp_path / "usual.png")["recipe"]
+    assert (usual["prompts"], usual["guidance"]) == (own, [2])
+    flag = "--prompt" if kind == "captions" else "--label"
+    asked = [word for prompt in own for word in (flag, prompt)]
+    assert remarked(capsys, "sample", models[kind], *asked, *plain, tmp_path / "asked.png") == []
+    assert (tmp_path / "asked.png").read_bytes() == (tmp_path / "usual.png").read_bytes()
+    untold = ["--unconditional", *plain, tmp_path / "nothing.png"]
+    assert remarked(capsys, "sample", models[kind], *untold) == []
+    nothing = read_recipe(tmp_path / "nothing.png")["recipe"]
+    assert (nothing["prompts"], nothing["guidance"]) == ([], [1])
+    again = ["--recipe", tmp_path / "nothing.png", "--out", tmp_path / "again.png"]
+    assert remarked(capsys, "sample", *again) == []
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "nothing.png").read_bytes()
+
+
+def test_what_a_run_s_samples_were_told_to_be_comes_first(tiny_config: Config) -> None:
+    chosen = trained(tiny_config, "class_tokens", 'conditioning.sample_prompts=["square"]', steps=0)
+    assert chosen.model.usual_prompts == ("square",)
+    assert Model(chosen.network, tiny_config).usual_prompts == ()
+
+
+NOTHING = "this model is told nothing"
+UNASKED = "nothing is asked for"
+AS_IT_IS = "guidance 1 is what is asked for, as it is"
+RED = ["--prompt", "a red circle"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "line"),
+    [
+        ("none", ["--guidance", 2], f"--guidance changes nothing: {NOTHING}"),
+        (
+            "none",
+            ["--rescale", 0.5, "--interval", 0, 1],
+            f"--rescale, --interval change nothing: {NOTHING}",
+        ),
+        (
+            "captions",
+            [*RED, "--negative", "blue", "--guidance", 1],
+            f"--negative changes nothing: {AS_IT_IS}",
+        ),
+        (
+            "captions",
+            [*RED, "--guidance", 1, "--rescale", 0.5],
+            f"--rescale changes nothing: {AS_IT_IS}",
+        ),
+        (
+            "captions",
+            ["--unconditional", "--guidance", 3],
+            f"--guidance changes nothing: {UNASKED}",
+        ),
+        ("captions", ["--unconditional", "--negative", "blue"], None),
+        ("captions", [*RED, "--negative", "a red circle"], None),
+        ("captions", [*RED, "--interval", 0.01, 0.02], None),
+        ("captions", [*RED, "--guidance", 0], "--prompt changes nothing: guidance 0"),
+        ("captions", [*RED, "--negative", "blue", "--guidance", 1, 2, "--interval", 0, 0.9], None),
+    ],
+)
+def test_what_changes_nothing_is_told(
+    capsys: Capture,
+    models: dict[str, Path],
+    tmp_path: Path,
+    kind: str,
+    words: list[Any],
+    line: str | None,
+) -> None:
+    steps = ["--count", 2, "--steps", 3, "--out"]
+    found = remarked(capsys, "sample", models[kind], *words, *steps, tmp_path / "x.png")
+    assert len(found) == (line is not None) and all(each.startswith(line or "") for each in found)
+
+
+def test_words_that_training_never_saw_are_told(
     capsys: Capture, models: dict[str, Path], tmp_path: Path
 ) -> None:
-    plain = ["--count", 1, "--steps", 3, "--out"]
-    model = models["captions"]
-    said(capsys, "sample", model, "--prompt", "a red circle", *plain, tmp_path / "a.png")
-    said(capsys, "sample", model, *plain, tmp_path / "b.png")
-    assert read_recipe(tmp_path / "a.png")["recipe"]["guidance"] == [2]
-    assert read_recipe(tmp_path / "b.png")["recipe"]["guidance"] == [1]
+    words = ["--prompt", "A red, CIRCLE! beside zebra", "--negative", "mouse", "--count", 1]
+    words += ["--steps", 2, "--out", tmp_path / "x.png"]
+    told = remarked(capsys, "sample", models["captions"], *words)
+    assert told == ["never seen in training: beside, zebra, mouse"]
+
+
+def test_a_model_that_never_trained_untold_is_not_guided(
+    capsys: Capture, tiny_config: Config, tmp_path: Path
+) -> None:
+    made = trained(tiny_config, "class_tokens", "conditioning.drop=0", steps=0).model
+    folder, plain = save_checkpoint(made, tmp_path / "c", {"step": 0}), ["--count", 1, "--steps", 2]
+    plain += ["--out", tmp_path / "x.png"]
+    remarked(capsys, "sample", folder, *plain)
+    assert read_recipe(tmp_path / "x.png")["recipe"]["guidance"] == [1]
+    for words in (["--guidance", 2], ["--unconditional"]):
+        (tmp_path / "x.png").unlink()
+        assert "never trained" in remarked(capsys, "sample", folder, *words, *plain)[-1]
 
 
 @pytest.mark.parametrize("prompt", ["", "🦊 狐", "zebra " * 10_000])

@@ -49,13 +49,16 @@ def denoise_pictures(
     prompt: Any = "",
     negative: Any = "",
     guidance: Any = prompts.FIRST_GUIDANCE,
+    unconditional: Any = False,
 ) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
     """Sample from a model; yield x_t, the estimate of x0 and the step, every second or two.
 
     `steps` has the numbers of each kept step since the last answer: i, t, norms, log SNR. prompt:
     captions or classes, one a line, which the pictures take in turn; held against `negative`.
+    Without one a model that knows some is asked for what its own samples were; `unconditional`
+    asks for nothing. `prompts` tells what was asked for.
     """
-    told = prompts.plain(models.find(model), prompt, negative, guidance)
+    told = prompts.plain(models.find(model), prompt, negative, guidance, unconditional)
     settings = (sampler, steps, eta, variance, spacing, clip_x0, seed, count)
     recipe = models.recipe(model, *settings, **told)
     job = Job(recipe, pictured=True)
@@ -65,7 +68,8 @@ def denoise_pictures(
             continue
         step, frames = job.last, film["frames"][seen:]
         seen += len(frames)
-        facts = {"step": step.i, "of": job.recipe.steps, "t": step.t, "clipped": step.clipped}
+        facts: dict[str, Any] = {"seed": recipe.seed, "prompts": list(recipe.prompts)}
+        facts |= {"step": step.i, "of": job.recipe.steps, "t": step.t, "clipped": step.clipped}
         yield *job.pictures, {**facts, "steps": frames}
 
 
@@ -201,6 +205,7 @@ def build() -> None:
     sampling += [inputs.Checkbox(True, label="clip_x0", visible=False)]
     sampling += [text("prompt", ""), text("negative", "")]
     sampling += [number("guidance", prompts.FIRST_GUIDANCE, 0, MOST_GUIDANCE, whole=False)]
+    sampling += [inputs.Checkbox(False, label="unconditional", visible=False)]
     outputs = [picture("x_t"), picture("x0"), facts("step")]
     endpoint("denoise", denoise_pictures, sampling, outputs, **MODEL)
     endpoint("inspect_data", inspect_data, [files("files", "multiple")], facts("report"))

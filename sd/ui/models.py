@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sd import gate, runs
+from sd import facts, gate, runs
 from sd.config import Config
 from sd.gate import InputError
 from sd.recipe import Recipe
@@ -123,6 +123,13 @@ def conditioning_of(entry: Entry) -> Told | None:
     return None if entry.closed else read_told(folder, config_of(entry).conditioning.text_length)
 
 
+def usual_prompts(entry: Entry) -> tuple[str, ...]:
+    """Return what the samples of a model's own run were asked for; () if nothing."""
+    told = conditioning_of(entry)
+    chosen = config_of(entry).conditioning.sample_prompts
+    return () if told is None else facts.usual_prompts(chosen, told.labels, told.examples)
+
+
 def calls(
     entry: Entry, sampler: str, steps: int, spacing: str = "trailing", start: float | None = None
 ) -> int:
@@ -212,11 +219,14 @@ def command(recipe: Recipe) -> str:
 
 def _asked_for(recipe: Recipe, entry: Entry) -> list[str]:
     """Return a command line's words for what a recipe asks the model for."""
-    if not recipe.prompts and not recipe.negative:
-        return []
     told = conditioning_of(entry)
-    flag = "--label" if told and told.labels else "--prompt"
+    if told is None:
+        return []
+    if not recipe.prompts and not recipe.negative:
+        return ["--unconditional"]
+    flag = "--label" if told.labels else "--prompt"
     words = [word for prompt in recipe.prompts for word in _flagged(flag, prompt)]
+    words = words or ["--unconditional"]
     if recipe.negative:
         words += _flagged("--negative", recipe.negative)
     words += ["--guidance", *(f"{scale:g}" for scale in recipe.guidance)]

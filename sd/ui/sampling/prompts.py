@@ -91,14 +91,24 @@ def words_of(asked: Asking, told: Told | None) -> tuple[tuple[str, ...], str]:
     )
 
 
-def plain(entry: models.Entry, prompt: Any, negative: Any, guidance: Any) -> dict[str, Any]:
-    """Return what `asking` does, of plain texts: classes are written like prompts."""
+def plain(
+    entry: models.Entry, prompt: Any, negative: Any, guidance: Any, unconditional: Any = False
+) -> dict[str, Any]:
+    """Return what `asking` does, of plain texts: classes are written like prompts.
+
+    Without a prompt it is what the model's own samples were asked for, unless `unconditional`.
+    """
     told, words, against = models.conditioning_of(entry), lines(prompt), lines(negative)
     if told is None and (words or against):
         said = shown((words or against)[0])
         raise InputError(f"prompt = {said}: {entry.name} was trained without words or classes")
+    if gate.flag("unconditional", unconditional):
+        if words:
+            raise InputError(f"prompt = {shown(words[0])}: unconditional asks for nothing")
+    else:
+        words = words or models.usual_prompts(entry)
     if told is None or not told.labels:
-        return asking(entry, Asking(prompt, (), negative, None, guidance))
+        return asking(entry, Asking("\n".join(words), (), negative, None, guidance))
     return asking(entry, Asking("", words, "", " ".join(against) or None, guidance))
 
 
@@ -196,17 +206,33 @@ def fit(request: gr.Request, model: Any, classes: Any, avoided: Any) -> tuple[An
     told = models.conditioning_of(models.find(model))
     names = list(told.labels[:MOST_LISTED]) if told else []
     any_told, worded = told is not None, told is not None and not names
-    kept = [name for name in listed(classes) if name in names]
+    chosen = listed(classes)
+    kept = [name for name in chosen if name in names]
+    dropped: dict[str, Any] = {} if len(kept) == len(chosen) else {"value": kept}
     against = avoided if avoided in names else None
     return (
         gr.update(visible=worded),
-        gr.update(visible=bool(names), choices=names, value=kept),
+        gr.update(visible=bool(names), choices=names, **dropped),
         gr.update(visible=worded),
         gr.update(visible=bool(names), choices=names, value=against),
         *(gr.update(visible=any_told) for _ in range(4)),
         chips(told, language(request)),
         gr.update(visible=any_told),
     )
+
+
+@guarded
+def fill(model: Any, prompt: Any, classes: Any) -> tuple[Any, Any]:
+    """Ask a model that was just chosen, where nothing is asked, for what its own samples were."""
+    entry = models.find(model)
+    told, usual = models.conditioning_of(entry), list(models.usual_prompts(entry))
+    if told is None or not usual:
+        return gr.skip(), gr.skip()
+    if told.labels:
+        names = list(told.labels[:MOST_LISTED])
+        filled = gr.update(choices=names, value=[name for name in usual if name in names])
+        return gr.skip(), gr.skip() if listed(classes) else filled
+    return gr.skip() if lines(prompt) else "\n".join(usual), gr.skip()
 
 
 @guarded
@@ -283,8 +309,10 @@ def wire(model: Any, asked: Asking, extras: Shown) -> None:
     fields += [asked.rescale, asked.low, asked.high]
     choices = [model, asked.classes, asked.avoided]
     model.change(fit, choices, [*fields, extras.chips, extras.fold], **QUIET)
+    wished = [asked.prompt, asked.classes]
+    model.input(fill, [model, *wished], wished, **QUIET)
     for each in (model, *fields[:5]):
         inputs, outputs = [model, *asked], [extras.words, extras.both]
         each.change(about, inputs, outputs, trigger_mode="always_last", **QUIET)
     pressed = [model, asked.classes]
-    extras.chips.click(choose_example, pressed, [asked.prompt, asked.classes], **QUIET)
+    extras.chips.click(choose_example, pressed, wished, **QUIET)
