@@ -21,6 +21,7 @@ from typing import BinaryIO, Self
 
 from sd.files import HEAD, LONGEST_FILE, MOST_FILES, LeftOut, brief, is_clutter, printable, too_long
 from sd.gate import InputError
+from sd.naming import packed
 
 LONGEST_ARCHIVE = 4 * 2**30  # bytes of all files together, unpacked
 LONGEST_DIRECTORY = 16 * 2**20  # bytes of the archive's own list of entries
@@ -260,33 +261,22 @@ def _wrapper(names: Sequence[str]) -> str:
 
 
 def pack_files(files: Sequence[Path], names: Sequence[str], target: Path) -> Path:
-    """Pack loose `files` into the stored zip `target` under the last parts of `names`.
+    """Pack loose `files` into the stored zip `target` under the paths that `names` tell.
 
-    A name that is taken gets a number ("cat-2.png"). The same files and names give the same bytes.
-    The zip is written beside `target` and then renamed, so `target` is whole or not there.
+    `sd.naming.packed` says what becomes of names that are equal. The same files and names give the
+    same bytes. The zip is written beside `target` and then renamed, so `target` is whole or not
+    there.
     """
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
     try:
-        with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w") as packed:
-            for path, name in zip(files, _unique(names), strict=True):
+        with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+            for name, path in packed(files, names).items():
                 info = zipfile.ZipInfo(name)
                 info.file_size = path.stat().st_size
-                with path.open("rb") as source, packed.open(info, "w") as entry:
+                with path.open("rb") as source, archive.open(info, "w") as entry:
                     shutil.copyfileobj(source, entry, 2**20)
         os.replace(temporary, target)
     except BaseException:
         os.unlink(temporary)
         raise
     return target
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    """Return plain file names, each only once."""
-    taken: dict[str, None] = {}
-    for name in names:
-        plain = printable(name.replace("\\", "/")).split("/")[-1].lstrip(".") or "file"
-        stem, suffix = os.path.splitext(plain)
-        candidates = (f"{stem}-{number}{suffix}" for number in range(2, len(names) + 2))
-        free = plain if plain not in taken else next(c for c in candidates if c not in taken)
-        taken[free] = None
-    return list(taken)

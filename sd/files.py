@@ -6,6 +6,7 @@ made printable here, so a report, a page and a file in UTF-8 can show them.
 
 import os
 import stat
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
@@ -46,8 +47,12 @@ class Listing(Protocol):
 
 
 def printable(name: str) -> str:
-    """Return `name` with a replacement character for all that is not printed."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in name)
+    """Return `name` as it is shown, so that names that look equal are: in Unicode's form NFC.
+
+    A replacement character stands for all that is not printed.
+    """
+    composed = unicodedata.normalize("NFC", name)
+    return "".join(character if character.isprintable() else "\ufffd" for character in composed)
 
 
 def brief(name: str) -> str:

@@ -453,6 +453,23 @@ def test_of_an_upload_nothing_but_its_place_is_kept(
         page.admitted_value(field, [sent, sent])
 
 
+def test_an_upload_knows_what_it_was_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    field = inputs.UploadButton(label="folder", file_count="directory")
+    (tmp_path / "what.png").write_bytes(b"1234")
+    sent = {"path": str(tmp_path / "what.png"), "meta": page.META}
+    told = sent | {"orig_name": "cats/what?!.png"}
+    found = page.admitted_value(field, [told, sent, sent | {"orig_name": 7}])
+    assert found == [told, sent, sent]
+    uploads = field.preprocess(field.data_model(found))
+    assert uploads == [sent["path"]] * 3
+    assert [inputs.called(each) for each in uploads] == ["cats/what?!.png", "what.png", "what.png"]
+    with pytest.raises(InputError, match="folder: a file name of 99999 characters; at most"):
+        page.admitted_value(field, [sent | {"orig_name": "x" * 99_999}])
+
+
 def test_the_browser_draws_the_fields_as_gradio_s_own() -> None:
     for name, make in FIELDS.items():
         field = make()

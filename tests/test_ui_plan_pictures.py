@@ -7,12 +7,17 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from gradio.data_classes import FileData
+from gradio_client.utils import strip_invalid_filename_characters
 from PIL import Image
 
+from app import build_app
 from sd.config import Config
+from sd.data import read_images
 from sd.gate import InputError
 from sd.report import Report
-from sd.ui import pictures, report
+from sd.ui import inputs, pictures, report
+from sd.ui.pictures import drained
 from tests.planning import (
     ENGLISH,
     make_zip,
@@ -20,6 +25,7 @@ from tests.planning import (
     nothing_is_known,  # noqa: F401
     telling,
 )
+from tests.sets import picture, zipped
 
 # --- pictures ---
 
@@ -45,6 +51,82 @@ def test_loose_files_are_packed(home: Path, tmp_path: Path) -> None:
     handle, found = pictures.inspect(files)
     assert pictures.HANDLE.fullmatch(handle)
     assert found.used == 2
+
+
+def dropped(folder: Path, *named: tuple[str, bytes]) -> list[str]:
+    """Files as the page gets them: under a name that its way has changed, or left as it was."""
+    files = []
+    for name, data in named:
+        (folder / f"{len(files)}").mkdir(parents=True)
+        path = folder / f"{len(files)}" / strip_invalid_filename_characters(Path(name).name)
+        path.write_bytes(data)
+        files.append(inputs.Upload.of(FileData(path=str(path), orig_name=name)))
+    return files
+
+
+def captions_of(handle: str) -> dict[str, str]:
+    """The caption of each picture of an upload."""
+    images = read_images(pictures.source_of(handle))
+    captions = images.captions or ("",) * len(images.names)
+    return dict(zip(images.names, captions, strict=True))
+
+
+def test_names_that_the_upload_changed_still_tie_captions(home: Path, tmp_path: Path) -> None:
+    long = "00012-1234567-" + "a photo of a small red cat, best quality, " * 5
+    named = [("what!.png", picture(1)), ("what!.txt", b"a question"), ("what.png", picture(2))]
+    for n in range(3):
+        named += [(f"{long}-{n}.png", picture(10 + n)), (f"{long}-{n}.txt", b"number %d" % n)]
+    found = captions_of(drained(pictures.take(dropped(tmp_path / "up", *named))))
+    assert found == {
+        "what!.png": "a question",
+        "what.png": "",
+        **{f"{long}-{n}.png": f"number {n}" for n in range(3)},
+    }
+
+
+def test_pictures_of_one_name_take_no_caption_of_each_other(home: Path, tmp_path: Path) -> None:
+    files = [
+        ("apples/1.png", picture(1)),
+        ("apples/1.txt", b"an apple"),
+        ("bananas/1.png", picture(2)),
+        ("cherries/1.png", picture(3)),
+        ("cherries/1.txt", b"a cherry"),
+    ]
+    handle, report = pictures.inspect(dropped(tmp_path / "folder", *files))
+    assert report.classes == {"apples": 1, "bananas": 1, "cherries": 1}
+    assert captions_of(handle) == {
+        "apples/1.png": "an apple",
+        "bananas/1.png": "",
+        "cherries/1.png": "a cherry",
+    }
+    loose = [(Path(name).name, data) for name, data in files]
+    handle, report = pictures.inspect(dropped(tmp_path / "loose", *loose))
+    assert report.used == 3 and set(captions_of(handle).values()) == {""}
+
+
+def test_a_file_taken_off_the_list_is_out_of_the_set(home: Path, tmp_path: Path) -> None:
+    files = dropped(tmp_path / "up", *((f"{n}.png", picture(n)) for n in range(4)))
+    four, three = pictures.inspect(files)[0], pictures.inspect(files[:2] + files[3:])[0]
+    assert four != three and list(captions_of(three)) == ["0.png", "1.png", "3.png"]
+    events = [
+        event
+        for event in build_app().config["dependencies"]
+        if any(target[1] == "delete" for target in event["targets"])
+    ]
+    assert len(events) == 1
+
+
+def test_what_a_mac_adds_is_quiet(home: Path, tmp_path: Path) -> None:
+    files = [(".DS_Store", b"x"), ("._0.png", b"x"), ("0.png", picture(1)), ("._0.txt", b"x")]
+    for top in ("", "set/"):
+        named = [(top + name, data) for name, data in files]
+        _, found = pictures.inspect(dropped(tmp_path / f"up{top}", *named))
+        assert found.used == 1 and found.left_out == () and found.remarks == ()
+    archive = zipped(tmp_path / "one.zip", {"a.png": picture(5)}).read_bytes()
+    _, found = pictures.inspect(
+        dropped(tmp_path / "zip", ("set/.DS_Store", b"x"), ("set/one.zip", archive))
+    )
+    assert found.used == 1
 
 
 def test_what_holds_no_picture_is_not_kept(home: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import html
 import logging
 from abc import ABCMeta
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -116,15 +117,37 @@ def text(field: Any, name: str, payload: Any) -> str | None:
     return None if payload is None else gate.text(name, payload, longest)
 
 
+class Upload(str):
+    """The path of an uploaded file; it knows what the file was called where it comes from.
+
+    The path does not tell: on its way gradio takes characters out of a name, cuts it at 200 bytes
+    and drops the folders before it.
+    """
+
+    called: str
+
+    @classmethod
+    def of(cls, file: Any) -> "Upload":
+        """Return gradio's record of a file as its path."""
+        upload = cls(file.path)
+        upload.called = file.orig_name or Path(file.path).name
+        return upload
+
+
+def called(file: str) -> str:
+    """Return what a file was called: its name, or its path below a folder that was chosen."""
+    return file.called if isinstance(file, Upload) else Path(file).name
+
+
 def uploaded(field: Any, name: str, payload: Any) -> Any:
-    """Return the path of an uploaded file, or a list of paths where a field takes several.
+    """Return an uploaded file as an `Upload`, or a list of them where a field takes several.
 
     `Page` has looked at them before gradio made its own records of them.
     """
     if payload is None:
         return None
-    paths = [each.path for each in getattr(payload, "root", [payload])]
-    return paths[0] if field.file_count == "single" else paths
+    files = [Upload.of(each) for each in getattr(payload, "root", [payload])]
+    return files[0] if field.file_count == "single" else files
 
 
 class Gated:

@@ -8,4 +8,11 @@
       if (button.offsetParent !== null && !button.disabled) button.click();
     }
   });
+  // gradio tells the server a file's name only: of a folder that is chosen, let it be the path.
+  document.addEventListener("change", (event) => {
+    if (!event.target.webkitdirectory) return;
+    for (const file of event.target.files) {
+      Object.defineProperty(file, "name", { value: file.webkitRelativePath || file.name });
+    }
+  }, true);
 }

@@ -147,20 +147,34 @@ def check_size(name: str, value: Any) -> None:
 
 
 def files_of(several: bool, name: str, value: Any) -> Any:
-    """Return one uploaded file or a list of them, with nothing but their place; None stays."""
+    """Return one uploaded file or a list of them: their places and names; None stays."""
     if value is None:
         return None
     if isinstance(value, list) and several:
         if len(value) > MOST_FILES:
             raise InputError(f"{name}: {len(value)} files; at most {MOST_FILES} are allowed")
-        paths = [path_of(name, each) for each in value]
+        sent = value
     else:
-        paths = [path_of(name, value)]
+        sent = [value]
+    paths = [path_of(name, each) for each in sent]
     size = sum(path.stat().st_size for path in paths)
     if size > LONGEST_ARCHIVE:
         raise InputError(f"{name}: {size} bytes; at most {LONGEST_ARCHIVE} are allowed")
-    found = [{"path": str(path), "meta": META} for path in paths]
+    found = [
+        {"path": str(path), "meta": META} | called(name, each)
+        for path, each in zip(paths, sent, strict=True)
+    ]
     return found if several else found[0]
+
+
+def called(name: str, value: dict[str, Any]) -> dict[str, str]:
+    """Return what a file was called where it comes from, if that is told; raise `InputError`."""
+    told = value.get("orig_name")
+    if not isinstance(told, str) or not told:
+        return {}
+    if len(told) > LONGEST_PATH:
+        raise InputError(f"{name}: a file name of {len(told)} characters; at most {LONGEST_PATH}")
+    return {"orig_name": told}
 
 
 def path_of(name: str, value: Any) -> Path:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from sd import gate, runs
 from sd.config import Config
+from sd.files import brief, is_clutter, printable
 from sd.gate import InputError
 from sd.ui import advice, cache, inputs, settings
 from sd.ui.parts import QUIET, drop, guarded, heading, label, language, note, session, tiled
@@ -81,12 +82,13 @@ def source_of(handle: Any) -> str:
     return str(path)
 
 
-def digest_of(files: Sequence[Path]) -> str:
+def digest_of(files: Sequence[Path], names: Sequence[str]) -> str:
     """Return 16 hexadecimal digits of names and contents."""
     total = hashlib.sha256()
-    for path in files:
+    for path, name in zip(files, names, strict=True):
         with path.open("rb") as file:
-            total.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+            total.update(name.encode("utf-8", "replace"))
+            total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()[:16]
 
 
@@ -94,15 +96,16 @@ def keep(files: Sequence[str]) -> Path:
     """Keep uploaded files as one zip under their digest; a single zip is kept as it is."""
     from sd.archive import is_archive, pack_files
 
-    paths = [Path(file) for file in files]
-    target = uploads() / f"{digest_of(paths)}.zip"
+    wanted = [file for file in files if not is_clutter(inputs.called(file))] or files
+    paths, names = [Path(file) for file in wanted], [inputs.called(file) for file in wanted]
+    target = uploads() / f"{digest_of(paths, names)}.zip"
     if target.is_file():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     if len(paths) == 1 and is_archive(paths[0]):
         shutil.copyfile(paths[0], target)
     else:
-        pack_files(paths, [path.name for path in paths], target)
+        pack_files(paths, names, target)
     return target
 
 
@@ -146,12 +149,12 @@ def take(files: Any) -> Generator[tuple[int, int], None, str]:
         yield from survey(word)
         return word
     names = files if isinstance(files, list) else [files]
-    target = keep([str(name) for name in names])
+    target = keep(names)
     try:
         yield from survey(target.name)
     except InputError as error:
         target.unlink(missing_ok=True)
-        name = Path(str(names[0])).name if len(names) == 1 else "the upload"
+        name = brief(printable(inputs.called(names[0]))) if len(names) == 1 else "the upload"
         raise InputError(str(error).replace(target.name, name)) from None
     return target.name
 
@@ -270,6 +273,7 @@ def build(demo: gr.Blocks) -> Pictures:
     taken = (
         files.upload(take_files, [files, data], shown, **slow),
         folder.upload(take_files, [folder, data], shown, **slow),
+        files.delete(take_files, [files, data], shown, **slow),
         files.clear(take_files, **none),
         starter.click(take_files, **none),
         shapes.click(take_files, **drawn),
