@@ -49,7 +49,8 @@ def packed(files: Sequence[Path], names: Sequence[str]) -> dict[str, Path]:
     groups: dict[str, list[tuple[str, Path]]] = {}
     for path, file in _different(list(zip(paths, files, strict=True))):
         groups.setdefault(equal(stem(path)), []).append((path, file))
-    found, mixed = {}, []
+    found: dict[str, Path] = {}
+    mixed = []
     for group in groups.values():
         if _is_mixed([equal(path) for path, _ in group], loose):
             mixed.append(group)
