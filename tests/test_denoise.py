@@ -37,7 +37,8 @@ from tests.denoising import (
 )
 
 pytestmark = pytest.mark.usefixtures("little", "quick")
-FIELDS = slice(6, 6 + len(fields.Fields._fields))  # of what a pressed node sets, after the stage
+BRANCH = slice(6, 6 + len(branch.Asked._fields))  # of what a pressed node sets, after the stage
+FIELDS = slice(BRANCH.stop, BRANCH.stop + len(fields.Fields._fields))
 
 
 def test_a_sampling_made_again_sends_no_old_film_first(tree: Tree) -> None:
@@ -105,9 +106,9 @@ def test_a_node_that_is_pressed_comes_back_with_its_settings(tree: Tree) -> None
     assert fields.recipe_of(*map(value_of, back[FIELDS])) == tree.nodes[1].recipe
     branched = denoise.choose_node(ENGLISH, tree, pressed(3))
     assert fields.recipe_of(*map(value_of, branched[FIELDS])) == tree.nodes[2].recipe
-    own = branch.Asked(*map(value_of, branched[FIELDS.stop :]))
-    assert own[:5] == ("heun", 3, 0.5, 11, "")
-    assert painter.read_paint(branched[-1], 8, 8) is not None
+    own = branch.Asked(*map(value_of, branched[BRANCH]))
+    assert own[:4] == ("heun", 1, 0.5, 11)  # as the branch was made, of which it goes on
+    assert painter.read_paint(own.paint, 8, 8) is None
     assert 'data-node="3" aria-current="true"' in branched[2]
     assert "step 2 of 3" in branched[5]  # the last has nothing after it
     assert branched[3]["choices"] == [
@@ -141,14 +142,33 @@ def test_the_longer_one_beside_can_be_chosen_in_the_player(tree: Tree) -> None:
     denoise.set_beside(ENGLISH, tree, "2")
     data = {"i": 20, "lane": 1, "id": tree.nodes[2].film["id"]}
     words, *_ = denoise.rest(ENGLISH, tree, gr.EventData(None, data))
-    assert "Goes on from step" in words
+    assert "Goes on from step 5 of 6" in words
+
+
+@pytest.mark.parametrize(
+    ("shown", "lane", "i", "place"),
+    [(1, 0, 3, 3), (1, 1, 10, 3), (1, 1, 1, 1), (2, 0, 10, 10), (2, 1, 3, 10), (2, 1, 1, 3)],
+)
+def test_a_place_on_a_lane_is_the_same_share_of_the_way_on_the_other(
+    tree: Tree, shown: int, lane: int, i: int, place: int
+) -> None:
+    list(denoise.run(ENGLISH, tree, *values(steps=20)))
+    tree.show(shown)
+    denoise.set_beside(ENGLISH, tree, str(3 - shown))
+    denoise.rest(ENGLISH, tree, gr.EventData(None, {"i": i, "lane": lane}))
+    assert tree.place == place
+    for beyond in (7, 21):
+        lanes = (6, 20) if shown == 1 else (20, 6)
+        if beyond > lanes[lane]:
+            with pytest.raises(gr.Error, match=f"step = {beyond}"):
+                denoise.rest(ENGLISH, tree, gr.EventData(None, {"i": beyond, "lane": lane}))
 
 
 def test_where_the_slider_of_an_older_film_rested_changes_nothing(tree: Tree) -> None:
     late = gr.EventData(None, {"i": 6, "lane": 0, "id": tree.current.film["id"]})
     list(denoise.run(ENGLISH, tree, *values(steps=3)))
     tree.place = 2
-    assert denoise.rest(ENGLISH, tree, late) == (gr.skip(),) * 4
+    assert denoise.rest(ENGLISH, tree, late) == (gr.skip(),) * 7
     assert tree.place == 2
 
 
@@ -161,7 +181,8 @@ def test_the_page_opens_with_an_example_that_can_be_made_again(
     monkeypatch.setattr(runs, "BUNDLED", denoising.BUNDLED)
     tree = Tree()
     opened, line, *others = denoise.first_view(ENGLISH, tree)
-    left, _, content = others[4:7]
+    begun = branch.Asked(*others[4:10])
+    left, content = begun.steps, begun.paint
     recipe, film = tree.current.recipe, tree.current.film
     assert "finished example" in line and opened["at"] == tree.place == round(0.6 * recipe.steps)
     assert left == recipe.steps - tree.place and content["width"] == film["width"] == 32
@@ -174,7 +195,9 @@ def test_the_page_opens_with_an_example_that_can_be_made_again(
     away = np.abs(np.asarray(shown, float) - np.asarray(to_pil(last.x_t[0]), float))
     assert away.mean() < CLOSE and away.max() < 100  # colours that JPEG cannot hold
     assert "value" not in denoise.first_view(ENGLISH, tree)[0]  # once
-    controls = fields.Fields(*others[7:])
+    assert begun[:1] + begun[2:4] == (recipe.sampler, recipe.eta, recipe.seed)
+    controls = fields.Fields(*others[10:])
+    assert controls.seed_to not in (None, controls.seed)
     asked = [each.get("value") if isinstance(each, dict) else each for each in controls]
     assert fields.recipe_of(*asked) == recipe
 
@@ -194,7 +217,7 @@ def test_the_examples_pictures_come_back_when_they_were_cleaned_away(
 def test_without_an_example_the_page_begins_empty() -> None:
     assert example.bundled() is None
     tree = Tree()
-    outputs = 9 + len(fields.Fields._fields)
+    outputs = 5 + 7 + len(fields.Fields._fields)
     assert len(denoise.first_view(ENGLISH, tree)) == outputs and tree.nodes == {}
 
 

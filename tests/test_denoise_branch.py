@@ -31,10 +31,12 @@ from tests.denoising import (
     grown_tree,  # noqa: F401
     little_model,  # noqa: F401
     one_line,
+    pressed,
     quick_looks,  # noqa: F401
     replayed,
     resting,
     sent,
+    value_of,
     values,
 )
 
@@ -46,11 +48,11 @@ RESULT = 0.0006  # of a number that is told with three decimals
 
 
 def test_where_the_slider_rests_a_branch_is_offered(tree: Tree, little: Model) -> None:
-    words, left, _, content = denoise.rest(ENGLISH, tree, resting(4))
+    words, _, left, *_, content = denoise.rest(ENGLISH, tree, resting(4))
     t = replayed(tree.current.recipe, little)[3].t
     assert f"Goes on from step 4 of 6, where t = {t:g}" in words
     assert (left, content["width"], content["height"], tree.place) == (2, 8, 8, 4)
-    words, left, *_ = denoise.rest(CHINESE, tree, resting(6))  # nothing comes after the last
+    words, _, left, *_ = denoise.rest(CHINESE, tree, resting(6))  # nothing comes after the last
     assert "从第 5 步（共 6 步" in words and left == 1
     for wrong in (0, 7, math.nan, True, None, "x", 4.7, [1], 10**400):
         with pytest.raises(gr.Error, match="step = "):
@@ -102,6 +104,46 @@ def test_a_branch_leaves_its_parent_after_the_step_and_paint_arrives(
     corner = (ends[255] - ends[0])[..., :2, :2]
     assert float(corner.min()) > 0.5  # of 2: white became brighter than black, each pixel
     assert len(tree.nodes) == 4 and [n.parent for n in tree.nodes.values()][1:] == [1, 1, 1]
+
+
+def test_a_branch_begins_as_what_it_goes_on_from_and_keeps_what_is_typed(tree: Tree) -> None:
+    def offered(i: int) -> list[Any]:
+        return [value_of(each) for each in denoise.rest(ENGLISH, tree, resting(i))[1:5]]
+
+    assert offered(4) == ["ddim", 2, 0.0, 5]
+    assert offered(3) == [None, 3, None, None]  # of the same sampling only the steps are others
+    list(denoise.run(ENGLISH, tree, *values(sampler="ddpm", steps=9, eta=0.3, seed=77)))
+    assert offered(2) == ["ddpm", 7, 0.3, 77]
+    list(denoise.go_on(ENGLISH, tree, "heun", 5, 0.5, 11, None, None))
+    assert offered(1) == ["heun", 4, 0.5, 11]
+    again = denoise.choose_node(ENGLISH, tree, pressed(2))
+    assert [value_of(each) for each in again[6:10]] == ["ddpm", 1, 0.3, 77]
+    assert offered(1) == [None, 8, None, None]
+    made = branch.recipe_of(tree.current, 2, *map(value_of, branch.begun(tree.current.recipe)))
+    parent = tree.current.recipe
+    assert replace(made, branch=None) == replace(parent, seed_to=None, start=None)
+
+
+def test_a_branch_leaves_no_step_that_was_not_made(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, asked = tree.current, ("ddim", 4, 0.0, 5, None, None)
+    node.film = {**node.film, "frames": node.film["frames"][:3]}  # stopped there
+    assert branch.recipe_of(node, 3, *asked).branch == Branch(node.recipe, 3)
+    with pytest.raises(InputError, match=r"branch at step = 4: must be .* 1 to 3"):
+        branch.recipe_of(node, 4, *asked)
+    for place in (0, 3, 5):  # in the middle where the slider rests nowhere
+        tree.show(1)
+        tree.place = place
+        list(denoise.go_on(ENGLISH, tree, *asked))
+        assert tree.current.recipe.branch == Branch(node.recipe, 3)
+    monkeypatch.setattr("sd.film.MOST_FRAMES", 3)
+    list(denoise.run(ENGLISH, tree, *values(steps=12)))  # every fourth step is seen
+    assert len(tree.current.film["frames"]) < 6
+    for at in (1, 6, 11):
+        assert branch.recipe_of(tree.current, at, *asked).branch == Branch(tree.current.recipe, at)
+    with pytest.raises(InputError, match="branch at step = 12"):
+        branch.recipe_of(tree.current, 12, *asked)
 
 
 def test_without_a_resting_slider_a_branch_leaves_in_the_middle(tree: Tree) -> None:

@@ -18,6 +18,7 @@ from sd.checkpoints import load_checkpoint
 from sd.gate import InputError
 from sd.recipe import Recipe, Start
 from sd.ui import api, denoise, models, painter
+from sd.ui.parts import LARGEST_SEED
 from sd.ui.sampling import fields
 from sd.ui.sampling.prompts import Asking
 from tests import denoising
@@ -34,6 +35,7 @@ from tests.denoising import (
 )
 
 pytestmark = pytest.mark.usefixtures("little", "quick")
+START = Start(denoising.picture(), 30.0)
 
 
 # ---- the fields
@@ -113,6 +115,40 @@ def test_what_fits_in_no_field_is_shown_where_it_counts() -> None:
     laid = fields.lay_mask(ENGLISH, "picture", "little", "owl.png")
     assert (laid["width"], laid["height"], laid["paint"]) == (8, 8, None)
     assert "value" not in fields.lay_mask(ENGLISH, "noise", "little", "owl.png")
+
+
+@pytest.mark.parametrize(
+    ("begin", "seed", "seed_to", "found"),
+    [
+        *(
+            ("seeds", 1, 1, 2),
+            ("seeds", LARGEST_SEED, LARGEST_SEED, LARGEST_SEED - 1),
+            ("seeds", 0, 1, None),
+        ),
+        *(("noise", 1, 1, None), ("picture", 1, 1, None)),
+    ],
+)
+def test_two_seeds_never_begin_as_twice_the_same(
+    begin: str, seed: int, seed_to: int, found: int | None
+) -> None:
+    assert value_of(fields.second_seed(begin, seed, seed_to)) == found
+
+
+@pytest.mark.parametrize("seed", [0, 1, 7, LARGEST_SEED])
+def test_a_recipe_leaves_no_second_seed_that_is_its_first(seed: int) -> None:
+    for made in (denoising.recipe(seed=seed), denoising.recipe(seed=seed, start=START)):
+        told = fields.Fields(*map(value_of, fields.settings_of(made, lambda png: "kept", "en")))
+        assert told.seed == seed != told.seed_to
+        assert fields.recipe_of(*told._replace(begin="seeds")).seed_to == told.seed_to
+
+
+def test_a_recipe_leaves_no_picture_in_sight_that_is_not_its_own() -> None:
+    upload, gallery = fields.picture_of(denoising.recipe(start=START))
+    assert upload["value"] is None and gallery["selected_index"] is None
+    plain = denoising.recipe()
+    told = fields.Fields(*fields.settings_of(plain, lambda png: "kept", "en"))
+    shown = (told.picture, *fields.picture_of(plain))
+    assert shown == (gr.skip(),) * 3  # what is in sight is still what would be begun from
 
 
 def test_an_upload_to_begin_from_must_be_a_picture(tmp_path: Path) -> None:

@@ -321,9 +321,10 @@ def test_a_chosen_model_is_asked_for_what_its_samples_were_where_nothing_is() ->
 
 def test_a_branch_changes_guidance_or_leaves_it(monkeypatch: pytest.MonkeyPatch) -> None:
     tree = made(recipe(guidance=3))
-    words, left, guided, _ = denoise.rest(ENGLISH, tree, resting(4))
+    words, _, left, _, _, guided, _ = denoise.rest(ENGLISH, tree, resting(4))
     assert "step 4 of 6" in words and left == 2 and guided["visible"] and "value" not in guided
     node, end = tree.current, end_of(tree.current.recipe)
+    assert branch.begun(node.recipe).guidance == gr.update(value="3", visible=True)
     same = branch.recipe_of(node, 4, "ddim", 2, 0.0, 5, None, None)
     assert same.guidance == (3.0,) and same.prompts == (RED, BLUE)
     assert torch.equal(end_of(same), end)
@@ -337,7 +338,7 @@ def test_a_branch_changes_guidance_or_leaves_it(monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(InputError, match="guidance"):
             branch.recipe_of(node, 4, "ddim", 2, 0.0, 5, wrong, None)
     plain = made(denoising.recipe()).current
-    assert branch.offered(plain, 2, "en")[2]["visible"] is False
+    assert branch.begun(plain.recipe).guidance["visible"] is False
     assert branch.recipe_of(plain, 4, "ddim", 2, 0.0, 5, "8", None).guidance == (1.0,)
 
 
@@ -376,7 +377,7 @@ def test_a_grid_comes_back_and_a_branch_of_it_stays_one() -> None:
     assert (controls.begin, controls.scales, controls.prompt) == ("noise", "0, 3", f"{RED}\n{BLUE}")
     assert grid.grid_of(fields.recipe_of(*controls), controls.scales) == node.recipe
     back = denoise.choose_node(ENGLISH, tree, pressed(1))
-    assert "Across" in back[4]
+    assert "Across" in back[4] and branch.begun(node.recipe).guidance["value"] == ""
     denoise.rest(ENGLISH, tree, resting(3))
     list(denoise.go_on(ENGLISH, tree, "ddim", 3, 0.0, 5, None, None))
     assert tree.current.film["columns"] == 2 and tree.current.recipe.guidance == (0.0, 3.0) * 2

@@ -273,3 +273,11 @@ def test_the_line_of_the_player_is_words() -> None:
     shown = list(race.samplers(CHINESE, Race(), ["ddim"], 2, *values()))
     assert "以 80 步的参考解衡量" in shown[-1][1]
     assert "均方根" in value_of(shown[-1][0])["lanes"][0]["line"]
+
+
+def test_a_hidden_eta_makes_no_lane_random() -> None:
+    hidden = race.recipe_of(*values(sampler="heun", eta=0.5))
+    meant = race.recipe_of(*values(sampler="ddim", eta=0.5))
+    for recipe, eta in ((hidden, 0.0), (meant, 0.5)):
+        (lane,) = race.sampler_lanes(recipe, ["ddim"], 7)
+        assert lane.eta == eta and race.is_random(lane) is (eta > 0)

@@ -17,11 +17,12 @@ from sd.ui.parts import MODEL, QUIET, command_box, guarded, label, language, new
 from sd.ui.player import keep_chunk, player
 from sd.ui.player import shown as played
 from sd.ui.sampling import algorithm, branch, example, fields, live, looked, race, takeaway
-from sd.ui.sampling.grid import Laid, grid_of, legend
+from sd.ui.sampling.grid import Laid, grid_of, legend, root_of
 from sd.ui.sampling.tree import ALONE, LISTENER, Node, Tree, title, tree_html
 from sd.ui.texts import say
 
 FIRST_SHARE = 0.6  # of the bundled example's steps, where the page opens it
+OFFERED = 1 + len(branch.Asked._fields)  # the words about a step, and the fields of a branch there
 
 
 class Stage(NamedTuple):
@@ -98,8 +99,8 @@ def run_grid(request: gr.Request, tree: Tree, *values: Any) -> Iterator[tuple[An
 def go_on(request: gr.Request, tree: Tree, *values: Any) -> Iterator[tuple[Any, ...]]:
     """Go on from the step at which the slider rests, and yield the stage as it comes."""
     node = tree.current
-    at = tree.place or max(1, node.recipe.steps // 2)
-    recipe = branch.recipe_of(node, min(at, max(node.recipe.steps - 1, 1)), *values)
+    at = branch.place_of(node, tree.place or node.recipe.steps // 2)
+    recipe = branch.recipe_of(node, at, *values)
     yield from making(tree, recipe, language(request))
 
 
@@ -119,13 +120,14 @@ def halt(tree: Any) -> None:
 
 @guarded
 def choose_node(request: gr.Request, tree: Tree, event: gr.EventData) -> tuple[Any, ...]:
-    """Show another node of the tree, and set the controls to what made it."""
+    """Show another node of the tree; set the controls to what made it, and a branch to go on."""
     lang = language(request)
     told = event._data if isinstance(event._data, dict) else {}
     node = tree.show(told.get("node"))
     tree.place = max(1, node.done)
-    words = branch.offered(node, tree.place, lang)[0] if node.made else gr.skip()
-    return *shown(tree, said(node, lang), lang), words, *takeaway.controls(node.recipe, lang, tree)
+    offered = branch.offered(tree, lang) if node.made else (gr.skip(),) * OFFERED
+    controls = takeaway.root_controls(root_of(node.recipe), lang)
+    return *shown(tree, said(node, lang), lang), *offered, *controls
 
 
 def said(node: Node, lang: str) -> str:
@@ -152,11 +154,11 @@ def rest(request: gr.Request, tree: Tree, event: gr.EventData) -> tuple[Any, ...
     node = tree.current
     lanes = [node, *(tree.nodes[n] for n in (tree.beside,) if n in tree.nodes)]
     if told.get("id") not in (None, *(lane.film.get("id") for lane in lanes)):
-        return (gr.skip(),) * 4
+        return (gr.skip(),) * OFFERED
     lane = lanes[gate.whole("lane", told.get("lane"), 0, len(lanes) - 1)].recipe.steps
     share = gate.whole("step", told.get("i"), 1, lane) / lane
     tree.place = max(1, round(share * node.recipe.steps))
-    return branch.offered(node, tree.place, language(request))
+    return branch.offered(tree, language(request))
 
 
 @guarded
@@ -167,7 +169,7 @@ def first_view(request: gr.Request, tree: Tree) -> tuple[Any, ...]:
     """
     lang, found = language(request), example.bundled()
     if found is None or tree.nodes:
-        return (gr.skip(),) * (9 + len(fields.Fields._fields))
+        return (gr.skip(),) * (len(Stage._fields) + OFFERED + len(fields.Fields._fields))
     recipe, film = found
     node = tree.add(recipe)
     node.film, node.done = {**film, "label": title(node, lang)}, recipe.steps
@@ -176,7 +178,7 @@ def first_view(request: gr.Request, tree: Tree) -> tuple[Any, ...]:
     _, *others = shown(tree, line, lang)
     opened = played(tree.films(), lang, at=tree.place)
     controls = fields.settings_of(recipe, keep_chunk, lang)
-    return opened, *others, *branch.offered(node, tree.place, lang), *controls
+    return opened, *others, *branch.offered(tree, lang), *controls
 
 
 @guarded
@@ -228,7 +230,7 @@ def build(demo: gr.Blocks, upload: Any) -> None:
     taking = takeaway.build()
     box = command_box()
     outputs = list(stage)
-    offered = [place, branching.steps, branching.guidance, branching.paint]
+    offered = [place, *branching]
     queued: dict[str, Any] = {"show_progress": "hidden"}
     queued |= {"api_visibility": "private", **MODEL}
     go.click(run, [tree, *asked], outputs, **queued)
@@ -239,10 +241,11 @@ def build(demo: gr.Blocks, upload: Any) -> None:
     moved = stage.player.select(rest, tree, offered, trigger_mode="multiple", **QUIET)
     algorithm.wire(fold, moved, tree, numbers)
     looked.wire(looked_fold, moved, tree, panel)
-    restored = [*outputs, place, *asked, *branching]
-    stage.tree.click(choose_node, tree, restored, trigger_mode="multiple", **QUIET)
+    rooted = [*asked, extras.upload, extras.gallery]
+    chosen = [*outputs, *offered, *rooted]
+    stage.tree.click(choose_node, tree, chosen, trigger_mode="multiple", **QUIET)
     stage.beside.input(set_beside, [tree, stage.beside], stage.player, **QUIET)
-    takeaway.wire(taking, tree, asked, branching, stage.line)
+    takeaway.wire(taking, tree, [*rooted, *branching], stage.line)
     wire_fields(demo, asked, extras, box, upload)
     demo.load(first_view, tree, [*outputs, *offered, *asked], **QUIET)
 

@@ -18,7 +18,7 @@ from sd.ui.inputs import Textbox
 from sd.ui.parts import LARGEST_SEED, label, note, number, slider
 from sd.ui.sampling.fields import choice
 from sd.ui.sampling.grid import LONGEST_SCALES, is_asked, scale_of
-from sd.ui.sampling.tree import Node
+from sd.ui.sampling.tree import Node, Tree
 from sd.ui.texts import say
 
 
@@ -39,7 +39,7 @@ def recipe_of(node: Node, at: Any, *values: Any) -> Recipe:
     parent = node.recipe
     if parent.steps < 2:
         raise InputError("branch: a sampling of one step has no step to go on from")
-    at = gate.whole("branch at step", at, 1, min(parent.steps - 1, max(node.made, 1)))
+    at = gate.whole("branch at step", at, 1, place_of(node, parent.steps))
     _, height, width = models.shape_of(models.known(parent))
     made = replace(
         parent,
@@ -67,18 +67,39 @@ def guidance_of(parent: Recipe, value: Any) -> tuple[float, ...]:
     return (scale,) if is_asked(parent) else parent.guidance
 
 
-def offered(node: Node, i: int, lang: str) -> tuple[Any, ...]:
-    """Return the words about step `i`, and the fields of a branch from there.
+def place_of(node: Node, i: int) -> int:
+    """Return the step nearest to `i` that can be left: one that was made and has one after it."""
+    return max(1, min(i, node.recipe.steps - 1, node.made))
 
-    The last step has nothing after it, so the one before is offered.
+
+def offered(tree: Tree, lang: str) -> tuple[Any, ...]:
+    """Return the words about the step where the slider rests, and the fields of a branch there.
+
+    For another sampling than before they begin as it was made; else what was typed stays.
     """
-    at = max(1, min(i, node.recipe.steps - 1))
+    node = tree.current
+    at = place_of(node, tree.place)
     frame = frame_at(node.film, at)
     words = say("branch_from", lang, i=at, n=node.recipe.steps, t=f"{frame['t']:g}")
-    base = still(node.film, "x0", frame)
+    drawn = painter.content("paint", still(node.film, "x0", frame), lang)
+    fields = begun(node.recipe) if tree.continued != node.number else typed(node.recipe)
+    tree.continued = node.number
     left = max(1, node.recipe.steps - at)
-    guided = gr.update(visible=is_asked(node.recipe))
-    return f'<p class="note">{words}</p>', left, guided, painter.content("paint", base, lang)
+    return f'<p class="note">{words}</p>', *fields._replace(steps=left, paint=drawn)
+
+
+def begun(recipe: Recipe) -> Asked:
+    """Return what the fields of a branch from a recipe's pictures begin with: what made these."""
+    scales = set(recipe.guidance)
+    scale = f"{recipe.guidance[0]:.10g}" if len(scales) == 1 else ""  # a grid keeps its own
+    guided = gr.update(value=scale, visible=is_asked(recipe))
+    return Asked(recipe.sampler, recipe.steps, recipe.eta, recipe.seed, guided, None)
+
+
+def typed(recipe: Recipe) -> Asked:
+    """Return the fields of a branch as they are; guidance is there where it counts."""
+    guided = gr.update(visible=is_asked(recipe))
+    return Asked(*(gr.skip(),) * len(Asked._fields))._replace(guidance=guided)
 
 
 def frame_at(film: Mapping[str, Any], i: int) -> Mapping[str, Any]:

@@ -129,9 +129,9 @@ def settings_of(recipe: Recipe, keep_file: Any, lang: str) -> tuple[Any, ...]:
     `keep_file` (bytes) -> path keeps an embedded picture.
     """
     begin, share, entry = NOISE, float(FIRST_SHARE), models.find(recipe.model)
-    picture, mask = starters.NAMES[0], None
+    picture, mask, seed_to = gr.skip(), None, another_seed(recipe.seed)
     if recipe.seed_to is not None and not columns_of(recipe):
-        begin = SEEDS
+        begin, seed_to = SEEDS, recipe.seed_to
     if recipe.start:
         begin, picture = PICTURE, keep_file(recipe.start.picture)
         share = round(100 * recipe.start.t / models.timesteps(entry), 9)
@@ -147,13 +147,25 @@ def settings_of(recipe: Recipe, keep_file: Any, lang: str) -> tuple[Any, ...]:
         recipe.seed,
         recipe.count,
         begin,
-        0 if recipe.seed_to is None else recipe.seed_to,
+        seed_to,
         share,
         picture,
         gr.skip() if mask is None else mask,
         *prompts.settings_of(recipe, models.conditioning_of(entry)),
     )
     return tuple(fields)
+
+
+def another_seed(seed: int) -> int:
+    """Return a second seed beside a first one."""
+    return seed + 1 if seed < LARGEST_SEED else seed - 1
+
+
+def picture_of(recipe: Recipe) -> tuple[Any, Any]:
+    """Return what the upload and the gallery show: nothing, where the picture came otherwise."""
+    if recipe.start is None:
+        return gr.skip(), gr.skip()
+    return gr.update(value=None), gr.update(selected_index=None)
 
 
 def choice(key: str, allowed: Sequence[str], **more: Any) -> gr.Dropdown:
@@ -241,6 +253,14 @@ def choose_begin(begin: Any) -> tuple[Any, Any]:
 
 
 @guarded
+def second_seed(begin: Any, seed: Any, seed_to: Any) -> Any:
+    """Return another second seed where two seeds would begin as twice the same."""
+    if begin != SEEDS or seed != seed_to:
+        return gr.skip()
+    return another_seed(gate.whole("seed", seed, 0, LARGEST_SEED))
+
+
+@guarded
 def lay_mask(request: gr.Request, begin: Any, model: Any, picture: str) -> Any:
     """Return the mask's painter over the start picture at the model's size, without a mask."""
     if begin != PICTURE:
@@ -255,6 +275,8 @@ def wire(asked: Fields, extras: Extras) -> None:
     picture, laid = asked.picture, [asked.begin, asked.model, asked.picture]
     shown = [asked.seed_to, extras.group]
     asked.begin.change(choose_begin, asked.begin, shown, **QUIET)
+    seeds = [asked.begin, asked.seed, asked.seed_to]
+    asked.begin.input(second_seed, seeds, asked.seed_to, **QUIET)
     for field in (asked.begin, asked.model):
         field.input(lay_mask, laid, asked.mask, **QUIET)
     for event in (

@@ -56,7 +56,8 @@ def lane_of(recipe: Recipe, sampler: str, calls: int) -> Recipe:
     Heun asks twice a step, but once where a step begins at pure noise or ends at the picture.
     """
     steps = calls if calls_per_step(sampler) == 1 else calls // 2 + 1
-    lane = replace(recipe, sampler=sampler, steps=steps)
+    eta = recipe.eta if recipe.sampler == sampler else 0.0  # that of a hidden field is not meant
+    lane = replace(recipe, sampler=sampler, steps=steps, eta=eta)
     while lane.steps > 1 and calls_of(lane) > calls:
         lane = replace(lane, steps=lane.steps - 1)
     return lane

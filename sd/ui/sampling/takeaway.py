@@ -2,7 +2,7 @@
 
 import html
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from sd.ui.inputs import Radio, UploadButton
 from sd.ui.parts import MODEL, QUIET, guarded, label, language, note, slider
 from sd.ui.player import keep_chunk
 from sd.ui.sampling import branch, fields
+from sd.ui.sampling.grid import root_of
 from sd.ui.sampling.job import KEPT, Job
 from sd.ui.sampling.live import progress_html
 from sd.ui.sampling.tree import Node, Tree
@@ -159,7 +160,7 @@ def bring(request: gr.Request, tree: Tree, file: Any) -> tuple[Any, ...]:
     made = told.get("made")
     machine = str(made.get("label", "")) if isinstance(made, dict) else ""
     lang = language(request)
-    tree.restored = recipe
+    tree.restored, tree.continued = recipe, None
     line = say("brought", lang, name=Path(file).name[:80], machine=machine[:80] or "?")
     shown = progress_html([html.unescape(line)], 0)
     return shown, gr.update(visible=True), index + 1, *controls(recipe, lang, tree)
@@ -167,11 +168,13 @@ def bring(request: gr.Request, tree: Tree, file: Any) -> tuple[Any, ...]:
 
 def controls(recipe: Recipe, lang: str, tree: Tree) -> tuple[Any, ...]:
     """Return what all controls are set to: those of the root, then those of the branch."""
-    root = recipe
-    while root.branch:
-        root = root.branch.recipe
-    settings = fields.settings_of(root, keep_chunk, lang)
-    return *settings, *branch.settings_of(recipe, tree.of(root), lang)
+    root = root_of(recipe)
+    return *root_controls(root, lang), *branch.settings_of(recipe, tree.of(root), lang)
+
+
+def root_controls(root: Recipe, lang: str) -> tuple[Any, ...]:
+    """Return what the fields, the upload and the gallery of a sampling are set to."""
+    return *fields.settings_of(root, keep_chunk, lang), *fields.picture_of(root)
 
 
 def build() -> Taking:
@@ -195,10 +198,8 @@ def build() -> Taking:
     return Taking(form, index, go, download, brought, again)
 
 
-def wire(
-    taking: Taking, tree: gr.State, asked: fields.Fields, branching: branch.Asked, line: gr.HTML
-) -> None:
-    """Wire taking away and bringing back."""
+def wire(taking: Taking, tree: gr.State, controlled: Sequence[Any], line: gr.HTML) -> None:
+    """Wire taking away and bringing back, which sets what is `controlled`."""
     scratch = gr.State(None)
     wanted = [tree, taking.form, taking.index]
     queued: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": line}
@@ -206,5 +207,5 @@ def wire(
         take, wanted, [taking.download, scratch], api_visibility="private", **queued, **MODEL
     )
     made.success(None, None, None, js=PRESS, **QUIET).then(discard, scratch, None, **QUIET)
-    outputs = [line, taking.again, taking.index, *asked, *branching]
+    outputs = [line, taking.again, taking.index, *controlled]
     taking.bring.upload(bring, [tree, taking.bring], outputs, **QUIET)

@@ -44,8 +44,9 @@ class Node:
 
     @property
     def made(self) -> int:
-        """How many of its steps can be seen."""
-        return len(self.film.get("frames", ()))
+        """How many of its steps were made, as far as the film shows; a long film skips some."""
+        frames = self.film.get("frames", ())
+        return int(frames[-1]["i"]) if frames else 0
 
 
 @dataclass
@@ -58,6 +59,7 @@ class Tree:
     place: int = 0  # the step at which the slider rests
     job: Job | None = None
     restored: Recipe | None = None  # that of a PNG which was brought back
+    continued: int | None = None  # the node whose settings the fields of a branch began with
     last: int = 0
 
     def add(self, recipe: Recipe) -> Node:
