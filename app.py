@@ -3,16 +3,22 @@
 import argparse
 import gc
 import os
+import sys
 import threading
 from importlib import import_module
 
+from sd.ui import address
+
+NAMED = address.taken(os.environ)
 gc.disable()  # gradio makes many objects and no rubbish: looking through them took a fifth of this
 import gradio as gr  # noqa: E402
 
 gc.enable()
 
 from sd import child  # noqa: E402
-from sd.ui import api, denoise, head, noise, theme, train  # noqa: E402
+from sd.__main__ import Parser, told  # noqa: E402
+from sd.gate import InputError  # noqa: E402
+from sd.ui import api, denoise, head, hosts, noise, theme, train  # noqa: E402
 from sd.ui.page import Page, middleware  # noqa: E402
 from sd.ui.parts import label  # noqa: E402
 from sd.ui.texts import PAGE, translations  # noqa: E402
@@ -47,11 +53,12 @@ def build_app() -> gr.Blocks:
 
 
 def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Return the flags; host and port come from the environment where no flag tells them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    host, port = os.environ.get("GRADIO_SERVER_NAME"), os.environ.get("GRADIO_SERVER_PORT")
-    parser.add_argument("--host", default=host or "127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=port, help="port; the first free one from 7860")
+    """Return the flags; what none tells is None."""
+    parser = Parser(description=__doc__)
+    about = f"address to listen on; else {address.HOST_NAME}, else {address.USUAL_HOST}"
+    parser.add_argument("--host", help=about)
+    about = f"else {address.PORT_NAME}, else the first free one from 7860"
+    parser.add_argument("--port", help=about)
     return parser.parse_args(arguments)
 
 
@@ -62,9 +69,22 @@ def warm_up(sent: threading.Event) -> None:
         import_module(module)
 
 
-def main() -> None:
-    """Open the page and keep it open."""
-    flags = parse_flags()
+def main(arguments: list[str] | None = None) -> int:
+    """Open the page and keep it open; return the exit status, 2 where it cannot be opened."""
+    try:
+        flags = parse_flags(arguments)
+        demo = opened(address.checked(flags.host, flags.port, NAMED))
+    except (InputError, OSError) as error:
+        print(told(error), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    demo.block_thread()
+    return 0
+
+
+def opened(where: address.Address) -> gr.Blocks:
+    """Return the page, served at an address."""
     gc.disable()
     child.share_cores()
     demo = build_app()
@@ -72,9 +92,19 @@ def main() -> None:
     demo._queue.progress_update_sleep_when_free = PROGRESS_SECONDS
     demo._queue.ANAYLTICS_CACHE_FREQUENCY = NEVER  # gradio's spelling
     sent = threading.Event()
+    with address.asked_directly():
+        launch(demo, where, sent)
+    gc.freeze()  # what is there now stays, and is not looked through again
+    gc.enable()
+    threading.Thread(target=warm_up, args=[sent], daemon=True).start()
+    return demo
+
+
+def launch(demo: gr.Blocks, where: address.Address, sent: threading.Event) -> None:
+    """Serve the page; `sent` is set when it was first sent to anybody."""
     demo.launch(
-        server_name=flags.host,
-        server_port=flags.port,
+        server_name=where.server_name,
+        server_port=where.port,
         theme=theme.theme(),
         css_paths=theme.CSS_FILES,
         head=theme.head(),
@@ -88,14 +118,11 @@ def main() -> None:
         ssr_mode=False,
         enable_monitoring=False,
         pwa=False,
-        app_kwargs={"middleware": middleware(sent.set, demo._queue)},
+        share=False,
+        app_kwargs={"middleware": [hosts.only(where.host), *middleware(sent.set, demo._queue)]},
         prevent_thread_lock=True,
     )
-    gc.freeze()  # what is there now stays, and is not looked through again
-    gc.enable()
-    threading.Thread(target=warm_up, args=[sent], daemon=True).start()
-    demo.block_thread()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -4,10 +4,12 @@ A person's mistake is one line on standard error and exit status 2.
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from io import TextIOWrapper
+from types import FrameType
 from typing import NoReturn
 
 from sd import child, commands, gate
@@ -25,6 +27,31 @@ def number(text: str) -> float:
         return int(text) if text.lstrip("+-").isdigit() else float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{gate.shown(text)} is not a number") from None
+
+
+class Ended(KeyboardInterrupt):
+    """A signal asked this process to end: what is open is closed, what is half written goes."""
+
+    number = signal.SIGINT
+
+
+def end_cleanly() -> None:
+    """Let SIGTERM and SIGHUP (a closed terminal) end a command as Ctrl-C does.
+
+    A second SIGTERM ends it at once; SIGHUP often comes twice, from the shell and the system. What
+    is ignored, as SIGHUP under nohup, stays so.
+    """
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _end)
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
+    ended = Ended()
+    ended.number = signal.Signals(number)
+    raise ended
 
 
 class Parser(argparse.ArgumentParser):
@@ -164,11 +191,11 @@ def main(words: Sequence[str] | None = None) -> int:
         args = parser().parse_args(words)
         args.handler(args)
     except (InputError, OSError) as error:
-        with suppress(BrokenPipeError):
+        with suppress(OSError):  # nobody may be there to read it
             print(told(error), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as error:
+        return 128 + getattr(error, "number", signal.SIGINT)
     return 0
 
 
@@ -181,4 +208,5 @@ def told(error: InputError | OSError) -> InputError:
 
 
 if __name__ == "__main__":
+    end_cleanly()
     sys.exit(main())

@@ -21,6 +21,7 @@ from sd.schedule import Schedule
 if TYPE_CHECKING:
     from sd.checkpoints import Model
     from sd.planner import Pictures, Plan
+    from sd.recorder import Heard
     from sd.training import TrainStep
 
 DEFAULT_PRESET = "tiny"
@@ -48,21 +49,30 @@ def train(args: argparse.Namespace) -> None:
     """Train on DATA into a run folder, with progress on a terminal."""
     began = time.time()
     folder = Path(args.run) if args.run else runs.new_folder()
-    stream = _resumed(args, folder) if args.resume else _begun(args, folder, began)
     from tqdm import tqdm
 
-    with tqdm(unit="step", disable=not sys.stderr.isatty()) as bar:
+    from sd.progress import Progress, Steady
+
+    out = Steady(sys.stderr)  # a terminal that is closed must not end a run before it is saved
+    progress = Progress(lambda line: print(line, file=out, flush=True))
+    heard = None if out.isatty() else progress.hear
+    stream = _resumed(args, folder, heard) if args.resume else _begun(args, folder, began, heard)
+    with tqdm(unit="step", file=out, disable=not out.isatty()) as bar:
         for number, step in enumerate(stream):
             if number == 0:
-                tell_start(folder)
+                print("\n".join(start_lines(folder)), file=out, flush=True)
                 bar.update(step.step - 1)  # done before
             bar.total = step.total
             bar.update()
             bar.set_postfix(loss=f"{step.loss:.4f}", refresh=False)
-    print(f"{runs.status(folder).line}: {folder}")
+            if heard is not None:
+                progress.step(step)
+    print(f"{runs.status(folder).line}: {folder}", file=Steady(sys.stdout), flush=True)
 
 
-def _begun(args: argparse.Namespace, folder: Path, began: float) -> Iterator["TrainStep"]:
+def _begun(
+    args: argparse.Namespace, folder: Path, began: float, heard: "Heard | None"
+) -> Iterator["TrainStep"]:
     """Return a new training as a stream, planned first where only its minutes are given."""
     config = settings_of(args)
     data = _data_of(args, config)
@@ -74,10 +84,12 @@ def _begun(args: argparse.Namespace, folder: Path, began: float) -> Iterator["Tr
         print("\n".join(reason.line for reason in made.reasons), file=sys.stderr)
     from sd.worker import work
 
-    return work(config, data, folder, seed, device, began)
+    return work(config, data, folder, seed, device, began, heard)
 
 
-def _resumed(args: argparse.Namespace, folder: Path) -> Iterator["TrainStep"]:
+def _resumed(
+    args: argparse.Namespace, folder: Path, heard: "Heard | None"
+) -> Iterator["TrainStep"]:
     """Return the training of an old run as a stream; --steps is its new total."""
     if not args.run:
         raise InputError("--resume: tell with --run FOLDER which run is to go on")
@@ -91,17 +103,20 @@ def _resumed(args: argparse.Namespace, folder: Path) -> Iterator["TrainStep"]:
     steps = None if args.steps is None else gate.whole("--steps", args.steps, 1, 10**8)
     from sd.worker import resume
 
-    return resume(folder, steps, args.device)
+    return resume(folder, steps, args.device, heard)
 
 
-def tell_start(folder: Path) -> None:
-    """Say, once all input has proved good, what is trained on and what to beware of."""
+def start_lines(folder: Path) -> list[str]:
+    """Return what to say, once all input has proved good: what is trained on, on what, beware."""
     events = [each for each in runs.events(folder) if each["event"] in ("start", "resumed")]
-    config = Config.read(folder / runs.CONFIG)
-    lines = list(events[-1]["report"]) if events[-1]["event"] == "start" else [events[-1]["line"]]
+    config, begun = Config.read(folder / runs.CONFIG), events[-1]
+    lines = list(begun["report"]) if begun["event"] == "start" else [begun["line"]]
+    machine = begun["machine"]
+    by = f", matrix products by {machine['matmul']}" if machine["device"] == "cpu" else ""
+    lines.append(f"on {machine['label']}{by}")
     if warning := Schedule.from_settings(config.diffusion).warning:
         lines.append(f"warning: {warning}")
-    print("\n".join(lines), file=sys.stderr)
+    return lines
 
 
 def plan(args: argparse.Namespace) -> None:

@@ -19,6 +19,7 @@ from sd.marks import save_png
 from sd.training import Training, TrainStep
 
 MOST_LOGGED = 1000  # rows of steps in a journal
+Heard = Callable[[str, Mapping[str, Any]], None]
 SPARE_BYTES = 16 * 2**20  # left on the disk, so that the journal can always tell why a run ended
 
 
@@ -31,16 +32,17 @@ def has_begun(folder: Path) -> bool:
 class Recorder:
     """Holds a run's folder for this process and writes what is in it."""
 
-    def __init__(self, folder: Path, new: bool) -> None:
+    def __init__(self, folder: Path, new: bool, heard: Heard | None = None) -> None:
         """Claim a `new` run's folder, or that of an old one; sweep what was left half written.
 
-        Raises `InputError` if another process writes there, or if there is a run and should be
-        none, or none where one is to go on.
+        `heard` is told of each event (its kind, its facts) once that is written. Raises
+        `InputError` if another process writes there, or if there is a run and should be none, or
+        none where one is to go on.
         """
         if not new and not (folder / runs.RUN).is_file():
             raise InputError(f"{folder.absolute().name}: holds no run that can go on")
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self._lock = folder, process.claim(folder)
+        self.folder, self._lock, self._heard = folder, process.claim(folder), heard
         if new and has_begun(folder):
             self.close()
             name = folder.absolute().name
@@ -66,6 +68,8 @@ class Recorder:
     def event(self, event: str, **facts: Any) -> None:
         """Append one event to the run's journal."""
         journal.append(self.folder, event, facts)
+        if self._heard is not None:
+            self._heard(event, facts)
 
     def failed(self, line: str) -> None:
         """Let the run's last event tell in one line why it ended."""

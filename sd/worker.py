@@ -1,7 +1,8 @@
 """The training process: `work` begins a run, `resume` goes on with one, as if it had never stopped.
 
-What the page asks of it lies as files in the run's folder. SIGTERM, SIGINT and `stop` end it after
-the step at hand, saved; a second signal ends it at once. Whatever ends it is the last event.
+What the page asks of it lies as files in the run's folder. SIGTERM, SIGINT, SIGHUP (a closed
+terminal, unless that is ignored, as by nohup) and `stop` end it after the step at hand, saved; a
+second signal ends it at once. Whatever ends it is the last event.
 """
 
 import json
@@ -27,23 +28,31 @@ from sd.disk import write_text
 from sd.gate import InputError, whole
 from sd.ingest import ingest_images, open_images
 from sd.reading import BUNDLED
-from sd.recorder import Recorder
+from sd.recorder import Heard, Recorder
 from sd.session import Session
 from sd.training import Training, TrainStep
 
 SHORTAGE = re.compile(r"out of memory|not enough memory|allocate memory", re.I)  # torch's words
+HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
 TOLD_SECONDS = 1.0  # between two events about the pictures that are read
 
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT in the yielded list; a second one acts as it always does."""
+    """Collect what asks to end in the yielded list; a second one acts as it always does.
+
+    But for SIGHUP: where a terminal closes, both its shell and the system may send one.
+    """
     received: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN:
+        numbers.append(HANGUP)
+    before = {number: signal.getsignal(number) for number in numbers}
 
     def handle(number: int, _frame: FrameType | None) -> None:
         received.append(number)
-        signal.signal(number, before[signal.Signals(number)])
+        usual = before[signal.Signals(number)]
+        signal.signal(number, signal.SIG_IGN if number == HANGUP else usual)
 
     for number in before:
         signal.signal(number, handle)
@@ -94,14 +103,15 @@ def work(
     seed: int = 0,
     device: str = "auto",
     began: float | None = None,
+    heard: Heard | None = None,
 ) -> Iterator[TrainStep]:
     """Train in this process into a new run folder; yield each step after it is recorded.
 
-    `began`: the time (Unix) from which training.minutes count, now if not told. Raises
-    `InputError` for a person's mistake.
+    `began`: the time (Unix) from which training.minutes count, now if not told. `heard` is told of
+    what is recorded. Raises `InputError` for a person's mistake.
     """
     began = time.time() if began is None else began
-    recorder = Recorder(folder, new=True)
+    recorder = Recorder(folder, new=True, heard=heard)
     try:
         (folder / "events.jsonl").touch()
         with recorded(recorder, config) as received:
@@ -124,14 +134,15 @@ def work(
 
 
 def resume(
-    folder: Path, steps: int | None = None, device: str | None = None
+    folder: Path, steps: int | None = None, device: str | None = None, heard: Heard | None = None
 ) -> Iterator[TrainStep]:
     """Go on with a run from its newest whole checkpoint; to `steps` in all if told.
 
     Machine, seed and pictures are those that were recorded, so the result is what it would have
-    been without the stop. Raises `InputError` where that cannot be.
+    been without the stop. `heard` is told of what is recorded. Raises `InputError` where that
+    cannot be.
     """
-    recorder = Recorder(folder, new=False)
+    recorder = Recorder(folder, new=False, heard=heard)
     try:
         config = Config.read(folder / runs.CONFIG)
         note = read_note(folder)

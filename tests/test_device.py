@@ -1,8 +1,12 @@
 """The machine is chosen once, by name, and recorded."""
 
 import json
-import math
+import os
+import random
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -77,46 +81,63 @@ def test_auto_takes_cuda_then_mps_then_the_cpu(monkeypatch: pytest.MonkeyPatch) 
     assert device.choose().matmul == "native"
 
 
-def test_choosing_measures_and_leaves_the_switch_alone() -> None:
+def test_choosing_leaves_the_switch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     switch = device._matmul_switch()
     if switch is None:
         pytest.skip("this torch has no switch")
+    monkeypatch.setattr(device, "_vendor", lambda: device.AMD)
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: device.WIDE)
     for setting in ("ieee", "bf16"):
         switch.fp32_precision = setting
         device.choose("cpu")
         assert switch.fp32_precision == setting
 
 
-def test_a_path_that_loses_precision_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "MATMUL_GAIN", 0.0)  # as if it were faster
-    monkeypatch.setattr(device, "MATMUL_ERROR_LIMIT", 0.0)
-    assert device.choose("cpu").matmul == "mkl"
-
-
-def test_a_path_that_is_not_faster_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    if device._matmul_switch() is None:
-        pytest.skip("this torch has no switch")
-    monkeypatch.setattr(device, "MATMUL_ERROR_LIMIT", math.inf)
-    monkeypatch.setattr(device, "MATMUL_GAIN", math.inf)
-    assert device.choose("cpu").matmul == "mkl"
-    monkeypatch.setattr(device, "MATMUL_GAIN", 0.0)
-    assert device.choose("cpu").matmul == "onednn"
-
-
 @pytest.mark.parametrize(
-    ("votes", "wanted"),
-    [((True, False, False), "mkl"), ((False, True, True), "onednn"), ((True,) * 3, "onednn")],
+    ("vendor", "capability", "error", "wanted"),
+    [
+        ("AuthenticAMD", "AVX512", 3e-5, "onednn"),
+        ("AuthenticAMD", "AVX512", 0.1, "mkl"),  # it would multiply in bfloat16
+        ("AuthenticAMD", "AVX2", 3e-5, "mkl"),
+        ("GenuineIntel", "AVX512", 3e-5, "mkl"),
+        ("", "DEFAULT", 3e-5, "mkl"),
+    ],
 )
-def test_one_timing_that_was_disturbed_decides_nothing(
-    votes: tuple[bool, ...], wanted: str, monkeypatch: pytest.MonkeyPatch
+def test_the_processor_chooses_the_library(
+    vendor: str, capability: str, error: float, wanted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if device._matmul_switch() is None:
         pytest.skip("this torch has no switch")
-    said = iter(votes)
-    monkeypatch.setattr(device, "MATMUL_ERROR_LIMIT", math.inf)
-    monkeypatch.setattr(device, "_onednn_is_faster", lambda a, b: next(said))
+    monkeypatch.setattr(device, "_vendor", lambda: vendor)
+    monkeypatch.setattr(device, "_onednn_error", lambda: error)
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
     assert device.choose("cpu").matmul == wanted
-    assert next(said, None) is None  # all were asked
+
+
+def test_no_clock_has_a_say_in_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = device.choose("cpu")
+    source = random.Random(0)
+    for clock in ("perf_counter", "monotonic", "process_time", "time"):
+        monkeypatch.setattr(f"time.{clock}", lambda: source.uniform(0, 1e6))
+    assert {device.choose("cpu") for _ in range(40)} == {usual}
+
+
+@pytest.mark.parametrize(
+    ("facts", "vendor"),
+    [
+        ("processor\t: 0\nvendor_id\t: AuthenticAMD\nflags\t\t: fpu\n", "AuthenticAMD"),
+        ("processor\t: 0\nBogoMIPS\t: 50.00\nCPU implementer\t: 0x41\n", "GenuineIntel"),
+        (None, "GenuineIntel"),
+    ],
+)
+def test_the_maker_is_read_where_the_system_tells_it(
+    facts: str | None, vendor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "CPU_FACTS", tmp_path / "cpuinfo")
+    monkeypatch.setenv("PROCESSOR_IDENTIFIER", "Intel64 Family 6 Model 207, GenuineIntel")
+    if facts is not None:
+        device.CPU_FACTS.write_text(facts)
+    assert device._vendor() == vendor
 
 
 @pytest.mark.parametrize(("path", "asked"), [("mkl", False), ("onednn", True)])
@@ -141,6 +162,29 @@ def test_other_systems_keep_their_allocator(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr("platform.system", lambda system=system: system)
         monkeypatch.setattr("platform.libc_ver", lambda libc=libc: (libc, ""))
         device._keep_freed_memory()
+
+
+@pytest.mark.slow
+def test_fresh_processes_on_a_loaded_machine_give_the_same_weights(
+    tmp_path: Path, pictures: Path, tiny_ini: Path
+) -> None:
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
+    words = ["-m", "sd", "train", str(pictures), "--config", str(tiny_ini), "--steps", "3"]
+    threads = {**os.environ, "OMP_NUM_THREADS": "2"}
+    folders = [tmp_path / f"run{number:02d}" for number in range(16)]
+    try:
+        for pair in zip(folders[::2], folders[1::2], strict=True):
+            both = [
+                subprocess.Popen([sys.executable, *words, "--run", f], env=threads) for f in pair
+            ]
+            assert [each.wait() for each in both] == [0, 0]
+    finally:
+        for each in busy:
+            each.kill()
+            each.wait()
+    about = [json.loads((f / "checkpoint-000000003/checkpoint.json").read_text()) for f in folders]
+    assert len({each["machine"]["matmul"] for each in about}) == 1
+    assert len({(f / "checkpoint-000000003/model.safetensors").read_bytes() for f in folders}) == 1
 
 
 @pytest.mark.gpu

@@ -173,6 +173,29 @@ def test_a_signal_ends_the_run_and_a_second_one_acts_at_once(
     assert signal.getsignal(number) == before
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminals here")
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_closed_terminal_ends_the_run_saved_unless_that_is_ignored(
+    config: Config, pictures: Path, home: Path, ignored: bool
+) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    seen = []
+    try:
+        for step in work(config.with_settings(["training.steps=5"]), str(pictures), home / "run"):
+            seen.append(step.step)
+            if step.step == 2:
+                os.kill(os.getpid(), signal.SIGHUP)
+                os.kill(os.getpid(), signal.SIGHUP)  # the shell sends one, and the system another
+        usual = signal.SIG_IGN if ignored else signal.SIG_DFL
+        assert signal.getsignal(signal.SIGHUP) == usual
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert seen == ([1, 2, 3, 4, 5] if ignored else [1, 2])
+    assert runs.status(home / "run").state == ("finished" if ignored else "stopped")
+    step = 5 if ignored else 2
+    assert (home / "run" / f"checkpoint-{step:09d}").is_dir()
+
+
 @pytest.fixture
 def usual_interrupt() -> Iterator[None]:
     """Python's own answer to SIGINT, which a shell's background job is started without."""
