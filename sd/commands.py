@@ -181,7 +181,7 @@ def look(data: str) -> "Pictures":
     if not seen:
         raise InputError(f"{Path(data).name}: no picture could be read")
     sides = sorted(min(picture.size) for picture in seen)
-    channels = 1 if all(each.mode == "L" for each in seen) else 3
+    channels = 1 if all(each.mode in ("L", "LA") for each in seen) else 3
     return Pictures(number, sides[len(sides) // 2], channels, *told)
 
 

@@ -7,6 +7,7 @@ is left out by name and the others are used; only a source without any is refuse
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -14,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from sd.archive import pack_files as pack_files  # part of this module's interface
-from sd.decoding import check_fit
+from sd.decoding import Decoded, check_fit
+from sd.depth import scales
 from sd.gate import InputError, real
 from sd.pool import Fit
 from sd.reading import BUNDLED as BUNDLED
@@ -75,8 +77,9 @@ def read_images(
     check_fit(height, width, channels, fit)
     with passage(source, leave_out, classes) as reading:
         pixels = _room(len(reading.candidates), channels, height, width)
-        found = filter(None, reading.pixels(Fit(height, width, channels, fit)))
-        for number, data in enumerate(found):
+        wanted = Fit(height, width, channels, fit)
+        found = enumerate(filter(None, reading.pixels(wanted)))
+        for number, data in chain(found, reading.rescaled(wanted)):
             pixels[number] = _as_picture(data, channels, height, width)
         told = reading.described()
     if len(told.rows) < len(pixels):
@@ -144,10 +147,10 @@ class Survey:
 def some_pictures(source: str | Path, count: int = 16, side: int = 256) -> list[Image.Image]:
     """Return up to `count` pictures, evenly spread over a source, upright, in mode "L" or "RGB".
 
-    Their longer side is at most `side`. What cannot be decoded is skipped; InputError if the source
-    cannot be opened.
+    Where some of one is transparent, its mode has "A" besides. Their longer side is at most `side`.
+    What cannot be decoded is skipped; InputError if the source cannot be opened.
     """
-    pictures: list[Image.Image] = []
+    found: dict[str, Decoded] = {}
     with passage(source) as reading:
         names = reading.candidates
         for part in range(count):
@@ -155,11 +158,15 @@ def some_pictures(source: str | Path, count: int = 16, side: int = 256) -> list[
                 :TRIED
             ]:
                 with suppress(InputError):
-                    picture = reading.picture(name, side)
-                    picture.thumbnail((side, side))
-                    pictures.append(picture)
+                    found[name] = reading.picture(name, side)
+                    found[name].image.thumbnail((side, side))
                     break
-    return pictures
+        common = scales(each.span for each in found.values() if each.span)
+        for name, (*_, span) in found.items():
+            if span and span.scale() != common[span.whole]:
+                found[name] = reading.picture(name, side, common[span.whole])
+                found[name].image.thumbnail((side, side))
+    return [each.image for each in found.values()]
 
 
 def split(images: ImageSet, share: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -1,29 +1,51 @@
 """From the bytes of a picture file to its pixels, fitted: Pillow and numpy alone, without torch.
 
 The one reader of picture files: the header is judged before a pixel is decoded, only formats of a
-fixed list are opened, and whatever a broken file makes Pillow raise becomes one `InputError`.
+fixed list are opened, and whatever a broken file makes Pillow raise becomes one `InputError`. What
+in a file is no pixel (texts, EXIF, profiles) never costs the picture.
 """
 
+import ctypes
+import importlib
 import io
-import math
 import re
+import struct
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, _imaging, features
 
+from sd import profiles
+from sd.depth import FULL, Scale, Span, float_scale, whole_scale
 from sd.gate import InputError, choice, shown, whole
+from sd.signatures import HEIC, RAW, is_heif, kind_by_name, kind_of, read_format
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+AVIF = ("AVIF",) if "avif" in features.modules and features.check("avif") else ()
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *AVIF)
 FITS = ("crop", "pad", "stretch")
+CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}  # of the pictures as they are trained -> Pillow's mode
 LARGEST_SIDE = 4096  # of the pictures as they are trained
 MAX_PIXELS = 64_000_000  # of one picture, read from its header
 AT_MOST = f"at most {MAX_PIXELS // 10**6} million are allowed"
+NO_PICTURE = f"not a picture ({', '.join(FORMATS)} are read)"
 MOST_SCANS = 100  # of a progressive JPEG, which is decoded once per scan; usual are 10
 SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")  # and all that begin with "I;16"
-ORIENTATION_TAG = 0x0112
+TRANSPARENT, FRAMES, PROFILE, BROKEN_PROFILE = NOTES = (
+    "transparent",
+    "frames",
+    "profile",
+    "broken_profile",
+)
+PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # of a PNG, what its pixels need
+BESIDE = (b"iCCP", b"eXIf")  # what tells their colours and which way is up
+BITS_TAG, MOST_TAG, ORIENTATION_TAG = 258, 281, 0x0112
+THUMBNAIL_TAG, OTHERS_TAG = 254, 330
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -39,31 +61,124 @@ SIDEWAYS = tuple(UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
 class Decoded(NamedTuple):
     """A picture ready for use, and what its file was."""
 
-    image: Image.Image  # mode "L" or "RGB", upright
+    image: Image.Image  # mode "L" or "RGB", with "A" if some of it is transparent; upright
     mode: str  # Pillow's mode of the file
     size: tuple[int, int]  # width and height of the file's picture, upright
+    notes: tuple[str, ...] = ()  # of NOTES, what is to be told of it
+    span: Span | None = None  # of its values, where the file does not tell their scale
 
 
-def decode(data: bytes, enough: int | None = None) -> Decoded:
+def decode(data: bytes, enough: int | None = None, scale: Scale | None = None) -> Decoded:
     """Read as `read_picture` does; an InputError tells the reason without the name.
 
     A JPEG may come smaller, at 1/2, 1/4 or 1/8, as long as both sides keep `enough` pixels: a
-    camera's picture is then decoded five times as fast.
+    camera's picture is then decoded five times as fast. `scale` is that of the set, for a picture
+    whose file does not tell its own; without it, the picture's values alone decide.
     """
+    first: Exception | None = None
+    for part in _parts(data):
+        try:
+            return _decoded(part, enough, scale)
+        except Exception as error:  # Pillow's decoders raise almost anything on hostile bytes
+            first = first or error
+            if isinstance(error, InputError):
+                break
+    assert first is not None
+    raise InputError(_reason(first, data)) from first
+
+
+def open_quietly(data: bytes, formats: Sequence[str]) -> Image.Image:
+    """Return `Image.open` of bytes; no library's warning reaches a person who runs a command."""
+    _silence_libtiff()
+    # For good, as `catch_warnings` is not safe between threads; again, as others may undo it.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    return Image.open(io.BytesIO(data), formats=tuple(formats))
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Let libtiff print nothing: what it cannot read is raised as well."""
+    with suppress(OSError, AttributeError):  # where the library's functions cannot be found
+        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
+
+
+@cache
+def _heif() -> tuple[str, ...]:
+    """Return the name of the format HEIF if its plug-in for Pillow is installed."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-            size = opened.size
-            _check_header(opened, data)
-            if enough:
-                opened.draft(None, (enough, enough))
-            opened.load()
-            turn, image = _turn(opened), _eight_bit(opened)
-            if turn is None:
-                return Decoded(image, opened.mode, size)
-            upright_size = size[::-1] if turn in SIDEWAYS else size
-            return Decoded(image.transpose(turn), opened.mode, upright_size)
-    except Exception as error:  # Pillow's decoders raise almost anything on hostile bytes
-        raise InputError(_reason(error)) from error
+        importlib.import_module("pillow_heif").register_heif_opener()
+    except (ImportError, AttributeError):
+        return ()
+    return ("HEIF",)
+
+
+def _parts(data: bytes) -> Iterator[bytes]:
+    """Yield a file, then, for where that fails, without what is no pixel: less and less of it."""
+    yield data
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        yield _png_of(data, (*PIXELS, *BESIDE))
+        yield _png_of(data, PIXELS)
+    elif data.startswith(b"\xff\xd8\xff"):
+        yield _jpeg_of(data, b"\xe0\xe1\xee")  # JFIF, EXIF and Adobe's colours
+        yield _jpeg_of(data, b"\xe0\xee")
+
+
+def _png_of(data: bytes, kinds: Sequence[bytes]) -> bytes:
+    """Return a PNG with only these kinds of chunks."""
+    kept = (data[start:end] for kind, start, end in _chunks(data) if kind in kinds)
+    return data[:8] + b"".join(kept)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the kind of each chunk of a PNG, and where it begins and ends."""
+    place = 8
+    while place + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        yield kind, place, place + length + 12
+        place += length + 12
+
+
+def _jpeg_of(data: bytes, kept: bytes) -> bytes:
+    """Return a JPEG without its comments and all application segments but those `kept`."""
+    parts, place = [data[:2]], 2
+    while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:
+        marker, length = struct.unpack_from(">xBH", data, place)
+        end = place + 2 + length
+        if marker in kept or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
+            parts.append(data[place:end])
+        place = end
+    return b"".join([*parts, data[place:]])
+
+
+def _decoded(data: bytes, enough: int | None, scale: Scale | None) -> Decoded:
+    formats = _heif() if is_heif(data) else FORMATS
+    if not formats:
+        raise UnidentifiedImageError
+    with open_quietly(data, formats) as opened:
+        size = opened.size
+        _check_header(opened, data)
+        notes = [FRAMES] if _has_frames(opened) else []
+        if enough:
+            opened.draft(None, (enough, enough))
+        rawmode = _rawmode(opened)
+        opened.load()
+        turn, mode = _turn(opened), opened.mode
+        profile = opened.info.get("icc_profile")
+        wide = _wide_values(opened, data, rawmode)
+        span = None
+        if wide is None:
+            image = _eight_bit(opened)
+        else:
+            image, span = _scaled(wide, _bits(opened, data), scale)
+    if isinstance(profile, bytes) and profile:
+        image, changed, broken = profiles.to_srgb(image, profile)
+        notes += [PROFILE] * changed + [BROKEN_PROFILE] * broken
+    image = _plain(image, mode)
+    if image.mode.endswith("A"):
+        notes.append(TRANSPARENT)
+    if turn is not None:
+        image, size = image.transpose(turn), size[::-1] if turn in SIDEWAYS else size
+    return Decoded(image, mode, size, tuple(notes), span)
 
 
 def _check_header(opened: Image.Image, data: bytes) -> None:
@@ -72,14 +187,31 @@ def _check_header(opened: Image.Image, data: bytes) -> None:
         raise InputError(f"{opened.width} x {opened.height} pixels; {AT_MOST}")
     if opened.format in ("JPEG", "MPO") and len(SCAN.findall(data)) > MOST_SCANS:
         raise InputError(f"a JPEG of more than {MOST_SCANS} scans")
+    tags = getattr(opened, "tag_v2", {}) if opened.format == "TIFF" else {}
+    # The first picture in a camera's file is a small one for lists, not what the camera saw.
+    small = tags.get(THUMBNAIL_TAG) == 1 and OTHERS_TAG in tags
+    if opened.format == "TIFF" and (small or kind_of(data) == RAW):
+        raise InputError(RAW)
 
 
-def _reason(error: Exception) -> str:
+def _has_frames(opened: Image.Image) -> bool:
+    """Tell whether a file shows more than one picture; the further ones of an MPO are not shown."""
+    try:
+        return opened.format != "MPO" and bool(getattr(opened, "is_animated", False))
+    except Exception:  # as in `decode`: the next frame is broken, but the first may be good
+        opened.seek(0)
+        return True
+
+
+def _reason(error: Exception, data: bytes) -> str:
     """Return why a picture cannot be used, without the path that some messages carry."""
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, UnidentifiedImageError):
-        return f"not a picture ({', '.join(FORMATS)} are read)"
+        form = "HEIC" if is_heif(data) and _heif() else read_format(data)
+        unusual = f"a {form} that is damaged, cut short or of an unusual kind"
+        kind = kind_of(data)
+        return unusual if form and kind in (None, HEIC) else kind or NO_PICTURE
     if isinstance(error, Image.DecompressionBombError):
         return f"too many pixels; {AT_MOST}"
     if isinstance(error, MemoryError):
@@ -91,19 +223,39 @@ def _reason(error: Exception) -> str:
     return f"damaged ({type(error).__name__})"
 
 
+def named(reason: str, name: str) -> str:
+    """Return the reason why a file is no picture, by its name where its bytes tell nothing."""
+    return kind_by_name(name) or reason if reason == NO_PICTURE else reason
+
+
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Return a loaded image as "L" or "RGB", alpha composited on white."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_scaled(np.asarray(image), image.mode))
+    """Return a loaded image of 8 bits as "L", "LA", "RGB", "RGBA" or "CMYK"."""
+    if image.mode == "LAB":
+        return profiles.lab_to_rgb(image)
     grey = image.mode in GREY_MODES
     if image.has_transparency_data:
-        image = _on_white(_in_mode(image, "RGBA"))
-    return _in_mode(image, "L" if grey else "RGB")
+        image = _in_mode(image, "RGBA")
+        return Image.merge("LA", (image.getchannel(0), image.getchannel(3))) if grey else image
+    return image if image.mode == "CMYK" else _in_mode(image, "L" if grey else "RGB")
 
 
-def _on_white(image: Image.Image) -> Image.Image:
-    white = Image.new("RGB", image.size, "white")
-    white.paste(image, mask=image)
+def _plain(image: Image.Image, mode: str) -> Image.Image:
+    """Return a picture as "L", "LA", "RGB" or "RGBA", grey as its file was, alpha if it is used."""
+    if image.mode.endswith("A"):
+        low, _ = image.getchannel("A").getextrema()
+        if low == 255:
+            image = image.convert(image.mode[:-1])
+    elif image.mode == "CMYK":
+        image = image.convert("RGB")
+    return image
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Return a picture of mode "L", "LA", "RGB" or "RGBA" without alpha, laid on white."""
+    if not image.mode.endswith("A"):
+        return image
+    white = Image.new(image.mode[:-1], image.size, "white")
+    white.paste(image.convert(white.mode), mask=image.getchannel("A"))
     return white
 
 
@@ -112,22 +264,65 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _scaled(values: NDArray[Any], mode: str) -> NDArray[np.uint8]:
-    """Return grey `values` [H, W] of more than 8 bits as uint8.
+def _rawmode(opened: Image.Image) -> str:
+    """Return how the pixels of a file that is not loaded lie in it, as Pillow names it."""
+    tiles = getattr(opened, "tile", None)
+    found = tiles[0].args if tiles else None
+    found = found[0] if isinstance(found, tuple) and found else found
+    return found.replace(";16N", ";16L") if isinstance(found, str) else ""
 
-    Whole numbers run 0..65535 and floats 0..1 (or 0..255); values beyond are stretched from their
-    least to their largest, since then no file tells which of them is black and which white.
+
+def _wide_values(loaded: Image.Image, data: bytes, rawmode: str) -> NDArray[Any] | None:
+    """Return values [H, W] or [H, W, C] of more than 8 bits, None where 8 bits tell enough.
+
+    Of colours in 16 bits Pillow keeps the upper byte. Where that says little, as with 12 bits in
+    16, the lower byte is read as well.
     """
-    low, high = float(values.min()), float(values.max())
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise InputError("holds pixel values that are no numbers")
-    usual = (1, 255, 65535) if mode == "F" else (65535,)
-    top = next((top for top in usual if low >= 0 and high <= top), None)
-    base, width = (0.0, top) if top else (low, high - low or 1.0)
-    factor = 255 / width
-    scaled: NDArray[np.float32] = np.multiply(values, factor, dtype=np.float32)
-    np.subtract(scaled, base * factor, out=scaled)
-    return np.rint(scaled, out=scaled).astype(np.uint8)
+    if loaded.mode in ("I", "F") or loaded.mode.startswith("I;16"):
+        return np.asarray(loaded)
+    if ";16" not in rawmode or loaded.mode not in ("RGB", "RGBA"):
+        return None
+    upper = np.asarray(loaded)
+    if upper[..., :3].max() >= 16:
+        return None
+    with open_quietly(data, FORMATS) as again:
+        assert isinstance(again, ImageFile.ImageFile)  # what is not, has no rawmode
+        other = rawmode[:-1] + ("L" if rawmode.endswith("B") else "B")
+        again.tile = [
+            tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other)
+            for tile in again.tile
+        ]
+        again.load()
+        values: NDArray[np.uint16] = upper.astype(np.uint16) << 8 | np.asarray(again)
+        return values
+
+
+def _bits(opened: Image.Image, data: bytes) -> int | None:
+    """Return how many bits of a grey value count, where a PNG or a TIFF of more than 8 tells."""
+    if opened.format == "PNG":
+        told = (data[start + 8 : end - 4] for kind, start, end in _chunks(data) if kind == b"sBIT")
+        return max(next(told, b"")[:3], default=None)
+    if opened.format != "TIFF":
+        return 16 if opened.format == "PPM" else None
+    tags: Any = getattr(opened, "tag_v2", {})
+    (most, *_), (bits, *_) = (np.atleast_1d(tags.get(tag, 0)) for tag in (MOST_TAG, BITS_TAG))
+    if 255 < most < FULL and int(most) & (int(most) + 1) == 0:  # all its bits are 1
+        return int(most).bit_length()
+    return int(bits) if 8 < bits < 16 else None
+
+
+def _scaled(
+    values: NDArray[Any], bits: int | None, scale: Scale | None
+) -> tuple[Image.Image, Span | None]:
+    """Return values of more than 8 bits as a picture of 8, and their span if nothing tells it."""
+    colours = values[..., :3]
+    found = float_scale(values) if values.dtype.kind == "f" else whole_scale(colours, bits)
+    span = found if isinstance(found, Span) else None
+    used = found if isinstance(found, Scale) else scale or found.scale()
+    pixels = used.applied(values)
+    if values.ndim == 3 and values.shape[2] == 4 and values[..., 3].max() > used.high:
+        pixels[..., 3] = values[..., 3] >> 8
+    return Image.fromarray(pixels), span
 
 
 def _turn(loaded: Image.Image) -> Image.Transpose | None:
@@ -142,7 +337,7 @@ def fit_array(
     image: Image.Image, height: int, width: int, channels: int, fit: str
 ) -> NDArray[np.uint8]:
     """Return `image` as uint8 [channels, height, width]; `sd.images.fit_picture` tells how."""
-    image = _in_mode(image, "L" if channels == 1 else "RGB")
+    image = _in_mode(image if channels == 4 else on_white(image), CHANNELS[channels])
     if fit == "crop":
         image = _centre(image, height, width)
     image = _bordered(image, height, width) if fit == "pad" else _resized(image, height, width)
@@ -160,8 +355,11 @@ def check_fit(height: int, width: int, channels: int, fit: str) -> None:
 
 def check_channels(channels: int) -> None:
     """Refuse a number of channels that no picture here has."""
-    if channels not in (1, 3):
-        raise InputError(f"channels = {shown(channels)}: must be 1 (grey) or 3 (colour)")
+    if channels not in CHANNELS:
+        raise InputError(
+            f"channels = {shown(channels)}: must be 1 (grey), 3 (colour) or 4 (colour and "
+            "transparency), as pictures have no other"
+        )
 
 
 def _resized(image: Image.Image, height: int, width: int) -> Image.Image:
@@ -183,11 +381,13 @@ def _centre(image: Image.Image, height: int, width: int) -> Image.Image:
 
 
 def _bordered(image: Image.Image, height: int, width: int) -> Image.Image:
-    """Shrink or enlarge the whole picture into the frame, and fill the rest with white."""
+    """Shrink or enlarge the whole picture into the frame; the rest is white, or nothing."""
     scale = min(height / image.height, width / image.width)
     inner_height = min(height, max(1, round(image.height * scale)))
     inner_width = min(width, max(1, round(image.width * scale)))
     left, top = (width - inner_width) // 2, (height - inner_height) // 2
     right, bottom = width - inner_width - left, height - inner_height - top
     inner = _resized(image, inner_height, inner_width)
-    return ImageOps.expand(inner, (left, top, right, bottom), fill="white")
+    # Beside a picture with transparency there is nothing, which is white where it is laid on white.
+    fill = (255, 255, 255, 0) if image.mode == "RGBA" else "white"
+    return ImageOps.expand(inner, (left, top, right, bottom), fill=fill)

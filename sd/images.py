@@ -20,21 +20,23 @@ from sd.decoding import FITS as FITS  # part of this module's interface
 from sd.decoding import FORMATS as FORMATS
 from sd.decoding import check_channels as check_channels
 from sd.decoding import decode as decode
-from sd.decoding import fit_array
+from sd.decoding import fit_array, named, on_white
 from sd.files import brief, printable, read_bytes
 from sd.gate import InputError, choice, whole
 
 
-def read_picture(file: BinaryIO | Path, name: str) -> Image.Image:
+def read_picture(file: BinaryIO | Path, name: str, transparency: bool = False) -> Image.Image:
     """Return the picture in `file` as an upright image of mode "L" (grey) or "RGB".
 
-    First frame of an animation, EXIF turned upright, 16-bit and float scaled to 8 bit, alpha laid
-    on white. Raises InputError, which begins with `name`, for all that is no such picture.
+    First frame of an animation, EXIF turned upright, colours in sRGB, 16-bit and float scaled to
+    8 bit, alpha laid on white, or kept ("LA", "RGBA") with `transparency`. Raises InputError, which
+    begins with `name`, for all that is no such picture.
     """
     try:
-        return decode(read_bytes(file)).image
+        image = decode(read_bytes(file)).image
     except InputError as error:
-        raise InputError(f"{brief(printable(name))}: {error}") from error
+        raise InputError(f"{brief(printable(name))}: {named(str(error), name)}") from error
+    return image if transparency else on_white(image)
 
 
 def fit_picture(image: Image.Image, height: int, width: int, channels: int, fit: str) -> Tensor:

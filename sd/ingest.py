@@ -63,6 +63,9 @@ def ingest_images(
                 out.write(data or b"")
                 if done < total and pace.due(done):
                     yield done, total
+            for row, data in reading.rescaled(wanted):
+                out.seek(row * len(data))
+                out.write(data)
             told = reading.described()
         _keep_rows(temporary / PIXELS, told.rows, height * width * channels)
         _write_index(temporary, told, wanted)

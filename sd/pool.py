@@ -20,7 +20,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from sd.decoding import decode, fit_array
+from sd.decoding import TRANSPARENT, decode, fit_array
+from sd.depth import Scale, Span
 from sd.gate import InputError
 from sd.marks import REASON, is_marked
 
@@ -50,18 +51,25 @@ class Fitted(NamedTuple):
     mode: str = ""
     size: tuple[int, int] = (0, 0)  # width and height, upright
     digest: str = ""  # equal for equal pixels
+    notes: tuple[str, ...] = ()  # of `sd.decoding.NOTES`
+    span: Span | None = None  # of its values, where the set decides their scale
 
 
-def fitted(data: bytes, wanted: Fit) -> Fitted:
-    """Decode and fit the bytes of one file, unless this program made it."""
+def fitted(data: bytes, wanted: Fit, scale: Scale | None = None) -> Fitted:
+    """Decode and fit the bytes of one file, unless this program made it.
+
+    `scale` as for `sd.decoding.decode`.
+    """
     if is_marked(data):
         return Fitted(REASON)
     try:
-        image, mode, size = decode(data, KEPT_DETAIL * max(wanted.height, wanted.width))
+        found = decode(data, KEPT_DETAIL * max(wanted.height, wanted.width), scale)
     except InputError as error:
         return Fitted(str(error))
-    pixels = fit_array(image, *wanted).tobytes()
-    return Fitted("", pixels, mode, size, hashlib.blake2b(pixels, digest_size=16).hexdigest())
+    pixels = fit_array(found.image, *wanted).tobytes()
+    digest = hashlib.blake2b(pixels, digest_size=16).hexdigest()
+    kept = tuple(note for note in found.notes if note != TRANSPARENT or wanted.channels != 4)
+    return Fitted("", pixels, found.mode, found.size, digest, kept, found.span)
 
 
 def cores() -> int:
@@ -103,7 +111,7 @@ def serve() -> None:
     while message := _receive(source):
         wanted, files = Fit(*message[0]), message[1]
         results = [fitted(data, wanted) for data in files]
-        facts = [(each.reason, each.mode, each.size, each.digest) for each in results]
+        facts = [(each.reason, *each[2:]) for each in results]  # all but the pixels
         _send(target, facts, [each.pixels for each in results])
 
 
@@ -138,10 +146,7 @@ class _Helper:
     def __call__(self, files: Sequence[bytes], wanted: Fit) -> list[Fitted]:
         _send(self._to, wanted, files)
         facts, pixels = self._heard()
-        return [
-            Fitted(reason, data, mode, (size[0], size[1]), digest)
-            for (reason, mode, size, digest), data in zip(facts, pixels, strict=True)
-        ]
+        return [_told(data, *fact) for fact, data in zip(facts, pixels, strict=True)]
 
     def close(self) -> None:
         """End the process."""
@@ -150,6 +155,20 @@ class _Helper:
             with contextlib.suppress(OSError):
                 pipe.close()
         self._process.wait()
+
+
+def _told(
+    pixels: bytes,
+    reason: str,
+    mode: str,
+    size: Sequence[int],
+    digest: str,
+    notes: Sequence[str],
+    span: Sequence[Any] | None,
+) -> Fitted:
+    """Return what a helper told of a picture as it was before it became JSON."""
+    values = None if span is None else Span(*span)
+    return Fitted(reason, pixels, mode, (size[0], size[1]), digest, tuple(notes), values)
 
 
 class _Crew:

@@ -13,15 +13,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
+from sd import depth
 from sd.archive import Archive, is_archive
-from sd.decoding import decode
+from sd.decoding import BROKEN_PROFILE, FRAMES, PROFILE, TRANSPARENT, Decoded, decode, named
+from sd.depth import Scale, Span
 from sd.files import Folder, LeftOut, Listing, SingleFile, brief, printable
 from sd.gate import InputError, near, shown
 from sd.marks import MARKED, REASON, RUN_REASON, is_marked, lies_in, remark, run_folders
 from sd.metadata import Notes, caption_file, class_folders, is_metadata
-from sd.pool import Fit, fitted_all
+from sd.pool import Fit, fitted, fitted_all
 from sd.report import Report
 
 NOTICE = re.compile(
@@ -81,23 +81,36 @@ class Passage:
         with closing(results):
             for name, result in zip(self.candidates, results, strict=True):
                 if result.reason:
-                    self._left_out.append(LeftOut(name, result.reason))
+                    self._left_out.append(LeftOut(name, named(result.reason, name)))
                     yield None
                 else:
-                    self._found.append(_Found(name, result.mode, result.size, result.digest))
+                    self._found.append(_Found(name, *result[2:]))
                     yield result.pixels
         if not self._found:
             raise InputError(f"{self._source}: no picture could be read{self._first_left_out()}")
 
-    def picture(self, name: str, enough: int) -> Image.Image:
+    def rescaled(self, wanted: Fit) -> Iterator[tuple[int, bytes]]:
+        """Yield the place among the found pictures, and the new pixels, of those to be read again.
+
+        Of these the values of all pictures together tell another scale than their own had told.
+        """
+        scales = depth.scales(each.span for each in self._found if each.span)
+        for row, each in enumerate(self._found):
+            if each.span is None or each.span.scale() == scales[each.span.whole]:
+                continue
+            again = fitted(self._listing.read(each.name), wanted, scales[each.span.whole])
+            self._found[row] = each._replace(digest=again.digest)
+            yield row, again.pixels
+
+    def picture(self, name: str, enough: int, scale: Scale | None = None) -> Decoded:
         """Return one candidate, not fitted, with both sides at least `enough` if it is larger.
 
-        Raises InputError if it is no usable picture.
+        `scale` as for `sd.decoding.decode`. Raises InputError if it is no usable picture.
         """
         data = self._listing.read(name)
         if is_marked(data):
             raise InputError(REASON)
-        return decode(data, enough).image
+        return decode(data, enough, scale)
 
     def _begins_marked(self, name: str) -> bool:
         """Tell by its first bytes, where we write it, whether a file carries our mark."""
@@ -146,7 +159,7 @@ class Passage:
             modes=dict(Counter(each.mode for each in found).most_common()),
             classes={label: classes[label] for label in sorted(classes, key=natural)},
             captions=sum(map(bool, captions)),
-            remarks=(*self._notes.remarks, *remarks),
+            remarks=(*self._notes.remarks, *remarks, *_remarks(found)),
             duplicates=_groups(found),
             wordings=len(set(filter(None, captions))),
         )
@@ -191,6 +204,27 @@ class _Found(NamedTuple):
     mode: str
     size: tuple[int, int]
     digest: str
+    notes: tuple[str, ...]
+    span: Span | None
+
+
+REMARKS = {
+    TRANSPARENT: "transparency: {n} of {total} pictures, laid on white unless unet.channel = 4",
+    FRAMES: "animations or pages: {n} of {total} pictures, of which the first frame is used",
+    PROFILE: "colour profiles: {n} of {total} pictures, brought to sRGB",
+    BROKEN_PROFILE: "colour profiles that cannot be read: {n} of {total} pictures, taken as sRGB",
+}
+
+
+def _remarks(found: Sequence["_Found"]) -> list[str]:
+    """Return a line for each thing that was done to pictures so that they can be used."""
+    counts = Counter(note for each in found for note in each.notes)
+    lines = [
+        line.format(n=counts[note], total=len(found))
+        for note, line in REMARKS.items()
+        if counts[note]
+    ]
+    return lines + depth.remarks([each.span for each in found if each.span])
 
 
 def _groups(found: Iterable[_Found]) -> tuple[tuple[str, ...], ...]:
