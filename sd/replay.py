@@ -18,7 +18,7 @@ from sd.diffusion import Diffusion
 from sd.gate import InputError
 from sd.images import to_float
 from sd.recipe import Recipe
-from sd.sampling import DenoiserLike, Known, SampleStep, Sampling, draw, generators, slerp
+from sd.sampling import DenoiserLike, Held, Known, SampleStep, Sampling, draw, generators, slerp
 
 
 class Source(Protocol):
@@ -36,6 +36,7 @@ class Source(Protocol):
     def sampling(self, sampler: str = ..., steps: int = ..., **settings: Any) -> Sampling: ...
 
 
+LEAST_SIGMA = 1e-4  # of a beginning: less noise is none to a picture, and to float64 hard to tell
 After = Callable[[Recipe, Source, int], SampleStep]
 
 
@@ -61,6 +62,7 @@ def stream(
         start=start,
         first=recipe.first,
         known=known_of(recipe, source.shape),
+        held=held_of(recipe, source),
     )
 
 
@@ -115,7 +117,7 @@ def remaining_times(recipe: Recipe, source: Source) -> list[float] | None:
 def begin_time(recipe: Recipe, source: Source) -> float | None:
     """Return the t at which a recipe begins; None is T."""
     if recipe.start:
-        return recipe.start.t
+        return max(recipe.start.t, float(source.diffusion.schedule.time_of(LEAST_SIGMA)))
     if not recipe.branch:
         return None
     times = [*sampling_of(recipe.branch.recipe, source).times, 0.0]
@@ -160,7 +162,8 @@ def beginning(recipe: Recipe, source: Source) -> Tensor:
         )
     if recipe.start:
         x0 = picture_tensor(recipe.start.picture, source.shape)
-        return process.q_sample(x0.expand_as(eps), recipe.start.t, eps)
+        first = sampling_of(recipe, source).times[0]  # of a leading grid, below the start's t
+        return process.q_sample(x0.expand_as(eps), first, eps)
     return process.std * eps + process.mean
 
 
@@ -172,6 +175,20 @@ def known_of(recipe: Recipe, shape: tuple[int, int, int]) -> Known | None:
     if start.mask is None:
         return None
     return Known(picture_tensor(start.picture, shape), mask_tensor(start.mask, shape))
+
+
+def held_of(recipe: Recipe, source: Source) -> Held | None:
+    """Return the picture near which estimates stay, that at which it began; branches inherit it.
+
+    Not those that are painted on: paint is meant to lead away.
+    """
+    if recipe.branch:
+        return None if recipe.branch.paint else held_of(recipe.branch.recipe, source)
+    if recipe.start is None:
+        return None
+    a, b = source.diffusion.schedule.at(sampling_of(recipe, source).times[0])
+    x0 = picture_tensor(recipe.start.picture, source.shape)
+    return Held(x0, source.diffusion.std * b / a) if a else None
 
 
 def painted(step: SampleStep, paint: bytes | None, source: Source) -> Tensor:

@@ -61,6 +61,25 @@ class Known(NamedTuple):
     mask: Tensor
 
 
+class Held(NamedTuple):
+    """A picture x0 [C, H, W] that a sampling began from, and how far from it estimates may be, rms.
+
+    With `radius` the sigma at which it began: the mean of all x_0 that x_t may come from is on
+    average no farther from the true one than x_t / a itself. An estimate beyond is worse than none,
+    as a network's that shows a picture with an error of its own at every t, however small.
+    """
+
+    x0: Tensor
+    radius: float
+
+    def near(self, estimate: Tensor) -> Tensor:
+        """Return estimates [B, C, ...], each that is too far brought near on a straight line."""
+        away = estimate - self.x0.to(estimate)
+        axes = tuple(range(1, away.ndim))
+        share = self.radius / away.square().mean(axes, keepdim=True).sqrt()
+        return torch.where(share < 1, estimate + (share - 1) * away, estimate)
+
+
 def generators(seeds: Sequence[int]) -> list[torch.Generator]:
     """Return one random generator a picture, on the CPU, whatever the device."""
     return [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -160,6 +179,7 @@ class Sampling:
         start: Tensor | None = None,
         first: int = 0,
         known: Known | None = None,
+        held: Held | None = None,
     ) -> Iterator[SampleStep]:
         """Yield a `SampleStep` after each completed step, for pictures [C, ...] one a seed.
 
@@ -168,13 +188,14 @@ class Sampling:
         work is done in its type. A branch begins after `first` steps of another run, so that its
         noise goes on as there; rules of several steps begin anew. `known` is put back after
         every step, noised by the seed's start noise (Lugmayr et al. 2022, eq. 8, no jumps).
+        `held` tells the picture from which noise was begun, near which all estimates stay.
         """
         eps = draw(shape, generators(seeds))
         x = (self.begin(eps) if start is None else start).to(device)
         rule, told = self.rule(), list[tuple[Prediction, float]]()
 
         def ask(w: Tensor, t: float) -> Prediction:
-            told.append(self._estimate(denoiser, self.process.unstandardise(w, t), t))
+            told.append(self._estimate(denoiser, self.process.unstandardise(w, t), t, held))
             estimate, _ = told[-1]
             return Prediction(self.process.standard_x0(estimate.x0), estimate.eps)
 
@@ -200,13 +221,19 @@ class Sampling:
             x = step.x_t
         return x
 
-    def _estimate(self, denoiser: DenoiserLike, x: Tensor, t: float) -> tuple[Prediction, float]:
-        """Ask the denoiser; clip x0 if wanted, with the eps that then explains x."""
-        estimate = denoiser(x, t)
-        if not self.clip_x0:
-            return estimate, 0.0
-        x0 = estimate.x0.clamp(-1, 1)
-        clipped = int((x0 != estimate.x0).count_nonzero()) / x0.numel()
+    def _estimate(
+        self, denoiser: DenoiserLike, x: Tensor, t: float, held: Held | None
+    ) -> tuple[Prediction, float]:
+        """Ask the denoiser; clip and hold x0 if wanted, with the eps that then explains x."""
+        estimate, clipped = denoiser(x, t), 0.0
+        if not self.clip_x0 and held is None:
+            return estimate, clipped
+        x0 = estimate.x0
+        if self.clip_x0:
+            x0 = x0.clamp(-1, 1)
+            clipped = int((x0 != estimate.x0).count_nonzero()) / x0.numel()
+        if held is not None:
+            x0 = held.near(x0)
         a, b = self.schedule.at(t)
         w, w_0 = self.process.standardise(x, t), self.process.standard_x0(x0)
         return Prediction(x0, torch.sub(w, w_0, alpha=a) / b), clipped

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +11,15 @@ from PIL import Image
 
 from sd.checkpoints import Model
 from sd.config import Config
+from sd.diffusion import PREDICTIONS
 from sd.gate import InputError
-from sd.images import to_float
+from sd.grids import SAMPLERS, SPACINGS
+from sd.images import to_float, to_uint8
 from sd.recipe import Branch, Recipe, Start
-from sd.replay import begin, check, distance, painted, png_bytes, stream
+from sd.replay import begin, check, distance, held_of, painted, png_bytes, stream
 from sd.sampling import SampleStep, draw, generators, slerp
 from sd.training import new_network
+from tests.test_checkpoints import network_of
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +68,77 @@ def test_a_picture_is_left_at_its_time(model: Model) -> None:
     steps = made(recipe, model)
     assert len(steps) == 10 and steps[0].t == 18
     assert distance(steps[-1].x_t, made(PLAIN, model)[-1].x_t) > 0.1
+
+
+def from_picture(sampler: str, spacing: str, t: float, **more: Any) -> Recipe:
+    start = Start(grey(*range(20, 230, 3)), t)
+    return Recipe("little", sampler=sampler, spacing=spacing, steps=5, count=2, start=start, **more)
+
+
+def change(recipe: Recipe, model: Model) -> float:
+    """Return how far pictures end from the one that they began from, on average, of 255."""
+    assert recipe.start is not None
+    kept = torch.from_numpy(np.array(Image.open(io.BytesIO(recipe.start.picture)))).int()
+    return float((to_uint8(made(recipe, model)[-1].x_t).int() - kept).abs().double().mean())
+
+
+def wrong(base: Config, prediction: str = "x0") -> Model:
+    """Return a model of a thousand times, whose answers are far from any picture."""
+    words = ["diffusion.timesteps=1000", "diffusion.schedule=linear"]
+    config = base.with_settings([*words, f"diffusion.prediction={prediction}"])
+    return Model(network_of(config), config)
+
+
+@pytest.fixture(scope="module")
+def mistaken(tiny_config: Config) -> Model:
+    return wrong(tiny_config)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_near_t_0_a_picture_stays_as_it_is_in_proportion(
+    mistaken: Model, sampler: str, spacing: str
+) -> None:
+    schedule = mistaken.diffusion.schedule
+    for t in (1e-30, 0.01, 1.0, 20.5):
+        found = change(from_picture(sampler, spacing, t, eta=0.5), mistaken)
+        assert found <= 127.5 * float(schedule.sigma(t)) + 0.5, t  # half a level is rounding
+        assert t > 0.01 or found < 0.5
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_it_stays_whatever_the_network_estimates(tiny_config: Config, prediction: str) -> None:
+    model = wrong(tiny_config, prediction)
+    assert change(from_picture("ddim", "trailing", 0.01), model) < 0.5
+    assert change(from_picture("ddim", "trailing", 990.0), model) > 30
+
+
+def test_far_from_t_0_nothing_is_held_and_without_clipping_it_is(mistaken: Model) -> None:
+    recipe = from_picture("ddim", "trailing", 900.0)
+    start = begin(recipe, mistaken, "cpu")
+    sampling = mistaken.sampling("ddim", 5, start_time=900.0)
+    plain = list(sampling.steps(mistaken.denoiser, mistaken.shape, [0, 1], start=start))
+    assert torch.equal(made(recipe, mistaken)[-1].x_t, plain[-1].x_t)
+    loose = from_picture("ddim", "trailing", 0.01, clip_x0=False)
+    assert change(loose, mistaken) < 0.5
+
+
+def test_branches_stay_near_too_but_for_what_is_painted(mistaken: Model) -> None:
+    parent = from_picture("ddim", "trailing", 5.0)
+    branch = replace(parent, start=None, branch=Branch(parent, 2), steps=3)
+    assert torch.equal(made(branch, mistaken)[-1].x_t, made(parent, mistaken)[-1].x_t)
+    white = Image.new("RGBA", (8, 8), "white")
+    painted_on = replace(branch, branch=Branch(parent, 2, png_bytes(white)))
+    assert held_of(branch, mistaken) is not None and held_of(painted_on, mistaken) is None
+
+
+def test_a_leading_grid_begins_with_the_noise_of_its_first_time(model: Model) -> None:
+    recipe = replace(PLAIN, spacing="leading", start=Start(grey(0, 90, 255), 49))
+    x0 = to_float(torch.from_numpy(np.array(Image.open(io.BytesIO(grey(0, 90, 255))))))
+    assert made(recipe, model)[0].t == 33  # of 37, 33, ... 1: ten steps of four below 49
+    a, b = model.diffusion.schedule.at(37)
+    eps = draw(model.shape, generators([5, 6]))
+    assert torch.allclose(begin(recipe, model, "cpu"), a * x0 + b * eps, atol=1e-6)
 
 
 def test_outside_the_mask_the_picture_stays(model: Model) -> None:
