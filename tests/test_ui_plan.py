@@ -72,33 +72,77 @@ def test_the_command_line_does_what_the_page_does(mine: str, home: Path) -> None
     assert Config.preset(asked.preset).with_settings(asked.set) == config
     assert plan.command(config.to_ini(), mine, None, "cpu") == ""
     assert plan.command("[", mine, 3, "cpu") == ""
+    assert plan.command(config.to_ini(), mine, 3, "cpu", "<p>a fault</p>") == ""
     assert plan.command(config.to_ini(), "nowhere", 3, "cpu") == ""
 
 
 def test_a_preset_keeps_what_was_chosen_of_the_pictures(roomy: None) -> None:
     now = fields(classes=["cats"], flip=True, shift=0.1, steps=9)
-    config, _ = settings.read(as_fields(form.take_preset("seed", *now)))
+    config, _ = settings.read(as_fields(form.take_preset("seed", "starter", *now)))
     assert config is not None and config.training.classes == ("cats",)
     assert config.training.flip and config.training.shift == 0.1
     assert config.training.steps == 0 and config.training.held_out == 0
     with pytest.raises(gr.Error, match="preset = "):
-        form.take_preset("../tiny", *now)
+        form.take_preset("../tiny", "starter", *now)
 
 
 def test_an_ini_file_is_taken_whole(roomy: None) -> None:
-    sent = form.take_file(str(ROOT / "tests" / "fixtures" / "config_SD.txt"), ENGLISH)
+    sent = form.take_file(str(ROOT / "tests" / "fixtures" / "config_SD.txt"), "starter", ENGLISH)
     config, faults = settings.read(as_fields(sent))
     assert config is not None and not faults and config.diffusion.timesteps == 200
     assert sent[-1] == "seed"
     for bad in (None, 7, ["a"], str(ROOT / "sd" / "starter" / "emoji64.zip")):
         with pytest.raises(gr.Error):
-            form.take_file(bad, ENGLISH)
+            form.take_file(bad, "starter", ENGLISH)
+
+
+def told_in_passing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    lines: list[str] = []
+    monkeypatch.setattr(form.gr, "Info", lambda line, **more: lines.append(line))
+    return lines
+
+
+def test_a_path_in_an_ini_that_the_page_does_not_use_is_told_once(
+    tmp_path: Path, roomy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines, path = told_in_passing(monkeypatch), tmp_path / "mine.ini"
+    path.write_text("[training]\ndataset_path = /data/<b>cats\nsave_path = out\n")
+    form.take_file(str(path), "starter", ENGLISH)
+    (line,) = lines
+    assert line.startswith(
+        "mine.ini was loaded. Its dataset_path (/data/&lt;b&gt;cats) is not used"
+    )
+    assert line.count("is not used here") == 2 and "save_path (out)" in line
+    path.write_text("[training]\nsteps = 3\n")
+    form.take_file(str(path), "starter", ENGLISH)
+    assert lines[1] == "mine.ini was loaded."
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        ('training.classes=["cats", "cows"]', "classes"),
+        ('conditioning.sample_prompts=["cows"]', "sample_prompts"),
+        ("conditioning.kind=captions", "kind"),
+    ],
+)
+def test_what_the_pictures_lack_is_told_when_settings_come_not_at_the_start(
+    mine: str, roomy: None, setting: str, key: str
+) -> None:
+    wanted = Config.preset("tiny").with_settings([setting])
+    sent = form.take_wish({"ini": wanted.to_ini()}, mine)
+    assert f"#set-{key} input" in sent[-2] and "#plan-save { visibility: hidden; }" in sent[-2]
+    with pytest.raises(InputError):
+        pictures.check_choices(mine, settings.read(as_fields(sent))[0])
+    good = Config.preset("tiny").with_settings(['training.classes=["cats"]'])
+    sent = form.take_wish({"ini": good.to_ini()}, mine)
+    assert sent[-2] == "" and sent[settings.ORDER.index(("training", "classes"))]["visible"]
 
 
 def test_an_impossible_ini_is_shown_with_its_fault(tmp_path: Path, roomy: None) -> None:
     path = tmp_path / "mine.ini"
     path.write_text("[unet]\nmodel_channels = 40\n")
-    sent = form.take_file(str(path), ENGLISH)
+    sent = form.take_file(str(path), "starter", ENGLISH)
     assert "#set-model_channels" in sent[-2]
     views = form.describe(ENGLISH, sent[-3], "starter", "")
     assert views.outline == "" and views.levels == ""
@@ -106,12 +150,12 @@ def test_an_impossible_ini_is_shown_with_its_fault(tmp_path: Path, roomy: None) 
 
 def test_a_wish_of_the_other_half_is_taken(roomy: None) -> None:
     wished = Config.preset("small").with_settings(["training.steps=12"])
-    sent = form.take_wish({"ini": wished.to_ini(), "at": 1.0})
+    sent = form.take_wish({"ini": wished.to_ini(), "at": 1.0}, "starter")
     assert settings.read(as_fields(sent))[0] == wished and sent[-1] == "small"
-    assert form.take_wish(None) == form.untouched()
+    assert form.take_wish(None, "starter") == form.untouched()
     for bad in ({"ini": 7}, {"ini": "x" * 10**6}, {"ini": "["}, {}):
         with pytest.raises(gr.Error):
-            form.take_wish(bad)
+            form.take_wish(bad, "starter")
 
 
 def click(kind: Any) -> Any:

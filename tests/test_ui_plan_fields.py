@@ -193,9 +193,9 @@ def test_what_is_told_is_counted_in_the_network(home: Path, roomy: None) -> None
 
 def test_settings_of_a_run_leave_the_kind_free(roomy: None, home: Path) -> None:
     done = telling("conditioning.kind=captions", "unet.context_dim=128")
-    config, _ = settings.read(as_fields(form.take_wish({"ini": done.to_ini()})))
+    config, _ = settings.read(as_fields(form.take_wish({"ini": done.to_ini()}, "starter")))
     assert config is not None and config.unet.context_dim is None
-    now = as_fields(form.take_wish({"ini": done.to_ini()}))
+    now = as_fields(form.take_wish({"ini": done.to_ini()}, "starter"))
     now[settings.ORDER.index(("conditioning", "kind"))] = "none"
     assert form.settle(ENGLISH, "starter", *now)[1] == ""
 

@@ -121,8 +121,9 @@ def begin(request: gr.Request) -> list[Any]:
 @guarded
 def plan_for(request: gr.Request, *asked: Any) -> Iterator[list[Any]]:
     """Plan: tell how it goes, then fill the fields."""
+    _, data, *_ = asked
     for told, told_of, config in kept_up(request, plan(request, *asked), 3):
-        sent = loaded(config) if isinstance(config, Config) else untouched()
+        sent = loaded(config, data) if isinstance(config, Config) else untouched()
         yield [told, told_of, *busy(not isinstance(told_of, str | tuple)), *sent]
 
 

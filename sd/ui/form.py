@@ -43,16 +43,25 @@ def settle(request: gr.Request, data: Any, *fields: Any) -> tuple[Any, str]:
     """Read the fields; return them as one ini text, and what is wrong beside its field."""
     config, faults = settings.read(fields)
     if config is not None and not faults:
-        try:
-            pictures.check_choices(data, config)
-        except InputError as error:
-            faults = {settings.key_in(str(error)): str(error)}
+        faults = faults_for(data, config)
     text = gr.skip() if config is None or faults else config.to_ini()
     return text, fault_html(faults)
 
 
+def faults_for(data: Any, config: Config) -> dict[str, str]:
+    """Return key -> line for what of the settings the pictures do not have."""
+    try:
+        pictures.check_choices(data, config)
+    except InputError as error:
+        return {settings.key_in(str(error)): str(error)}
+    return {}
+
+
 def fault_html(faults: dict[str, str]) -> str:
-    """Return the first fault as a line, and style that shows each beside its own field."""
+    """Return the first fault as a line, and style that shows each beside its own field.
+
+    Settings that cannot be are not kept either: the link would save those before them.
+    """
     if not faults:
         return ""
     rules = "".join(
@@ -62,6 +71,7 @@ def fault_html(faults: dict[str, str]) -> str:
         if key
     )
     line = html.escape(next(iter(faults.values())), quote=False)
+    rules += "#plan-save { visibility: hidden; }"
     return f'<style>{rules}</style><p class="warning" role="alert">{line}</p>'
 
 
@@ -70,14 +80,17 @@ def css_text(line: str) -> str:
     return '"' + re.sub(r"[^A-Za-z0-9]", lambda found: f"\\{ord(found[0]):06x}", line) + '"'
 
 
-def loaded(config: Config) -> list[Any]:
+def loaded(config: Config, data: Any) -> list[Any]:
     """Return settings as what is sent to the fields, the ini text, the fault and the preset.
 
     What of the U-Net follows from the kind is left open, so that another kind may be chosen.
+    Classes that the pictures do not have are in sight, so that they can be taken off.
     """
     config = undecided(config)
     values = [gr.update(value=value) for value in settings.shown(config)]
-    faults = settings.faults_of(config)
+    if config.training.classes:
+        values[settings.ORDER.index(("training", "classes"))]["visible"] = True
+    faults = settings.faults_of(config) or faults_for(data, config)
     return [*values, config.to_ini(), fault_html(faults), settings.nearest_preset(config)]
 
 
@@ -87,28 +100,35 @@ def untouched() -> list[Any]:
 
 
 @guarded
-def take_preset(name: Any, *fields: Any) -> list[Any]:
+def take_preset(name: Any, data: Any, *fields: Any) -> list[Any]:
     """Take a preset, with the chosen classes and the changes of the pictures."""
     base = settings.preset_of(gate.choice("preset", name, preset_names()))
-    return loaded(settings.with_pictures_of(base, fields))[:-1]
+    return loaded(settings.with_pictures_of(base, fields), data)[:-1]
 
 
 @guarded
-def take_file(file: Any, request: gr.Request) -> list[Any]:
+def take_file(file: Any, data: Any, request: gr.Request) -> list[Any]:
     """Take the settings of an ini file: one of ours, or the original's config_SD.ini."""
     if not isinstance(file, str):
         raise InputError("ini: give one file")
-    config, name = Config.read(file), html.escape(Path(file).name[:80])
-    gr.Info(say("settings_loaded", language(request), name=name), title="")
-    return loaded(config)
+    config, lang = Config.read(file), language(request)
+    said = [say("settings_loaded", lang, name=Path(file).name[:80]), *unused(config, lang)]
+    gr.Info(html.escape(" ".join(said)), title="")
+    return loaded(config, data)
+
+
+def unused(config: Config, lang: str) -> list[str]:
+    """Return what is said of the keys that the page understands and does not use: the two paths."""
+    paths = {key: getattr(config.training, key) for key in ("dataset_path", "save_path")}
+    return [say(f"unused_{key}", lang, path=path[:80]) for key, path in paths.items() if path]
 
 
 @guarded
-def take_wish(wish: Any) -> list[Any]:
+def take_wish(wish: Any, data: Any) -> list[Any]:
     """Take the settings that the other half of the tab asks for."""
     if not isinstance(wish, dict):
         return untouched()
-    return loaded(Config.from_ini(gate.text("ini", wish.get("ini"), ini.LARGEST_FILE)))
+    return loaded(Config.from_ini(gate.text("ini", wish.get("ini"), ini.LARGEST_FILE)), data)
 
 
 @guarded
@@ -120,7 +140,7 @@ def mend(request: gr.Request, event: gr.EventData, data: Any, *fields: Any) -> l
     fixes = {each.kind: each.fix for each in remarks(config, data) if each.fix}
     asked = event._data.get("kind") if isinstance(event._data, dict) else None
     kind = gate.choice("fix", asked, list(fixes) or ["(nothing to mend)"])
-    return loaded(config.with_settings(list(fixes[kind])))
+    return loaded(config.with_settings(list(fixes[kind])), data)
 
 
 def remarks(config: Config, data: Any) -> list[coach.Remark]:

@@ -19,6 +19,7 @@ from sd import gate, runs
 from sd.config import Config
 from sd.files import brief, is_clutter, printable
 from sd.gate import InputError
+from sd.kinds import CLASS_KINDS
 from sd.ui import advice, cache, inputs, settings
 from sd.ui.parts import QUIET, drop, guarded, heading, label, language, note, session, tiled
 from sd.ui.report import reading_html, report_html, told
@@ -197,11 +198,16 @@ def taking(files: Any, before: Any, lang: str) -> Generator[tuple[Any, Any, Any]
 
 
 def check_choices(handle: Any, config: Config) -> None:
-    """Raise `InputError` where the set lacks a chosen class, or what the model is to be told."""
+    """Raise `InputError` where the set lacks a chosen class, or what the model is to be told.
+
+    So it does where samples are to be of a class that is not there.
+    """
     report = survey_of(handle).report
     for name in config.training.classes or ():
         gate.choice("training.classes", name, list(report.classes) or ["(no classes)"])
-    told(report, config)
+    kind, known = told(report, config).conditioning.kind, config.training.classes or report.classes
+    for name in (config.conditioning.sample_prompts or ()) if kind in CLASS_KINDS else ():
+        gate.choice("conditioning.sample_prompts", name, list(known))
 
 
 def fitted(found: Found, config: Config, count: int) -> Any:

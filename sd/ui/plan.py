@@ -37,6 +37,7 @@ class Parts(NamedTuple):
     data: gr.State
     seed: gr.Number
     device: gr.Dropdown
+    fault: gr.HTML
 
 
 class Fields(NamedTuple):
@@ -77,8 +78,10 @@ def begin(data: Any, config: Config, seed: Any, device: Any) -> str:
 
 
 @guarded
-def command(text: Any, data: Any, seed: Any, device: Any) -> str:
-    """Return the command line of the plan; nothing while a field is being typed."""
+def command(text: Any, data: Any, seed: Any, device: Any, fault: Any = "") -> str:
+    """Return the command line of the plan; nothing while a field is being typed or at fault."""
+    if fault:
+        return ""
     try:
         config = Config.from_ini(text)
         preset = settings.nearest_preset(config)
@@ -200,16 +203,15 @@ def wire(chosen: pictures.Pictures, fields: Fields, views: Views, config: Config
             form.describe, asked, shown, **QUIET
         )
     text.change(form.describe, asked, shown, **LATEST)
-    fields.preset.input(form.take_preset, [fields.preset, *every], sent[:-1], **QUIET)
-    fields.load.upload(form.take_file, fields.load, sent, **QUIET)
-    wish.change(form.take_wish, wish, sent, **QUIET)
+    fields.preset.input(form.take_preset, [fields.preset, *typed], sent[:-1], **QUIET)
+    fields.load.upload(form.take_file, [fields.load, data], sent, **QUIET)
+    wish.change(form.take_wish, [wish, data], sent, **QUIET)
     for place in (views.remarks, views.leak, views.doctor):
         place.click(form.mend, typed, sent, **QUIET)
     fields.dice.click(new_seed, None, fields.seed, **QUIET)
     wire_planner(fields, views, data, told_of, sent)
-    return Parts(
-        [*every, data, fields.seed, fields.device], wish, text, data, fields.seed, fields.device
-    )
+    given = [*every, data, fields.seed, fields.device]
+    return Parts(given, wish, text, data, fields.seed, fields.device, fields.fault)
 
 
 def wire_planner(
@@ -229,7 +231,7 @@ def wire_planner(
 def build_command(demo: gr.Blocks, parts: Parts) -> gr.Textbox:
     """Show the command line that does the same as Start."""
     box = command_box()
-    asked: list[Any] = [parts.ini, parts.data, parts.seed, parts.device]
+    asked: list[Any] = [parts.ini, parts.data, parts.seed, parts.device, parts.fault]
     demo.load(command, asked, box, **QUIET)
     gr.on([each.change for each in asked], command, asked, box, **LATEST)
     return box

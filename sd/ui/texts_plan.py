@@ -208,6 +208,14 @@ PLAN = {
     "settings_load": ("Load an ini file", "载入 ini 文件"),
     "settings_save": ("Save as an ini file", "存为 ini 文件"),
     "settings_loaded": ("{name} was loaded.", "已载入 {name}。"),
+    "unused_dataset_path": (
+        "Its dataset_path ({path}) is not used here: the page trains on the pictures chosen above.",
+        "其中的 dataset_path（{path}）在此不用：本页使用上面选的图片训练。",
+    ),
+    "unused_save_path": (
+        "Its save_path ({path}) is not used here: the page keeps what it makes in the run.",
+        "其中的 save_path（{path}）在此不用：本页把结果保存在运行中。",
+    ),
     "group_training": ("Training", "训练"),
     "group_training_info": (
         "The pictures' size, the optimiser, and what is kept on the way.",
