@@ -19,7 +19,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from sd.files import HEAD, LONGEST_FILE, MOST_FILES, LeftOut, brief, is_clutter, printable, too_long
+from sd.encodings import CALLED, OF_NAMES, guess
+from sd.files import (
+    HEAD,
+    LONGEST_FILE,
+    MOST_FILES,
+    TWICE,
+    LeftOut,
+    brief,
+    is_clutter,
+    printable,
+    too_long,
+)
 from sd.gate import InputError
 from sd.naming import packed
 
@@ -38,7 +49,8 @@ LOCATOR_SIZE = 20  # bytes between the two
 LONGEST_END = 2**16 + 22 + 20 + 56  # bytes of both, and of the archive's comment
 SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst", ".jar")
-GBK = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xf7][\xa1-\xfe])+")
+ZIP_ENCODING = "cp437"  # of names without the UTF-8 flag, where tools keep to the letter
+EXTRA_HEAD, UNICODE_PATH = struct.Struct("<HH"), 0x7075
 BROKEN = (  # what zipfile raises for broken archives, NotImplementedError and BadZipFile included
     zipfile.BadZipFile,
     zlib.error,
@@ -146,6 +158,7 @@ class Archive:
     def __init__(self, path: Path) -> None:
         """Judge the directory of the zip at `path`; InputError if the archive is refused whole."""
         self.left_out: list[LeftOut] = []
+        self.remarks: list[str] = []
         self._closing = contextlib.ExitStack()
         self._zip = self._closing.enter_context(judged(path, brief(printable(path.name))))
         self._entries = self._sorted_out()
@@ -190,11 +203,16 @@ class Archive:
         """Return the usable entries by name, and fill `left_out` with the others."""
         usable: dict[str, zipfile.ZipInfo] = {}
         left_out = {}
-        for info in self._zip.infolist():
-            name = entry_name(info)
+        infos = self._zip.infolist()
+        names, guessed = entry_names(infos)
+        if guessed:
+            self.remarks.append(
+                f"guessed: names in the zip in {guessed}, since nothing in it says so"
+            )
+        for info, name in zip(infos, names, strict=True):
             if name.endswith("/") or is_clutter(name):
                 continue
-            reason = "its name appears twice" if name in usable else _objection(name, info)
+            reason = TWICE if name in usable else _objection(name, info)
             if reason:
                 left_out[name] = reason
             else:
@@ -223,17 +241,49 @@ def _check_whole(label: str, infos: Sequence[zipfile.ZipInfo], end: int) -> None
             raise InputError(f"{label}: its entries overlap, as in a zip bomb")
 
 
-def entry_name(info: zipfile.ZipInfo) -> str:
-    r"""Return the path of an entry, with "/" between its parts.
+def entry_names(infos: Sequence[zipfile.ZipInfo]) -> tuple[list[str], str]:
+    r"""Return the paths of entries, with "/" between their parts, and how their encoding is called.
 
-    Old Windows tools write "\"; tools that set no UTF-8 flag write UTF-8 (macOS) or GBK (Chinese
-    Windows) all the same, which zipfile reads as cp437.
+    The latter only where it is guessed, once for the whole archive: of names in bytes without the
+    UTF-8 flag or Info-ZIP's Unicode path. Old Windows tools write "\" between the parts.
     """
-    name = info.filename
-    if not info.flag_bits & UTF8_FLAG and not name.isascii():
-        raw = name.encode("cp437", "replace")
-        with contextlib.suppress(UnicodeDecodeError):
-            name = raw.decode("gb18030" if GBK.fullmatch(raw) else "utf-8")
+    unsure = {}
+    for number, info in enumerate(infos):
+        if not info.flag_bits & UTF8_FLAG and not info.filename.isascii():
+            unsure[number] = _raw_name(info)
+    paths = {number: _unicode_path(infos[number].extra, raw) for number, raw in unsure.items()}
+    unsure = {number: raw for number, raw in unsure.items() if not paths[number]}
+    encoding = guess(unsure.values(), OF_NAMES) or ZIP_ENCODING
+    names = []
+    for number, info in enumerate(infos):
+        name = paths.get(number) or info.filename
+        if number in unsure:
+            name = unsure[number].decode(encoding, "replace")
+        names.append(_path(name))
+    return names, CALLED[encoding] if unsure else ""
+
+
+def _raw_name(info: zipfile.ZipInfo) -> bytes:
+    """Return the bytes of a name that zipfile has read as cp437."""
+    return info.orig_filename.split("\0")[0].encode(ZIP_ENCODING, "replace")
+
+
+def _unicode_path(extra: bytes, raw: bytes) -> str:
+    """Return the name that field 0x7075 of an entry tells, or "" if it is not that of this name.
+
+    Section 4.6.9 of PKWARE's APPNOTE: version 1, the CRC-32 of the name in the header, the name.
+    """
+    while len(extra) >= EXTRA_HEAD.size:
+        kind, length = EXTRA_HEAD.unpack_from(extra)
+        data, extra = extra[EXTRA_HEAD.size :][:length], extra[EXTRA_HEAD.size + length :]
+        if kind == UNICODE_PATH and data[:5] == b"\1" + struct.pack("<I", zlib.crc32(raw)):
+            with contextlib.suppress(UnicodeDecodeError):
+                return data[5:].decode("utf-8").split("\0")[0]
+    return ""
+
+
+def _path(name: str) -> str:
+    """Return the name of an entry as a path."""
     first, *rest = printable(name.replace("\\", "/")).removeprefix("./").split("/")
     return "/".join([first, *(part for part in rest[:-1] if part not in ("", ".")), *rest[-1:]])
 

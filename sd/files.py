@@ -17,7 +17,11 @@ MOST_FILES = 100_000
 LONGEST_FILE = 64 * 2**20  # bytes
 HEAD = 4096  # bytes of a file's beginning
 LONGEST_NAME = 80  # characters of a name in a message
-CLUTTER = ("__macosx", "thumbs.db", "desktop.ini")
+CLUTTER = (  # of macOS, Windows and a network drive; dotfiles are clutter anyhow
+    *("__macosx", "icon\ufffd", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin"),
+    *("system volume information", "lost+found", "@eadir"),
+)
+TWICE = "its name appears twice"
 
 
 class LeftOut(NamedTuple):
@@ -31,6 +35,7 @@ class Listing(Protocol):
     """Files by their relative path, with "/" between its parts, and what was left out."""
 
     left_out: list[LeftOut]
+    remarks: list[str]  # what else is to be said of the files
 
     @property
     def names(self) -> list[str]:
@@ -100,6 +105,7 @@ class SingleFile:
     def __init__(self, path: Path) -> None:
         """Take the file at `path`."""
         self.left_out: list[LeftOut] = []
+        self.remarks: list[str] = []
         self.names = [printable(path.name)]
         self._path = path
 
@@ -121,6 +127,7 @@ class Folder:
     def __init__(self, root: Path, leave_out: Sequence[Path] = ()) -> None:
         """Walk through `root`, but not into the folders among `leave_out` that lie in it."""
         self.left_out: list[LeftOut] = []
+        self.remarks: list[str] = []
         self._root = os.path.realpath(root)
         self._paths: dict[str, str] = {}
         outputs = {Path(os.path.realpath(path)) for path in leave_out}
@@ -176,7 +183,7 @@ class Folder:
         name = self._name(path)
         if is_clutter(name):
             return
-        reason = "its name appears twice" if name in self._paths else self._objection(path)
+        reason = TWICE if name in self._paths else self._objection(path)
         if reason:
             self.left_out.append(LeftOut(name, reason))
         else:

@@ -5,22 +5,25 @@ pixels: in memory (`sd.data`) or on disk (`sd.ingest`); here only a few are held
 """
 
 import os
+import posixpath
 import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
 from sd import depth
-from sd.archive import Archive, is_archive
+from sd.archive import ARCHIVE_SUFFIXES, Archive, is_archive
 from sd.decoding import BROKEN_PROFILE, FRAMES, PROFILE, TRANSPARENT, Decoded, decode, named
 from sd.depth import Scale, Span
-from sd.files import Folder, LeftOut, Listing, SingleFile, brief, printable
+from sd.files import TWICE, Folder, LeftOut, Listing, SingleFile, brief, printable
 from sd.gate import InputError, near, shown
 from sd.marks import MARKED, REASON, RUN_REASON, is_marked, lies_in, remark, run_folders
-from sd.metadata import Notes, caption_file, class_folders, is_metadata
+from sd.metadata import LENIENT, Notes, class_folders, is_caption, is_metadata
+from sd.naming import has_suffix, shared
 from sd.pool import Fit, fitted, fitted_all
 from sd.report import Report
 
@@ -29,6 +32,11 @@ NOTICE = re.compile(
 )
 BUNDLED = {"starter": "emoji64.zip", "shapes": "shapes32.zip"}  # word -> file in starter/
 TOLD_EVERY, TOLD_SECONDS = 64, 0.5  # pictures, or time, between two words on how far it is
+DATA = (".json", ".npz", ".npy", ".pt", ".pth", ".safetensors", ".xml", ".yaml", ".yml", ".toml")
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".xlsx", ".xls", ".ods")
+PARQUET = (".parquet", ".arrow", ".feather")
+SHARED = "several files have its name"
+SOUND = 64  # pixels of a side that tell that a file is a picture
 
 
 class Described(NamedTuple):
@@ -52,25 +60,37 @@ class Passage:
         self._left_out = list(listing.left_out)
         self._found: list[_Found] = []
         for name, reason in filter(lambda left: is_metadata(left.name), listing.left_out):
-            raise InputError(f"{brief(name)}: {reason}")
+            if not name.lower().endswith(LENIENT):
+                raise InputError(f"{brief(name)}: {reason}")
         runs = run_folders(listing.names)
         self._left_out += [LeftOut(folder, RUN_REASON) for folder in sorted(runs)]
         names = [name for name in listing.names if not lies_in(name, runs)]
-        self._notes = Notes(names, listing.read)
+        self._unused: Counter[str] = Counter()  # suffix -> files beside the pictures
         self.candidates = sorted(self._candidates(names), key=natural)
+        unsure = [left.name for left in listing.left_out if left.reason == TWICE]
+        self._notes = Notes(names, self.candidates, listing.read, unsure)
+        self._lonely(names)
         folders = {part for name in self.candidates for part in name.split("/")[:-1]}
         _check_classes(classes, folders | self._notes.labels)
 
     def _candidates(self, names: Sequence[str]) -> Iterator[str]:
-        """Yield what may be a picture: all but metadata, captions and notices."""
-        captions = {caption_file(name) for name in names if not name.endswith(".txt")}
+        """Yield what may be a picture: no metadata, caption, notice, nor other data."""
         for name in names:
-            if is_metadata(name) or name in captions or NOTICE.fullmatch(name):
+            if is_metadata(name) or is_caption(name) or NOTICE.fullmatch(name):
                 continue
-            if name.endswith(".txt"):
-                self._left_out.append(LeftOut(name, "a text beside no picture of its name"))
+            if has_suffix(name, DATA):
+                self._unused[posixpath.splitext(name)[1].lower()] += 1
+            elif reason := _known_kind(name):
+                self._left_out.append(LeftOut(name, reason))
             else:
                 yield name
+
+    def _lonely(self, names: Sequence[str]) -> None:
+        """Leave out what would be captions if they lay beside a picture."""
+        for name in filter(is_caption, names):
+            if name not in self._notes.captions and not NOTICE.fullmatch(name):
+                reason = SHARED if shared(name) else "a text beside no picture of its name"
+                self._left_out.append(LeftOut(name, reason))
 
     def pixels(self, wanted: Fit) -> Iterator[bytes | None]:
         """Yield each candidate as bytes of uint8 [C, H, W], or None where it is no usable picture.
@@ -128,19 +148,43 @@ class Passage:
     def told(self) -> tuple[int, int]:
         """Return how many candidates have a caption, and how many classes they are of.
 
-        No picture is read for it, so those count too that will prove unusable, but not what this
-        program made; classes are 0 where any candidate has none.
+        Few pictures are read for it, so captions count too of those that will prove unusable, but
+        not what this program made; classes are 0 where any picture has none.
         """
         names = [name for name in self.candidates if not self._begins_marked(name)]
-        notes = [self._notes.of(name) for name in names]
-        pairs = zip(notes, class_folders(names), strict=True)
-        labels = {note.label or folder for note, folder in pairs}
-        return sum(bool(note.caption) for note in notes), 0 if "" in labels else len(labels)
+        captions = sum(bool(self._notes.of(name).caption) for name in names)
+        sound: dict[str, bool] = {}  # whether a file that decides proved to be a picture
+        while True:
+            groups: dict[str, list[str]] = {}
+            for name, label in zip(names, self._labelled(names), strict=True):
+                groups.setdefault(label, []).append(name)
+            broken: set[str] = set()
+            for group in groups.values():
+                broken.update(takewhile(lambda name: not self._is_sound(name, sound), group))
+            if not broken:
+                return captions, 0 if "" in groups else len(groups)
+            names = [name for name in names if name not in broken]
+
+    def _labelled(self, names: Sequence[str]) -> list[str]:
+        """Return the label of each picture, "" where it has none."""
+        noted = [self._notes.of(name).label for name in names]
+        pairs = zip(noted, class_folders(names), strict=True)
+        return [label or folder for label, folder in pairs]
+
+    def _is_sound(self, name: str, known: dict[str, bool]) -> bool:
+        """Tell whether a file is a picture; `known` keeps the answer."""
+        if name not in known:
+            try:
+                self.picture(name, SOUND)
+                known[name] = True
+            except InputError:
+                known[name] = False
+        return known[name]
 
     def described(self) -> Described:
         """Return labels, captions and report of the pictures of the wanted classes."""
         notes = [self._notes.of(each.name) for each in self._found]
-        labels, remarks = self._labels([note.label for note in notes])
+        labels, remarks = self._labels()
         rows = self._chosen(labels)
         found = [self._found[row] for row in rows]
         labels = [labels[row] for row in rows] if labels else []
@@ -159,16 +203,28 @@ class Passage:
             modes=dict(Counter(each.mode for each in found).most_common()),
             classes={label: classes[label] for label in sorted(classes, key=natural)},
             captions=sum(map(bool, captions)),
-            remarks=(*self._notes.remarks, *remarks, *_remarks(found)),
+            remarks=(
+                *self._listing.remarks,
+                *self._notes.remarks,
+                *remarks,
+                *_remarks(found),
+                *self._not_used(),
+            ),
             duplicates=_groups(found),
             wordings=len(set(filter(None, captions))),
         )
         return Described(rows, [each.name for each in found], labels, captions, report)
 
-    def _labels(self, noted: Sequence[str]) -> tuple[list[str], list[str]]:
+    def _not_used(self) -> list[str]:
+        """Return in one line what was understood and is not used, if anything."""
+        counts = self._unused.most_common()
+        files = [f"files {', '.join(f'{each} ({count})' for each, count in counts)}"]
+        unused = [*self._notes.unused, *(files if counts else [])]
+        return [f"not used: {'; '.join(unused)}"] if unused else []
+
+    def _labels(self) -> tuple[list[str], list[str]]:
         """Return the label of every picture, or none at all and a remark if some have none."""
-        pairs = zip(noted, class_folders([each.name for each in self._found]), strict=True)
-        labels = [label or folder for label, folder in pairs]
+        labels = self._labelled([each.name for each in self._found])
         if all(labels):
             return labels, []
         remark = f"the labels are not used: {labels.count('')} of {len(labels)} pictures have none"
@@ -225,6 +281,20 @@ def _remarks(found: Sequence["_Found"]) -> list[str]:
         if counts[note]
     ]
     return lines + depth.remarks([each.span for each in found if each.span])
+
+
+def _known_kind(name: str) -> str | None:
+    """Return why a file is not used whose name tells what it is, or None."""
+    given = shared(name)
+    if given and is_metadata(given):
+        return SHARED
+    if has_suffix(name, PARQUET):
+        return "a Parquet table, which is not read: write files, and their columns as metadata.csv"
+    if has_suffix(name, TABLES):
+        return "a table of another name: captions and labels are read from metadata.csv or .jsonl"
+    if has_suffix(name, ARCHIVE_SUFFIXES):
+        return "an archive: unpack it first"
+    return None
 
 
 def _groups(found: Iterable[_Found]) -> tuple[tuple[str, ...], ...]:

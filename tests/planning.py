@@ -7,11 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gradio.data_classes import FileData
+from gradio_client.utils import strip_invalid_filename_characters
 from PIL import Image
 
 from sd import memory
 from sd.config import Config
 from sd.ui import pictures, settings
+from sd.ui.inputs import Upload
 
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
 HOSTILE = [
@@ -45,6 +48,17 @@ def make_zip(path: Path, *names: str, size: tuple[int, int] = (20, 12)) -> Path:
             packed.write(image, name)
         packed.writestr("<img src=x onerror=alert(1)>.png", b"no picture")
     return path
+
+
+def dropped(root: Path, *named: tuple[str, bytes]) -> list[Upload]:
+    """Files as the page gets them: under names that gradio has changed, told what they were."""
+    files = []
+    for number, (name, data) in enumerate(named):
+        path = root / str(number) / strip_invalid_filename_characters(Path(name).name)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(data)
+        files.append(Upload.of(FileData(path=str(path), orig_name=name)))
+    return files
 
 
 def telling(*wanted: str) -> Config:

@@ -3,7 +3,9 @@
 import json
 import os
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -87,20 +89,59 @@ def test_odd_entries_are_left_out(tmp_path: Path) -> None:
     }
 
 
-def test_names_without_utf8_flag(tmp_path: Path) -> None:
-    path = tmp_path / "names.zip"
-    names = {"猫/1.png": "gbk", "狗/1.png": "gbk", "Äpfel/1.png": "utf-8", "été/1.png": "cp437"}
+def zipped_raw(path: Path, names: dict[bytes, bytes]) -> Path:
+    """A zip whose names are bytes without the UTF-8 flag, each with an extra field."""
     stand_ins = {}
     with zipfile.ZipFile(path, "w") as archive:
-        for number, (name, encoding) in enumerate(names.items()):
-            raw = name.encode(encoding)
+        for number, (raw, extra) in enumerate(names.items()):
             stand_ins[bytes([65 + number]) * len(raw)] = raw
-            archive.writestr(chr(65 + number) * len(raw), picture())
+            info = zipfile.ZipInfo(chr(65 + number) * len(raw))
+            info.extra = extra
+            archive.writestr(info, picture(number))
     data = path.read_bytes()
     for stand_in, raw in stand_ins.items():
         data = data.replace(stand_in, raw)
     path.write_bytes(data)
-    assert set(read_images(path).label_names) == {"猫", "狗", "Äpfel", "été"}
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "encoding", "called"),
+    [
+        (["猫", "狗"], "gbk", "GB18030"),
+        (["苹果", "香蕉"], "gb18030", "GB18030"),
+        (["Äpfel", "été"], "utf-8", "UTF-8"),
+        (["été", "Übung"], "cp437", "cp437"),
+        (["新しいフォルダ", "赤い猫", "ソ"], "cp932", "Shift-JIS"),
+        (["犬", "猫"], "cp932", "Shift-JIS"),
+        (["고양이", "개"], "cp949", "EUC-KR"),
+        (["蘋果", "貓"], "big5", "Big5"),
+        (["кошка", "собака"], "cp866", "cp866"),
+    ],
+)
+def test_names_without_utf8_flag_are_guessed_once(
+    names: list[str], encoding: str, called: str, tmp_path: Path
+) -> None:
+    raw = {f"{name}/1.png".encode(encoding): b"" for name in [*names, "plain"]}
+    images = read_images(zipped_raw(tmp_path / "names.zip", raw))
+    assert set(images.label_names) == {*names, "plain"}
+    assert images.report.remarks == (
+        f"guessed: names in the zip in {called}, since nothing in it says so",
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "wrong", "label"), [(1, 0, "赤い猫"), (1, 1, "猫犬猫"), (2, 0, "猫犬猫")]
+)
+def test_a_unicode_path_in_a_zip_is_certain_if_it_is_that_of_the_name(
+    version: int, wrong: int, label: str, tmp_path: Path
+) -> None:
+    raw, told = "猫犬猫/1.png".encode("cp932"), "赤い猫/1.png".encode()
+    field = struct.pack("<BI", version, zlib.crc32(raw) ^ wrong) + told
+    extra = struct.pack("<HH", 0x5455, 1) + b"x" + struct.pack("<HH", 0x7075, len(field)) + field
+    images = read_images(zipped_raw(tmp_path / "x.zip", {raw: extra, b"plain/1.png": b""}))
+    assert set(images.label_names) == {label, "plain"}
+    assert bool(images.report.remarks) == (label == "猫犬猫")
 
 
 def test_links_in_a_folder(tmp_path: Path) -> None:
@@ -206,12 +247,20 @@ def test_a_survey_tells_how_far_it_is(tmp_path: Path) -> None:
     assert survey.report == inspect_images(source) and survey.report.used == 250
 
 
-def test_what_is_told_is_counted_without_reading_a_picture(tmp_path: Path) -> None:
-    files: dict[str, bytes | str] = {"cat/a.png": "x", "dog/b.png": "x", "dog/b.txt": "b"}
+def test_what_is_told_is_counted_and_few_pictures_read_for_it(tmp_path: Path) -> None:
+    files: dict[str, bytes | str] = {
+        f"{name}/{n}.png": picture() for name in "ab" for n in range(9)
+    }
+    files |= {"a/0.png": "broken", "b/1.txt": "b"}
     with passage(folder(tmp_path / "all", files)) as reading:
-        assert reading.told() == (1, 2)
-    with passage(folder(tmp_path / "some", {**files, "c.png": "x"})) as reading:
+        read, usual = [], reading.picture
+        reading.picture = lambda name, enough: read.append(name) or usual(name, enough)  # type: ignore[method-assign,func-returns-value]
+        assert reading.told() == (1, 2) and read == ["a/0.png", "a/1.png", "b/0.png"]
+    with passage(folder(tmp_path / "some", {**files, "c.png": picture()})) as reading:
         assert reading.told() == (1, 0)
+    stray: dict[str, bytes | str] = {f"{n}.png": "x" for n in range(3)} | {"notes/film.mp4": "x"}
+    with passage(folder(tmp_path / "stray", {**files, **stray})) as reading:
+        assert reading.told() == (1, 2)
 
 
 def test_different_captions_are_counted(tmp_path: Path) -> None:

@@ -7,8 +7,6 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from gradio.data_classes import FileData
-from gradio_client.utils import strip_invalid_filename_characters
 from PIL import Image
 
 from app import build_app
@@ -16,10 +14,11 @@ from sd.config import Config
 from sd.data import read_images
 from sd.gate import InputError
 from sd.report import Report
-from sd.ui import inputs, pictures, report
+from sd.ui import pictures, report
 from sd.ui.pictures import drained
 from tests.planning import (
     ENGLISH,
+    dropped,
     make_zip,
     my_upload,  # noqa: F401
     nothing_is_known,  # noqa: F401
@@ -51,17 +50,6 @@ def test_loose_files_are_packed(home: Path, tmp_path: Path) -> None:
     handle, found = pictures.inspect(files)
     assert pictures.HANDLE.fullmatch(handle)
     assert found.used == 2
-
-
-def dropped(folder: Path, *named: tuple[str, bytes]) -> list[str]:
-    """Files as the page gets them: under a name that its way has changed, or left as it was."""
-    files = []
-    for name, data in named:
-        (folder / f"{len(files)}").mkdir(parents=True)
-        path = folder / f"{len(files)}" / strip_invalid_filename_characters(Path(name).name)
-        path.write_bytes(data)
-        files.append(inputs.Upload.of(FileData(path=str(path), orig_name=name)))
-    return files
 
 
 def captions_of(handle: str) -> dict[str, str]:
