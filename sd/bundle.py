@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,13 @@ from sd.checkpoints import (
 )
 from sd.config import Config
 from sd.disk import temporary_of
-from sd.events import check_event
+from sd.events import check_event, check_place
 from sd.files import brief, printable
 from sd.gate import InputError, shown
-from sd.journal import EVENTS, events
-from sd.unbundle import INDEX, PIXELS, SAMPLE, note
+from sd.ingest import open_images
+from sd.journal import EVENTS, Event, events
+from sd.sheet import open_sheet
+from sd.unbundle import INDEX, MOST_EVENTS, PIXELS, SAMPLE, note
 from sd.unbundle import unpack as unpack  # the two belong together
 
 PATH = re.compile(r"(?<![\w.:/])/(?:[^\s'\"/]+/)+")  # of a folder, with its last "/"
@@ -69,17 +71,35 @@ def _members(folder: Path, resumable: bool) -> Iterator[tuple[str, Path | str]]:
             "pretrained encoder is not taken away; copy its folder"
         )
     yield runs.CONFIG, config.with_settings(NO_PATHS).to_ini()
-    told = [_without_paths(check_event(event)) for event in events(folder)]
+    travels = resumable and (folder / INDEX).is_file()
+    pictures = len(open_images(folder / runs.PICTURES).pixels) if travels else 0
+    told = map(_without_paths, _checked(events(folder), config.diffusion.timesteps, pictures))
     yield EVENTS, "".join(json.dumps(event) + "\n" for event in told)
     with suppress(OSError, ValueError, InputError):
         yield runs.RUN, note((folder / runs.RUN).read_text(encoding="utf-8"))
     for path in sorted((folder / "samples").glob("*.png")):
         if SAMPLE.fullmatch(f"samples/{path.name}"):
-            yield f"samples/{path.name}", path
+            with suppress(InputError):  # one that is damaged or of another size stays here
+                open_sheet(path, config)
+                yield f"samples/{path.name}", path
     for name, content in _checkpoint_members(checkpoint, resumable):
         yield f"{checkpoint.name}/{name}", content
-    for name in (PIXELS, INDEX) if resumable and (folder / INDEX).is_file() else ():
+    for name in (PIXELS, INDEX) if travels else ():
         yield name, folder / name
+
+
+def _checked(journal: Sequence[Event], timesteps: int, pictures: int) -> Iterator[dict[str, Any]]:
+    """Yield the events that a bundle may tell, without those that are too old or damaged."""
+    step = 0
+    for event in journal[-MOST_EVENTS:]:
+        with suppress(InputError):
+            told = check_event(event)
+            check_place(told, timesteps, pictures)
+            if told["event"] == "step":
+                if told["step"] <= step:
+                    continue
+                step = told["step"]
+            yield told
 
 
 def _newest_whole(folder: Path) -> Path:

@@ -29,16 +29,16 @@ from sd.conditioning import (
     parameters_of,
     tensors_of,
 )
-from sd.config import Config
+from sd.config import MOST_STEPS, Config
 from sd.denoiser import Denoiser, Guidance
 from sd.diffusion import Diffusion
-from sd.disk import digest, write_folder
+from sd.disk import digest, numbered, write_folder
 from sd.facts import CONDITIONING as CONDITIONING
 from sd.facts import LARGEST_FACTS as LARGEST_FACTS
 from sd.facts import read_facts as read_facts
 from sd.facts import usual_prompts
 from sd.files import brief, printable
-from sd.gate import InputError, shown
+from sd.gate import InputError, real, shown, text, whole
 from sd.sampling import Sampling
 from sd.unet import UNetModel
 
@@ -49,6 +49,9 @@ OPTIONAL = {TRAINING, CONDITIONING, ABOUT}  # among the digests
 STATE = "state"  # what checkpoint.json holds for training alone; the card is silent about it
 FORMAT = 1
 LARGEST_TEXT = 1_000_000  # bytes of the readable files
+MACHINE_WORDS = {"device", "matmul", "label", "torch", "python"}  # what a machine's record says
+LONGEST_WORD, MOST_THREADS = 200, 4096
+MOST_SECONDS, LARGEST_LOSS = 1e9, 1e300  # of a run; the sum of a row's losses
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 FLOATS = ("F32", "F16", "BF16")
 NO_WEIGHTS = (  # what people upload instead, by its first bytes
@@ -156,8 +159,8 @@ def save_checkpoint(
                 save_file(dict(each), target / name, metadata={"format": "pt"})
             except SafetensorError as error:  # a full disk, say
                 raise OSError(f"{folder.name}/{name} cannot be written: {error}") from error
-        for name, text in texts.items():
-            (target / name).write_text(text, encoding="utf-8")
+        for name, words in texts.items():
+            (target / name).write_text(words, encoding="utf-8")
         digests = {name: digest(target / name) for name in (*tensors, *texts) if name != CARD}
         record = {"format": FORMAT, **about}
         record["sha256"] = {**digests, ABOUT: _digest_of(record)}
@@ -175,10 +178,10 @@ def newest_checkpoint(path: Path) -> Path:
     """Return `path` if it is a checkpoint, else the newest of the run folder that it is."""
     if (path / ABOUT).is_file() or (path / WEIGHTS).is_file():
         return path
-    found = sorted(path.glob("checkpoint-*")) if path.is_dir() else []
+    found = numbered(path, "checkpoint-*")
     if not found:
         raise InputError(f"{_called(path)}: no checkpoint there; give a checkpoint or run folder")
-    return found[-1]
+    return found[-1][1]
 
 
 def load_checkpoint(path: str | Path, device: str = "cpu") -> Model:
@@ -217,6 +220,33 @@ def load_training(folder: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         reason = printable(str(error))
         raise InputError(f"{TRAINING}: not readable as safetensors ({reason})") from None
+
+
+def check_record(about: Mapping[str, Any], resumable: bool = True) -> int:
+    """Return the step of a checkpoint.json; `resumable`: one from which training can go on.
+
+    Raises `InputError` for what does not mean what it must, whoever vouched for its bytes.
+    """
+    step = whole("step", about.get("step"), 0, MOST_STEPS)
+    if not resumable:
+        return step
+    machine, state = about.get("machine"), about.get(STATE)
+    if not isinstance(machine, Mapping) or not isinstance(state, Mapping):
+        raise InputError(f"{ABOUT}: tells no machine and state, which resuming needs")
+    for name in MACHINE_WORDS & machine.keys():
+        text(f"machine.{name}", machine[name], LONGEST_WORD)
+    if "threads" in machine:
+        whole("machine.threads", machine["threads"], 1, MOST_THREADS)
+    whole("state.step", state.get("step"), step, step)
+    for name in ("updates", "skipped"):
+        whole(f"state.{name}", state.get(name), 0, step)
+    real("state.seconds", state.get("seconds", 0.0), 0, MOST_SECONDS)
+    row = state.get("row", {})
+    if not isinstance(row, Mapping):
+        raise InputError(f"state.row = {shown(row)}: must be an object")
+    whole("state.row.count", row.get("count", 0), 0, step)
+    real("state.row.loss", row.get("loss", 0.0), 0, LARGEST_LOSS)
+    return step
 
 
 def check_digests(folder: Path, about: Mapping[str, Any], names: Iterable[str]) -> None:

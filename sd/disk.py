@@ -61,6 +61,20 @@ def write_text(path: Path, text: str) -> None:
         raise
 
 
+def numbered(folder: Path, pattern: str) -> list[tuple[int, Path]]:
+    """Return (number, path) of what is called like "checkpoint-000000100", the least first.
+
+    The one order of checkpoints and samples: by number, however many zeros stand before it; of
+    several with one number the name with most zeros, as runs write it, is the last.
+    """
+    found = [(path.stem.rpartition("-")[2], path) for path in folder.glob(pattern)]
+    digits = [(each, path) for each, path in found if each.isascii() and each.isdecimal()]
+    return sorted(
+        ((int(each), path) for each, path in digits),
+        key=lambda entry: (entry[0], len(entry[1].name), entry[1].name),
+    )
+
+
 def remove(folder: Path) -> None:
     """Delete a folder so that a kill midway leaves no half of it under its own name."""
     doomed = temporary_of(folder)

@@ -1,23 +1,28 @@
 """The journal of a run: `events.jsonl`, one JSON object per line, and what is read from it.
 
 Only the run's own process appends and cuts. Readers keep what they have parsed and read only what
-was added since, so that watching a long run costs no more than watching a short one.
+was added since, so that watching a long run costs no more than watching a short one. Of many runs a
+short outline is kept, so that listing them reads nothing that has not changed.
 """
 
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sd.disk import write_text
+from sd.events import understood
 
 EVENTS = "events.jsonl"
 ENDS = ("finished", "stopped", "failed")
 MOST_KEPT = 64  # journals whose parsed events are kept in memory
+MOST_OUTLINES = 4096  # runs whose outline is kept, half a kilobyte each
+BEGINNINGS = ("start", "resumed")
+STANDS = ("step", "paused", "continued", "resumed")  # what tells whether a pause has begun
 COLUMNS = ("step", "loss", "lr", "grad_norm", "pictures_per_second")  # of a step event
 
 Event = Mapping[str, Any]
@@ -72,6 +77,31 @@ class _Kept:
 _KEPT: dict[Path, _Kept] = {}
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What a journal tells of its run's state.
+
+    count: events. last, stand: the kinds of the last event, and of the last of `STANDS`. loss and
+    rates are of the newest step. read: pictures read and all of them, if that came last.
+    """
+
+    count: int = 0
+    last: str = ""
+    stand: str = ""
+    started: bool = False
+    step: int = 0
+    total: int = 0
+    loss: float | None = None
+    pictures_per_second: float | None = None
+    seconds_left: float | None = None
+    line: str = ""
+    machine: str = ""
+    read: tuple[int, int] | None = None
+
+
+_OUTLINES: dict[Path, tuple[tuple[int, int, int], Outline]] = {}
+
+
 def append(folder: Path, event: str, facts: Mapping[str, Any]) -> None:
     """Write one event at the end of a run's journal."""
     line = json.dumps({"event": event, "time": round(time.time(), 3), **facts}, allow_nan=False)
@@ -93,12 +123,58 @@ def events(folder: Path) -> tuple[Event, ...]:
     if whole:
         parsed = (*kept.events, *_parsed(whole))
         kept = _Kept(kept.inode, kept.offset + len(whole), kept.head or whole[:200], parsed)
-    _KEPT.pop(path, None)
-    _KEPT[path] = kept
-    while len(_KEPT) > MOST_KEPT:
-        with suppress(KeyError, StopIteration, RuntimeError):
-            _KEPT.pop(next(iter(_KEPT)))
+    _keep(_KEPT, path, kept, MOST_KEPT)
     return kept.events
+
+
+def outline(folder: Path) -> Outline:
+    """Return what a run's journal tells of its state, made anew only when the file has changed."""
+    path = (folder / EVENTS).absolute()
+    try:
+        status = path.stat()
+    except OSError:
+        return Outline()
+    version = status.st_ino, status.st_size, status.st_mtime_ns
+    known, found = _OUTLINES.get(path, (None, Outline()))
+    if known != version:
+        found = _outlined(events(folder))
+    _keep(_OUTLINES, path, (version, found), MOST_OUTLINES)
+    return found
+
+
+def _outlined(all_events: Sequence[Event]) -> Outline:
+    """Return the outline of a run's events."""
+    if not all_events:
+        return Outline()
+    last = all_events[-1]
+    newest, begun, stand = (
+        next((each for each in reversed(all_events) if each["event"] in kinds), {})
+        for kinds in (("step",), BEGINNINGS, STANDS)
+    )
+    begun = begun or last
+    return Outline(
+        len(all_events),
+        last["event"],
+        stand.get("event", ""),
+        any(each["event"] == "start" for each in all_events),
+        max(newest.get("step", 0), last.get("step", 0)),
+        newest.get("total") or begun.get("total", 0),
+        newest.get("loss"),
+        newest.get("pictures_per_second"),
+        newest.get("seconds_left"),
+        last.get("line", ""),
+        begun.get("machine", {}).get("label", ""),
+        (last["done"], last["total"]) if last["event"] == "ingest" else None,
+    )
+
+
+def _keep(kept: dict[Path, Any], path: Path, value: Any, most: int) -> None:
+    """Keep a value as the newest of at most so many; several threads may do so at once."""
+    kept.pop(path, None)
+    kept[path] = value
+    while len(kept) > most:
+        with suppress(KeyError, StopIteration, RuntimeError):
+            kept.pop(next(iter(kept)))
 
 
 def _still_true(kept: _Kept, file: Any) -> _Kept:
@@ -113,8 +189,7 @@ def _still_true(kept: _Kept, file: Any) -> _Kept:
 def _parsed(lines: bytes) -> Iterator[Event]:
     for line in lines.decode("utf-8", errors="replace").split("\n"):
         with suppress(ValueError, RecursionError):
-            event = json.loads(line)
-            if isinstance(event, dict) and isinstance(event.get("event"), str):
+            if (event := understood(json.loads(line))) is not None:
                 yield event
 
 
@@ -139,8 +214,7 @@ def history(folder: Path) -> History:
 
 def _number(event: Event, key: str) -> Any:
     """Return a figure of an event, 0 where an older journal has none."""
-    value = event.get(key)
-    return value if isinstance(value, int | float) else 0
+    return event.get(key) or 0
 
 
 def evaluations(folder: Path) -> list[Evaluation]:
@@ -160,7 +234,7 @@ def samples(folder: Path) -> list[Sheet]:
     sheets: dict[int, Sheet] = {}
     for each in of_kind(events(folder), "samples"):
         average, raw = (_picture(folder, each.get(key)) for key in ("file", "raw"))
-        nearest = [(int(picture), float(far)) for picture, far in each.get("nearest") or []]
+        nearest = [(picture, float(far)) for picture, far in each.get("nearest") or []]
         if average:
             sheets[each["step"]] = Sheet(each["step"], average, raw, nearest)
     return [sheets[step] for step in sorted(sheets)]

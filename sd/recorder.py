@@ -14,6 +14,7 @@ from PIL import Image
 from sd import journal, process, runs
 from sd.checkpoints import save_checkpoint
 from sd.disk import remove, sweep, temporary_of
+from sd.files import printable
 from sd.gate import InputError
 from sd.marks import save_png
 from sd.training import Training, TrainStep
@@ -74,7 +75,7 @@ class Recorder:
     def failed(self, line: str) -> None:
         """Let the run's last event tell in one line why it ended."""
         with suppress(OSError):  # where not even this can be written, the process log has it
-            self.event("failed", line=" ".join(line.split())[:300])
+            self.event("failed", line=printable(" ".join(line.split()))[:300])
 
     def log_for(self, total: int, pictures: int) -> None:
         """Space the rows of the journal for a run of `total` steps of so many pictures."""

@@ -21,9 +21,10 @@ from filelock import FileLock
 
 from sd import child, process
 from sd.config import MOST_STEPS, Config
+from sd.disk import numbered as numbered
 from sd.disk import write_text
 from sd.gate import InputError, file_name, text, whole
-from sd.journal import ENDS, EVENTS, Event, of_kind
+from sd.journal import ENDS, EVENTS, Outline
 from sd.journal import Evaluation as Evaluation  # what a run's files tell is asked of this module
 from sd.journal import History as History
 from sd.journal import Sheet as Sheet
@@ -32,6 +33,7 @@ from sd.journal import evaluations as evaluations
 from sd.journal import events as events
 from sd.journal import history as history
 from sd.journal import notices as notices
+from sd.journal import outline as outline
 from sd.journal import samples as samples
 from sd.process import PROCESS, STARTING
 
@@ -218,45 +220,37 @@ def _ask(folder: Path, what: str) -> None:
 
 def status(folder: Path) -> Status:
     """Return what a run is doing, from its files and its process."""
-    all_events = events(folder)
-    newest: Event = next((e for e in reversed(all_events) if e["event"] == "step"), {})
-    last: Event = all_events[-1] if all_events else {"event": ""}
-    begun = next((e for e in reversed(all_events) if e["event"] in ("start", "resumed")), last)
-    total = newest.get("total") or begun.get("total", 0)
-    step = max(newest.get("step", 0), last.get("step", 0))
-    state, line = _state(folder, all_events), str(last.get("line", ""))
-    left = newest.get("seconds_left") if state == "running" else None
-    if state == "lost" and not all_events and (said := log_tail(folder)):
+    told = outline(folder)
+    state, line = _state(folder, told), told.line
+    if state == "lost" and not told.count and (said := log_tail(folder)):
         state, line = "failed", said  # before it could write an event
     return Status(
         folder.name,
         state,
-        step,
-        total,
-        newest.get("loss"),
-        newest.get("pictures_per_second"),
-        left,
+        told.step,
+        told.total,
+        told.loss,
+        told.pictures_per_second,
+        told.seconds_left if state == "running" else None,
         line,
-        begun.get("machine", {}).get("label", ""),
-        (last["done"], last["total"]) if last["event"] == "ingest" else None,
+        told.machine,
+        told.read,
         state in (*ENDS, "lost") and _is_resumable(folder),
     )
 
 
-def _state(folder: Path, all_events: Sequence[Event]) -> str:
-    last = all_events[-1]["event"] if all_events else ""
+def _state(folder: Path, told: Outline) -> str:
     if process.lives(folder, STARTING) and not process.same(folder, STARTING, PROCESS):
         return "starting"
-    if last in ENDS:
-        return str(last)
+    if told.last in ENDS:
+        return told.last
     if not process.lives(folder):
-        return "starting" if not last and _is_new(folder) else "lost"
+        return "starting" if not told.last and _is_new(folder) else "lost"
     if (folder / STOP).exists():
         return "stopping"
     if (folder / PAUSE).exists():
-        stands = of_kind(all_events, "step", "paused", "continued", "resumed")[-1:]
-        return "paused" if stands and stands[0]["event"] == "paused" else "pausing"
-    return "running" if of_kind(all_events, "start") else "starting"
+        return "paused" if told.stand == "paused" else "pausing"
+    return "running" if told.started else "starting"
 
 
 def _is_new(folder: Path) -> bool:
@@ -286,16 +280,20 @@ def log_tail(folder: Path) -> str:
     return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
 
 
-def numbered(folder: Path, pattern: str) -> list[tuple[int, Path]]:
-    """Return (step, path) of what is called like "checkpoint-000000100", oldest first."""
-    found = [(path.stem.rpartition("-")[2], path) for path in folder.glob(pattern)]
-    return sorted((int(digits), path) for digits, path in found if digits.isdecimal())
-
-
 def list_runs() -> list[Status]:
     """Return your runs, newest first."""
+    return [status(folder) for folder in _folders()]
+
+
+def run_names() -> list[str]:
+    """Return the names of your runs, newest first, without asking what they are doing."""
+    return [folder.name for folder in _folders()]
+
+
+def _folders() -> list[Path]:
+    """Return the folders of your runs, newest first."""
     folders = sorted((path.parent for path in home().glob(f"*/{CONFIG}")), reverse=True)
-    return [status(folder) for folder in folders if _is_run(folder)]
+    return [folder for folder in folders if _is_run(folder)]
 
 
 def _is_run(folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """Opening a bundle: a stranger's zip becomes a run, or one line says why not.
 
-Every member is known by name, held to the size that the settings allow, and checked as what it
+Every member is known by name and held to the size that the settings allow, and all that is text is
+checked for its meaning before a byte is written or a folder opened; the rest is checked as what it
 claims to be before the run appears.
 """
 
@@ -10,11 +11,14 @@ import shutil
 import stat
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sd import runs
+from sd import memory, runs
 from sd.archive import BROKEN, ENCRYPTED_FLAG, judged
 from sd.blueprint import TIME_EMBEDDING, blueprint
 from sd.checkpoints import (
@@ -25,28 +29,33 @@ from sd.checkpoints import (
     TRAINING,
     WEIGHTS,
     check_digests,
+    check_record,
     load_checkpoint,
 )
 from sd.config import Config
 from sd.disk import write_folder
-from sd.events import check_event
+from sd.events import check_event, check_place
 from sd.files import brief, printable
 from sd.gate import InputError, shown, text, whole
-from sd.images import read_picture
 from sd.ingest import open_images
 from sd.journal import EVENTS
+from sd.sheet import NAME, open_sheet
 
 Parsed = TypeVar("Parsed")
 
 PIXELS, INDEX = f"{runs.PICTURES}/pixels.bin", f"{runs.PICTURES}/index.json"
-SAMPLE = re.compile(r"samples/(?:step|raw)-[0-9]{1,12}\.png")
+SAMPLE = re.compile(rf"samples/{NAME.pattern}")
 CHECKPOINT = re.compile(r"(checkpoint-[0-9]{1,12})/([\w.]+)", re.ASCII)
 PARTS = (WEIGHTS, TRAINING, runs.CONFIG, CONDITIONING, ABOUT, CARD)  # of a checkpoint
 NEEDED = (runs.CONFIG, EVENTS)
 LONGEST_TEXT, LONGEST_SHEET = 64 * 2**20, 16 * 2**20  # bytes
+LONGEST_JOURNAL, MOST_EVENTS = 8 * 2**20, 20_000  # a long run's has 0.5 MB and 3,000
+LONGEST_RECORD = 1_000_000  # bytes of settings and of a checkpoint's record
 STATE_BYTES = 16  # per parameter: raw and averaged weights, two moments, float32 each
 SPARE = 2**24  # bytes of a safetensors file that are no weights
 MOST_SQUEEZED = 10  # unpacked : packed, of weights; real ones hardly shrink
+PIXELS_SQUEEZED = 50  # of pictures; flat drawings shrink so far, nothing more
+SPARE_DISK = 64 * 2**20  # bytes that are left free
 
 
 def unpack(archive: Path, home: Path) -> Path:
@@ -60,6 +69,7 @@ def unpack(archive: Path, home: Path) -> Path:
         with judged(archive, label) as packed:
             bundle = _Bundle(label, packed)
             home.mkdir(parents=True, exist_ok=True)
+            bundle.check_room(shutil.disk_usage(home).free)
             write_folder(folder, bundle.write)
     except InputError:
         raise
@@ -75,11 +85,12 @@ class _Bundle:
     def __init__(self, label: str, packed: zipfile.ZipFile) -> None:
         self._label, self._zip = label, packed
         self._infos = self._known(packed.infolist())
-        config = self._config(runs.CONFIG)
-        self._texts = {runs.CONFIG: config.to_ini(), EVENTS: self._journal()}
+        self._config = self._settings()
+        self._check_sizes()
+        self._check_record()
+        self._texts = {runs.CONFIG: self._config.to_ini(), EVENTS: self._journal()}
         if runs.RUN in self._infos:
             self._texts[runs.RUN] = self._parsed(runs.RUN, note)
-        self._check_sizes(config)
 
     def _known(self, infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
         """Return the members by name; raise `InputError` for what no bundle holds."""
@@ -109,13 +120,21 @@ class _Bundle:
                 raise self._wrong(f"has no {name}")
         return found
 
-    def _check_sizes(self, config: Config) -> None:
-        """Hold every member to the size that the settings allow."""
-        training, channels = config.training, config.unet.channel
-        height, width = training.input_height, training.input_width
-        parameters = blueprint(config.unet, height, width).parameters + self._told(config)
+    def _check_sizes(self) -> None:
+        """Hold every member to the size that the settings allow, and these to the memory."""
+        config, weights = self._config, self._infos[f"{self._checkpoint}/{WEIGHTS}"]
+        try:
+            plan = blueprint(config.unet, *self._size)
+            memory.check(config.with_settings(["training.batch_size=1"]))  # a sheet counts sixteen
+        except InputError as error:
+            raise self._wrong(str(error)) from None
+        if plan.parameters > weights.file_size:
+            told = f"{plan.parameters:,} parameters; {WEIGHTS} has {weights.file_size:,} bytes"
+            raise self._wrong(f"{runs.CONFIG}: describes {told}")
+        parameters = plan.parameters + self._told(config)
         longest = {WEIGHTS: 4 * parameters + SPARE, TRAINING: STATE_BYTES * parameters + SPARE}
-        longest[CONDITIONING] = LARGEST_FACTS
+        longest |= {CONDITIONING: LARGEST_FACTS, EVENTS: LONGEST_JOURNAL}
+        longest |= dict.fromkeys((runs.CONFIG, ABOUT, runs.RUN), LONGEST_RECORD)
         for name, info in self._infos.items():
             part = name.rpartition("/")[2]
             usual = LONGEST_SHEET if part.endswith(".png") else LONGEST_TEXT
@@ -123,16 +142,36 @@ class _Bundle:
                 raise self._wrong(f"{name} unpacks to more than weights can")
             if name != PIXELS and info.file_size > longest.get(part, usual):
                 raise self._wrong(f"{name} has {info.file_size:,} bytes, more than its kind can")
+        self._pictures = self._counted_pictures()
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        """Height and width of the pictures."""
+        return self._config.training.input_height, self._config.training.input_width
+
+    def _counted_pictures(self) -> int:
+        """Return how many pictures there are, 0 where none travel; hold them to their size."""
         if (PIXELS in self._infos) != (INDEX in self._infos):
             raise self._wrong(f"{PIXELS} and {INDEX} belong together")
         if INDEX not in self._infos:
-            return
+            return 0
         shape = self._parsed(INDEX, lambda written: json.loads(written)["shape"])
-        size = self._infos[PIXELS].file_size
-        if not isinstance(shape, list) or shape[1:] != [channels, height, width]:
+        info = self._infos[PIXELS]
+        if not isinstance(shape, list) or shape[1:] != [self._config.unet.channel, *self._size]:
             raise self._wrong(f"{INDEX}: pictures of another shape than the settings'")
-        if not isinstance(shape[0], int) or prod(shape) != size or not size:
+        count, size = shape[0], info.file_size
+        if type(count) is not int or prod(shape) != size or not size:
             raise self._wrong(f"{PIXELS} has {size:,} bytes, which {INDEX} does not tell")
+        if size > PIXELS_SQUEEZED * info.compress_size + SPARE:
+            raise self._wrong(f"{PIXELS} unpacks to more than pictures can")
+        return count
+
+    def check_room(self, free: int) -> None:
+        """Raise `InputError` where the disk has not the room for what would be written."""
+        need = sum(info.file_size for info in self._infos.values()) + SPARE_DISK
+        if need > free:
+            there = f"{memory.in_words(free)} of the disk are free"
+            raise self._wrong(f"unpacks to {memory.in_words(need)}; {there}")
 
     def _told(self, config: Config) -> int:
         """Return the most parameters of what reads labels or words: each takes a byte at least."""
@@ -145,36 +184,53 @@ class _Bundle:
     def write(self, folder: Path) -> None:
         """Unpack into `folder`, and check there what only whole files show."""
         for name, info in self._infos.items():
-            target = folder / name
+            target = folder / name.replace(self._checkpoint, self._named)
             target.parent.mkdir(exist_ok=True)
             if name in self._texts:
                 target.write_text(self._texts[name], encoding="utf-8")
                 continue
             with self._zip.open(info) as entry, target.open("xb") as file:
                 shutil.copyfileobj(entry, file, 2**20)
-        model = load_checkpoint(folder / self._checkpoint)
-        self._check_paths(model.config)
+        model = load_checkpoint(folder / self._named)
         about: Mapping[str, Any] = model.about
-        check_digests(folder / self._checkpoint, about, set(about["sha256"]) & {TRAINING})
-        self._check_record(about)
+        check_digests(folder / self._named, about, set(about["sha256"]) & {TRAINING})
         if INDEX in self._infos:
             open_images(folder / runs.PICTURES, verify=True)
         for path in sorted((folder / "samples").glob("*.png")):
-            read_picture(path, f"{self._label}: samples/{path.name}")
+            try:
+                open_sheet(path, self._config)
+            except InputError as error:
+                raise self._wrong(f"samples/{error}") from None
 
-    def _check_record(self, about: Mapping[str, Any]) -> None:
-        """Raise `InputError` if a checkpoint's record cannot be worked with."""
-        whole("step", about.get("step"), 0, 2**53)
-        kinds = {"machine": dict, "state": dict} if TRAINING in about["sha256"] else {}
+    def _check_record(self) -> None:
+        """Raise `InputError` if a checkpoint's record cannot be worked with; note its name here."""
+        name = f"{self._checkpoint}/{ABOUT}"
+        about = self._parsed(name, json.loads)
         has_state = f"{self._checkpoint}/{TRAINING}" in self._infos
-        fits = all(isinstance(about.get(name), kind) for name, kind in kinds.items())
-        if not fits or has_state != (TRAINING in about["sha256"]):
-            raise self._wrong(f"{self._checkpoint}/{ABOUT}: no record of this checkpoint")
+        digests = about.get("sha256") if isinstance(about, dict) else None
+        if not isinstance(digests, dict) or has_state != (TRAINING in digests):
+            raise self._wrong(f"{name}: no record of this checkpoint")
+        step = self._parsed(name, lambda _: check_record(about, has_state))
+        if int(self._checkpoint.rpartition("-")[2]) != step:
+            raise self._wrong(f"{name}: tells of step {step}")
+        self._named = f"checkpoint-{step:09d}"
 
-    def _config(self, name: str) -> Config:
-        config = self._parsed(name, lambda written: Config.from_ini(written, name))
-        self._check_paths(config)
-        return config
+    def _settings(self) -> Config:
+        """Return the run's settings, after holding those of its checkpoint to them."""
+        outer, inner = (
+            self._parsed(name, partial(Config.from_ini, source=name))
+            for name in (runs.CONFIG, f"{self._checkpoint}/{runs.CONFIG}")
+        )
+        for config in (outer, inner):
+            self._check_paths(config)
+        for name in ("unet", "diffusion"):
+            if getattr(outer, name) != getattr(inner, name):
+                raise self._wrong(f"{runs.CONFIG}: another [{name}] than its checkpoint's")
+        sizes = [(c.training.input_height, c.training.input_width) for c in (outer, inner)]
+        told = [replace(c.conditioning, sample_prompts=None) for c in (outer, inner)]
+        if sizes[0] != sizes[1] or told[0] != told[1]:
+            raise self._wrong(f"{runs.CONFIG}: other pictures or words than its checkpoint's")
+        return outer
 
     def _check_paths(self, config: Config) -> None:
         if config.training.dataset_path or config.training.save_path:
@@ -185,19 +241,27 @@ class _Bundle:
     def _journal(self) -> str:
         """Return the journal with what is understood of it."""
         lines = self._parsed(EVENTS, lambda written: written.split("\n")[:-1])
+        if len(lines) > MOST_EVENTS:
+            raise self._wrong(f"{EVENTS}: {len(lines):,} lines; at most {MOST_EVENTS:,} are read")
         told = []
         for number, line in enumerate(lines, start=1):
             try:
                 told.append(check_event(json.loads(line)))
+                check_place(told[-1], self._config.diffusion.timesteps, self._pictures)
             except (ValueError, RecursionError) as error:
                 reason = error if isinstance(error, InputError) else "not readable as JSON"
                 raise self._wrong(f"{EVENTS}, line {number}: {reason}") from None
+        steps = [event["step"] for event in told if event["event"] == "step"]
+        if any(before >= after for before, after in pairwise(steps)):
+            raise self._wrong(f"{EVENTS}: its steps do not follow one another")
         return "".join(json.dumps(event) + "\n" for event in told)
 
     def _parsed(self, name: str, parse: Callable[[str], Parsed]) -> Parsed:
         """Return what `parse` makes of a text member; `InputError` if it cannot."""
-        if self._infos[name].file_size > LONGEST_TEXT:
-            raise self._wrong(f"{name} is longer than {LONGEST_TEXT:,} bytes")
+        usual = LONGEST_JOURNAL if name == EVENTS else LONGEST_RECORD
+        longest = LONGEST_TEXT if name == INDEX else usual
+        if self._infos[name].file_size > longest:
+            raise self._wrong(f"{name} has more than {longest:,} bytes")
         try:
             return parse(self._zip.read(self._infos[name]).decode("utf-8"))
         except InputError as error:

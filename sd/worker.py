@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from sd import memory, runs
-from sd.checkpoints import STATE, load_training, read_about, read_facts
+from sd.checkpoints import STATE, check_record, load_training, read_about, read_facts
 from sd.config import Config
 from sd.data import ImageSet
 from sd.device import Machine, choose
@@ -270,6 +270,7 @@ def newest_whole(folder: Path) -> tuple[Path | None, str]:
     faults: list[str] = []
     for path in found:
         try:
+            check_record(read_about(path))
             load_training(path)
         except InputError as error:
             faults.append(str(error))

@@ -31,7 +31,7 @@ Members = dict[str, bytes]
 
 def png() -> bytes:
     file = io.BytesIO()
-    Image.new("L", (34, 34), 128).save(file, "PNG")
+    Image.new("RGB", (38, 38), "grey").save(file, "PNG")  # sixteen of 8 x 8, 2 pixels apart
     return file.getvalue()
 
 
@@ -69,9 +69,11 @@ def run(tiny_config: Config, home: Path, pictures: Path) -> Path:
         (folder / "samples" / f"{name}-000000020.png").write_bytes(png())
     model = Model(UNetModel.from_config(config.unet), config)
     state = {"network.x": torch.ones(3), "average.x": torch.zeros(3)}
-    about = {"seed": 3, "machine": {"device": "cpu"}, "state": {"step": 20}}
+    about = {"seed": 3, "machine": {"device": "cpu", "threads": 1}}
     for step in (10, 20):
-        save_checkpoint(model, folder / f"checkpoint-{step:09d}", {"step": step, **about}, state)
+        counts = {"step": step, "updates": step, "skipped": 0}
+        told = {"step": step, **about, "state": counts}
+        save_checkpoint(model, folder / f"checkpoint-{step:09d}", told, state)
     source = ingest_images(pictures, folder / "pictures", height=8, width=8, channels=1, fit="crop")
     assert list(source)[-1] == (12, 12)
     return folder

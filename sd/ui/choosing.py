@@ -14,7 +14,7 @@ from sd.ui.texts import say
 def names_of_runs() -> list[str]:
     """Return the runs that can be shown: the bundled ones, then yours, newest first."""
     bundled = [entry.name for entry in runs.list_models() if entry.bundled]
-    return list(dict.fromkeys([*bundled, *(status.name for status in runs.list_runs())]))
+    return list(dict.fromkeys([*bundled, *runs.run_names()]))
 
 
 @guarded

@@ -172,7 +172,7 @@ def loss_curve(
         return figure(name, "", "")
     coarse = thinned(values, MOST_SMOOTHED)
     average = thinned(smoothed(coarse))
-    x = thinned(thinned(where, MOST_SMOOTHED)) / max(total, where[-1])
+    x = thinned(thinned(where, MOST_SMOOTHED)) / max(total, where[-1], 1)
     last = f"{average[-1]:.3g}"
     lines = [Line(x, thinned(coarse), "raw"), Line(x, average, "accent", f"{name} {last}")]
     return plot(lines, alt.format(steps=f"{where[-1]:,.0f}", last=last))
@@ -185,7 +185,7 @@ def step_curve(
     where, column = finite(steps, values)
     if len(where) < 2:
         return figure(name, "", "")
-    x, y = thinned(where) / max(total, where[-1]), thinned(column)
+    x, y = thinned(where) / max(total, where[-1], 1), thinned(column)
     last = f"{name} {column[-1]:.3g}"
     return plot([Line(x, y, "line", last)], last, log=log)
 
@@ -212,12 +212,12 @@ def course_curve(
     evaluations: Sequence[Evaluation], total: int, names: tuple[str, str], alt: str
 ) -> str:
     """Return the mean loss of training and of held-out pictures over a run."""
-    x = np.array([each.step for each in evaluations]) / max(total, evaluations[-1].step)
+    x = np.array([each.step for each in evaluations]) / max(total, evaluations[-1].step, 1)
     train = np.array([np.mean(each.train) for each in evaluations])
     lines = [Line(x, train, "line", f"{names[0]} {train[-1]:.3g}", dots=True)]
     tested = [each for each in evaluations if each.held_out]
     if tested:
-        where = np.array([each.step for each in tested]) / max(total, evaluations[-1].step)
+        where = np.array([each.step for each in tested]) / max(total, evaluations[-1].step, 1)
         held = np.array([np.mean(each.held_out or []) for each in tested])
         lines.append(Line(where, held, "accent", f"{names[1]} {held[-1]:.3g}", dots=True))
     return plot(lines, alt)

@@ -68,9 +68,7 @@ def choices(upload: Any = None) -> list[tuple[str, str]]:
     if isinstance(upload, str) and pictures.HANDLE.fullmatch(upload):
         sets.append((f"upload {upload[:6]}", upload))
     sets += [
-        (status.name, status.name)
-        for status in runs.list_runs()
-        if (runs.home() / status.name / runs.PICTURES).is_dir()
+        (name, name) for name in runs.run_names() if (runs.home() / name / runs.PICTURES).is_dir()
     ]
     return told + [(f"{kind}: {title}", f"{kind}:{name}") for title, name in sets for kind in KINDS]
 

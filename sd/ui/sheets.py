@@ -15,18 +15,17 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from sd import runs
+from sd import gate, runs
+from sd.config import Config
 from sd.gate import InputError
 from sd.journal import Sheet
 from sd.likeness import Baseline, verdict
+from sd.sheet import ACROSS, GAP, open_sheet
 from sd.ui import curves
 from sd.ui.parts import enlarged
 from sd.ui.texts import say
 
 AVERAGED, RAW, NEAREST = VIEWS = ("averaged", "raw", "nearest")
-ACROSS = 4  # samples of one row of a sheet
-GAP = 2  # pixels between them
-LARGEST_SHEET = 8192  # pixels along a side
 SMALL_SIDE = 64  # up to here a picture travels as PNG, larger ones shrunk to it as JPEG
 SHORT_LIST, BEGINNING = 120, 60  # characters of a list that is not folded, and of one that is
 LONGEST_PROMPT, LONGEST_ALT = 200, 400  # characters that are shown of one, and of all in words
@@ -34,11 +33,8 @@ STRIP_MOST = 1.5  # of the distances on the meter; 1 is as far as one of its own
 
 
 def opened(path: Path) -> Image.Image:
-    """Return a sheet of samples, decoded; an opened bundle may have brought any."""
-    with Image.open(path, formats=["PNG"]) as image:
-        if max(image.size) > LARGEST_SHEET:
-            raise InputError(f"{path.name}: {image.size} pixels are no sheet of samples")
-        return image.convert("RGB")
+    """Return a sheet of samples, decoded; raise `InputError` for what is none of this run's."""
+    return open_sheet(path, Config.read(path.parent.parent / runs.CONFIG))
 
 
 def cells(sheet: Image.Image, count: int) -> list[Image.Image]:
@@ -64,6 +60,8 @@ def pictures_of(folder: Path, places: Sequence[int]) -> list[tuple[str, Image.Im
     from sd.ingest import open_images
 
     images = open_images(folder / runs.PICTURES)
+    for place in places:
+        gate.whole("picture", place, 0, len(images.pixels) - 1)
     return [(images.names[place], to_pil(images.pixels[place])) for place in places]
 
 
@@ -122,10 +120,8 @@ def meter_html(sheet: Sheet | None, baseline: Baseline | None, waiting: bool, la
 def prompts_of(folder: Path, step: int) -> tuple[str, ...]:
     """Return what the samples of a step were asked for, one each; () where nothing was."""
     told = (each for each in reversed(runs.events(folder)) if each["event"] == "samples")
-    asked = next((each.get("prompts") for each in told if each.get("step") == step), None)
-    if not isinstance(asked, list):
-        return ()
-    return tuple(str(each)[:LONGEST_PROMPT] for each in asked[: ACROSS * ACROSS])
+    asked = next((each.get("prompts") for each in told if each["step"] == step), None) or ()
+    return tuple(each[:LONGEST_PROMPT] for each in asked)
 
 
 def listed(prompts: Sequence[str]) -> str:
@@ -173,9 +169,17 @@ def shown(folder: Path, sheet: Sheet | None, view: str, lang: str) -> tuple[Any,
         lacks = "" if kept else say("no_raw", lang)
     alt = say("samples_alt", lang, name=folder.name, step=step)
     alt += f"; {say('asked', lang, prompts=listed(asked)[:LONGEST_ALT])}" if asked else ""
-    picture = gr.update(value=enlarged(opened(path)), alt_text=alt, visible=True)
-    caption = f'<p class="note">{lacks} {say(told, lang, step=step)}</p>{told_of}'
-    return picture, gr.update(visible=False), caption
+    picture, damage = picture_or_why(path)
+    caption = f'<p class="note">{damage or lacks} {say(told, lang, step=step)}</p>{told_of}'
+    return gr.update(value=picture, alt_text=alt, visible=True), gr.update(visible=False), caption
+
+
+def picture_or_why(path: Path) -> tuple[Image.Image | None, str]:
+    """Return a sheet for the screen, or None and why it cannot be shown."""
+    try:
+        return enlarged(opened(path)), ""
+    except InputError as error:  # a damaged sheet must not hide the run's state
+        return None, f"{html.escape(str(error))}:"
 
 
 def pairs_or_why(folder: Path, sheet: Sheet, lang: str) -> tuple[str, str]:

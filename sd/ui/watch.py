@@ -158,7 +158,7 @@ def controls(status: runs.Status | None) -> dict[str, Any]:
 
 def pulse_of(status: runs.Status, folder: Path) -> str:
     """Return a short text that changes whenever anything shown of a run does."""
-    return f"{status.name} {status.state} {status.read} {len(runs.events(folder))} {status.line}"
+    return f"{status.name} {status.state} {status.read} {runs.outline(folder).count} {status.line}"
 
 
 @guarded
