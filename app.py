@@ -18,7 +18,7 @@ gc.enable()
 from sd import child  # noqa: E402
 from sd.__main__ import Parser, told  # noqa: E402
 from sd.gate import InputError  # noqa: E402
-from sd.ui import api, denoise, head, hosts, noise, theme, train  # noqa: E402
+from sd.ui import api, denoise, head, hosts, noise, scratch, theme, train  # noqa: E402
 from sd.ui.page import Page, middleware  # noqa: E402
 from sd.ui.parts import label  # noqa: E402
 from sd.ui.texts import PAGE, translations  # noqa: E402
@@ -97,6 +97,7 @@ def opened(where: address.Address) -> gr.Blocks:
     gc.freeze()  # what is there now stays, and is not looked through again
     gc.enable()
     threading.Thread(target=warm_up, args=[sent], daemon=True).start()
+    scratch.watch()
     return demo
 
 

@@ -4,6 +4,7 @@ What is being written lies beside its place under a hidden name that ends in `.t
 then renamed. What a killed writer leaves is known by that name and swept at the next start.
 """
 
+import fnmatch
 import hashlib
 import os
 import shutil
@@ -67,12 +68,14 @@ def numbered(folder: Path, pattern: str) -> list[tuple[int, Path]]:
     The one order of checkpoints and samples: by number, however many zeros stand before it; of
     several with one number the name with most zeros, as runs write it, is the last.
     """
-    found = [(path.stem.rpartition("-")[2], path) for path in folder.glob(pattern)]
-    digits = [(each, path) for each, path in found if each.isascii() and each.isdecimal()]
-    return sorted(
-        ((int(each), path) for each, path in digits),
-        key=lambda entry: (entry[0], len(entry[1].name), entry[1].name),
-    )
+    try:
+        names = fnmatch.filter(os.listdir(folder), pattern)
+    except OSError:
+        return []
+    ends = {name: os.path.splitext(name)[0].rpartition("-")[2] for name in names}
+    found = [(int(end), name) for name, end in ends.items() if end.isascii() and end.isdecimal()]
+    found.sort(key=lambda entry: (entry[0], len(entry[1]), entry[1]))
+    return [(number, folder / name) for number, name in found]
 
 
 def remove(folder: Path) -> None:

@@ -165,8 +165,8 @@ def _one_at_a_time(own: str = "") -> Iterator[None]:
     """
     home().mkdir(parents=True, exist_ok=True)
     with FileLock(home() / START_LOCK):
-        for each in list_runs():
-            if each.alive and each.state != "paused" and each.name != own:
+        for each in living():
+            if each.state != "paused" and each.name != own:
                 raise InputError(f"run {each.name} is being trained: stop or pause it first")
         yield
 
@@ -282,36 +282,51 @@ def log_tail(folder: Path) -> str:
 
 def list_runs() -> list[Status]:
     """Return your runs, newest first."""
-    return [status(folder) for folder in _folders()]
+    return [status(folder) for folder in run_folders()]
 
 
-def run_names() -> list[str]:
-    """Return the names of your runs, newest first, without asking what they are doing."""
-    return [folder.name for folder in _folders()]
+def living() -> list[Status]:
+    """Return those of your runs whose process is there; of the others no journal is read."""
+    found = [folder for folder in run_folders() if _may_live(folder)]
+    return [now for now in map(status, found) if now.alive]
 
 
-def _folders() -> list[Path]:
-    """Return the folders of your runs, newest first."""
-    folders = sorted((path.parent for path in home().glob(f"*/{CONFIG}")), reverse=True)
-    return [folder for folder in folders if _is_run(folder)]
+def _may_live(folder: Path) -> bool:
+    return process.lives(folder) or process.lives(folder, STARTING) or _is_new(folder)
+
+
+def run_folders() -> list[Path]:
+    """Return the folders of your runs, newest first, without asking what they are doing."""
+    return [folder for folder in _inside(home()) if _is_run(folder)]
+
+
+def _inside(place: Path) -> list[Path]:
+    """Return the folders in a place, the last name first; none where there is no such place."""
+    with suppress(OSError), os.scandir(place) as found:
+        names = sorted((each.name for each in found if each.is_dir()), reverse=True)
+        return [place / name for name in names]
+    return []
 
 
 def _is_run(folder: Path) -> bool:
     """Tell whether a folder holds a run, under a name by which `find_run` finds it."""
     with suppress(InputError):
         file_name("run", folder.name)
-        return (folder / EVENTS).exists() or (folder / LOG).exists()
+        place = str(folder)  # a page asks this of every run: no paths are made for it
+        return os.path.exists(f"{place}/{CONFIG}") and (
+            os.path.exists(f"{place}/{EVENTS}") or os.path.exists(f"{place}/{LOG}")
+        )
     return False
 
 
 def list_models() -> list[ModelEntry]:
     """Return the models that can be sampled: the bundled ones, then yours, newest first."""
-    yours = [] if home() == BUNDLED else sorted(home().glob("*/"), reverse=True)
-    local = sorted(BUNDLED.glob("*/"), reverse=True)
+    yours = [] if home() == BUNDLED else _inside(home())
+    bundled = set(_inside(BUNDLED))
     entries = []
-    for folder in [*local, *yours]:
+    for folder in [*sorted(bundled, reverse=True), *yours]:
         found = numbered(folder, "checkpoint-*")
-        if found and (found[-1][1] / "checkpoint.json").is_file():
-            bundled = folder.parent == BUNDLED and not (folder / PROCESS).exists()
-            entries.append(ModelEntry(folder.name, folder, found[-1][0], bundled))
+        if found and os.path.isfile(f"{found[-1][1]}/checkpoint.json"):
+            shipped = folder in bundled and not (folder / PROCESS).exists()
+            entries.append(ModelEntry(folder.name, folder, found[-1][0], shipped))
     return sorted(entries, key=lambda entry: not entry.bundled)

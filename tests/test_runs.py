@@ -10,13 +10,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
-from sd import process, runs
+from sd import journal, process, runs
 from sd.__main__ import main, parser
 from sd.checkpoints import load_checkpoint
 from sd.config import Config
@@ -24,6 +25,7 @@ from sd.data import read_images
 from sd.device import choose
 from sd.gate import InputError
 from sd.training import train
+from sd.ui import choosing, models
 from tests.conftest import TINY
 
 LONG = "training.steps=100000"
@@ -402,3 +404,43 @@ def test_the_printed_command_does_the_same() -> None:
         7,
         "cpu",
     )
+
+
+# Many runs
+
+
+def test_a_page_load_reads_no_journal_of_a_run_that_ended(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(70):  # more than journals are kept
+        end = f'{{"event": "stopped", "step": {number}, "line": ""}}\n'
+        make_run(home, f"run-{number:02d}", events=START + end, noted=DEAD)
+        (home / f"run-{number:02d}" / "checkpoint-000000004").mkdir()
+    read: list[bytes] = []
+    parse = journal._parsed
+    monkeypatch.setattr(journal, "_parsed", lambda lines: (read.append(lines), parse(lines))[1])
+    asked: Any = SimpleNamespace(headers={}, query_params={})
+    for _ in range(3):
+        assert choosing.attach({}, asked)[0]["value"] == "run-69"
+        assert models.choices() and runs.living() == [] and read == []
+    assert [each.step for each in runs.list_runs()] == list(range(69, -1, -1))
+    assert len(read) == 70
+    assert [each.state for each in runs.list_runs()] == ["stopped"] * 70 and len(read) == 70
+    grown = home / "run-03"
+    with (grown / "events.jsonl").open("a") as file:
+        file.write(STEP.replace("4", "99"))
+    assert runs.status(grown).step == 99
+    os.replace(home / "run-04" / "events.jsonl", grown / "events.jsonl")
+    assert (runs.status(grown).step, runs.status(grown).state) == (4, "stopped")
+    monkeypatch.setattr(journal, "MOST_OUTLINES", 9)
+    assert len(runs.list_runs()) == 69 and len(journal._OUTLINES) == 9
+
+
+def test_only_what_lives_is_living(home: Path) -> None:
+    make_run(home, "a", events=START + STEP, noted=alive())
+    make_run(home, "b", events=START + STEP, noted=DEAD)
+    make_run(home, "c", log="")
+    assert [(each.name, each.state) for each in runs.living()] == [
+        ("c", "starting"),
+        ("a", "running"),
+    ]

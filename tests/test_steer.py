@@ -1,15 +1,17 @@
 """What a person does to a run reaches it through its folder, and only where it can."""
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
 import pytest
+from gradio.utils import get_upload_folder
 
 from sd import runs
 from sd.gate import InputError
-from sd.ui import steer
+from sd.ui import scratch, steer
 from tests.made import made_run, revive, write_events
 
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en"})
@@ -104,7 +106,9 @@ def test_a_bundle_that_fails_leaves_nothing(
     assert made and not made[0].exists()
 
 
-def test_a_bundle_is_handed_over_and_discarded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_is_handed_over_and_gone_within_the_hour(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from sd import bundle  # noqa: PLC0415
 
     made_run(home, steps=52)
@@ -116,10 +120,11 @@ def test_a_bundle_is_handed_over_and_discarded(home: Path, monkeypatch: pytest.M
         return target
 
     monkeypatch.setattr(bundle, "pack", pack)
-    path, scratch = steer.pack("made", False)
-    assert Path(path).name == "made.zip" and Path(path).is_file() and given == [False]
-    steer.discard(scratch)
-    assert not Path(path).exists()
+    path = Path(steer.pack("made", False))
+    assert path.name == "made.zip" and path.is_file() and given == [False]
+    assert path.is_relative_to(get_upload_folder())  # from where gradio serves it without a copy
+    scratch.sweep(time.time() + 3600)
+    assert not path.parent.exists()
     with pytest.raises(gr.Error, match="whole = "):
         steer.pack("made", "yes")
 

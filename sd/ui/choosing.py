@@ -14,7 +14,7 @@ from sd.ui.texts import say
 def names_of_runs() -> list[str]:
     """Return the runs that can be shown: the bundled ones, then yours, newest first."""
     bundled = [entry.name for entry in runs.list_models() if entry.bundled]
-    return list(dict.fromkeys([*bundled, *runs.run_names()]))
+    return list(dict.fromkeys([*bundled, *(folder.name for folder in runs.run_folders())]))
 
 
 @guarded
@@ -29,7 +29,7 @@ def attach(kept: Any, request: gr.Request) -> tuple[Any, Any]:
     if asked is not None and asked not in names:
         gr.Warning(html.escape(not_there(asked)), title=say("mistake", language(request)))
     wishes = [asked, kept.get("run") if isinstance(kept, dict) else None]
-    wishes += [status.name for status in runs.list_runs() if status.alive]
+    wishes += [status.name for status in runs.living()]
     value = next((wish for wish in [*wishes, *names] if wish in names), None)
     return gr.update(choices=names, value=value), {}
 

@@ -15,7 +15,7 @@ import gradio as gr
 
 from sd import gate, ini, runs
 from sd.config import Config, preset_names
-from sd.ui import pictures, settings
+from sd.ui import pictures, scratch, settings
 from sd.ui.form import loaded, mark, untouched
 from sd.ui.outline import scaled
 from sd.ui.parts import guarded, language, session
@@ -99,8 +99,8 @@ def forecast(request: gr.Request, data: Any, device: Any, *fields: Any) -> Steps
     """Measure the settings of the fields: yield (told, what for) until it is there."""
     lang, config = language(request), settings.config_in(fields)
     device = gate.choice("device", device, DEVICES)
-    with tempfile.TemporaryDirectory(prefix="sd-plan-") as scratch:
-        file = Path(scratch) / "settings.ini"
+    with tempfile.TemporaryDirectory(prefix=scratch.PLAN) as place:
+        file = Path(place) / "settings.ini"
         file.write_text(config.to_ini(), encoding="utf-8")
         words = ["--config", str(file), f"--device={device}", "--", pictures.source_of(data)]
         for answer in waited(words, lang):

@@ -68,7 +68,9 @@ def choices(upload: Any = None) -> list[tuple[str, str]]:
     if isinstance(upload, str) and pictures.HANDLE.fullmatch(upload):
         sets.append((f"upload {upload[:6]}", upload))
     sets += [
-        (name, name) for name in runs.run_names() if (runs.home() / name / runs.PICTURES).is_dir()
+        (folder.name, folder.name)
+        for folder in runs.run_folders()
+        if os.path.isdir(f"{folder}/{runs.PICTURES}")
     ]
     return told + [(f"{kind}: {title}", f"{kind}:{name}") for title, name in sets for kind in KINDS]
 

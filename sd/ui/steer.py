@@ -1,7 +1,5 @@
 """What a person does to a run: pause, go on, stop, resume, train more, ask, take away, open."""
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ import gradio as gr
 from sd import gate, runs
 from sd.config import MOST_STEPS
 from sd.gate import InputError
+from sd.ui import scratch
 from sd.ui.choosing import names_of_runs
 from sd.ui.parts import guarded, language
 from sd.ui.texts import say
@@ -78,25 +77,14 @@ def save_now(name: Any, request: gr.Request) -> None:
 
 
 @guarded
-def pack(name: Any, whole: Any) -> tuple[str, str]:
-    """Write a run's bundle; return it for the download and, for `discard`, where it lies."""
+def pack(name: Any, whole: Any) -> str:
+    """Write a run's bundle; return it for the download."""
     from sd import bundle
 
     folder = runs.find_run(name)
     resumable = gate.flag("whole", whole)
-    scratch = Path(tempfile.mkdtemp(prefix="sd-bundle-"))
-    try:
-        made = bundle.pack(folder, scratch / f"{folder.name}.zip", resumable)
-    except Exception:
-        discard(str(scratch))
-        raise
-    return str(made), str(scratch)
-
-
-def discard(scratch: str | None) -> None:
-    """Delete the folder of a bundle that was handed over."""
-    if scratch:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with scratch.made(scratch.BUNDLE) as place:
+        return str(bundle.pack(folder, place / f"{folder.name}.zip", resumable))
 
 
 @guarded

@@ -257,6 +257,5 @@ def wire_steering(
     extras.further.click(steer.further, [run, extras.steps], None, **QUIET).then(**show)
     stage.sample.click(steer.sample_now, run, None, **QUIET)
     stage.save.click(steer.save_now, run, None, **QUIET)
-    scratch = gr.State(None)
-    packed = extras.pack.click(steer.pack, [run, extras.whole], [extras.download, scratch], **QUIET)
-    packed.success(None, None, None, js=PRESS, **QUIET).then(steer.discard, scratch, None, **QUIET)
+    packed = extras.pack.click(steer.pack, [run, extras.whole], extras.download, **QUIET)
+    packed.success(None, None, None, js=PRESS, **QUIET)

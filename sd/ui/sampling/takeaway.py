@@ -1,7 +1,6 @@
 """Take a sampling away, as picture, film, numbers or page; and bring a picture's recipe back."""
 
 import html
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import islice
@@ -13,7 +12,7 @@ import gradio as gr
 from sd import gate
 from sd.gate import InputError
 from sd.recipe import Recipe, from_json
-from sd.ui import models
+from sd.ui import models, scratch
 from sd.ui.inputs import Radio, UploadButton
 from sd.ui.parts import MODEL, QUIET, guarded, label, language, note, slider
 from sd.ui.player import keep_chunk
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from sd.sampling import SampleStep
 
 FORMS = PNG, GIF, MP4, NPZ, HTML = ("png", "gif", "mp4", "npz", "html")
-SCRATCH = "sd-take-"
 MOST_BYTES = 2**30  # of all steps at once
 PRESS = '() => document.querySelector("#take-download").click()'
 
@@ -64,13 +62,14 @@ def written(node: Node, form: str, index: int, lang: str) -> Path:
     if not node.done:
         raise InputError("nothing has been denoised yet: press Denoise first")
     name = f"{node.recipe.model.replace(':', '-')}-seed-{node.recipe.seed}.{form}"
-    path = Path(tempfile.mkdtemp(prefix=SCRATCH)) / name
-    if form == PNG:
-        write_picture(node, path, index)
-    elif form == HTML:
-        write_player(node, path, index, lang)
-    else:
-        write_steps(node, path, form)
+    with scratch.made(scratch.TAKE) as folder:
+        path = folder / name
+        if form == PNG:
+            write_picture(node, path, index)
+        elif form == HTML:
+            write_player(node, path, index, lang)
+        else:
+            write_steps(node, path, form)
     return path
 
 
@@ -124,8 +123,8 @@ def write_picture(node: Node, path: Path, index: int) -> None:
 
 
 @guarded
-def take(request: gr.Request, tree: Tree, form: Any, index: Any) -> tuple[Any, str]:
-    """Make the file that was asked for; return it for the hidden button, and its folder."""
+def take(request: gr.Request, tree: Tree, form: Any, index: Any) -> Any:
+    """Make the file that was asked for; return it for the hidden button."""
     form = gate.choice("form", form, FORMS)
     node = tree.current
     number = gate.whole("picture", index, 1, models.MOST_PICTURES)
@@ -133,16 +132,7 @@ def take(request: gr.Request, tree: Tree, form: Any, index: Any) -> tuple[Any, s
         raise InputError(
             f"picture = {number}: must be a whole number from 1 to {node.recipe.count}"
         )
-    path = written(node, form, number - 1, language(request))
-    return gr.update(value=str(path)), str(path.parent)
-
-
-def discard(folder: Any) -> None:
-    """Delete what was handed over; gradio has its own copy."""
-    import shutil
-
-    if isinstance(folder, str) and Path(folder).name.startswith(SCRATCH):
-        shutil.rmtree(folder, ignore_errors=True)
+    return gr.update(value=str(written(node, form, number - 1, language(request))))
 
 
 @guarded
@@ -200,12 +190,11 @@ def build() -> Taking:
 
 def wire(taking: Taking, tree: gr.State, controlled: Sequence[Any], line: gr.HTML) -> None:
     """Wire taking away and bringing back, which sets what is `controlled`."""
-    scratch = gr.State(None)
     wanted = [tree, taking.form, taking.index]
     queued: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": line}
     made = taking.go.click(
-        take, wanted, [taking.download, scratch], api_visibility="private", **queued, **MODEL
+        take, wanted, taking.download, api_visibility="private", **queued, **MODEL
     )
-    made.success(None, None, None, js=PRESS, **QUIET).then(discard, scratch, None, **QUIET)
+    made.success(None, None, None, js=PRESS, **QUIET)
     outputs = [line, taking.again, taking.index, *controlled]
     taking.bring.upload(bring, [tree, taking.bring], outputs, **QUIET)
