@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from sd import child, commands, gate
 from sd.config import preset_about, preset_names
-from sd.files import brief, printable
+from sd.files import brief, printable, why
 from sd.gate import InputError
 from sd.grids import SAMPLERS, SPACINGS, VARIANCES
 
@@ -89,7 +89,12 @@ def _train_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--run", metavar="FOLDER", help="the new run's folder, or with --resume its own"
     )
-    made.add_argument("--resume", action="store_true", help="go on with --run; --steps: to so many")
+    again = made.add_mutually_exclusive_group()
+    again.add_argument(
+        "--resume", action="store_true", help="go on with --run; --steps: to so many"
+    )
+    about = "begin --run anew from its source and settings; what it made is set aside in its folder"
+    again.add_argument("--restart", action="store_true", help=about)
     made.add_argument("--seed", type=number, help="same seed, same result; 0 if not told")
     made.add_argument("--device", help="auto, cpu, cuda or mps")
 
@@ -204,7 +209,7 @@ def told(error: InputError | OSError) -> InputError:
     if isinstance(error, InputError):
         return error
     names = [brief(printable(str(name))) for name in (error.filename,) if name is not None]
-    return InputError(": ".join([*names, error.strerror or str(error)]))
+    return InputError(": ".join([*names, why(error)]))
 
 
 if __name__ == "__main__":

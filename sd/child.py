@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from sd import environment
 from sd.gate import InputError
 
 SPINS = "10000"  # a thirtieth of libgomp's own: some tens of microseconds
@@ -34,7 +35,7 @@ def spawn(words: Sequence[str], log: Path) -> int:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=_environment(),
+            env=environment.of_child(),
         )
     return child.pid
 
@@ -51,7 +52,7 @@ def ask(words: Sequence[str], seconds: float) -> Iterator[dict[str, Any] | None]
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=_environment(),
+        env=environment.of_child(),
     )
     until = time.monotonic() + seconds
     try:
@@ -80,10 +81,3 @@ def _heard(child: "subprocess.Popen[str]") -> dict[str, Any] | None:
 
 def _line(words: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "sd", *words]
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment in which a child finds this package."""
-    package = str(Path(__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path}

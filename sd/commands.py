@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from sd.training import TrainStep
 
 DEFAULT_PRESET = "tiny"
-ONLY_NEW = ("data", "preset", "config", "set", "epochs", "minutes", "seed")  # not with --resume
+ONLY_NEW = (
+    "data",
+    "preset",
+    "config",
+    "set",
+    "epochs",
+    "minutes",
+    "seed",
+)  # not with --resume or --restart
 PEEKED = 16  # pictures that a plan looks at
 FIRST_SECONDS = 1.5  # what a run takes to begin beyond a plan's own beginning
 
@@ -56,7 +64,8 @@ def train(args: argparse.Namespace) -> None:
     out = Steady(sys.stderr)  # a terminal that is closed must not end a run before it is saved
     progress = Progress(lambda line: print(line, file=out, flush=True))
     heard = None if out.isatty() else progress.hear
-    stream = _resumed(args, folder, heard) if args.resume else _begun(args, folder, began, heard)
+    again = args.resume or args.restart
+    stream = (_again if again else _begun)(args, folder, began, heard)
     with tqdm(unit="step", file=out, disable=not out.isatty()) as bar:
         for number, step in enumerate(stream):
             if number == 0:
@@ -87,22 +96,25 @@ def _begun(
     return work(config, data, folder, seed, device, began, heard)
 
 
-def _resumed(
-    args: argparse.Namespace, folder: Path, heard: "Heard | None"
+def _again(
+    args: argparse.Namespace, folder: Path, began: float, heard: "Heard | None"
 ) -> Iterator["TrainStep"]:
-    """Return the training of an old run as a stream; --steps is its new total."""
+    """Return the training of an old run as a stream, gone on with or begun anew, to --steps."""
+    flag = "--restart" if args.restart else "--resume"
     if not args.run:
-        raise InputError("--resume: tell with --run FOLDER which run is to go on")
+        raise InputError(f"{flag}: tell with --run FOLDER which run is meant")
     given = [name for name in ONLY_NEW if getattr(args, name) not in (None, [])]
     if given:
         name = given[0] if given[0] == "data" else f"--{given[0]}"
         raise InputError(
-            f"--resume: {name.upper() if name == 'data' else name} cannot be given; "
-            "a run goes on with its own"
+            f"{flag}: {name.upper() if name == 'data' else name} cannot be given; "
+            "a run keeps its own"
         )
     steps = None if args.steps is None else gate.whole("--steps", args.steps, 1, 10**8)
-    from sd.worker import resume
+    from sd.worker import restart, resume
 
+    if args.restart:
+        return restart(folder, steps, args.device, began, heard)
     return resume(folder, steps, args.device, heard)
 
 
@@ -114,6 +126,8 @@ def start_lines(folder: Path) -> list[str]:
     machine = begun["machine"]
     by = f", matrix products by {machine['matmul']}" if machine["device"] == "cpu" else ""
     lines.append(f"on {machine['label']}{by}")
+    if begun["event"] == "start" and "line" in begun:
+        lines.append(begun["line"])
     if warning := Schedule.from_settings(config.diffusion).warning:
         lines.append(f"warning: {warning}")
     return lines

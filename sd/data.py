@@ -18,6 +18,7 @@ from sd.archive import pack_files as pack_files  # part of this module's interfa
 from sd.decoding import Decoded, check_fit
 from sd.depth import scales
 from sd.gate import InputError, real
+from sd.memory import in_words
 from sd.pool import Fit
 from sd.reading import BUNDLED as BUNDLED
 from sd.reading import Described, Pace, passage
@@ -98,7 +99,7 @@ def _room(count: int, channels: int, height: int, width: int) -> Tensor:
     try:
         return torch.empty((count, channels, height, width), dtype=torch.uint8)
     except RuntimeError as error:  # what torch raises where memory is short
-        raise InputError(f"there is no memory for {need / 2**30:.1f} GiB of pictures") from error
+        raise InputError(f"there is no memory for {in_words(need)} of pictures") from error
 
 
 def _as_picture(data: bytes, channels: int, height: int, width: int) -> Tensor:

@@ -65,6 +65,11 @@ def brief(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[:30]}…{name[-(LONGEST_NAME - 31) :]}"
 
 
+def why(error: OSError) -> str:
+    """Return the system's own reason for an error, as "No space left on device"."""
+    return error.strerror or printable(" ".join(str(error).split())) or type(error).__name__
+
+
 def is_clutter(name: str) -> bool:
     """Tell whether a path holds a dotfile or what an operating system leaves behind."""
     parts = name.split("/")

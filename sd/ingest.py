@@ -18,8 +18,9 @@ from torch import Tensor
 from sd.data import ImageSet
 from sd.decoding import check_fit
 from sd.disk import digest, flush, temporary_of
-from sd.files import MOST_FILES, brief, printable
+from sd.files import MOST_FILES, brief, printable, why
 from sd.gate import InputError, text, whole
+from sd.memory import in_words
 from sd.metadata import LONGEST_CAPTION, LONGEST_LABEL
 from sd.pool import Fit
 from sd.reading import Described, Pace, passage
@@ -75,18 +76,18 @@ def ingest_images(
         flush(folder.parent)
         yield total, total
     except OSError as error:
-        raise InputError(f"the pictures cannot be written to disk ({error.strerror})") from error
+        raise InputError(f"the pictures cannot be written to disk ({why(error)})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _check_room(folder: Path, need: int) -> None:
     """Refuse pictures that the disk has no room for."""
-    free = shutil.disk_usage(folder).free - SPARE
-    if need > free:
+    free = shutil.disk_usage(folder).free
+    if need > free - SPARE:
         raise InputError(
-            f"the pictures need {need / 2**30:.2f} GiB on disk and {max(free, 0) / 2**30:.2f} are "
-            "free: use fewer or smaller pictures"
+            f"the pictures need {in_words(need)} on disk; {in_words(free)} are free there, of "
+            f"which {in_words(SPARE)} must stay so: make room, or use fewer or smaller pictures"
         )
 
 

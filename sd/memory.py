@@ -102,7 +102,9 @@ def _halves(value: int, least: int) -> Iterator[int]:
 
 
 def in_words(count: int) -> str:
-    """Return a number of bytes for people, as "850 MiB" or "1.2 GiB"."""
+    """Return a number of bytes for people, as "40 KiB", "850 MiB" or "1.2 GiB"."""
+    if count < MIB:
+        return f"{count / 1024:.0f} KiB" if count >= 1024 else f"{count} bytes"
     gib = count / 2**30
     return f"{count / MIB:.0f} MiB" if gib < 1 else f"{gib:,.{1 if gib < 10 else 0}f} GiB"
 

@@ -17,9 +17,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
+from sd import environment
 from sd.decoding import TRANSPARENT, decode, fit_array
 from sd.depth import Scale, Span
 from sd.gate import InputError
@@ -119,14 +119,12 @@ class _Helper:
     """A child process that decodes; OSError if it cannot be started, or is gone."""
 
     def __init__(self) -> None:
-        package = str(Path(__file__).parent.parent)
-        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
             [sys.executable, "-m", "sd.pool"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path},
+            env=environment.of_child(),
             start_new_session=True,  # Ctrl-C is for the parent, which ends its helpers itself
         )
         self._to = cast(BinaryIO, self._process.stdin)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from sd import environment
 from sd.disk import write_text
 from sd.gate import InputError
 
@@ -25,7 +26,11 @@ def identity(pid: int) -> str | None:
             return None
         return None if words[0] in "ZX" else words[19]  # field 22 of proc(5): the start time
     listed = subprocess.run(
-        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+        ["ps", "-o", "stat=,lstart=", "-p", str(pid)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment.of_child(),
     ).stdout.split()
     return None if not listed or listed[0].startswith("Z") else " ".join(listed[1:])
 

@@ -1,6 +1,5 @@
 """The one writer of a run's folder: its journal, its samples and its checkpoints."""
 
-import math
 import os
 import shutil
 import time
@@ -14,9 +13,10 @@ from PIL import Image
 from sd import journal, process, runs
 from sd.checkpoints import save_checkpoint
 from sd.disk import remove, sweep, temporary_of
-from sd.files import printable
+from sd.files import printable, why
 from sd.gate import InputError
 from sd.marks import save_png
+from sd.memory import in_words
 from sd.training import Training, TrainStep
 
 MOST_LOGGED = 1000  # rows of steps in a journal
@@ -72,10 +72,10 @@ class Recorder:
         if self._heard is not None:
             self._heard(event, facts)
 
-    def failed(self, line: str) -> None:
-        """Let the run's last event tell in one line why it ended."""
+    def failed(self, line: str, **facts: Any) -> None:
+        """Let the run's last event tell in one line why it ended, and where if that is known."""
         with suppress(OSError):  # where not even this can be written, the process log has it
-            self.event("failed", line=printable(" ".join(line.split()))[:300])
+            self.event("failed", line=printable(" ".join(line.split()))[:300], **facts)
 
     def log_for(self, total: int, pictures: int) -> None:
         """Space the rows of the journal for a run of `total` steps of so many pictures."""
@@ -151,10 +151,8 @@ class Recorder:
         try:
             save_checkpoint(training.model, folder, facts, tensors)
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise InputError(
-                f"{folder.name} ({_mebibytes(need)}) was not saved: {reason}"
-            ) from error
+            reason = why(error)
+            raise InputError(f"{folder.name} ({in_words(need)}) was not saved: {reason}") from error
         seconds = round(time.monotonic() - begun, 2)
         self.event(
             "checkpoint", step=training.step, folder=folder.name, bytes=need, seconds=seconds
@@ -169,10 +167,6 @@ class Recorder:
         free = shutil.disk_usage(self.folder).free
         if free < need + SPARE_BYTES:
             raise InputError(
-                f"{name} was not saved: it takes {_mebibytes(need)} and {_mebibytes(free)} of the "
-                "disk are free; make room, then resume"
+                f"{name} was not saved: it takes {in_words(need)} and {in_words(free)} of the disk "
+                f"are free, of which {in_words(SPARE_BYTES)} must stay so; make room, then resume"
             )
-
-
-def _mebibytes(count: int) -> str:
-    return f"{math.ceil(count / 2**20):,} MiB"

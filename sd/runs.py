@@ -10,11 +10,13 @@ for something by a file: `stop`, `pause` (as long as it is there), `sample`, `sa
 import os
 import secrets
 import shlex
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from filelock import FileLock
@@ -23,6 +25,7 @@ from sd import child, process
 from sd.config import MOST_STEPS, Config
 from sd.disk import numbered as numbered
 from sd.disk import write_text
+from sd.files import brief, printable, why
 from sd.gate import InputError, file_name, text, whole
 from sd.journal import ENDS, EVENTS, Outline
 from sd.journal import Evaluation as Evaluation  # what a run's files tell is asked of this module
@@ -47,7 +50,9 @@ CONFIG, RUN, SOURCE, LOG, PICTURES = (
 )
 STOP, PAUSE, SAMPLE, SAVE = ASKS = ("stop", "pause", "sample", "save")
 STARTING_SECONDS = 10  # how long a run may be without a process before it counts as lost
+PROBE = 4096  # bytes, which a full disk does not take
 START_LOCK = ".start.lock"
+ASIDE = "before-"  # with the time: what a run had made when it was begun anew
 LONGEST_DATA = 4096  # characters of the path of a picture set
 TRAINING_STATE = "training.safetensors"  # of a checkpoint from which training can go on
 PLAN_SECONDS = 120.0
@@ -96,6 +101,28 @@ def home() -> Path:
     return Path(os.environ.get("SD_HOME") or BUNDLED).expanduser().resolve()
 
 
+def writable_home() -> Path:
+    """Return the folder of runs, made if need be.
+
+    Raises `InputError` with the system's own reason where nothing can be written there.
+    """
+    place = home()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=place) as probe:
+            probe.write(bytes(PROBE))
+    except FileExistsError:
+        raise InputError(_unwritable(place, "it is a file")) from None
+    except OSError as error:
+        raise InputError(_unwritable(place, why(error))) from error
+    return place
+
+
+def _unwritable(place: Path, reason: str) -> str:
+    name = brief(printable(place.name))
+    return f"the folder of runs, {name}, cannot be written ({reason}); SD_HOME names another"
+
+
 def new_folder() -> Path:
     """Return the path of a new run: the time, and letters that nobody guesses."""
     return home() / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
@@ -132,9 +159,13 @@ def start(data: str, config: Config, seed: int = 0, device: str = "auto") -> Pat
     with _one_at_a_time():
         folder = new_folder()
         folder.mkdir(parents=True)
-        write_text(folder / CONFIG, config.to_ini())
         words = ["train", "--config", str(folder / CONFIG), "--run", str(folder)]
-        _spawn(folder, [*words, "--seed", str(seed), f"--device={device}", "--", data])
+        try:
+            write_text(folder / CONFIG, config.to_ini())
+            _spawn(folder, [*words, "--seed", str(seed), f"--device={device}", "--", data])
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
     return folder
 
 
@@ -147,8 +178,8 @@ def resume(folder: Path, steps: int | None = None) -> None:
         now = status(folder)
         if now.alive:
             raise InputError(f"run = {now.name!r}: it is {now.state} already")
-        if not now.resumable:
-            raise InputError(f"run = {now.name!r}: it was kept without what resuming needs")
+        if reason := obstacle(folder):
+            raise InputError(f"run = {now.name!r}: {reason}")
         if steps is not None:
             whole("steps", steps, now.step + 1, MOST_STEPS)
         elif now.state == "finished":
@@ -163,8 +194,7 @@ def _one_at_a_time(own: str = "") -> Iterator[None]:
 
     Two trainings on one machine would slow each other down more than one after the other takes.
     """
-    home().mkdir(parents=True, exist_ok=True)
-    with FileLock(home() / START_LOCK):
+    with FileLock(writable_home() / START_LOCK):
         for each in living():
             if each.state != "paused" and each.name != own:
                 raise InputError(f"run {each.name} is being trained: stop or pause it first")
@@ -235,7 +265,7 @@ def status(folder: Path) -> Status:
         line,
         told.machine,
         told.read,
-        state in (*ENDS, "lost") and _is_resumable(folder),
+        state in (*ENDS, "lost") and not obstacle(folder),
     )
 
 
@@ -261,14 +291,41 @@ def _is_new(folder: Path) -> bool:
     return False
 
 
-def _is_resumable(folder: Path) -> bool:
-    """Tell whether a run's folder holds what training needs to go on."""
+def obstacle(folder: Path) -> str:
+    """Return why training cannot go on from a folder, or nothing where it can."""
     if not (folder / RUN).is_file():
-        return False
-    found = numbered(folder, "checkpoint-*")
-    if not found:
-        return (folder / SOURCE).is_file() or (folder / PICTURES).is_dir()
-    return (folder / PICTURES).is_dir() and any((at / TRAINING_STATE).exists() for _, at in found)
+        return "holds no run that can go on"
+    found, kept = numbered(folder, "checkpoint-*"), (folder / PICTURES).is_dir()
+    if found and not any((at / TRAINING_STATE).exists() for _, at in found):
+        return "it was kept without what resuming needs"
+    if found and not kept:
+        return (
+            "its stored pictures are gone, and read anew they may be others; "
+            f"python -m sd train --run {shlex.quote(folder.absolute().name)} --restart begins it "
+            "anew from step 0"
+        )
+    return "" if kept or (folder / SOURCE).is_file() else "no pictures are there to train on"
+
+
+def set_aside(folder: Path) -> Path:
+    """Move what a run has made into a new folder within its own, a run by itself; return that."""
+    aside = folder / f"{ASIDE}{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    aside.mkdir()
+    for name in (CONFIG, RUN):
+        shutil.copyfile(folder / name, aside / name)
+    made = [*folder.glob("checkpoint-*"), *folder.glob("damaged-*")]
+    for path in [*made, *(folder / name for name in (PICTURES, "samples", EVENTS))]:
+        if path.exists():
+            path.rename(aside / path.name)
+    return aside
+
+
+def put_back(folder: Path, aside: Path) -> None:
+    """Move back what `set_aside` moved, in the place of what came since."""
+    shutil.rmtree(folder / PICTURES, ignore_errors=True)
+    for path in aside.iterdir():
+        path.replace(folder / path.name)
+    aside.rmdir()
 
 
 def log_tail(folder: Path) -> str:

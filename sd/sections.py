@@ -26,6 +26,7 @@ from sd.gate import InputError, shown
 
 MOST_PIXELS = 2048 * 2048  # of one picture
 MOST_STEPS = 100_000_000
+GOOD_RATES = {"adamw": 1e-3, "muon": 2e-3}  # of learning, with which these networks do well
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,16 @@ class TrainingConfig(Section):
         choice("float32", "float16"),
         "Weights on disk: float32, or float16 at half the size.",
     )
+
+    @property
+    def good_rate(self) -> float:
+        """The learning rate at which the optimiser does well."""
+        return GOOD_RATES[self.optimizer]
+
+    @property
+    def lower_rate(self) -> float:
+        """The learning rate to try where the run's own was too high: half, at most the good one."""
+        return min(self.learning_rate / 2, self.good_rate)
 
     def check_together(self) -> None:
         if self.input_height * self.input_width > MOST_PIXELS:

@@ -90,6 +90,18 @@ def check_trainable(config: Config, images: ImageSet) -> None:
     check_ports(config)
 
 
+class NotFinite(InputError):
+    """The end of a training whose loss or gradient is no number any more, at `step`."""
+
+    def __init__(self, step: int, training: TrainingConfig) -> None:
+        rate, lower = training.learning_rate, training.lower_rate
+        super().__init__(
+            f"loss or gradient is not a finite number at {MOST_SKIPPED} steps in a row, up to step "
+            f"{step}: training.learning_rate = {rate:g} may be too high; try {lower:.2g}"
+        )
+        self.step = step
+
+
 class Training:
     """A network in training on a picture set; `steps` runs it from `step`, which `restore` sets.
 
@@ -164,17 +176,12 @@ class Training:
             )
 
     def _count(self, step: int, updated: bool) -> None:
-        """Count a step; raise `InputError` where too many in a row gave no finite gradient."""
+        """Count a step; raise `NotFinite` where too many in a row gave no finite gradient."""
         self.step = step
         self.updates += updated
         self.skipped = 0 if updated else self.skipped + 1
         if self.skipped >= MOST_SKIPPED:
-            rate = self.config.training.learning_rate
-            raise InputError(
-                f"loss or gradient is not a finite number at {MOST_SKIPPED} steps in a row, up to "
-                f"step {step}: training.learning_rate = {rate:g} may be too high; "
-                f"try {rate / 3:.2g}"
-            )
+            raise NotFinite(step, self.config.training)
 
     def _gradients(self, step: int) -> float:
         """Add up the gradients of a step's batches, none if a loss is lost; return their mean."""

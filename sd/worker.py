@@ -1,4 +1,5 @@
-"""The training process: `work` begins a run, `resume` goes on with one, as if it had never stopped.
+"""The training process: `work` begins a run, `resume` goes on with one, as if it had never stopped,
+and `restart` begins one anew.
 
 What the page asks of it lies as files in the run's folder. SIGTERM, SIGINT, SIGHUP (a closed
 terminal, unless that is ignored, as by nohup) and `stop` end it after the step at hand, saved; a
@@ -25,12 +26,14 @@ from sd.config import Config
 from sd.data import ImageSet
 from sd.device import Machine, choose
 from sd.disk import write_text
+from sd.files import brief, printable, why
 from sd.gate import InputError, whole
 from sd.ingest import ingest_images, open_images
+from sd.kinds import undecided
 from sd.reading import BUNDLED
 from sd.recorder import Heard, Recorder
 from sd.session import Session
-from sd.training import Training, TrainStep
+from sd.training import NotFinite, Training, TrainStep
 
 SHORTAGE = re.compile(r"out of memory|not enough memory|allocate memory", re.I)  # torch's words
 HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
@@ -85,9 +88,13 @@ def recorded(recorder: Recorder, config: Config) -> Iterator[list[int]]:
         with stop_signals() as received, shortage_told(config):
             yield received
     except OSError as error:
-        line = f"{Path(str(error.filename or recorder.folder)).name}: {error.strerror or error}"
+        name = printable(Path(str(error.filename or recorder.folder)).name)
+        line = f"{brief(name)}: {why(error)}"
         recorder.failed(line)
         raise InputError(line) from error
+    except NotFinite as error:
+        recorder.failed(str(error), step=error.step)
+        raise
     except InputError as error:
         recorder.failed(str(error))
         raise
@@ -120,17 +127,73 @@ def work(
             write_text(folder / runs.SOURCE, json.dumps({"data": source}))
             note = {"seed": seed, "device": device, "data": Path(data).name}
             write_text(folder / runs.RUN, json.dumps(note))
-            machine = choose(device).apply()
-            _check_room(machine, config)
-            images = take_pictures(recorder, config, received)
-            if images is None:
-                return
-            training = Training(config, images, seed, machine)
-            write_text(folder / runs.CONFIG, training.config.to_ini())  # what was left to decide
-            recorder.event("start", **_facts(training, images, note))
-            yield from _session(recorder, training, note, received, time.time() - began).run()
+            begun = _begin(recorder, config, note, received)
+            if begun is not None:
+                yield from _run(recorder, *begun, note, received, began)
     finally:
         recorder.close()
+
+
+def restart(
+    folder: Path,
+    steps: int | None = None,
+    device: str | None = None,
+    began: float | None = None,
+    heard: Heard | None = None,
+) -> Iterator[TrainStep]:
+    """Begin a run anew from step 0 in its own folder: its settings, its seed, its source read anew.
+
+    What was there, checkpoints too, is set aside in the folder and stays. Where the run cannot
+    begin all is as it was. The arguments are those of `work` and `resume`, and so are the errors.
+    """
+    began = time.time() if began is None else began
+    recorder = Recorder(folder, new=False, heard=heard)
+    try:
+        before = Config.read(folder / runs.CONFIG)
+        note = read_note(folder) | ({} if device is None else {"device": device})
+        config = undecided(before)
+        if steps is not None:
+            whole("--steps", steps, 1, 10**8)
+            config = config.with_settings([f"training.steps={steps}", "training.minutes=0"])
+        aside, begun = runs.set_aside(folder), None
+        try:
+            with stop_signals() as received, shortage_told(config):
+                begun = _begin(recorder, config, note, received)
+        finally:
+            if begun is None:
+                runs.put_back(folder, aside)
+        if begun is not None:
+            with recorded(recorder, config) as received:
+                line = f"begun anew; what was there lies in {folder.name}/{aside.name}"
+                yield from _run(recorder, *begun, note, received, began, line=line)
+    finally:
+        recorder.close()
+
+
+def _begin(
+    recorder: Recorder, config: Config, note: dict[str, Any], received: list[int]
+) -> tuple[Training, ImageSet] | None:
+    """Return a new training with its pictures; None if told to stop while they are read."""
+    machine = choose(str(note["device"])).apply()
+    _check_room(machine, config)
+    images = take_pictures(recorder, config, received)
+    return None if images is None else (Training(config, images, note["seed"], machine), images)
+
+
+def _run(
+    recorder: Recorder,
+    training: Training,
+    images: ImageSet,
+    note: dict[str, Any],
+    received: list[int],
+    began: float,
+    **more: Any,
+) -> Iterator[TrainStep]:
+    """Yield the steps of a new training; `more` is told where the journal says that it starts."""
+    write_text(recorder.folder / runs.CONFIG, training.config.to_ini())  # what was left to decide
+    write_text(recorder.folder / runs.RUN, json.dumps(note))
+    recorder.event("start", **_facts(training, images, note), **more)
+    yield from _session(recorder, training, note, received, time.time() - began).run()
 
 
 def resume(
@@ -144,9 +207,12 @@ def resume(
     """
     recorder = Recorder(folder, new=False, heard=heard)
     try:
+        if reason := runs.obstacle(folder):
+            raise InputError(f"{folder.absolute().name}: {reason}")
         config = Config.read(folder / runs.CONFIG)
         note = read_note(folder)
         found, fallen = newest_whole(folder)
+        config = config if found else undecided(config)  # its pictures may have to be read anew
         config = _lengthened(folder, config, found, steps)
         with recorded(recorder, config) as received:
             machine, remark = _machine_again(found, device or str(note["device"]))

@@ -46,8 +46,12 @@ def test_a_loss_that_was_lost_for_good_is_named_with_a_lower_rate() -> None:
     line = "the loss is not a finite number at 5 steps in a row, up to step 77: ..."
     failed = {"event": "failed", "step": 77, "line": line}
     said = remarks(TINY, [*healthy(72), *[skip(step) for step in range(73, 78)], failed])
-    assert kinds(said) == ["not_finite"]
+    assert kinds(said) == ["not_finite_unsaved"]
     assert "step 77" in said[0].line and said[0].fix == ("training.learning_rate=0.001",)
+    assert "before there was a checkpoint" in said[0].line
+    saved = [{"event": "checkpoint", "step": step} for step in (30, 60)]
+    (said_again,) = remarks(TINY, [*healthy(72), *saved, skip(73), {**failed, "step": None}])
+    assert "step 73" in said_again.line and "checkpoint of step 60 is whole" in said_again.line
     assert remarks(TINY, [*healthy(72), {"event": "failed", "line": "the disk is full"}]) == []
 
 

@@ -189,5 +189,10 @@ def test_a_limit_on_addresses_counts_in_a_real_process() -> None:
 
 
 def test_sizes_in_words() -> None:
+    assert [memory.in_words(size) for size in (0, 900, 40 * 2**10)] == [
+        "0 bytes",
+        "900 bytes",
+        "40 KiB",
+    ]
     words = [memory.in_words(size) for size in (850 * MIB, 1.25 * GIB, 31.4 * GIB, 5000 * GIB)]
     assert words == ["850 MiB", "1.2 GiB", "31 GiB", "5,000 GiB"]

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from sd import runs
+from sd import coach, runs
 from sd.checkpoints import ABOUT, CONFIG, TRAINING, WEIGHTS, load_checkpoint
 from sd.config import Config
 from sd.gate import InputError
@@ -382,7 +382,7 @@ def test_a_disk_without_room_is_noticed_while_it_can_be_told(
     config: Config, pictures: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sd.recorder.SPARE_BYTES", 2**60)
-    line = r"was not saved: it takes 4 MiB and [\d,]+ MiB of the disk are free; make room, then"
+    line = r"was not saved: it takes \d MiB and [\d.,]+ \w+ of the disk are free, of which "
     with pytest.raises(InputError, match=line):
         list(work(config, str(pictures), home / "run", seed=7))
     assert re.search(line, runs.status(home / "run").line)
@@ -419,12 +419,15 @@ def test_a_loss_that_stays_lost_ends_the_run_in_one_line(
         list(work(config, str(pictures), folder, seed=7))
     line = (
         "loss or gradient is not a finite number at 5 steps in a row, up to step 11: "
-        "training.learning_rate = 0.002 may be too high; try 0.00067"
+        "training.learning_rate = 0.002 may be too high; try 0.001"
     )
     assert str(caught.value) == line
     assert (runs.status(folder).state, runs.status(folder).line) == ("failed", line)
     about = load_checkpoint(folder).about  # finite, or it would have been refused
     assert about["step"] == 8 and about["state"]["skipped"] == 2
+    said, *_ = coach.remarks(Config.read(folder / runs.CONFIG), runs.events(folder))
+    assert "ended at step 11:" in said.line and "checkpoint of step 8 is whole" in said.line
+    assert said.fix == ("training.learning_rate=0.001",)  # the same as in the line
 
 
 # Who may go on, and with what

@@ -292,7 +292,7 @@ def test_a_loss_that_stays_lost_names_the_step_and_a_way_out(
         list(training.steps())
     assert str(caught.value) == (
         "loss or gradient is not a finite number at 5 steps in a row, up to step 6: "
-        "training.learning_rate = 0.002 may be too high; try 0.00067"
+        "training.learning_rate = 0.002 may be too high; try 0.001"
     )
 
 

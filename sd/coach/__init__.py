@@ -16,8 +16,10 @@ from sd.report import Report
 __all__ = ["LINES", "Remark", "before", "remarks"]
 
 MOST_REMARKS = 4
+LOST_SAYS_ALL = {"skipped", "skipped_often", "explodes", "stuck_high", "few_steps", "rate_high"}
 SILENCES = {  # what a louder remark makes pointless
-    "not_finite": {"skipped", "skipped_often", "explodes", "stuck_high", "few_steps", "rate_high"},
+    "not_finite": LOST_SAYS_ALL,
+    "not_finite_unsaved": LOST_SAYS_ALL,
     "explodes": {"stuck_high", "few_steps", "skipped", "noise_yet", "still_falling", "levelled"},
     "stuck_high": {"noise_yet", "ema_young", "levelled", "few_steps"},
     "stuck_low": {"noise_yet", "ema_young", "levelled", "few_steps"},

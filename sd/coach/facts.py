@@ -37,6 +37,7 @@ class Facts:
     sheet: Event | None = None  # the newest samples
     baseline: Baseline | None = None
     skipped: tuple[Event, ...] = ()
+    saved: int = 0  # the step of the newest checkpoint
     end: Event | None = None  # finished, stopped or failed
 
     @classmethod
@@ -61,6 +62,7 @@ class Facts:
             sheet=next(iter(kinds.get("samples", [])[-1:]), None),
             baseline=Baseline.from_event(measured[-1]) if measured else None,
             skipped=tuple(e for e in kinds.get("notice", ()) if e.get("kind") == "skipped"),
+            saved=count(kinds.get("checkpoint", [{}])[-1].get("step")),
             end=last if last.get("event") in ("finished", "stopped", "failed") else None,
         )
 

@@ -5,8 +5,11 @@ from typing import Any
 
 LINES = {
     "not_finite": "Training ended at step {step}: the loss was no number any more, several times "
-    "in a row. The last checkpoint is whole. The learning rate {rate} is too high: start again "
-    "with {better}.",
+    "in a row. The checkpoint of step {saved} is whole. The learning rate {rate} is too high: "
+    "start again with {better}.",
+    "not_finite_unsaved": "Training ended at step {step}: the loss was no number any more, several "
+    "times in a row, before there was a checkpoint. The learning rate {rate} is too high: start "
+    "again with {better}.",
     "skipped": "The loss was not a number at step {step}; that step was left out and the weights "
     "stayed as they were. Once does no harm.",
     "skipped_often": "{count} steps, the last at {step}, gave no finite number and were left out. "

@@ -14,7 +14,7 @@ ENOUGH_STEPS = 3000
 FEW_PICTURES = 100
 FEW_OF_CLASS, LONGEST_CLASS = 4, 40  # pictures; characters of a name that is told
 WATCHABLE = 40  # pictures, of which 5% can be held out
-GOOD_RATES, HIGH = {"adamw": 1e-3, "muon": 2e-3}, 3  # on these networks; so many times is too much
+HIGH = 3  # times the usual learning rate is too much
 COLOURED = {"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "RGBX", "RGBa"}
 STRONG = {"shift": 0.1, "rotation": 10.0, "brightness": 0.2}  # what is above is learned too
 MILD = {"shift": 0.05, "rotation": 5.0, "brightness": 0.1}
@@ -58,7 +58,7 @@ def few_steps(facts: Facts) -> Iterator[Remark]:
 
 def good_rate(config: Config) -> float:
     """Return the learning rate at which a run's optimiser does well."""
-    return GOOD_RATES[config.training.optimizer]
+    return config.training.good_rate
 
 
 def rate_high(facts: Facts) -> Iterator[Remark]:

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Iterator, Sequence
 from statistics import fmean, median, pvariance
+from typing import Any
 
 from sd.coach import plan
-from sd.coach.facts import Event, Facts, is_number
+from sd.coach.facts import Event, Facts, count, is_number
 from sd.coach.lines import Remark, figure, rounded
 from sd.coach.plan import ENOUGH_STEPS, SHAPES_AT, good_rate
 from sd.likeness import verdict
@@ -30,7 +31,12 @@ def not_finite(facts: Facts) -> Iterator[Remark]:
     end = facts.end or {}
     if end.get("event") == "failed" and "not a finite number" in str(end.get("line")):
         values, fix = _rates(facts, _lower(facts))
-        yield Remark("not_finite", {"step": end.get("step") or facts.step, **values}, fix)
+        left_out = [count(each.get("step")) for each in facts.skipped]
+        values["step"] = count(end.get("step")) or max([facts.step, *left_out])
+        if facts.saved:
+            yield Remark("not_finite", {**values, "saved": facts.saved}, fix)
+        else:
+            yield Remark("not_finite_unsaved", values, fix)
 
 
 def skipped(facts: Facts) -> Iterator[Remark]:
@@ -183,11 +189,11 @@ RULES = (
 
 
 def _lower(facts: Facts) -> float:
-    """Return a learning rate that is half of the run's, and no higher than the usual one."""
-    return min(facts.config.training.learning_rate / 2, good_rate(facts.config))
+    """Return the learning rate to start again with where the run's is too high."""
+    return facts.config.training.lower_rate
 
 
-def _rates(facts: Facts, better: float) -> tuple[dict[str, str], tuple[str, ...]]:
+def _rates(facts: Facts, better: float) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the figures and the fix of a remark about the learning rate."""
     training = facts.config.training
     fix = [f"training.learning_rate={better:.2g}"]

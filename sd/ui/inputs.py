@@ -5,6 +5,7 @@ classes keep gradio's names, by which the browser finds what draws them. What gr
 field sees a value is looked after in `sd.ui.page`.
 """
 
+import errno
 import html
 import logging
 from abc import ABCMeta
@@ -16,9 +17,25 @@ import gradio as gr
 from gradio.component_meta import ComponentMeta
 
 from sd import gate
+from sd.files import brief, printable, why
 from sd.gate import InputError
 from sd.ui.texts import PREFIX, TEXTS, language_of, say
 
+OF_THE_SYSTEM = {  # reasons that a person can mend: a full disk, a folder that is not theirs
+    getattr(errno, name)
+    for name in (
+        "EACCES",
+        "EPERM",
+        "EROFS",
+        "ENOSPC",
+        "EDQUOT",
+        "EFBIG",
+        "EIO",
+        "ENOTDIR",
+        "EMFILE",
+    )
+    if hasattr(errno, name)
+}
 FARTHEST = 2**53  # beyond it a browser's numbers are no longer exact
 LONGEST_TEXT = 10_000  # characters of a text field that says no length of its own
 LONGEST_WORD, MOST_WORDS = 200, 1000  # of what is chosen from a list
@@ -34,9 +51,9 @@ class Refusal(gr.Error):
 
 
 def told(error: Exception, request: Any) -> Refusal:
-    """Return what is shown of an error: a mistake's own line, of anything unexpected no detail.
+    """Return what is shown of an error: a mistake's own line, or the system's reason for a file.
 
-    The details go to the log.
+    Of anything unexpected no detail is shown; the details go to the log.
     """
     headers = getattr(request, "headers", None) or {}
     lang = language_of(headers.get("accept-language"))
@@ -44,6 +61,9 @@ def told(error: Exception, request: Any) -> Refusal:
         error = InputError(error.message)  # of a component that is none of ours
     if isinstance(error, InputError):
         error = Refusal(str(error))
+    elif isinstance(error, OSError) and error.errno in OF_THE_SYSTEM:
+        names = [] if error.filename is None else [Path(str(error.filename)).name]
+        error = Refusal(": ".join([*(brief(printable(name)) for name in names), why(error)]))
     if not isinstance(error, Refusal):
         LOG.error("unexpected error in a handler of the page", exc_info=error)
         error = Refusal(say("unexpected", lang))

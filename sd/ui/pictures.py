@@ -102,6 +102,7 @@ def keep(files: Sequence[str]) -> Path:
     target = uploads() / f"{digest_of(paths, names)}.zip"
     if target.is_file():
         return target
+    runs.writable_home()
     target.parent.mkdir(parents=True, exist_ok=True)
     if len(paths) == 1 and is_archive(paths[0]):
         shutil.copyfile(paths[0], target)

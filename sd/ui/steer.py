@@ -94,5 +94,5 @@ def open_bundle(file: Any) -> tuple[Any, dict[str, str], dict[str, Any]]:
 
     if not isinstance(file, str):
         raise InputError("bundle: give one zip file")
-    name = bundle.unpack(Path(file), runs.home()).name
+    name = bundle.unpack(Path(file), runs.writable_home()).name
     return gr.update(choices=names_of_runs(), value=name), {"run": name}, {}

@@ -3,7 +3,9 @@
 from sd.coach import LINES
 
 CHINESE = {
-    "not_finite": "训练在第 {step} 步结束：损失连续多次不再是一个数。最后的检查点完好。"
+    "not_finite": "训练在第 {step} 步结束：损失连续多次不再是一个数。第 {saved} 步的检查点完好。"
+    "学习率 {rate} 过高，请改用 {better} 重新开始。",
+    "not_finite_unsaved": "训练在第 {step} 步结束：损失连续多次不再是一个数，此时还没有检查点。"
     "学习率 {rate} 过高，请改用 {better} 重新开始。",
     "skipped": "第 {step} 步的损失不是一个数；这一步已跳过，权重保持原样。偶尔一次没有影响。",
     "skipped_often": "已有 {count} 步得不到有限的数而被跳过，最近一次在第 {step} 步。"
