@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sd import gate, runs
 from sd.checkpoints import Model, load_checkpoint, save_checkpoint
-from sd.conditioning import conditioner_of, parameters_of
+from sd.conditioning import conditioner_of
 from sd.config import Config
 from sd.denoiser import Prediction
 from sd.ingest import ingest_images
@@ -32,6 +32,7 @@ from sd.ui.sampling.fields import Fields
 from sd.ui.sampling.job import Job, Kept
 from sd.ui.sampling.prompts import Asking
 from sd.ui.sampling.tree import Tree
+from tests.networks import with_weights
 
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
 CHINESE: Any = SimpleNamespace(headers={"accept-language": "zh-CN,zh;q=0.9"})
@@ -54,11 +55,7 @@ def little_model(
     Its weights are random everywhere, so that its output depends on what it sees.
     """
     home, cache = tmp_path_factory.mktemp("denoise"), tmp_path_factory.mktemp("cache")
-    network = new_network(tiny_config, 0).eval()
-    source = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=source))
+    network = with_weights(new_network(tiny_config, 0).eval())
     save_checkpoint(Model(network, tiny_config), home / NAME / "checkpoint-4", {"step": STEP})
     files = tmp_path_factory.mktemp("emoji")
     for name, data in emoji.items():
@@ -99,11 +96,8 @@ def told_model(base: Config, name: str) -> Model:
     config = base.with_settings([*words, "conditioning.text_layers=1"])
     vocabulary = Vocabulary.train(list(CAPTIONS), 280).to_json() if kind == "captions" else None
     conditioner = conditioner_of(config, {"kind": kind, "vocabulary": vocabulary, **facts})
-    network = new_network(config, 0).eval()
-    source = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in parameters_of(network, conditioner).values():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=source))
+    assert conditioner is not None
+    network = with_weights(new_network(config, 0).eval(), conditioner)
     folder = runs.home() / name
     save_checkpoint(
         Model(network, config, {}, conditioner), folder / "checkpoint-4", {"step": STEP}

@@ -17,6 +17,7 @@ from gradio_client.exceptions import AppError
 from sd.checkpoints import Model, save_checkpoint
 from sd.config import Config
 from sd.training import new_network
+from tests.networks import with_weights
 from tests.serving import ROOT, served
 
 LONGEST_LINE = 300
@@ -24,11 +25,11 @@ LONGEST_LINE = 300
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, tiny_config: Config) -> Path:
-    """A home with a small untrained model and with a run that holds a pickle for weights."""
+    """A home with a small model of random weights and a run that holds a pickle for weights."""
     home = tmp_path_factory.mktemp("api")
     for name in ("little", "pickled"):
         folder = home / name
-        network = new_network(tiny_config, 0)
+        network = with_weights(new_network(tiny_config, 0))
         save_checkpoint(Model(network, tiny_config), folder / "checkpoint-0000004", {"step": 4})
         (folder / "config.ini").write_text(tiny_config.to_ini(), encoding="utf-8")
     weights = home / "pickled" / "checkpoint-0000004" / "model.safetensors"

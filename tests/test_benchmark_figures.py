@@ -21,6 +21,7 @@ from tests.benchmarks.conditioning.asked import Way
 from tests.benchmarks.conditioning.off import summed
 from tests.benchmarks.conditioning.starter import distances, evenly, places
 from tests.benchmarks.digits import frechet, train_judge
+from tests.networks import with_weights
 
 
 def normal(mean: Tensor, covariance: Tensor, count: int = 50) -> Tensor:
@@ -145,7 +146,7 @@ def test_only_samples_that_follow_are_scored() -> None:
 
 
 def tiny_model() -> Model:
-    """An untrained network of 16 pixels that reads captions of shapes."""
+    """A network of random weights and 16 pixels that reads captions of shapes."""
     smaller = ["input_height=16", "input_width=16", "batch_size=1"]
     config = Config.preset("tiny").with_settings(
         [f"training.{each}" for each in smaller]
@@ -158,7 +159,8 @@ def tiny_model() -> Model:
         config, {"kind": "captions", "examples": [], "vocabulary": vocabulary}
     )
     assert conditioner is not None
-    return Model(UNetModel.from_config(config.unet).eval(), config, {}, conditioner.eval())
+    network = with_weights(UNetModel.from_config(config.unet).eval(), conditioner)
+    return Model(network, config, {}, conditioner.eval())
 
 
 def test_heat_added_up_step_by_step_is_the_mean_over_all_of_them() -> None:

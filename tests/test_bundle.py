@@ -23,6 +23,7 @@ from sd.gate import InputError
 from sd.ingest import ingest_images, open_images
 from sd.unet import UNetModel
 from sd.worker import resume, work
+from tests.networks import with_weights
 from tests.test_conditioning import trained
 
 SECRET = "/home/somebody/private/pictures"
@@ -67,7 +68,7 @@ def run(tiny_config: Config, home: Path, pictures: Path) -> Path:
         (folder / name).write_text(SECRET)
     for name in ("step", "raw"):
         (folder / "samples" / f"{name}-000000020.png").write_bytes(png())
-    model = Model(UNetModel.from_config(config.unet), config)
+    model = Model(with_weights(UNetModel.from_config(config.unet)), config)
     state = {"network.x": torch.ones(3), "average.x": torch.zeros(3)}
     about = {"seed": 3, "machine": {"device": "cpu", "threads": 1}}
     for step in (10, 20):

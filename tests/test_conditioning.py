@@ -1,6 +1,7 @@
 """Conditions: what is told, how it is read, dropped, stored and followed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from sd.data import ImageSet
 from sd.device import choose
 from sd.facts import spread
 from sd.gate import InputError
+from sd.images import to_uint8
 from sd.report import Report
 from sd.streams import new_conditioner, new_network, stream
 from sd.tokens import END, PAD, START, Vocabulary
@@ -175,6 +177,36 @@ def test_spread_takes_different_ones_from_all_over() -> None:
 
 
 # training and checkpoints
+
+
+@pytest.mark.parametrize("kind", ["class_tokens", "captions"])
+def test_every_picture_of_a_step_is_told_what_is_its_own(tiny_config: Config, kind: str) -> None:
+    config = settings(tiny_config, kind, "conditioning.drop=0", "training.batch_size=8")
+    training, images = Training(config, pictures(), 0, choose("cpu").apply()), pictures()
+    assert training.conditioner is not None and images.captions is not None
+    own = images.captions if kind == "captions" else [LABELS[k % 2] for k in range(4)]
+    told = training.conditioner.read(own)
+    for step in (1, 2, 3):
+        x0, _, _, rows = training._pictures(step)
+        alike = (to_uint8(x0)[:, None] == images.pixels).flatten(2).all(2)
+        assert alike.sum(1).tolist() == [1] * 8
+        assert torch.equal(rows, told[alike.long().argmax(1)])
+
+
+def test_what_is_held_out_is_neither_learned_nor_asked_for(tiny_config: Config) -> None:
+    captions = tuple(f"word{k}" for k in range(20))
+    images = replace(
+        pictures(None, labelled=False),
+        pixels=torch.arange(20, dtype=torch.uint8).reshape(20, 1, 1, 1).expand(20, 1, 8, 8),
+        names=captions,
+        captions=captions,
+    )
+    config = settings(tiny_config, "captions", "training.held_out=0.3")
+    training = Training(config, images, 0, choose("cpu").apply())
+    own = {captions[row] for row in training.rows.tolist()}
+    assert len(own) == 14 and isinstance(training.conditioner, Captions)
+    assert training.conditioner.vocabulary.words == own
+    assert set(training.sample_prompts) | set(training.conditioner.examples) <= own
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,5 +1,6 @@
 """The forward process and the loss, held to the papers' identities in float64."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -146,6 +147,15 @@ def test_the_loss_applies_the_weight():
     loss = diffusion.loss(lambda x, times: torch.zeros_like(x), x0, torch.tensor([1]), eps)
     assert float(loss.mean) == pytest.approx(5 / float(LINEAR.snr(1)), rel=1e-9)
     assert float(loss.per_picture) == 1
+
+
+def test_each_picture_s_error_has_the_weight_of_its_own_time():
+    diffusion = Diffusion(LINEAR, "x0", min_snr_gamma=5)
+    x0, eps = normal(3, 1, 2, 2), normal(3, 1, 2, 2, seed=1)
+    t = torch.tensor([1, 40, 50])
+    loss = diffusion.loss(lambda x, times: torch.zeros_like(x), x0, t, eps)
+    weights = torch.from_numpy(np.minimum(LINEAR.snr(t.numpy()), 5.0))
+    exactly(loss.mean, (weights * x0.square().flatten(1).mean(1)).mean())
 
 
 def test_the_loss_applies_the_weights_floor():

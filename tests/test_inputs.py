@@ -35,6 +35,7 @@ from sd.training import new_network
 from sd.ui import calm, inputs, models, page
 from sd.ui.parts import label
 from sd.ui.texts import say
+from tests.networks import with_weights
 from tests.serving import ROOT
 from tests.test_api import picture_bytes
 
@@ -178,10 +179,10 @@ class Served:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, tiny_config: Config) -> Path:
-    """A home that holds one small untrained model."""
+    """A home that holds one small model of random weights."""
     home = tmp_path_factory.mktemp("home")
     folder = home / "little"
-    network = new_network(tiny_config, 0)
+    network = with_weights(new_network(tiny_config, 0))
     save_checkpoint(Model(network, tiny_config), folder / "checkpoint-0000004", {"step": 4})
     (folder / "config.ini").write_text(tiny_config.to_ini(), encoding="utf-8")
     return home

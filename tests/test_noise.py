@@ -35,6 +35,7 @@ from sd.ui import (
     theme,
 )
 from sd.unet import UNetModel
+from tests.networks import with_weights
 
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
 CHINESE: Any = SimpleNamespace(headers={"accept-language": "zh-CN,zh;q=0.9,en;q=0.8"})
@@ -57,7 +58,7 @@ def model(home: Path) -> str:
             "unet.attention_resolutions=[]",
         ]
     )
-    network = UNetModel.from_config(config.unet)
+    network = with_weights(UNetModel.from_config(config.unet))
     save_checkpoint(Model(network, config), home / "little" / "checkpoint-0000007", {"step": 7})
     (home / "little" / "config.ini").write_text(config.to_ini())
     return "little"

@@ -178,6 +178,18 @@ def test_before_any_step_there_is_nothing_to_keep() -> None:
     assert Optimizer(parameters, MUON, "cpu").state() == {}
 
 
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_the_decay_that_was_asked_for_pulls_every_weight(kind: str) -> None:
+    training = TrainingConfig(optimizer=kind, learning_rate=0.01, weight_decay=0.5)
+    each = network()
+    before = [parameter.detach().clone() for parameter in each.parameters()]
+    for parameter in each.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    Optimizer(dict(each.named_parameters()), training, "cpu").step(0.02)
+    for parameter, old in zip(each.parameters(), before, strict=True):
+        assert torch.allclose(parameter, old * (1 - 0.02 * 0.5), rtol=1e-5)
+
+
 def test_a_state_of_another_kind_or_shape_is_refused() -> None:
     each = network()
     parameters = dict(each.named_parameters())

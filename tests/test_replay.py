@@ -19,18 +19,14 @@ from sd.recipe import Branch, Recipe, Start
 from sd.replay import begin, check, distance, held_of, painted, png_bytes, stream
 from sd.sampling import SampleStep, draw, generators, slerp
 from sd.training import new_network
+from tests.networks import with_weights
 from tests.test_checkpoints import network_of
 
 
 @pytest.fixture(scope="module")
 def model(tiny_config: Config) -> Model:
     """A network with random weights everywhere, so that its output depends on what it sees."""
-    network = new_network(tiny_config, 0).eval()
-    source = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=source))
-    return Model(network, tiny_config)
+    return Model(with_weights(new_network(tiny_config, 0).eval()), tiny_config)
 
 
 PLAIN = Recipe("little", count=2, steps=10, seed=5)

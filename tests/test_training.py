@@ -1,5 +1,6 @@
 """Training: Algorithm 1 with the right draws, rates and averages, undisturbed by who watches."""
 
+import copy
 import math
 import shutil
 from collections.abc import Container
@@ -18,6 +19,7 @@ from sd.device import choose
 from sd.diffusion import Diffusion
 from sd.gate import InputError
 from sd.images import to_float, to_uint8
+from sd.optimizers import Optimizer
 from sd.training import (
     Training,
     TrainStep,
@@ -30,6 +32,7 @@ from sd.training import (
     total_steps,
     train,
 )
+from tests.networks import with_weights
 
 MACHINE = choose("cpu")
 
@@ -153,6 +156,13 @@ def test_times_are_uniform_over_all_steps() -> None:
     assert draw_times(200, 200, source).tolist() == list(range(1, 201))
 
 
+def test_a_picture_is_changed_anew_at_each_step(tiny_config: Config) -> None:
+    config = tiny_config.with_settings(["training.shift=0.25"])
+    training = Training(config, one_picture(), 0, MACHINE)
+    first, second = (training._pictures(step)[0] for step in (1, 2))
+    assert not torch.equal(first, second)
+
+
 def test_streams_differ_by_seed_purpose_and_step() -> None:
     places = [(0, "noise", 1), (0, "noise", 2), (0, "time", 1), (1, "noise", 1), (10, "noise", 1)]
     drawn = [torch.rand(4, generator=stream(*place)).tolist() for place in places]
@@ -175,8 +185,9 @@ def test_new_networks_depend_on_the_seed_alone(tiny_config: Config) -> None:
 
 def test_the_first_step_is_algorithm_1(tiny_config: Config, images: ImageSet) -> None:
     """Loss and gradient by hand: draw pictures, times and noise; ||v - v_theta(x_t, t)||^2."""
-    step = next(train(tiny_config, images, 3, MACHINE))
-    network = new_network(tiny_config, 3)
+    training = Training(tiny_config, images, 3, MACHINE)
+    network = copy.deepcopy(with_weights(training.network))
+    step = next(training.steps())
     schedule = Diffusion.from_config(tiny_config.diffusion).schedule
     x0 = to_float(images.pixels[batch_indices(7, 4, 1, 3)])
     t = draw_times(4, 50, stream(3, "time", 1))
@@ -324,6 +335,44 @@ def test_accumulated_batches_are_one_large_batch(tiny_config: Config, images: Im
     way = torch.cat([(begun[name] - wanted[name]).flatten() for name in wanted])
     assert gap.norm() <= 5e-3 * way.norm()
     assert gap.abs().max() <= at_once.training.learning_rate
+
+
+def test_each_part_of_an_accumulated_step_has_a_dropout_of_its_own(
+    tiny_config: Config, images: ImageSet
+) -> None:
+    config = tiny_config.with_settings(["unet.dropout=0.5"])
+    training = Training(config, images, 0, MACHINE)
+    with_weights(training.network)
+    drawn = training._pictures(1)
+    one, other, again, later = (
+        float(training._loss(*drawn, step, number).detach())
+        for step, number in ((1, 0), (1, 1), (1, 0), (2, 0))
+    )
+    assert one == again and len({one, other, later}) == 3
+
+
+def test_a_long_gradient_is_cut_to_its_limit_before_the_step(
+    tiny_config: Config, images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[float] = []
+    genuine = Optimizer.step
+
+    def measured(self: Optimizer, lr: float) -> None:
+        gradients = (each.grad for each in self._parameters.values())
+        limits.append(math.hypot(*(float(each.norm()) for each in gradients if each is not None)))
+        genuine(self, lr)
+
+    monkeypatch.setattr(Optimizer, "step", measured)
+    for words in ("training.grad_clip=0.01", "training.grad_clip=0"):
+        step = next(train(tiny_config.with_settings([words]), images, 0, MACHINE))
+        assert step.grad_norm > 0.1  # told before it is cut
+    assert limits == pytest.approx([0.01, step.grad_norm], rel=1e-3)
+
+
+def test_a_run_counts_the_pictures_that_it_trains_on(tiny_config: Config) -> None:
+    many = image_set(torch.zeros(20, 1, 8, 8, dtype=torch.uint8))
+    changes = ["training.steps=0", "training.epochs=2", "training.held_out=0.4"]
+    assert Training(tiny_config.with_settings(changes), many, 0, MACHINE).total == 6
 
 
 def test_epochs_count_every_picture_of_a_step(tiny_config: Config) -> None:

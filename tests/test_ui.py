@@ -34,6 +34,7 @@ from sd.ui import (
 )
 from sd.unet import UNetModel
 from tests.made import made_run
+from tests.networks import with_weights
 
 ROOT = Path(__file__).parent.parent
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
@@ -73,7 +74,7 @@ def model(home: Path) -> str:
             'conditioning.kind="none"',
         ]
     )
-    network = UNetModel.from_config(config.unet)
+    network = with_weights(UNetModel.from_config(config.unet))
     save_checkpoint(Model(network, config), home / "little" / "checkpoint-0000007", {"step": 7})
     (home / "little" / "config.ini").write_text(config.to_ini())
     return "little"

@@ -13,6 +13,7 @@ from sd.blueprint import blueprint
 from sd.config import Config, UNetConfig
 from sd.gate import InputError
 from sd.unet import Downsample, UNetModel, Upsample, timestep_embedding
+from tests.networks import with_weights
 
 OPTIONS = [
     {},
@@ -26,8 +27,7 @@ OPTIONS = [
 def small(levels, **options):
     torch.manual_seed(0)
     network = UNetModel(1, 1, 32, 1, [], (1,) * levels, num_heads=1, **options)
-    torch.nn.init.normal_(network.out[-1].weight, std=0.1)  # else the output is zero
-    return network.eval()
+    return with_weights(network).eval()
 
 
 @torch.no_grad()
@@ -79,12 +79,24 @@ def test_signals_and_volumes_of_any_size(levels, options, sizes):
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_the_transformer_works_in_any_rank(dims):
     network = UNetModel(2, 2, 32, 1, [1, 2], (1, 2), dims=dims, num_head_channels=16, context_dim=5)
-    torch.nn.init.normal_(network.out[-1].weight)
-    size = (4, 6, 5)[:dims]
-    one, other = (
-        answer(network, *size, context=torch.full((1, 3, 5), value)) for value in (0.0, 1.0)
-    )
-    assert one.shape == other.shape
+    with_weights(network)
+    x, t = torch.randn(1, 2, *(4, 6, 5)[:dims]), torch.tensor([3])
+    with torch.no_grad():
+        one, other = (network(x, t, context=torch.full((1, 3, 5), told)) for told in (0.0, 1.0))
+    assert one.shape == x.shape and not torch.allclose(one, other, atol=1e-3)
+
+
+@torch.no_grad()
+def test_padding_is_never_looked_at_and_words_are():
+    network = UNetModel(1, 1, 32, 1, [1, 2], (1, 2), num_head_channels=16, context_dim=5)
+    with_weights(network).eval()
+    x, t, context = torch.randn(2, 1, 8, 8), torch.tensor([3, 9]), torch.randn(2, 4, 5)
+    mask = torch.tensor([[True, True, False, False], [True, True, True, False]])
+    padded = torch.where(mask[..., None], context, 100.0)
+    other = torch.where(mask[..., None], -context, context)
+    one, same, changed = (network(x, t, told, mask=mask) for told in (context, padded, other))
+    torch.testing.assert_close(one, same)
+    assert not torch.allclose(one, changed, atol=1e-2)
 
 
 def test_volumes_keep_their_first_axis():
@@ -193,9 +205,7 @@ def test_residual_blocks_may_be_counted_per_level():
 
 
 def test_labels_change_the_answer():
-    network = UNetModel(1, 1, 32, 1, [], (1,), num_heads=1, num_classes=3)
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.05)
+    network = with_weights(UNetModel(1, 1, 32, 1, [], (1,), num_heads=1, num_classes=3))
     x, t = torch.randn(1, 1, 8, 8), torch.tensor([5])
     zero, one = (network(x, t, y=torch.tensor([label])) for label in (0, 1))
     assert not torch.equal(zero, one)

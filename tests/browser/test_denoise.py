@@ -16,6 +16,7 @@ from sd.export import read_recipe
 from sd.training import new_network
 from tests.browser.conftest import PATIENCE
 from tests.browser.test_page import go_to, pixels, settled
+from tests.networks import with_weights
 
 pytestmark = pytest.mark.browser
 
@@ -34,11 +35,10 @@ WATCH = """([player, key]) => {
 
 @pytest.fixture(scope="module")
 def little(home: Path, tiny_config: Config) -> Iterator[str]:
-    """An untrained model of 8 x 8 pixels in the page's home: a step takes milliseconds."""
+    """A model of random weights and 8 x 8 pixels in the page's home: a step takes milliseconds."""
     folder = home / LITTLE
-    save_checkpoint(
-        Model(new_network(tiny_config, 0), tiny_config), folder / "checkpoint-4", {"step": 4}
-    )
+    network = with_weights(new_network(tiny_config, 0))
+    save_checkpoint(Model(network, tiny_config), folder / "checkpoint-4", {"step": 4})
     (folder / "config.ini").write_text(tiny_config.to_ini())
     yield LITTLE
     shutil.rmtree(folder)
