@@ -70,7 +70,7 @@ def numbered(folder: Path, pattern: str) -> list[tuple[int, Path]]:
     """
     try:
         names = fnmatch.filter(os.listdir(folder), pattern)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name with a null byte
         return []
     ends = {name: os.path.splitext(name)[0].rpartition("-")[2] for name in names}
     found = [(int(end), name) for name, end in ends.items() if end.isascii() and end.isdecimal()]
