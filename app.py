@@ -18,7 +18,18 @@ gc.enable()
 from sd import child  # noqa: E402
 from sd.__main__ import Parser, told  # noqa: E402
 from sd.gate import InputError  # noqa: E402
-from sd.ui import api, denoise, head, hosts, noise, scratch, theme, train  # noqa: E402
+from sd.ui import (  # noqa: E402
+    api,
+    denoise,
+    head,
+    hosts,
+    noise,
+    requests,
+    scratch,
+    theme,
+    train,
+    waiting,
+)
 from sd.ui.page import Page, middleware  # noqa: E402
 from sd.ui.parts import label  # noqa: E402
 from sd.ui.texts import PAGE, translations  # noqa: E402
@@ -26,7 +37,6 @@ from sd.ui.texts import PAGE, translations  # noqa: E402
 PROGRESS_SECONDS = 1.0  # gradio looks every 10 ms for bars of progress, which the page has none of
 NEVER = 2**31  # events until gradio makes a table of all that have been, for nobody
 LONGEST_UNSEEN = 3.0  # seconds until torch is imported though nobody has asked for the page
-MOST_WAITING = 32  # events in the queue
 MOST_SESSIONS = 500  # whose state is kept, the latest used; gradio takes 0.85 MiB for each
 KEEP_FILES = (3600, 86400)  # seconds: look every hour, delete pictures older than a day
 
@@ -88,7 +98,7 @@ def opened(where: address.Address) -> gr.Blocks:
     gc.disable()
     child.share_cores()
     demo = build_app()
-    demo.queue(api_open=False, max_size=MOST_WAITING)
+    demo.queue(api_open=False, max_size=waiting.MOST)
     demo._queue.progress_update_sleep_when_free = PROGRESS_SECONDS
     demo._queue.ANAYLTICS_CACHE_FREQUENCY = NEVER  # gradio's spelling
     sent = threading.Event()
@@ -112,7 +122,7 @@ def launch(demo: gr.Blocks, where: address.Address, sent: threading.Event) -> No
         js=theme.SCRIPT_FILE.read_text(encoding="utf-8"),
         i18n=gr.I18n(**translations()),
         show_error=True,
-        max_file_size="200mb",
+        max_file_size=requests.LARGEST_FILE,
         state_session_capacity=MOST_SESSIONS,
         footer_links=["api"],
         run_history=False,
@@ -120,7 +130,10 @@ def launch(demo: gr.Blocks, where: address.Address, sent: threading.Event) -> No
         enable_monitoring=False,
         pwa=False,
         share=False,
-        app_kwargs={"middleware": [hosts.only(where.host), *middleware(sent.set, demo._queue)]},
+        app_kwargs={
+            "middleware": [hosts.only(where.host), *middleware(sent.set, demo._queue)],
+            "exception_handlers": requests.INVALID,
+        },
         prevent_thread_lock=True,
     )
 

@@ -8,6 +8,7 @@ import fnmatch
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,20 @@ def numbered(folder: Path, pattern: str) -> list[tuple[int, Path]]:
     found = [(int(end), name) for name, end in ends.items() if end.isascii() and end.isdecimal()]
     found.sort(key=lambda entry: (entry[0], len(entry[1]), entry[1]))
     return [(number, folder / name) for number, name in found]
+
+
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file beside `path`, flush it and rename it; many may do so at once."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        flush(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def remove(folder: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from sd import memory
 from sd.config import Config
-from sd.ui import pictures, settings
+from sd.ui import pictures, settings, surveys
 from sd.ui.inputs import Upload
 
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
@@ -71,8 +71,8 @@ def as_fields(sent: list[Any]) -> list[Any]:
 
 @pytest.fixture(autouse=True)
 def nothing_is_known() -> None:
-    for handle in set(pictures.FOUND) - {pictures.STARTER}:  # the same files, the same handle
-        del pictures.FOUND[handle]
+    for handle in set(surveys.FOUND) - {pictures.STARTER}:  # the same files, the same handle
+        del surveys.FOUND[handle]
 
 
 @pytest.fixture(name="mine")

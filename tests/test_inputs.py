@@ -11,6 +11,7 @@ import itertools
 import json
 import math
 import os
+import re
 import socket
 import sys
 import uuid
@@ -32,7 +33,7 @@ from sd.config import Config
 from sd.gate import InputError
 from sd.sampling import Sampling
 from sd.training import new_network
-from sd.ui import calm, inputs, models, page
+from sd.ui import calm, inputs, models, page, requests, waiting
 from sd.ui.parts import label
 from sd.ui.texts import say
 from tests.networks import with_weights
@@ -69,7 +70,7 @@ FILES = {
     "files of the server": "[" + FILE % '"pyproject.toml"' + "]",
     "no files": "[]",
 }
-AT_ONCE = 24  # events in the queue, which holds 32
+AT_ONCE = 24  # events in the queue; a page may have two heavy ones, which the sweep changes
 EVENTS = ("[]", "5", '"x"', '{"index": NaN}', '{"index": 1000000000}', '{"kind": {"a": 1}}')
 # What the fields hold so that a handler gets as far as it can; others hold what they show.
 GOOD = {
@@ -202,6 +203,7 @@ def served(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         patch.setattr(Sampling, "steps", looked_at(Sampling.steps, noted))
         patch.setattr(gr.Blocks, "call_function", counted(gr.Blocks.call_function, noted))
         patch.setattr(gr.Blocks, "block_thread", lambda page: opened.append(page))
+        patch.setattr(waiting, "GROUPS", dict.fromkeys(waiting.GROUPS, (AT_ONCE, AT_ONCE)))
         for each in ("OFTEN", "SELDOM"):
             patch.setattr(calm, each, 0.001)
         with socket.socket() as probe:
@@ -344,9 +346,59 @@ def test_too_few_values_are_counted(served: Served, capfd: pytest.CaptureFixture
 
 
 def test_a_body_beyond_the_limit_is_not_read(served: Served) -> None:
-    status, answer = served.post("queue/join", b'["' + b"x" * page.LARGEST_BODY + b'"]')
+    status, answer = served.post("queue/join", b'["' + b"x" * requests.LARGEST_BODY + b'"]')
     assert status == 413 and answer["detail"].startswith("data: more than 16 MiB")
     served.connection.close()
+
+
+def test_the_page_s_own_addresses_answer(served: Served) -> None:
+    """The page, what it names, and what its scripts ask for when it is opened."""
+    served.connection.request("GET", "/")
+    page = served.connection.getresponse().read().decode()
+    named = {each for each in re.findall(r'(?:src|href)="([^"]+)"', page) if "//" not in each}
+    assert len(named) > 3
+    api = [f"/gradio_api/{each}" for each in ("info", "app_id", "queue/status", "theme.css")]
+    for address in ["/config", "/theme.css", *api, *(f"/{each.strip('./')}" for each in named)]:
+        served.connection.request("GET", address)
+        answer = served.connection.getresponse()
+        answer.read()
+        assert answer.status == 200, address
+
+
+def test_the_queue_takes_two_heavy_events_of_a_page(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a sampling is held up: a third is refused in one line, all that is light goes on."""
+    monkeypatch.setattr(waiting, "GROUPS", {"model": (2, 3)})
+    asked = next(each for each in served.page.fns.values() if each.api_name == "denoise")
+    light = next(each for each in served.page.fns.values() if each.api_name == "list_models")
+    one, other = uuid.uuid4().hex, uuid.uuid4().hex
+
+    def join(event: Any, page: str) -> tuple[int, Any]:
+        body = {"data": [json.loads(word) for word in served.usual(event)], "session_hash": page}
+        return served.post("queue/join", json.dumps({**body, "fn_index": event._id}).encode())
+
+    with models.turn():
+        assert [join(asked, one)[0] for _ in range(2)] == [200, 200]
+        status, answer = join(asked, one)
+        assert (status, answer["detail"]) == (400, say("busy_page", "en", n=2))
+        assert join(asked, other)[0] == 200
+        status, answer = join(asked, uuid.uuid4().hex)
+        assert (status, answer["detail"]) == (400, say("busy_all", "en", n=3))
+        assert served.ask(light._id, [])[0].success
+    assert len(served.told(one)) == 2 and len(served.told(other)) == 1
+    assert join(asked, one)[0] == 200
+    served.told(one)
+
+
+def test_a_page_s_name_has_a_length(served: Served) -> None:
+    event = next(each for each in served.page.fns.values() if each.api_name == "list_models")
+    for length, status in ((64, 200), (65, 400)):
+        body = {"data": [], "fn_index": event._id, "session_hash": "x" * length}
+        answer = served.post("queue/join", json.dumps(body).encode())
+        assert answer[0] == status
+    assert answer[1]["detail"] == "session_hash: 65 characters; at most 64 are allowed"
+    served.told("x" * 64)
 
 
 def test_no_component_answers_beside_the_events(served: Served) -> None:

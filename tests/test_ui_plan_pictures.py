@@ -14,7 +14,7 @@ from sd.config import Config
 from sd.data import read_images
 from sd.gate import InputError
 from sd.report import Report
-from sd.ui import pictures, report
+from sd.ui import pictures, report, surveys
 from sd.ui.pictures import drained
 from tests.planning import (
     ENGLISH,
@@ -33,7 +33,7 @@ def test_an_upload_is_kept_once_under_its_digest(home: Path, tmp_path: Path) -> 
     path = make_zip(tmp_path / "mine.zip", "cats/1.png", "dogs/1.png")
     handle, found = pictures.inspect([str(path)])
     assert pictures.inspect([str(path)])[0] == handle
-    assert [each.name for each in pictures.uploads().iterdir()] == [handle]
+    assert [each.name for each in pictures.uploads().glob("*.zip")] == [handle]
     assert found.classes == {"cats": 1, "dogs": 1}
     assert pictures.source_of(handle) == str(home / "uploads" / handle)
     told = report.report_html(found, "en")
@@ -145,7 +145,7 @@ def test_taking_an_upload_shows_how_far_it_is_read(home: Path, tmp_path: Path) -
 def test_a_later_upload_of_the_same_page_is_the_one_that_counts(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "FOUND", {})
+    monkeypatch.setattr(surveys, "FOUND", {})
     path = make_zip(tmp_path / "mine.zip", "1.png", "2.png")
     one, other = (SimpleNamespace(**vars(ENGLISH), session_hash=name) for name in "ab")
     starter = pictures.take_files(None, pictures.STARTER, one)

@@ -14,7 +14,7 @@ from sd import gate, runs
 from sd.config import MOST_STEPS, Config, preset_names
 from sd.gate import InputError
 from sd.ui import cache, denoise, inputs, models, noise, pictures, plan
-from sd.ui.parts import LARGEST_SEED, MODEL, guarded
+from sd.ui.parts import LARGEST_SEED, MODEL, SURVEY, UPLOAD, guarded
 from sd.ui.sampling import live, prompts
 from sd.ui.sampling.grid import MOST_GUIDANCE
 from sd.ui.sampling.job import Job
@@ -208,12 +208,12 @@ def build() -> None:
     sampling += [inputs.Checkbox(False, label="unconditional", visible=False)]
     outputs = [picture("x_t"), picture("x0"), facts("step")]
     endpoint("denoise", denoise_pictures, sampling, outputs, **MODEL)
-    endpoint("inspect_data", inspect_data, [files("files", "multiple")], facts("report"))
+    endpoint("inspect_data", inspect_data, [files("files", "multiple")], facts("report"), **UPLOAD)
     training = [text("data", "starter"), text("preset", "tiny"), number("size", 0, 0, SIZES[1])]
     training += [number("steps", 0, 0, MOST_STEPS), number("batch_size", 0, 0, MOST_BATCH)]
     training += [number("learning_rate", 0, 0, RATES[1], whole=False)]
     training += [number("seed", 0, 0, LARGEST_SEED), text("device", "auto")]
-    endpoint("start_training", start_training, training, facts("run"))
+    endpoint("start_training", start_training, training, facts("run"), **SURVEY)
     endpoint("training_status", training_status, [text("run")], facts("status"))
     endpoint("stop_training", stop_training, [text("run")], facts("status"))
     resuming = [text("run"), number("steps", 0, 0, MOST_STEPS)]

@@ -1,11 +1,11 @@
-"""What is sent to the page's events, before gradio looks at it: files, sizes, how many values.
+"""What is sent to the page's events, before gradio looks at it: files, how many values, how long.
 
 gradio fetches and copies the files that a value names, and keeps what it was sent, before a
 component's `preprocess` can refuse it; an error there is answered with many lines or with a path.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,6 @@ import anyio.to_thread
 import gradio as gr
 from gradio import blocks as gradio_blocks
 from gradio.utils import get_upload_folder
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from sd import gate
@@ -23,10 +22,11 @@ from sd.archive import LONGEST_ARCHIVE
 from sd.fields import LONGEST_PATH
 from sd.files import MOST_FILES
 from sd.gate import InputError
+from sd.ui import waiting
 from sd.ui.calm import Attentive, FirstScript
 from sd.ui.inputs import File, UploadButton, name_of, told
+from sd.ui.requests import Requests
 
-LARGEST_BODY = 16 * 2**20  # bytes of one request; the names of 40,000 uploaded files
 LONGEST_VALUE, DEEPEST = 2**22, 20  # characters and values of one input together; lists in lists
 META = {"_type": "gradio.FileData"}
 NO_EVENT = {"index": None, "value": None}  # without these gradio cannot make its SelectData
@@ -50,6 +50,7 @@ class Page(gr.Blocks):
         """Set up the queue; see gradio."""
         with no_server():
             super().queue(*args, **more)
+        waiting.guard(self._queue)
         return self
 
     async def process_api(self, *args: Any, **more: Any) -> dict[str, Any]:
@@ -191,44 +192,9 @@ def path_of(name: str, value: Any) -> Path:
     raise InputError(f"{name} = {gate.shown(what)}: must be a file that was uploaded to this page")
 
 
-class BodyLimit:
-    """Ends a request whose body is larger than anything that the page sends; uploads are others."""
-
-    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
-        self.app = app
-
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Pass a request on; what it sends is counted while it is read."""
-        if scope["type"] == "http" and not is_upload(scope):
-            receive = counted(receive)
-        await self.app(scope, receive, send)
-
-
 def middleware(sent: Callable[[], object], queue: Any) -> list[Middleware]:
     """Return what stands between the server and gradio, whose `queue` wakes with every request.
 
     `sent` is called when a page was sent.
     """
-    return [Middleware(BodyLimit), Middleware(FirstScript, sent), Middleware(Attentive, queue)]
-
-
-def is_upload(scope: dict[str, Any]) -> bool:
-    """Tell whether a request brings files, whose size is bounded elsewhere."""
-    kinds = [value for name, value in scope["headers"] if name == b"content-type"]
-    return any(kind.startswith(b"multipart/") for kind in kinds)
-
-
-def counted(receive: Callable[[], Awaitable[dict[str, Any]]]) -> Callable[..., Any]:
-    """Return `receive` that raises status 413 once too much has come."""
-    size = 0
-
-    async def receive_some() -> dict[str, Any]:
-        nonlocal size
-        message = await receive()
-        size += len(message.get("body", b""))
-        if size > LARGEST_BODY:
-            most = LARGEST_BODY // 2**20
-            raise HTTPException(413, f"data: more than {most} MiB; send many files as one zip")
-        return message
-
-    return receive_some
+    return [Middleware(Requests), Middleware(FirstScript, sent), Middleware(Attentive, queue)]

@@ -5,6 +5,7 @@ these files, and nobody else can ask for it.
 """
 
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Generator, Iterator, Sequence
@@ -15,14 +16,29 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import gradio as gr
 from PIL import Image
 
-from sd import gate, runs
+from sd import disk, gate, runs
 from sd.config import Config
 from sd.files import brief, is_clutter, printable
 from sd.gate import InputError
 from sd.kinds import CLASS_KINDS
-from sd.ui import advice, cache, inputs, settings
-from sd.ui.parts import QUIET, drop, guarded, heading, label, language, note, session, tiled
+from sd.memory import in_words
+from sd.ui import advice, cache, inputs, settings, surveys
+from sd.ui.parts import (
+    BUNDLED,
+    QUIET,
+    UPLOAD,
+    drop,
+    guarded,
+    heading,
+    label,
+    language,
+    note,
+    session,
+    tiled,
+)
 from sd.ui.report import reading_html, report_html, told
+from sd.ui.requests import SPARE_DISK
+from sd.ui.surveys import Found
 from sd.ui.texts import say
 
 if TYPE_CHECKING:
@@ -35,18 +51,9 @@ HANDLE = re.compile(r"[0-9a-f]{16}\.zip")
 PREVIEW_COLUMNS, PREVIEW_ROWS = 8, 2
 PREVIEW_SIDE = 96  # pixels; a preview of larger pictures is drawn at this
 SHEET_SIDE = 64  # pixels of one picture on the sheet, about
-MOST_FOUND = 8  # sets that are remembered
 MOST_TURNS = 1000  # pages whose newest upload is known
 
 
-class Found(NamedTuple):
-    """What is known of a set."""
-
-    report: "Report"
-    preview: tuple[Image.Image, ...]  # a few, evenly spread, as they are in their files
-
-
-FOUND: dict[str, Found] = {}
 TURNS: dict[str, object] = {}  # page -> its newest upload
 
 
@@ -93,41 +100,58 @@ def digest_of(files: Sequence[Path], names: Sequence[str]) -> str:
     return total.hexdigest()[:16]
 
 
-def keep(files: Sequence[str]) -> Path:
-    """Keep uploaded files as one zip under their digest; a single zip is kept as it is."""
+def keep(files: Sequence[str]) -> tuple[Path, bool]:
+    """Keep uploaded files as one zip under their digest, a single zip as it is.
+
+    Return where, and whether it was not there before. However many keep the same files at once, it
+    is whole or not there. Raises `InputError` where the disk is full.
+    """
     from sd.archive import is_archive, pack_files
 
     wanted = [file for file in files if not is_clutter(inputs.called(file))] or files
     paths, names = [Path(file) for file in wanted], [inputs.called(file) for file in wanted]
     target = uploads() / f"{digest_of(paths, names)}.zip"
-    if target.is_file():
-        return target
+    alone = len(paths) == 1 and is_archive(paths[0])
+    size = sum(path.stat().st_size for path in paths)
+    if target.is_file() and (not alone or target.stat().st_size == size):  # an older page cut some
+        return target, False
     runs.writable_home()
     target.parent.mkdir(parents=True, exist_ok=True)
-    if len(paths) == 1 and is_archive(paths[0]):
-        shutil.copyfile(paths[0], target)
+    check_room(size, target.parent)
+    if alone:
+        disk.write_file(target, lambda temporary: share(paths[0], temporary))
     else:
         pack_files(paths, names, target)
-    return target
+    return target, True
+
+
+def share(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source` where both lie on one disk, else a copy of it.
+
+    Nothing ever writes into either: both are made by renaming and go by unlinking.
+    """
+    target.unlink()
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def check_room(size: int, folder: Path) -> None:
+    """Raise `InputError` where a disk has no room for so many bytes more."""
+    room = shutil.disk_usage(folder).free - SPARE_DISK
+    if size > room:
+        told = f"{in_words(size)}; the disk of this page has {in_words(max(0, room))} left"
+        raise InputError(f"the pictures: {told}")
 
 
 def survey(handle: str) -> Generator[tuple[int, int], None, Found]:
     """Yield (done, total) while a set is read; return what was found. Raises `InputError`."""
-    from sd.data import some_pictures, survey_images
-
-    if handle not in FOUND:
-        looked = survey_images(source_of(handle))
-        yield from looked
-        some = some_pictures(source_of(handle), PREVIEW_COLUMNS * PREVIEW_ROWS)
-        while len(FOUND) >= MOST_FOUND:
-            FOUND.pop(next(iter(FOUND)), None)
-        FOUND[handle] = Found(looked.report, tuple(some))
-    return FOUND[handle]
+    return surveys.survey(handle, source_of(handle))
 
 
 def survey_of(handle: Any) -> Found:
     """Return what is known of a set; it is read again if that was forgotten."""
-    source_of(handle)
     return drained(survey(handle))
 
 
@@ -151,11 +175,12 @@ def take(files: Any) -> Generator[tuple[int, int], None, str]:
         yield from survey(word)
         return word
     names = files if isinstance(files, list) else [files]
-    target = keep(names)
+    target, is_new = keep(names)
     try:
         yield from survey(target.name)
     except InputError as error:
-        target.unlink(missing_ok=True)
+        if is_new:
+            target.unlink(missing_ok=True)
         name = brief(printable(inputs.called(names[0]))) if len(names) == 1 else "the upload"
         raise InputError(str(error).replace(target.name, name)) from None
     return target.name
@@ -272,9 +297,9 @@ def build(demo: gr.Blocks) -> Pictures:
         report = gr.HTML(elem_classes="report", elem_id="train-report")
         parts = build_preview(data)
     shown = [data, report, parts.fields["classes"]]
-    slow: dict[str, Any] = {**QUIET, "concurrency_limit": 2}
-    none: dict[str, Any] = {"inputs": [nothing, data], "outputs": shown, **slow}
-    drawn: dict[str, Any] = {"inputs": [gr.State(SHAPES), data], "outputs": shown, **slow}
+    slow: dict[str, Any] = QUIET | UPLOAD
+    none: dict[str, Any] = {"inputs": [nothing, data], "outputs": shown, **QUIET | BUNDLED}
+    drawn = {**none, "inputs": [gr.State(SHAPES), data]}
     for bundled in (starter, shapes):
         bundled.click(lambda: None, None, files, **QUIET)
     taken = (

@@ -13,6 +13,7 @@ from sd.ui.form import Views
 from sd.ui.parts import (
     LARGEST_SEED,
     QUIET,
+    SURVEY,
     command_box,
     guarded,
     heading,
@@ -197,17 +198,18 @@ def wire(chosen: pictures.Pictures, fields: Fields, views: Views, config: Config
     # of order, of fields that were filled from here (gradio 6.31).
     told = [each.input for each in every]
     told += [each.blur for each in every if isinstance(each, gr.Textbox)]
-    gr.on(told, form.settle, typed, [text, fields.fault], **LATEST)
+    gr.on(told, form.settle, typed, [text, fields.fault], **LATEST | SURVEY)
     for event in chosen.taken:
-        event.then(form.settle, typed, [text, fields.fault], **QUIET).then(
-            form.describe, asked, shown, **QUIET
+        event.then(form.settle, typed, [text, fields.fault], **QUIET | SURVEY).then(
+            form.describe, asked, shown, **QUIET | SURVEY
         )
-    text.change(form.describe, asked, shown, **LATEST)
-    fields.preset.input(form.take_preset, [fields.preset, *typed], sent[:-1], **QUIET)
-    fields.load.upload(form.take_file, [fields.load, data], sent, **QUIET)
-    wish.change(form.take_wish, [wish, data], sent, **QUIET)
+    text.change(form.describe, asked, shown, **LATEST | SURVEY)
+    reading = QUIET | SURVEY
+    fields.preset.input(form.take_preset, [fields.preset, *typed], sent[:-1], **reading)
+    fields.load.upload(form.take_file, [fields.load, data], sent, **reading)
+    wish.change(form.take_wish, [wish, data], sent, **reading)
     for place in (views.remarks, views.leak, views.doctor):
-        place.click(form.mend, typed, sent, **QUIET)
+        place.click(form.mend, typed, sent, **QUIET | SURVEY)
     fields.dice.click(new_seed, None, fields.seed, **QUIET)
     wire_planner(fields, views, data, told_of, sent)
     given = [*every, data, fields.seed, fields.device]

@@ -53,6 +53,18 @@ PAGE = {
     "minutes": ("{m} min {s} s", "{m} 分 {s} 秒"),
     "hours": ("{h} h {m} min", "{h} 小时 {m} 分"),
     "mistake": ("Not possible", "无法执行"),
+    "busy_page": (
+        "{n} of these are at work or waiting for this page already: stop one, or wait for its end",
+        "本页已有 {n} 项同类任务在进行或等待：请先停止一项，或等它结束",
+    ),
+    "busy_light": (
+        "{n} requests of this page are waiting already: wait a moment",
+        "本页已有 {n} 个请求在等待：请稍候",
+    ),
+    "busy_all": (
+        "{n} of these are at work or waiting already, of everyone together: try again in a minute",
+        "所有访问者的同类任务已有 {n} 项在进行或等待：请一分钟后再试",
+    ),
     "unexpected": (
         "Something unexpected went wrong; the details are in the server's log.",
         "出现意外错误，详情见服务器日志。",

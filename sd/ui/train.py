@@ -7,7 +7,9 @@ import gradio as gr
 
 from sd.ui import advice, choosing, inputs, pictures, plan, sheets, steer, watch
 from sd.ui.parts import (
+    BUNDLE,
     QUIET,
+    SURVEY,
     guarded,
     label,
     note,
@@ -209,8 +211,8 @@ def wire(
     run.focus(choosing.refresh_list, run, run, **QUIET)
     shown_anew = [
         run.input(choosing.choose, run, [memory, seen], **QUIET),
-        stage.start.click(start, parts.asked, [run, memory, seen], **QUIET),
-        extras.open.upload(steer.open_bundle, extras.open, [run, memory, seen], **QUIET),
+        stage.start.click(start, parts.asked, [run, memory, seen], **QUIET | SURVEY),
+        extras.open.upload(steer.open_bundle, extras.open, [run, memory, seen], **QUIET | BUNDLE),
     ]
     for event in shown_anew:
         event.success(None, run, None, js=ADDRESS, **QUIET).success(**show)
@@ -257,5 +259,6 @@ def wire_steering(
     extras.further.click(steer.further, [run, extras.steps], None, **QUIET).then(**show)
     stage.sample.click(steer.sample_now, run, None, **QUIET)
     stage.save.click(steer.save_now, run, None, **QUIET)
-    packed = extras.pack.click(steer.pack, [run, extras.whole], extras.download, **QUIET)
+    asked, packing = [run, extras.whole], QUIET | BUNDLE
+    packed = extras.pack.click(steer.pack, asked, extras.download, **packing)
     packed.success(None, None, None, js=PRESS, **QUIET)

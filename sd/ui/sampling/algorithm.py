@@ -10,7 +10,7 @@ from sd.gate import InputError
 from sd.recipe import Recipe
 from sd.ui import models
 from sd.ui.algorithm2 import StepFacts, panel, pixel
-from sd.ui.parts import MODEL, QUIET, guarded, label, language, note
+from sd.ui.parts import PANEL, QUIET, guarded, label, language, note
 from sd.ui.sampling.job import KEPT, Job
 from sd.ui.sampling.tree import Tree
 
@@ -80,7 +80,7 @@ def build() -> tuple[gr.Accordion, gr.HTML]:
 def wire(fold: gr.Accordion, moved: Any, tree: gr.State, shown: gr.HTML) -> None:
     """Tell the numbers when the fold opens, and while it is open whenever the slider rests."""
     seen = gr.State(False)
-    queued: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", **MODEL}
+    queued: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", **PANEL}
     fold.collapse(lambda: False, None, seen, **QUIET)
     for event in (fold.expand(lambda: True, None, seen, **QUIET), moved):
         event.then(numbers, [tree, seen], shown, **queued)

@@ -14,7 +14,7 @@ from sd import gate
 from sd.recipe import Recipe
 from sd.ui import models
 from sd.ui.inputs import Dropdown
-from sd.ui.parts import MODEL, QUIET, guarded, label, language, note, number
+from sd.ui.parts import MODEL, PANEL, QUIET, guarded, label, language, note, number
 from sd.ui.sampling import looking
 from sd.ui.sampling.heat import (
     ALL,
@@ -239,7 +239,7 @@ def build() -> tuple[gr.Accordion, Panel]:
 def wire(fold: gr.Accordion, moved: Any, tree: gr.State, panel: Panel) -> None:
     """Look when the fold opens, and while it is open whenever the slider rests."""
     seen, held = gr.State(False), gr.State(Held())
-    queued: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", **MODEL}
+    queued: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", **PANEL}
     last: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
     asked = [tree, held, panel.picture, panel.layer, panel.head]
     shown = [held, *panel[:7], panel.line, panel.strip]
@@ -250,4 +250,4 @@ def wire(fold: gr.Accordion, moved: Any, tree: gr.State, panel: Panel) -> None:
     for each in (panel.layer, panel.head):
         each.input(redraw, asked, [panel.where, panel.words, panel.head], **last)
     panel.said.input(choose, [*asked, panel.said], [held, panel.where, panel.subject], **last)
-    panel.go.click(through, asked, [panel.line, panel.strip], **queued)
+    panel.go.click(through, asked, [panel.line, panel.strip], **queued | MODEL)
