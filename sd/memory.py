@@ -47,6 +47,17 @@ def needed(config: Config) -> int:
     return BASE + COPIES * plan.weight_bytes + round(max(step, measuring, saving))
 
 
+def sampling(config: Config, pictures: int) -> int:
+    """Return about how many bytes more a process holds that loads a model and asks it.
+
+    pictures: how many at once; twice as many where they are guided. Raises `InputError` for a
+    network that cannot be.
+    """
+    training = config.training
+    plan = blueprint(config.unet, training.input_height, training.input_width)
+    return plan.weight_bytes + round(PASSING * plan.activation_bytes * pictures)
+
+
 def check(config: Config) -> None:
     """Raise `InputError`, naming a value that fits, if training needs more than there is."""
     room = available()
@@ -115,9 +126,13 @@ def available() -> int:
     The least of what the system has free, what its control group and its own limit on addresses
     leave; 2**62 where the system tells none of them.
     """
-    own = _lines(PROC / "self" / "status")
-    limits = [_free(), *_group_rooms(), _address_room(own.get("VmSize", 0))]
-    return max(0, min(limits)) + own.get("VmRSS", 0)
+    return left() + _lines(PROC / "self" / "status").get("VmRSS", 0)
+
+
+def left() -> int:
+    """Return the bytes that this process can still take, beside what it has; see `available`."""
+    used = _lines(PROC / "self" / "status").get("VmSize", 0)
+    return max(0, min([_free(), *_group_rooms(), _address_room(used)]))
 
 
 def _free() -> int:

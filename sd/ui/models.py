@@ -7,6 +7,7 @@ pictures, or an upload. Found by name, kept in memory, asked one at a time.
 import os
 import shlex
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, lru_cache
@@ -17,7 +18,7 @@ from sd import facts, gate, runs
 from sd.config import Config
 from sd.gate import InputError
 from sd.recipe import Recipe
-from sd.ui import pictures
+from sd.ui import pictures, weighing
 from sd.ui.parts import LARGEST_SEED, briefly
 from sd.ui.told import Told, read_told
 
@@ -31,7 +32,8 @@ MOST_CALLS = 4000  # of one sampling with all that it branches from
 KINDS = ("ideal", "linear")  # closed-form denoisers of a picture set
 LONGEST_NAME = 200
 CLOSED_PRESET = "tiny"  # as in sd.second_zero, which bears torch
-ONE_AT_A_TIME = threading.Lock()
+ONE_AT_A_TIME, OPENING = threading.Lock(), threading.Lock()
+LARGEST_OPENED = 2**30  # bytes of all models that stay open, beside the newest
 
 
 class Entry(NamedTuple):
@@ -45,6 +47,9 @@ class Entry(NamedTuple):
     def closed(self) -> bool:
         """Whether it is a closed-form denoiser of a picture set."""
         return is_closed(self.name)
+
+
+OPENED: OrderedDict[tuple[Entry, str], "Source"] = OrderedDict()  # with the device it is on
 
 
 def is_closed(name: str) -> bool:
@@ -141,20 +146,42 @@ def calls(
     return Sampling(schedule, sampler, steps, spacing=spacing, start_time=start).calls
 
 
+def weight(entry: Entry) -> weighing.Weight:
+    """Return what asking a model takes, without opening it."""
+    return weighing.weight_of(entry.name, entry.folder, config_of(entry))
+
+
 def source(entry: Entry) -> "Source":
-    """Return the model of an entry, on this machine's device."""
-    return _opened(entry.name, str(entry.folder), entry.step, machine().device)
+    """Return the model of an entry, on this machine's device; raise `InputError` without room."""
+    device = machine().device
+    key = (entry, device)
+    with OPENING:
+        if key in OPENED:
+            OPENED.move_to_end(key)
+            return OPENED[key]
+        weighing.check_memory(weight(entry), 1, device, "model")
+        OPENED[key] = found = _opened(entry.name, str(entry.folder), device)
+        while len(OPENED) > 1 and sum(map(_bytes_of, OPENED.values())) > LARGEST_OPENED:
+            OPENED.popitem(last=False)
+        return found
 
 
-@lru_cache(maxsize=4)
-def _opened(name: str, place: str, step: int, device: str) -> "Source":
-    """Return a model; `step` tells a newer one of a run from an older."""
+def _opened(name: str, place: str, device: str) -> "Source":
+    """Return a model."""
     from sd.checkpoints import load_checkpoint
     from sd.second_zero import open_pictures
 
     if not is_closed(name):
         return load_checkpoint(place, device)
     return open_pictures(f"{name.partition(':')[0]}:{place}", device)
+
+
+def _bytes_of(opened: Any) -> int:
+    """Return the bytes that an open model keeps: its weights, or the pictures of its set."""
+    if (network := getattr(opened, "network", None)) is None:
+        return int(opened.denoiser.pixels.nbytes)
+    parts = filter(None, (network, opened.conditioner))
+    return sum(each.nbytes for part in parts for each in part.parameters())
 
 
 @lru_cache(maxsize=32)
@@ -185,6 +212,12 @@ def within_caps(recipe: Recipe) -> Recipe:
             break
         each = each.branch.recipe
     gate.whole("steps with those before the branch", calls, 1, MOST_CALLS)
+    return affordable(recipe)
+
+
+def affordable(recipe: Recipe) -> Recipe:
+    """Return a recipe whose operations and memory are within bounds; raise `InputError`."""
+    weighing.check_recipe(weight(find(recipe.model)), recipe, machine().device)
     return recipe
 
 

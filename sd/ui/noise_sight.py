@@ -7,7 +7,7 @@ import gradio as gr
 import numpy as np
 
 from sd import gate
-from sd.ui import curves, models, noise_courses, noise_stage, sheets
+from sd.ui import curves, models, noise_courses, noise_stage, sheets, weighing
 from sd.ui.inputs import Dropdown
 from sd.ui.noise_pictures import Picture, noise_of, pixels_of
 from sd.ui.noise_stage import fold
@@ -81,9 +81,11 @@ def working(done: int, total: int, lang: str) -> str:
 class Asked:
     """What is asked of a model: the picture in its size, the noise, the model itself."""
 
-    def __init__(self, model: Any, picture: Picture, seed: Any) -> None:
+    def __init__(self, model: Any, picture: Picture, seed: Any, calls: int) -> None:
+        """Open the model, which will be asked so often; raise `InputError` if that is too much."""
         entry = models.find(model)
         self.device = models.machine().device
+        weighing.check(models.weight(entry), calls, 1, self.device, "model")
         with models.turn():
             self.source = models.source(entry)
         self.x0 = pixels_of(picture, tuple(self.source.shape))
@@ -120,7 +122,7 @@ def look(
     from sd.noising import evenly
 
     lang, t = language(request), checked_time(t, course)
-    asked = Asked(model, picture, seed)
+    asked = Asked(model, picture, seed, COLUMNS + 1)
     now = now_html(asked.sight(time_for(asked.source, course, t)), asked.T, lang)
     yield now, working(0, COLUMNS, lang)
     columns: list[str] = []
@@ -137,7 +139,7 @@ def return_trip(
     """Noise the picture to eight times and bring it back; yield what came back, and the curve."""
     from sd.noising import evenly
 
-    lang, asked = language(request), Asked(model, picture, seed)
+    lang, asked = language(request), Asked(model, picture, seed, RETURNS * CALLS)
     came: list[Any] = []
     yield "", working(0, RETURNS, lang)
     for t in evenly(asked.T, RETURNS):

@@ -131,6 +131,9 @@ def denoisers(request: gr.Request, held: Race, *values: Any) -> Iterator[tuple[A
 def raced(held: Race, lanes: Sequence[Recipe], many: bool, lang: str) -> Iterator[tuple[Any, str]]:
     """Make lane after lane, then the reference, and tell how far each is from it."""
     held.stopped, done = False, []
+    compares = not many and not all(map(is_random, lanes))
+    for recipe in [*lanes, *([reference_of(lanes[0])] if compares else [])]:
+        models.affordable(recipe)
     for recipe in lanes:
         job = held.job = Job(recipe, named(recipe, many, lang))
         done.append(job)
@@ -138,7 +141,7 @@ def raced(held: Race, lanes: Sequence[Recipe], many: bool, lang: str) -> Iterato
             yield shown([each.show() for each in done], lang), live.line_of(job, lang, ended)
         if held.stopped or job.stopped:
             return
-    if not many and not all(map(is_random, lanes)):
+    if compares:
         yield from compared(held, done, lang)
 
 
