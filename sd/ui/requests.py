@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -30,6 +31,7 @@ LARGEST_UPLOAD = 896 * 2**20  # bytes of one upload; a browser sends at most 1,0
 LARGEST_FILE, MOST_FILES = 200 * 2**20, 1000  # of one upload; as gradio is told, and tells itself
 SMALL_BODY = 2**18  # bytes; of larger ones only so many are read at a time, so long at most
 LARGE_AT_ONCE, PATIENCE = 2, 30.0  # seconds
+MOST_READ, LINGERING = 17 * 2**20, 2.0  # bytes, seconds: of what is refused, thrown away
 SPARE_DISK = 2**28  # bytes that an upload leaves free
 LONGEST_ERROR = 1000  # bytes of an answer that tells an error
 LONGEST_QUERY, LONGEST_NAME = 4096, 64
@@ -70,9 +72,10 @@ class Requests:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        answer = Answer(send, plain=is_upload(scope))
+        coming = Coming(receive)
+        answer = Answer(send, coming, plain=is_upload(scope))
         try:
-            body = self.admitted(scope, receive, answer)
+            body = self.admitted(scope, coming, answer)
         except Refusal as refusal:
             await answer.refuse(refusal)
             return
@@ -87,7 +90,7 @@ class Requests:
             self.coming -= body.announced
             body.release()
 
-    def admitted(self, scope: Message, receive: Receive, answer: "Answer") -> "Body | Upload":
+    def admitted(self, scope: Message, coming: "Coming", answer: "Answer") -> "Body | Upload":
         """Return the body of a request that may be read; raise `Refusal`."""
         if not PAGE.fullmatch(address(scope)):
             raise Refusal(404, "Not Found")
@@ -96,15 +99,41 @@ class Requests:
         if not is_upload(scope):
             if length is not None and length > LARGEST_BODY:
                 raise too_large()
-            return Body(receive, answer, self.reading)
+            return Body(coming, answer, self.reading)
         if length is None:
-            return Upload(receive, answer, 0, boundary_of(scope))
+            return Upload(coming, answer, 0, boundary_of(scope))
         if length > LARGEST_UPLOAD:
             raise too_much(length)
         if (room := free_disk() - self.coming - SPARE_DISK) < length:
             told = f"{in_words(length)}; the disk of this page has {in_words(max(0, room))} left"
             raise Refusal(507, f"files: {told}")
-        return Upload(receive, answer, length, boundary_of(scope))
+        return Upload(coming, answer, length, boundary_of(scope))
+
+
+class Coming:
+    """What a request sends, counted."""
+
+    def __init__(self, receive: Receive) -> None:
+        """Take what it comes from."""
+        self._receive = receive
+        self.size, self.ended = 0, False
+
+    async def __call__(self) -> Message:
+        """Return what comes next."""
+        message = await self._receive()
+        self.size += len(message.get("body", b""))
+        self.ended = self.ended or not message.get("more_body", False)
+        return message
+
+    async def drain(self) -> None:
+        """Throw away what still comes, a little of it for a little while.
+
+        Where a connection is closed while more arrives, its end may never read the answer.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGERING):
+                while not self.ended and self.size < MOST_READ:
+                    await self()
 
 
 class Body:
@@ -112,30 +141,28 @@ class Body:
 
     announced = 0  # bytes that will be on the disk
 
-    def __init__(self, receive: Receive, answer: "Answer", reading: asyncio.Semaphore) -> None:
-        self._receive, self._answer, self._reading = receive, answer, reading
-        self._size, self._holds, self._ended = 0, False, False
+    def __init__(self, coming: Coming, answer: "Answer", reading: asyncio.Semaphore) -> None:
+        self._coming, self._answer, self._reading = coming, answer, reading
+        self._holds = False
 
     async def receive(self) -> Message:
         """Return what comes next; raise status 413 once too much has come."""
         message = await self._next()
         if message["type"] == "http.request":
-            self._size += len(message.get("body", b""))
-            self._ended = self._ended or not message.get("more_body", False)
-            if self._size > LARGEST_BODY:
+            if self._coming.size > LARGEST_BODY:
                 if self._answer.started:  # of a stream, which listens for the end of its reader
                     return {"type": "http.disconnect"}
                 raise self._answer.end(too_large())
-            if self._size > SMALL_BODY and not self._holds:
+            if self._coming.size > SMALL_BODY and not self._holds:
                 await self._hold()
         return message
 
     async def _next(self) -> Message:
         """Return the next message; of a large body that stays away, raise status 408."""
-        if not self._holds or self._ended:
-            return await self._receive()
+        if not self._holds or self._coming.ended:
+            return await self._coming()
         try:
-            return await asyncio.wait_for(self._receive(), PATIENCE)
+            return await asyncio.wait_for(self._coming(), PATIENCE)
         except TimeoutError:
             raise self._answer.end(Refusal(408, "data: it stopped coming")) from None
 
@@ -157,32 +184,28 @@ class Body:
 class Upload:
     """The body of an upload: its files are counted and measured while gradio writes them."""
 
-    def __init__(self, receive: Receive, answer: "Answer", length: int, boundary: bytes) -> None:
+    def __init__(self, coming: Coming, answer: "Answer", length: int, boundary: bytes) -> None:
         self.announced = length
-        self._receive, self._answer = receive, answer
-        self._size, self._most = 0, length or LARGEST_BODY
+        self._coming, self._answer = coming, answer
+        self._most = length or LARGEST_BODY
         self._parts = Parts(boundary)
-        self._ended = False
 
     async def receive(self) -> Message:
         """Return what comes next. Raises what lets gradio delete the part that has come."""
-        message = await self._receive()
+        ended = self._coming.ended
+        message = await self._coming()
         try:
-            self._look_at(message)
+            if message["type"] == "http.request":
+                self._look_at(message.get("body", b""))
+            elif not ended:
+                raise Refusal(400, "files: the upload was broken off")
         except Refusal as refusal:
             self._answer.end(refusal)
             raise MultiPartException(refusal.line) from None
         return message
 
-    def _look_at(self, message: Message) -> None:
-        if message["type"] != "http.request":
-            if not self._ended:
-                raise Refusal(400, "files: the upload was broken off")
-            return
-        data = message.get("body", b"")
-        self._size += len(data)
-        self._ended = self._ended or not message.get("more_body", False)
-        if self._size > self._most:
+    def _look_at(self, data: bytes) -> None:
+        if self._coming.size > self._most:
             raise Refusal(413, "files: more than 16 MiB without having told the length")
         self._parts.feed(data)
 
@@ -242,9 +265,9 @@ class Parts:
 class Answer:
     """The answer to a request; an error is one short line, whatever was to be said of it."""
 
-    def __init__(self, send: Send, plain: bool) -> None:
-        """Take where it goes to; `plain` as text, else as JSON."""
-        self._send, self._plain = send, plain
+    def __init__(self, send: Send, coming: Coming, plain: bool) -> None:
+        """Take where it goes to and what it answers; `plain` as text, else as JSON."""
+        self._send, self._coming, self._plain = send, coming, plain
         self.refusal: Refusal | None = None
         self._held: Message | None = None
         self._over = self.started = False
@@ -276,7 +299,7 @@ class Answer:
         await self._send(message)
 
     async def refuse(self, refusal: Refusal) -> None:
-        """Tell why in one line and let the connection end, so that nothing more is read."""
+        """Tell why in one line and let the connection end, so that little more is read."""
         if self._over or self.started:
             return
         self._over = True
@@ -286,7 +309,10 @@ class Answer:
         headers.append((b"connection", b"close"))
         start = {"type": "http.response.start", "status": refusal.status, "headers": headers}
         await self._send(start)
-        await self._send({"type": "http.response.body", "body": line.encode()})
+        body = {"type": "http.response.body", "body": line.encode(), "more_body": True}
+        await self._send(body)
+        await self._coming.drain()
+        await self._send({"type": "http.response.body"})
 
 
 async def told_invalid(_: Any, __: Exception) -> JSONResponse:
