@@ -116,7 +116,7 @@ def test_a_set_that_was_there_before_is_never_taken_away(
 
 def test_what_an_older_page_cut_off_is_made_whole(home: Path, tmp_path: Path) -> None:
     path = make_zip(tmp_path / "set.zip", "1.png")
-    place = pictures.uploads() / f"{pictures.digest_of([path])}.zip"
+    place = pictures.uploads() / f"{pictures.digest_of([path], [path.name])}.zip"
     place.parent.mkdir(parents=True)
     place.write_bytes(path.read_bytes()[:50])
     assert pictures.survey_of(taken(path)).report.used == 1
