@@ -56,6 +56,8 @@ def printable(name: str) -> str:
 
     A replacement character stands for all that is not printed.
     """
+    if name.isascii() and name.isprintable():
+        return name
     composed = unicodedata.normalize("NFC", name)
     return "".join(character if character.isprintable() else "\ufffd" for character in composed)
 

@@ -7,6 +7,7 @@ out the suffix, and its path may begin elsewhere, as long as one path is the end
 import posixpath
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from sd.files import printable
@@ -14,6 +15,9 @@ from sd.naming import CAPTION_SUFFIXES, equal, stem
 
 DEEPEST = 40  # folders of a row's path that are looked at
 MOST_NAMESAKES = 64  # beyond these a name is looked for no further
+
+
+Index = dict[str, list[str]]  # from a name in common to the pictures that have it
 
 
 class Match(NamedTuple):
@@ -30,13 +34,24 @@ class Places:
         """Take the paths of the pictures."""
         self._names = sorted(names)
         self._known = set(self._names)
-        keys: list[dict[str, list[str]]] = [{}, {}, {}, {}]
-        for name in self._names:
-            for place, path in enumerate((equal(name), equal(stem(name)))):
-                keys[place].setdefault(path, []).append(name)
-                for end in {_end(path, 1), _end(path, 2)}:
-                    keys[2 + place].setdefault(end, []).append(name)
-        self._whole, self._ends = keys[:2], keys[2:]  # each with the suffix and without
+
+    @cached_property
+    def _whole(self) -> list[Index]:
+        """The pictures by what equal paths have in common, with their suffix and without."""
+        return [_indexed((equal(key(name)), name) for name in self._names) for key in (str, stem)]
+
+    @cached_property
+    def _ends(self) -> list[Index]:
+        """The pictures by the last one and two parts of those paths."""
+        return [
+            _indexed(
+                (end, name)
+                for path, names in index.items()
+                for name in names
+                for end in {_end(path, 1), _end(path, 2)}
+            )
+            for index in self._whole
+        ]
 
     def scope(self, folder: str) -> str:
         """Return where a metadata file in `folder` finds pictures: below it, or anywhere."""
@@ -55,8 +70,8 @@ class Places:
         parts = [part for part in equal(alone).split("/") if part not in ("", ".", "..")]
         ends = ["/".join(parts[start:]) for start in range(len(parts))][-DEEPEST:]
         tails = [equal(posixpath.join(scope, end)) for end in ends]
-        wanted = [[equal(joined)], tails]
-        for rank, (paths, index) in enumerate((p, i) for p in wanted for i in self._whole):
+        tries = [(paths, index) for paths in ([equal(joined)], tails) for index in self._whole]
+        for rank, (paths, index) in enumerate(tries):
             for each in paths:
                 if found := index.get(each):
                     return Match(found[0], 2 + rank) if len(found) == 1 else None
@@ -65,6 +80,13 @@ class Places:
             if found:
                 return Match(found[0], 6 + rank) if len(found) == 1 else None
         return None
+
+
+def _indexed(pairs: Iterable[tuple[str, str]]) -> Index:
+    index: Index = {}
+    for key, name in pairs:
+        index.setdefault(key, []).append(name)
+    return index
 
 
 def _normal(path: str) -> str:
@@ -78,7 +100,7 @@ def _end(path: str, parts: int) -> str:
 def _ending(names: Sequence[str], end: str, scope: str, suffixless: bool) -> list[str]:
     """Return those of `names` below `scope` whose path ends as `end`."""
     if len(names) > MOST_NAMESAKES:
-        return list(names)
+        return list(names[:2])  # too many to be sure of one
     inside = [name for name in names if not scope or name.startswith(f"{scope}/")]
     return [
         name
@@ -102,10 +124,11 @@ class Beside:
         self._namesakes: dict[str, set[str]] = {}  # stems of pictures that are equal
         names = list(pictures)
         for name in names:
-            for key in (stem(name), name):
+            for key in (stem(name), name) if self._files else ():
                 self._namesakes.setdefault(equal(key), set()).add(key)
         unsure = set(unsure)
-        self._found = {name: found for name in names if (found := self._matches(name))}
+        pairs = ((name, self._matches(name)) for name in names if self._files)
+        self._found = {name: found for name, found in pairs if found}
         self.files = {file for found in self._found.values() for file in found}
         self.withheld = {
             name for name, found in self._found.items() if unsure & {name, *found}

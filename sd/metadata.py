@@ -69,7 +69,7 @@ class Notes:
         self._texts = [name for name in names if is_metadata(name) or is_caption(name)]
         unsure = set(unsure)
         self._pictures = Places(name for name in pictures if name not in unsure)
-        self._beside = Beside((name for name in names if is_caption(name)), pictures, unsure)
+        self._beside = Beside(list(filter(is_caption, names)), pictures, unsure)
         self._rows: dict[str, Row] = {}
         self._known: dict[str, Note] = {}
         self._told: list[str] = []

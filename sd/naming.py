@@ -24,6 +24,8 @@ SHARED = re.compile(r"(.*) \(\d+ of \d+\)((?:\.[^./]*)?)", re.DOTALL)
 
 def equal(name: str) -> str:
     """Return what names have in common that look alike but for small and capital letters."""
+    if name.isascii():
+        return name.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 

@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sd.gate import InputError, shown
@@ -75,6 +76,7 @@ def _table(records: Iterable[Record]) -> Table:
     return Table(rows, [key for key in seen if key not in used])
 
 
+@lru_cache(100)
 def _column(key: str) -> str:
     """Return the name of a column as it is compared: " File-Name " is file_name."""
     return re.sub(r"[\s-]+", "_", key.strip().casefold())
