@@ -33,10 +33,10 @@ WHY = {f"why_{kind}": (line, WHY_ZH[kind]) for kind, line in LINES.items()}
 PICTURES = {
     "train_pictures": ("1 Pictures", "1 图片"),
     "train_pictures_info": (
-        "Drop one zip or many pictures. A zip keeps class folders (one folder per class); "
-        "loose files and a chosen folder lose them.",
-        "拖入一个 zip 或多张图片。zip 会保留类别文件夹（每类一个文件夹）；"
-        "散放的文件和直接选择的文件夹不会保留类别。",
+        "Drop one zip or many pictures, with their captions. A zip and a chosen folder keep class "
+        "folders (one folder per class); loose files lose them.",
+        "拖入一个 zip 或多张图片（可连同文字说明）。zip 和选择的文件夹会保留类别文件夹"
+        "（每类一个文件夹）；散放的文件不会保留类别。",
     ),
     "train_files": ("Zip or pictures", "zip 或图片"),
     "train_folder": ("Choose a folder", "选择文件夹"),
