@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from sd import gate
+from sd.decoding import as_colour
 from sd.gate import InputError
 from sd.heatmaps import Call, Recording, halves, overlay, pixel_map, word_map
 from sd.images import to_pil
@@ -205,7 +206,7 @@ def _peak(told: Told, k: int) -> float:
 def _enlarged(x0: Tensor, side: int) -> Image.Image:
     """Return a picture [C, H, W] with each pixel a block, its longer side about `side` pixels."""
     factor = max(1, round(side / max(x0.shape[1:])))
-    image = to_pil(x0).convert("RGB")
+    image = as_colour(to_pil(x0))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 

@@ -33,7 +33,9 @@ def augment(pixels: Tensor, training: TrainingConfig, source: torch.Generator) -
         pixels = _moved(pixels, angle, down, right)
     if training.brightness:
         factor = 1 + _draw(count, training.brightness, source)
-        pixels = _to_bytes(pixels * rearrange(factor, "b -> b 1 1 1"))
+        lit = _to_bytes(pixels * rearrange(factor, "b -> b 1 1 1"))
+        lit[:, 3:] = pixels[:, 3:]  # what is transparent stays so
+        pixels = lit
     return pixels
 
 

@@ -228,7 +228,7 @@ def noise(args: argparse.Namespace) -> None:
     config = settings_of(args)
     diffusion = Diffusion.from_config(config.diffusion)
     training, channels = config.training, config.unet.channel
-    picture = read_picture(Path(args.picture), Path(args.picture).name)
+    picture = read_picture(Path(args.picture), Path(args.picture).name, transparency=True)
     pixels = fit_picture(
         picture, training.input_height, training.input_width, channels, training.fit
     )

@@ -37,6 +37,7 @@ class Config:
     conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
 
     def __post_init__(self) -> None:
+        gate.channels("unet.channel", self.unet.channel)
         if self.unet.n_embed != self.unet.channel:
             raise InputError(
                 f"unet.n_embed = {self.unet.n_embed}: must equal unet.channel = "

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, _imaging, features
 
-from sd import profiles
+from sd import gate, profiles
 from sd.depth import FULL, Scale, Span, float_scale, whole_scale
-from sd.gate import InputError, choice, shown, whole
+from sd.gate import InputError, choice, whole
 from sd.signatures import HEIC, RAW, is_heif, kind_by_name, kind_of, read_format
 
 AVIF = ("AVIF",) if "avif" in features.modules and features.check("avif") else ()
@@ -259,6 +259,13 @@ def on_white(image: Image.Image) -> Image.Image:
     return white
 
 
+def as_colour(image: Image.Image) -> Image.Image:
+    """Return any picture as "RGB" for eyes that see no transparency: laid on white."""
+    if image.has_transparency_data:
+        image = on_white(_in_mode(image, "RGBA"))
+    return _in_mode(image, "RGB")
+
+
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     """Convert without the copy that Pillow makes of a picture in that mode already."""
     return image if image.mode == mode else image.convert(mode)
@@ -355,11 +362,7 @@ def check_fit(height: int, width: int, channels: int, fit: str) -> None:
 
 def check_channels(channels: int) -> None:
     """Refuse a number of channels that no picture here has."""
-    if channels not in CHANNELS:
-        raise InputError(
-            f"channels = {shown(channels)}: must be 1 (grey), 3 (colour) or 4 (colour and "
-            "transparency), as pictures have no other"
-        )
+    gate.channels("channels", channels)
 
 
 def _resized(image: Image.Image, height: int, width: int) -> Image.Image:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from sd.files import read_bytes
 from sd.gate import InputError
-from sd.images import grid, to_array
+from sd.images import grid, to_array, visible
 from sd.marks import MARK, RECIPE, SIGNATURE, mark_zip, png_text
 from sd.sampling import SampleStep
 
@@ -116,8 +116,9 @@ def thinned(steps: Sequence[SampleStep], most: int = MOST_FRAMES) -> list[Sample
 
 
 def frames_of(steps: Sequence[SampleStep]) -> list[Image.Image]:
-    """Return what a film shows of each step: x_t beside x0, a pixel for a pixel."""
-    return [_beside(grid(step.x_t, gap=GAP), grid(step.x0, gap=GAP)) for step in steps]
+    """Return what a film shows of each step: x_t beside x0, a pixel for a pixel, on white."""
+    seen = ((visible(step.x_t), visible(step.x0)) for step in steps)
+    return [_beside(grid(x_t, gap=GAP), grid(x0, gap=GAP)) for x_t, x0 in seen]
 
 
 def _beside(left: Image.Image, right: Image.Image) -> Image.Image:

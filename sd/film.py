@@ -18,6 +18,7 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
+from sd.images import visible
 from sd.sampling import SampleStep
 from sd.schedule import Schedule
 
@@ -204,7 +205,8 @@ class Film:
         made: dict[str, bytes] = {}
         left = WHOLE * self._roomy
         for kind in sorted(pictures, key=KINDS.index, reverse=True):
-            sheet = sheets(pictures[kind], self.columns, SCALE.get(kind, 1.0))
+            seen = pictures[kind][:, :, :3] if kind == "eps" else visible(pictures[kind])
+            sheet = sheets(seen, self.columns, SCALE.get(kind, 1.0))
             pixels = sheet.width * sheet.height
             share = SHARE[kind] * self._roomy if kind in SHARE else left
             made[kind] = self._jpeg(kind, sheet, int(share * pixels))

@@ -49,6 +49,16 @@ def real(name: str, value: Any, low: float, high: float) -> float:
     return float(value)
 
 
+def channels(name: str, value: Any) -> int:
+    """Return `value` if pictures have so many channels: 1, 3 or 4."""
+    if isinstance(value, bool) or value not in (1, 3, 4):
+        raise InputError(
+            f"{name} = {shown(value)}: must be 1 (grey), 3 (colour) or 4 (colour and "
+            "transparency); no picture has another number of channels"
+        )
+    return int(value)
+
+
 def flag(name: str, value: Any) -> bool:
     """Return `value` if it is True or False."""
     if not isinstance(value, bool):

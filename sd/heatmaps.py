@@ -17,6 +17,7 @@ from sd.attention_hooks import Call as Call  # part of this module's interface
 from sd.attention_hooks import Layer as Layer
 from sd.attention_hooks import Recording as Recording
 from sd.attention_hooks import halves as halves
+from sd.decoding import as_colour
 from sd.gate import InputError, choice, whole
 from sd.images import to_pil
 
@@ -137,7 +138,7 @@ def overlay(picture: Image.Image | Tensor, heat: Tensor, peak: float | None = No
     The hottest colour is at `peak`, the map's own maximum unless told: give the maximum over all
     steps of one word, and its steps compare. A map of another size than the picture is enlarged.
     """
-    image = (to_pil(picture) if isinstance(picture, Tensor) else picture).convert("RGB")
+    image = as_colour(to_pil(picture) if isinstance(picture, Tensor) else picture)
     peak = float(heat.max()) if peak is None else peak
     heat = heat.detach().float().cpu()[None, None] / (peak if peak > 0 else 1.0)
     if heat.shape[2:] != (image.height, image.width):

@@ -73,7 +73,10 @@ def to_array(x: Tensor) -> NDArray[np.uint8]:
 
 
 def to_pil(x: Tensor) -> Image.Image:
-    """Return one picture [C, H, W], float in [-1, 1] or uint8, with C = 1 or 3, as a PIL image."""
+    """Return one picture [C, H, W], float in [-1, 1] or uint8, as a PIL image.
+
+    C = 1 is grey, 3 is colour, 4 is colour with transparency ("RGBA").
+    """
     check_channels(x.shape[0])
     pixels = x if x.dtype == torch.uint8 else to_uint8(x)
     image: Image.Image = functional.to_pil_image(pixels.cpu())
@@ -84,7 +87,8 @@ def grid(x: Tensor, columns: int | None = None, scale: int = 1, gap: int = 2) ->
     """Return pictures [N, C, H, W], float in [-1, 1], row by row on one white RGB sheet.
 
     Each is enlarged `scale` times by repeating pixels; `gap` white pixels lie between neighbours,
-    none at the rim. `columns` defaults to the nearest to a square sheet.
+    none at the rim. `columns` defaults to the nearest to a square sheet. A sheet of pictures with
+    transparency (C = 4) is RGBA, and white where it is opaque between them.
     """
     if not len(x):
         raise InputError("a grid needs at least one picture")
@@ -92,4 +96,16 @@ def grid(x: Tensor, columns: int | None = None, scale: int = 1, gap: int = 2) ->
     pixels = to_uint8(x).cpu().repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     cells = pad_tensor(pixels, (0, gap, 0, gap, 0, 0, 0, -len(x) % columns), value=255)
     sheet = rearrange(cells, "(row column) C h w -> C (row h) (column w)", column=columns)
-    return to_pil(sheet[:, : sheet.shape[1] - gap, : sheet.shape[2] - gap]).convert("RGB")
+    whole_sheet = to_pil(sheet[:, : sheet.shape[1] - gap, : sheet.shape[2] - gap])
+    return whole_sheet if x.shape[1] == 4 else whole_sheet.convert("RGB")
+
+
+def visible(x: Tensor) -> Tensor:
+    """Return pictures [..., C, H, W] in [-1, 1] as they are seen: transparency laid on white.
+
+    C = 4 becomes 3; grey and colour stay as they are.
+    """
+    if x.shape[-3] != 4:
+        return x
+    colour, alpha = x[..., :3, :, :], (x[..., 3:, :, :].clamp(-1, 1) + 1) / 2
+    return colour * alpha + 1 - alpha

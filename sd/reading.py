@@ -119,6 +119,8 @@ class Passage:
             if each.span is None or each.span.scale() == scales[each.span.whole]:
                 continue
             again = fitted(self._listing.read(each.name), wanted, scales[each.span.whole])
+            if again.reason:
+                raise InputError(f"{brief(each.name)}: changed while it was read ({again.reason})")
             self._found[row] = each._replace(digest=again.digest)
             yield row, again.pixels
 

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sd.decoding import CHANNELS, open_quietly
 from sd.denoiser import Guidance
 from sd.diffusion import Diffusion
 from sd.gate import InputError
@@ -220,7 +221,7 @@ def distance(x: Tensor, y: Tensor) -> float:
 
 def picture_tensor(data: bytes, shape: tuple[int, int, int]) -> Tensor:
     """Return an embedded picture as floats [C, H, W]; it must have the model's own size."""
-    pixels = _pixels("picture", data, shape, "L" if shape[0] == 1 else "RGB")
+    pixels = _pixels("picture", data, shape, CHANNELS[shape[0]])
     return to_float(pixels)
 
 
@@ -230,11 +231,16 @@ def mask_tensor(data: bytes, shape: tuple[int, int, int]) -> Tensor:
 
 
 def paint_tensors(data: bytes, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
-    """Return the colours [C, H, W] in [-1, 1] of embedded paint and its cover [1, H, W] of 0..1."""
+    """Return the colours [C, H, W] in [-1, 1] of embedded paint and its cover [1, H, W] of 0..1.
+
+    Paint on a picture with transparency (C = 4) is opaque.
+    """
     rgba = _pixels("paint", data, shape, "RGBA")
     colour = to_float(rgba[:3])
     if shape[0] == 1:
         colour = colour.mean(0, keepdim=True)
+    elif shape[0] == 4:
+        colour = torch.cat([colour, torch.ones_like(colour[:1])])
     return colour, rgba[3:].to(torch.float32) / 255
 
 
@@ -249,7 +255,7 @@ def _pixels(name: str, data: bytes, shape: tuple[int, int, int], mode: str) -> T
     """Return a PNG of exactly the model's size as uint8 [channels, H, W]."""
     height, width = shape[1:]
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        with open_quietly(data, ["PNG"]) as image:
             if image.size != (width, height):
                 raise InputError(
                     f"{name} of {image.size[0]} x {image.size[1]} pixels: "

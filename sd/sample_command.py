@@ -176,6 +176,6 @@ def start_of(args: argparse.Namespace, source: Model | PictureModel) -> Start | 
 def _fitted(file: str, source: Model | PictureModel, channels: int) -> bytes:
     """Return a picture as PNG of the model's size, cut to it as its training pictures were."""
     _, height, width = source.shape
-    image = read_picture(Path(file), Path(file).name)
+    image = read_picture(Path(file), Path(file).name, transparency=True)
     fit = source.config.training.fit
     return replay.png_bytes(to_pil(fit_picture(image, height, width, channels, fit)))

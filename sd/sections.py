@@ -124,7 +124,9 @@ class UNetConfig(Section):
 
     name = "unet"
 
-    channel: int = key(1, whole(1, 256), "Channels that come in: 1 for grey, 3 for colour.")
+    channel: int = key(
+        1, whole(1, 256), "Channels that come in: 1 grey, 3 colour, 4 also transparency."
+    )
     model_channels: int = key(64, whole(1, 4096), "Base width in channels, a multiple of 32.")
     num_res_blocks: int | tuple[int, ...] = key(
         1, one_or_more(10, 1, 32), "Residual blocks per level on the way down; one more going up."

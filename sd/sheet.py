@@ -12,6 +12,7 @@ from PIL import Image
 
 from sd.config import Config
 from sd.files import brief, printable
+from sd.decoding import as_colour
 from sd.gate import InputError
 
 ACROSS = 4  # samples of one row
@@ -41,7 +42,7 @@ def open_sheet(path: Path, config: Config) -> Image.Image:
             told = " x ".join(map(str, size))
             raise InputError(f"{name}: {told} pixels; a sheet has {wanted[0]} x {wanted[1]}")
         with Image.open(path, formats=["PNG"]) as image:
-            return image.convert("RGB")
+            return as_colour(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, InputError):
             raise

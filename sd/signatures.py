@@ -19,8 +19,8 @@ ICON = f"an icon file, which is not read; {SAVE}"
 HDR = f"a high dynamic range picture, which is not read; {SAVE}"
 TEXTURE = f"a texture, which is not read; {SAVE}"
 TGA = f"TGA, which is not read; {SAVE}"
-WEB_PAGE = "a web page, not a picture; download the picture itself"
-LFS = "a pointer of Git LFS, not the picture; fetch it with `git lfs pull`"
+WEB_PAGE = "not a picture but a web page; download the picture itself"
+LFS = "not a picture but a pointer of Git LFS; fetch it with `git lfs pull`"
 ARCHIVE = "an archive in itself; unpack it"
 
 MARKS = (  # place, bytes there, what the file is

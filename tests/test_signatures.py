@@ -34,7 +34,7 @@ KNOWN = {
     "exr": (b"\x76\x2f\x31\x01" + bytes(99), "high dynamic range"),
     "dicom": (bytes(128) + b"DICM" + bytes(99), "measurements"),
     "npy": (b"\x93NUMPY\x01\0" + bytes(99), "measurements"),
-    "web page": (b"\n<!DOCTYPE html><html>404</html>", "a web page"),
+    "web page": (b"\n<!DOCTYPE html><html>404</html>", "but a web page"),
     "git lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS"),
     "zip": (b"PK\x03\x04" + bytes(99), "unpack it"),
 }

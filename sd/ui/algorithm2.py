@@ -19,7 +19,8 @@ STEEPEST = 4.0  # 1 / sqrt(alpha) above which the forms that divide by sqrt(alph
 PIXELS = ("x_t", "x0", "eps", "z")
 CORRECTED = {"heun": "first", "dpmpp_2m": "history", "unipc": "history"}
 DIVIDES = ("ddpm", "euler", "heun", "euler_ancestral")  # by sqrt(alpha), unless it is too small
-CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
+RGB = ("red", "green", "blue")
+CHANNELS = {1: ("grey",), 3: (*RGB,), 4: (*RGB, "opacity")}
 LETTERS = {  # of each quantity: letter and index; {down} is s or t-1, {across} t|s or t
     "x_t": ("x", "t"),
     "x_s": ("x", "{down}"),

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from sd import gate, runs
+from sd.decoding import as_colour
 from sd.gate import InputError
 from sd.ui import starters
 
@@ -62,7 +63,7 @@ def thumbnails(name: str) -> list[tuple[Image.Image, str]]:
         return starters.thumbnails()
     images = set_of(name)
     return [
-        (to_pil(images.pixels[place]).convert("RGB"), Path(images.names[place]).stem)
+        (as_colour(to_pil(images.pixels[place])), Path(images.names[place]).stem)
         for place in places(len(images.pixels))
     ]
 
@@ -76,12 +77,12 @@ def chosen(name: str, place: Any) -> Picture:
 
 
 def image_of(picture: Picture) -> Image.Image:
-    """Return the picture itself."""
+    """Return the picture itself, with its transparency."""
     from sd.images import to_pil
 
     if isinstance(picture, RunPicture):
         return to_pil(set_of(picture.run).pixels[picture.place])
-    return starters.read(picture)
+    return starters.read(picture, transparency=True)
 
 
 @lru_cache(maxsize=32)

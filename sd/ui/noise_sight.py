@@ -44,7 +44,7 @@ def now_html(seen: Any, T: int, lang: str) -> str:
     pictures = (
         (seen.x_t, f"x<sub>t</sub>, {times}"),
         (seen.x0, say("sight_x0", lang, rms=x0)),
-        (seen.eps / EPS_SHOWN, say("sight_eps", lang, rms=eps)),
+        (seen.eps[:3] / EPS_SHOWN, say("sight_eps", lang, rms=eps)),
     )
     alts = (f"x_t, {times}", f"x0-hat, RMS {x0}", f"eps-hat, RMS {eps}")
     tiles = (tile(pixels, words, alt) for (pixels, words), alt in zip(pictures, alts, strict=True))
@@ -54,7 +54,7 @@ def now_html(seen: Any, T: int, lang: str) -> str:
 def column(seen: Any, lang: str) -> str:
     """Return one column of the strip: x_t, x0-hat and eps-hat over their errors."""
     names = (f"x_t, t = {seen.t:.4g}", "x0-hat", "eps-hat")
-    pictures = (seen.x_t, seen.x0, seen.eps / EPS_SHOWN)
+    pictures = (seen.x_t, seen.x0, seen.eps[:3] / EPS_SHOWN)
     tiles = (tile(pixels, alt=alt) for pixels, alt in zip(pictures, names, strict=True))
     words = say("sight_column", lang, x0=f"{seen.x0_error:.2f}", eps=f"{seen.eps_error:.2f}")
     return f'<div class="column"><b>{seen.t:.4g}</b>{"".join(tiles)}<span>{words}</span></div>'

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sd.decoding import as_colour, open_quietly
 from sd.gate import InputError, choice, shown, text
 from sd.ui.texts import say
 
@@ -56,7 +57,7 @@ def content(mode: str, base: Image.Image, lang: str, paint: bytes | None = None)
     What comes back is read with the size of `base`. A mask goes through `mask_paint` first.
     """
     return {
-        "base": _address(_png(base.convert("RGB"))),
+        "base": _address(_png(as_colour(base))),
         "width": base.width,
         "height": base.height,
         "words": words(mode, lang),
@@ -132,7 +133,7 @@ def _decoded(data: bytes, width: int, height: int) -> Image.Image:
     if (depth, colours) != EIGHT_BIT_RGBA:
         raise InputError("paint: must be a PNG of 8 bit RGBA")
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        with open_quietly(data, ["PNG"]) as image:
             frames = getattr(image, "n_frames", 1)
             image.load()
     except Exception:  # Pillow's decoders raise almost anything on hostile bytes

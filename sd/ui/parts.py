@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import gradio as gr
 from PIL import Image
 
+from sd.decoding import as_colour
 from sd.ui import cache, inputs
 from sd.ui.texts import PREFIX, language_of
 
@@ -97,7 +98,7 @@ def enlarged(image: Image.Image, side: int = SCREEN_SIDE) -> Image.Image:
     """Return `image` enlarged by a whole factor to about `side` pixels: each pixel a block."""
     factor = max(1, round(side / max(image.size)))
     size = image.width * factor, image.height * factor
-    return image.convert("RGB").resize(size, Image.Resampling.NEAREST)
+    return as_colour(image).resize(size, Image.Resampling.NEAREST)
 
 
 def tiled(
@@ -110,7 +111,7 @@ def tiled(
     sheet = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), paper)
     for place, picture in enumerate(pictures):
         row, column = divmod(place, columns)
-        sheet.paste(picture.convert("RGB"), (column * (width + gap), row * (height + gap)))
+        sheet.paste(as_colour(picture), (column * (width + gap), row * (height + gap)))
     return sheet
 
 

@@ -246,10 +246,8 @@ def fitted(found: Found, config: Config, count: int) -> Any:
     height, width = training.input_height, training.input_width
     scale = min(1.0, PREVIEW_SIDE / max(height, width))
     size = max(1, round(height * scale)), max(1, round(width * scale))
-    channels = 1 if config.unet.channel == 1 else 3
-    return torch.stack(
-        [fit_picture(each, *size, channels, training.fit) for each in found.preview[:count]]
-    )
+    shape = *size, config.unet.channel, training.fit
+    return torch.stack([fit_picture(each, *shape) for each in found.preview[:count]])
 
 
 def drawn(found: Found, config: Config) -> tuple[Image.Image, bool]:
@@ -280,6 +278,7 @@ def sheet_of(found: Found, config: Config, lang: str) -> tuple[Any, str]:
     training = config.training
     size = {"w": training.input_width, "h": training.input_height}
     line = say("preview_changed" if changed else "preview_plain", lang, **size)
+    line += f" {say('preview_transparent', lang)}" if config.unet.channel == 4 else ""
     return gr.update(value=sheet, alt_text=alt), f'<p class="note">{line}</p>'
 
 

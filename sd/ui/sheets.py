@@ -17,6 +17,7 @@ from PIL import Image
 
 from sd import gate, runs
 from sd.config import Config
+from sd.decoding import as_colour
 from sd.gate import InputError
 from sd.journal import Sheet
 from sd.likeness import Baseline, verdict
@@ -47,7 +48,7 @@ def cells(sheet: Image.Image, count: int) -> list[Image.Image]:
 def data_address(image: Image.Image) -> str:
     """Return a picture as an address that holds it whole."""
     form = "PNG" if max(image.size) <= SMALL_SIDE else "JPEG"
-    small = image.convert("RGB")
+    small = as_colour(image)
     small.thumbnail((2 * SMALL_SIDE, 2 * SMALL_SIDE))
     file = io.BytesIO()
     small.save(file, form, quality=85)

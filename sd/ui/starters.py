@@ -34,13 +34,13 @@ def pictures() -> dict[str, Image.Image]:
         }
 
 
-def read(picture: str) -> Image.Image:
-    """Return a starter picture by its name, or read the file at a path."""
+def read(picture: str, transparency: bool = False) -> Image.Image:
+    """Return a starter picture by its name, or read the file at a path as `read_picture` does."""
     from sd.images import read_picture
 
     if picture in PICTURES:
         return pictures()[picture]
-    return read_picture(Path(picture), Path(picture).name)
+    return read_picture(Path(picture), Path(picture).name, transparency)
 
 
 def thumbnails() -> list[tuple[Image.Image, str]]:

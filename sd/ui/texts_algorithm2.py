@@ -69,6 +69,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "algorithm2_red": ("red", "红色分量"),
     "algorithm2_green": ("green", "绿色分量"),
     "algorithm2_blue": ("blue", "蓝色分量"),
+    "algorithm2_opacity": ("opacity", "不透明度"),
     "algorithm2_grey": ("grey", "灰度值"),
     "algorithm2_for": ("for t = T, …, 1 do", "对 t = T, …, 1 循环"),
     "algorithm2_step": (

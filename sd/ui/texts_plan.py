@@ -54,6 +54,10 @@ PICTURES = {
         "As the model will see them: {w} × {h} pixels.",
         "模型所见：{w} × {h} 像素。",
     ),
+    "preview_transparent": (
+        "It learns their transparency too (unet.channel = 4); here they lie on white.",
+        "它也会学习透明度（unet.channel = 4）；这里以白色为底显示。",
+    ),
     "preview_changed": (
         "As the model will see them, {w} × {h} pixels; below, changed at random.",
         "模型所见：{w} × {h} 像素；下排为随机变动后。",

@@ -31,7 +31,7 @@ ABOUT_ZH = {
     "compile": "先编译网络，适合 GPU：开始慢，之后快。",
     "precision": "训练时相乘的精度：float32，或新处理器上更快的 bfloat16。",
     "weights_dtype": "权重存盘的精度：float32，或体积减半的 float16。",
-    "channel": "输入的通道数：灰度 1，彩色 3。",
+    "channel": "输入的通道数：灰度 1，彩色 3，彩色加透明 4。",
     "model_channels": "基准宽度（通道数），须为 32 的倍数。",
     "num_res_blocks": "下行每层的残差块数；上行每层多一个。",
     "attention_resolutions": "在哪些缩小倍数 1、2、4…… 的层使用注意力；中间层总有。",

@@ -113,7 +113,8 @@ def fitted(picture: str, shape: tuple[int, int, int]) -> bytes:
     from sd.replay import png_bytes
 
     channels, height, width = shape
-    return png_bytes(to_pil(fit_picture(starters.read(picture), height, width, channels, "crop")))
+    image = starters.read(picture, transparency=True)
+    return png_bytes(to_pil(fit_picture(image, height, width, channels, "crop")))
 
 
 def mask_content(png: bytes, lang: str, mask: bytes | None = None) -> dict[str, Any]:

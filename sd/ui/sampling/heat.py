@@ -58,10 +58,11 @@ def heat_of(look: Look, at: At, layer: Any, head: Any) -> "Tensor | None":
 
 def drawn(look: Look, heat: "Tensor | None", side: int, peak: float | None = None) -> str:
     """Return the estimate under a heat as a data address of a PNG of about `side` pixels."""
+    from sd.decoding import as_colour
     from sd.heatmaps import overlay
     from sd.images import to_pil
 
-    image = to_pil(look.x0).convert("RGB")
+    image = as_colour(to_pil(look.x0))
     if max(image.size) > side:
         image.thumbnail((side, side))
     image = enlarged(image, side)
