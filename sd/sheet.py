@@ -11,8 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from sd.config import Config
-from sd.files import brief, printable
 from sd.decoding import as_colour
+from sd.files import brief, printable
 from sd.gate import InputError
 
 ACROSS = 4  # samples of one row
