@@ -6,6 +6,7 @@ ini answer at once.
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from sd import gate, runs
 from sd.config import Config, preset_names
 from sd.gate import InputError
 from sd.schedule import Schedule
+from sd.unused import unused
 
 if TYPE_CHECKING:
     from sd.checkpoints import Model
@@ -45,9 +47,10 @@ def settings_of(args: argparse.Namespace) -> Config:
     )
     settings = list(args.set)
     if getattr(args, "epochs", None) is not None:
-        settings += [f"training.epochs={args.epochs}", "training.steps=0"]
+        settings += [f"training.epochs={args.epochs}", "training.steps=0", "training.minutes=0"]
     if getattr(args, "steps", None) is not None:
-        settings += [f"training.steps={gate.whole('--steps', args.steps, 1, 10**8)}"]
+        steps = gate.whole("--steps", args.steps, 1, 10**8)
+        settings += [f"training.steps={steps}", "training.minutes=0"]
     if getattr(args, "minutes", None) is not None:
         settings += [f"training.minutes={gate.real('--minutes', args.minutes, 0.1, 100_000)}"]
     return config.with_settings(settings)
@@ -128,9 +131,27 @@ def start_lines(folder: Path) -> list[str]:
     lines.append(f"on {machine['label']}{by}")
     if begun["event"] == "start" and "line" in begun:
         lines.append(begun["line"])
+    lines += unused_lines(config, begun["pictures"], begun["held_out"], runs.source(folder))
     if warning := Schedule.from_settings(config.diffusion).warning:
         lines.append(f"warning: {warning}")
     return lines
+
+
+def unused_lines(config: Config, pictures: int, held_out: int, source: str) -> list[str]:
+    """Return what of the settings a run does not use, a line each.
+
+    `pictures`: those that it trains on. `source`: where it has them from.
+    """
+    training, told, lines = config.training, config.conditioning, []
+    named = training.dataset_path
+    if named and source not in (named, os.path.abspath(named)):
+        lines.append(f"training.dataset_path = {gate.shown(named)}: not used; DATA was given")
+    if training.held_out and not held_out:
+        share = f"training.held_out = {training.held_out:g}"
+        lines.append(f"{share}: none of {pictures} pictures can be spared")
+    if told.kind != "none" and not told.drop:
+        lines.append("conditioning.drop = 0: samples are made with guidance 1, which adds nothing")
+    return lines + [each.line for each in unused(config)]
 
 
 def plan(args: argparse.Namespace) -> None:

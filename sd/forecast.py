@@ -22,12 +22,12 @@ from sd.config import Config
 from sd.data import ImageSet
 from sd.denoiser import Denoiser, Guidance
 from sd.device import Machine
+from sd.facts import usual_guidance
 from sd.kinds import CLASS_KINDS
 from sd.report import Report
 from sd.training import EVALUATED, LEVELS, Training, total_steps
 
 SHEET_PICTURES, SHEET_STEPS = 16, 25  # a sheet of samples, as a run makes it of both its weights
-SHEET_GUIDANCE = Guidance((2.0,))  # of what is asked for
 START_SECONDS = 4.0  # until the first step, without the pictures: mostly importing torch
 PICTURE_SECONDS = 0.0008  # to read one
 MOST_RANDOM = 2**26  # bytes of random pixels
@@ -97,12 +97,14 @@ def measure(config: Config, machine: Machine, seconds: float = 8.0) -> Measured:
 
 def sheet_denoiser(training: Training, model: Model) -> Denoiser:
     """Return a model as a run's samples ask it: for the run's prompts, if it is told anything."""
-    return model.guided(training.sample_prompts, guidance=SHEET_GUIDANCE)
+    scale = usual_guidance(training.config.conditioning.drop)
+    return model.guided(training.sample_prompts, guidance=Guidance((scale,)))
 
 
 def sheet_passes(training: Training) -> int:
     """Return how often the network is asked for a step of a sample; guidance has two halves."""
-    return 2 if training.sample_prompts else 1
+    guided = training.sample_prompts and usual_guidance(training.config.conditioning.drop) != 1
+    return 2 if guided else 1
 
 
 def random_pictures(config: Config) -> ImageSet:

@@ -19,10 +19,15 @@ def decided(config: Config, captions: int, labels: int) -> Config:
     """Return the settings with the kind resolved for such pictures, and the U-Net made to fit it.
 
     unet.num_classes has one more than the labels, the null; the context is CONTEXT_WIDTH wide
-    unless set. Raises `InputError` as `resolve_kind` and `check_ports` do.
+    unless set. Raises `InputError` as `resolve_kind` and `check_ports` do, and for another number.
     """
     kind, unet = resolve_kind(config.conditioning.kind, captions, labels), config.unet
     if kind == "class_embedding":
+        if unet.num_classes not in (None, labels + 1):
+            raise InputError(
+                f"unet.num_classes = {unet.num_classes}: must be None, or {labels + 1} for these "
+                f"pictures, one more than their {labels} classes"
+            )
         unet = replace(unet, num_classes=labels + 1)
     if kind in ("class_tokens", "captions") and unet.context_dim is None:
         unet = replace(unet, context_dim=CONTEXT_WIDTH)

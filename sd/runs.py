@@ -7,6 +7,7 @@ and from whether the process lives; the word "running" is stored nowhere. The pa
 for something by a file: `stop`, `pause` (as long as it is there), `sample`, `save`.
 """
 
+import json
 import os
 import secrets
 import shlex
@@ -126,6 +127,14 @@ def _unwritable(place: Path, reason: str) -> str:
 def new_folder() -> Path:
     """Return the path of a new run: the time, and letters that nobody guesses."""
     return home() / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
+
+
+def source(folder: Path) -> str:
+    """Return where a run has its pictures from; "" where that was not kept."""
+    try:
+        return str(json.loads((folder / SOURCE).read_text(encoding="utf-8"))["data"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""
 
 
 def find_run(name: str) -> Path:

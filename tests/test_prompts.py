@@ -216,6 +216,19 @@ def test_fields_are_shown_where_a_model_has_them(model: str, classed: bool, word
     assert bool(chips) is (classed or worded)
 
 
+def test_a_model_that_never_trained_untold_is_asked_without_guidance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    untold = models.config_of(models.find(WORDED)).with_settings(["conditioning.drop=0"])
+    monkeypatch.setattr(models, "config_of", lambda entry: untold)
+    assert recipe(prompt=RED, negative="", guidance=3).guidance == (1.0,)
+    assert recipe(prompt=RED, negative="dog", guidance=3).guidance == (3.0,)
+    _, told = prompts.about(ENGLISH, WORDED, *Asking(prompt=RED, negative="", guidance=3))
+    assert "Guidance 1 is used" in told
+    _, told = prompts.about(ENGLISH, WORDED, *Asking(prompt=RED, negative="", guidance=1))
+    assert told == ""
+
+
 def test_what_was_never_seen_and_what_is_cut_is_told() -> None:
     def told_of(request: Any, model: str, **changes: Any) -> tuple[str, str]:
         answer: tuple[str, str] = prompts.about(request, model, *Asking(**changes))

@@ -20,6 +20,7 @@ from sd.kinds import undecided
 from sd.ui import outline, pictures, report, settings
 from sd.ui.parts import guarded, language
 from sd.ui.texts import say
+from sd.unused import unused as unused_settings
 
 
 class Views(NamedTuple):
@@ -118,9 +119,20 @@ def take_file(file: Any, data: Any, request: gr.Request) -> list[Any]:
 
 
 def unused(config: Config, lang: str) -> list[str]:
-    """Return what is said of the keys that the page understands and does not use: the two paths."""
+    """Return what is said of what the page understands and does not use.
+
+    The two paths, the number of classes, which follows from the pictures, and what another setting
+    makes pointless.
+    """
     paths = {key: getattr(config.training, key) for key in ("dataset_path", "save_path")}
-    return [say(f"unused_{key}", lang, path=path[:80]) for key, path in paths.items() if path]
+    lines = [say(f"unused_{key}", lang, path=path[:80]) for key, path in paths.items() if path]
+    if config.unet.num_classes is not None:
+        lines.append(say("unused_num_classes", lang, count=config.unet.num_classes))
+    for each in unused_settings(config):
+        reason = say(f"unused_because_{each.reason}", lang)
+        line = say("unused_setting", lang, name=each.key, value=each.value[:80], reason=reason)
+        lines.append(line)
+    return lines
 
 
 @guarded

@@ -220,6 +220,34 @@ PLAN = {
         "Its save_path ({path}) is not used here: the page keeps what it makes in the run.",
         "其中的 save_path（{path}）在此不用：本页把结果保存在运行中。",
     ),
+    "unused_num_classes": (
+        "Its num_classes ({count}) is not used here: it follows from the classes of the pictures.",
+        "其中的 num_classes（{count}）在此不用：它由图片的类别决定。",
+    ),
+    "unused_setting": (
+        "{name} = {value} is not used: {reason}.",
+        "{name} = {value} 未使用：{reason}。",
+    ),
+    "unused_because_minutes": ("training.minutes ends the run", "由 training.minutes 结束训练"),
+    "unused_because_steps": ("training.steps counts", "以 training.steps 为准"),
+    "unused_because_head_channels": (
+        "unet.num_head_channels decides",
+        "由 unet.num_head_channels 决定",
+    ),
+    "unused_because_resblocks": (
+        "unet.resblock_updown resamples",
+        "由 unet.resblock_updown 重采样",
+    ),
+    "unused_because_no_betas": (
+        "this diffusion.schedule has none",
+        "所选的 diffusion.schedule 没有此项",
+    ),
+    "unused_because_told_nothing": ("the model is told nothing", "模型不接受任何提示"),
+    "unused_because_no_captions": ("the model reads no captions", "模型不读取描述文字"),
+    "unused_because_encoder": (
+        "conditioning.encoder reads the captions",
+        "由 conditioning.encoder 读取描述文字",
+    ),
     "group_training": ("Training", "训练"),
     "group_training_info": (
         "The pictures' size, the optimiser, and what is kept on the way.",

@@ -26,6 +26,11 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Each network call computes both halves: what is asked for, and what it is held against.",
         "每次网络调用同时计算两半：所要求的，以及与之对照的。",
     ),
+    "guidance_no_half": (
+        "Guidance 1 is used: this model never trained untold (conditioning.drop = 0), so there is "
+        "nothing to lead away from.",
+        "实际引导强度为 1：该模型从未在无提示下训练（conditioning.drop = 0），没有可远离的对照。",
+    ),
     "negative": ("Away from", "远离"),
     "negative_info": (
         "What the pictures shall not be like; empty: away from no wish at all.",

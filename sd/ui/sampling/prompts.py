@@ -63,7 +63,7 @@ def asking(entry: models.Entry, asked: Asking) -> dict[str, Any]:
     """Return what a recipe says of prompts and guidance, each field checked.
 
     Nothing for a model that can be told nothing, and where nothing is asked for: there guidance
-    would only cost.
+    would only cost. It is 1 where there is nothing from which to lead away, see `lacks_half`.
     """
     told = models.conditioning_of(entry)
     prompts, negative = words_of(asked, told)
@@ -74,8 +74,14 @@ def asking(entry: models.Entry, asked: Asking) -> dict[str, Any]:
         raise InputError(f"share of T = {low:g}: must be at most {high:g}, where guidance begins")
     if not prompts and not negative:
         return {}
+    scale = 1.0 if lacks_half(entry, negative) else scale
     made = {"prompts": prompts, "negative": negative, "guidance": (scale,), "rescale": rescale}
     return {**made, "interval": (low, high)}
+
+
+def lacks_half(entry: models.Entry, negative: str) -> bool:
+    """Tell whether guidance would lead away from what a model never learned: to be told nothing."""
+    return not negative and not models.config_of(entry).conditioning.drop
 
 
 def words_of(asked: Asking, told: Told | None) -> tuple[tuple[str, ...], str]:
@@ -169,6 +175,8 @@ def about(request: gr.Request, model: Any, *values: Any) -> tuple[str, str]:
     told, made = models.conditioning_of(entry), asking(entry, asked)
     guided = made.get("guidance", (1.0,))[0] not in (0.0, 1.0)
     both = f"<p>{say('guidance_both', lang)}</p>" if guided else ""
+    if made and asked.guidance != 1 and lacks_half(entry, made["negative"]):
+        both = f"<p>{say('guidance_no_half', lang)}</p>"
     return read_by(told, made, lang) if told else "", both
 
 
