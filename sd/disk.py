@@ -24,7 +24,7 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     temporary.mkdir(parents=True)
     try:
         write(temporary)
-        for path in [*temporary.iterdir(), temporary]:
+        for path in [*temporary.rglob("*"), temporary]:
             flush(path)
         temporary.rename(folder)
         flush(folder.parent)

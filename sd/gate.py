@@ -12,13 +12,17 @@ from typing import Any
 
 LONGEST_SHOWN = 60
 LONGEST_MESSAGE = 300
+LONGEST_RAW = 10_000  # characters of a message that are looked at
+UNFIT = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")  # what no file of text can hold
 
 
 class InputError(ValueError):
     """A person's mistake, told in one line of at most 300 characters."""
 
     def __init__(self, message: str) -> None:
-        line = " ".join(message.split())
+        line = " ".join(message[:LONGEST_RAW].split())
+        if not line.isprintable():
+            line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in line)
         super().__init__(
             line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1] + "…"
         )
@@ -28,7 +32,7 @@ def shown(value: object) -> str:
     """Return `value` as it is quoted in a message: one printable line, shortened."""
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 200:
         return "a whole number of more than 60 digits"
-    line = repr(value)
+    line = repr(value[: LONGEST_SHOWN + 1] if isinstance(value, str) else value)
     return line if len(line) <= LONGEST_SHOWN else line[: LONGEST_SHOWN - 1] + "…"
 
 
@@ -87,7 +91,7 @@ def text(name: str, value: Any, longest: int) -> str:
         raise InputError(f"{name} = {shown(value)}: must be a text")
     if len(value) > longest:
         raise InputError(f"{name}: {len(value)} characters; at most {longest} are allowed")
-    if any((ord(c) < 32 and c not in "\t\n") or "\ud800" <= c <= "\udfff" for c in value):
+    if UNFIT.search(value):
         raise InputError(f"{name} = {shown(value)}: must not hold control or half characters")
     return value
 

@@ -26,7 +26,7 @@ BOUNDS = {
 }
 DEEPEST = 8  # branches of branches
 LONGEST_NAME = 4096
-LONGEST_PROMPT = 100_000  # characters
+LONGEST_PROMPT = 10_000  # characters; no model reads more
 MOST_GUIDANCE, USUAL_GUIDANCE = 50.0, 2.0  # the latter where something is asked for
 LARGEST_PICTURE = 2**20  # bytes of an embedded PNG
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from sd import journal, process, runs
 from sd.checkpoints import save_checkpoint
-from sd.disk import remove, sweep, temporary_of
+from sd.disk import flush, remove, sweep, temporary_of
 from sd.files import printable, why
 from sd.gate import InputError
 from sd.marks import save_png
@@ -132,6 +132,7 @@ class Recorder:
         target.parent.mkdir(exist_ok=True)
         temporary = temporary_of(target)
         save_png(sheet, temporary)
+        flush(temporary)
         temporary.replace(target)
         return f"samples/{name}"
 

@@ -94,3 +94,13 @@ def test_good_names_and_texts_pass():
 def test_a_long_message_is_cut_to_one_line():
     error = InputError("a\nb " + "x" * 1000)
     assert len(str(error)) == 300 and "\n" not in str(error)
+
+
+def test_a_message_is_printable_whatever_it_quotes():
+    line = str(InputError("name a\x1b[31mb\u202ec\ud800 <猫>\u3000is wrong"))
+    assert line == "name a\\x1b[31mb\\u202ec\\ud800 <猫> is wrong" and line.isprintable()
+    assert len(str(InputError("\ud800" * 10**6))) == 300
+
+
+def test_a_long_text_is_shown_by_its_beginning():
+    assert gate.shown("x" * 10**7) == "'" + "x" * 58 + "…"

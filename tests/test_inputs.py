@@ -533,3 +533,11 @@ def test_the_browser_draws_the_fields_as_gradio_s_own() -> None:
 
 def test_no_stubs_are_written_beside_the_source() -> None:
     assert not list((ROOT / "sd").rglob("*.pyi")) and not list(ROOT.glob("*.pyi"))
+
+
+@pytest.mark.parametrize("shift", range(6))
+def test_a_refusal_is_cut_after_it_is_escaped_and_never_inside_an_entity(shift: int) -> None:
+    line = inputs.Refusal("x" * shift + "<&" * 150).message
+    assert len(line) <= 300 and line.endswith("…")
+    assert re.fullmatch(r"x*(?:&lt;|&amp;)+…", line)
+    assert inputs.Refusal("a < b").message == "a &lt; b"

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -164,6 +165,44 @@ def test_train_more_is_as_if_it_had_been_planned(
     list(resume(folder, steps=STEPS))
     assert Config.read(folder / "config.ini").training.steps == STEPS
     assert tensors(folder) == tensors(whole) and rows(folder) == rows(whole)
+
+
+def test_the_row_that_was_begun_is_not_lost(
+    config: Config, pictures: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sd.recorder.MOST_LOGGED", 3)  # of nine steps every third
+    config = config.with_settings(["training.steps=9", "training.gradient_accumulation=1"])
+    list(work(config, str(pictures), home / "whole", seed=7))
+    assert [step for step, *_ in rows(home / "whole")] == [1, 3, 6, 9]
+    folder = home / "stopped"
+    until_stop(work(config, str(pictures), folder, seed=7), folder, 5)
+    assert [step for step, *_ in rows(folder)] == [1, 3]
+    list(resume(folder))
+    assert rows(folder) == rows(home / "whole")
+
+
+def test_minutes_that_are_gone_are_gone(
+    config: Config, pictures: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("sd.session.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(Session, "_ending_seconds", lambda self, seconds: 0.0)
+    monkeypatch.setattr("sd.worker.time.time", lambda: 0.0)
+    config = config.with_settings(["training.minutes=1", "training.save_every=0"])
+    folder = home / "timed"
+
+    def trained(stream: Iterator[Any], stop: int = 0) -> int:
+        """Let every step take ten seconds; return the last."""
+        for step in stream:
+            clock[0] += 10
+            if step.step == stop:
+                (folder / runs.STOP).touch()
+        return int(step.step)
+
+    assert trained(work(config, str(pictures), folder, seed=7), stop=4) == 4
+    clock[0] += 10_000  # the time between does not count
+    assert trained(resume(folder)) == 7  # begun at 60 s, when nothing is left
+    assert runs.status(folder).state == "finished"
 
 
 # kill -9

@@ -406,6 +406,29 @@ def test_the_printed_command_does_the_same() -> None:
     )
 
 
+def test_a_run_that_waits_blocks_no_other_and_one_that_trains_does(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_spawn", lambda folder, words: None)
+    paused = '{"event": "paused", "step": 4, "line": ""}\n'
+    folder = make_run(home, "first", events=START + STEP, noted=alive())
+    with pytest.raises(InputError, match="run first is being trained: stop or pause it first"):
+        runs.start("starter", tiny())
+    runs.pause(folder)  # it is still at its step
+    with pytest.raises(InputError, match="run first is being trained"):
+        runs.start("starter", tiny())
+    with (folder / "events.jsonl").open("a") as file:
+        file.write(paused)
+    assert runs.status(folder).state == "paused"
+    other = runs.start("starter", tiny())
+    (other / "train.log").touch()  # as its process does
+    with pytest.raises(InputError, match=f"run {other.name} is being trained"):
+        runs.go_on(folder)
+    shutil.rmtree(other)
+    runs.go_on(folder)
+    assert runs.status(folder).state == "pausing" or not (folder / "pause").exists()
+
+
 # Many runs
 
 

@@ -391,3 +391,30 @@ def test_a_closed_form_is_taken_away_and_comes_back(monkeypatch: pytest.MonkeyPa
     assert fields.recipe_of(*brought(page, path)[FIELDS]) == fields.recipe_of(*asked)
     list(denoise.again(ENGLISH, page))
     assert taken(page).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("prompts", "line"),
+    [
+        (["a" * 90_000] * 40, "prompt: 90000 characters; at most 10000 are allowed"),
+        (["a" * 9_000] * 40, "number of prompts = 40: must be a whole number from 0 to 16"),
+        (["a" * 9_000] * 16, "characters of all prompts = 144000"),
+    ],
+)
+def test_endless_prompts_are_refused_before_a_model_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompts: list[str], line: str
+) -> None:
+    monkeypatch.setattr(models, "source", lambda *_: pytest.fail("a model was asked"))
+    recipe = denoising.recipe().to_json() | {"prompts": prompts}
+    path = tmp_path / "endless.png"
+    write_png(Image.new("L", (8, 8)), path, {"recipe": recipe, "index": 0})
+    assert line in refusal(brought, Tree(), path)
+
+
+@pytest.mark.parametrize("label", ["\ud800", "a\x1b[31m", 5, "x" * 201])
+def test_a_label_that_no_page_could_send_is_refused(tmp_path: Path, label: Any) -> None:
+    path = taken(made(denoising.recipe()))
+    told = read_recipe(path)
+    again = tmp_path / "label.png"
+    write_png(Image.new("L", (8, 8)), again, {**told, "made": {**told["made"], "label": label}})
+    assert "recipe: label" in refusal(brought, Tree(), again)

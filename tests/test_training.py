@@ -318,6 +318,44 @@ def test_a_lost_gradient_does_not_reach_the_weights(tiny_config: Config, images:
     assert same(weights(training.network), before)
 
 
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_of_a_step_that_lost_a_part_nothing_is_left(
+    tiny_config: Config, images: ImageSet, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Whichever of three parts is lost, the next step is the one after a step that had none."""
+    genuine = Training._loss
+
+    def lost(self: Training, *args: Any) -> Any:
+        gone = args[4] == 2 and args[5] >= lost_from[-1]
+        return genuine(self, *args) * (math.nan if gone else 1.0)
+
+    monkeypatch.setattr(Training, "_loss", lost)
+    config = tiny_config.with_settings(["training.gradient_accumulation=3", "training.steps=3"])
+    found, lost_from = [], [0]
+    for part in (0, number):
+        lost_from.append(part)
+        steps, average = trained(config, images)
+        assert [step.skipped for step in steps] == [False, True, False]
+        found.append((steps[-1].grad_norm, average))
+    assert found[0][0] == found[1][0] and same(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_going_on_after_a_lost_step_is_as_if_it_had_never_stopped(
+    tiny_config: Config, images: ImageSet, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    losing([2, 3], monkeypatch)
+    kind = f"training.optimizer={optimizer}"
+    config = tiny_config.with_settings(["training.steps=6", "training.batch_size=2", kind])
+    whole, first, second = (Training(config, images, 0, MACHINE) for _ in range(3))
+    losses = [step.loss for step in whole.steps()]
+    assert next(step for step in first.steps() if step.step == 4) and first.updates == 2
+    second.restore(first.state(), first.counts())
+    assert (second.step, second.updates) == (4, 2)
+    assert [step.loss for step in second.steps()] == losses[4:]
+    assert same(second.state(), whole.state())
+
+
 # Accumulation, held-out pictures, going on
 
 

@@ -8,6 +8,7 @@ field sees a value is looked after in `sd.ui.page`.
 import errno
 import html
 import logging
+import re
 from abc import ABCMeta
 from collections.abc import Callable
 from pathlib import Path
@@ -39,14 +40,20 @@ OF_THE_SYSTEM = {  # reasons that a person can mend: a full disk, a folder that 
 FARTHEST = 2**53  # beyond it a browser's numbers are no longer exact
 LONGEST_TEXT = 10_000  # characters of a text field that says no length of its own
 LONGEST_WORD, MOST_WORDS = 200, 1000  # of what is chosen from a list
+ENTITY_BEGUN = re.compile("&[a-z]*$")
 LOG = logging.getLogger(__name__)
 
 
 class Refusal(gr.Error):
-    """What is told of an error: one line that is harmless in HTML and can be sent."""
+    """What is told of an error: one line that is harmless in HTML and can be sent.
+
+    It is cut after it was made harmless, and never inside an entity.
+    """
 
     def __init__(self, line: str) -> None:
         line = html.escape(line.encode("utf-8", "backslashreplace").decode(), quote=False)
+        if len(line) > gate.LONGEST_MESSAGE:
+            line = ENTITY_BEGUN.sub("", line[: gate.LONGEST_MESSAGE - 1]) + "…"
         super().__init__(line, title=say("mistake", "en"), print_exception=False)
 
 

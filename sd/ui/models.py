@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MOST_PICTURES = 16
 MOST_STEPS = 1000
+MOST_TOLD = 20_000  # characters of a recipe's prompts; a field holds half of it
 MOST_CALLS = 4000  # of one sampling with all that it branches from
 KINDS = ("ideal", "linear")  # closed-form denoisers of a picture set
 LONGEST_NAME = 200
@@ -206,6 +207,9 @@ def within_caps(recipe: Recipe) -> Recipe:
     gate.whole("count", recipe.count, 1, MOST_PICTURES)
     each, calls = recipe, 0
     while True:
+        gate.whole("number of prompts", len(each.prompts), 0, MOST_PICTURES)
+        told = sum(map(len, (*each.prompts, each.negative)))
+        gate.whole("characters of all prompts", told, 0, MOST_TOLD)
         calls += gate.whole("steps", each.steps, 1, MOST_STEPS)
         gate.whole("seed", each.seed, 0, LARGEST_SEED)
         if each.branch is None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sd.sampling import SampleStep
 
 FORMS = PNG, GIF, MP4, NPZ, HTML = ("png", "gif", "mp4", "npz", "html")
+LONGEST_LABEL = 200  # characters of the machine on which a recipe was made
 MOST_BYTES = 2**30  # of all steps at once
 PRESS = '() => document.querySelector("#take-download").click()'
 
@@ -148,7 +149,8 @@ def bring(request: gr.Request, tree: Tree, file: Any) -> tuple[Any, ...]:
     check(recipe, models.source(models.known(recipe)))
     index = gate.whole("recipe: index", told.get("index"), 0, recipe.count - 1)
     made = told.get("made")
-    machine = str(made.get("label", "")) if isinstance(made, dict) else ""
+    named = made.get("label", "") if isinstance(made, dict) else ""
+    machine = gate.text("recipe: label", named, LONGEST_LABEL)
     lang = language(request)
     tree.restored, tree.continued = recipe, None
     line = say("brought", lang, name=Path(file).name[:80], machine=machine[:80] or "?")
