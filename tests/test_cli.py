@@ -311,7 +311,7 @@ def test_info_of_a_checkpoint_tells_its_step(
 ) -> None:
     facts = json.loads(said(capsys, "info", checkpoint, "--json"))
     assert (facts["step"], facts["seed"], facts["pictures"]) == (7, 1, 12)
-    assert facts["parameters"] == 182_820
+    assert facts["parameters"] == 203_460
     of_ini = json.loads(said(capsys, "info", tiny_ini, "--json"))
     assert of_ini == {name: facts[name] for name in of_ini}
     assert said(capsys, "info", checkpoint).splitlines()[-3:] == ["step 7", "seed 1", "pictures 12"]

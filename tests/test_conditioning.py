@@ -28,6 +28,7 @@ from sd.report import Report
 from sd.streams import new_conditioner, new_network, stream
 from sd.tokens import END, PAD, START, Vocabulary
 from sd.training import Training
+from tests.networks import with_weights
 
 WORDS = ("a red circle", "a blue square", "", "a red square")
 LABELS = ("circle", "square")
@@ -56,7 +57,9 @@ KINDS = ("class_embedding", "class_tokens", "captions", POOLED)
 
 
 def trained(config: Config, kind: str, *more: str, steps: int = 3) -> Training:
+    """Train a network that answers from the start, so that what is told learns from the start."""
     training = Training(settings(config, kind, *more), pictures(), 0, choose("cpu").apply())
+    with_weights(training.network)
     for _ in zip(range(steps), training.steps(), strict=False):
         pass
     return training

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,51 @@ def test_a_text_is_the_old_or_the_new(tmp_path: Path, monkeypatch: pytest.Monkey
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["note.json"]
     disk.write_text(path, "new")
     assert path.read_text() == "new" and os.listdir(tmp_path) == ["note.json"]
+
+
+@pytest.fixture(name="told")
+def what_the_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Return ("flush" or "rename", name) of what happens from here on, in its order."""
+    told: list[tuple[str, str]] = []
+
+    def fsync(handle: int) -> None:
+        told.append(("flush", Path(os.readlink(f"/proc/self/fd/{handle}")).name))
+
+    def named(move: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+        def noted(path: Path, target: Path) -> Path:
+            told.append(("rename", path.name))
+            return move(path, target)
+
+        return noted
+
+    monkeypatch.setattr(disk.os, "fsync", fsync)
+    for each in ("rename", "replace"):
+        monkeypatch.setattr(Path, each, named(getattr(Path, each)))
+    return told
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, told: list[tuple[str, str]]
+) -> None:
+    """Else a lost power line could leave a whole name over an empty file."""
+    disk.write_text(tmp_path / "note.json", "new")
+    beside = f".note.json.{os.getpid()}.tmp"
+    assert told == [("flush", beside), ("rename", beside), ("flush", tmp_path.name)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_a_folder_is_on_the_disk_with_all_it_holds_before_it_has_its_name(
+    tmp_path: Path, told: list[tuple[str, str]]
+) -> None:
+    def write(folder: Path) -> None:
+        for name in ("weights", "settings"):
+            (folder / name).write_bytes(b"x")
+
+    disk.write_folder(tmp_path / "checkpoint-1", write)
+    beside = f".checkpoint-1.{os.getpid()}.tmp"
+    assert set(told[:3]) == {("flush", name) for name in ("weights", "settings", beside)}
+    assert told[3:] == [("rename", beside), ("flush", tmp_path.name)]
 
 
 def test_a_removed_folder_is_gone_under_its_name_at_once(

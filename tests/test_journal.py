@@ -79,6 +79,32 @@ def test_a_figure_that_is_no_number_is_not_written(tmp_path: Path) -> None:
         journal.append(tmp_path, "step", {"loss": float("nan")})
 
 
+def test_what_was_measured_comes_in_the_order_of_steps_and_the_newest_counts(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "a.png").write_bytes(b"")
+    for step in (20, 10):
+        levels = {"times": [5], "train": [0.1 * step], "held_out": None}
+        journal.append(tmp_path, "evaluation", {"step": step, **levels})
+        journal.append(tmp_path, "samples", {"step": step, "file": "samples/a.png"})
+        journal.append(tmp_path, "baseline", {"low": step})
+    assert [each.step for each in journal.evaluations(tmp_path)] == [10, 20]
+    assert [each.step for each in journal.samples(tmp_path)] == [10, 20]
+    found = journal.baseline(tmp_path)
+    assert found is not None and found["low"] == 10
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname", "config.ini"])
+def test_a_sheet_is_looked_for_among_the_samples_alone(tmp_path: Path, name: str) -> None:
+    """A journal may be a stranger's: what it names elsewhere is no picture of the run."""
+    (tmp_path / "run" / "samples").mkdir(parents=True)
+    for path in ("secret.png", "run/config.ini"):
+        (tmp_path / path).write_bytes(b"")
+    journal.append(tmp_path / "run", "samples", {"step": 1, "file": name})
+    assert journal.samples(tmp_path / "run") == []
+
+
 def test_columns_and_sheets(tmp_path: Path) -> None:
     (tmp_path / "samples").mkdir()
     for name in ("step-1.png", "raw-1.png", "step-2.png"):

@@ -52,8 +52,11 @@ def test_the_distance_is_the_rms_difference_over_that_of_the_own_neighbours() ->
 
 
 def test_only_50_neighbours_make_the_scale() -> None:
-    pixels = torch.tensor([100] * 50 + [255] * 50, dtype=torch.uint8).reshape(100, 1, 1, 1)
-    assert float(nearest(torch.zeros(1, 1, 1, 1), pixels).distance) == pytest.approx(1)
+    levels = [100] * 30 + [60] * 20 + [255] * 50
+    pixels = torch.tensor(levels, dtype=torch.uint8).reshape(100, 1, 1, 1)
+    near, far = 1 - 100 / 127.5, 1 - 60 / 127.5  # from 0; white is farther
+    found = float(nearest(torch.zeros(1, 1, 1, 1), pixels).distance)
+    assert found == pytest.approx(near / ((30 * near + 20 * far) / 50), rel=1e-5)
 
 
 def test_only_the_rows_are_looked_at(emoji32: Tensor) -> None:
@@ -103,6 +106,26 @@ def test_without_held_out_pictures_each_is_compared_with_the_others(emoji32: Ten
     known = baseline(emoji32, torch.arange(400), NOBODY)
     assert known is not None and (known.kind, known.count) == ("training", 256)
     assert known.low > 0.2  # a picture that found itself would be at 0
+
+
+def test_of_a_few_pictures_each_has_the_others_alone_for_a_scale() -> None:
+    pixels = torch.tensor([0, 51, 102, 255], dtype=torch.uint8).reshape(4, 1, 1, 1)
+    known = baseline(pixels, torch.arange(4), NOBODY)
+    apart = [[51, 102, 255], [51, 51, 204], [51, 102, 153], [153, 204, 255]]
+    relative = torch.tensor([min(each) / (sum(each) / 3) for each in apart])
+    low, median = torch.quantile(relative, torch.tensor([0.05, 0.5])).tolist()
+    assert known is not None
+    assert (known.low, known.median) == pytest.approx((low, median), abs=2e-4)
+
+
+def test_the_pictures_of_a_baseline_come_from_all_over_the_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Copies first, then pictures apart: of the first ones alone all would be at 0."""
+    monkeypatch.setattr("sd.memorisation.MOST_COMPARED", 4)
+    levels = torch.tensor([7, 7, 7, 7, 60, 120, 180, 240], dtype=torch.uint8)
+    known = baseline(levels.reshape(8, 1, 1, 1), torch.arange(8), NOBODY)
+    assert known is not None and known.count == 4 and known.median > 0.1
 
 
 def test_a_picture_is_not_its_own_mirror_image() -> None:

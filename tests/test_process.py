@@ -31,6 +31,15 @@ def test_a_reused_number_is_another_process(tmp_path: Path) -> None:
     process.kill(tmp_path)  # or this test would end here
 
 
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="needs waitid")
+def test_a_process_that_ended_and_was_not_yet_asked_after_is_dead(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        process.record(tmp_path, child.pid)
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # a zombie from here on
+        assert not process.lives(tmp_path) and process.identity(child.pid) is None
+
+
 def test_two_notes_of_one_process_are_the_same(tmp_path: Path) -> None:
     process.record(tmp_path, os.getpid(), process.STARTING)
     assert not process.same(tmp_path, process.STARTING, process.PROCESS)

@@ -10,15 +10,18 @@ import torch
 from PIL import Image
 
 from sd.checkpoints import Model
+from sd.conditioning import conditioner_of
 from sd.config import Config
+from sd.denoiser import Guidance
 from sd.diffusion import PREDICTIONS
 from sd.gate import InputError
 from sd.grids import SAMPLERS, SPACINGS
 from sd.images import to_float, to_uint8
 from sd.recipe import Branch, Recipe, Start
-from sd.replay import begin, check, distance, held_of, painted, png_bytes, stream
+from sd.replay import begin, check, distance, held_of, painted, png_bytes, seen_pixel, stream
 from sd.sampling import SampleStep, draw, generators, slerp
 from sd.training import new_network
+from tests.conftest import TINY
 from tests.networks import with_weights
 from tests.test_checkpoints import network_of
 
@@ -27,6 +30,16 @@ from tests.test_checkpoints import network_of
 def model(tiny_config: Config) -> Model:
     """A network with random weights everywhere, so that its output depends on what it sees."""
     return Model(with_weights(new_network(tiny_config, 0).eval()), tiny_config)
+
+
+def told() -> Model:
+    """A model of two classes, all of whose weights count."""
+    config = Config().with_settings([*TINY, "conditioning.kind=class_tokens"])
+    config = config.with_settings(["unet.context_dim=16"])
+    conditioner = conditioner_of(config, {"kind": "class_tokens", "labels": ["cat", "dog"]})
+    assert conditioner is not None
+    network = with_weights(new_network(config, 0).eval(), conditioner)
+    return Model(network, config, {}, conditioner)
 
 
 PLAIN = Recipe("little", count=2, steps=10, seed=5)
@@ -43,6 +56,19 @@ def made(recipe: Recipe, model: Model) -> list[SampleStep]:
 def test_a_plain_recipe_is_what_sampling_makes(model: Model) -> None:
     expected = model.sampling("ddim", 10).sample(model.denoiser, model.shape, [5, 6])
     assert torch.equal(made(PLAIN, model)[-1].x_t, expected)
+
+
+@pytest.mark.parametrize("without", ["", "negative", "guidance", "rescale", "interval"])
+def test_all_that_a_recipe_asks_for_is_asked(without: str) -> None:
+    """Each field counts: left at its default, other pictures come."""
+    asked = {"negative": "dog", "guidance": (4.0, 2.5), "rescale": 0.7, "interval": (0.3, 0.8)}
+    given = {name: value for name, value in asked.items() if name != without}
+    model, recipe = told(), replace(PLAIN, prompts=("cat",), **given)
+    guidance = Guidance(asked["guidance"], asked["rescale"], asked["interval"])
+    denoiser = model.guided(["cat"], "dog", guidance)
+    whole = model.sampling("ddim", 10).sample(denoiser, model.shape, [5, 6])
+    found = made(recipe, model)[-1].x_t
+    assert torch.equal(found, whole) == (not without)
 
 
 def test_pictures_between_two_seeds_begin_and_end_at_them(model: Model) -> None:
@@ -213,6 +239,15 @@ def test_what_does_not_fit_the_model_is_told_before_anything_is_made(
         check(recipe, model)
     with pytest.raises(InputError, match=words):
         stream(recipe, model, "cpu")
+
+
+def test_the_pixel_that_is_told_of_lies_where_something_is_made() -> None:
+    shape = (1, 8, 8)
+    assert seen_pixel(PLAIN, shape) == (4, 4)
+    mask = np.zeros((8, 8), np.uint8)
+    mask[5, 2:4] = 255
+    start = Start(grey(0, 255), 40, png_bytes(Image.fromarray(mask)))
+    assert seen_pixel(replace(PLAIN, start=start), shape) == (5, 2)
 
 
 def test_distance_is_the_root_of_the_mean_square() -> None:

@@ -185,6 +185,12 @@ def test_what_is_no_text_gets_one_line(text):
             read(text)
 
 
+def test_of_too_many_words_the_commonest_are_known(monkeypatch):
+    monkeypatch.setattr("sd.tokens.MOST_WORDS", 2)
+    made = Vocabulary.train(["fox", "owl fox", "owl fox bee"], SMALLEST)
+    assert made.words == {"fox", "owl"}
+
+
 def test_it_is_the_same_in_any_order_and_in_another_process():
     digest = hashlib.sha256(json.dumps(VOCABULARY.to_json()).encode()).hexdigest()
     backwards = Vocabulary.train(CAPTIONS[::-1], 2000)

@@ -260,10 +260,14 @@ def test_training_leaves_the_global_generator_alone(tiny_config: Config, images:
 
 
 def test_the_samples_come_without_dropout(tiny_config: Config, images: ImageSet) -> None:
-    step = next(train(tiny_config.with_settings(["unet.dropout=0.9"]), images, 0, MACHINE))
-    x = torch.randn(1, 1, 8, 8)
+    training = Training(tiny_config.with_settings(["unet.dropout=0.9"]), images, 0, MACHINE)
+    for network in (training.network, training.model.network):
+        with_weights(network)
+    step, x = next(training.steps()), torch.randn(1, 1, 8, 8)
     first, second = (step.model.denoiser(x, 20) for _ in range(2))
     assert torch.equal(first.x0, second.x0)
+    dropping, other = (training.raw.denoiser(x, 20) for _ in range(2))
+    assert not torch.equal(dropping.x0, other.x0)
 
 
 # What goes wrong
