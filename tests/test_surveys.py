@@ -139,7 +139,7 @@ def test_a_full_disk_is_told_before_anything_is_kept(
     path = make_zip(tmp_path / "set.zip", "1.png")
     usage = type("Usage", (), {"free": pictures.SPARE_DISK})
     monkeypatch.setattr(pictures.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(InputError, match="the disk of this page has 0 MiB left"):
+    with pytest.raises(InputError, match="the disk of this page has 0 bytes left"):
         taken(path)
     assert not list(pictures.uploads().iterdir())
 
