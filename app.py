@@ -28,6 +28,7 @@ from sd.ui import (  # noqa: E402
     scratch,
     theme,
     train,
+    uploads,
     waiting,
 )
 from sd.ui.page import Page, middleware  # noqa: E402
@@ -37,7 +38,7 @@ from sd.ui.texts import PAGE, translations  # noqa: E402
 PROGRESS_SECONDS = 1.0  # gradio looks every 10 ms for bars of progress, which the page has none of
 NEVER = 2**31  # events until gradio makes a table of all that have been, for nobody
 LONGEST_UNSEEN = 3.0  # seconds until torch is imported though nobody has asked for the page
-MOST_SESSIONS = 500  # whose state is kept, the latest used; gradio takes 0.85 MiB for each
+MOST_SESSIONS = 500  # whose state is kept, the latest used; gradio takes 35 KiB for each
 KEEP_FILES = (3600, 86400)  # seconds: look every hour, delete pictures older than a day
 
 
@@ -108,6 +109,7 @@ def opened(where: address.Address) -> gr.Blocks:
     gc.enable()
     threading.Thread(target=warm_up, args=[sent], daemon=True).start()
     scratch.watch()
+    uploads.watch(demo.upload_file_set)
     return demo
 
 

@@ -14,6 +14,7 @@ import os
 import re
 import socket
 import sys
+import tracemalloc
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 import pytest
 from gradio.context import LocalContext
+from gradio.state_holder import SessionState
 
 import app
 from sd import gate, runs
@@ -399,6 +401,23 @@ def test_a_page_s_name_has_a_length(served: Served) -> None:
         assert answer[0] == status
     assert answer[1]["detail"] == "session_hash: 65 characters; at most 64 are allowed"
     served.told("x" * 64)
+
+
+def test_what_a_page_leaves_behind_is_small(served: Served) -> None:
+    """gradio's note of how every part looks is not kept; what an event changed is still known."""
+    event = next(each for each in served.page.fns.values() if each.api_name == "list_models")
+    served.ask(event._id, [], session="little")
+    state = served.page.app.state_holder.session_data["little"]
+    assert state.config_values is page.NOTHING and not dict(page.NOTHING)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        state = SessionState(served.page)
+        state.config_values = page.NOTHING
+        left = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert left < 100_000
 
 
 def test_no_component_answers_beside_the_events(served: Served) -> None:

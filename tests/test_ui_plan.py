@@ -359,3 +359,11 @@ def test_every_reason_has_its_chinese_with_the_same_numbers() -> None:
 
     for english, chinese in texts_plan.WHY.values():
         assert names(english) == names(chinese)
+
+
+def test_the_pages_that_cancelled_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast, "STOPPED", {})
+    monkeypatch.setattr(forecast, "MOST_STOPPED", 2)
+    for name in "abac":
+        forecast.cancel(SimpleNamespace(session_hash=name))
+    assert "c" in forecast.STOPPED and len(forecast.STOPPED) == 2

@@ -1,6 +1,7 @@
 """The pictures of the Train tab: uploads, their report and preview, and what a model is told."""
 
 import re
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from app import build_app
+from sd import runs
 from sd.config import Config
 from sd.data import read_images
 from sd.gate import InputError
@@ -250,3 +252,29 @@ def test_chosen_classes_count_for_what_is_told() -> None:
     config = telling('training.classes=["cats"]')
     assert "Captions: 70 of 70" in report.told_html(a_report(captions=100), config, "en")
     assert "nothing but the time" in report.told_html(a_report(), config, "en")
+
+
+def test_a_page_that_the_server_forgot_is_told_and_trains_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lost session begins with what its states were built with: never with a set of pictures."""
+    page = build_app()
+    start = next(each for each in page.fns.values() if getattr(each.fn, "__name__", "") == "start")
+    lost = [getattr(field, "value", None) for field in start.inputs]
+    monkeypatch.setattr(runs, "start", lambda *_: pytest.fail("trained"))
+    with pytest.raises(gr.Error, match=r"does not know .* which pictures this page shows"):
+        start.fn(*lost)
+    states = [each.value for each in page.blocks.values() if isinstance(each, gr.State)]
+    assert pictures.STARTER not in states
+
+
+def test_a_page_knows_its_pictures_before_they_are_read(home: Path) -> None:
+    for files, word in ((None, "starter"), (pictures.SHAPES, "shapes")):
+        with closing(pictures.take_files(files, None, ENGLISH)) as steps:
+            assert next(steps)[0] == word
+
+
+def test_a_bad_upload_of_a_forgotten_page_is_still_told(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_text("<html>")
+    with pytest.raises(gr.Error, match=r"bad\.png"):
+        list(pictures.take_files([str(tmp_path / "bad.png")], None, ENGLISH))

@@ -26,7 +26,8 @@ LEAST_MINUTES, MOST_MINUTES = 1, 120
 KEPT = (*settings.OF_PICTURES, "kind")  # of the fields: a plan is made for what is told
 Answer = Mapping[str, Any]
 Steps = Generator[tuple[Any, ...], None, None]
-STOPPED: set[str] = set()  # sessions in which Cancel was pressed
+STOPPED: dict[str, None] = {}  # sessions in which Cancel was pressed, the latest last
+MOST_STOPPED = 1000
 
 
 def measuring_html(seconds: float, lang: str) -> str:
@@ -114,7 +115,7 @@ def forecast(request: gr.Request, data: Any, device: Any, *fields: Any) -> Steps
 @guarded
 def begin(request: gr.Request) -> list[Any]:
     """Show that the machine will be measured; another's measurement may have to end first."""
-    STOPPED.discard(session(request))
+    STOPPED.pop(session(request), None)
     return [measuring_html(0, language(request)), "", *busy(True)]
 
 
@@ -157,4 +158,6 @@ def busy(is_busy: bool) -> list[Any]:
 
 def cancel(request: gr.Request) -> None:
     """Ask what this page has measured to end."""
-    STOPPED.add(session(request))
+    STOPPED[session(request)] = None
+    while len(STOPPED) > MOST_STOPPED:
+        STOPPED.pop(next(iter(STOPPED)), None)

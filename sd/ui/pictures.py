@@ -79,6 +79,11 @@ def source_of(handle: Any) -> str:
     """Return what `read_images` takes: a bundled set's word, or the zip that `handle` names."""
     if isinstance(handle, str) and handle in WORDS:
         return handle
+    if handle is None:
+        raise InputError(
+            "data = None: the server does not know (any more) which pictures this page shows: wait "
+            "until they are read, or reload the page and choose them again"
+        )
     if not isinstance(handle, str) or not HANDLE.fullmatch(handle):
         raise InputError(
             f"data = {gate.shown(handle)}: must be 'starter', 'shapes' or what /inspect_data "
@@ -165,13 +170,17 @@ def drained(steps: Generator[Any, None, Result]) -> Result:
             return result
 
 
+def bundled(files: Any) -> str | None:
+    """Return the word of the set that is meant where nothing was uploaded, else None."""
+    return SHAPES if files == SHAPES else None if files else STARTER
+
+
 def take(files: Any) -> Generator[tuple[int, int], None, str]:
     """Keep an upload and read it, or a bundled set (its word; none: starter); return its handle.
 
     What holds no usable picture is not kept. Raises InputError.
     """
-    if not files or files == SHAPES:
-        word = SHAPES if files else STARTER
+    if word := bundled(files):
         yield from survey(word)
         return word
     names = files if isinstance(files, list) else [files]
@@ -210,8 +219,8 @@ def take_files(files: Any, before: Any, request: gr.Request) -> Iterator[tuple[A
 
 def taking(files: Any, before: Any, lang: str) -> Generator[tuple[Any, Any, Any], None, None]:
     """Yield how far an upload is read, then its handle, report and classes."""
-    steps = take(files)
-    yield gr.skip(), reading_html(0, 0, lang), gr.skip()
+    steps, word = take(files), bundled(files)
+    yield word or gr.skip(), reading_html(0, 0, lang), gr.skip()
     try:
         while True:
             yield gr.skip(), reading_html(*next(steps), lang), gr.skip()
@@ -219,7 +228,8 @@ def taking(files: Any, before: Any, lang: str) -> Generator[tuple[Any, Any, Any]
         found = survey_of(end.value)
         yield end.value, report_html(found.report, lang), settings.class_field(found.report.classes)
     except InputError:
-        yield gr.skip(), report_html(survey_of(before).report, lang), gr.skip()
+        if before is not None:
+            yield gr.skip(), report_html(survey_of(before).report, lang), gr.skip()
         raise
 
 
@@ -284,7 +294,9 @@ def sheet_of(found: Found, config: Config, lang: str) -> tuple[Any, str]:
 
 def build(demo: gr.Blocks) -> Pictures:
     """Lay out and wire the first group."""
-    data, nothing = gr.State(STARTER), gr.State(None)
+    # Nothing until the page has been told what it shows: where the server has forgotten a page,
+    # its default stands here, and a set would be trained that nobody sees.
+    data, nothing = gr.State(None), gr.State(None)
     with gr.Column(elem_classes="group"):
         heading("train_pictures")
         note("train_pictures_info")
