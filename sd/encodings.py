@@ -89,8 +89,8 @@ def _usualness(pieces: Sequence[bytes], encoding: str) -> float:
     except UnicodeError:
         return 0.0
     if encoding in UNMARKED:
-        wide = sum(map(_is_plain, "".join(texts)))
-        return wide / max(1, sum(map(len, texts)))
+        plain = [1.0 if each.isascii() else 0.5 for each in "".join(texts) if _is_plain(each)]
+        return sum(plain) / max(1, sum(map(len, texts)))
     if encoding == "utf-8":
         return 1.0
     total = count = 0.0

@@ -54,12 +54,16 @@ class Listing(Protocol):
 def printable(name: str) -> str:
     """Return `name` as it is shown, so that names that look equal are: in Unicode's form NFC.
 
-    A replacement character stands for all that is not printed.
+    Any space is a plain one; a replacement character stands for all else that is not printed.
     """
     if name.isascii() and name.isprintable():
         return name
     composed = unicodedata.normalize("NFC", name)
-    return "".join(character if character.isprintable() else "\ufffd" for character in composed)
+    return "".join(each if each.isprintable() else _stand_in(each) for each in composed)
+
+
+def _stand_in(character: str) -> str:
+    return " " if unicodedata.category(character) == "Zs" else "\ufffd"
 
 
 def brief(name: str) -> str:

@@ -56,7 +56,7 @@ class Passage:
         """Find what may be a picture; InputError for classes that no folder or file tells of."""
         self._source = source
         self._listing = listing
-        self._classes = classes
+        self._classes = classes = None if classes is None else [*map(printable, classes)]
         self._left_out = list(listing.left_out)
         self._found: list[_Found] = []
         for name, reason in filter(lambda left: is_metadata(left.name), listing.left_out):

@@ -10,7 +10,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -57,7 +57,7 @@ def read_table(name: str, content: str) -> Table:
 def _table(records: Iterable[Record]) -> Table:
     """Choose the columns that are used; InputError for a record without a file."""
     rows = []
-    used: set[str] = set()
+    used: set[str | None] = set()
     seen: dict[str, None] = {}  # columns that say anything, in their order
     for place, fields in records:
         told = {key: value for key, value in fields.items() if not _is_missing(value)}
@@ -68,12 +68,16 @@ def _table(records: Iterable[Record]) -> Table:
             column = next((each for each in FILE_COLUMNS if each in names), FILE_COLUMNS[0])
             value = fields.get(names.get(column, ""))
             raise InputError(f"{place}: {column} = {shown(value)}: must be a path")
-        caption = next((known[each] for each in CAPTION_COLUMNS if each in known), "")
-        label = next((known[each] for each in LABEL_COLUMNS if each in known), "")
-        rows.append(Row(place, told[file], told.get(caption), told.get(label)))
+        caption = next((known[each] for each in CAPTION_COLUMNS if each in known), None)
+        label = next((known[each] for each in LABEL_COLUMNS if each in known), None)
+        rows.append(Row(place, told[file], _cell(told, caption), _cell(told, label)))
         used.update((file, caption, label))
-        seen.update(dict.fromkeys(told))
+        seen.update(dict.fromkeys(key for key in told if key.strip()))
     return Table(rows, [key for key in seen if key not in used])
+
+
+def _cell(fields: Mapping[str, Any], column: str | None) -> Any:
+    return None if column is None else fields[column]
 
 
 @lru_cache(100)
@@ -102,16 +106,21 @@ def _cells(content: str, tabs: bool) -> list[Record]:
         found = shown(next(iter(heads.values())))
         raise InputError(f"line {first}: no column file_name; found {found}")
     separator, mistakes = fitting[0], []
-    for written in (
-        content,
-        content.replace('\\"', '""'),
-        re.sub('" +(?=[,;\t|\n]|$)', '"', content),
-    ):
+    for written, quotes in _readings(content, separator):
         try:
-            return _strict_cells(written, separator, heads[separator], first)
+            return _strict_cells(written, separator, quotes, heads[separator], first)
         except InputError as error:
             mistakes.append(error)
     raise mistakes[0]
+
+
+def _readings(content: str, separator: str) -> Iterator[tuple[str, bool]]:
+    """Yield a table as it stands, then as others write it, and whether its quotes enclose cells."""
+    yield content, True
+    yield content.replace('\\"', '""'), True
+    yield re.sub('" +(?=[,;\t|\n]|$)', '"', content), True
+    if separator == "\t":  # which is in no cell, so that quotes are needless
+        yield content, False
 
 
 def _head(content: str, separator: str) -> list[str]:
@@ -122,21 +131,27 @@ def _head(content: str, separator: str) -> list[str]:
         return []
 
 
-def _reader(content: str, separator: str) -> Any:
-    lines = io.StringIO(content, newline="")
-    return csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
+def _reader(content: str, separator: str, quotes: bool = True) -> Any:
+    usual: dict[str, Any] = {"delimiter": separator, "skipinitialspace": True, "strict": True}
+    usual["quoting"] = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    return csv.reader(io.StringIO(content, newline=""), **usual)
 
 
-def _strict_cells(content: str, separator: str, columns: Sequence[str], first: int) -> list[Record]:
+def _strict_cells(
+    content: str, separator: str, quotes: bool, columns: Sequence[str], first: int
+) -> list[Record]:
     """Return the records of a table whose lines begin with number `first`."""
-    reader, records = _reader(content, separator), []
+    reader, records = _reader(content, separator, quotes), []
     place = ""
     try:
         next(reader)
         for cells in reader:
             place = f"line {reader.line_num + first - 1}"
             if any(cell.strip() for cell in cells[len(columns) :]):
-                raise InputError(f"{place}: {len(cells)} cells in {len(columns)} columns")
+                raise InputError(
+                    f"{place}: {len(cells)} cells in {len(columns)} columns "
+                    "(a text that holds what separates the columns needs quotes)"
+                )
             if any(cells):
                 records.append((place, dict(zip(columns, cells, strict=False))))
     except csv.Error as error:

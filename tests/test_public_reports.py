@@ -9,10 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sd.data import read_images
+from sd.encodings import OF_NAMES, OF_TEXTS, UNMARKED, guess
+from sd.gate import InputError
+from sd.matching import Places
+from sd.metadata import METADATA
 from sd.reading import passage
 from sd.report import Report
+from sd.tables import read_table
 from sd.ui import pictures
 from tests.planning import dropped
 from tests.sets import folder, picture, zipped
@@ -114,6 +121,15 @@ CASES = {
     "comma in the rows": table(f"file_name,text\np0.png,{RED},\np1.png,{BLUE},\n"),
     "UTF-16": table(f"file_name,text\np0.png,{RED}\np1.png,{BLUE}\n".encode("utf-16")),
     "UTF-8 with a mark": table(f"\ufefffile_name,text\np0.png,{RED}\np1.png,{BLUE}\n"),
+    "quotes in tabs": Case(
+        {"metadata.csv": f'file_name\ttext\np0.png\t"a" cat\np1.png\t{BLUE}\n'},
+        {"p0.png": '"a" cat', "p1.png": BLUE},
+    ),
+    "numbered rows": table(f",file_name,text\n0,p0.png,{RED}\n1,p1.png,{BLUE}\n"),
+    "UTF-16 without a mark": table(
+        f"file_name,text\np0.png,{RED}\np1.png,{BLUE}\n".encode("utf-16-be"),
+        told=("guessed: 1 text file in UTF-16",),
+    ),
     ".tsv": Case({"metadata.tsv": f"file_name\ttext\np0.png\t{RED}\np1.png\t{BLUE}\n"}, TWO),
     # labels
     "labels 0.0": Case(
@@ -193,6 +209,11 @@ CASES = {
         {"metadata.csv": f"file_name,text\ncaf{ACUTE}.png,{RED}\n", f"na{ACUTE}.txt": BLUE},
         {f"caf{ACUTE}.png": RED, f"na{ACUTE}.png": BLUE},
         pictures=(f"caf{ACCENT}.png", f"na{ACCENT}.png"),
+    ),
+    "odd spaces": Case(
+        {"metadata.csv": f"file_name,text\nat 1.00 PM.png,{RED}\n", "at 2.00\u202fPM.txt": BLUE},
+        {"at 1.00 PM.png": RED, "at 2.00 PM.png": BLUE},
+        pictures=("at 1.00\u202fPM.png", "at 2.00 PM.png"),
     ),
     "composed classes": Case(
         {},
@@ -334,3 +355,35 @@ def test_files_of_equal_names_say_why_no_caption_is_used(home: Path, tmp_path: P
         "which is whose (choose their folder, or a zip)",
     )
     assert {left.reason for left in report.left_out} == {"several files have its name"}
+
+
+def test_classes_are_asked_for_by_names_that_look_equal(tmp_path: Path) -> None:
+    source = source_of("zip", CASES["composed classes"], tmp_path)
+    assert read_images(source, classes=[f"{ACCENT}t"]).names == (
+        f"{ACUTE}t/p0.png",
+        f"{ACUTE}t/p1.png",
+    )
+
+
+TEXTS = st.text(st.sampled_from('file_name,text;\t"\\\n{}[]:p0. sep=1'), max_size=80)
+
+
+@given(st.sampled_from(METADATA), st.one_of(TEXTS, TEXTS.map("file_name,text\n{}".format)))
+@settings(max_examples=400, deadline=None)
+def test_any_table_is_read_or_refused_in_one_line(name: str, content: str) -> None:
+    try:
+        rows = read_table(name, content).rows
+    except InputError as error:
+        assert "\n" not in str(error)
+    else:
+        places = Places(["p0.png", "t/p0.png", "t/p1.jpg", ".png"])
+        for row in rows:
+            found = places.find(row.file, "t")
+            assert found is None or found.name in ("p0.png", "t/p0.png", "t/p1.jpg", ".png")
+
+
+@given(st.lists(st.binary(max_size=30), max_size=4))
+@settings(max_examples=300, deadline=None)
+def test_any_bytes_are_guessed_or_not(data: list[bytes]) -> None:
+    for encodings in (OF_TEXTS, OF_NAMES):
+        assert guess(data, encodings) in (None, *encodings, *UNMARKED)
