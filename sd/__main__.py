@@ -95,7 +95,7 @@ def _train_flags(made: argparse.ArgumentParser) -> None:
     )
     about = "begin --run anew from its source and settings; what it made is set aside in its folder"
     again.add_argument("--restart", action="store_true", help=about)
-    made.add_argument("--seed", type=number, help="same seed, same result; 0 if not told")
+    made.add_argument("--seed", type=number, help="0 if not told, -1 draws one")
     made.add_argument("--device", help="auto, cpu, cuda or mps")
 
 
@@ -136,7 +136,13 @@ def _sample_flags(made: argparse.ArgumentParser) -> None:
         "a folder (else the ini's) gets a picture each; or a file: a sheet, arrays, or the steps"
     )
     made.add_argument("--out", metavar="FOLDER|FILE.png|.npz|.gif|.mp4|.html", help=about)
+    _overwrite_flag(made)
     made.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+
+
+def _overwrite_flag(made: argparse.ArgumentParser) -> None:
+    about = "replace a file that is there already; never one that is read here"
+    made.add_argument("--overwrite", action="store_true", help=about)
 
 
 def _told_flags(made: argparse.ArgumentParser) -> None:
@@ -158,7 +164,7 @@ def _told_flags(made: argparse.ArgumentParser) -> None:
 
 
 def _beginning_flags(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--seed", type=number, help="same seed, same result; 0 if not told")
+    made.add_argument("--seed", type=number, help="0 if not told, -1 draws one")
     about = "begin between two seeds: the first picture at --seed, the last one here"
     made.add_argument("--seed-to", type=number, metavar="SEED", help=about)
     about = "begin from a picture, noised to --t"
@@ -172,8 +178,10 @@ def _noise_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument("picture", metavar="PICTURE")
     made.add_argument("--t", type=number, nargs="+", required=True, help="times, 0..T")
     _settings_flags(made)
-    made.add_argument("--out", default="noise.png", metavar="FILE.png")
-    made.add_argument("--seed", type=number, default=0, help="same seed, same noise")
+    about = "noise.png, under a free name, if not told; a folder gets it under a free name too"
+    made.add_argument("--out", metavar="FILE.png|FOLDER", help=about)
+    _overwrite_flag(made)
+    made.add_argument("--seed", type=number, help="same seed, same noise; -1 draws one")
 
 
 def _settings_flags(made: argparse.ArgumentParser) -> None:

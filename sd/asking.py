@@ -60,7 +60,8 @@ def _check(args: argparse.Namespace, conditioner: Any) -> None:
 def remarks(args: argparse.Namespace, recipe: Recipe, source: Model | PictureModel) -> list[str]:
     """Return a line for each thing that the model is told unasked, cannot know, or does not use."""
     conditioner = source.conditioner if isinstance(source, Model) else None
-    lines = []
+    drawn = [name for name in ("seed", "seed_to") if getattr(args, name) == gate.RANDOM_SEED]
+    lines = [f"{name.replace('_', ' ')} {getattr(recipe, name)}" for name in drawn]
     if usual := usual_of(args, source):
         lines.append(f"asked for what its own samples were, {_listed(usual[: recipe.count])}")
         lines[-1] += "; --unconditional asks for nothing"

@@ -6,6 +6,7 @@ One picture of a sampling is watched, so that what is kept stays small: a map a 
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,12 +15,11 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from sd import gate
 from sd.decoding import as_colour
-from sd.gate import InputError
 from sd.heatmaps import Call, Recording, halves, overlay, pixel_map, word_map
 from sd.images import to_pil
 from sd.marks import mark_zip, save_png
+from sd.outputs import Output, output_of, write_free, write_named
 from sd.sampling import SampleStep
 from sd.unet import UNetModel
 
@@ -124,32 +124,25 @@ class Watched:
         return {name: torch.stack(each).mean(dim=0).half().cpu() for name, each in found.items()}
 
 
-def check_attention(out: str) -> None:
-    """Raise `InputError` where --attention names a file of a form that is not written."""
-    path = Path(out)
-    if path.suffix and path.suffix not in FORMS and not path.is_dir():
-        forms = ", ".join(f"FILE{form}" for form in FORMS)
-        raise InputError(f"--attention = {gate.shown(out)}: must be a folder or {forms}")
+def check_attention(out: str) -> Output:
+    """Return what --attention names; raise `InputError` for a form that is not written."""
+    return output_of("--attention", out, FORMS)
 
 
-def write_attention(out: Path, told: Told) -> None:
-    """Write a sheet (FILE.png), the weights (FILE.npz), or into a folder a PNG for each word.
-
-    Raises `InputError` for another ending.
-    """
-    check_attention(str(out))
-    if out.suffix == ".npz" and not out.is_dir():
-        _write_arrays(out, told)
-    elif out.suffix == ".png" and not out.is_dir():
-        out.parent.mkdir(parents=True, exist_ok=True)
-        save_png(sheet(told), out)
+def write_attention(out: Output, told: Told) -> None:
+    """Write a sheet (FILE.png), the weights (FILE.npz), or into a folder a PNG for each word."""
+    (out.path.parent if out.is_file else out.path).mkdir(parents=True, exist_ok=True)
+    if out.form == ".npz":
+        write_named(out.path, partial(_write_arrays, told))
+    elif out.form == ".png":
+        write_named(out.path, partial(save_png, sheet(told)))
     else:
-        out.mkdir(parents=True, exist_ok=True)
         for k, (word, _) in enumerate(told.words):
-            save_png(word_picture(told, k), out / f"{k + 1:02d}-{_named(word)}.png")
+            name = f"{k + 1:02d}-{_named(word)}.png"
+            write_free(out.path / name, partial(save_png, word_picture(told, k)))
 
 
-def _write_arrays(out: Path, told: Told) -> None:
+def _write_arrays(told: Told, file: Path) -> None:
     """Write float16 "STEP/LAYER" [h, N, L], and what explains it.
 
     words [W]; places bool [W, last token + 1]; layers, and their sizes [layers, 2], N = height
@@ -170,9 +163,9 @@ def _write_arrays(out: Path, told: Told) -> None:
     }
     for step in told.steps:
         arrays |= {f"{step.i}/{name}": each.numpy() for name, each in step.layers.items()}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(out, **arrays)
-    mark_zip(out)
+    with file.open("w+b") as opened:  # numpy gives a name another ending
+        np.savez_compressed(opened, **arrays)
+        mark_zip(opened)
 
 
 def sheet(told: Told) -> Image.Image:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,17 @@ from sd.schedule import Schedule
 from sd.unused import unused
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from sd.checkpoints import Model
+    from sd.diffusion import Diffusion
+    from sd.outputs import Output
     from sd.planner import Pictures, Plan
     from sd.recorder import Heard
     from sd.training import TrainStep
 
 DEFAULT_PRESET = "tiny"
+NOISED = "noise.png"  # unless told
 ONLY_NEW = (
     "data",
     "preset",
@@ -88,7 +94,7 @@ def _begun(
     """Return a new training as a stream, planned first where only its minutes are given."""
     config = settings_of(args)
     data = _data_of(args, config)
-    seed = gate.whole("--seed", args.seed or 0, 0, 2**53)
+    seed = _seed(args.seed)
     device = args.device or "auto"
     if _is_planned(args):
         made = _planned(args, data, device, config.conditioning.kind)
@@ -236,16 +242,30 @@ def sample(args: argparse.Namespace) -> None:
 
 def noise(args: argparse.Namespace) -> None:
     """Noise a picture to one or more t and write them side by side."""
+    from sd.outputs import check_free, output_of
+
+    out = None if args.out is None else output_of("--out", args.out, (".png",))
+    if out is not None:
+        read = [Path(each) for each in (args.picture, args.config) if each is not None]
+        check_free("--out", out, read, args.overwrite)
+    diffusion, sheet = _noised(args)
+    place = _written(sheet, out)
+    for t in args.t:
+        a, b = diffusion.schedule.signal(t), diffusion.schedule.noise(t)
+        ratio = f"SNR {diffusion.snr(t):.4g}"
+        print(f"t = {t:g}: x_t = {a:.4f} x_0 + {b:.4f} {diffusion.grain}, {ratio}")
+    if out is None or not out.is_file:
+        print(f"written: {place}")
+
+
+def _noised(args: argparse.Namespace) -> tuple["Diffusion", "Image"]:
+    """Return the process of the settings, and the picture at each t on one sheet."""
     import torch
 
     from sd.diffusion import Diffusion
     from sd.images import fit_picture, grid, read_picture, to_float
-    from sd.marks import save_png
     from sd.sampling import draw, generators
 
-    out = Path(args.out)
-    if out.suffix != ".png":
-        raise InputError(f"--out = {gate.shown(args.out)}: must be FILE.png")
     config = settings_of(args)
     diffusion = Diffusion.from_config(config.diffusion)
     training, channels = config.training, config.unet.channel
@@ -254,14 +274,32 @@ def noise(args: argparse.Namespace) -> None:
         picture, training.input_height, training.input_width, channels, training.fit
     )
     x0 = to_float(pixels)[None]
-    eps = draw(x0.shape[1:], generators([gate.whole("--seed", args.seed, 0, 2**53)]))
+    eps = draw(x0.shape[1:], generators([_seed(args.seed)]))
     times = [diffusion.schedule.check_time(t, "--t") for t in args.t]
     noised = torch.cat([diffusion.q_sample(x0, t, eps) for t in times])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_png(grid(noised, columns=len(noised)), out)
-    for t in times:
-        a, b = diffusion.schedule.signal(t), diffusion.schedule.noise(t)
-        print(f"t = {t:g}: x_t = {a:.4f} x_0 + {b:.4f} eps, SNR {diffusion.schedule.snr(t):.4g}")
+    return diffusion, grid(noised, columns=len(noised))
+
+
+def _written(sheet: "Image", out: "Output | None") -> Path:
+    """Write a sheet where it was asked for, else as noise.png under a free name; return where."""
+    from sd.marks import save_png
+    from sd.outputs import write_free, write_named
+
+    if out is None or not out.is_file:
+        folder = Path() if out is None else out.path
+        folder.mkdir(parents=True, exist_ok=True)
+        return write_free(folder / NOISED, partial(save_png, sheet))
+    out.path.parent.mkdir(parents=True, exist_ok=True)
+    write_named(out.path, partial(save_png, sheet))
+    return out.path
+
+
+def _seed(value: Any) -> int:
+    """Return a seed of the command line, 0 unless told; one that was drawn is told."""
+    seed = gate.seed("--seed", 0 if value is None else value)
+    if value == gate.RANDOM_SEED:
+        print(f"seed {seed}", file=sys.stderr)
+    return seed
 
 
 def data(args: argparse.Namespace) -> None:

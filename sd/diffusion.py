@@ -110,6 +110,16 @@ class Diffusion:
         limits = config.min_snr_gamma, config.min_snr_floor
         return cls(schedule, config.prediction, config.noise_info, *limits)
 
+    @property
+    def grain(self) -> str:
+        """The noise as the formula of x_t has it: eps, or mu + s eps."""
+        scaled = "eps" if self.std == 1 else f"{self.std:g} eps"
+        return scaled if self.mean == 0 else f"({self.mean:g} + {scaled})"
+
+    def snr(self, t: float) -> float:
+        """Return alpha_bar / ((1 - alpha_bar) s^2): picture against the noise as drawn."""
+        return float(self.schedule.snr(t)) / self.std**2
+
     def factors(self, t: Tensor | float, like: Tensor) -> tuple[Factor, Factor]:
         """Return sqrt(alpha_bar_t), sqrt(1 - alpha_bar_t), shaped to broadcast against `like`.
 

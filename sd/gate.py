@@ -6,6 +6,7 @@ raises `InputError`, whose text is one line: what was wrong, the value, and what
 
 import difflib
 import math
+import random
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,8 @@ LONGEST_SHOWN = 60
 LONGEST_MESSAGE = 300
 LONGEST_RAW = 10_000  # characters of a message that are looked at
 UNFIT = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")  # what no file of text can hold
+LARGEST_SEED = 2**53
+RANDOM_SEED = -1  # stands for any
 
 
 class InputError(ValueError):
@@ -43,6 +46,16 @@ def whole(name: str, value: Any, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise InputError(f"{name} = {shown(value)}: must be a whole number from {low} to {high}")
     return value
+
+
+def seed(name: str, value: Any) -> int:
+    """Return a seed; for -1 one that nobody chose, below a million."""
+    if value == RANDOM_SEED and not isinstance(value, bool):
+        return random.SystemRandom().randrange(1_000_000)
+    try:
+        return whole(name, value, 0, LARGEST_SEED)
+    except InputError as error:
+        raise InputError(f"{error}; -1 draws one") from None
 
 
 def real(name: str, value: Any, low: float, high: float) -> float:

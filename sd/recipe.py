@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sd.gate import InputError, choice, flag, real, shown, text, whole
+from sd.gate import LARGEST_SEED, InputError, choice, flag, real, shown, text, whole
 from sd.grids import SAMPLERS, SPACINGS, VARIANCES
 
 FORMAT = 1
 MOST_PICTURES, MOST_STEPS = 4096, 100_000
-LARGEST_SEED = 2**53
 BOUNDS = {
     "step": (0, 10**9),
     "steps": (1, MOST_STEPS),

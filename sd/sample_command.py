@@ -21,22 +21,23 @@ from sd.files import brief, printable
 from sd.gate import InputError
 from sd.images import fit_picture, read_picture, to_pil
 from sd.opening import Opened, found_again, opened
+from sd.outputs import Output, check_apart, check_free, output_of
+from sd.reading import BUNDLED
 from sd.recipe import (
-    LARGEST_SEED,
     MOST_PICTURES,
     MOST_STEPS,
     Recipe,
     Start,
     from_json,
 )
-from sd.second_zero import PictureModel
-from sd.writing import Made, check_out, target, write
+from sd.second_zero import PictureModel, parse_name
+from sd.writing import FORMS, Made, prepared, write
 
 COUNT = 16  # pictures, unless told
 MATMULS = ("mkl", "onednn")
 DIGITS_DEPEND_ON = ("device", "threads", "matmul", "torch")  # of a machine's record
 WORDS = ("sampler", "variance", "spacing")  # a recipe's own fields, as typed
-NUMBERS = {"steps": (1, MOST_STEPS), "seed": (0, LARGEST_SEED), "seed_to": (0, LARGEST_SEED)}
+NUMBERS = ("steps", "seed", "seed_to")
 # What a recipe tells itself, by flag; only where to and on what is told with --recipe.
 OWN = {
     "checkpoint": "CHECKPOINT",
@@ -53,21 +54,35 @@ OWN = {
 
 def sample(args: argparse.Namespace) -> None:
     """Sample pictures, as flags or a recipe tell, and write them."""
-    check_out(args.out)
-    if args.attention is not None:
-        check_attention(args.attention)
+    out, looked = _outputs(args)
     made, lines = _repeated(args) if args.recipe is not None else _asked(args)
-    watched = None if args.attention is None else watching(made, args.attention)
+    watched = None if looked is None else watching(made, args.attention)
     steps = made.steps(watched)
-    out = target(args.out, made.source.config.training.save_path)
+    out = prepared(out, made.source.config.training.save_path)
     for line in lines:
         print(line, file=sys.stderr)
     write(out, steps, made, args.keep_steps)
-    if watched is not None:
-        write_attention(Path(args.attention), watched.told())
+    if looked is not None and watched is not None:
+        write_attention(looked, watched.told())
         print(f"where it looked: {args.attention}")
     count = len(made.indices)
-    print(f"{count} picture{'s' if count > 1 else ''} on {made.machine.label}: {out}")
+    print(f"{count} picture{'s' if count > 1 else ''} on {made.machine.label}: {out.path}")
+
+
+def _outputs(args: argparse.Namespace) -> tuple[Output | None, Output | None]:
+    """Return what --out and --attention name, if they may be written."""
+    out = None if args.out is None else output_of("--out", args.out, FORMS)
+    looked = None if args.attention is None else check_attention(args.attention)
+    read = [Path(each) for each in (args.picture, args.mask, args.recipe) if each is not None]
+    if args.checkpoint is not None:
+        _, data = parse_name(args.checkpoint) or ("", args.checkpoint)
+        read += [] if data in BUNDLED else [Path(data)]
+    for flag, each in (("--out", out), ("--attention", looked)):
+        if each is not None:
+            check_free(flag, each, read, args.overwrite)
+    if out is not None and looked is not None:
+        check_apart("--out", out, "--attention", looked)
+    return out, looked
 
 
 def watching(made: Made, out: str) -> Watched:
@@ -139,10 +154,12 @@ def machine_again(made: Any, device: str) -> tuple[Machine, str]:
 def recipe_of(args: argparse.Namespace, model: Opened) -> Recipe:
     """Return the recipe that the flags describe."""
     told: dict[str, Any] = {
-        name: gate.whole(OWN[name], value, *bounds)
-        for name, bounds in NUMBERS.items()
+        name: gate.seed(OWN[name], value)
+        for name in ("seed", "seed_to")
         if (value := getattr(args, name)) is not None
     }
+    if args.steps is not None:
+        told["steps"] = gate.whole("--steps", args.steps, 1, MOST_STEPS)
     told |= {name: getattr(args, name) for name in WORDS if getattr(args, name) is not None}
     if args.eta is not None:
         told["eta"] = gate.real("--eta", args.eta, 0, 1)

@@ -27,7 +27,7 @@ from sd.data import ImageSet
 from sd.device import Machine, choose
 from sd.disk import write_text
 from sd.files import brief, printable, why
-from sd.gate import InputError, whole
+from sd.gate import LARGEST_SEED, InputError, whole
 from sd.ingest import ingest_images, open_images
 from sd.kinds import undecided
 from sd.reading import BUNDLED
@@ -314,7 +314,7 @@ def take_pictures(recorder: Recorder, config: Config, received: list[int]) -> Im
 def read_note(folder: Path) -> dict[str, Any]:
     """Return a run's run.json: seed, device and the name of its data."""
     note = _read_json(folder / runs.RUN, "seed", "device", "data")
-    return {**note, "seed": whole("seed", note["seed"], 0, 2**53)}
+    return {**note, "seed": whole("seed", note["seed"], 0, LARGEST_SEED)}
 
 
 def _read_json(path: Path, *keys: str) -> dict[str, Any]:

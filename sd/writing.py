@@ -3,20 +3,21 @@
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from sd import export, gate, replay
+from sd import export, replay
 from sd.attention_pictures import Watched
 from sd.checkpoints import Model
 from sd.device import Machine
 from sd.film import Film, data_uri
-from sd.gate import InputError
 from sd.grids import calls_per_step
 from sd.images import grid, to_pil
 from sd.marks import save_png
+from sd.outputs import Output, write_free, write_named
 from sd.player.words import words
 from sd.recipe import Recipe
 from sd.sampling import SampleStep
@@ -78,47 +79,44 @@ def picked(step: SampleStep, index: int) -> SampleStep:
     return step._replace(x_t=step.x_t[one], x0=step.x0[one], eps=step.eps[one])
 
 
-def check_out(out: str | None) -> None:
-    """Raise `InputError` where --out names a file of a form that is not written."""
-    if out is not None and _is_file(out) and Path(out).suffix not in FORMS:
-        forms = ", ".join(f"FILE{form}" for form in FORMS)
-        raise InputError(f"--out = {gate.shown(out)}: must be a folder or {forms}")
+def prepared(out: Output | None, save_path: str | None) -> Output:
+    """Return where samples go, its folder made before any of them is: else the ini's, or samples.
 
-
-def _is_file(out: str) -> bool:
-    return Path(out).suffix != "" and not Path(out).is_dir()
-
-
-def target(out: str | None, save_path: str | None) -> Path:
-    """Return where samples go, a folder that is there or a file's name, before any is made.
-
-    An ini's save_path is always a folder; only --out may name a file.
+    An ini's save_path is always a folder.
     """
-    path = Path(out or save_path or "samples")
-    folder = path.parent if out is not None and _is_file(out) else path
-    folder.mkdir(parents=True, exist_ok=True)
-    return path
+    out = out or Output(Path(save_path or "samples"))
+    (out.path.parent if out.is_file else out.path).mkdir(parents=True, exist_ok=True)
+    return out
 
 
-def write(out: Path, steps: Iterable[SampleStep], made: Made, every: bool) -> None:
+def write(out: Output, steps: Iterable[SampleStep], made: Made, every: bool) -> None:
     """Write the pictures of the last of `steps`, and the others where the form or `every` asks.
 
-    A folder gets a PNG per picture, and of `every` step a sheet. FILE.png is a sheet. FILE.npz is
-    as `sd.export.write_npz` tells. GIF, MP4 and HTML show the steps.
+    A folder gets a PNG per picture, and of `every` step a sheet, each under a free name. FILE.png
+    is a sheet. FILE.npz is as `sd.export.write_npz` tells. GIF, MP4 and HTML show the steps.
     """
-    if out.is_dir():
-        _write_folder(out, steps, made, every)
-    elif out.suffix == ".npz":
+    if not out.is_file:
+        _write_folder(out.path, steps, made, every)
+        return
+    kept = _kept(steps, every) if out.form in (".npz", ".png") else steps
+    write_named(out.path, partial(_write_file, out.form, kept, made, every))
+
+
+def _write_file(
+    form: str, steps: Iterable[SampleStep], made: Made, every: bool, file: Path
+) -> None:
+    if form == ".npz":
         seeds = [made.recipe.seeds[index] for index in made.indices]
-        export.write_npz(out, _kept(steps, every), seeds, every)
-    elif out.suffix == ".png":
-        sheet = grid(_kept(steps, False)[-1].x_t)
-        export.write_png(sheet, out, made.record(made.index))
-    elif out.suffix == ".html":
-        export.write_html([_film(steps, made)], out, words(), made.record(made.index))
+        with file.open("w+b") as opened:  # numpy gives a name another ending
+            export.write_npz(opened, list(steps), seeds, every)
+    elif form == ".png":
+        *_, last = steps
+        export.write_png(grid(last.x_t), file, made.record(made.index))
+    elif form == ".html":
+        export.write_html([_film(steps, made)], file, words(), made.record(made.index))
     else:
         frames = export.frames_of(export.thinned(list(steps)))
-        (export.write_gif if out.suffix == ".gif" else export.write_mp4)(frames, out)
+        (export.write_gif if form == ".gif" else export.write_mp4)(frames, file)
 
 
 def _kept(steps: Iterable[SampleStep], every: bool) -> list[SampleStep]:
@@ -128,12 +126,12 @@ def _kept(steps: Iterable[SampleStep], every: bool) -> list[SampleStep]:
 def _write_folder(out: Path, steps: Iterable[SampleStep], made: Made, every: bool) -> None:
     for step in steps:
         if every:
-            save_png(grid(step.x_t), out / f"step-{step.i:04d}.png")
+            write_free(out / f"step-{step.i:04d}.png", partial(save_png, grid(step.x_t)))
         if step.t > 0:
             continue
         for index, picture in zip(made.indices, step.x_t, strict=True):
-            path = out / f"{_called(made.recipe, index)}.png"
-            export.write_png(to_pil(picture), path, made.record(index))
+            fill = partial(export.write_png, to_pil(picture), recipe=made.record(index))
+            write_free(out / f"{_called(made.recipe, index)}.png", fill)
 
 
 def _called(recipe: Recipe, index: int) -> str:

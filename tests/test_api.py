@@ -148,13 +148,13 @@ def test_an_uploaded_zip_is_trained_on_stopped_and_resumed(client: Client, tmp_p
     assert (status["step"], status["total"]) == (more, more)
 
 
-PLAIN, UNTOLD = ("fixed_small", "trailing"), ("", "", 1)
-HOSTILE_NUMBERS = ["NaN", "Infinity", "-1", "1000000000", "4.7", "true", '"x"', "[1]", "{}"]
+PLAIN, UNTOLD = ("fixed_small", "trailing"), ("", "", 1, False)
+HOSTILE_NUMBERS = ["NaN", "Infinity", "-9", "1000000000", "4.7", "true", '"x"', "[1]", "{}"]
 
 
 @pytest.mark.parametrize("value", HOSTILE_NUMBERS)
 def test_hostile_numbers_to_denoise(client: Client, value: str) -> None:
-    good = '"little", "ddim", 5, 0, 1, 0, "fixed_small", "trailing", true, "", "", 1'
+    good = '"little", "ddim", 5, 0, 1, 0, "fixed_small", "trailing", true, "", "", 1, false'
     for place, name in ((2, "steps"), (3, "seed"), (4, "count"), (5, "eta"), (11, "guidance")):
         words = [word.strip() for word in good.split(",")]
         words[place] = value

@@ -13,6 +13,7 @@ from sd import runs
 from sd.__main__ import main
 from sd.checkpoints import WEIGHTS, load_checkpoint
 from sd.config import Config
+from sd.export import read_recipe
 from sd.images import fit_picture, read_picture
 from tests.commands import (
     Capture,
@@ -203,10 +204,11 @@ def test_a_picture_alone_is_the_picture_in_a_batch(
         batch, alone = (sampling.start(model.shape, seeds) for seeds in (range(3, 11), [5]))
         assert np.array_equal(batch[2], alone[0])
         words = ["sample", checkpoint, "--sampler", sampler, "--steps", 20]
-        said(capsys, *words, "--seed", 3, "--count", 8, "--out", tmp_path / "batch.npz")
-        said(capsys, *words, "--seed", 5, "--count", 1, "--out", tmp_path / "alone.npz")
+        said(capsys, *words, "--seed", 3, "--count", 8, "--out", tmp_path / f"{sampler}-batch.npz")
+        said(capsys, *words, "--seed", 5, "--count", 1, "--out", tmp_path / f"{sampler}-alone.npz")
         many, one = (
-            np.load(tmp_path / f"{name}.npz")["samples"].astype(int) for name in ("batch", "alone")
+            np.load(tmp_path / f"{sampler}-{name}.npz")["samples"].astype(int)
+            for name in ("batch", "alone")
         )
         assert abs(many[2] - one[0]).max() <= 2
 
@@ -275,8 +277,41 @@ def test_noise_lays_the_times_side_by_side(
     assert np.array_equal(sheet[:, :8], clean)
     assert not np.array_equal(sheet[:, -8:], clean)
     first = out.read_bytes()
-    said(capsys, "noise", picture, "--config", tiny_ini, "--out", out, "--t", 0, 12.5, 25, 50)
+    words = ["--config", tiny_ini, "--t", 0, 12.5, 25, 50, "--out", out, "--overwrite"]
+    said(capsys, "noise", picture, *words)
     assert out.read_bytes() == first
+
+
+def test_noise_tells_the_formula_and_the_ratio_of_what_it_draws(
+    capsys: Capture, pictures: Path, tiny_ini: Path, tmp_path: Path
+) -> None:
+    picture = next(pictures.glob("*.png"))
+    words = ["--config", tiny_ini, "--t", 25, "--out", tmp_path]
+    plain, _ = said(capsys, "noise", picture, *words).splitlines()
+    for noise, grain in (("[0.5, 2]", "(0.5 + 2 eps)"), ("[0, 2]", "2 eps")):
+        told, _ = said(
+            capsys, "noise", picture, *words, "--set", f"diffusion.noise_info={noise}"
+        ).splitlines()
+        formula, ratio = plain.split(" eps, SNR ")
+        assert told.startswith(f"{formula} {grain}, SNR ")
+        assert float(told.split("SNR ")[1]) == pytest.approx(float(ratio) / 4, rel=1e-3)
+
+
+def test_a_seed_of_minus_one_is_drawn_told_and_kept(
+    capsys: Capture, checkpoint: Path, pictures: Path, tiny_ini: Path, tmp_path: Path
+) -> None:
+    said(capsys, "sample", checkpoint, "--count", 1, "--steps", 2, "--out", tmp_path / "a.png")
+    words = ["sample", checkpoint, "--count", 1, "--steps", 2, "--seed", -1, "--seed-to", -1]
+    assert main([str(word) for word in (*words, "--out", tmp_path / "x.png")]) == 0
+    recipe = read_recipe(tmp_path / "x.png")["recipe"]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"seed {recipe['seed']}", f"seed to {recipe['seed_to']}"]
+    assert 0 <= recipe["seed"] < 10**6 and recipe["seed"] != recipe["seed_to"]
+    words = ["noise", next(pictures.glob("*.png")), "--config", tiny_ini, "--t", 25, "--out"]
+    assert main([str(word) for word in (*words, tmp_path / "n.png", "--seed", -1)]) == 0
+    _, drawn = capsys.readouterr().err.split()
+    said(capsys, *words, tmp_path / "again.png", "--seed", drawn)
+    assert (tmp_path / "n.png").read_bytes() == (tmp_path / "again.png").read_bytes()
 
 
 def test_data_reports_what_is_used_and_what_is_not(capsys: Capture, pictures: Path) -> None:

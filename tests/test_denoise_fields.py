@@ -17,7 +17,7 @@ from sd.__main__ import parser
 from sd.checkpoints import load_checkpoint
 from sd.gate import InputError
 from sd.recipe import Recipe, Start
-from sd.ui import api, denoise, models, painter
+from sd.ui import api, denoise, models, painter, parts
 from sd.ui.parts import LARGEST_SEED
 from sd.ui.sampling import fields
 from sd.ui.sampling.prompts import Asking
@@ -260,3 +260,15 @@ def test_other_commands_name_the_picture_and_none_a_field_that_is_empty() -> Non
         line = models.command(beginnings()[name])
         assert parser().parse_args(shlex.split(line)[3:]).recipe == "PICTURE.png"
     assert denoise.told(*values(model=None)) == denoise.told(*values(steps=None)) == ""
+
+
+def test_a_seed_of_minus_one_becomes_one_that_is_seen_and_recorded() -> None:
+    assert parts.settled(7) == gr.skip() and parts.settled(None) == gr.skip()
+    assert 0 <= parts.settled(-1) < 10**6
+    made = fields.recipe_of(*values(seed=-1, seed_to=-1, begin="seeds"))
+    assert 0 <= made.seed < 10**6 and made.seed != made.seed_to
+    usual = ("little", "ddim", 2, -1, 1, 0.0, "fixed_small", "trailing", True)
+    seeds = [list(api.denoise_pictures(*usual))[-1][2]["seed"] for _ in range(2)]
+    assert seeds[0] != seeds[1]
+    _, facts = api.noise_picture("owl.png", 5, "tiny", -1)
+    assert 0 <= facts["seed"] < 10**6

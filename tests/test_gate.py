@@ -104,3 +104,12 @@ def test_a_message_is_printable_whatever_it_quotes():
 
 def test_a_long_text_is_shown_by_its_beginning():
     assert gate.shown("x" * 10**7) == "'" + "x" * 58 + "…"
+
+
+def test_minus_one_draws_a_seed_and_no_other_number_below_0_is_one():
+    drawn = {gate.seed("seed", value) for value in (-1, -1.0, -1, -1)}
+    assert len(drawn) > 1 and all(0 <= each < 10**6 for each in drawn)
+    assert gate.seed("seed", gate.LARGEST_SEED) == gate.LARGEST_SEED
+    for wrong in (-2, True, None, "-1", 0.5, gate.LARGEST_SEED + 1, float("nan")):
+        with pytest.raises(InputError, match="from 0 to 9007199254740992; -1 draws one"):
+            gate.seed("seed", wrong)

@@ -214,7 +214,7 @@ def test_a_model_without_a_context_has_no_words():
 
 def test_the_sheet_is_a_row_of_estimates_and_a_row_for_each_word(tmp_path):
     told, _ = sampled(tiny(), WORDS, steps=12)
-    write_attention(tmp_path / "deep" / "sheet.png", told)
+    write_attention(check_attention(str(tmp_path / "deep" / "sheet.png")), told)
     assert is_marked((tmp_path / "deep" / "sheet.png").read_bytes())
     with Image.open(tmp_path / "deep" / "sheet.png") as image:
         image.load()
@@ -240,7 +240,7 @@ def test_the_sheet_is_a_row_of_estimates_and_a_row_for_each_word(tmp_path):
 
 def test_the_arrays_hold_every_layer_and_what_explains_it(tmp_path):
     told, calls = sampled(tiny(), WORDS, steps=2, full=True)
-    write_attention(tmp_path / "a.npz", told)
+    write_attention(check_attention(str(tmp_path / "a.npz")), told)
     assert is_marked((tmp_path / "a.npz").read_bytes())
     with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
         arrays = dict(file)
@@ -258,7 +258,7 @@ def test_the_arrays_hold_every_layer_and_what_explains_it(tmp_path):
 
 def test_a_folder_gets_a_picture_for_each_word(tmp_path):
     told, _ = sampled(tiny(), WORDS)
-    write_attention(tmp_path / "words", told)
+    write_attention(check_attention(str(tmp_path / "words")), told)
     names = sorted(path.name for path in (tmp_path / "words").iterdir())
     assert names == ["01-cat.png", "02-word.png"]
     assert all(is_marked((tmp_path / "words" / name).read_bytes()) for name in names)
@@ -269,9 +269,8 @@ def test_a_folder_gets_a_picture_for_each_word(tmp_path):
 
 
 def test_another_ending_is_told_in_one_line(tmp_path):
-    told, _ = sampled(tiny(), WORDS, steps=1)
     with pytest.raises(InputError) as caught:
-        write_attention(tmp_path / "a.jpg", told)
+        check_attention(str(tmp_path / "a.jpg"))
     assert "must be a folder or FILE.png, FILE.npz" in str(caught.value)
     (tmp_path / "b.jpg").mkdir()
     check_attention(str(tmp_path / "b.jpg"))

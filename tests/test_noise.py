@@ -40,7 +40,7 @@ from tests.networks import with_weights
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
 CHINESE: Any = SimpleNamespace(headers={"accept-language": "zh-CN,zh;q=0.9,en;q=0.8"})
 LION = starters.NAMES[0]
-HOSTILE = [math.nan, math.inf, -1, 10**400, True, None, "7", "../../etc/passwd", [1], {}, 4.7]
+HOSTILE = [math.nan, math.inf, -9, 10**400, True, None, "7", "../../etc/passwd", [1], {}, 4.7]
 LONG = "x" * 5_000_000
 
 
@@ -131,7 +131,7 @@ def test_a_scene_has_what_the_panels_need() -> None:
 @pytest.mark.parametrize("value", [*HOSTILE, LONG])
 @pytest.mark.parametrize("name", ["course", "other", "seed", "mean", "std"])
 def test_a_scene_refuses_hostile_values(name: str, value: Any) -> None:
-    if (name, value) == ("mean", -1) or (name == "seed" and value == 4.7):
+    if name == "seed" and value == 4.7:
         value = 4.5
     with pytest.raises(InputError):
         made(**{name: value})
@@ -170,8 +170,6 @@ def test_at_rest_the_server_tells_the_exact_figures() -> None:
 @pytest.mark.parametrize("place", [0, 2, 3, 4, 5])
 def test_the_figures_refuse_hostile_values(place: int, value: Any) -> None:
     good = [60, LION, "seed", 3, 0, 1]
-    if place == 4 and value == -1:
-        value = -9
     with pytest.raises(gr.Error) as told:
         noise_exact.rest(*good[:place], value, *good[place + 1 :], ENGLISH)
     assert "\n" not in told.value.message and len(told.value.message) < 400
@@ -332,10 +330,9 @@ def test_the_steps_and_the_closed_form_are_shown_equal() -> None:
 def test_the_steps_refuse_hostile_values(value: Any) -> None:
     good: list[Any] = [5, LION, "seed", 0, 1]
     for place in (0, 2, 3, 4):
-        worse = -9 if place == 3 and value == -1 else value
         with pytest.raises(gr.Error):
-            noise_steps.walk_there(*good[:place], worse, *good[place + 1 :], ENGLISH)
-    for asked in ([value, 1], ["seed", -9 if value == -1 else value]):
+            noise_steps.walk_there(*good[:place], value, *good[place + 1 :], ENGLISH)
+    for asked in ([value, 1], ["seed", value]):
         with pytest.raises(gr.Error):
             noise_steps.break_theory(*asked, ENGLISH)
 

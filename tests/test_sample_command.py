@@ -74,9 +74,9 @@ def test_between_two_seeds_the_ends_are_those_seeds(
     said(capsys, "sample", model, *between, "--steps", 5, "--out", tmp_path / "x.npz")
     made = arrays(tmp_path / "x.npz")["samples"].astype(int)
     for place, seed in ((0, 3), (3, 8)):
-        words = ["--seed", seed, "--count", 1, "--steps", 5, "--out", tmp_path / "one.npz"]
+        words = ["--seed", seed, "--count", 1, "--steps", 5, "--out", tmp_path / f"{seed}.npz"]
         said(capsys, "sample", model, *words)
-        assert abs(arrays(tmp_path / "one.npz")["samples"][0] - made[place]).max() <= 1
+        assert abs(arrays(tmp_path / f"{seed}.npz")["samples"][0] - made[place]).max() <= 1
     assert abs(made[1] - made[0]).max() > 5 and abs(made[1] - made[2]).max() > 5
     said(capsys, "sample", model, *between, "--steps", 5, "--out", tmp_path / "x")
     assert files_below(tmp_path / "x") == {
@@ -296,7 +296,7 @@ def test_what_a_stranger_says_of_the_machine_changes_nothing(
         (["{model}", "--from", "{place}/page.png", "--t", "9"], "page.png: not a picture"),
         (["{model}", "--from", "{place}/none.png", "--t", "9"], "none.png: cannot be read"),
         (["{model}", "--from", "{picture}", "--t", "9", "--mask", "{place}"], "cannot be read"),
-        (["{model}", "--seed-to", "-1"], "--seed-to = -1: must be a whole number from 0"),
+        (["{model}", "--seed-to", "-2"], "--seed-to = -2: must be a whole number from 0"),
         (["{model}", "--seed-to", "1.5"], "--seed-to = 1.5"),
         (["{model}", "--steps", "2.5"], "--steps = 2.5"),
         (["{model}", "--sampler", "uni_pc"], "did you mean 'unipc'?"),

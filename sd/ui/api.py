@@ -93,10 +93,11 @@ def start_training(
     learning_rate: Any,
     seed: Any,
     device: Any,
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """Start a run; size, steps, batch_size and learning_rate 0 are the preset's."""
     config = config_of(preset, size, steps, batch_size, learning_rate)
-    return {"run": plan.begin(data, config, seed, device)}
+    seed = gate.seed("seed", seed)
+    return {"run": plan.begin(data, config, seed, device), "seed": seed}
 
 
 def config_of(preset: Any, size: Any, steps: Any, batch: Any, rate: Any) -> Config:
@@ -177,6 +178,11 @@ def number(name: str, value: float | None, low: float, high: float, whole: bool 
     return inputs.Number(value, label=name, visible=False, **bounds)
 
 
+def seed() -> Any:
+    """Declare a seed; -1 draws one, which the answer tells."""
+    return number("seed", 0, gate.RANDOM_SEED, LARGEST_SEED)
+
+
 def files(name: str, count: Any) -> inputs.File:
     """Declare an argument that is one file, or several."""
     return inputs.File(label=name, file_count=count, visible=False)
@@ -195,11 +201,11 @@ def facts(name: str) -> gr.JSON:
 def build() -> None:
     """Declare the endpoints; what a program sends is checked as what a browser sends."""
     noising = [files("picture", "single"), number("t", None, 0, MOST_TIMES)]
-    noising += [text("preset", "tiny"), number("seed", 0, 0, LARGEST_SEED)]
+    noising += [text("preset", "tiny"), seed()]
     outputs: list[Any] = [picture("x_t"), facts("factors")]
     endpoint("noise", noise_picture, noising, outputs, concurrency_limit=2)
     sampling: list[Any] = [text("model", "emoji32"), text("sampler", "ddim")]
-    sampling += [number("steps", 50, 1, models.MOST_STEPS), number("seed", 0, 0, LARGEST_SEED)]
+    sampling += [number("steps", 50, 1, models.MOST_STEPS), seed()]
     sampling += [number("count", 1, 1, models.MOST_PICTURES), number("eta", 0, 0, 1, whole=False)]
     sampling += [text("variance", denoise.VARIANCES[0]), text("spacing", denoise.SPACINGS[0])]
     sampling += [inputs.Checkbox(True, label="clip_x0", visible=False)]
@@ -212,7 +218,7 @@ def build() -> None:
     training = [text("data", "starter"), text("preset", "tiny"), number("size", 0, 0, SIZES[1])]
     training += [number("steps", 0, 0, MOST_STEPS), number("batch_size", 0, 0, MOST_BATCH)]
     training += [number("learning_rate", 0, 0, RATES[1], whole=False)]
-    training += [number("seed", 0, 0, LARGEST_SEED), text("device", "auto")]
+    training += [seed(), text("device", "auto")]
     endpoint("start_training", start_training, training, facts("run"), **SURVEY)
     endpoint("training_status", training_status, [text("run")], facts("status"))
     endpoint("stop_training", stop_training, [text("run")], facts("status"))

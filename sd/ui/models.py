@@ -19,7 +19,7 @@ from sd.config import Config
 from sd.gate import InputError
 from sd.recipe import Recipe
 from sd.ui import pictures, weighing
-from sd.ui.parts import LARGEST_SEED, briefly
+from sd.ui.parts import briefly
 from sd.ui.told import Told, read_told
 
 if TYPE_CHECKING:
@@ -204,18 +204,17 @@ def turn() -> Iterator[None]:
 
 def within_caps(recipe: Recipe) -> Recipe:
     """Return a recipe that a page may be asked for; raise `InputError` for one that is too much."""
-    gate.whole("count", recipe.count, 1, MOST_PICTURES)
+    capped("count", recipe.count, MOST_PICTURES)
     each, calls = recipe, 0
     while True:
         gate.whole("number of prompts", len(each.prompts), 0, MOST_PICTURES)
         told = sum(map(len, (*each.prompts, each.negative)))
         gate.whole("characters of all prompts", told, 0, MOST_TOLD)
-        calls += gate.whole("steps", each.steps, 1, MOST_STEPS)
-        gate.whole("seed", each.seed, 0, LARGEST_SEED)
+        calls += capped("steps", each.steps, MOST_STEPS)
         if each.branch is None:
             break
         each = each.branch.recipe
-    gate.whole("steps with those before the branch", calls, 1, MOST_CALLS)
+    capped("steps with those before the branch", calls, MOST_CALLS)
     return affordable(recipe)
 
 
@@ -223,6 +222,16 @@ def affordable(recipe: Recipe) -> Recipe:
     """Return a recipe whose operations and memory are within bounds; raise `InputError`."""
     weighing.check_recipe(weight(find(recipe.model)), recipe, machine().device)
     return recipe
+
+
+def capped(name: str, value: int, most: int) -> int:
+    """Return a number that a page makes; `InputError` tells that the command line makes more."""
+    if value > most:
+        raise InputError(
+            f"{name} = {value}: this page makes at most {most}; the command line makes it: "
+            "python -m sd sample --recipe FILE.png"
+        )
+    return value
 
 
 def known(recipe: Recipe) -> Entry:
@@ -313,7 +322,7 @@ def recipe(
         variance,
         spacing,
         clip_x0,
-        gate.whole("seed", seed, 0, LARGEST_SEED),
+        gate.seed("seed", seed),
         gate.whole("count", count, 1, MOST_PICTURES),
         **more,
     )

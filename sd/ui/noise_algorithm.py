@@ -10,7 +10,7 @@ from sd.ui import models
 from sd.ui.noise_pictures import Picture, pixels_of
 from sd.ui.noise_sight import EPS_SHOWN, model_list, pick_model, tile
 from sd.ui.noise_stage import fold
-from sd.ui.parts import LARGEST_SEED, MODEL, guarded, label, language, new_seed, note
+from sd.ui.parts import MODEL, guarded, label, language, new_seed, note
 from sd.ui.texts import say
 
 FIRST_VALUES = 4  # of a picture's numbers that are written out
@@ -76,7 +76,7 @@ def lines_of(made: Any, x0: Any, source: Any, lang: str) -> list[tuple[str, str]
 def run(model: Any, picture: Picture, seed: Any, request: gr.Request) -> str:
     """Pass once through Algorithm 1; return its lines with their numbers."""
     lang = language(request)
-    seed = gate.whole("seed", seed, 0, LARGEST_SEED)
+    seed = gate.seed("seed", seed)
     made, x0, source = pass_through(model, picture, seed)
     items = "".join(
         f'<li><code>{code}</code><div class="came">{words}</div></li>'

@@ -10,7 +10,7 @@ from sd import gate
 from sd.config import Config
 from sd.ui import noise_courses, noise_pictures, noise_stage
 from sd.ui.noise_pictures import Picture, pixels_of
-from sd.ui.parts import LARGEST_SEED, guarded, language
+from sd.ui.parts import guarded, language
 from sd.ui.texts import say
 
 ANOTHER = "diffusion.noise_info=[{mean:g}, {std:g}]"
@@ -25,6 +25,7 @@ class Noised(NamedTuple):
     signal: float
     noise: float
     log_snr: float
+    seed: int
 
 
 def process_of(course: str, mean: float = 0.0, std: float = 1.0) -> Any:
@@ -42,7 +43,8 @@ def noised(picture: Picture, preset: Any, t: Any, seed: Any) -> Noised:
     process = process_of(preset)
     schedule = process.schedule
     t = gate.whole("t", t, 0, schedule.timesteps)
-    eps = noise_of_picture(picture, gate.whole("seed", seed, 0, LARGEST_SEED))
+    seed = gate.seed("seed", seed)
+    eps = noise_of_picture(picture, seed)
     return Noised(
         to_pil(process.q_sample(pixels_of(picture), t, eps)),
         t,
@@ -50,6 +52,7 @@ def noised(picture: Picture, preset: Any, t: Any, seed: Any) -> Noised:
         float(schedule.signal(t)),
         float(schedule.noise(t)),
         float(schedule.log_snr(t)),
+        seed,
     )
 
 
@@ -76,7 +79,7 @@ def rest(
     std = gate.real("noise spread", std, *noise_stage.STDS)
     process, x0 = process_of(course, mean, std), pixels_of(picture)
     t = min(gate.whole("t", t, 0, noise_stage.MOST_T), process.schedule.timesteps)
-    seed = gate.whole("seed", seed, 0, LARGEST_SEED)
+    seed = gate.seed("seed", seed)
     x_t = process.q_sample(x0, t, noise_of_picture(picture, seed))
     power, detail = float((x0 / std).double().square().mean()), spectrum(x0)
     alpha_bar, found = float(process.schedule.alpha_bar[t]), spread(x_t)
@@ -84,8 +87,8 @@ def rest(
         "t": t,
         "a": f"{float(process.schedule.signal(t)):.6f}",
         "b": f"{float(process.schedule.noise(t)):.6f}",
-        "eps": grain(mean, std),
-        "snr": f"{float(process.schedule.snr(t)):.4g}".replace("inf", "∞"),
+        "eps": process.grain,
+        "snr": f"{process.snr(t):.4g}".replace("inf", "∞"),
         "kl": f"{kl_to_prior(process.schedule, t, power):.4g}".replace("inf", "∞"),
         "mean": f"{found.mean:.4f}",
         "std": f"{found.std:.4f}",
@@ -94,12 +97,6 @@ def rest(
     }
     line = say("noise_exact", language(request), **values)
     return f'<p class="note">{line}</p>', command(picture, course, t, seed, mean, std)
-
-
-def grain(mean: float, std: float) -> str:
-    """Return the noise as the formula has it."""
-    scaled = "eps" if std == 1 else f"{std:g} eps"
-    return scaled if mean == 0 else f"({mean:g} + {scaled})"
 
 
 def command(

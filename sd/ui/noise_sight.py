@@ -11,7 +11,7 @@ from sd.ui import curves, models, noise_courses, noise_stage, sheets, weighing
 from sd.ui.inputs import Dropdown
 from sd.ui.noise_pictures import Picture, noise_of, pixels_of
 from sd.ui.noise_stage import fold
-from sd.ui.parts import LARGEST_SEED, MODEL, guarded, label, language, note
+from sd.ui.parts import MODEL, guarded, label, language, note
 from sd.ui.texts import say
 
 COLUMNS = 10  # times of the strip
@@ -89,7 +89,7 @@ class Asked:
         with models.turn():
             self.source = models.source(entry)
         self.x0 = pixels_of(picture, tuple(self.source.shape))
-        self.eps = noise_of(tuple(self.x0.shape), gate.whole("seed", seed, 0, LARGEST_SEED))
+        self.eps = noise_of(tuple(self.x0.shape), gate.seed("seed", seed))
         self.T = self.source.diffusion.schedule.timesteps
 
     def sight(self, t: float) -> Any:

@@ -16,7 +16,7 @@ from sd.ui import noise_courses
 from sd.ui.cache import kept
 from sd.ui.inputs import Gated, Plain
 from sd.ui.noise_pictures import Picture, noise_of, pixels_of
-from sd.ui.parts import LARGEST_SEED, label
+from sd.ui.parts import label
 from sd.ui.texts import say
 
 FIRST_SHARE = 0.3  # of T, where the slider stands at first
@@ -139,7 +139,7 @@ def scene(
 
     noise_courses.find(course)
     noise_courses.find(other, "the other schedule")
-    seed = gate.whole("seed", seed, 0, LARGEST_SEED)
+    seed = gate.seed("seed", seed)
     mean, std = gate.real("noise mean", mean, *MEANS), gate.real("noise spread", std, *STDS)
     x0 = pixels_of(picture)
     power: np.ndarray[Any, Any] = spectrum(x0)

@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 import gradio as gr
 from PIL import Image
 
+from sd import gate
 from sd.decoding import as_colour
 from sd.ui import cache, inputs
 from sd.ui.texts import PREFIX, language_of
 
 T = TypeVar("T")
 
-LARGEST_SEED = 2**32 - 1
+LARGEST_SEED = gate.LARGEST_SEED
 SCREEN_SIDE = 512  # pixels; pictures are enlarged to about this by repeating pixels
 
 QUIET: dict[str, Any] = {
@@ -169,10 +170,23 @@ def drop(key: str, file_count: Any) -> inputs.File:
     )
 
 
+@guarded
+def settled(seed: Any) -> Any:
+    """Return a seed that nobody chose in the place of -1, which asks for one."""
+    return new_seed() if seed == gate.RANDOM_SEED else gr.skip()
+
+
+def seed_number(key: str, value: int, **more: Any) -> inputs.Number:
+    """Show a field for a seed; whoever types -1 sees which seed it became."""
+    seed = number(key, value, **more)
+    seed.change(settled, seed, seed, **QUIET)
+    return seed
+
+
 def seed_row(about: str) -> tuple[inputs.Number, gr.Button]:
     """Show a seed and a button that draws another."""
     with gr.Row(elem_classes="with-dice"):
-        seed = number("seed", 0, info=label(about))
+        seed = seed_number("seed", 0, info=label(about))
         dice = gr.Button(label("dice"), size="sm", min_width=96, scale=0, elem_classes="dice")
     return seed, dice
 

@@ -11,7 +11,6 @@ from sd.gate import InputError
 from sd.ui import advice, forecast, form, inputs, pictures, settings
 from sd.ui.form import Views
 from sd.ui.parts import (
-    LARGEST_SEED,
     QUIET,
     SURVEY,
     command_box,
@@ -73,7 +72,7 @@ def begin(data: Any, config: Config, seed: Any, device: Any) -> str:
     from sd.device import choose
 
     source = pictures.source_of(data)
-    seed = gate.whole("seed", seed, 0, LARGEST_SEED)
+    seed = gate.seed("seed", seed)
     choose(gate.choice("device", device, DEVICES))
     return runs.start(source, config, seed, device).name
 
@@ -89,7 +88,7 @@ def command(text: Any, data: Any, seed: Any, device: Any, fault: Any = "") -> st
         source = pictures.source_of(data)
         if source != pictures.STARTER and Path(source).is_relative_to(Path.cwd()):
             source = str(Path(source).relative_to(Path.cwd()))
-        gate.whole("seed", seed, 0, LARGEST_SEED)
+        gate.seed("seed", seed)
         changes = config.settings_from(settings.preset_of(preset))
         return runs.command(source, preset, changes, seed, gate.choice("device", device, DEVICES))
     except InputError:

@@ -54,8 +54,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "同时生成；第 k 张从“种子 + k”出发。",
     ),
     "sample_seed_info": (
-        "The same seed starts from the same noise.",
-        "种子相同，起始噪声就相同。",
+        "The same seed starts from the same noise; -1 draws one.",
+        "种子相同，起始噪声就相同；-1 为随机。",
     ),
     "eta": ("eta", "eta"),
     "eta_info": (

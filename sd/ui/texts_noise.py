@@ -18,8 +18,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "噪声随 t 增长的方式和总步数 T；括号内是预设。",
     ),
     "noise_seed_info": (
-        "Chooses the noise eps; it stays the same while you move t.",
-        "决定噪声 eps；拖动 t 时它保持不变。",
+        "Chooses the noise eps; it stays the same while you move t. -1 draws one.",
+        "决定噪声 eps；拖动 t 时它保持不变。-1 为随机。",
     ),
     "noise_t": (
         "Time t: 0 is the picture, the right end is noise",

@@ -290,8 +290,8 @@ PLAN = {
         "运算量为每张图片前向一次；训练一批 {batch} 张约占用 {kept}。",
     ),
     "train_seed_info": (
-        "The same seed and settings give the same model.",
-        "种子与设置相同，得到的模型也相同。",
+        "The same seed and settings give the same model; -1 draws one.",
+        "种子与设置相同，得到的模型也相同；-1 为随机。",
     ),
     "device": ("Device", "设备"),
     "device_info": (

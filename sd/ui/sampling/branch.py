@@ -15,7 +15,7 @@ from sd.grids import SAMPLERS
 from sd.recipe import Branch, Recipe
 from sd.ui import models, painter
 from sd.ui.inputs import Textbox
-from sd.ui.parts import LARGEST_SEED, label, note, number, slider
+from sd.ui.parts import label, note, seed_number, slider
 from sd.ui.sampling.fields import choice
 from sd.ui.sampling.grid import LONGEST_SCALES, is_asked, scale_of
 from sd.ui.sampling.tree import Node, Tree
@@ -46,7 +46,7 @@ def recipe_of(node: Node, at: Any, *values: Any) -> Recipe:
         sampler=gate.choice("sampler", told.sampler, SAMPLERS),
         steps=gate.whole("steps left", told.steps, 1, models.MOST_STEPS),
         eta=gate.real("eta", told.eta, 0, 1),
-        seed=gate.whole("seed", told.seed, 0, LARGEST_SEED),
+        seed=gate.seed("seed", told.seed),
         seed_to=None,
         start=None,
         guidance=guidance_of(parent, told.guidance),
@@ -166,7 +166,7 @@ def build() -> tuple[Asked, gr.HTML, gr.Button]:
                 sampler = choice("branch_sampler", SAMPLERS)
                 steps = slider("branch_steps", 1, models.MOST_STEPS, 20, elem_id="branch-steps")
                 eta = slider("eta", 0, 1, 0, step=0.05, precision=None)
-                seed = number("branch_seed", 0, elem_id="branch-seed")
+                seed = seed_number("branch_seed", 0, elem_id="branch-seed")
                 guided = guidance_field()
                 go = gr.Button(label("branch_go"), elem_id="branch-go")
     return Asked(sampler, steps, eta, seed, guided, paint), words, go

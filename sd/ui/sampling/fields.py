@@ -22,7 +22,7 @@ from sd.ui.parts import (
     label,
     language,
     note,
-    number,
+    seed_number,
     seed_row,
     slider,
     thumbnails,
@@ -86,7 +86,7 @@ def recipe_of(*values: Any) -> Recipe:
     begin = gate.choice("begin", told.begin, BEGINNINGS)
     more: dict[str, Any] = {}
     if begin == SEEDS:
-        more["seed_to"] = gate.whole("second seed", told.seed_to, 0, LARGEST_SEED)
+        more["seed_to"] = gate.seed("second seed", told.seed_to)
     if begin == PICTURE:
         more["start"] = start_of(told.model, told.picture, told.share, told.mask)
     more |= prompts.asking(models.find(told.model), told.asking)
@@ -219,7 +219,7 @@ def build_beginning() -> tuple[Any, ...]:
             info=label("begin_info"),
             elem_classes="switch",
         )
-        seed_to = number("seed_to", 1, visible=False, elem_id="denoise-seed-to")
+        seed_to = seed_number("seed_to", 1, visible=False, elem_id="denoise-seed-to")
         with gr.Column(visible=False, elem_classes="group") as group:
             heading("begin_picture")
             upload = drop("begin_picture", "single")
@@ -258,7 +258,7 @@ def second_seed(begin: Any, seed: Any, seed_to: Any) -> Any:
     """Return another second seed where two seeds would begin as twice the same."""
     if begin != SEEDS or seed != seed_to:
         return gr.skip()
-    return another_seed(gate.whole("seed", seed, 0, LARGEST_SEED))
+    return another_seed(gate.seed("seed", seed))
 
 
 @guarded
