@@ -42,6 +42,7 @@ def open_sheet(path: Path, config: Config) -> Image.Image:
             told = " x ".join(map(str, size))
             raise InputError(f"{name}: {told} pixels; a sheet has {wanted[0]} x {wanted[1]}")
         with Image.open(path, formats=["PNG"]) as image:
+            image.load()  # while its file is open
             return as_colour(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, InputError):
