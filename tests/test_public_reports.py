@@ -168,6 +168,18 @@ CASES = {
     ),
     # files by other names
     "no suffix": table(f"file_name,text\np0,{RED}\np1,{BLUE}\n"),
+    "no suffix, other files": Case(
+        {"metadata.csv": f"file_name,text\np0,{RED}\np1,{BLUE}\n", "p0.mp4": b"x", "p1.npz": b"x"},
+        TWO,
+        told=("not used: files .npz (1)",),
+        left_out=("p0.mp4",),
+    ),
+    "no suffix, two pictures": Case(
+        {"metadata.csv": f"file_name,text\np0,{RED}\np1,{BLUE}\n"},
+        {"p1.png": BLUE},
+        pictures=("p0.png", "p0.webp", "p1.png"),
+        told=("1 rows name no picture of this set, first 'p0' in line 2",),
+    ),
     "case of the name": table(f"file_name,text\nP0.PNG,{RED}\nP1.PNG,{BLUE}\n"),
     "prefix": Case(
         {
@@ -259,6 +271,12 @@ CASES = {
         pictures=("cat/p0.png", "dog/p1.png"),
         told=("not used: files .json (1)",),
         left_out=("notes.docx",),
+    ),
+    "repeats": Case(
+        {},
+        labels={"10_cat/p0.png": "10_cat", "2_dog/p1.png": "2_dog"},
+        pictures=("10_cat/p0.png", "2_dog/p1.png"),
+        told=("repeats (kohya's 10_cat) are not used",),
     ),
     "a stray class": Case(
         {"old/film.mp4": b"x" * 99, "broken.png": b"x", "train-0.parquet": b"PAR1", "x.csv": "a,b"},
