@@ -8,7 +8,6 @@ in a file is no pixel (texts, EXIF, profiles) never costs the picture.
 import ctypes
 import importlib
 import io
-import logging
 import re
 import struct
 import warnings
@@ -90,16 +89,15 @@ def decode(data: bytes, enough: int | None = None, scale: Scale | None = None) -
 
 def open_quietly(data: bytes, formats: Sequence[str]) -> Image.Image:
     """Return `Image.open` of bytes; no library's warning reaches a person who runs a command."""
-    _silence_libraries()
+    _silence_libtiff()
     # For good, as `catch_warnings` is not safe between threads; again, as others may undo it.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     return Image.open(io.BytesIO(data), formats=tuple(formats))
 
 
 @cache
-def _silence_libraries() -> None:
-    """Let libtiff and Pillow's log print nothing: what cannot be read is raised as well."""
-    logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors reach stderr
+def _silence_libtiff() -> None:
+    """Let libtiff print nothing: what it cannot read is raised as well."""
     with suppress(OSError, AttributeError):  # where the library's functions cannot be found
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
@@ -324,7 +322,7 @@ def _scaled(
     values: NDArray[Any], bits: int | None, scale: Scale | None
 ) -> tuple[Image.Image, Span | None]:
     """Return values of more than 8 bits as a picture of 8, and their span if nothing tells it."""
-    colours = values if values.ndim == 2 else values[..., :3]
+    colours = values[..., :3]
     found = float_scale(values) if values.dtype.kind == "f" else whole_scale(colours, bits)
     span = found if isinstance(found, Span) else None
     used = found if isinstance(found, Scale) else scale or found.scale()

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from sd.files import printable
-from sd.naming import CAPTION_SUFFIXES, equal, is_picture, stem
+from sd.naming import CAPTION_SUFFIXES, equal, stem
 
 DEEPEST = 40  # folders of a row's path that are looked at
 MOST_NAMESAKES = 64  # beyond these a name is looked for no further
@@ -38,8 +38,7 @@ class Places:
     @cached_property
     def _whole(self) -> list[Index]:
         """The pictures by what equal paths have in common, with their suffix and without."""
-        bare = ((equal(stem(name)), name) for name in self._names if is_picture(name))
-        return [_indexed((equal(name), name) for name in self._names), _indexed(bare)]
+        return [_indexed((equal(key(name)), name) for name in self._names) for key in (str, stem)]
 
     @cached_property
     def _ends(self) -> list[Index]:

@@ -27,8 +27,9 @@ LONGEST_LABEL = 100
 LONGEST_CAPTION_FILE = 64 * 1024  # bytes
 SHOWN_COLUMNS = 6
 WHOLE = re.compile(r"(-?\d+)\.0+")  # what pandas makes of whole numbers beside a missing one
-NUMBER = re.compile(r"-?(\d+(\.\d+)?|\.\d+)(e[-+]?\d+)?", re.I)
-FEWEST_NUMBERS = 5  # of a box as YOLO has it: a class, a place and a size
+BOXES = re.compile(
+    r"(\d+( -?\d*\.?\d+){4,} ?)+"
+)  # YOLO's: a class and the numbers of a box, by line
 
 
 class Note(NamedTuple):
@@ -88,8 +89,7 @@ class Notes:
     def labels(self) -> set[str]:
         """All labels that metadata files give, fit or not."""
         values = (row.label for row in self._rows.values())
-        named = (str(_named(value)) for value in values if value is not None)
-        return {" ".join(normalize("NFC", value).split()) for value in named}
+        return {" ".join(str(_named(value)).split()) for value in values if value is not None}
 
     @property
     def captions(self) -> set[str]:
@@ -188,7 +188,7 @@ class Notes:
         except InputError as error:
             self.left_out.append(LeftOut(name, str(error)))
             return ""
-        if _is_boxes(line):
+        if BOXES.fullmatch(line):
             self._counts["boxes"] += 1
             return ""
         return self._fit(name, "caption", line, LONGEST_CAPTION)
@@ -247,13 +247,6 @@ def _named(label: Any) -> Any:
         return str(label)
     whole = WHOLE.fullmatch(label.strip()) if isinstance(label, str) else None
     return whole[1] if whole else label
-
-
-def _is_boxes(line: str) -> bool:
-    """Tell whether a text tells of boxes in the picture, in numbers that are parts of its size."""
-    words = line.split()
-    numbers = len(words) >= FEWEST_NUMBERS and all(map(NUMBER.fullmatch, words))
-    return numbers and any("." in word for word in words)
 
 
 def _odd_line(data: bytes) -> int:

@@ -39,11 +39,6 @@ def has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:
     return name.lower().endswith(suffixes)
 
 
-def is_picture(name: str) -> bool:
-    """Tell whether a name ends as a picture's does."""
-    return has_suffix(name, PICTURE_SUFFIXES)
-
-
 def packed(files: Sequence[Path], names: Sequence[str]) -> dict[str, Path]:
     """Return the paths under which `files` go into one set; `names`: what they were called.
 
@@ -96,7 +91,7 @@ def _different(named: Sequence[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
 
 def _is_mixed(names: Sequence[str], loose: bool) -> bool:
     """Tell whether files of one stem cannot be told from each other."""
-    pictures = sum(map(is_picture, names))
+    pictures = sum(has_suffix(name, PICTURE_SUFFIXES) for name in names)
     captions = sum(has_suffix(name, CAPTION_SUFFIXES) for name in names)
     return len(set(names)) < len(names) or (loose and pictures > 1 and captions > 0)
 

@@ -36,8 +36,6 @@ DATA = (".json", ".npz", ".npy", ".pt", ".pth", ".safetensors", ".xml", ".yaml",
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".xlsx", ".xls", ".ods")
 PARQUET = (".parquet", ".arrow", ".feather")
 SHARED = "several files have its name"
-REPEATED = re.compile(r"\d+_.*[^\d].*")  # "10_cat", as kohya's trainers have it
-REPEATS = "repeats (kohya's 10_cat) are not used: each picture counts once, its class is 10_cat"
 SOUND = 64  # pixels of a side that tell that a file is a picture
 
 
@@ -145,7 +143,7 @@ class Passage:
 
     def _first_left_out(self) -> str:
         if not self._left_out:
-            return "; it holds none" + (f", but {self._counted()}" if self._unused else "")
+            return "; it holds none"
         name, reason = min(self._left_out, key=lambda left: natural(left.name))
         return f": {len(self._left_out)} left out, first {brief(name)} ({reason})"
 
@@ -221,19 +219,16 @@ class Passage:
 
     def _not_used(self) -> list[str]:
         """Return in one line what was understood and is not used, if anything."""
-        files = [f"files {self._counted()}"] if self._unused else []
-        unused = [*self._notes.unused, *files]
+        counts = self._unused.most_common()
+        files = [f"files {', '.join(f'{each} ({count})' for each, count in counts)}"]
+        unused = [*self._notes.unused, *(files if counts else [])]
         return [f"not used: {'; '.join(unused)}"] if unused else []
-
-    def _counted(self) -> str:
-        """Return the files that hold other data: ".json (3), .npz (1)"."""
-        return ", ".join(f"{suffix} ({count})" for suffix, count in self._unused.most_common())
 
     def _labels(self) -> tuple[list[str], list[str]]:
         """Return the label of every picture, or none at all and a remark if some have none."""
         labels = self._labelled([each.name for each in self._found])
         if all(labels):
-            return labels, [REPEATS] if all(map(REPEATED.fullmatch, labels)) else []
+            return labels, []
         remark = f"the labels are not used: {labels.count('')} of {len(labels)} pictures have none"
         return [], [remark] if any(labels) else []
 

@@ -95,11 +95,9 @@ def _is_missing(value: Any) -> bool:
 
 def _cells(content: str, tabs: bool) -> list[Record]:
     """Return the records of a CSV file, however it separates and quotes."""
-    table = content.lstrip("\n")
-    first, separators = len(content) - len(table) + 1, SEPARATORS
-    content = table
+    first, separators = 1, SEPARATORS
     if line := SEPARATOR_LINE.match(content):
-        content, first, separators = content[line.end() :], first + 1, line[1]
+        content, first, separators = content[line.end() :], 2, line[1]
     if tabs:
         separators = "\t"
     heads = {each: _head(content, each) for each in separators}

@@ -257,17 +257,3 @@ def test_pack_files_leaves_nothing_half_done(tmp_path: Path) -> None:
         pack_files([tmp_path / "gone"], ["a.png"], tmp_path / "old.zip")
     assert (tmp_path / "old.zip").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["old.zip"]
-
-
-def test_animations_and_pages_are_told_once(tmp_path: Path) -> None:
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "lime")]
-    for name in ("a.gif", "b.webp", "c.png", "d.tif"):
-        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], lossless=True)
-    frames[0].save(tmp_path / "e.gif")
-    images = read_images(tmp_path, height=8, width=8)
-    assert images.report.remarks == (
-        "animations or pages: 4 of 5 pictures, of which the first frame is used",
-    )
-    assert (
-        images.pixels[:, :, 4, 4].tolist() == [[255, 0, 0]] * 5 or images.pixels[:4, 0].min() > 249
-    )

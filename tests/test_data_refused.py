@@ -116,10 +116,6 @@ def test_missing_sources() -> None:
 
 def test_folders_and_files_without_a_picture(tmp_path: Path) -> None:
     assert "it holds none" in refusal(folder(tmp_path / "empty", {".hidden.png": picture()}))
-    others = folder(tmp_path / "others", {"a.json": "{}", "b.json": "{}", "c.npz": b"x"})
-    assert refusal(others).endswith("it holds none, but .json (2), .npz (1)")
-    (tmp_path / "train.parquet").write_bytes(b"PAR1")
-    assert "first train.parquet (a Parquet table, which" in refusal(tmp_path / "train.parquet")
     (tmp_path / "a.jpg").write_text("<html>")
     assert "a.jpg: no picture could be read: 1 left out" in refusal(tmp_path / "a.jpg")
     (tmp_path / "a.tar.gz").write_bytes(b"\x1f\x8b")

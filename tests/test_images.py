@@ -537,9 +537,6 @@ def deflated_tiff() -> bytes:
     return data[: len(data) // 2] + bytes(40) + data[len(data) // 2 + 40 :]
 
 
-SAMPLES = struct.pack("<HHIH", 277, 3, 1, 3)  # a TIFF's tag: three a pixel
-
-
 def half_transparent() -> bytes:
     image = Image.new("P", (2, 1))
     image.putpalette([255, 0, 0, 0, 0, 255])
@@ -557,9 +554,8 @@ def half_transparent() -> bytes:
         lambda: encoded(Image.fromarray(RAMP), "TIFF")[:60],
         lambda: encoded(Image.fromarray(RAMP), "TIFF", tiffinfo={700: b"<x"})[:-9],
         lambda: encoded(Image.fromarray(RAMP), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\2\0"),
-        lambda: encoded(Image.fromarray(RAMP), "TIFF").replace(SAMPLES, SAMPLES[:8] + b"q\0"),
     ],
-    ids=["tiff data", "palette", "bomb", "larger bomb", "tiff head", "tiff tail", "exif", "log"],
+    ids=["tiff data", "palette", "bomb", "larger bomb", "tiff head", "tiff tail", "exif"],
 )
 def test_no_warning_of_a_library_is_seen(
     make: Callable[[], bytes], tmp_path: Path, capfd: Any

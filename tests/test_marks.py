@@ -19,8 +19,10 @@ from sd.marks import REASON, RUN_REASON, is_marked
 from sd.player.words import words
 from sd.reading import passage
 from sd.ui.parts import stage_picture
+from sd.ui.sheets import picture_or_why
 from sd.worker import work
 from tests.commands import Capture, said
+from tests.made import made_run
 from tests.test_export import RECIPE, noise, steps_of
 
 WRITERS: dict[str, Callable[[Path], object]] = {
@@ -164,12 +166,20 @@ def test_nothing_but_outputs_is_no_picture_set(tmp_path: Path) -> None:
         read_images(tmp_path / "a.png")
 
 
+def test_the_mark_is_a_chunk_like_any_other() -> None:
+    file = io.BytesIO()
+    noise().save(file, "PNG")
+    data = file.getvalue()
+    with Image.open(io.BytesIO(data[:33] + marks.png_chunk() + data[33:])) as image:
+        image.load()
+        assert image.info == {marks.MADE: marks.MARK} and image.tobytes() == noise().tobytes()
+
+
 def test_what_the_page_hands_over_keeps_the_mark(tmp_path: Path) -> None:
-    marks.save_png(noise(), tmp_path / "a.png")
     field = stage_picture("png", "some")
-    with Image.open(tmp_path / "a.png") as sheet:
-        shown = field.postprocess(sheet.convert("RGB"))
-    assert is_marked(Path(shown.path).read_bytes())
+    folder = made_run(tmp_path, steps=100)
+    sheet, why = picture_or_why(folder / "samples" / "step-000000100.png")
+    assert why == "" and is_marked(Path(field.postprocess(sheet).path).read_bytes())
 
 
 def test_the_bundled_models_own_pictures_are_marked() -> None:

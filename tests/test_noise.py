@@ -218,7 +218,7 @@ def test_a_picture_of_a_person_is_read_at_256_pixels(tmp_path: Path) -> None:
     assert noise_exact.noised(path, "tiny", 10, 0).image.size == (256, 256)
     assert noise.choose_upload(None, LION)[0] == LION
     (tmp_path / "bad.png").write_bytes(b"<html>")
-    with pytest.raises(gr.Error, match=r"bad\.png: not a picture"):
+    with pytest.raises(gr.Error, match=r"bad\.png: .*not a picture"):
         noise.choose_upload(str(tmp_path / "bad.png"), path)
 
 

@@ -214,22 +214,3 @@ def test_a_photograph_decoded_in_part_looks_as_decoded_whole(
     apart = np.abs(partly.astype(int) - whole)
     assert 0 < np.sqrt(np.mean(apart**2)) < 2 and apart.max() < 8
     assert whole.std() > 30
-
-
-def test_a_helper_tells_all_that_we_would_have_found(helped: None) -> None:
-    """What is told of transparency, frames and deep values comes through the pipe as it is."""
-    files = {f"{number}.png": file_of(number) for number in range(1, 5)}
-    for name, image, more in (
-        ("deep", Image.fromarray(np.linspace(0, 4000, 81).astype(np.uint16).reshape(9, 9)), {}),
-        ("clear", Image.new("RGBA", (9, 9), (9, 8, 7, 6)), {}),
-        ("moving", Image.new("RGB", (9, 9), "red"), {"append_images": [Image.new("RGB", (9, 9))]}),
-    ):
-        file = io.BytesIO()
-        image.save(file, "PNG", save_all=bool(more), **more)
-        files[name] = file.getvalue()
-    for channels in (3, 4):
-        wanted = Fit(8, 8, channels, "crop")
-        found = list(fitted_all(list(files), lambda name: files[name], wanted))
-        assert found == [fitted(data, wanted) for data in files.values()]
-        assert found[-3].span == (0, 4000, True) and found[-1].notes == ("frames",)
-        assert found[-2].notes == (() if channels == 4 else ("transparent",))

@@ -322,11 +322,31 @@ def test_memory_and_blur_are_told_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_chosen_model_is_asked_for_what_its_samples_were_where_nothing_is() -> None:
-    prompt, classes = prompts.fill(WORDED, " \n", [])
+    prompt, classes, *_ = prompts.fill(WORDED, " \n", [], "")
     assert prompt == "\n".join(CAPTIONS) and value_of(classes) is None
-    assert value_of(prompts.fill(LABELLED, "", [])[1]) == list(CLASSES)
-    for kept in (("little", "", []), (WORDED, "a zebra", []), (LABELLED, "", ["dog"])):
+    assert value_of(prompts.fill(LABELLED, "", [], "")[1]) == list(CLASSES)
+    for kept in (("little", "a zebra", ["dog"], "cow"), (LABELLED, "", ["cow", "dog"], "")):
         assert all(each == gr.skip() for each in prompts.fill(*kept))
+
+
+def test_a_chosen_model_is_not_asked_for_what_only_the_one_before_knew() -> None:
+    for typed, left in {
+        "a zebra": list(CAPTIONS),
+        "A small dog,\na zebra\na RED dog": ["A small dog,", "a RED dog"],
+    }.items():
+        assert prompts.fill(WORDED, typed, [], "zebra")[0] == "\n".join(left)
+    assert prompts.fill(WORDED, "", [], "zebra")[2] == ""
+    assert prompts.fill(WORDED, "", [], "small")[2] == "small"
+    assert value_of(prompts.fill(LABELLED, "", ["cow"], "")[1]) == list(CLASSES)
+
+
+def test_a_chosen_model_that_never_trained_untold_takes_no_guidance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert prompts.fill(WORDED, "", [], "")[3] == gr.skip()
+    config = models.config_of(models.find(WORDED)).with_settings(["conditioning.drop=0"])
+    monkeypatch.setattr(models, "config_of", lambda entry: config)
+    assert prompts.fill(WORDED, "", [], "")[3] == 1.0
 
 
 # ---- a branch

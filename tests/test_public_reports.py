@@ -76,9 +76,6 @@ CASES = {
         TWO,
         told=("not used: 1 caption file of",),
     ),
-    "numbers": Case(
-        {"p0.txt": "1 2 3 4 5 6", "p1.txt": "7"}, {"p0.png": "1 2 3 4 5 6", "p1.png": "7"}
-    ),
     "boxes": Case(
         {"p0.txt": "0 0.5 0.5 0.25 0.25\n1 0.1 0.2 0.3 0.4\n", "p1.txt": BLUE},
         {"p1.png": BLUE},
@@ -117,7 +114,6 @@ CASES = {
     ),
     "tab": table(f"file_name\ttext\np0.png\t{RED}\np1.png\t{BLUE}\n"),
     "semicolon": table(f"file_name;text\np0.png;{RED}\np1.png;{BLUE}\n"),
-    "empty lines": table(f"\n\nfile_name,text\n\np0.png,{RED}\n\np1.png,{BLUE}\n\n"),
     "sep=,": table(f"sep=,\nfile_name,text\np0.png,{RED}\np1.png,{BLUE}\n"),
     "sep=;": table(f"sep=;\r\nfile_name;text\r\np0.png;{RED}\r\np1.png;{BLUE}\r\n"),
     "only CR": table(f"file_name,text\rp0.png,{RED}\rp1.png,{BLUE}\r"),
@@ -128,10 +124,6 @@ CASES = {
     "quotes in tabs": Case(
         {"metadata.csv": f'file_name\ttext\np0.png\t"a" cat\np1.png\t{BLUE}\n'},
         {"p0.png": '"a" cat', "p1.png": BLUE},
-    ),
-    "labels in NFD": Case(
-        {"metadata.csv": f"file_name,label\np0.png,{ACUTE}t\np1.png,{ACCENT}t\n"},
-        labels={"p0.png": f"{ACUTE}t", "p1.png": f"{ACUTE}t"},
     ),
     "numbered rows": table(f",file_name,text\n0,p0.png,{RED}\n1,p1.png,{BLUE}\n"),
     "UTF-16 without a mark": table(
@@ -176,18 +168,6 @@ CASES = {
     ),
     # files by other names
     "no suffix": table(f"file_name,text\np0,{RED}\np1,{BLUE}\n"),
-    "no suffix, other files": Case(
-        {"metadata.csv": f"file_name,text\np0,{RED}\np1,{BLUE}\n", "p0.mp4": b"x", "p1.npz": b"x"},
-        TWO,
-        told=("not used: files .npz (1)",),
-        left_out=("p0.mp4",),
-    ),
-    "no suffix, two pictures": Case(
-        {"metadata.csv": f"file_name,text\np0,{RED}\np1,{BLUE}\n"},
-        {"p1.png": BLUE},
-        pictures=("p0.png", "p0.webp", "p1.png"),
-        told=("1 rows name no picture of this set, first 'p0' in line 2",),
-    ),
     "case of the name": table(f"file_name,text\nP0.PNG,{RED}\nP1.PNG,{BLUE}\n"),
     "prefix": Case(
         {
@@ -279,12 +259,6 @@ CASES = {
         pictures=("cat/p0.png", "dog/p1.png"),
         told=("not used: files .json (1)",),
         left_out=("notes.docx",),
-    ),
-    "repeats": Case(
-        {},
-        labels={"10_cat/p0.png": "10_cat", "2_dog/p1.png": "2_dog"},
-        pictures=("10_cat/p0.png", "2_dog/p1.png"),
-        told=("repeats (kohya's 10_cat) are not used",),
     ),
     "a stray class": Case(
         {"old/film.mp4": b"x" * 99, "broken.png": b"x", "train-0.parquet": b"PAR1", "x.csv": "a,b"},
@@ -389,17 +363,6 @@ def test_classes_are_asked_for_by_names_that_look_equal(tmp_path: Path) -> None:
         f"{ACUTE}t/p0.png",
         f"{ACUTE}t/p1.png",
     )
-
-
-def test_classes_of_a_table_are_asked_for_by_names_that_look_equal(tmp_path: Path) -> None:
-    source = source_of("folder", CASES["labels in NFD"], tmp_path)
-    assert read_images(source, classes=[f"{ACCENT}t"]).names == ("p0.png", "p1.png")
-
-
-def test_a_text_of_many_numbers_is_judged_at_once(tmp_path: Path) -> None:
-    text = "0 " * 900 + "x"
-    images = read_images(folder(tmp_path, {"p0.png": picture(), "p0.txt": text}))
-    assert images.captions == (text,)
 
 
 TEXTS = st.text(st.sampled_from('file_name,text;\t"\\\n{}[]:p0. sep=1'), max_size=80)

@@ -171,6 +171,7 @@ def test_stop_ends_the_race_where_it_is(
         assert slow.calls == 30 + len(films[1]["frames"])
     else:
         assert len(films[1]["frames"]) == 30 and slow.calls < 60 + FINE
+        assert "stopped at step" in shown[-1][1] and "reference" not in shown[-1][1]
     race.halt("nothing")
     calls = slow.calls
     assert len(lanes(raced(held, ["ddim"], 3))) == 1  # and the next race is whole

@@ -209,7 +209,7 @@ def a_report(**changes: Any) -> Report:
 
 def test_the_report_tells_sizes_channels_classes_and_copies() -> None:
     told = report.report_html(a_report(), "en")
-    for words in ("2 exact copies", "40 × 40 (60)", "colour (RGB) (90)", "grey (L) (10)"):
+    for words in ("exact copies: 2", "40 × 40 (60)", "colour (RGB) (90)", "grey (L) (10)"):
         assert words in told
     assert "&lt;b&gt; (30)" in told and "&lt;u&gt;.png" in told and "&lt;i&gt;" in told
     assert not re.search(r"<(u|i|b>\.)", told.replace("<ul>", ""))
@@ -219,7 +219,7 @@ def test_cropping_is_told_in_shares() -> None:
     training = Config.preset("tiny").training
     told = report.cut_html(a_report(), training, "en")
     assert "into 40 of 100 pictures: 20% on average, 50% at worst" in told
-    assert "5 of 100 pictures are kept out" in told
+    assert "out of training: 5 of 100 pictures" in told
     padded = Config.preset("tiny").with_settings(["training.fit=pad", "training.held_out=0"])
     assert "white borders" in report.cut_html(a_report(), padded.training, "en")
     chosen = Config.preset("tiny").with_settings(['training.classes=["cats"]'])

@@ -1,5 +1,6 @@
 """What the page shows of a run, from files alone: progress, samples, curves, advice, controls."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -325,7 +326,9 @@ def test_the_meter_says_how_near(distances: list[float], told: str) -> None:
     usual = sheets.Baseline("held_out", 20, 0.5, 0.9)
     assert told in sheets.meter_html(sheet, usual, False, "en")
     assert "20" in sheets.meter_html(sheet, usual, False, "zh")
-    assert sheets.meter_html(sheet, None, False, "en") == ""
+    alone = sheets.meter_html(sheet, None, True, "en")  # measured, with nothing to compare it with
+    assert f"nearest of the 2 samples is {min(distances):.2f}" in alone and "too few" in alone
+    assert sheets.meter_html(replace(sheet, nearest=[]), None, False, "en") == ""
 
 
 def grey_run(home: Path) -> Path:

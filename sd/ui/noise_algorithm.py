@@ -8,7 +8,7 @@ import gradio as gr
 from sd import gate
 from sd.ui import models
 from sd.ui.noise_pictures import Picture, pixels_of
-from sd.ui.noise_sight import EPS_SHOWN, model_list, pick_model, tile
+from sd.ui.noise_sight import EPS_SHOWN, forget, model_list, pick_model, tile
 from sd.ui.noise_stage import fold
 from sd.ui.parts import MODEL, guarded, label, language, new_seed, note
 from sd.ui.texts import say
@@ -107,4 +107,5 @@ def build(demo: gr.Blocks, picture: gr.State) -> None:
         api_visibility="private",
         **MODEL,
     )
+    forget([model, picture], [shown])
     demo.load(model_list, model, model, show_progress="hidden", api_visibility="private")

@@ -11,7 +11,7 @@ from sd.ui import curves, models, noise_courses, noise_stage, sheets, weighing
 from sd.ui.inputs import Dropdown
 from sd.ui.noise_pictures import Picture, noise_of, pixels_of
 from sd.ui.noise_stage import fold
-from sd.ui.parts import MODEL, guarded, label, language, note
+from sd.ui.parts import MODEL, QUIET, guarded, label, language, note
 from sd.ui.texts import say
 
 COLUMNS = 10  # times of the strip
@@ -186,6 +186,13 @@ def pick_model(key: str) -> gr.Dropdown:
     return model
 
 
+def forget(causes: Sequence[Any], shown: Sequence[Any], running: Sequence[Any] = ()) -> None:
+    """Empty what is shown when any of its causes is another, and end what is still making it."""
+    nothing = [""] * len(shown)
+    told = [each.change for each in causes]
+    gr.on(told, lambda: nothing, None, list(shown), cancels=list(running), **QUIET)
+
+
 def build(demo: gr.Blocks, picture: gr.State, t: Any, course: Any, seed: Any) -> None:
     """Lay out what the model sees, and wire it."""
     with fold("sight", "noise-fold-sight"):
@@ -204,4 +211,5 @@ def build(demo: gr.Blocks, picture: gr.State, t: Any, course: Any, seed: Any) ->
         trip.click(return_trip, [model, picture, seed], [back, line], **queued, **QUIETLY),
     ]
     stop.click(None, None, None, cancels=events, api_visibility="private")
+    forget([model, picture, course, seed], [seen, back, line], events)
     demo.load(model_list, model, model, show_progress="hidden", api_visibility="private")

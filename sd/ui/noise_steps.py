@@ -9,7 +9,7 @@ import numpy as np
 from sd import gate
 from sd.ui import curves, noise_courses, noise_stage
 from sd.ui.noise_pictures import Picture, image_of, pixels_of
-from sd.ui.noise_sight import checked_time, tile
+from sd.ui.noise_sight import checked_time, forget, tile
 from sd.ui.noise_stage import fold
 from sd.ui.parts import QUIET, guarded, label, language, note, slider
 from sd.ui.texts import say
@@ -125,6 +125,7 @@ def build(demo: gr.Blocks, picture: gr.State, t: Any, course: Any) -> tuple[Any,
         concurrency_limit=1,
         api_visibility="private",
     )
+    forget([picture, course, mean, std], [ends])
     for event in (mean.input, course.change):
         event(break_theory, [course, mean], broken, trigger_mode="always_last", **QUIET)
     demo.load(break_theory, [course, mean], broken, **QUIET)

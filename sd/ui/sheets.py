@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from sd import gate, runs
+from sd import gate, marks, runs
 from sd.config import Config
 from sd.decoding import as_colour
 from sd.gate import InputError
@@ -102,11 +102,15 @@ def baseline_of(folder: Path) -> Baseline | None:
 def meter_html(sheet: Sheet | None, baseline: Baseline | None, waiting: bool, lang: str) -> str:
     """Return how near samples come to training pictures, as marks before the usual distance.
 
-    waiting: whether it may still be measured; a run that never measured it says nothing.
+    waiting: whether it may still be measured; a run that never measured it says nothing. Where
+    the pictures were too few to tell what is usual, the distance stands alone.
     """
-    if sheet is None or not sheet.nearest or baseline is None:
+    if sheet is None or not sheet.nearest:
         return f'<p class="note">{say("likeness_wait", lang)}</p>' if waiting else ""
     distances = [far for _, far in sheet.nearest]
+    if baseline is None:
+        line = say("meter_few", lang, n=len(distances), near=f"{min(distances):.2f}")
+        return f'<p class="note">{line}</p>'
     found = Counter(verdict(far, baseline) for far in distances)
     worst = next(kind for kind in ("copy", "close", "own") if found[kind])
     facts = {"n": len(distances), "k": found[worst], "near": f"{min(distances):.2f}"}
@@ -176,9 +180,14 @@ def shown(folder: Path, sheet: Sheet | None, view: str, lang: str) -> tuple[Any,
 
 
 def picture_or_why(path: Path) -> tuple[Image.Image | None, str]:
-    """Return a sheet for the screen, or None and why it cannot be shown."""
+    """Return a sheet for the screen, or None and why it cannot be shown.
+
+    What is taken from there carries the mark of what is ours, as gradio writes it into the PNG.
+    """
     try:
-        return enlarged(opened(path)), ""
+        sheet = enlarged(opened(path))
+        sheet.info = {marks.MADE: marks.MARK}
+        return sheet, ""
     except InputError as error:  # a damaged sheet must not hide the run's state
         return None, f"{html.escape(str(error))}:"
 

@@ -71,7 +71,7 @@ PICTURES = {
     "report_size": ("{w} × {h} pixels each", "每张 {w} × {h} 像素"),
     "report_left_out": ("{n} left out", "{n} 个未使用"),
     "report_more": ("and {n} more", "另有 {n} 个"),
-    "report_duplicates": ("{n} exact copies", "{n} 张完全重复"),
+    "report_duplicates": ("exact copies: {n}", "{n} 张完全重复"),
     "report_alike": ("{names}: the same picture", "{names}：是同一张图片"),
     "report_details": ("Sizes, channels, classes", "尺寸、通道、类别"),
     "report_sizes_row": ("Sizes", "尺寸"),
@@ -134,7 +134,7 @@ PICTURES = {
     "pick_fit": ("Other shapes", "形状不同时"),
     "pick_held_out": ("Held out", "留出比例"),
     "held_pictures": (
-        "{held} of {total} pictures are kept out of training.",
+        "Kept out of training: {held} of {total} pictures.",
         "{total} 张中有 {held} 张不参与训练。",
     ),
     "fit_crop": ("crop to the middle", "裁取中间"),

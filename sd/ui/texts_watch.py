@@ -84,6 +84,11 @@ TEXTS: dict[str, tuple[str, str]] = {
         "With the first samples it is measured how near they come to training pictures.",
         "出现第一批样本时会测量它们与训练图片有多近。",
     ),
+    "meter_few": (
+        "The nearest of the {n} samples is {near} from a training picture; these pictures are too "
+        "few to tell how near is usual.",
+        "{n} 个样本中最近的一个与训练图片的距离为 {near}；图片太少，无法说明通常有多近。",
+    ),
     "meter_own": (
         "None of the {n} samples is a copy: the nearest is {near} from a training picture.",
         "{n} 个样本都不是复制品：最近的一个与训练图片的距离为 {near}。",

@@ -242,24 +242,19 @@ def large_zip() -> bytes:
     return file.getvalue()
 
 
-def form_of(data: bytes) -> bytes:
-    """Return a zip as a browser sends it."""
+def sent(port: int, data: bytes) -> str:
+    """Upload a zip as a browser does; return where it lies."""
     head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="set.zip"\r\n\r\n'
-    return head + data + b"\r\n--b--\r\n"
-
-
-def sent(port: int, body: bytes) -> str:
-    """Upload a zip; return where it lies."""
-    kind = "multipart/form-data; boundary=b"
+    body, kind = head + data + b"\r\n--b--\r\n", "multipart/form-data; boundary=b"
     status, answer = ask(port, "POST", "/gradio_api/upload", body, kind)
     assert status == 200, answer
     return str(json.loads(answer)[0])
 
 
-def inspected(port: int, event: int, body: bytes, start: threading.Barrier) -> Any:
+def inspected(port: int, event: int, data: bytes, start: threading.Barrier) -> Any:
     """Upload a zip and have it read; return what was told."""
     start.wait()
-    place, session = sent(port, body), uuid.uuid4().hex
+    place, session = sent(port, data), uuid.uuid4().hex
     file = {"path": place, "meta": {"_type": "gradio.FileData"}}
     status = join(port, session, event, [[file]])
     return ended(port, session)[0] if status == 200 else status
@@ -273,14 +268,10 @@ def event_of(port: int, name: str) -> int:
 
 def uploads(port: int) -> None:
     """Upload the same 180 MB twenty times within a second."""
-    body, start, event = (
-        form_of(large_zip()),
-        threading.Barrier(SAME),
-        event_of(port, "inspect_data"),
-    )
+    data, start, event = large_zip(), threading.Barrier(SAME), event_of(port, "inspect_data")
     began = time.monotonic()
     with watched(port) as seen, ThreadPoolExecutor(SAME) as pool:
-        told = list(pool.map(lambda _: inspected(port, event, body, start), range(SAME)))
+        told = list(pool.map(lambda _: inspected(port, event, data, start), range(SAME)))
     usable = [isinstance(each, dict) and each["success"] for each in told]
     for each in [each for each, fine in zip(told, usable, strict=True) if not fine][:3]:
         print("refused:", str(each)[:300])

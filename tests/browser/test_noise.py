@@ -14,6 +14,7 @@ from sd import runs
 from sd.config import Config
 from sd.images import to_pil
 from sd.ingest import ingest_images, open_images
+from sd.marks import is_marked
 from sd.ui import noise, noise_courses, noise_pictures, starters
 from tests.benchmarks.noise_page import requests_of
 from tests.browser.test_page import pixels
@@ -184,6 +185,7 @@ def test_buttons_step_and_save(open_page: Any, tmp_path: Path) -> None:
     with page.expect_download() as saving:
         page.get_by_text("Save PNG").click()
     saving.value.save_as(tmp_path / "saved.png")
+    assert is_marked((tmp_path / "saved.png").read_bytes())
     assert saving.value.suggested_filename == "x_332.png"
     with Image.open(tmp_path / "saved.png") as saved:
         away = np.asarray(saved.convert("RGB"), dtype=np.int64)
@@ -290,6 +292,8 @@ def test_what_the_model_sees_and_the_way_back(open_page: Any) -> None:
     came = page.locator("#trip-seen .column").count()
     page.wait_for_timeout(1500)
     assert page.locator("#trip-seen .column").count() == came < 8
+    page.locator("#noise-starters button").nth(3).click()  # what was seen was of another picture
+    page.wait_for_function("!document.querySelector('#sight-seen .column, #trip-seen .column')")
 
 
 def test_steps_and_closed_form_and_where_theory_breaks(open_page: Any) -> None:

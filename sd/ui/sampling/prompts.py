@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from sd import gate
+from sd.facts import usual_guidance
 from sd.gate import InputError, shown
 from sd.recipe import Recipe
 from sd.ui import models
@@ -230,17 +231,31 @@ def fit(request: gr.Request, model: Any, classes: Any, avoided: Any) -> tuple[An
 
 
 @guarded
-def fill(model: Any, prompt: Any, classes: Any) -> tuple[Any, Any]:
-    """Ask a model that was just chosen, where nothing is asked, for what its own samples were."""
+def fill(model: Any, prompt: Any, classes: Any, negative: Any) -> tuple[Any, ...]:
+    """Ask a model that was just chosen for what it knows of what was asked of the one before.
+
+    Where that is nothing, for what its own samples were. Return prompt, classes, what they are
+    held against, and guidance, which a model that never trained untold cannot have.
+    """
     entry = models.find(model)
     told, usual = models.conditioning_of(entry), list(models.usual_prompts(entry))
     if told is None or not usual:
-        return gr.skip(), gr.skip()
+        return (gr.skip(),) * 4
+    scale = usual_guidance(models.config_of(entry).conditioning.drop)
+    guidance = gr.skip() if scale == FIRST_GUIDANCE else scale
     if told.labels:
         names = list(told.labels[:MOST_LISTED])
+        kept = [name for name in listed(classes) if name in names]
         filled = gr.update(choices=names, value=[name for name in usual if name in names])
-        return gr.skip(), gr.skip() if listed(classes) else filled
-    return gr.skip() if lines(prompt) else "\n".join(usual), gr.skip()
+        return gr.skip(), gr.skip() if kept else filled, gr.skip(), guidance
+    against = "\n".join(known(told, negative))
+    return "\n".join(known(told, prompt) or usual), gr.skip(), against, guidance
+
+
+def known(told: Told, text: Any) -> list[str]:
+    """Return the lines of a text that have no word which training never saw."""
+    read = told.vocabulary
+    return [line for line in lines(text) if read is None or not read.unseen(line)]
 
 
 @guarded
@@ -317,8 +332,8 @@ def wire(model: Any, asked: Asking, extras: Shown) -> None:
     fields += [asked.rescale, asked.low, asked.high]
     choices = [model, asked.classes, asked.avoided]
     model.change(fit, choices, [*fields, extras.chips, extras.fold], **QUIET)
-    wished = [asked.prompt, asked.classes]
-    model.input(fill, [model, *wished], wished, **QUIET)
+    wished = [asked.prompt, asked.classes, asked.negative]
+    model.input(fill, [model, *wished], [*wished, asked.guidance], **QUIET)
     for each in (model, *fields[:5]):
         inputs, outputs = [model, *asked], [extras.words, extras.both]
         each.change(about, inputs, outputs, trigger_mode="always_last", **QUIET)

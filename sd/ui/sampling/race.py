@@ -167,8 +167,9 @@ def far_from(exact: "Tensor", job: Job, lang: str) -> str:
 def made_fine(held: Race, fine: Recipe, lang: str) -> Iterator[tuple[Any, str]]:
     """Make the reference without showing its steps, and keep its end."""
     job = held.job = Job(fine, seen=False)
-    for _ in live.watched(job):
-        words = say("race_reference", lang, i=job.done, n=fine.steps)
+    for ended in live.watched(job):
+        key = "stopped" if ended and job.stopped else "race_reference"
+        words = say(key, lang, i=job.done, n=fine.steps)
         yield gr.skip(), live.progress_html([words], job.done / fine.steps)
     if job.last is not None and not job.stopped:
         while len(REFERENCES) >= MOST_REFERENCES:
