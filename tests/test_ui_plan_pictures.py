@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -41,6 +42,18 @@ def test_an_upload_is_kept_once_under_its_digest(home: Path, tmp_path: Path) -> 
     told = report.report_html(found, "en")
     assert "2 pictures, 2 classes, 20 × 12 pixels each" in told
     assert "<img" not in told and "&lt;img" in told
+
+
+def test_what_was_done_to_pictures_is_told_on_the_page(home: Path, tmp_path: Path) -> None:
+    Image.new("RGBA", (8, 8), (9, 8, 7, 6)).save(tmp_path / "clear.png")
+    ramp = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    (tmp_path / "IMG_1.jxl").write_bytes(b"\xff\x0a" + bytes(99))
+    _, found = pictures.inspect([str(path) for path in sorted(tmp_path.glob("*.*"))])
+    told = report.report_html(found, "en")
+    assert found.used == 2
+    for words in ("transparency: 1 of 2", "read as 12 bits", "JPEG XL, which is not read; save"):
+        assert words in told
 
 
 def test_loose_files_are_packed(home: Path, tmp_path: Path) -> None:
