@@ -341,13 +341,19 @@ def _turn(loaded: Image.Image) -> Image.Transpose | None:
 
 
 def fit_array(
-    image: Image.Image, height: int, width: int, channels: int, fit: str
+    image: Image.Image,
+    height: int,
+    width: int,
+    channels: int,
+    fit: str,
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
 ) -> NDArray[np.uint8]:
     """Return `image` as uint8 [channels, height, width]; `sd.images.fit_picture` tells how."""
     image = _in_mode(image if channels == 4 else on_white(image), CHANNELS[channels])
     if fit == "crop":
         image = _centre(image, height, width)
-    image = _bordered(image, height, width) if fit == "pad" else _resized(image, height, width)
+    fitted = _bordered if fit == "pad" else _resized
+    image = fitted(image, height, width, resample)
     rows: NDArray[np.uint8] = np.asarray(image).reshape(height, width, channels)
     return np.array(rows.transpose(2, 0, 1), order="C")  # a copy of its own, which may be written
 
@@ -365,8 +371,10 @@ def check_channels(channels: int) -> None:
     gate.channels("channels", channels)
 
 
-def _resized(image: Image.Image, height: int, width: int) -> Image.Image:
-    return image.resize((width, height), Image.Resampling.BICUBIC)
+def _resized(
+    image: Image.Image, height: int, width: int, resample: Image.Resampling
+) -> Image.Image:
+    return image.resize((width, height), resample)
 
 
 def cropped(width: int, height: int, to_height: int, to_width: int) -> tuple[int, int]:
@@ -383,14 +391,16 @@ def _centre(image: Image.Image, height: int, width: int) -> Image.Image:
     return image.crop((left, top, left + box_width, top + box_height))
 
 
-def _bordered(image: Image.Image, height: int, width: int) -> Image.Image:
+def _bordered(
+    image: Image.Image, height: int, width: int, resample: Image.Resampling
+) -> Image.Image:
     """Shrink or enlarge the whole picture into the frame; the rest is white, or nothing."""
     scale = min(height / image.height, width / image.width)
     inner_height = min(height, max(1, round(image.height * scale)))
     inner_width = min(width, max(1, round(image.width * scale)))
     left, top = (width - inner_width) // 2, (height - inner_height) // 2
     right, bottom = width - inner_width - left, height - inner_height - top
-    inner = _resized(image, inner_height, inner_width)
+    inner = _resized(image, inner_height, inner_width, resample)
     # Beside a picture with transparency there is nothing, which is white where it is laid on white.
     fill = (255, 255, 255, 0) if image.mode == "RGBA" else "white"
     return ImageOps.expand(inner, (left, top, right, bottom), fill=fill)

@@ -12,7 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sd import export, gate, replay
+from PIL import Image
+
+from sd import export, gate, masks, replay
 from sd.asking import remarks, told_of
 from sd.attention_pictures import Watched, check_attention, write_attention
 from sd.checkpoints import Model
@@ -20,6 +22,7 @@ from sd.device import Machine, choose
 from sd.files import brief, printable
 from sd.gate import InputError
 from sd.images import fit_picture, read_picture, to_pil
+from sd.masks import anew_of, laid_over
 from sd.opening import Opened, found_again, opened
 from sd.outputs import Output, check_apart, check_free, output_of
 from sd.reading import BUNDLED
@@ -101,7 +104,10 @@ def _asked(args: argparse.Namespace) -> tuple[Made, list[str]]:
     machine = choose(args.device).apply()
     model = opened(_place(args), machine.device)
     recipe = recipe_of(args, model)
-    return Made(recipe, model.source, machine), remarks(args, recipe, model.source)
+    lines = remarks(args, recipe, model.source)
+    if args.mask is not None:
+        lines += masks.remarks(_picture(args.mask), _picture(args.picture).size)
+    return Made(recipe, model.source, machine), lines
 
 
 def _repeated(args: argparse.Namespace) -> tuple[Made, list[str]]:
@@ -185,14 +191,14 @@ def start_of(args: argparse.Namespace, source: Model | PictureModel) -> Start | 
     highest = source.diffusion.schedule.timesteps
     if args.t is None:
         raise InputError(f"--from: tell with --t how far it is noised, above 0, at most {highest}")
-    picture = _fitted(args.picture, source, source.shape[0])
-    mask = None if args.mask is None else _fitted(args.mask, source, 1)
-    return Start(picture, gate.real("--t", args.t, 0, highest), mask)
+    picture, (_, height, width) = _picture(args.picture), source.shape
+    fit, mask = source.config.training.fit, None
+    fitted = to_pil(fit_picture(picture, height, width, source.shape[0], fit))
+    if args.mask is not None:
+        anew = laid_over(anew_of(_picture(args.mask)), picture.size, height, width, fit)
+        mask = replay.png_bytes(Image.fromarray(anew))
+    return Start(replay.png_bytes(fitted), gate.real("--t", args.t, 0, highest), mask)
 
 
-def _fitted(file: str, source: Model | PictureModel, channels: int) -> bytes:
-    """Return a picture as PNG of the model's size, cut to it as its training pictures were."""
-    _, height, width = source.shape
-    image = read_picture(Path(file), Path(file).name, transparency=True)
-    fit = source.config.training.fit
-    return replay.png_bytes(to_pil(fit_picture(image, height, width, channels, fit)))
+def _picture(file: str) -> Image.Image:
+    return read_picture(Path(file), Path(file).name, transparency=True)

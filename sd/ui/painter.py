@@ -17,6 +17,7 @@ from PIL import Image
 
 from sd.decoding import as_colour, open_quietly
 from sd.gate import InputError, choice, shown, text
+from sd.masks import anew_of
 from sd.ui.texts import say
 
 MODES = ("mask", "paint")
@@ -84,7 +85,10 @@ def read_paint(value: Any, width: int, height: int) -> bytes | None:
 def read_mask(value: Any, width: int, height: int) -> bytes | None:
     """Return what was painted as a PNG of mode L, 255 where it was, or None if nothing was."""
     pixels = _pixels(value, width, height)
-    return None if pixels is None else _png(Image.fromarray(pixels[..., 3]))
+    if pixels is None:
+        return None
+    pixels[..., :3] = 255  # whatever the colour was, painted is painted
+    return _png(anew_of(Image.fromarray(pixels)))
 
 
 def mask_paint(mask: bytes) -> bytes:
