@@ -50,6 +50,7 @@ STATE = "state"  # what checkpoint.json holds for training alone; the card is si
 FORMAT = 1
 LARGEST_TEXT = 1_000_000  # bytes of the readable files
 MACHINE_WORDS = {"device", "matmul", "label", "torch", "python"}  # what a machine's record says
+LARGEST_COUNT = 2**53
 LONGEST_WORD, MOST_THREADS = 200, 4096
 MOST_SECONDS, LARGEST_LOSS = 1e9, 1e300  # of a run; the sum of a row's losses
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -307,6 +308,9 @@ def read_about(folder: Path) -> dict[str, Any]:
         raise InputError(f"{label}: no record of a checkpoint")
     if digests.get(ABOUT, _digest_of(about)) != _digest_of(about):
         raise InputError(f"{label}: damaged, its SHA-256 is not the recorded one")
+    for name in ("step", "seed", "pictures"):
+        if name in about:
+            whole(f"{label}: {name}", about[name], 0, LARGEST_COUNT)
     if about.get("format") != FORMAT:
         raise InputError(f"{label}: format {shown(about.get('format'))}; {FORMAT} is read")
     return dict(about)

@@ -363,10 +363,10 @@ def _may_live(folder: Path) -> bool:
 
 def run_folders() -> list[Path]:
     """Return the folders of your runs, newest first, without asking what they are doing."""
-    return [folder for folder in _inside(home()) if _is_run(folder)]
+    return [folder for folder in folders_in(home()) if _is_run(folder)]
 
 
-def _inside(place: Path) -> list[Path]:
+def folders_in(place: Path) -> list[Path]:
     """Return the folders in a place, the last name first; none where there is no such place."""
     with suppress(OSError), os.scandir(place) as found:
         names = sorted((each.name for each in found if each.is_dir()), reverse=True)
@@ -387,8 +387,8 @@ def _is_run(folder: Path) -> bool:
 
 def list_models() -> list[ModelEntry]:
     """Return the models that can be sampled: the bundled ones, then yours, newest first."""
-    yours = [] if home() == BUNDLED else _inside(home())
-    bundled = set(_inside(BUNDLED))
+    yours = [] if home() == BUNDLED else folders_in(home())
+    bundled = set(folders_in(BUNDLED))
     entries = []
     for folder in [*sorted(bundled, reverse=True), *yours]:
         found = numbered(folder, "checkpoint-*")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from sd import runs, unbundle
 from sd.bundle import pack, unpack
-from sd.checkpoints import load_checkpoint
+from sd.checkpoints import load_checkpoint, read_about
 from sd.config import Config
 from sd.gate import InputError
 from sd.worker import resume
@@ -314,3 +314,15 @@ def test_an_old_run_is_taken_away_without_what_no_bundle_may_hold(
     opened = unpack(pack(run, tmp_path / "old.zip"), home)
     assert [sheet.raw for sheet in runs.samples(opened)] == [None]
     assert runs.history(opened).steps == [20]
+
+
+@pytest.mark.parametrize("name", ["step", "seed", "pictures"])
+@pytest.mark.parametrize("value", ["\ud800", -1, 10**40, [1], 0.5])
+def test_a_record_that_lies_here_has_numbers_where_they_are_shown(
+    tmp_path: Path, name: str, value: Any
+) -> None:
+    about = {"sha256": {"model.safetensors": "", "config.ini": ""}, "format": 1, name: value}
+    (tmp_path / "checkpoint.json").write_text(json.dumps(about))
+    with pytest.raises(InputError, match=rf"checkpoint\.json: {name} = ") as told:
+        read_about(tmp_path)
+    assert str(told.value).isprintable()

@@ -1,5 +1,6 @@
 """Where the Noise tab's picture comes from: an upload, the starter set, or a run's own pictures."""
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,8 +31,11 @@ Picture = str | RunPicture
 
 def sets() -> list[tuple[str, str]]:
     """Return (what is shown, name) of the sets: the bundled one, then those of your runs."""
-    found = sorted(runs.home().glob(f"*/{runs.PICTURES}/index.json"), reverse=True)
-    names = [path.parent.parent.name for path in found]
+    names = [
+        folder.name
+        for folder in runs.folders_in(runs.home())
+        if os.path.isfile(f"{folder}/{runs.PICTURES}/index.json")
+    ]
     return [(STARTER, STARTER)] + [(name, name) for name in names if is_run(name)]
 
 
