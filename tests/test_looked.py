@@ -20,7 +20,7 @@ from sd.images import to_pil
 from sd.recipe import Branch, Recipe
 from sd.replay import denoiser_of, sampling_of
 from sd.ui import models
-from sd.ui.sampling import job, looked, looking
+from sd.ui.sampling import heat, job, looked, looking
 from sd.ui.sampling.looked import Held
 from sd.ui.sampling.looking import At, Look, Looks
 from sd.ui.sampling.tree import Tree
@@ -121,6 +121,26 @@ def test_one_call_for_one_picture_and_none_when_asked_again(calls: list[int]) ->
     assert look(made) is first and len(calls) == 3
     look(made, 2)
     assert len(calls) == 4  # its step is kept
+
+
+def test_each_picture_of_a_step_has_a_look_of_its_own() -> None:
+    made = recipe()
+    first, second = look(made, 3, 0), look(made, 3, 1)
+    assert [[word for word, _ in each.words] for each in (first, second)] == [
+        RED.split(),
+        DOG.split(),
+    ]
+    assert not torch.equal(first.x0, second.x0)
+
+
+def test_heads_are_counted_from_one_and_the_mark_lies_on_its_pixel() -> None:
+    four: Any = SimpleNamespace(layers=["a self"], heads=lambda _layer: 4)
+    found = [heat.part_of(four, "a self", str(k)) for k in (1, 2, 4)]
+    assert found == [("a self", 0), ("a self", 1), ("a self", 3)]
+    assert heat.part_of(four, "averaged", "all") == (None, None)
+    seen = look(recipe())
+    assert "left:81.250%;top:18.750%" in heat.place_html(seen, At(1, 6), "en")
+    assert "row 2, column 7" in heat.where_html(seen, At(1, 6), "averaged", "all", "en")
 
 
 def test_the_oldest_looks_make_room() -> None:

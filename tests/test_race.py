@@ -178,6 +178,16 @@ def test_stop_ends_the_race_where_it_is(
     assert slow.calls == calls + 3 + FINE
 
 
+def test_a_stop_after_a_lane_s_last_step_begins_no_other(little: Model) -> None:
+    held = Race()
+    for _ in race.samplers(ENGLISH, held, ["ddim", "euler"], 3, *values()):
+        assert held.job is not None
+        if held.job.done == held.job.recipe.steps:
+            race.halt(held)
+    assert held.job is not None and held.job.recipe.sampler == "ddim"
+    assert not held.job.stopped and race.REFERENCES == {}
+
+
 def test_a_closed_page_ends_the_race(little: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     slow, held = slowed(monkeypatch, little, 0.003), Race()
     stream: Any = race.samplers(ENGLISH, held, ["ddim", "euler"], 60, *values())

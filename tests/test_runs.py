@@ -27,6 +27,7 @@ from sd.gate import InputError
 from sd.training import train
 from sd.ui import choosing, models
 from tests.conftest import TINY
+from tests.made import made_run
 
 LONG = "training.steps=100000"
 
@@ -225,6 +226,23 @@ def test_what_cannot_be_starts_nothing(home: Path, changes: dict[str, Any], line
 
 
 # What is shown follows from the files
+
+
+def test_going_on_asks_for_more_steps_than_were_made(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(runs, "_spawn", lambda _folder, words: asked.append(words))
+    folder = made_run(home, steps=100, total=100, end="finished", nearest=False)
+    (folder / runs.RUN).write_text("{}")
+    (folder / runs.PICTURES).mkdir()
+    with pytest.raises(InputError, match=r"steps = 100: must be a whole number from 101"):
+        runs.resume(folder, 100)
+    with pytest.raises(InputError, match=r"it is finished; give more steps than 100"):
+        runs.resume(folder)
+    assert asked == []
+    runs.resume(folder, 101)
+    assert asked == [["train", "--run", str(folder), "--resume", "--steps", "101"]]
 
 
 def test_a_line_that_is_still_being_written_is_left_for_later(home: Path) -> None:

@@ -1,13 +1,17 @@
 """What a run's samples are asked for, and that it is written beside them."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from sd import runs
+from sd.checkpoints import newest_checkpoint, read_about
 from sd.config import Config
+from sd.data import split
+from sd.ingest import open_images
 from sd.worker import work
 from tests.conftest import TINY
 
@@ -54,3 +58,38 @@ def test_what_was_chosen_is_asked_for(classed: Path, tmp_path: Path) -> None:
 def test_a_run_that_is_told_nothing_asks_for_nothing(classed: Path, tmp_path: Path) -> None:
     config, prompts = sampled(classed, tmp_path / "run", 'conditioning.kind="none"')
     assert config.conditioning.kind == "none" and prompts is None
+
+
+def test_samples_are_compared_with_what_was_trained_on_and_that_with_what_was_not(
+    classed: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    settings = ["training.held_out=0.3", "training.steps=6", "training.sample_every=3"]
+    config = Config().with_settings([*TINY, *settings, 'conditioning.kind="none"'])
+    list(work(config, str(classed), folder, seed=3, device="cpu"))
+    rows, held = split(open_images(folder / runs.PICTURES), 0.3, 3)
+    usual = [each for each in runs.events(folder) if each["event"] == "baseline"]
+    assert [(each["kind"], each["count"]) for each in usual] == [("held_out", len(held))]
+    first, last = runs.samples(folder)
+    for sheet in (first, last):
+        assert {picture for picture, _ in sheet.nearest} <= set(rows.tolist())
+    assert last.raw is not None and last.raw.read_bytes() != last.average.read_bytes()
+
+
+def test_a_pause_is_no_time_of_the_run(
+    classed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, clock = tmp_path / "run", SimpleNamespace(now=0.0)
+
+    def sleep(_seconds: float) -> None:
+        clock.now += 1000
+        (folder / runs.PAUSE).unlink()
+
+    stopped = SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep)
+    monkeypatch.setattr("sd.session.time", stopped)
+    config = Config().with_settings([*TINY, "training.steps=3", 'conditioning.kind="none"'])
+    for step in work(config, str(classed), folder, device="cpu"):
+        if step.step == 1:
+            runs.pause(folder)
+    assert clock.now == 1000
+    assert read_about(newest_checkpoint(folder))["state"]["seconds"] < 100
