@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, _imaging, features
 
-from sd import gate, profiles
+from sd import gate, profiles, signatures
 from sd.depth import FULL, Scale, Span, float_scale, whole_scale
 from sd.gate import InputError, choice, whole
 from sd.signatures import HEIC, RAW, is_heif, kind_by_name, kind_of, read_format
@@ -207,11 +207,14 @@ def _reason(error: Exception, data: bytes) -> str:
     """Return why a picture cannot be used, without the path that some messages carry."""
     if isinstance(error, InputError):
         return str(error)
+    form, kind = read_format(data), kind_of(data)
+    if (kind == HEIC and _heif()) or (kind == signatures.AVIF and "AVIF" in FORMATS):
+        form, kind = kind[:4], None
+    if kind:
+        return kind
     if isinstance(error, UnidentifiedImageError):
-        form = "HEIC" if is_heif(data) and _heif() else read_format(data)
-        unusual = f"a {form} that is damaged, cut short or of an unusual kind"
-        kind = kind_of(data)
-        return unusual if form and kind in (None, HEIC) else kind or NO_PICTURE
+        unusual = f"damaged, cut short or of an unusual kind ({form})"
+        return unusual if form else NO_PICTURE
     if isinstance(error, Image.DecompressionBombError):
         return f"too many pixels; {AT_MOST}"
     if isinstance(error, MemoryError):
