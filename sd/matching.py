@@ -68,14 +68,15 @@ class Places:
                 return Match(exact, rank)
         scope = self.scope(folder)
         parts = [part for part in equal(alone).split("/") if part not in ("", ".", "..")]
-        ends = ["/".join(parts[start:]) for start in range(len(parts))][-DEEPEST:]
+        near = parts[-DEEPEST:]
+        ends = ["/".join(near[start:]) for start in range(len(near))]
         tails = [equal(posixpath.join(scope, end)) for end in ends]
         tries = [(paths, index) for paths in ([equal(joined)], tails) for index in self._whole]
         for rank, (paths, index) in enumerate(tries):
             for each in paths:
                 if found := index.get(each):
                     return Match(found[0], 2 + rank) if len(found) == 1 else None
-        for rank, index in enumerate(self._ends) if ends else ():
+        for rank, index in enumerate(self._ends) if parts and parts == near else ():
             found = _ending(index.get(_end(ends[0], 2), []), ends[0], scope, bool(rank))
             if found:
                 return Match(found[0], 6 + rank) if len(found) == 1 else None

@@ -382,6 +382,13 @@ def test_any_table_is_read_or_refused_in_one_line(name: str, content: str) -> No
             assert found is None or found.name in ("p0.png", "t/p0.png", "t/p1.jpg", ".png")
 
 
+def test_however_deep_a_row_s_path_is_its_end_is_looked_at_alone() -> None:
+    places = Places(["p0.png", "a/p1.png"])
+    found = places.find("x/" * 10_000 + "p0.png", "")
+    assert found is not None and found.name == "p0.png"
+    assert places.find("x/" * 10_000 + "p1.png", "") is None
+
+
 @given(st.lists(st.binary(max_size=30), max_size=4))
 @settings(max_examples=300, deadline=None)
 def test_any_bytes_are_guessed_or_not(data: list[bytes]) -> None:
