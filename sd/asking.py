@@ -71,6 +71,9 @@ def remarks(args: argparse.Namespace, recipe: Recipe, source: Model | PictureMod
         lines += [f"never seen in training: {_listed(unseen)}"] if unseen else []
         if not source.config.conditioning.drop and _leans_on_null(recipe):
             lines.append("conditioning.drop was 0: told nothing, as here, it never trained")
+    for flag, sampler in (("eta", "ddim"), ("variance", "ddpm")):
+        if getattr(args, flag) is not None and recipe.sampler != sampler:
+            lines.append(f"--{flag} changes nothing: it is {sampler}'s; this is {recipe.sampler}")
     return lines + unused(args, recipe, source)
 
 

@@ -123,6 +123,8 @@ RED = ["--prompt", "a red circle"]
         ("captions", ["--unconditional", "--negative", "blue"], None),
         ("captions", [*RED, "--negative", "a red circle"], None),
         ("captions", [*RED, "--interval", 0.01, 0.02], None),
+        ("none", ["--eta", 0.5, "--sampler", "euler"], "--eta changes nothing: it is ddim's"),
+        ("none", ["--variance", "fixed_large"], "--variance changes nothing: it is ddpm's"),
         ("captions", [*RED, "--guidance", 0], "--prompt changes nothing: guidance 0"),
         ("captions", [*RED, "--negative", "blue", "--guidance", 1, 2, "--interval", 0, 0.9], None),
     ],
