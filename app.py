@@ -11,7 +11,8 @@ from sd.ui import address
 
 NAMED = address.taken(os.environ)
 gc.disable()  # gradio makes many objects and no rubbish: looking through them took a fifth of this
-import gradio as gr  # noqa: E402
+with address.asked_directly():
+    import gradio as gr
 
 gc.enable()
 

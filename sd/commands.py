@@ -167,7 +167,7 @@ def plan(args: argparse.Namespace) -> None:
     if _is_planned(args):
         made = _planned(args, data, device, config.conditioning.kind)
     else:
-        made = _forecast(config, data, device)
+        made = _forecast(args, config, data, device)
     if args.json:
         print(json.dumps(made.to_json()))
     else:
@@ -188,6 +188,7 @@ def _planned(args: argparse.Namespace, data: str, device: str, kind: str) -> "Pl
     from sd.planner import plan as planned
 
     machine, pictures = choose(device).apply(), look(data)
+    _say_measuring(args)
     start = time.monotonic() - begun + FIRST_SECONDS
     made = planned(args.minutes, pictures, machine, start, kind)
     config = made.config.with_settings(args.set)
@@ -198,13 +199,20 @@ def _planned(args: argparse.Namespace, data: str, device: str, kind: str) -> "Pl
     return replace(made, config=config, forecast=told)
 
 
-def _forecast(config: Config, data: str, device: str) -> "Plan":
+def _say_measuring(args: argparse.Namespace) -> None:
+    """Say, once the pictures have proved good, why nothing is heard for a while."""
+    if not getattr(args, "json", False):
+        print("measuring this machine for some seconds", file=sys.stderr, flush=True)
+
+
+def _forecast(args: argparse.Namespace, config: Config, data: str, device: str) -> "Plan":
     begun = time.monotonic()
     from sd.device import choose
     from sd.kinds import decided
     from sd.planner import Plan, forecast
 
     machine, pictures = choose(device).apply(), look(data)
+    _say_measuring(args)
     shaped = decided(config, pictures.captions, pictures.labels)
     start = time.monotonic() - begun + FIRST_SECONDS
     return Plan(config, (), forecast(shaped, pictures.count, machine, start))
@@ -304,9 +312,14 @@ def _seed(value: Any) -> int:
 
 def data(args: argparse.Namespace) -> None:
     """Report which pictures would be used, and which left out and why."""
-    from sd.data import inspect_images
+    from sd.data import survey_images
+    from sd.progress import Progress
 
-    report = inspect_images(args.data)
+    survey = survey_images(args.data)
+    progress = Progress(lambda line: print(line, file=sys.stderr, flush=True))
+    for done, total in survey:
+        progress.read(done, total)
+    report = survey.report
     print(json.dumps(report.to_json()) if args.json else "\n".join(report.lines()))
 
 

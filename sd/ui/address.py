@@ -111,8 +111,9 @@ def _fault(address: tuple[Any, ...]) -> str:
 def asked_directly() -> Iterator[None]:
     """Let no proxy of the environment stand between this process and itself meanwhile.
 
-    gradio's `launch` asks its own address by httpx, which would send that to `http_proxy`, needs a
-    package more for socks and stumbles over an IPv6 address in `no_proxy`.
+    gradio makes a client of httpx when it is imported and asks its own address by one at launch;
+    httpx would send that to `http_proxy`, needs a package more for socks and stumbles over an IPv6
+    network in `no_proxy`.
     """
     before = {name: os.environ.get(name) for name in PROXY_FREE}
     os.environ.update(dict.fromkeys(PROXY_FREE, "*"))
