@@ -1,5 +1,6 @@
 """What is said where no terminal shows a bar, and what is done where nobody reads it."""
 
+import json
 import os
 import pty
 import re
@@ -90,6 +91,16 @@ def test_train_into_a_log_tells_its_samplings_and_its_machine(
     assert [line for line in lines if re.fullmatch(r"on CPU, .*, matrix products by \w+", line)]
     steps = [line.partition(",")[0] for line in lines if line.startswith("step ")]
     assert steps == ["step 2 of 4", "step 4 of 4"]
+
+
+def test_a_report_of_many_pictures_tells_how_far_it_is(
+    capsys: Capture, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sd.progress.SECONDS", 0.0)  # as if each took half a minute
+    assert main(["data", str(pictures), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err.startswith("reading pictures: 0 of 12\n")
+    assert json.loads(printed.out)["used"] == 12
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no such terminals")
