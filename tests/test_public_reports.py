@@ -357,6 +357,34 @@ def test_files_of_equal_names_say_why_no_caption_is_used(home: Path, tmp_path: P
     assert {left.reason for left in report.left_out} == {"several files have its name"}
 
 
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_a_caption_is_of_the_picture_of_its_very_name_first(kind: str, tmp_path: Path) -> None:
+    files = {
+        "A.png": picture(1),
+        "a.png": picture(2),
+        "a.txt": RED,
+        "B.txt": BLUE,
+        "b.png": picture(),
+    }
+    source = folder(tmp_path, files) if kind == "folder" else zipped(tmp_path / "x.zip", files)
+    images = read_images(source)
+    assert dict(zip(images.names, images.captions or (), strict=True)) == {
+        "A.png": "",
+        "a.png": RED,
+        "b.png": BLUE,
+    }
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_a_name_that_appears_twice_takes_no_caption(kind: str, tmp_path: Path) -> None:
+    files = {f"{ACUTE}.png": picture(1), f"{ACCENT}.png": picture(2), f"{ACCENT}.txt": RED}
+    source = folder(tmp_path, files) if kind == "folder" else zipped(tmp_path / "x.zip", files)
+    images = read_images(source)
+    assert images.names == (f"{ACUTE}.png",) and images.captions is None
+    assert images.report.remarks[0].startswith("names that several files have: 1; no caption")
+    assert images.report.left_out == ((f"{ACUTE}.png", "its name appears twice"),)
+
+
 def test_classes_are_asked_for_by_names_that_look_equal(tmp_path: Path) -> None:
     source = source_of("zip", CASES["composed classes"], tmp_path)
     assert read_images(source, classes=[f"{ACCENT}t"]).names == (
