@@ -65,6 +65,8 @@ def test_held_out_lies_above_training_and_earlier_ones_are_faint() -> None:
     assert [x for x, _ in train] == [0.1 * curves.WIDTH, 0.5 * curves.WIDTH, 0.9 * curves.WIDTH]
     assert all(above < below for (_, above), (_, below) in zip(held, train, strict=True))
     assert drawn.count('<polyline class="raw"') == curves.MOST_EARLIER
+    alike = curves.level_curve([evaluation(1, 1.0), evaluation(2, 1.0)], 1000, NAMES, "alt")
+    assert points(alike, "raw") == points(alike, "accent")  # of earlier ones the held-out loss
     assert ">1,000<" in drawn and ">held-out<" in drawn
 
 
