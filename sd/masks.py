@@ -46,17 +46,20 @@ def _most(levels: Image.Image) -> int:
 def laid_over(
     anew: Image.Image, size: tuple[int, int], height: int, width: int, fit: str
 ) -> NDArray[np.uint8]:
-    """Return a mask "L" at a model's size, uint8 [height, width].
+    """Return a mask "L" at a model's size, uint8 [height, width]: 255 is made anew, 0 stays.
 
     It lies over all of a picture of that `size` (width, height), and is brought to the model's with
-    it. What `fit` puts beside the picture stays.
+    it; a pixel is made anew if half of it is. What `fit` puts beside the picture stays. Raises
+    `InputError` where that leaves nothing to be made anew.
     """
-    # Means of what a pixel covers, for smoother ways bleed over an edge; inverted, for a border is
+    # Means of what a pixel covers: smoother ways reach beyond an edge. Inverted, for a border is
     # white.
     box = Image.Resampling.BOX
     whole = ImageOps.invert(anew if anew.size == size else anew.resize(size, box))
     stays: NDArray[np.uint8] = fit_array(whole, height, width, 1, fit, box)[0]
-    return ~stays
+    if stays.min() >= WHITE:
+        raise InputError(f"mask: of what is white, nothing is left at {width} x {height} pixels")
+    return np.where(stays < WHITE, 255, 0).astype(np.uint8)
 
 
 def remarks(mask: Image.Image, size: tuple[int, int]) -> list[str]:

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from sd.checkpoints import Model, save_checkpoint
 from sd.config import Config
 from sd.gate import InputError
-from sd.masks import DARK_PAINT, anew_of, laid_over, remarks
+from sd.masks import DARK_PAINT, anew_of, laid_over
 from sd.replay import png_bytes
 from sd.ui import painter
 from tests.commands import Capture, refused
@@ -120,9 +120,15 @@ def test_a_mask_without_paint_is_told(
         anew_of(mask)
 
 
-def test_soft_paint_stays_soft_and_a_border_is_not_made_anew() -> None:
+def test_half_covered_is_made_anew_and_a_border_is_not() -> None:
     soft = left("RGBA", (255, 255, 255, 160), (255, 255, 255, 0))
-    assert anew_of(soft).getpixel((3, 3)) == 160 and not remarks(soft, (128, 128))
+    assert (laid_over(anew_of(soft), (64, 64), 8, 8, "crop")[:, :4] == 255).all()
+    blurred = left("L", 255, 0, (128, 32)).filter(ImageFilter.GaussianBlur(3))
+    assert (laid_over(blurred, (64, 64), 8, 8, "crop") == [255] * 4 + [0] * 4).all()
+    hair = Image.new("L", (64, 64))
+    hair.paste(255, (9, 0, 10, 64))
+    with pytest.raises(InputError, match="nothing is left at 8 x 8 pixels"):
+        laid_over(hair, (64, 64), 8, 8, "crop")
     wide = laid_over(Image.new("L", (64, 32), 255), (64, 32), 8, 8, "pad")
     assert (wide[:2] == 0).all() and (wide[2:6] == 255).all() and (wide[6:] == 0).all()
     cut = laid_over(left("L", 255, 0), (64, 32), 8, 8, "crop")
