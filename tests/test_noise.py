@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sd import runs
@@ -18,8 +19,9 @@ from sd.__main__ import parser
 from sd.checkpoints import Model, save_checkpoint
 from sd.config import Config, preset_names
 from sd.gate import InputError
+from sd.images import to_pil
 from sd.ingest import ingest_images
-from sd.noising import naive_means
+from sd.noising import finest, kl_to_prior, naive_means, spectrum
 from sd.schedule import TERMINAL_SNR_LIMIT, Schedule
 from sd.ui import (
     models,
@@ -31,6 +33,7 @@ from sd.ui import (
     noise_sight,
     noise_stage,
     noise_steps,
+    sheets,
     starters,
     theme,
 )
@@ -163,6 +166,13 @@ def test_at_rest_the_server_tells_the_exact_figures() -> None:
     line, command = noise_exact.rest(9999, LION, "seed", 3, 0.5, 2, CHINESE)
     assert "t = 200" in line and "(0.5 + 2 eps)" in line
     assert "noise_info=[0.5, 2]" in command
+    line, _ = noise_exact.rest(60, LION, "seed", 3, 0.5, 2, ENGLISH)
+    clean = noise_pictures.pixels_of(LION)  # of w_0 = x_0 / 2 in the standard process
+    nats = kl_to_prior(schedule, 60, float((clean / 2).double().square().mean()))
+    detail, alpha_bar = spectrum(clean), float(schedule.alpha_bar[60])
+    assert f"{nats:.4g} nats" in line
+    assert finest(detail, alpha_bar, 2) != finest(detail, alpha_bar)
+    assert re.search(rf"\b{finest(detail, alpha_bar, 2)} of {len(detail)}\b", line), line
     assert "SNR ∞, ∞ nats" in noise_exact.rest(0, LION, "seed", 3, 0, 1, ENGLISH)[0]
 
 
@@ -272,6 +282,17 @@ def test_the_model_is_asked_at_every_time(model: str) -> None:
     times = re.findall(r"<b>([\d.]+)</b>", answers[-1][0])
     assert times == ["4", "8", "12", "16", "20", "24", "28", "32", "36", "40"]
     assert answers[0][0].count("<img") == 3
+
+
+def test_the_model_is_asked_of_the_noise_of_its_seed_and_its_own_answer_is_shown(
+    model: str,
+) -> None:
+    asked = [noise_sight.Asked(model, LION, seed, 1) for seed in (0, 1)]
+    assert not torch.equal(asked[0].eps, asked[1].eps)
+    seen = asked[0].sight(20.0)
+    shown = noise_sight.now_html(seen, asked[0].T, "en")
+    for pixels in (seen.x_t, seen.x0, seen.eps / noise_sight.EPS_SHOWN):
+        assert sheets.data_address(to_pil(pixels)) in shown
 
 
 def test_the_model_is_asked_at_the_same_mix(model: str) -> None:
