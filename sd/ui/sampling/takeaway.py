@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gradio as gr
 
 from sd import gate
+from sd.files import printable
 from sd.gate import InputError
 from sd.recipe import Recipe, from_json
 from sd.ui import models, scratch
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from sd.sampling import SampleStep
 
 FORMS = PNG, GIF, MP4, NPZ, HTML = ("png", "gif", "mp4", "npz", "html")
-LONGEST_LABEL = 200  # characters of the machine on which a recipe was made
+LONGEST_LABEL = 80  # characters of the machine on which a recipe was made
 MOST_BYTES = 2**30  # of all steps at once
 PRESS = '() => document.querySelector("#take-download").click()'
 
@@ -150,10 +151,10 @@ def bring(request: gr.Request, tree: Tree, file: Any) -> tuple[Any, ...]:
     index = gate.whole("recipe: index", told.get("index"), 0, recipe.count - 1)
     made = told.get("made")
     named = made.get("label", "") if isinstance(made, dict) else ""
-    machine = gate.text("recipe: label", named, LONGEST_LABEL)
+    machine = printable(str(named)[:LONGEST_LABEL])  # half characters cannot be sent
     lang = language(request)
     tree.restored, tree.continued = recipe, None
-    line = say("brought", lang, name=Path(file).name[:80], machine=machine[:80] or "?")
+    line = say("brought", lang, name=Path(file).name[:80], machine=machine or "?")
     shown = progress_html([html.unescape(line)], 0)
     return shown, gr.update(visible=True), index + 1, *controls(recipe, lang, tree)
 
