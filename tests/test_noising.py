@@ -183,3 +183,10 @@ def test_one_pass_of_algorithm_1_has_the_loss_of_training(kind: str) -> None:
 
 def test_times_are_evenly_spread() -> None:
     assert noising.evenly(40, 4) == [10, 20, 30, 40]
+
+
+def test_algorithm_1_draws_every_time_from_1_to_the_last() -> None:
+    process = Diffusion(Schedule.create("linear", 3), "eps")
+    source = SimpleNamespace(diffusion=process, denoiser=lambda x, _t: Prediction(x, x))
+    drawn = {noising.iteration(source, torch.zeros(1, 2, 2), seed).t for seed in range(40)}
+    assert drawn == {1, 2, 3}
