@@ -51,7 +51,9 @@ class Recorder:
                 f"{name}: holds a run already; --resume it, or give --run a new folder"
             )
         process.record(folder, os.getpid())
-        for name in (process.STARTING, *runs.ASKS):
+        # What was asked while this process was starting holds; of one before it, it is forgotten.
+        asked = process.same(folder, process.STARTING, process.PROCESS)
+        for name in (process.STARTING, *(() if asked else runs.ASKS)):
             (folder / name).unlink(missing_ok=True)
         sweep(folder)
         self._every, self._pictures = 1, 1

@@ -211,6 +211,9 @@ def _one_at_a_time(own: str = "") -> Iterator[None]:
 
 
 def _spawn(folder: Path, words: Sequence[str]) -> None:
+    """Start a run's process; what was asked of the one before it is forgotten."""
+    for name in ASKS:
+        (folder / name).unlink(missing_ok=True)
     process.record(folder, child.spawn(words, folder / LOG), STARTING)
 
 

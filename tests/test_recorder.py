@@ -1,11 +1,12 @@
 """The rows of a run's journal: the mean of what came since the last one, and how fast it came."""
 
+import os
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from sd import runs
+from sd import child, process, runs
 from sd.recorder import Recorder
 from sd.training import TrainStep
 
@@ -26,3 +27,28 @@ def test_a_row_is_the_mean_of_the_steps_since_the_last_one(tmp_path: Path) -> No
     assert found.loss == [1.0, 3.0, pytest.approx(20 / 3, abs=1e-6), 9.5]  # without 6
     assert found.grad_norm == [2.0, 8.0, 16.0, 20.0]
     assert found.pictures_per_second == [16.0] * 4
+
+
+def test_what_is_asked_of_a_process_that_is_starting_holds(tmp_path: Path) -> None:
+    """Its imports take seconds, in which the page offers Stop already."""
+    process.record(tmp_path, os.getpid(), process.STARTING)
+    (tmp_path / runs.STOP).touch()
+    Recorder(tmp_path, new=True).close()
+    assert runs.status(tmp_path).state == "stopping"
+    Recorder(tmp_path, new=True).close()  # another one, by the command line: its note is gone
+    assert not (tmp_path / runs.STOP).exists()
+
+
+def test_a_new_process_forgets_what_the_last_one_was_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SD_HOME", str(tmp_path))
+    monkeypatch.setattr(child, "spawn", lambda words, log: os.getpid())
+    folder = tmp_path / "run"
+    Recorder(folder, new=True).close()
+    (folder / process.PROCESS).unlink()
+    for name in (runs.RUN, runs.SOURCE, *runs.ASKS):
+        (folder / name).write_text("{}")
+    runs.resume(folder)
+    assert runs.status(folder).state == "starting"
+    assert not [name for name in runs.ASKS if (folder / name).exists()]
