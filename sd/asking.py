@@ -62,6 +62,7 @@ def remarks(args: argparse.Namespace, recipe: Recipe, source: Model | PictureMod
     conditioner = source.conditioner if isinstance(source, Model) else None
     drawn = [name for name in ("seed", "seed_to") if getattr(args, name) == gate.RANDOM_SEED]
     lines = [f"{name.replace('_', ' ')} {getattr(recipe, name)}" for name in drawn]
+    lines += surplus(args, recipe)
     if usual := usual_of(args, source):
         lines.append(f"asked for what its own samples were, {_listed(usual[: recipe.count])}")
         lines[-1] += "; --unconditional asks for nothing"
@@ -75,6 +76,19 @@ def remarks(args: argparse.Namespace, recipe: Recipe, source: Model | PictureMod
         if getattr(args, flag) is not None and recipe.sampler != sampler:
             lines.append(f"--{flag} changes nothing: it is {sampler}'s; this is {recipe.sampler}")
     return lines + unused(args, recipe, source)
+
+
+def surplus(args: argparse.Namespace, recipe: Recipe) -> list[str]:
+    """Return a line for each flag that tells more than the pictures can take, in turn."""
+    lines = []
+    for name in ("label", "prompt", "guidance"):
+        told = len(getattr(args, name) or ())
+        if told > recipe.count:
+            lines.append(f"--{name}: of {told} only {recipe.count} used; --count {told} takes all")
+    if recipe.seed_to is not None and (recipe.count == 1 or recipe.seed_to == recipe.seed):
+        why = "a single picture is that of --seed" if recipe.count == 1 else "it is --seed itself"
+        lines.append(f"--seed-to changes nothing: {why}")
+    return lines
 
 
 def _leans_on_null(recipe: Recipe) -> bool:
@@ -95,7 +109,7 @@ def unused(args: argparse.Namespace, recipe: Recipe, source: Model | PictureMode
     """Return a line where flags about guidance change no picture: which, and why."""
     why, flags = _idle(recipe, source)
     given = [name for name in flags if getattr(args, name) not in (None, "")]
-    if not given:
+    if not given or not why:
         return []
     verb = "change" if len(given) > 1 else "changes"
     return [f"{', '.join(f'--{name}' for name in given)} {verb} nothing: {why}"]
@@ -106,14 +120,16 @@ def _idle(recipe: Recipe, source: Model | PictureModel) -> tuple[str, tuple[str,
     scales = set(recipe.guidance)
     if not isinstance(source, Model) or source.conditioner is None:
         return "this model is told nothing", ("guidance", "rescale", "interval")
-    if {*recipe.prompts} <= {recipe.negative}:
-        return "nothing is asked for", ("guidance", "rescale", "interval")
+    if {*(recipe.prompts or ("",))} == {recipe.negative}:
+        same = "what is asked for is what it is held against"
+        why = same if recipe.negative else "nothing is asked for"
+        return why, ("guidance", "rescale", "interval")
     if scales == {1.0}:
         return "guidance 1 is what is asked for, as it is", ("negative", "rescale", "interval")
     low, high = recipe.interval
     T = source.diffusion.schedule.timesteps
     if not any(low <= t / T <= high for t in sampling_of(recipe, source).times):
-        return "no step lies within --interval", ("guidance", "negative", "rescale")
+        return "no step lies within the interval", ("interval", "guidance", "negative", "rescale")
     if scales == {0.0}:
         return "guidance 0 is what it is held against, alone", ("label", "prompt", "rescale")
     return "", ()

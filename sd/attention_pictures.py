@@ -131,7 +131,6 @@ def check_attention(out: str) -> Output:
 
 def write_attention(out: Output, told: Told) -> None:
     """Write a sheet (FILE.png), the weights (FILE.npz), or into a folder a PNG for each word."""
-    (out.path.parent if out.is_file else out.path).mkdir(parents=True, exist_ok=True)
     if out.form == ".npz":
         write_named(out.path, partial(_write_arrays, told))
     elif out.form == ".png":

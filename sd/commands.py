@@ -250,14 +250,14 @@ def sample(args: argparse.Namespace) -> None:
 
 def noise(args: argparse.Namespace) -> None:
     """Noise a picture to one or more t and write them side by side."""
-    from sd.outputs import check_free, output_of
+    from sd.outputs import Output, check_free, output_of
 
     out = None if args.out is None else output_of("--out", args.out, (".png",))
     if out is not None:
         read = [Path(each) for each in (args.picture, args.config) if each is not None]
         check_free("--out", out, read, args.overwrite)
     diffusion, sheet = _noised(args)
-    place = _written(sheet, out)
+    place = _written(sheet, out or Output(Path()))
     for t in args.t:
         a, b = diffusion.schedule.signal(t), diffusion.schedule.noise(t)
         ratio = f"SNR {diffusion.snr(t):.4g}"
@@ -288,16 +288,14 @@ def _noised(args: argparse.Namespace) -> tuple["Diffusion", "Image"]:
     return diffusion, grid(noised, columns=len(noised))
 
 
-def _written(sheet: "Image", out: "Output | None") -> Path:
-    """Write a sheet where it was asked for, else as noise.png under a free name; return where."""
+def _written(sheet: "Image", out: "Output") -> Path:
+    """Write a sheet to a file, or into a folder under a free name; return where it lies."""
     from sd.marks import save_png
-    from sd.outputs import write_free, write_named
+    from sd.outputs import make_place, write_free, write_named
 
-    if out is None or not out.is_file:
-        folder = Path() if out is None else out.path
-        folder.mkdir(parents=True, exist_ok=True)
-        return write_free(folder / NOISED, partial(save_png, sheet))
-    out.path.parent.mkdir(parents=True, exist_ok=True)
+    make_place(out)
+    if not out.is_file:
+        return write_free(out.path / NOISED, partial(save_png, sheet))
     write_named(out.path, partial(save_png, sheet))
     return out.path
 

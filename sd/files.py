@@ -73,6 +73,8 @@ def brief(name: str) -> str:
 
 def why(error: OSError) -> str:
     """Return the system's own reason for an error, as "No space left on device"."""
+    if isinstance(error, FileExistsError):  # "File exists" does not tell that it is in the way
+        return "a file of that name is there"
     return error.strerror or printable(" ".join(str(error).split())) or type(error).__name__
 
 

@@ -66,7 +66,7 @@ class Forecast:
         took = f"{self.steps:,} steps of {self.step_seconds:.3g} s on {self.machine}"
         return [
             f"{in_words(self.seconds)}: {took}, {self.pictures_per_second:.3g} pictures a second, "
-            f"{self.sheets} sheets of samples",
+            f"{self.sheets} {'sheet' if self.sheets == 1 else 'sheets'} of samples",
             f"memory: about {memory.in_words(self.memory)}; {memory.in_words(self.available)} "
             "are there",
         ]

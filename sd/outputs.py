@@ -5,14 +5,16 @@ it gets a name that is free; a named file is replaced only where that is asked f
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import NamedTuple
 
 from sd import gate
 from sd.disk import flush, temporary_of
-from sd.files import brief, printable
+from sd.files import brief, printable, why
 from sd.gate import InputError
 
 SLASHES = tuple(filter(None, (os.sep, os.altsep)))
@@ -70,6 +72,17 @@ def check_apart(flag: str, one: Output, other_flag: str, other: Output) -> None:
         raise InputError(f"{flag} and {other_flag}: both are {name}; give each a name")
 
 
+def make_place(out: Output) -> None:
+    """Make an output's folder before the result is; `InputError` where nothing can be written."""
+    folder = out.path.parent if out.is_file else out.path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        name = brief(printable(str(folder)))
+        raise InputError(f"{name}: nothing can be written there ({why(error)})") from error
+
+
 def _lies_at(path: Path, other: Path) -> bool:
     """Tell whether a path is another one, by whatever name, or lies in the folder that it is."""
     try:
@@ -83,23 +96,30 @@ def _lies_at(path: Path, other: Path) -> bool:
 
 def write_named(path: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` write a file, and put it in its place when it is whole; raise `OSError`."""
-    temporary = temporary_of(path)
-    try:
+    with _beside(path) as temporary:
         fill(temporary)
         flush(temporary)
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_free(path: Path, fill: Callable[[Path], None]) -> Path:
     """Let `fill` write a file under the first free name like NAME.png, NAME-2.png; return it."""
-    temporary = temporary_of(path)
-    try:
+    with _beside(path) as temporary:
         fill(temporary)
         place = _claimed(path)
         temporary.replace(place)
         return place
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Yield where a file is written before it is put at `path`; an error names that, not this."""
+    temporary = temporary_of(path)
+    try:
+        yield temporary
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -73,7 +73,8 @@ class Progress:
         parts = [f"step {step.step:,} of {step.total:,}", f"loss {step.loss:.4f}"]
         if speed := self._row.get("pictures_per_second"):
             parts.append(f"{speed:.3g} pictures/s")
-        if left := self._row.get("seconds_left"):
+        left = self._row.get("seconds_left")
+        if left and step.step < step.total:  # else samples and all were made when this is said
             parts.append(f"{in_words(left)} left")
         parts += [self._sheet] if self._sheet else []
         self._sheet = ""

@@ -25,9 +25,21 @@ SPARE_BYTES = 16 * 2**20  # left on the disk, so that the journal can always tel
 
 
 def has_begun(folder: Path) -> bool:
-    """Tell whether a folder holds a run; one killed before its first word was noted is none yet."""
+    """Tell whether a folder holds a run; one killed before its first word was noted is none yet.
+
+    Nor is one that was refused before it began, as where DATA was misspelt.
+    """
     events = folder / journal.EVENTS
-    return events.exists() and (events.stat().st_size > 0 or (folder / runs.RUN).exists())
+    if not events.exists() or was_refused(folder):
+        return False
+    return events.stat().st_size > 0 or (folder / runs.RUN).exists()
+
+
+def was_refused(folder: Path) -> bool:
+    """Tell whether all that a folder tells of is why a run did not begin."""
+    kinds = [each["event"] for each in journal.events(folder)]
+    made = [*folder.glob("checkpoint-*"), *folder.glob("damaged-*"), *folder.glob("samples/*")]
+    return kinds[-1:] == ["failed"] and not made and {*kinds} <= {"ingest", "failed"}
 
 
 class Recorder:
@@ -50,6 +62,10 @@ class Recorder:
             raise InputError(
                 f"{name}: holds a run already; --resume it, or give --run a new folder"
             )
+        if new and was_refused(folder):  # begun anew, of other settings and pictures
+            (folder / journal.EVENTS).unlink()
+            if (folder / runs.PICTURES).is_dir():
+                remove(folder / runs.PICTURES)
         process.record(folder, os.getpid())
         # What was asked while this process was starting holds; of one before it, it is forgotten.
         asked = process.same(folder, process.STARTING, process.PROCESS)

@@ -21,14 +21,14 @@ from sd.checkpoints import Model
 from sd.device import Machine, choose
 from sd.files import brief, printable
 from sd.gate import InputError
+from sd.grids import most_steps
 from sd.images import fit_picture, read_picture, to_pil
 from sd.masks import anew_of, laid_over
 from sd.opening import Opened, found_again, opened
-from sd.outputs import Output, check_apart, check_free, output_of
+from sd.outputs import Output, check_apart, check_free, make_place, output_of
 from sd.reading import BUNDLED
 from sd.recipe import (
     MOST_PICTURES,
-    MOST_STEPS,
     Recipe,
     Start,
     from_json,
@@ -62,6 +62,10 @@ def sample(args: argparse.Namespace) -> None:
     watched = None if looked is None else watching(made, args.attention)
     steps = made.steps(watched)
     out = prepared(out, made.source.config.training.save_path)
+    if looked is not None:
+        make_place(looked)
+    if args.keep_steps and out.form == ".png":
+        lines.append("--keep-steps changes nothing: a sheet has the end alone; a folder has all")
     for line in lines:
         print(line, file=sys.stderr)
     write(out, steps, made, args.keep_steps)
@@ -165,7 +169,8 @@ def recipe_of(args: argparse.Namespace, model: Opened) -> Recipe:
         if (value := getattr(args, name)) is not None
     }
     if args.steps is not None:
-        told["steps"] = gate.whole("--steps", args.steps, 1, MOST_STEPS)
+        most = most_steps(model.source.diffusion.schedule)
+        told["steps"] = gate.whole("--steps", args.steps, 1, most)
     told |= {name: getattr(args, name) for name in WORDS if getattr(args, name) is not None}
     if args.eta is not None:
         told["eta"] = gate.real("--eta", args.eta, 0, 1)

@@ -17,7 +17,7 @@ from sd.film import Film, data_uri
 from sd.grids import calls_per_step
 from sd.images import grid, to_pil
 from sd.marks import save_png
-from sd.outputs import Output, write_free, write_named
+from sd.outputs import Output, make_place, write_free, write_named
 from sd.player.words import words
 from sd.recipe import Recipe
 from sd.sampling import SampleStep
@@ -85,7 +85,7 @@ def prepared(out: Output | None, save_path: str | None) -> Output:
     An ini's save_path is always a folder.
     """
     out = out or Output(Path(save_path or "samples"))
-    (out.path.parent if out.is_file else out.path).mkdir(parents=True, exist_ok=True)
+    make_place(out)
     return out
 
 

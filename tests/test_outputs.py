@@ -11,7 +11,15 @@ from sd import export
 from sd.checkpoints import Model, save_checkpoint
 from sd.config import Config
 from sd.gate import InputError
-from sd.outputs import Output, check_apart, check_free, output_of, write_free, write_named
+from sd.outputs import (
+    Output,
+    check_apart,
+    check_free,
+    make_place,
+    output_of,
+    write_free,
+    write_named,
+)
 from tests.commands import Capture, files_below, refused, said
 from tests.test_checkpoints import network_of
 
@@ -107,6 +115,27 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, write: Any) -> None:
     with pytest.raises(OSError, match="No space left"):
         write(tmp_path / "x.png", full_disk)
     assert files_below(tmp_path) == {"x.png"} and (tmp_path / "x.png").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("write", [write_named, write_free])
+def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path, write: Any) -> None:
+    with pytest.raises(OSError, match="No space left") as error:
+        write(tmp_path / "x.png", full_disk)
+    assert error.value.filename == str(tmp_path / "x.png")
+    with pytest.raises(FileNotFoundError) as gone:
+        write(tmp_path / "no" / "x.png", lambda file: file.write_bytes(b"x"))
+    assert gone.value.filename == str(tmp_path / "no" / "x.png")
+
+
+@pytest.mark.parametrize(("name", "form"), [("file/x.png", ".png"), ("file/new", "")])
+def test_where_nothing_can_be_written_is_told_before_anything_is_made(
+    tmp_path: Path, name: str, form: str
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"nothing can be written there \("):
+        make_place(Output(tmp_path / name, form))
+    make_place(Output(tmp_path / "a" / "x.png", ".png"))
+    assert list((tmp_path / "a").iterdir()) == []
 
 
 def test_names_in_a_folder_are_free(tmp_path: Path) -> None:

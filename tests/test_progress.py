@@ -66,6 +66,14 @@ def test_each_sampling_has_its_line(clock: Clock) -> None:
     ]
 
 
+def test_nothing_is_left_once_the_last_samples_are_made(clock: Clock) -> None:
+    progress, lines = told(clock)
+    progress.hear("step", {"pictures_per_second": 85.25, "seconds_left": 190.0})
+    progress.hear("samples", {"step": 2000, "file": "samples/last.png"})
+    progress.step(at(2000))
+    assert lines == ["step 2,000 of 2,000, loss 0.1250, 85.2 pictures/s, samples/last.png"]
+
+
 def test_pictures_that_are_read_and_what_is_noticed_are_told(clock: Clock) -> None:
     progress, lines = told(clock)
     for done in range(0, 6000, 1000):

@@ -254,6 +254,22 @@ def test_a_refused_second_run_changes_no_byte(config: Config, pictures: Path, ho
     assert after == before
 
 
+def test_a_run_that_was_refused_before_it_began_can_be_begun(
+    config: Config, pictures: Path, home: Path
+) -> None:
+    folder = home / "run"
+    for data, setting in (
+        ("misspelt", "training.steps=2"),
+        (pictures, "conditioning.kind=captions"),
+    ):
+        with pytest.raises(InputError, match=r"misspelt|captions"):
+            list(work(config.with_settings([setting]), str(data), folder))
+        assert [each["event"] for each in runs.events(folder)] == ["failed"]
+    list(work(config, str(pictures), folder))
+    assert runs.status(folder).state == "finished"
+    assert runs.events(folder)[0]["event"] == "start"
+
+
 @pytest.mark.parametrize(
     "error",
     [
