@@ -15,6 +15,7 @@ from PIL import Image
 from sd import runs
 from sd.__main__ import parser
 from sd.checkpoints import load_checkpoint
+from sd.config import Config
 from sd.gate import InputError
 from sd.recipe import Recipe, Start
 from sd.ui import api, denoise, models, painter, parts
@@ -167,6 +168,15 @@ def test_what_start_means() -> None:
 
 
 # ---- the models
+
+
+def test_calls_are_those_of_the_chosen_times(tmp_path: Path) -> None:
+    settings = ["diffusion.zero_terminal_snr=True", "diffusion.prediction=v"]
+    config = Config.preset("tiny").with_settings(settings)
+    (tmp_path / runs.CONFIG).write_text(config.to_ini())
+    entry = models.Entry("zero", tmp_path)
+    found = {each: models.calls(entry, "heun", 6, each) for each in ("trailing", "leading")}
+    assert found == {"trailing": 10, "leading": 11}  # from infinite sigma, and to 0, once
 
 
 def test_models_are_listed_with_their_closed_forms(tmp_path: Path) -> None:

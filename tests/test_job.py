@@ -216,6 +216,20 @@ def test_a_forgotten_parent_is_made_again_and_the_branch_is_the_same(
         assert job.replayed == (replayed_steps if place == 1 else job.replayed) > 0
 
 
+def test_a_parent_of_which_too_little_is_kept_is_made_again(
+    little: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = another_day(monkeypatch)
+    branch = replace(PLAIN, steps=3, branch=Branch(PLAIN, 3))
+    made = replayed(PLAIN, little)
+    kept.begin(PLAIN, made[0].x_t)
+    for each in made[:2]:
+        kept.add(PLAIN, each)
+    job = ran(Job(branch))
+    assert (job.replayed, job.done) == (3, 3)
+    assert equal(kept.steps(branch), replayed(branch, little))
+
+
 def test_stop_also_ends_the_making_again_of_a_parent(
     little: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -190,6 +190,7 @@ def test_a_schedule_is_offered_once_with_its_presets() -> None:
     names = [name for _, name in offered]
     assert names[:4] == ["tiny", "gpu", "seed-fixed", "seed"] and "linear" not in names
     assert "(tiny, small, DDPM)" in offered[0][0] and "(gpu)" in offered[1][0]
+    assert {"seed", "seed-zero", "stable", "stable-zero"} <= set(names)  # the mends are others
     assert set(preset_names()) <= set(noise_courses.courses())
     titles = [noise_courses.title_of(name) for name in names]
     assert len(set(titles)) == len(titles)
@@ -309,6 +310,8 @@ def test_there_and_back_at_eight_times(model: str) -> None:
     answers = list(noise_sight.return_trip(model, LION, 0, CHINESE))
     assert [each[0].count('class="column"') for each in answers] == [*range(9), 8]
     assert answers[-1][0].count(" dB") == 8 and "<polyline" in answers[-1][0]
+    curve, *columns = re.findall(r"RMS ([\d.]+)", answers[-1][0])
+    assert len(columns) == 8 and curve == columns[-1]
 
 
 def test_who_stops_asking_leaves_the_model_free(model: str) -> None:
@@ -344,6 +347,8 @@ def test_the_steps_and_the_closed_form_are_shown_equal() -> None:
     assert 0 < gap < 1e-4
     distances = [float(each) for each in re.findall(r"([\d.]+) from N", told)]
     assert len(distances) == 3 and max(distances) < 0.02
+    stepped, jumped, _ = re.findall(r'src="([^"]+)"', told)[-3:]
+    assert stepped != jumped  # by noise of its own
     assert "at t = 1 " in noise_steps.walk_there(0, LION, "seed", 0.5, 2, ENGLISH)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from sd import export
+from sd import export, outputs
 from sd.checkpoints import Model, save_checkpoint
 from sd.config import Config
 from sd.gate import InputError
@@ -136,6 +136,23 @@ def test_where_nothing_can_be_written_is_told_before_anything_is_made(
         make_place(Output(tmp_path / name, form))
     make_place(Output(tmp_path / "a" / "x.png", ".png"))
     assert list((tmp_path / "a").iterdir()) == []
+
+
+def test_a_file_is_on_the_disk_before_it_takes_the_place_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.png").write_bytes(b"old")
+    seen: list[bytes] = []
+
+    def fill(file: Path) -> None:
+        file.write_bytes(b"new")
+
+    def flush(file: Path) -> None:
+        seen.extend((file.read_bytes(), (tmp_path / "x.png").read_bytes()))
+
+    monkeypatch.setattr(outputs, "flush", flush)
+    write_named(tmp_path / "x.png", fill)
+    assert seen == [b"new", b"old"] and (tmp_path / "x.png").read_bytes() == b"new"
 
 
 def test_names_in_a_folder_are_free(tmp_path: Path) -> None:

@@ -172,6 +172,12 @@ def test_a_mask_survives_its_way_through_the_painter():
     assert again.getpixel((1, 2)) == (255, 255, 255, 255) and again.getpixel((0, 0)) == (0,) * 4
 
 
+def test_a_grey_mask_is_painted_where_half_of_it_is_made_anew():
+    grey = png(Image.fromarray(np.array([[0, 127, 128, 255]], dtype=np.uint8)))
+    alpha = np.asarray(opened(painter.mask_paint(grey)))[0, :, 3]
+    assert alpha.tolist() == [0, 0, 255, 255]
+
+
 @pytest.mark.parametrize("lang", texts.LANGUAGES)
 def test_every_word_that_the_script_says_is_sent(lang):
     script = Path(painter.__file__).with_name("painter.js").read_text(encoding="utf-8")

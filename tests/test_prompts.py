@@ -16,6 +16,7 @@ import torch
 from sd import facts, runs
 from sd.__main__ import parser
 from sd.checkpoints import Model
+from sd.config import Config
 from sd.gate import InputError
 from sd.recipe import Recipe
 from sd.ui import api, denoise, models, told
@@ -82,6 +83,18 @@ def test_what_a_model_can_be_told_is_read_beside_its_weights(told: dict[str, Mod
     assert worded is not None and (worded.labels, worded.examples) == ((), CAPTIONS)
     assert worded.vocabulary is not None
     assert worded.vocabulary.unseen("a blue zebra") == ["zebra"]
+
+
+def test_a_run_is_told_what_its_newest_checkpoint_is_told(tmp_path: Path) -> None:
+    (tmp_path / runs.CONFIG).write_text(Config.preset("tiny").to_ini())
+    for number, labels in ((9, ["a", "b"]), (10, ["a", "c"])):
+        folder = tmp_path / f"checkpoint-{number}"
+        folder.mkdir()
+        (folder / told.CONDITIONING).write_text(
+            json.dumps({"kind": "class_tokens", "labels": labels})
+        )
+    found = models.conditioning_of(models.Entry("run", tmp_path, 10))
+    assert found is not None and found.labels == ("a", "c")
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,16 @@ def test_a_leading_grid_begins_with_the_noise_of_its_first_time(model: Model) ->
     assert torch.allclose(begin(recipe, model, "cpu"), a * x0 + b * eps, atol=1e-6)
 
 
+def test_what_began_from_a_picture_stays_as_near_as_its_noise_was_large(
+    tiny_config: Config,
+) -> None:
+    config = tiny_config.with_settings(["diffusion.noise_info=[0.5, 2.0]"])
+    model = Model(network_of(config), config)
+    held = held_of(replace(PLAIN, spacing="leading", start=Start(grey(90), 49)), model)
+    assert held is not None  # the first time of this grid is 37
+    assert held.radius == pytest.approx(2 * float(model.diffusion.schedule.sigma(37)))
+
+
 def test_outside_the_mask_the_picture_stays(model: Model) -> None:
     half = np.zeros((8, 8), np.uint8)
     half[:4] = 255
