@@ -123,6 +123,8 @@ def test_a_mask_without_paint_is_told(
 def test_half_covered_is_made_anew_and_a_border_is_not() -> None:
     soft = left("RGBA", (255, 255, 255, 160), (255, 255, 255, 0))
     assert (laid_over(anew_of(soft), (64, 64), 8, 8, "crop")[:, :4] == 255).all()
+    grey = laid_over(left("L", 128, 127), (64, 64), 8, 8, "crop")
+    assert (grey == [255] * 4 + [0] * 4).all()
     blurred = left("L", 255, 0, (128, 32)).filter(ImageFilter.GaussianBlur(3))
     assert (laid_over(blurred, (64, 64), 8, 8, "crop") == [255] * 4 + [0] * 4).all()
     hair = Image.new("L", (64, 64))
