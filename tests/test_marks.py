@@ -104,6 +104,13 @@ def test_a_mark_behind_the_pixels_is_found() -> None:
     assert not is_marked(data[:start] + data[end:])
 
 
+@pytest.mark.parametrize("place", ["beginning", "end"])
+def test_a_mark_is_found_at_either_end_of_a_large_file(place: str) -> None:
+    mark, rest = marks.MARK.encode(), bytes(3 * marks.LOOKED)
+    assert is_marked(mark + rest if place == "beginning" else rest + mark)
+    assert not is_marked(rest + mark + rest)
+
+
 @pytest.mark.parametrize("data", [b"", marks.SIGNATURE, marks.SIGNATURE + b"\xff" * 9, b"GIF89a"])
 def test_what_is_no_whole_file_carries_none(data: bytes) -> None:
     assert not is_marked(data)

@@ -316,6 +316,12 @@ def test_the_forecast_is_the_sum_of_its_parts(tiny_config: Config) -> None:
     )
 
 
+def test_the_last_samples_and_the_last_save_lie_within_the_minutes(tiny_config: Config) -> None:
+    settings = ["training.minutes=1", "training.sample_every=0", "training.save_every=0"]
+    found = foreseen(tiny_config.with_settings(settings), 4, CPU, Measured(1, 10, 5), 20.5)
+    assert found.steps == 60 - 21 - 10 - 5
+
+
 def test_what_a_sheet_is_taken_to_be_is_what_a_run_makes() -> None:
     assert len(session.SAMPLE_SEEDS) == forecasts.SHEET_PICTURES
     assert session.SAMPLE_STEPS == forecasts.SHEET_STEPS
