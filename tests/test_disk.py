@@ -98,21 +98,21 @@ def test_a_sweep_takes_only_what_writers_leave(tmp_path: Path) -> None:
     assert all((tmp_path / name).exists() for name in kept) and (elsewhere / "file").exists()
 
 
-@pytest.fixture(name="told")
+@pytest.fixture(name="order")
 def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was flushed and renamed, in its order: the kind, then the place as it is afterwards."""
-    told: list[str] = []
+    order: list[str] = []
     genuine = disk.flush
 
     def flush(path: Path) -> None:
-        told.append(f"flush {path.name}")
+        order.append(f"flush {path.name}")
         genuine(path)
 
     def noted(kind: str) -> None:
         moved = getattr(Path, kind)
 
         def move(self: Path, target: Path) -> Path:
-            told.append(f"rename {target.name}")
+            order.append(f"rename {target.name}")
             return Path(moved(self, target))
 
         monkeypatch.setattr(Path, kind, move)
@@ -120,23 +120,23 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(disk, "flush", flush)
     noted("rename")
     noted("replace")
-    return told
+    return order
 
 
-def test_a_text_is_on_the_disk_before_its_name_is(tmp_path: Path, told: list[str]) -> None:
+def test_a_text_is_on_the_disk_before_its_name_is(tmp_path: Path, order: list[str]) -> None:
     disk.write_text(tmp_path / "note.json", "new")
     written = disk.temporary_of(tmp_path / "note.json").name
-    assert told == [f"flush {written}", "rename note.json", f"flush {tmp_path.name}"]
+    assert order == [f"flush {written}", "rename note.json", f"flush {tmp_path.name}"]
 
 
-def test_a_folder_is_on_the_disk_before_its_name_is(tmp_path: Path, told: list[str]) -> None:
+def test_a_folder_is_on_the_disk_before_its_name_is(tmp_path: Path, order: list[str]) -> None:
     def fill(folder: Path) -> None:
         (folder / "checkpoint-1").mkdir()
         for name in ("config.ini", "checkpoint-1/weights"):  # of a bundle, folders lie in it
             (folder / name).write_bytes(b"x")
 
     disk.write_folder(tmp_path / "run", fill)
-    *before, renamed, after = told
+    *before, renamed, after = order
     written = disk.temporary_of(tmp_path / "run").name
     wanted = {f"flush {name}" for name in ("config.ini", "checkpoint-1", "weights", written)}
     assert set(before) == wanted
