@@ -52,7 +52,7 @@ class Progress:
 
     def hear(self, event: str, facts: Mapping[str, Any]) -> None:
         """Take note of an event of the run's journal, and say what stands on its own."""
-        if event == "step":
+        if event in ("step", "pace"):
             self._row = facts
         elif event == "samples":
             self._sheet = facts["file"]

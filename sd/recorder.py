@@ -48,9 +48,9 @@ class Recorder:
     def __init__(self, folder: Path, new: bool, heard: Heard | None = None) -> None:
         """Claim a `new` run's folder, or that of an old one; sweep what was left half written.
 
-        `heard` is told of each event (its kind, its facts) once that is written. Raises
-        `InputError` if another process writes there, or if there is a run and should be none, or
-        none where one is to go on.
+        `heard` is told of each event (its kind, its facts) once that is written, and of the pace
+        at every step that has no row. Raises `InputError` if another process writes there, or if
+        there is a run and should be none, or none where one is to go on.
         """
         if not new and not (folder / runs.RUN).is_file():
             raise InputError(f"{folder.absolute().name}: holds no run that can go on")
@@ -126,23 +126,32 @@ class Recorder:
         if not step.skipped:
             self._count, self._loss = self._count + 1, self._loss + step.loss
             self._norm = step.grad_norm
+        pace = self._pace(left)
         if not self._count or not (last or step.step == 1 or step.step % self._every == 0):
+            if self._heard is not None:
+                self._heard("pace", pace)
             return
-        seconds = (time.monotonic() - self._since) / self._steps
-        seconds_left = left(seconds)
         self.event(
             "step",
             step=step.step,
             loss=round(self._loss / self._count, 6),
             lr=step.lr,
             grad_norm=round(self._norm, 4),
-            pictures_per_second=round(self._steps * self._pictures / self._busy, 2),
-            step_seconds=round(seconds, 5),
-            seconds_left=None if seconds_left is None else round(seconds_left, 1),
+            **pace,
             total=step.total,
         )
         self._count, self._loss = 0, 0.0
         self.rest()
+
+    def _pace(self, left: Callable[[float], float | None]) -> dict[str, float | None]:
+        """Return how fast the steps since the last row were, and what is left of the run."""
+        seconds = (time.monotonic() - self._since) / self._steps
+        seconds_left = left(seconds)
+        return {
+            "pictures_per_second": round(self._steps * self._pictures / self._busy, 2),
+            "step_seconds": round(seconds, 5),
+            "seconds_left": None if seconds_left is None else round(seconds_left, 1),
+        }
 
     def picture(self, sheet: Image.Image, name: str) -> str:
         """Save a sheet of samples as samples/`name`; return that path."""

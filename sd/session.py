@@ -81,7 +81,8 @@ class Session:
         if self._stopping() and not self._complete():
             self.recorder.event("stopped", step=step, line=f"stopped and saved at step {step}")
         else:
-            self.recorder.event("finished", step=step, line=f"finished {step} steps")
+            steps = "step" if step == 1 else "steps"
+            self.recorder.event("finished", step=step, line=f"finished {step} {steps}")
 
     def _complete(self) -> bool:
         """Tell whether nothing is left to do, its samples included."""

@@ -49,7 +49,7 @@ def test_a_line_comes_every_half_minute_and_no_sooner(clock: Clock) -> None:
     row = {"pictures_per_second": 85.25, "seconds_left": 190.0}
     for step in range(1, 1001):
         clock.now += 0.25
-        progress.hear("step", row)
+        progress.hear("step" if step % 7 == 1 else "pace", row | {"seconds_left": 250.0 - step / 2})
         progress.step(at(step))
     assert len(lines) == int(250 / SECONDS)
     assert lines[0] == "step 120 of 2,000, loss 0.1250, 85.2 pictures/s, 3 min left"

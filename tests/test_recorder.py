@@ -29,6 +29,20 @@ def test_a_row_is_the_mean_of_the_steps_since_the_last_one(tmp_path: Path) -> No
     assert found.pictures_per_second == [16.0] * 4
 
 
+def test_a_listener_hears_the_pace_of_every_step(tmp_path: Path) -> None:
+    heard: list[tuple[str, Any]] = []
+    folder = tmp_path / "run"
+    recorder = Recorder(folder, new=True, heard=lambda event, facts: heard.append((event, facts)))
+    recorder.log_for(4000, pictures=8)  # a row every four steps
+    for step in range(1, 4):
+        recorder.step(done(step), False, lambda _, step=step: 10.0 - step)  # type: ignore[misc]
+    recorder.close()
+    assert [event for event, _ in heard] == ["step", "pace", "pace"]
+    assert [facts["seconds_left"] for _, facts in heard] == [9.0, 8.0, 7.0]
+    assert {facts["pictures_per_second"] for _, facts in heard} == {16.0}
+    assert runs.history(folder).steps == [1]
+
+
 def test_what_is_asked_of_a_process_that_is_starting_holds(tmp_path: Path) -> None:
     """Its imports take seconds, in which the page offers Stop already."""
     process.record(tmp_path, os.getpid(), process.STARTING)
