@@ -29,10 +29,12 @@ from sd.files import (
     brief,
     is_clutter,
     printable,
+    read_head,
     too_long,
 )
 from sd.gate import InputError
 from sd.naming import packed
+from sd.signatures import kind_of
 
 LONGEST_ARCHIVE = 4 * 2**30  # bytes of all files together, unpacked
 LONGEST_DIRECTORY = 16 * 2**20  # bytes of the archive's own list of entries
@@ -146,10 +148,19 @@ def judged(path: Path, label: str) -> Iterator[zipfile.ZipFile]:
         except BROKEN as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"{label}: not a zip archive, or a damaged or cut-off one") from error
+            raise InputError(f"{label}: {_instead(path)}") from error
         file.opening = False
         with opened:
             yield opened
+
+
+def _instead(path: Path) -> str:
+    """Return what a file is that should have been a zip."""
+    head = read_head(path)
+    if not head:
+        return "an empty file"
+    kind = None if head.startswith(SIGNATURES) else kind_of(head)
+    return kind or "not a zip archive, or a damaged or cut-off one"
 
 
 class Archive:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sd import gate, runs
 from sd.config import Config, preset_names
+from sd.files import brief, printable
 from sd.gate import InputError
 from sd.schedule import Schedule
 from sd.unused import unused
@@ -219,19 +220,20 @@ def _forecast(args: argparse.Namespace, config: Config, data: str, device: str) 
 
 
 def look(data: str) -> "Pictures":
-    """Return how many files of a source may be pictures, and what a few of them are like."""
-    from sd.data import some_pictures
+    """Return how many pictures a source has and what a few of them are like."""
+    from sd.data import inspect_images, some_pictures
     from sd.planner import Pictures
     from sd.reading import passage
 
     with passage(data) as reading:
-        number, told = len(reading.candidates), reading.told()
+        told = reading.told()
     seen = some_pictures(data, PEEKED)
     if not seen:
-        raise InputError(f"{Path(data).name}: no picture could be read")
+        inspect_images(data)  # says why, where none is usable
+        raise InputError(f"{brief(printable(Path(data).name))}: most pictures cannot be read")
     sides = sorted(min(picture.size) for picture in seen)
     channels = 1 if all(each.mode in ("L", "LA") for each in seen) else 3
-    return Pictures(number, sides[len(sides) // 2], channels, *told)
+    return Pictures(told.pictures, sides[len(sides) // 2], channels, told.captions, told.classes)
 
 
 def _data_of(args: argparse.Namespace, config: Config) -> str:

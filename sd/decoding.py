@@ -226,6 +226,14 @@ def _reason(error: Exception, data: bytes) -> str:
     return f"damaged ({type(error).__name__})"
 
 
+def begins_well(head: bytes) -> bool:
+    """Tell by its first bytes whether a file may be a picture that is read."""
+    kind = kind_of(head)
+    if kind in (HEIC, signatures.AVIF):
+        return bool(_heif() if is_heif(head) else AVIF)
+    return kind is None and read_format(head) is not None
+
+
 def named(reason: str, name: str) -> str:
     """Return the reason why a file is no picture, by its name where its bytes tell nothing."""
     return kind_by_name(name) or reason if reason == NO_PICTURE else reason

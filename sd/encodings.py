@@ -17,8 +17,8 @@ MARKS = (  # longer ones first: UTF-32's begins with that of UTF-16
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 EAST_ASIAN = ("gb18030", "cp932", "cp949", "big5hkscs")
-OF_TEXTS = ("utf-8", *EAST_ASIAN, "cp1251", "cp1252")
-OF_NAMES = ("utf-8", *EAST_ASIAN, "cp866", "cp437")
+OF_TEXTS = ("utf-8", *EAST_ASIAN, "cp1251", "cp874", "cp1252")
+OF_NAMES = ("utf-8", *EAST_ASIAN, "cp866", "cp1251", "cp874", "cp437")
 UNMARKED = ("utf-16-le", "utf-16-be")
 CALLED = {
     "utf-8": "UTF-8",
@@ -28,6 +28,7 @@ CALLED = {
     "big5hkscs": "Big5",
     "cp1251": "Windows-1251",
     "cp1252": "Windows-1252",
+    "cp874": "Windows-874",
     "cp866": "cp866",
     "cp437": "cp437",
     "utf-16-le": "UTF-16",
@@ -36,6 +37,10 @@ CALLED = {
 LEAST = 0.3  # usualness of a guess
 MOST_GUESSED = 2**15  # bytes that a guess looks at
 WESTERN = frozenset("àáâãäåæçèéêëìíîïñòóôõöøùúûüßœÀÁÂÄÅÆÇÈÉÊÖØÜÑ’‘“”–—…°©®«»¡¿€·×")
+THAI_LETTERS = frozenset("กขคงจชดตถทนบปผพฟมยรลวสหอ")
+THAI_VOWELS = frozenset("ะัาำิีึืุูเแโใไ็่้๊์")
+THAI_BEFORE = frozenset("เแโใไ")  # vowels before their letter, and signs after theirs
+THAI_AFTER = frozenset("ะัาำิีึืฺุู็่้๊๋์ํ๎")
 HANZI = frozenset(
     "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里"
     "用道行所然家种事成方多经么去法学如都同现当没动面起看定天分还进好小部其些主样理心她本前开但因只从想实"
@@ -116,9 +121,24 @@ def _weight(character: str, encoding: str, before: str, after: str) -> float:
         beside = [each for each in (before, after) if each.isalpha()]
         whole = beside and all("А" <= each <= "я" for each in beside)
         return 0.7 if "А" <= character <= "я" and whole else 0.0
+    if encoding == "cp874":
+        return _thai_weight(character, before, after)
     if unicodedata.category(character) in ("Co", "Cn", "Cc"):
         return -1.0
     return _east_asian_weight(character, encoding)
+
+
+def _thai_weight(character: str, before: str, after: str) -> float:
+    """Return how usual a character is in Thai: no word is of two scripts, few are of letters alone.
+
+    Chinese of a few characters, read so, is.
+    """
+    foreign = any("@" <= each <= "~" and each != "_" for each in (before, after))
+    misplaced = character in THAI_AFTER and not "ก" <= before <= "๎"
+    misplaced |= character in THAI_BEFORE and not "ก" <= after <= "ฮ"
+    if foreign or misplaced:
+        return -1.0
+    return 0.95 if character in THAI_VOWELS else 0.45 if character in THAI_LETTERS else -0.3
 
 
 def _east_asian_weight(character: str, encoding: str) -> float:

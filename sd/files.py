@@ -22,6 +22,7 @@ CLUTTER = (  # of macOS, Windows and a network drive; dotfiles are clutter anyho
     *("system volume information", "lost+found", "@eadir"),
 )
 TWICE = "its name appears twice"
+JOINERS = "\u200c\u200d"  # join letters or part them in Persian and Hindi, and join emoji
 
 
 class LeftOut(NamedTuple):
@@ -54,15 +55,21 @@ class Listing(Protocol):
 def printable(name: str) -> str:
     """Return `name` as it is shown, so that names that look equal are: in Unicode's form NFC.
 
-    Any space is a plain one; a replacement character stands for all else that is not printed.
+    Any space is a plain one; a replacement character stands for all else that is not printed, but
+    not for what joins two letters that are not English.
     """
     if name.isascii() and name.isprintable():
         return name
     composed = unicodedata.normalize("NFC", name)
-    return "".join(each if each.isprintable() else _stand_in(each) for each in composed)
+    pairs = zip(" " + composed, composed, strict=False)
+    return "".join(
+        each if each.isprintable() else _stand_in(before, each) for before, each in pairs
+    )
 
 
-def _stand_in(character: str) -> str:
+def _stand_in(before: str, character: str) -> str:
+    if character in JOINERS and not before.isascii() and before.isprintable():
+        return character
     return " " if unicodedata.category(character) == "Zs" else "\ufffd"
 
 

@@ -21,7 +21,6 @@ RUN_FILES = ({"run.json"}, {"config.ini", "events.jsonl"})  # either tells a run
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 KEYWORDS = (RECIPE.encode() + b"\0", MADE.encode() + b"\0")
-MARKED = (".png", ".gif")  # endings of those that are pictures
 MOST_CHUNKS = 100_000  # of a PNG that is looked through
 LOOKED = 2**14  # bytes at the beginning and at the end of any other file
 

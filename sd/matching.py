@@ -140,9 +140,8 @@ class Beside:
         return () if picture in self.withheld else self._found.get(picture, ())
 
     def _matches(self, picture: str) -> list[str]:
-        return [
-            file for key in (stem(picture), picture) for file in self._files.get(self._key(key), ())
-        ]
+        keys = dict.fromkeys((stem(picture), picture))  # one, where a name has no suffix
+        return [file for key in keys for file in self._files.get(self._key(key), ())]
 
     def _key(self, key: str) -> str:
         """Return the stem of the captions that mean `key`: its own, or the only one equal to it."""

@@ -188,6 +188,9 @@ class Notes:
         except InputError as error:
             self.left_out.append(LeftOut(name, str(error)))
             return ""
+        if line.startswith("{\\rtf"):
+            self.left_out.append(LeftOut(name, "RTF, not plain text: save it as plain text"))
+            return ""
         if BOXES.fullmatch(line):
             self._counts["boxes"] += 1
             return ""

@@ -17,11 +17,20 @@ from typing import NamedTuple
 
 from sd import depth
 from sd.archive import ARCHIVE_SUFFIXES, Archive, is_archive
-from sd.decoding import BROKEN_PROFILE, FRAMES, PROFILE, TRANSPARENT, Decoded, decode, named
+from sd.decoding import (
+    BROKEN_PROFILE,
+    FRAMES,
+    PROFILE,
+    TRANSPARENT,
+    Decoded,
+    begins_well,
+    decode,
+    named,
+)
 from sd.depth import Scale, Span
 from sd.files import TWICE, Folder, LeftOut, Listing, SingleFile, brief, printable
 from sd.gate import InputError, near, shown
-from sd.marks import MARKED, REASON, RUN_REASON, is_marked, lies_in, remark, run_folders
+from sd.marks import REASON, RUN_REASON, is_marked, lies_in, remark, run_folders
 from sd.metadata import LENIENT, Notes, class_folders, is_caption, is_metadata
 from sd.naming import has_suffix, shared
 from sd.pool import Fit, fitted, fitted_all
@@ -32,10 +41,21 @@ NOTICE = re.compile(
 )
 BUNDLED = {"starter": "emoji64.zip", "shapes": "shapes32.zip"}  # word -> file in starter/
 TOLD_EVERY, TOLD_SECONDS = 64, 0.5  # pictures, or time, between two words on how far it is
-DATA = (".json", ".npz", ".npy", ".pt", ".pth", ".safetensors", ".xml", ".yaml", ".yml", ".toml")
+DATA = (  # of other programs, beside pictures: counted
+    *(".json", ".npz", ".npy", ".pt", ".pth", ".safetensors", ".xml", ".yaml", ".yml", ".toml"),
+    *(".xmp", ".aae", ".thm", ".log", ".md", ".ini", ".cfg", ".db", ".py", ".js", ".css"),
+)
+LISTS = re.compile(
+    r"(.*/)?(captions?|labels?|prompts?|tags|descriptions?|metadata|metadata\.[a-z]+)\.(txt|json)",
+    re.IGNORECASE,
+)
+DOCUMENTS = (".doc", ".docx", ".odt", ".rtf", ".pages")
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".xlsx", ".xls", ".ods")
 PARQUET = (".parquet", ".arrow", ".feather")
 SHARED = "several files have its name"
+LONELY = "a text beside no picture of its name"
+OTHER_TABLE = "a table of another name: captions and labels are read from metadata.csv or .jsonl"
+UNDOUBTED = (".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")  # of pictures, and not ours
 SOUND = 64  # pixels of a side that tell that a file is a picture
 
 
@@ -47,6 +67,14 @@ class Described(NamedTuple):
     labels: list[str]  # empty where any picture has none
     captions: list[str]
     report: Report
+
+
+class Told(NamedTuple):
+    """What is told of a set without reading it all."""
+
+    pictures: int
+    captions: int  # pictures that have one
+    classes: int  # 0 where any picture has none
 
 
 class Passage:
@@ -78,7 +106,9 @@ class Passage:
         for name in names:
             if is_metadata(name) or is_caption(name) or NOTICE.fullmatch(name):
                 continue
-            if has_suffix(name, DATA):
+            if LISTS.fullmatch(name):
+                self._left_out.append(LeftOut(name, OTHER_TABLE))
+            elif has_suffix(name, DATA):
                 self._unused[posixpath.splitext(name)[1].lower()] += 1
             elif reason := _known_kind(name):
                 self._left_out.append(LeftOut(name, reason))
@@ -89,8 +119,8 @@ class Passage:
         """Leave out what would be captions if they lay beside a picture."""
         for name in filter(is_caption, names):
             if name not in self._notes.captions and not NOTICE.fullmatch(name):
-                reason = SHARED if shared(name) else "a text beside no picture of its name"
-                self._left_out.append(LeftOut(name, reason))
+                lonely = OTHER_TABLE if LISTS.fullmatch(name) else LONELY
+                self._left_out.append(LeftOut(name, SHARED if shared(name) else lonely))
 
     def pixels(self, wanted: Fit) -> Iterator[bytes | None]:
         """Yield each candidate as bytes of uint8 [C, H, W], or None where it is no usable picture.
@@ -134,27 +164,32 @@ class Passage:
             raise InputError(REASON)
         return decode(data, enough, scale)
 
-    def _begins_marked(self, name: str) -> bool:
-        """Tell by its first bytes, where we write it, whether a file carries our mark."""
+    def _begins_well(self, name: str) -> bool:
+        """Tell by its first bytes, where its name leaves a doubt, whether a file is a picture.
+
+        One that this program made does not count.
+        """
+        if has_suffix(name, UNDOUBTED):
+            return True
         try:
-            return name.lower().endswith(MARKED) and is_marked(self._listing.head(name))
+            head = self._listing.head(name)
         except InputError:
             return False
+        return begins_well(head) and not is_marked(head)
 
     def _first_left_out(self) -> str:
         if not self._left_out:
-            return "; it holds none"
+            return f"; it holds {self._unused_files() or 'none'}"
         name, reason = min(self._left_out, key=lambda left: natural(left.name))
         return f": {len(self._left_out)} left out, first {brief(name)} ({reason})"
 
-    def told(self) -> tuple[int, int]:
-        """Return how many candidates have a caption, and how many classes they are of.
+    def told(self) -> Told:
+        """Return what a plan needs to know, of which few pictures are read.
 
-        Few pictures are read for it, so captions count too of those that will prove unusable, but
-        not what this program made; classes are 0 where any picture has none.
+        So a file that begins as a picture counts though it may prove damaged.
         """
-        names = [name for name in self.candidates if not self._begins_marked(name)]
-        captions = sum(bool(self._notes.of(name).caption) for name in names)
+        names = [name for name in self.candidates if self._begins_well(name)]
+        count, captions = len(names), sum(bool(self._notes.of(name).caption) for name in names)
         sound: dict[str, bool] = {}  # whether a file that decides proved to be a picture
         while True:
             groups: dict[str, list[str]] = {}
@@ -164,7 +199,7 @@ class Passage:
             for group in groups.values():
                 broken.update(takewhile(lambda name: not self._is_sound(name, sound), group))
             if not broken:
-                return captions, 0 if "" in groups else len(groups)
+                return Told(count, captions, 0 if "" in groups else len(groups))
             names = [name for name in names if name not in broken]
 
     def _labelled(self, names: Sequence[str]) -> list[str]:
@@ -219,10 +254,15 @@ class Passage:
 
     def _not_used(self) -> list[str]:
         """Return in one line what was understood and is not used, if anything."""
-        counts = self._unused.most_common()
-        files = [f"files {', '.join(f'{each} ({count})' for each, count in counts)}"]
-        unused = [*self._notes.unused, *(files if counts else [])]
+        files = self._unused_files()
+        unused = [*self._notes.unused, *([files] if files else [])]
         return [f"not used: {'; '.join(unused)}"] if unused else []
+
+    def _unused_files(self) -> str:
+        """Return in words how many files of each kind are not used, "" where there are none."""
+        counts = sorted(self._unused.items(), key=lambda pair: (-pair[1], pair[0]))
+        listed = ", ".join(f"{each} ({count})" for each, count in counts)
+        return f"files {listed}" if counts else ""
 
     def _labels(self) -> tuple[list[str], list[str]]:
         """Return the label of every picture, or none at all and a remark if some have none."""
@@ -293,7 +333,9 @@ def _known_kind(name: str) -> str | None:
     if has_suffix(name, PARQUET):
         return "a Parquet table, which is not read: write files, and their columns as metadata.csv"
     if has_suffix(name, TABLES):
-        return "a table of another name: captions and labels are read from metadata.csv or .jsonl"
+        return OTHER_TABLE
+    if has_suffix(name, DOCUMENTS):
+        return "a document, which is not read: captions are plain texts, in .txt"
     if has_suffix(name, ARCHIVE_SUFFIXES):
         return "an archive: unpack it first"
     return None

@@ -22,6 +22,7 @@ TGA = f"TGA, which is not read; {SAVE}"
 WEB_PAGE = "not a picture but a web page; download the picture itself"
 LFS = "not a picture but a pointer of Git LFS; fetch it with `git lfs pull`"
 ARCHIVE = "an archive in itself; unpack it"
+NO_ZIP = "an archive of another kind than zip, which is not read; unpack it, or pack it as zip"
 
 MARKS = (  # place, bytes there, what the file is
     (0, b"\xff\x0a", JXL),
@@ -58,9 +59,13 @@ MARKS = (  # place, bytes there, what the file is
     (0, b"icns", ICON),
     (0, b"version https://git-lfs", LFS),
     (0, b"PK\x03\x04", ARCHIVE),
-    (0, b"Rar!", ARCHIVE),
-    (0, b"7z\xbc\xaf\x27\x1c", ARCHIVE),
-    (0, b"\x1f\x8b", ARCHIVE),
+    (0, b"Rar!", NO_ZIP),
+    (0, b"7z\xbc\xaf\x27\x1c", NO_ZIP),
+    (0, b"\x1f\x8b", NO_ZIP),
+    (0, b"BZh", NO_ZIP),
+    (0, b"\xfd7zXZ\0", NO_ZIP),
+    (0, b"\x28\xb5\x2f\xfd", NO_ZIP),
+    (257, b"ustar", NO_ZIP),
 )
 DNG = re.compile(rb"\x12\xc6\x01\0\x04\0\0\0|\xc6\x12\0\x01\0\0\0\x04")  # the tag DNGVersion
 DNG_WITHIN = 2**16  # bytes

@@ -22,6 +22,7 @@ from tests.commands import (
     refused,
     said,
 )
+from tests.sets import folder
 from tests.test_checkpoints import Payload, restamp
 
 
@@ -37,6 +38,8 @@ def place(tmp_path: Path, pictures: Path, home: Path, tiny_ini: Path) -> Path:
     with zipfile.ZipFile(tmp_path / "climber.zip", "w") as archive:
         for name in ("../outside/x.png", str(tmp_path / "outside" / "y.png")):
             archive.writestr(name, next(pictures.glob("*.png")).read_bytes())
+    folder(tmp_path, {"data/x.npz": "", "set.tgz": b"\x1f\x8b", "nothing.zip": ""})
+    (tmp_path / "page.zip").write_text("<!doctype html><title>not found</title>")
     (tmp_path / "bad.ini").write_text("[training]\nepochs = nan\n")
     (tmp_path / "typo.ini").write_text("[unet]\nmodel_chanels = 32\n")
     (tmp_path / "weights.safetensors").write_bytes(pickle.dumps(Payload(tmp_path / "outside/m")))
@@ -48,6 +51,10 @@ TRAINING = [
     (["{place}/cut.png"], "cut.png: no picture could be read"),
     (["{place}/empty"], "empty: no picture could be read; it holds none"),
     (["{place}/empty.zip"], "empty.zip: no picture could be read"),
+    (["{place}/data"], "data: no picture could be read; it holds files .npz (1)"),
+    (["{place}/set.tgz"], "set.tgz: an archive of another kind than zip"),
+    (["{place}/page.zip"], "page.zip: not a picture but a web page"),
+    (["{place}/nothing.zip"], "nothing.zip: an empty file"),
     (["{place}/climber.zip"], "its name points outside the archive"),
     (["{place}/missing"], "missing: no such folder, zip or picture"),
     (["nul\0byte"], "no such folder, zip or picture"),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from sd.data import ImageSet, inspect_images, read_images, split, survey_images
 from sd.gate import InputError
+from sd.marks import png_chunk
 from sd.reading import passage
 from sd.report import Cut, Report
 from tests.sets import GOOD, folder, left_out, picture, values, zipped
@@ -117,6 +118,10 @@ def zipped_raw(path: Path, names: dict[bytes, bytes]) -> Path:
         (["고양이", "개"], "cp949", "EUC-KR"),
         (["蘋果", "貓"], "big5", "Big5"),
         (["кошка", "собака"], "cp866", "cp866"),
+        (["Кошка", "Собаки"], "cp1251", "Windows-1251"),
+        (["動物", "風景", "海邊"], "big5", "Big5"),
+        (["แมว", "หมา"], "cp874", "Windows-874"),
+        (["แมวน้อย", "ลูกหมา"], "cp874", "Windows-874"),
     ],
 )
 def test_names_without_utf8_flag_are_guessed_once(
@@ -247,20 +252,26 @@ def test_a_survey_tells_how_far_it_is(tmp_path: Path) -> None:
     assert survey.report == inspect_images(source) and survey.report.used == 250
 
 
+def ours() -> bytes:
+    """A picture with the mark of this program."""
+    return picture()[:33] + png_chunk() + picture()[33:]
+
+
 def test_what_is_told_is_counted_and_few_pictures_read_for_it(tmp_path: Path) -> None:
     files: dict[str, bytes | str] = {
         f"{name}/{n}.png": picture() for name in "ab" for n in range(9)
     }
-    files |= {"a/0.png": "broken", "b/1.txt": "b"}
+    files |= {"a/0.png": picture()[:20], "b/1.txt": "b"}
     with passage(folder(tmp_path / "all", files)) as reading:
         read, usual = [], reading.picture
         reading.picture = lambda name, enough: read.append(name) or usual(name, enough)  # type: ignore[method-assign,func-returns-value]
-        assert reading.told() == (1, 2) and read == ["a/0.png", "a/1.png", "b/0.png"]
+        assert reading.told() == (18, 1, 2) and read == ["a/0.png", "a/1.png", "b/0.png"]
     with passage(folder(tmp_path / "some", {**files, "c.png": picture()})) as reading:
-        assert reading.told() == (1, 0)
+        assert reading.told() == (19, 1, 0)
     stray: dict[str, bytes | str] = {f"{n}.png": "x" for n in range(3)} | {"notes/film.mp4": "x"}
+    stray |= {"a.jxl": b"\xff\x0a", "a.xcf": "gimp xcf", "ours.png": ours()}
     with passage(folder(tmp_path / "stray", {**files, **stray})) as reading:
-        assert reading.told() == (1, 2)
+        assert reading.told() == (18, 1, 2)
 
 
 def test_different_captions_are_counted(tmp_path: Path) -> None:

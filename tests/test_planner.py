@@ -24,6 +24,7 @@ from sd.planner import HELD_OUT, LADDER, Pictures, Plan, plan
 from sd.reasons import LINES, Reason
 from sd.training import Training
 from tests.conftest import TINY
+from tests.sets import folder, picture
 
 CPU = Machine("cpu", 1, "mkl", "CPU, 1 thread")
 STARTER = Pictures(1292, 64)
@@ -363,6 +364,18 @@ def test_plan_prints_a_plan(
     )
     assert "training.minutes=5.0" in told["settings"]
     assert told["forecast"]["pictures"] == 12
+
+
+def test_plan_counts_what_can_be_used_and_says_why_nothing_can(
+    capsys: pytest.CaptureFixture[str], fast: list[Config], tmp_path: Path
+) -> None:
+    files: dict[str, bytes | str] = {f"{n}.png": picture(n) for n in range(3)} | {"1.txt": "one"}
+    strays: dict[str, bytes | str] = {"a.jxl": b"\xff\x0a", "b.xyz": "x", "c.png": ""}
+    lines = said(capsys, "plan", folder(tmp_path / "some", files | strays), "--minutes", 5)
+    assert "1 of 3 pictures have" in lines and "3 pictures are few" in lines
+    assert main(["plan", str(folder(tmp_path / "none", strays)), "--minutes", "5"]) == 2
+    told = "none: no picture could be read: 3 left out, first a.jxl (JPEG XL"
+    assert told in capsys.readouterr().err
 
 
 def test_plan_forecasts_given_settings(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from sd.data import read_images
 from sd.encodings import OF_NAMES, OF_TEXTS, UNMARKED, guess
+from sd.files import printable
 from sd.gate import InputError
 from sd.matching import Places
 from sd.metadata import METADATA
@@ -241,6 +242,16 @@ CASES = {
         {"p0.png": "a café", "p1.png": "crème brûlée"},
         told=("guessed: 1 text file in Windows-1252",),
     ),
+    "in Thai": Case(
+        {"p0.txt": "แมวสีแดง".encode("cp874"), "p1.txt": "สุนัขสีน้ำเงิน".encode("cp874")},
+        {"p0.png": "แมวสีแดง", "p1.png": "สุนัขสีน้ำเงิน"},
+        told=("guessed: 2 text files in Windows-874",),
+    ),
+    "RTF": Case(
+        {"p0.txt": "{\\rtf1\\ansi a red cat}", "p1.txt": BLUE},
+        {"p1.png": BLUE},
+        left_out=("p0.txt",),
+    ),
     # clutter and stray files
     "a Mac's": Case(
         {
@@ -260,6 +271,15 @@ CASES = {
         told=("not used: files .json (1)",),
         left_out=("notes.docx",),
     ),
+    "what programs leave": Case(
+        {"p0.xmp": "<x/>", "p1.aae": "<x/>", "p1.docx": b"PK\3\4", "captions.txt": "p0.png: a cat"},
+        left_out=("captions.txt", "p1.docx"),
+        told=("not used: files .aae (1), .xmp (1)",),
+    ),
+    "tables of other names": Case(
+        {"captions.json": '{"p0.png": "a"}', "metadata.csv.txt": "file_name,text\n", "a.txt": "b"},
+        left_out=("a.txt", "captions.json", "metadata.csv.txt"),
+    ),
     "a stray class": Case(
         {"old/film.mp4": b"x" * 99, "broken.png": b"x", "train-0.parquet": b"PAR1", "x.csv": "a,b"},
         labels={"cat/p0.png": "cat", "dog/p1.png": "dog"},
@@ -267,6 +287,16 @@ CASES = {
         left_out=("broken.png", "old/film.mp4", "train-0.parquet", "x.csv"),
     ),
     # long, odd and repeated names
+    "no suffix at all": Case(
+        {"p0.txt": RED, "1.txt": BLUE}, {"p0": RED, "1": BLUE}, pictures=("p0", "1")
+    ),
+    "joined letters": Case(
+        {"\u06af\u200c\u0647/p0.txt": RED},
+        {"\u06af\u200c\u0647/p0.png": RED},
+        {"\u06af\u200c\u0647/p0.png": "\u06af\u200c\u0647", "s/p1.png": "s"},
+        pictures=("\u06af\u200c\u0647/p0.png", "s/p1.png"),
+        loose={"p0.png": RED},
+    ),
     "long names": Case(
         {f"{LONG}-{n}.txt": f"number {n}" for n in range(3)},
         {f"{LONG}-{n}.{kind}": f"number {n}" for n, kind in enumerate(("png", "webp", "jpeg"))},
@@ -334,7 +364,7 @@ def test_a_set_is_read_right_whichever_way_it_comes(
     told = zip(images.names, (images.label_names[n] for n in numbers), strict=bool(numbers))
     assert dict(told) == labels
     with passage(source) as reading:
-        assert reading.told() == (len(captions), len(set(labels.values())))
+        assert reading.told() == (images.report.used, len(captions), len(set(labels.values())))
     if not loose:
         check_told(case, images.report)
 
@@ -422,3 +452,17 @@ def test_however_deep_a_row_s_path_is_its_end_is_looked_at_alone() -> None:
 def test_any_bytes_are_guessed_or_not(data: list[bytes]) -> None:
     for encodings in (OF_TEXTS, OF_NAMES):
         assert guess(data, encodings) in (None, *encodings, *UNMARKED)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("\u06af\u200c\u0647", "\u06af\u200c\u0647"),
+        ("\U0001f469\u200d\U0001f467", "\U0001f469\u200d\U0001f467"),
+        ("a\u200db", "a\ufffdb"),
+        ("\u06af\u200c\u200c", "\u06af\u200c\ufffd"),
+        ("\u202egpj.a", "\ufffdgpj.a"),
+    ],
+)
+def test_a_name_keeps_what_joins_letters_and_nothing_else_unseen(name: str, shown: str) -> None:
+    assert printable(name) == shown
