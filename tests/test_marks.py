@@ -165,7 +165,6 @@ def test_a_run_into_its_own_pictures_can_read_them_again(data: Path, tiny_config
     images = read_images(data)
     assert images.report.used == 6
     assert {name.split("/")[0] for name in marked(images)} == {"samples"}
-    assert "run folder" not in last_line(images)
     assert marks.run_folders(["run.json", "a/run.json", "a/b/c.png", "c/config.ini"]) == {"a"}
 
 

@@ -149,6 +149,13 @@ def test_a_profile_that_does_not_fit_costs_nothing(profile: bytes, form: str) ->
     assert np.abs(read(saved(pixels, profile, form)) - (220, 60, 40)).max() <= 6
 
 
+def test_a_profile_of_other_colours_is_passed_over_and_a_damaged_one_told() -> None:
+    image = Image.fromarray(COLOURS)
+    assert profiles.to_srgb(image, grey(1.0)) == (image, False, False)
+    assert profiles.to_srgb(image.convert("L"), rgb(P3)) == (image.convert("L"), False, False)
+    assert profiles.to_srgb(image, rgb(P3)[:99]) == (image, False, True)
+
+
 def test_lab_pictures_are_read() -> None:
     lab = ImageCms.createProfile("LAB")
     image = ImageCms.profileToProfile(

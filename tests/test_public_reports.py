@@ -16,7 +16,7 @@ from sd.data import read_images
 from sd.encodings import OF_NAMES, OF_TEXTS, UNMARKED, guess
 from sd.files import printable
 from sd.gate import InputError
-from sd.matching import Places
+from sd.matching import Match, Places
 from sd.metadata import METADATA
 from sd.reading import passage
 from sd.report import Report
@@ -438,6 +438,12 @@ def test_any_table_is_read_or_refused_in_one_line(name: str, content: str) -> No
         for row in rows:
             found = places.find(row.file, "t")
             assert found is None or found.name in ("p0.png", "t/p0.png", "t/p1.jpg", ".png")
+
+
+def test_a_name_that_two_pictures_have_in_common_means_neither() -> None:
+    places = Places(["Cat.png", "cat.PNG", "a/dog.png", "b/dog.png", "hen.png"])
+    assert places.find("CAT.png", "") is None and places.find("dog", "") is None
+    assert places.find("HEN.png", "") == Match("hen.png", 2)
 
 
 def test_however_deep_a_row_s_path_is_its_end_is_looked_at_alone() -> None:
