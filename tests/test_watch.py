@@ -71,6 +71,11 @@ def test_reading_pictures_is_progress_too() -> None:
     assert "reading pictures: 3,200 of 20,000" in told and 'aria-valuenow="16"' in told
 
 
+def test_a_run_stopped_before_its_first_step_tells_of_nothing_saved() -> None:
+    status = runs.Status("x", "stopped", 0, 0, None, None, None, "")
+    assert watch.progress_line(status, "en") == "stopped before the first step"
+
+
 def test_a_line_with_braces_is_told_as_it_is() -> None:
     status = runs.Status("x", "failed", 5, 20, None, None, None, "{step} {0}")
     assert "failed: {step} {0}" in watch.progress_html(status, "en")

@@ -311,8 +311,8 @@ def build(demo: gr.Blocks) -> Pictures:
     slow: dict[str, Any] = QUIET | UPLOAD
     none: dict[str, Any] = {"inputs": [nothing, data], "outputs": shown, **QUIET | BUNDLED}
     drawn = {**none, "inputs": [gr.State(SHAPES), data]}
-    for bundled in (starter, shapes):
-        bundled.click(lambda: None, None, files, **QUIET)
+    for instead in (folder.upload, starter.click, shapes.click):
+        instead(lambda: None, None, files, **QUIET)
     taken = (
         files.upload(take_files, [files, data], shown, **slow),
         folder.upload(take_files, [folder, data], shown, **slow),

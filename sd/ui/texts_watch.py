@@ -29,6 +29,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "已在第 {step} 步停止并保存，共 {total} 步",
     ),
     "state_failed": ("failed: {line}", "失败：{line}"),
+    "state_stopped_early": ("stopped before the first step", "在第一步之前停止了"),
     "state_lost": (
         "the training process is gone since step {step}; nothing saved is lost",
         "训练进程在第 {step} 步之后消失了；已保存的都还在",

@@ -59,7 +59,10 @@ def progress_line(status: runs.Status, lang: str) -> str:
         done, count = (f"{number:,}" for number in status.read)
         return say("state_reading", lang, done=done, total=count)
     line = html.escape(status.line)
-    words = [say(f"state_{status.state}", lang).format(step=step, total=total, line=line)]
+    key = f"state_{status.state}"
+    if status.state == "stopped" and not status.step:
+        key = "state_stopped_early"
+    words = [say(key, lang).format(step=step, total=total, line=line)]
     if status.state == "running" and status.pictures_per_second:
         words.append(say("speed", lang, n=f"{status.pictures_per_second:,.0f}"))
     if status.seconds_left is not None:

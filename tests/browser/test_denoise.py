@@ -347,7 +347,7 @@ def test_a_race_is_stopped_while_its_reference_is_made(page: Any) -> None:
     page.locator("#race-stop").click()
     fill(page, "#denoise-steps", 2)
     denoised(page, 2)  # the device is free: the reference alone would take half a minute
-    assert "reference: step" in page.locator("#race-status").inner_text()
+    settled(page, "#race-status", "stopped at step")
     assert "from the reference" not in page.locator(RACE).inner_text()
 
 

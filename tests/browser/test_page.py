@@ -163,3 +163,12 @@ def test_nothing_goes_sideways_on_a_phone_in_chinese(open_page: Any) -> None:
         shown = page.locator(STAGES).first.bounding_box()
         control = page.locator(".side:visible").first.bounding_box()
         assert shown["y"] < control["y"], tab
+
+
+def test_what_explains_a_box_stands_above_the_next_button(open_page: Any) -> None:
+    page = open_page()
+    page.get_by_text("Take this run away").click()
+    pack = page.locator("#train-pack")
+    pack.wait_for()
+    info = page.get_by_text("Also the pictures and the optimiser").bounding_box()
+    assert info["y"] + info["height"] <= pack.bounding_box()["y"]

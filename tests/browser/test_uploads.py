@@ -60,9 +60,11 @@ def test_a_folder_and_loose_files_arrive_as_they_are(
     drop.set_input_files(sorted(root.iterdir()))
     expected = {"what!.png": "a question", "what.png": "", f"{LONG}1.png": ""}
     assert kept(home, page, "3 pictures, 1 with") == expected
-    page.get_by_label(re.compile("^Remove this file")).nth(
-        [each.name for each in sorted(root.iterdir())].index("what.png")
-    ).click()
+    files = page.get_by_label(re.compile("^Remove this file"))
+    files.nth([each.name for each in sorted(root.iterdir())].index("what.png")).click()
     assert kept(home, page, "2 pictures, 1 with") == {
         name: caption for name, caption in expected.items() if name != "what.png"
     }
+    page.set_input_files("input[type=file][webkitdirectory]", tmp_path / "set")
+    assert len(kept(home, page, "3 pictures, 3 classes")) == 3
+    files.first.wait_for(state="detached")  # they are not what is trained on any more
