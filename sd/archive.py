@@ -41,6 +41,7 @@ LONGEST_DIRECTORY = 16 * 2**20  # bytes of the archive's own list of entries
 HIGHEST_RATIO = 200  # unpacked : packed, of archives that unpack to more than RATIO_FROM
 RATIO_FROM = 256 * 2**20
 ENTRY_HEAD = 30  # bytes of an entry before its name
+INNER = "an archive: unpack it first"
 UTF8_FLAG, ENCRYPTED_FLAG = 0x800, 0x1
 CENTRAL, END, END64 = b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06"
 CENTRAL_HEAD = 46  # bytes of an entry of the directory before its name
@@ -311,7 +312,7 @@ def _objection(name: str, info: zipfile.ZipInfo) -> str | None:
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return "packed by another method than zip's usual one, deflate"
     if name.lower().endswith(ARCHIVE_SUFFIXES):
-        return "an archive inside the archive"
+        return INNER
     return too_long(info.file_size) if info.file_size > LONGEST_FILE else None
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sd import depth
-from sd.archive import ARCHIVE_SUFFIXES, Archive, is_archive
+from sd.archive import ARCHIVE_SUFFIXES, INNER, Archive, is_archive
 from sd.decoding import (
     BROKEN_PROFILE,
     FRAMES,
@@ -337,7 +337,7 @@ def _known_kind(name: str) -> str | None:
     if has_suffix(name, DOCUMENTS):
         return "a document, which is not read: captions are plain texts, in .txt"
     if has_suffix(name, ARCHIVE_SUFFIXES):
-        return "an archive: unpack it first"
+        return INNER
     return None
 
 

@@ -387,6 +387,13 @@ def test_files_of_equal_names_say_why_no_caption_is_used(home: Path, tmp_path: P
     assert {left.reason for left in report.left_out} == {"several files have its name"}
 
 
+@pytest.mark.parametrize("way", ["folder", "zip", "page's folder", "page's files"])
+def test_archives_among_the_files_are_told_alike(way: str, home: Path, tmp_path: Path) -> None:
+    case = Case({"a.zip": b"PK\3\4", "b.tar.gz": b"\x1f\x8b"}, pictures=("p0.png",))
+    report = read_images(source_of(way, case, tmp_path)).report
+    assert {left.reason for left in report.left_out} == {"an archive: unpack it first"}
+
+
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_a_caption_is_of_the_picture_of_its_very_name_first(kind: str, tmp_path: Path) -> None:
     files = {
