@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+import sd
 from sd import data, disk
 from sd.gate import InputError
 from sd.ui import pictures, surveys
@@ -207,6 +208,18 @@ def test_another_reader_reads_again(
     assert pictures.survey_of(handle).report.used == 1 and len(read) == 2
     restart(handle)
     assert pictures.survey_of(handle).report.used == 1 and len(read) == 2
+
+
+def test_a_reader_is_another_once_its_source_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sd, "__file__", str(tmp_path / "__init__.py"))
+    (tmp_path / "ui").mkdir()
+    told = []
+    for name, line in (("a.py", "1"), ("ui/b.py", "2"), ("a.py", "3")):
+        (tmp_path / name).write_text(line)
+        told.append(surveys.reader.__wrapped__())
+    assert told[0] == told[1] != told[2]  # the page itself reads no picture
 
 
 def test_the_sets_that_are_remembered_have_a_number(monkeypatch: pytest.MonkeyPatch) -> None:

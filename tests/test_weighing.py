@@ -120,6 +120,17 @@ def test_memory_is_asked_with_what_would_fit(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.usefixtures("little")
+def test_guidance_holds_twice_as_many_pictures_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = models.weight(models.find(NAME))
+    told = replace(recipe(), prompts=("cat",), guidance=(2.0,))
+    monkeypatch.setattr(memory, "left", lambda: weight.needed(2 * told.count) - 1)
+    weighing.check_recipe(weight, replace(told, guidance=(1.0,)), "cpu")
+    for each in (told, replace(recipe(), branch=Branch(told, 3))):
+        with pytest.raises(InputError, match="needs about"):
+            weighing.check_recipe(weight, each, "cpu")
+
+
+@pytest.mark.usefixtures("little")
 @pytest.mark.parametrize("model", [NAME, f"ideal:{PICTURED}", f"linear:{PICTURED}"])
 def test_nothing_that_asks_a_model_passes_by(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weighing, "MOST_OPERATIONS", 1)
