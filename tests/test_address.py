@@ -123,6 +123,12 @@ def test_no_proxy_is_asked_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
         ("Good.Example:80", "good.example, other.example", True),
         ("evil.example", "*", True),
         ("a b", "", False),
+        ("", "", False),
+        ("::1", "", True),
+        ("[::1].evil.example", "", False),
+        ("[::1]evil.example", "", False),
+        ("127.0.0.1:7860@evil.example", "", False),
+        ("localhost:7860x", "", False),
     ],
 )
 def test_the_page_answers_to_its_own_names_alone(host: str, names: str, answered: bool) -> None:

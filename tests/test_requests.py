@@ -56,11 +56,15 @@ def ask(
     kind: str = "application/json",
     length: int | None = None,
     broken_off: bool = False,
+    rest: float = 0.0,
     **more: Any,
 ) -> Told:
     """Send a body in parts to an app; nothing is made of it before it is asked for."""
     headers = [(b"content-type", kind.encode())]
-    headers += [] if length is None else [(b"content-length", str(length).encode())]
+    if length is None:
+        headers.append((b"transfer-encoding", b"chunked"))
+    else:
+        headers.append((b"content-length", str(length).encode()))
     scope = {
         "type": "http",
         "method": "POST",
@@ -73,6 +77,8 @@ def ask(
 
     async def receive() -> dict[str, Any]:
         nonlocal read
+        if rest:
+            await asyncio.sleep(rest)
         part = next(parts, None)
         read += len(part or b"")
         if part is None and broken_off:
@@ -114,6 +120,38 @@ def test_a_body_is_ended_by_its_length_whatever_it_calls_itself(
 def test_of_a_gigabyte_seventeen_mebibytes_are_read() -> None:
     told = ask(requests.Requests(drain), JOIN, endless(), FORM)
     assert told.status == 413 and told.read <= MOST_READ and len(told.body) < 100
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("length", [None, 10**9])
+def test_a_body_that_nothing_reads_is_ended(method: str, length: int | None) -> None:
+    app = requests.Requests(drain)
+    told = ask(app, "/", endless(), length=length, method=method)
+    assert (told.status, told.before) == (413, 0) and told.read <= MOST_READ
+    assert told.line == f"data: a '{method}' takes none"
+    assert ask(app, "/", iter([]), length=0, method=method).status == 200
+
+
+@pytest.mark.parametrize(("status", "said"), [(200, b""), (405, b"no"), (404, b"x" * 500)])
+def test_where_a_body_is_not_read_the_connection_ends(status: int, said: bytes) -> None:
+    async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await PlainTextResponse(said, status)(scope, receive, send)
+
+    told = ask(requests.Requests(answer), "/config", endless())
+    assert told.status == status and told.headers["connection"] == "close"
+    assert "connection" not in ask(requests.Requests(answer), "/config", iter([]), length=0).headers
+
+
+@pytest.mark.parametrize("value", [b"{},", b"[],", b"1,", b'"k":1,'])
+def test_small_values_are_counted_before_they_are_made(
+    value: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JSON of 16 MiB may be five million objects of 70 bytes each."""
+    monkeypatch.setattr(requests, "MOST_MARKS", 1000)
+    told = ask(requests.Requests(drain), JOIN, iter([b"[" + value * 600] * 9))
+    assert told.status == 413 and told.line == "data: more than 1,000 values"
+    assert told.before < 9 * 600 * len(value)
+    assert ask(requests.Requests(drain), JOIN, iter([b"[" + value * 300])).status == 200
 
 
 def test_a_body_within_the_limit_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,6 +255,16 @@ def test_a_large_body_that_stops_coming_ends(monkeypatch: pytest.MonkeyPatch) ->
     scope = {"type": "http", "method": "POST", "path": JOIN, "query_string": b"", "headers": []}
     asyncio.run(requests.Requests(fastapi())(scope, receive, send))
     assert said[1]["status"] == 408
+
+
+def test_a_large_body_that_trickles_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that never end would keep everybody's large bodies away."""
+    monkeypatch.setattr(requests, "SMALL_BODY", 10)
+    for name in ("PATIENCE", "LINGERING"):
+        monkeypatch.setattr(requests, name, 0.02)
+
+    told = ask(requests.Requests(fastapi()), JOIN, iter([b"x"] * 2000), rest=0.001)
+    assert told.status == 408 and told.read < 2000
 
 
 def fastapi() -> FastAPI:

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from gradio.data_classes import PredictBody
 from gradio.queueing import Event, EventQueue, Queue
 
 import app
@@ -13,7 +14,13 @@ from sd.gate import InputError
 from sd.ui import waiting
 from sd.ui.page import Page
 
-ENGLISH = SimpleNamespace(headers={})
+
+async def nothing() -> bytes:
+    """Return the body of a request."""
+    return b""
+
+
+ENGLISH = SimpleNamespace(headers={}, body=nothing)
 
 
 @pytest.fixture
@@ -28,7 +35,7 @@ def page() -> Page:
 
 def asked(page: Page, session: str, event: int) -> Any:
     """Return what a browser sends."""
-    return SimpleNamespace(session_hash=session, fn_index=event)
+    return SimpleNamespace(session_hash=session, fn_index=event, data=[], event_data=None)
 
 
 def put(page: Page, session: str, event: int, times: int = 1) -> None:
@@ -80,12 +87,40 @@ def test_a_refusal_is_one_line_and_joins_nothing(
     _, model, _ = page.fns
     put(page, "a", model, 2)
     body = asked(page, "a", model)
-    chinese = SimpleNamespace(headers={"accept-language": "zh-CN"})
+    chinese = SimpleNamespace(headers={"accept-language": "zh-CN"}, body=nothing)
     for request, words in ((ENGLISH, "2 of these are at work"), (chinese, "本页已有 2 项")):
         push = page._queue.push(body=body, request=request, username=None)  # type: ignore[arg-type]
         success, line, state = asyncio.run(push)
         assert (success, state) == (False, "error") and words in str(line)
     assert len(page._queue) == 2
+
+
+def test_what_all_were_sent_with_is_bounded_and_forgotten_with_them(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "MOST_HELD", 10_000)
+    _, model, _ = page.fns
+    page._queue.create_event_queue_for_fn(page.fns[model])
+    raw = b"x" * 4000
+
+    def push(session: str) -> tuple[bool, Any, str]:
+        async def body() -> bytes:
+            return raw
+
+        sent = PredictBody(data=[["x" * 500]], fn_index=model, session_hash=session)
+        request: Any = SimpleNamespace(headers={}, body=body)
+        return asyncio.run(page._queue.push(body=sent, request=request, username=None))
+
+    assert push("a")[0] and push("b")[0]
+    success, line, _ = push("c")
+    assert not success and line.startswith("what waits already")
+    page._queue.event_queue_per_concurrency_id["model"].queue.clear()
+    assert push("c")[0]
+
+
+def test_json_is_weighed_as_it_lies_in_memory() -> None:
+    assert waiting.size_of(["\U0001f600" * 1000]) > 4000
+    assert waiting.size_of([[{}] * 1000, {"a": [[]] * 1000}]) > 1000 * (64 + 56 + 16)
 
 
 def test_names_of_pages_that_gradio_forgot_are_forgotten(

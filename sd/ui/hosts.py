@@ -6,6 +6,7 @@ there then takes this one for part of it. Only the name in the request tells the
 
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -14,10 +15,12 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 
 from sd import gate
+from sd.ui.requests import Refusal, refuse
 
 MISDIRECTED = 421
 TOLD_BY = (b"host", b"x-forwarded-host")  # the second is what a proxy was asked for
 ANY = "*"
+HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::[0-9]{0,5})?", re.ASCII)  # and a port
 
 
 def named(host: str, environment: Mapping[str, str] = os.environ) -> frozenset[str]:
@@ -45,11 +48,9 @@ def is_own(host: str) -> bool:
 def plain(host: str) -> str:
     """Return a host as it is compared: without port, brackets, last dot and capitals."""
     host = host.strip().lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    if host.count(":") == 1:
-        host = host.partition(":")[0]
-    return host.removesuffix(".")
+    parts = HOST.fullmatch(host)  # none of "::1", and of what is no host either
+    name = parts[1] if parts else host
+    return name[1:-1] if name.startswith("[") and parts else name.removesuffix(".")
 
 
 def is_allowed(host: str, names: frozenset[str]) -> bool:
@@ -74,7 +75,10 @@ class Hosts:
         """Pass a request on, or answer it with one line."""
         if scope["type"] in ("http", "websocket") and (host := self._foreign(scope)) is not None:
             line = f"host = {gate.shown(host)}: not a name of this page; SD_HOSTS adds one"
-            await PlainTextResponse(line, MISDIRECTED)(scope, receive, send)
+            if scope["type"] == "http":
+                await refuse(Refusal(MISDIRECTED, line), scope, receive, send)
+            else:
+                await PlainTextResponse(line, MISDIRECTED)(scope, receive, send)
             return
         await self.app(scope, receive, send)
 

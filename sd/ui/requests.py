@@ -24,6 +24,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 
+from sd.gate import shown
 from sd.memory import in_words
 
 LARGEST_BODY = 16 * 2**20  # bytes of one request; the names of 40,000 uploaded files
@@ -31,6 +32,7 @@ LARGEST_UPLOAD = 896 * 2**20  # bytes of one upload; a browser sends at most 1,0
 LARGEST_FILE, MOST_FILES = 200 * 2**20, 1000  # of one upload; as gradio is told, and tells itself
 SMALL_BODY = 2**18  # bytes; of larger ones only so many are read at a time, so long at most
 LARGE_AT_ONCE, PATIENCE = 2, 30.0  # seconds
+MARKS, MOST_MARKS = b",:[{", 2**20  # of JSON, up to 70 bytes each; 40,000 files have 0.8 million
 MOST_READ, LINGERING = 17 * 2**20, 2.0  # bytes, seconds: of what is refused, thrown away
 SPARE_DISK = 2**28  # bytes that an upload leaves free
 LONGEST_ERROR = 1000  # bytes of an answer that tells an error
@@ -72,7 +74,7 @@ class Requests:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        coming = Coming(receive)
+        coming = Coming(scope, receive)
         answer = Answer(send, coming, plain=is_upload(scope))
         try:
             body = self.admitted(scope, coming, answer)
@@ -95,6 +97,8 @@ class Requests:
         if not PAGE.fullmatch(address(scope)):
             raise Refusal(404, "Not Found")
         check_query(scope["query_string"])
+        if scope["method"] != "POST" and not coming.ended:  # nothing would ever read it
+            raise Refusal(413, f"data: a {shown(scope['method'])} takes none")
         length = length_of(scope)
         if not is_upload(scope):
             if length is not None and length > LARGEST_BODY:
@@ -113,10 +117,10 @@ class Requests:
 class Coming:
     """What a request sends, counted."""
 
-    def __init__(self, receive: Receive) -> None:
-        """Take what it comes from."""
+    def __init__(self, scope: Message, receive: Receive) -> None:
+        """Take what it comes from; a request that announces no body has sent it all."""
         self._receive = receive
-        self.size, self.ended = 0, False
+        self.size, self.ended = 0, not has_body(scope)
 
     async def __call__(self) -> Message:
         """Return what comes next."""
@@ -143,28 +147,31 @@ class Body:
 
     def __init__(self, coming: Coming, answer: "Answer", reading: asyncio.Semaphore) -> None:
         self._coming, self._answer, self._reading = coming, answer, reading
-        self._holds = False
+        self._holds, self._marks, self._until = False, 0, 0.0
 
     async def receive(self) -> Message:
         """Return what comes next; raise status 413 once too much has come."""
         message = await self._next()
         if message["type"] == "http.request":
+            data = message.get("body", b"")
+            self._marks += sum(map(data.count, MARKS))
             if self._coming.size > LARGEST_BODY:
-                if self._answer.started:  # of a stream, which listens for the end of its reader
-                    return {"type": "http.disconnect"}
                 raise self._answer.end(too_large())
+            if self._marks > MOST_MARKS:
+                raise self._answer.end(Refusal(413, f"data: more than {MOST_MARKS:,} values"))
             if self._coming.size > SMALL_BODY and not self._holds:
                 await self._hold()
         return message
 
     async def _next(self) -> Message:
-        """Return the next message; of a large body that stays away, raise status 408."""
-        if not self._holds or self._coming.ended:
+        """Return the next message; of a large body that takes too long, raise status 408."""
+        if self._coming.ended or not self._holds:
             return await self._coming()
         try:
-            return await asyncio.wait_for(self._coming(), PATIENCE)
+            async with asyncio.timeout_at(self._until):
+                return await self._coming()
         except TimeoutError:
-            raise self._answer.end(Refusal(408, "data: it stopped coming")) from None
+            raise self._answer.end(Refusal(408, "data: too slow, or it stopped coming")) from None
 
     async def _hold(self) -> None:
         """Wait until fewer large bodies are being read."""
@@ -173,6 +180,7 @@ class Body:
         except TimeoutError:
             raise self._answer.end(Refusal(503, "data: too much at once; try again")) from None
         self._holds = True
+        self._until = asyncio.get_running_loop().time() + PATIENCE
 
     def release(self) -> None:
         """Let the next large body be read."""
@@ -287,15 +295,22 @@ class Answer:
             elif message["status"] >= 400:
                 self._held = message
             else:
-                self.started = True
-                await self._send(message)
+                await self._start(message)
             return
         if self._held is not None:
             start, self._held = self._held, None
-            if len(message.get("body", b"")) > LONGEST_ERROR or message.get("more_body"):
+            long = len(message.get("body", b"")) > LONGEST_ERROR or message.get("more_body")
+            if long or not self._coming.ended:
                 await self.refuse(Refusal(start["status"], "not what this address takes"))
                 return
             await self._send(start)
+        await self._send(message)
+
+    async def _start(self, message: Message) -> None:
+        if not self._coming.ended:  # else the server would read on to the end of what comes
+            headers = [*message.get("headers", ()), (b"connection", b"close")]
+            message = message | {"headers": headers}
+        self.started = True
         await self._send(message)
 
     async def refuse(self, refusal: Refusal) -> None:
@@ -313,6 +328,11 @@ class Answer:
         await self._send(body)
         await self._coming.drain()
         await self._send({"type": "http.response.body"})
+
+
+async def refuse(refusal: Refusal, scope: Message, receive: Receive, send: Send) -> None:
+    """Answer a request with a refusal as plain text, and read little more of it."""
+    await Answer(send, Coming(scope, receive), plain=True).refuse(refusal)
 
 
 async def told_invalid(_: Any, __: Exception) -> JSONResponse:
@@ -363,6 +383,11 @@ def boundary_of(scope: Message) -> bytes:
 def header(scope: Message, name: bytes) -> bytes:
     """Return the first header of a name, or nothing."""
     return next((bytes(value) for key, value in scope["headers"] if key == name), b"")
+
+
+def has_body(scope: Message) -> bool:
+    """Tell whether a request announces that something follows its head."""
+    return bool(header(scope, b"transfer-encoding")) or length_of(scope) not in (None, 0)
 
 
 def length_of(scope: Message) -> int | None:

@@ -65,6 +65,10 @@ PAGE = {
         "{n} of these are at work or waiting already, of everyone together: try again in a minute",
         "所有访问者的同类任务已有 {n} 项在进行或等待：请一分钟后再试",
     ),
+    "busy_bytes": (
+        "what waits already is all that the page can hold: try again in a minute, or send less",
+        "等待中的内容已达本页可容纳的上限：请一分钟后再试，或少发送一些",
+    ),
     "unexpected": (
         "Something unexpected went wrong; the details are in the server's log.",
         "出现意外错误，详情见服务器日志。",

@@ -6,6 +6,7 @@ away, and no word about who asked: so `admit` stands before its queue. That, and
 is all that is used of gradio's queue beyond its public interface.
 """
 
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ GROUPS = {  # by concurrency_id; a panel asks whenever a slider rests, though it
     "panel": PANEL,
 }
 MOST = sum(most for _, most in (LIGHT, *GROUPS.values()))  # events in gradio's queue
+MOST_HELD = 2**27  # bytes that all were sent with; the names of 40,000 uploaded files are 60 MiB
 LONGEST_SESSION = 64  # characters; gradio's own have 10 to 12, those of programs 36
 
 Pushed = tuple[bool, Any, str]
@@ -28,17 +30,41 @@ Push = Callable[..., Awaitable[Pushed]]
 def guard(queue: Any) -> None:
     """Let `queue` of gradio take only what is admitted."""
     push: Push = queue.push
+    sizes: dict[str, int] = {}  # bytes that each event keeps until its end
 
     async def admitted_push(body: Any, request: Any, username: Any) -> Pushed:
         """Put an event into the queue, or return why it is not."""
+        lang = language_of(request.headers.get("accept-language"))
+        size = size_of([body.data, body.event_data]) + len(await request.body())
+        there = {event._id for event in events(queue)}
+        for event in sizes.keys() - there:
+            del sizes[event]
         try:
-            admit(queue, body, language_of(request.headers.get("accept-language")))
+            admit(queue, body, lang)
+            if sum(sizes.values(), size) > MOST_HELD:
+                raise InputError(say("busy_bytes", lang))
         except InputError as refusal:
             return False, str(refusal), "error"
         forget(queue)
-        return await push(body=body, request=request, username=username)
+        pushed = await push(body=body, request=request, username=username)
+        if pushed[0]:
+            sizes[pushed[1]] = size
+        return pushed
 
     queue.push = admitted_push
+
+
+def size_of(data: Any) -> int:
+    """Return about how many bytes JSON takes that has been read."""
+    size, left = 0, [data]
+    while left:
+        value = left.pop()
+        size += sys.getsizeof(value)
+        if isinstance(value, list):
+            left += value
+        elif isinstance(value, dict):
+            left += value.values()
+    return size
 
 
 def admit(queue: Any, body: Any, lang: str) -> None:
