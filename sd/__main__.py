@@ -153,7 +153,8 @@ def _told_flags(made: argparse.ArgumentParser) -> None:
     about = "ask for nothing; else a model that knows some is asked for what its own samples were"
     made.add_argument("--unconditional", action="store_true", help=about)
     made.add_argument("--negative", metavar="TEXT", help="what guidance leads away from")
-    about = "how strongly a prompt or label is followed; 2 if there is one, 1 adds nothing"
+    about = "how strongly a prompt or label is followed; 2 if there is one, 1 adds nothing; "
+    about += "of several the pictures take one after the other"
     made.add_argument("--guidance", type=number, nargs="+", metavar="SCALE", help=about)
     about = "0..1: take back how far strong guidance spreads the values; 0 if not told"
     made.add_argument("--rescale", type=number, help=about)

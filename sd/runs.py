@@ -313,8 +313,7 @@ def obstacle(folder: Path) -> str:
     if found and not kept:
         return (
             "its stored pictures are gone, and read anew they may be others; "
-            f"python -m sd train --run {shlex.quote(folder.absolute().name)} --restart begins it "
-            "anew from step 0"
+            "python -m sd train --run FOLDER --restart begins it anew from step 0"
         )
     return "" if kept or (folder / SOURCE).is_file() else "no pictures are there to train on"
 

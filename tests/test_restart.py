@@ -39,7 +39,7 @@ def test_no_run_goes_on_with_pictures_that_are_read_anew(capsys: Capture, run: P
     shutil.rmtree(run / runs.PICTURES)
     journal = (run / "events.jsonl").read_bytes()
     line = "its stored pictures are gone, and read anew they may be others; "
-    line += "python -m sd train --run run --restart begins it anew from step 0"
+    line += "python -m sd train --run FOLDER --restart begins it anew from step 0"
     assert refused(capsys, "train", "--run", run, "--resume") == f"run: {line}"
     assert not runs.status(run).resumable  # so the page offers nothing else
     with pytest.raises(InputError) as caught:
