@@ -6,7 +6,6 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from gradio.data_classes import PredictBody
 from gradio.queueing import Event, EventQueue, Queue
 
 import app
@@ -99,16 +98,22 @@ def test_what_all_were_sent_with_is_bounded_and_forgotten_with_them(
     page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "MOST_HELD", 10_000)
-    _, model, _ = page.fns
-    page._queue.create_event_queue_for_fn(page.fns[model])
-    raw = b"x" * 4000
+    model = list(page.fns)[1]
+
+    async def join(body: Any, request: Any, username: Any) -> tuple[bool, Any, str]:
+        put(page, body.session_hash, model)
+        return True, list(waiting.events(page._queue))[-1]._id, "success"
+
+    async def body() -> bytes:
+        return b"x" * 4000
+
+    monkeypatch.setattr(page._queue, "push", join)
+    waiting.guard(page._queue)
+    request: Any = SimpleNamespace(headers={}, body=body)
 
     def push(session: str) -> tuple[bool, Any, str]:
-        async def body() -> bytes:
-            return raw
-
-        sent = PredictBody(data=[["x" * 500]], fn_index=model, session_hash=session)
-        request: Any = SimpleNamespace(headers={}, body=body)
+        sent: Any = asked(page, session, model)
+        sent.data = [["x" * 500]]
         return asyncio.run(page._queue.push(body=sent, request=request, username=None))
 
     assert push("a")[0] and push("b")[0]
