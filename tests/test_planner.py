@@ -110,6 +110,14 @@ def test_ten_minutes_or_more_show_some_fifteen_sheets(fast: list[Config]) -> Non
     assert all(15 <= sheets <= planner.MOST_SHEETS for sheets in found)
 
 
+def test_few_slow_steps_are_not_each_shown(
+    fast: list[Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner, "measure", lambda *_: Measured(2.0, 0.1, 0.1))
+    found = plan(1, STARTER, CPU).forecast
+    assert planner.MOST_SHEETS / 2 < found.sheets <= planner.MOST_SHEETS < found.steps
+
+
 def test_what_is_chosen_gets_enough_steps_and_what_is_next_would_not(fast: list[Config]) -> None:
     made = plan(10, STARTER, CPU)
     values = {reason.kind: reason.values for reason in made.reasons}
