@@ -1,11 +1,13 @@
 """The named faults of a run, each told of it in one true sentence, and what is no fault."""
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 import pytest
 
 from sd.coach import remarks
+from sd.coach.lines import figure
 from sd.config import Config
 from tests.coaching import TINY, Event, falling, healthy, kinds, only, run
 
@@ -198,8 +200,15 @@ def test_minutes_that_are_too_few_are_told_from_the_run_s_own_total() -> None:
     assert "few_steps" in kinds(remarks(short, slow))
 
 
+def test_few_logged_losses_of_many_pictures_are_calm_enough() -> None:
+    assert kinds(remarks(TINY, healthy(72))) == ["well"]  # twelve, each the last of six steps
+
+
 def test_at_the_end_it_tells_whether_to_train_on() -> None:
-    remark = only(remarks(TINY, [*healthy(6000), FINISHED]), "still_falling")
+    events = healthy(6000)
+    remark = only(remarks(TINY, [*events, FINISHED]), "still_falling")
+    last = [each["loss"] for each in events[1:] if each["step"] > 5250]  # the last eighth
+    assert remark.values["now"] == figure(fmean(last))
     assert remark.values["more"] == "3,000" and remark.fix == ("training.steps=9000",)
     flat = [(step, max(falling(step), falling(2000))) for step in range(6, 6001, 6)]
     said = remarks(TINY, [*run(flat), FINISHED])
@@ -223,6 +232,10 @@ def test_many_duplicates_are_told(told: Any) -> None:
     assert said.line.startswith("100 of 1292 pictures repeat others")
     few = run([(step, falling(step)) for step in range(6, 1200, 6)], duplicates=3)
     assert kinds(remarks(TINY, few)) == ["well"]
+    for count in (64, 65):  # of 1,300: a twentieth is many
+        events = run([(step, falling(step)) for step in range(6, 1200, 6)], 6000, 1236)
+        events[0]["duplicates"] = count
+        assert ("duplicates" in kinds(remarks(TINY, events))) == (count == 65)
 
 
 def test_a_run_of_coloured_pictures_in_grey_is_told_by_its_report() -> None:

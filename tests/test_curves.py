@@ -37,6 +37,7 @@ def test_curves_escape_words_and_survive_bad_numbers() -> None:
 def test_a_long_loss_is_thinned_and_smoothed_truly() -> None:
     values = np.full(5000, 0.25)
     assert curves.smoothed(values) == pytest.approx(values)
+    assert curves.smoothed(np.eye(1, 5000, 4999)[0])[-1] == pytest.approx(curves.SMOOTHING / 5000)
     assert len(curves.thinned(values)) == curves.MOST_POINTS
     assert curves.thinned(np.arange(600.0)).mean() == pytest.approx(299.5)
     steps = range(1, 20_001)
