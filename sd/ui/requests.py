@@ -126,7 +126,7 @@ class Coming:
         """Return what comes next."""
         message = await self._receive()
         self.size += len(message.get("body", b""))
-        self.ended = self.ended or not message.get("more_body", False)
+        self.ended = not message.get("more_body", False)
         return message
 
     async def drain(self) -> None:
