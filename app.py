@@ -7,7 +7,8 @@ import sys
 import threading
 from importlib import import_module
 
-from sd.ui import address
+from sd.common import threads
+from sd.ui.adapter import address
 
 NAMED = address.taken(os.environ)
 gc.disable()  # gradio makes many objects and no rubbish: looking through them took a fifth of this
@@ -16,25 +17,18 @@ with address.asked_directly():
 
 gc.enable()
 
-from sd import child  # noqa: E402
-from sd.__main__ import Parser, told  # noqa: E402
-from sd.gate import InputError  # noqa: E402
-from sd.ui import (  # noqa: E402
-    api,
-    denoise,
-    head,
-    hosts,
-    noise,
-    requests,
-    scratch,
-    theme,
-    train,
-    uploads,
-    waiting,
-)
-from sd.ui.page import Page, middleware  # noqa: E402
-from sd.ui.parts import label  # noqa: E402
-from sd.ui.texts import PAGE, translations  # noqa: E402
+from sd.cli.parser import Parser, told  # noqa: E402
+from sd.common.validation import InputError  # noqa: E402
+from sd.ui import api, head  # noqa: E402
+from sd.ui.adapter import hosts, requests, scratch, waiting  # noqa: E402
+from sd.ui.adapter import unused_uploads as uploads  # noqa: E402
+from sd.ui.adapter.page import Page, middleware  # noqa: E402
+from sd.ui.components import theme  # noqa: E402
+from sd.ui.components.parts import label  # noqa: E402
+from sd.ui.denoise import tab as denoise  # noqa: E402
+from sd.ui.noise import tab as noise  # noqa: E402
+from sd.ui.texts import say, translations  # noqa: E402
+from sd.ui.train import tab as train  # noqa: E402
 
 PROGRESS_SECONDS = 1.0  # gradio looks every 10 ms for bars of progress, which the page has none of
 NEVER = 2**31  # events until gradio makes a table of all that have been, for nobody
@@ -46,7 +40,7 @@ KEEP_FILES = (3600, 86400)  # seconds: look every hour, delete pictures older th
 def build_app() -> gr.Blocks:
     """Return the page: its head, one call per tab, and the named endpoints."""
     with Page(
-        title=PAGE["page_title"][0],
+        title=say("page_title", "en"),
         analytics_enabled=False,
         delete_cache=KEEP_FILES,
         fill_width=True,
@@ -77,7 +71,7 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
 def warm_up(sent: threading.Event) -> None:
     """Import what bears torch while the first visitor is still reading what was `sent`."""
     sent.wait(LONGEST_UNSEEN)
-    for module in ("sd.sampling", "sd.data", "sd.checkpoints"):
+    for module in ("sd.diffusion.sampling", "sd.data.image_set", "sd.checkpoints.checkpoint"):
         import_module(module)
 
 
@@ -98,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
 def opened(where: address.Address) -> gr.Blocks:
     """Return the page, served at an address."""
     gc.disable()
-    child.share_cores()
+    threads.share_cores()
     demo = build_app()
     demo.queue(api_open=False, max_size=waiting.MOST)
     demo._queue.progress_update_sleep_when_free = PROGRESS_SECONDS

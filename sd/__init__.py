@@ -7,15 +7,16 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "Config": "sd.config",
-    "Diffusion": "sd.diffusion",
-    "InputError": "sd.gate",
-    "Sampling": "sd.sampling",
-    "Schedule": "sd.schedule",
-    "UNetModel": "sd.unet",
-    "load_checkpoint": "sd.checkpoints",
-    "read_images": "sd.data",
-    "train": "sd.training",
+    "Config": "sd.config.config",
+    "Diffusion": "sd.diffusion.process",
+    "InputError": "sd.common.validation",
+    "Sampling": "sd.diffusion.sampling",
+    "Schedule": "sd.diffusion.schedule",
+    "UNetModel": "sd.networks.unet",
+    "choose": "sd.common.device",
+    "load_checkpoint": "sd.checkpoints.checkpoint",
+    "read_images": "sd.data.image_set",
+    "train": "sd.training.loop",
 }
 
 __all__ = list(_HOMES)

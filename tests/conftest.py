@@ -14,7 +14,7 @@ from sd.config import Config
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
-STARTER = Path(__file__).parent.parent / "sd" / "starter" / "emoji64.zip"
+STARTER = Path(__file__).parent.parent / "sd" / "data" / "starter" / "emoji64.zip"
 TINY = (  # 203,460 parameters: 32 channels are the least that 32 groups allow
     "training.batch_size=4",
     "training.learning_rate=0.002",
@@ -56,7 +56,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     folder.mkdir()
     monkeypatch.setenv("SD_HOME", str(folder))
-    monkeypatch.setattr("sd.runs.BUNDLED", tmp_path / "bundled")
+    monkeypatch.setattr("sd.runs.run.BUNDLED", tmp_path / "bundled")
     return folder
 
 

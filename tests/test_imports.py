@@ -28,7 +28,7 @@ def loaded_by(work: str, names: tuple[str, ...] = HEAVY) -> list[str]:
 
 def command(*words: str) -> str:
     return (
-        "from sd.__main__ import main\n"
+        "from sd.cli.parser import main\n"
         f"try:\n    main({list(words)!r})\nexcept SystemExit:\n    pass"
     )
 
@@ -38,11 +38,11 @@ def command(*words: str) -> str:
     [
         "import sd",
         "from sd import Config, Schedule",
-        "import sd.config, sd.schedule, sd.blueprint, sd.gate, sd.runs",
+        "import sd.config, sd.diffusion.schedule, sd.networks.blueprint, sd.runs",
         command("--help"),
         command("train", "--help"),
         command("plan", "--help"),
-        command("info", "sd/presets/seed.ini"),
+        command("info", "sd/config/presets/seed.ini"),
         command("info", "tests/fixtures/config_SD.txt", "--json"),
     ],
 )

@@ -10,14 +10,20 @@ from typing import Any
 
 import gradio as gr
 
-from sd import gate, runs
-from sd.config import MOST_STEPS, Config, preset_names
-from sd.gate import InputError
-from sd.ui import cache, denoise, inputs, models, noise, pictures, plan
-from sd.ui.parts import LARGEST_SEED, MODEL, SURVEY, UPLOAD, guarded
-from sd.ui.sampling import live, prompts
-from sd.ui.sampling.grid import MOST_GUIDANCE
-from sd.ui.sampling.job import Job
+from sd import runs
+from sd.common import validation
+from sd.common.validation import InputError
+from sd.config import Config, preset_names
+from sd.config.sections import MOST_STEPS
+from sd.diffusion import timesteps
+from sd.ui import models, uploads
+from sd.ui.adapter import cache, inputs
+from sd.ui.components.parts import LARGEST_SEED, MODEL, SURVEY, UPLOAD, guarded
+from sd.ui.denoise import live, prompts
+from sd.ui.denoise.grid import MOST_GUIDANCE
+from sd.ui.denoise.job import Job
+from sd.ui.noise import exact as noise_exact
+from sd.ui.train import plan
 
 SIZES, RATES, MOST_BATCH = (8, 256), (1e-7, 1.0), 1024
 MOST_TIMES = 100_000  # of any schedule; the handler knows its own
@@ -30,7 +36,7 @@ def noise_picture(picture: Any, t: Any, preset: Any, seed: Any) -> tuple[Any, di
     """Return a picture at time t, and the factors of x_t = signal x_0 + noise eps."""
     if picture is None:
         raise InputError("picture: give a picture file")
-    view = noise.noised(picture, preset, t, seed)
+    view = noise_exact.noised(picture, preset, t, seed)
     facts = {key: value for key, value in view._asdict().items() if key != "image"}
     return view.image, {**facts, "log_snr": view.log_snr if view.t else None}
 
@@ -79,7 +85,7 @@ def inspect_data(files: Any) -> dict[str, Any]:
 
     `data` is what /start_training takes.
     """
-    handle, report = pictures.inspect(files)
+    handle, report = uploads.inspect(files)
     return {"data": handle, **report.to_json()}
 
 
@@ -96,25 +102,25 @@ def start_training(
 ) -> dict[str, Any]:
     """Start a run; size, steps, batch_size and learning_rate 0 are the preset's."""
     config = config_of(preset, size, steps, batch_size, learning_rate)
-    seed = gate.seed("seed", seed)
+    seed = validation.seed("seed", seed)
     return {"run": plan.begin(data, config, seed, device), "seed": seed}
 
 
 def config_of(preset: Any, size: Any, steps: Any, batch: Any, rate: Any) -> Config:
     """Return a preset's settings with those that are given; 0 or None leaves the preset's."""
-    config = Config.preset(gate.choice("preset", preset, preset_names()))
+    config = Config.preset(validation.choice("preset", preset, preset_names()))
     wanted: dict[str, Any] = {}
     if given(size):
-        side = gate.whole("size", size, *SIZES)
+        side = validation.whole("size", size, *SIZES)
         wanted |= {"input_height": side, "input_width": side}
     if given(steps):
-        wanted["steps"] = gate.whole("steps", steps, 1, MOST_STEPS)
+        wanted["steps"] = validation.whole("steps", steps, 1, MOST_STEPS)
         usual = config.training.sample_every or SAMPLE_EVERY
         wanted["sample_every"] = min(usual, max(1, wanted["steps"] // SAMPLES_WANTED))
     if given(batch):
-        wanted["batch_size"] = gate.whole("batch size", batch, 1, MOST_BATCH)
+        wanted["batch_size"] = validation.whole("batch size", batch, 1, MOST_BATCH)
     if given(rate):
-        wanted["learning_rate"] = gate.real("learning rate", rate, *RATES)
+        wanted["learning_rate"] = validation.real("learning rate", rate, *RATES)
     return config.with_settings([f"training.{key}={value}" for key, value in wanted.items()])
 
 
@@ -147,7 +153,7 @@ def stop_training(run: Any) -> dict[str, Any]:
 def resume_training(run: Any, steps: Any) -> dict[str, Any]:
     """Let a run that ended go on, up to `steps` in all; 0 leaves its plan."""
     folder = runs.find_run(run)
-    runs.resume(folder, gate.whole("steps", steps, 1, MOST_STEPS) if given(steps) else None)
+    runs.resume(folder, validation.whole("steps", steps, 1, MOST_STEPS) if given(steps) else None)
     return facts_of(folder)
 
 
@@ -180,7 +186,7 @@ def number(name: str, value: float | None, low: float, high: float, whole: bool 
 
 def seed() -> Any:
     """Declare a seed; -1 draws one, which the answer tells."""
-    return number("seed", 0, gate.RANDOM_SEED, LARGEST_SEED)
+    return number("seed", 0, validation.RANDOM_SEED, LARGEST_SEED)
 
 
 def files(name: str, count: Any) -> inputs.File:
@@ -207,7 +213,7 @@ def build() -> None:
     sampling: list[Any] = [text("model", "emoji32"), text("sampler", "ddim")]
     sampling += [number("steps", 50, 1, models.MOST_STEPS), seed()]
     sampling += [number("count", 1, 1, models.MOST_PICTURES), number("eta", 0, 0, 1, whole=False)]
-    sampling += [text("variance", denoise.VARIANCES[0]), text("spacing", denoise.SPACINGS[0])]
+    sampling += [text("variance", timesteps.VARIANCES[0]), text("spacing", timesteps.SPACINGS[0])]
     sampling += [inputs.Checkbox(True, label="clip_x0", visible=False)]
     sampling += [text("prompt", ""), text("negative", "")]
     sampling += [number("guidance", prompts.FIRST_GUIDANCE, 0, MOST_GUIDANCE, whole=False)]

@@ -5,7 +5,7 @@ import html
 import gradio as gr
 
 from sd.ui import models
-from sd.ui.parts import QUIET, guarded, label, language
+from sd.ui.components.parts import QUIET, guarded, label, language
 from sd.ui.texts import say
 
 

@@ -14,17 +14,20 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sd import facts, gate, runs
+from sd import runs
+from sd.common import validation
+from sd.common.disk import numbered
+from sd.common.validation import InputError
 from sd.config import Config
-from sd.gate import InputError
-from sd.recipe import Recipe
-from sd.ui import pictures, weighing
-from sd.ui.parts import briefly
-from sd.ui.told import Told, read_told
+from sd.generation.recipe import Recipe
+from sd.networks import conditioning_facts
+from sd.ui import model_cost, uploads
+from sd.ui.components.parts import briefly
+from sd.ui.model_facts import Told, read_told
 
 if TYPE_CHECKING:
-    from sd.device import Machine
-    from sd.replay import Source
+    from sd.common.device import Machine
+    from sd.generation.pipeline import Source
 
 MOST_PICTURES = 16
 MOST_STEPS = 1000
@@ -32,7 +35,7 @@ MOST_TOLD = 20_000  # characters of a recipe's prompts; a field holds half of it
 MOST_CALLS = 4000  # of one sampling with all that it branches from
 KINDS = ("ideal", "linear")  # closed-form denoisers of a picture set
 LONGEST_NAME = 200
-CLOSED_PRESET = "tiny"  # as in sd.second_zero, which bears torch
+CLOSED_PRESET = "tiny"  # as in sd.checkpoints.picture_model, which bears torch
 ONE_AT_A_TIME, OPENING = threading.Lock(), threading.Lock()
 LARGEST_OPENED = 2**30  # bytes of all models that stay open, beside the newest
 
@@ -61,7 +64,7 @@ def is_closed(name: str) -> bool:
 @cache
 def machine() -> "Machine":
     """Return the machine, chosen once and set up for this process."""
-    from sd.device import choose
+    from sd.common.device import choose
 
     return briefly(lambda: choose("auto").apply())
 
@@ -70,8 +73,8 @@ def choices(upload: Any = None) -> list[tuple[str, str]]:
     """Return (what is shown, name) of every model; `upload` is the handle of pictures just read."""
     trained = runs.list_models()
     told = [(f"{entry.name}, step {entry.step:,}", entry.name) for entry in trained]
-    sets = [(word, word) for word in pictures.WORDS]
-    if isinstance(upload, str) and pictures.HANDLE.fullmatch(upload):
+    sets = [(word, word) for word in uploads.WORDS]
+    if isinstance(upload, str) and uploads.HANDLE.fullmatch(upload):
         sets.append((f"upload {upload[:6]}", upload))
     sets += [
         (folder.name, folder.name)
@@ -83,13 +86,15 @@ def choices(upload: Any = None) -> list[tuple[str, str]]:
 
 def find(name: Any) -> Entry:
     """Return the model called `name`; raise `InputError` with what there is."""
-    gate.text("model", name, LONGEST_NAME)
+    validation.text("model", name, LONGEST_NAME)
     if is_closed(name):
         return Entry(name, Path(pictures_of(name.partition(":")[2])))
     entries = {entry.name: entry for entry in runs.list_models()}
     if not entries:
-        raise InputError(f"model = {gate.shown(name)}: no model is there yet; train one first")
-    found = entries[gate.choice("model", name, list(entries))]
+        raise InputError(
+            f"model = {validation.shown(name)}: no model is there yet; train one first"
+        )
+    found = entries[validation.choice("model", name, list(entries))]
     return Entry(found.name, found.folder, found.step)
 
 
@@ -98,8 +103,8 @@ def pictures_of(name: str) -> str:
 
     Nothing else: a name from the browser is never taken for a path.
     """
-    if name in pictures.WORDS or pictures.HANDLE.fullmatch(name):
-        return pictures.source_of(name)
+    if name in uploads.WORDS or uploads.HANDLE.fullmatch(name):
+        return uploads.source_of(name)
     return str(runs.find_run(name))
 
 
@@ -124,7 +129,7 @@ def timesteps(entry: Entry) -> int:
 
 def conditioning_of(entry: Entry) -> Told | None:
     """Return what a model can be told, without opening it; None for one that is told nothing."""
-    found = [] if entry.closed else runs.numbered(entry.folder, "checkpoint-*")
+    found = [] if entry.closed else numbered(entry.folder, "checkpoint-*")
     folder = found[-1][1] if found else entry.folder
     return None if entry.closed else read_told(folder, config_of(entry).conditioning.text_length)
 
@@ -133,23 +138,25 @@ def usual_prompts(entry: Entry) -> tuple[str, ...]:
     """Return what the samples of a model's own run were asked for; () if nothing."""
     told = conditioning_of(entry)
     chosen = config_of(entry).conditioning.sample_prompts
-    return () if told is None else facts.usual_prompts(chosen, told.labels, told.examples)
+    return (
+        () if told is None else conditioning_facts.usual_prompts(chosen, told.labels, told.examples)
+    )
 
 
 def calls(
     entry: Entry, sampler: str, steps: int, spacing: str = "trailing", start: float | None = None
 ) -> int:
     """Return how often a sampling from t = `start`, T unless told, asks a model's network."""
-    from sd.sampling import Sampling
-    from sd.schedule import Schedule
+    from sd.diffusion.sampling import Sampling
+    from sd.diffusion.schedule import Schedule
 
     schedule = Schedule.from_settings(config_of(entry).diffusion)
     return Sampling(schedule, sampler, steps, spacing=spacing, start_time=start).calls
 
 
-def weight(entry: Entry) -> weighing.Weight:
+def weight(entry: Entry) -> model_cost.Weight:
     """Return what asking a model takes, without opening it."""
-    return weighing.weight_of(entry.name, entry.folder, config_of(entry))
+    return model_cost.weight_of(entry.name, entry.folder, config_of(entry))
 
 
 def source(entry: Entry) -> "Source":
@@ -160,7 +167,7 @@ def source(entry: Entry) -> "Source":
         if key in OPENED:
             OPENED.move_to_end(key)
             return OPENED[key]
-        weighing.check_memory(weight(entry), 1, device, "model")
+        model_cost.check_memory(weight(entry), 1, device, "model")
         OPENED[key] = found = _opened(entry.name, str(entry.folder), device)
         while len(OPENED) > 1 and sum(map(_bytes_of, OPENED.values())) > LARGEST_OPENED:
             OPENED.popitem(last=False)
@@ -169,8 +176,8 @@ def source(entry: Entry) -> "Source":
 
 def _opened(name: str, place: str, device: str) -> "Source":
     """Return a model."""
-    from sd.checkpoints import load_checkpoint
-    from sd.second_zero import open_pictures
+    from sd.checkpoints.checkpoint import load_checkpoint
+    from sd.checkpoints.picture_model import open_pictures
 
     if not is_closed(name):
         return load_checkpoint(place, device)
@@ -188,7 +195,7 @@ def _bytes_of(opened: Any) -> int:
 @lru_cache(maxsize=32)
 def digest(entry: Entry) -> str:
     """Return 16 digits that tell a model from another of its name; "" for closed forms."""
-    from sd.checkpoints import WEIGHTS, newest_checkpoint, read_about
+    from sd.checkpoints.checkpoint import WEIGHTS, newest_checkpoint, read_about
 
     if entry.closed:
         return ""
@@ -207,9 +214,9 @@ def within_caps(recipe: Recipe) -> Recipe:
     capped("count", recipe.count, MOST_PICTURES)
     each, calls = recipe, 0
     while True:
-        gate.whole("number of prompts", len(each.prompts), 0, MOST_PICTURES)
+        validation.whole("number of prompts", len(each.prompts), 0, MOST_PICTURES)
         told = sum(map(len, (*each.prompts, each.negative)))
-        gate.whole("characters of all prompts", told, 0, MOST_TOLD)
+        validation.whole("characters of all prompts", told, 0, MOST_TOLD)
         calls += capped("steps", each.steps, MOST_STEPS)
         if each.branch is None:
             break
@@ -220,7 +227,7 @@ def within_caps(recipe: Recipe) -> Recipe:
 
 def affordable(recipe: Recipe) -> Recipe:
     """Return a recipe whose operations and memory are within bounds; raise `InputError`."""
-    weighing.check_recipe(weight(find(recipe.model)), recipe, machine().device)
+    model_cost.check_recipe(weight(find(recipe.model)), recipe, machine().device)
     return recipe
 
 
@@ -290,7 +297,7 @@ def _flagged(flag: str, text: str) -> list[str]:
 
 def _asked(entry: Entry) -> str:
     """Return how a command line names a model."""
-    if str(entry.folder) == pictures.STARTER:
+    if str(entry.folder) == uploads.STARTER:
         return entry.name
     here = Path.cwd()
     inside = entry.folder.is_absolute() and entry.folder.is_relative_to(here)
@@ -317,13 +324,13 @@ def recipe(
         entry.step,
         digest(entry),
         sampler,
-        gate.whole("steps", steps, 1, MOST_STEPS),
-        gate.real("eta", eta, 0, 1),
+        validation.whole("steps", steps, 1, MOST_STEPS),
+        validation.real("eta", eta, 0, 1),
         variance,
         spacing,
         clip_x0,
-        gate.seed("seed", seed),
-        gate.whole("count", count, 1, MOST_PICTURES),
+        validation.seed("seed", seed),
+        validation.whole("count", count, 1, MOST_PICTURES),
         **more,
     )
     return within_caps(made)

@@ -23,9 +23,9 @@ NAMES = tuple(PICTURES)
 @cache
 def pictures() -> dict[str, Image.Image]:
     """Return the starter pictures by name, 64 x 64 pixels."""
-    from sd.archive import Archive
-    from sd.data import starter_path
-    from sd.images import read_picture
+    from sd.data.images import read_picture
+    from sd.data.reading.archive import Archive
+    from sd.data.reading.source import starter_path
 
     with closing(Archive(starter_path())) as bundled:
         return {
@@ -36,7 +36,7 @@ def pictures() -> dict[str, Image.Image]:
 
 def read(picture: str, transparency: bool = False) -> Image.Image:
     """Return a starter picture by its name, or read the file at a path as `read_picture` does."""
-    from sd.images import read_picture
+    from sd.data.images import read_picture
 
     if picture in PICTURES:
         return pictures()[picture]
@@ -57,4 +57,4 @@ def unpacking(picture: str) -> str:
     """Return the command that puts a starter picture on the disk; nothing for an upload."""
     if picture not in PICTURES:
         return ""
-    return "python -m zipfile -e sd/starter/emoji64.zip starter && "
+    return "python -m zipfile -e sd/data/starter/emoji64.zip starter && "

@@ -19,12 +19,12 @@ import PIL
 from PIL import Image
 
 import sd
-from sd import disk
-from sd.archive import BROKEN
-from sd.gate import InputError
+from sd.common import disk
+from sd.common.validation import InputError
+from sd.data.reading.archive import BROKEN
 
 if TYPE_CHECKING:
-    from sd.data import Report
+    from sd.data.reading.report import Report
 
 PREVIEWED, PREVIEW_SIDE = 16, 256  # pictures, and the most pixels of a side
 MOST_FOUND = 16  # sets that are remembered beside the bundled ones
@@ -101,7 +101,7 @@ def read(
 
 def looked_through(source: str, flight: Flight) -> Generator[tuple[int, int], None, Found]:
     """Yield how far the pictures of a set are read, as soon as few enough are; see `survey`."""
-    from sd.data import some_pictures, survey_images
+    from sd.data.image_set import some_pictures, survey_images
 
     while not READING.acquire(timeout=LOOK_SECONDS):
         yield flight.place
@@ -142,7 +142,7 @@ def write(found: Found, told: str, path: Path) -> None:
 
 def kept(path: Path) -> Found | None:
     """Return what was written down; None where it is missing, damaged or from another reader."""
-    from sd.data import Report
+    from sd.data.reading.report import Report
 
     try:
         if path.stat().st_size > LARGEST_KEPT:

@@ -1,96 +1,46 @@
-"""All texts of the page: key -> (English, Simplified Chinese), with the same placeholders in both.
+"""All texts of the page, from one file a language in `locales`, with the same placeholders in all.
 
 Static texts travel to the browser under `sd_` keys and are chosen there by its language; lines that
-carry numbers are made here and chosen by the request's Accept-Language header.
+carry numbers are made here and chosen by the request's Accept-Language header. A third language is
+a third file. What the command line prints too has its English below, under `FAMILIES`.
 """
 
+import tomllib
 from typing import Any
 
-from sd.ui import (
-    texts_algorithm2,
-    texts_coach,
-    texts_denoise,
-    texts_looked,
-    texts_noise,
-    texts_noise_folds,
-    texts_plan,
-    texts_player,
-    texts_prompts,
-    texts_sampling,
-    texts_steer,
-    texts_watch,
-)
+from sd.common.paths import PACKAGE
+from sd.config import KEYS, about
+from sd.generation.player.words import WORDS
+from sd.training.coach import LINES
+from sd.training.planning.reasons import LINES as REASONS
 
+LOCALES = PACKAGE / "ui" / "locales"
 LANGUAGES = ("en", "zh")
 PREFIX = "sd_"  # gradio's own keys ("label", "file", ...) share one table with ours in the browser
-
-PAGE = {
-    "page_title": (
-        "sd: train, watch and look inside a diffusion model",
-        "sd：训练、观察、看懂扩散模型",
-    ),
-    "tag_line": (
-        "train, watch and look inside a diffusion model",
-        "训练、观察、看懂一个扩散模型",
-    ),
-    "machine_title": (
-        "The machine on which training and sampling run",
-        "训练与采样所用的机器",
-    ),
-    "tab_train": ("Train", "训练"),
-    "tab_noise": ("Noise", "加噪"),
-    "tab_denoise": ("Denoise", "去噪"),
-    "command": ("The same from a terminal", "在终端中做同样的事"),
-    "command_info": (
-        "Run it in the project's folder: it does what this tab does.",
-        "在项目文件夹中运行，效果与本页相同。",
-    ),
-    "seed": ("Seed", "随机种子"),
-    "dice": ("New seed", "换一个种子"),
-    "more": ("More settings", "更多设置"),
-    "stop": ("Stop", "停止"),
-    "seconds": ("{s} s", "{s} 秒"),
-    "minutes": ("{m} min {s} s", "{m} 分 {s} 秒"),
-    "hours": ("{h} h {m} min", "{h} 小时 {m} 分"),
-    "mistake": ("Not possible", "无法执行"),
-    "busy_page": (
-        "{n} of these are at work or waiting for this page already: stop one, or wait for its end",
-        "本页已有 {n} 项同类任务在进行或等待：请先停止一项，或等它结束",
-    ),
-    "busy_light": (
-        "{n} requests of this page are waiting already: wait a moment",
-        "本页已有 {n} 个请求在等待：请稍候",
-    ),
-    "busy_all": (
-        "{n} of these are at work or waiting already, of everyone together: try again in a minute",
-        "所有访问者的同类任务已有 {n} 项在进行或等待：请一分钟后再试",
-    ),
-    "busy_bytes": (
-        "what waits already is all that the page can hold: try again in a minute, or send less",
-        "等待中的内容已达本页可容纳的上限：请一分钟后再试，或少发送一些",
-    ),
-    "unexpected": (
-        "Something unexpected went wrong; the details are in the server's log.",
-        "出现意外错误，详情见服务器日志。",
-    ),
+FAMILIES = {  # table of the other languages -> its English; keys begin with the table's name
+    "coach": LINES,
+    "why": REASONS,
+    "about": {key: about(section, key) for section, keys in KEYS.items() for key in keys},
+    "player": WORDS,
 }
 
-MODULES = (
-    texts_plan,
-    texts_player,
-    texts_sampling,
-    texts_watch,
-    texts_steer,
-    texts_coach,
-    texts_noise,
-    texts_noise_folds,
-    texts_denoise,
-    texts_prompts,
-    texts_algorithm2,
-    texts_looked,
-)
-TABLES = (PAGE, *(module.TEXTS for module in MODULES))
-TEXTS: dict[str, tuple[str, str]] = {key: pair for table in TABLES for key, pair in table.items()}
+
+def read_locale(language: str) -> dict[str, str]:
+    """Return key -> text of one language; the keys of a family begin with its name."""
+    tables = tomllib.loads((LOCALES / f"{language}.toml").read_text(encoding="utf-8"))
+    if language == "en":
+        tables |= FAMILIES
+    return {
+        f"{table}_{key}" if table in FAMILIES else key: text
+        for table, texts in tables.items()
+        for key, text in texts.items()
+    }
+
+
+READ = {language: read_locale(language) for language in LANGUAGES}
+TEXTS: dict[str, tuple[str, ...]] = {
+    key: tuple(READ[language][key] for language in LANGUAGES) for key in READ["en"]
+}
 
 
 def say(key: str, language: str, **values: Any) -> str:

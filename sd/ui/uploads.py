@@ -1,45 +1,162 @@
-"""Uploads that no event ever used, deleted within the hour; gradio keeps everything for a day."""
+"""The pictures that people bring: kept under their digest as one zip, surveyed once for everyone.
 
-import threading
-import time
-from collections.abc import MutableSet
-from contextlib import suppress
+What was found is remembered by the digest of the files, so it is the same for everyone who has
+these files, and nobody else can ask for it.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-KEPT, LOOK = 2400, 600  # seconds: since an upload, and between two looks; less than an hour
+from sd import runs
+from sd.common import disk, validation
+from sd.common.text import brief, in_words, printable
+from sd.common.validation import InputError
+from sd.data.reading.files import is_clutter
+from sd.ui import surveys
+from sd.ui.adapter import inputs
+from sd.ui.adapter.requests import SPARE_DISK
+from sd.ui.surveys import Found
 
-_used: set[str] = set()
+if TYPE_CHECKING:
+    from sd.data.reading.report import Report
+
+Result = TypeVar("Result")
+STARTER, SHAPES = WORDS = ("starter", "shapes")  # of the bundled sets
+HANDLE = re.compile(r"[0-9a-f]{16}\.zip")
+PREVIEW_COLUMNS, PREVIEW_ROWS = 8, 2
 
 
-def use(path: Path) -> None:
-    """Note that an event was sent an upload, which is kept as long as gradio keeps files."""
-    _used.add(str(path))
+def uploads() -> Path:
+    """Return the folder in which uploaded pictures are kept for training."""
+    return runs.home() / "uploads"
 
 
-def sweep(uploaded: MutableSet[str], now: float | None = None) -> None:
-    """Delete what of the paths that were `uploaded` is older than KEPT and was never used."""
-    until = (time.time() if now is None else now) - KEPT
-    there = {name: Path(name).resolve() for name in list(uploaded)}
-    _used.intersection_update(map(str, there.values()))
-    for name, path in there.items():
-        if str(path) in _used:
-            continue
+def source_of(handle: Any) -> str:
+    """Return what `read_images` takes: a bundled set's word, or the zip that `handle` names."""
+    if isinstance(handle, str) and handle in WORDS:
+        return handle
+    if handle is None:
+        raise InputError(
+            "data = None: the server does not know (any more) which pictures this page shows: wait "
+            "until they are read, or reload the page and choose them again"
+        )
+    if not isinstance(handle, str) or not HANDLE.fullmatch(handle):
+        raise InputError(
+            f"data = {validation.shown(handle)}: must be 'starter', 'shapes' or what /inspect_data "
+            "returned"
+        )
+    path = uploads() / handle
+    if not path.is_file():
+        raise InputError(f"data = {handle!r}: no such upload; upload the pictures again")
+    return str(path)
+
+
+def digest_of(files: Sequence[Path], names: Sequence[str]) -> str:
+    """Return 16 hexadecimal digits of names and contents."""
+    total = hashlib.sha256()
+    for path, name in zip(files, names, strict=True):
+        with path.open("rb") as file:
+            total.update(name.encode("utf-8", "replace"))
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()[:16]
+
+
+def keep(files: Sequence[str]) -> tuple[Path, bool]:
+    """Keep uploaded files as one zip under their digest, a single zip as it is.
+
+    Return where, and whether it was not there before. However many keep the same files at once, it
+    is whole or not there. Raises `InputError` where the disk is full.
+    """
+    from sd.data.reading.archive import is_archive, pack_files
+
+    wanted = [file for file in files if not is_clutter(inputs.called(file))] or files
+    paths, names = [Path(file) for file in wanted], [inputs.called(file) for file in wanted]
+    target = uploads() / f"{digest_of(paths, names)}.zip"
+    alone = len(paths) == 1 and is_archive(paths[0])
+    size = sum(path.stat().st_size for path in paths)
+    if target.is_file() and (not alone or target.stat().st_size == size):  # an older page cut some
+        return target, False
+    runs.writable_home()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    check_room(size, target.parent)
+    if alone:
+        disk.write_file(target, lambda temporary: share(paths[0], temporary))
+    else:
+        pack_files(paths, names, target)
+    return target, True
+
+
+def share(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source` where both lie on one disk, else a copy of it.
+
+    Nothing ever writes into either: both are made by renaming and go by unlinking.
+    """
+    target.unlink()
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def check_room(size: int, folder: Path) -> None:
+    """Raise `InputError` where a disk has no room for so many bytes more."""
+    room = shutil.disk_usage(folder).free - SPARE_DISK
+    if size > room:
+        told = f"{in_words(size)}; the disk of this page has {in_words(max(0, room))} left"
+        raise InputError(f"the pictures: {told}")
+
+
+def survey(handle: str) -> Generator[tuple[int, int], None, Found]:
+    """Yield (done, total) while a set is read; return what was found. Raises `InputError`."""
+    return surveys.survey(handle, source_of(handle))
+
+
+def survey_of(handle: Any) -> Found:
+    """Return what is known of a set; it is read again if that was forgotten."""
+    return drained(survey(handle))
+
+
+def drained(steps: Generator[Any, None, Result]) -> Result:
+    """Return what a generator returns."""
+    while True:
         try:
-            if path.stat().st_mtime < until:
-                path.unlink()
-                with suppress(OSError):  # others lie beside it
-                    path.parent.rmdir()
-                uploaded.discard(name)
-        except OSError:
-            uploaded.discard(name)
+            next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
 
 
-def watch(uploaded: MutableSet[str]) -> None:
-    """Sweep from time to time, on a thread that ends with the process."""
+def bundled(files: Any) -> str | None:
+    """Return the word of the set that is meant where nothing was uploaded, else None."""
+    return SHAPES if files == SHAPES else None if files else STARTER
 
-    def look() -> None:
-        while True:
-            time.sleep(LOOK)
-            sweep(uploaded)
 
-    threading.Thread(target=look, daemon=True).start()
+def take(files: Any) -> Generator[tuple[int, int], None, str]:
+    """Keep an upload and read it, or a bundled set (its word; none: starter); return its handle.
+
+    What holds no usable picture is not kept. Raises InputError.
+    """
+    if word := bundled(files):
+        yield from survey(word)
+        return word
+    names = files if isinstance(files, list) else [files]
+    target, is_new = keep(names)
+    try:
+        yield from survey(target.name)
+    except InputError as error:
+        if is_new:
+            target.unlink(missing_ok=True)
+        name = brief(printable(inputs.called(names[0]))) if len(names) == 1 else "the upload"
+        raise InputError(str(error).replace(target.name, name)) from None
+    return target.name
+
+
+def inspect(files: Any) -> tuple[str, "Report"]:
+    """Return the handle of an upload and its report, when all is read."""
+    handle = drained(take(files))
+    return handle, survey_of(handle).report

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sd.augment import augment
-from sd.config import TrainingConfig
-from sd.data import ImageSet, split
-from sd.images import to_float
+from sd.config.sections import TrainingConfig
+from sd.data.augment import augment
+from sd.data.image_set import ImageSet, split
+from sd.data.images import to_float
 
 WIDTHS = (32, 64, 128)
 HELD_OUT = 0.1  # share of the pictures that judge the classifier itself

@@ -11,9 +11,9 @@ import time
 
 import torch
 
-from sd.film import Film
-from sd.sampling import SampleStep
-from sd.schedule import Schedule
+from sd.diffusion.sampling import SampleStep
+from sd.diffusion.schedule import Schedule
+from sd.generation.film import Film
 
 ROUNDS, TOTAL, EVERY = 7, 48, 12
 

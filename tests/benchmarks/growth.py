@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sd import memory
+from sd.training.planning import memory
 from tests.benchmarks import timing
-from tests.serving import Server
+from tests.helpers.serving import Server
 
 WAIT_SECONDS, POLL_SECONDS = 120.0, 0.2
 SAMPLING = ["emoji32", "ddim", 4, 0, 4, 0, "fixed_small", "trailing", True, "", "", 1]

@@ -13,14 +13,14 @@ from collections.abc import Callable
 
 import torch
 
-from sd import device
+from sd.common import device
 from sd.config import Config
-from sd.data import read_images
-from sd.denoiser import Denoiser
-from sd.diffusion import Diffusion
-from sd.ideal import Ideal, Linear
-from sd.images import to_float
-from sd.unet import UNetModel
+from sd.data.image_set import read_images
+from sd.data.images import to_float
+from sd.diffusion.closed_form import Ideal, Linear
+from sd.diffusion.guidance import Denoiser
+from sd.diffusion.process import Diffusion
+from sd.networks.unet import UNetModel
 
 ROUNDS, PICTURES = 9, 16
 

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sd import pool
-from sd.ingest import ingest_images
+from sd.data.decoding import pool
+from sd.data.ingest import ingest_images
 
 DISTINCT = 500  # pictures that are drawn; the others are links to them
 

@@ -21,15 +21,15 @@ from typing import Any
 
 from playwright.sync_api import expect, sync_playwright
 
-from tests.serving import ROOT, served
+from tests.helpers.serving import ROOT, served
 
 COUNT, LEAST_SECONDS = 16, 5.0
 PLAIN = """
 import json, sys, time
-from sd.child import share_cores
+from sd.common.threads import share_cores
 share_cores()
 from sd import load_checkpoint
-from sd.device import choose
+from sd.common.device import choose
 machine = choose().apply()
 model = load_checkpoint("checkpoints/emoji32", machine.device)
 for line in sys.stdin:

@@ -1,9 +1,12 @@
-"""The greatest memory of real processes that train, against what `sd.memory` expects.
+"""The greatest memory of real processes that train.
+
+Against what `sd.training.planning.memory` expects.
 
     python -m tests.benchmarks.memory
 
 Each row is a process of its own: three steps, samples, the evaluation, a checkpoint. Its figures
-are the table in tests/test_memory.py, from which the constants of `sd.memory` were fitted.
+are the table in tests/training/planning/test_memory.py, from which the constants of
+`sd.training.planning.memory` were fitted.
 """
 
 import json
@@ -12,12 +15,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sd import memory
-from sd.checkpoints import save_checkpoint
+from sd.checkpoints.checkpoint import save_checkpoint
+from sd.common.device import choose
 from sd.config import Config
-from sd.device import choose
-from sd.forecast import SHEET_PICTURES, random_pictures
-from sd.training import Training
+from sd.training.loop import Training
+from sd.training.planning import memory
+from sd.training.planning.forecast import random_pictures
+from sd.training.samples import SHEET_PICTURES
 
 ROOT = Path(__file__).parent.parent.parent
 ROWS = [

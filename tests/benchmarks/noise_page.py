@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.serving import served
+from tests.helpers.serving import served
 
 SECONDS, WANTED = 5.0, 30
 STRIDE = 8  # moves of the mouse that are asked for at once: each asking alone takes its time

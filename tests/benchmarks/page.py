@@ -30,11 +30,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from sd import memory
+from sd.training.planning import memory
 from tests.benchmarks.noise_page import FLAGS
 from tests.benchmarks.timing import Ratio, alternate, medians, peer, tell
-from tests.serving import ROOT, START_SECONDS, Server
-from tests.serving import answers as has_answered
+from tests.helpers.serving import ROOT, START_SECONDS, Server
+from tests.helpers.serving import answers as has_answered
 
 START_TARGET, IDLE_TARGET, LIVE_TARGET = 1.15, 0.01, 1.05
 POLL_SECONDS = 0.01  # between two looks whether the page answers
@@ -54,7 +54,7 @@ TRAINING = ["-m", "sd", "train", "starter", "--preset", "tiny", "--steps", "2"]
 COMMANDS = {
     "python -c pass": ["-c", "pass"],
     "sd --help": ["-m", "sd", "--help"],
-    "sd info FILE.ini": ["-m", "sd", "info", "sd/presets/tiny.ini"],
+    "sd info FILE.ini": ["-m", "sd", "info", "sd/config/presets/tiny.ini"],
 }
 
 

@@ -32,11 +32,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from sd.augment import augment
-from sd.config import TrainingConfig
-from sd.data import read_images
-from sd.images import to_float
-from sd.streams import batch_indices, stream
+from sd.config.sections import TrainingConfig
+from sd.data.augment import augment
+from sd.data.image_set import read_images
+from sd.data.images import to_float
+from sd.training.randomness import batch_indices, stream
 from tests.benchmarks.ingest import take_in
 from tests.benchmarks.timing import Ratio, alternate, medians, peer
 

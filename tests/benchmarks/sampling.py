@@ -22,12 +22,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sd import device
-from sd.checkpoints import Model, load_checkpoint
+from sd.checkpoints.checkpoint import load_checkpoint
+from sd.checkpoints.model import Model
+from sd.common import device
 from sd.config import Config
-from sd.film import Film, data_uri
-from sd.grids import SPACINGS
-from sd.unet import UNetModel
+from sd.diffusion.timesteps import SPACINGS
+from sd.generation.film import Film, data_uri
+from sd.networks.unet import UNetModel
 from tests.benchmarks import timing
 from tests.benchmarks.network.plain import filled
 from tests.benchmarks.timing import Ratio

@@ -24,8 +24,8 @@ from torch import nn
 from torch.profiler import ProfilerActivity
 from torch.utils.flop_counter import FlopCounterMode
 
-from sd import memory
-from sd.child import share_cores
+from sd.common.threads import share_cores
+from sd.training.planning import memory
 
 ROOT = Path(__file__).parent.parent.parent
 LEAST_SECONDS = 0.5  # of work that is timed together

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.training [--preset seed] [--batch 10] [--rounds 5] [--json]
     python -m tests.benchmarks.training --preset tiny --batch 64 [--precision bfloat16] [--plain]
 
-Ours is `sd.training` itself, on random pictures: drawing, clipping and averaging included. The
+Ours is `sd.training.loop` itself, on random pictures: drawing, clipping and averaging included. The
 plain form is the same network with attention written out and pictures channel by channel, with
 torch's default allocator, path of matrix products and AdamW, and does nothing but draw, forward,
 squared error, backward and step; it takes part for `seed`, or with --plain. Each has a process of
@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 
-from sd import device
+from sd.common import device
 from sd.config import PRESETS, Config
-from sd.diffusion import Diffusion
-from sd.forecast import random_pictures
-from sd.images import to_float
-from sd.training import Training
-from sd.unet import UNetModel
+from sd.data.images import to_float
+from sd.diffusion.process import Diffusion
+from sd.networks.unet import UNetModel
+from sd.training.loop import Training
+from sd.training.planning.forecast import random_pictures
 from tests.benchmarks import timing
 from tests.benchmarks.network.plain import forward_flops, plain_attention
 from tests.benchmarks.timing import Ratio

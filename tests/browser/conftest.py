@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from sd import process
-from tests.serving import served
+from sd.runs import process
+from tests.helpers.serving import served
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 LEAVING = (

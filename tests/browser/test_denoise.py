@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sd.checkpoints import Model, save_checkpoint
+from sd.checkpoints.checkpoint import save_checkpoint
+from sd.checkpoints.model import Model
 from sd.config import Config
-from sd.export import read_recipe
-from sd.training import new_network
+from sd.generation.export import read_recipe
+from sd.training.randomness import new_network
 from tests.browser.conftest import PATIENCE
 from tests.browser.test_page import go_to, pixels, settled
-from tests.networks import with_weights
+from tests.helpers.networks import with_weights
 
 pytestmark = pytest.mark.browser
 

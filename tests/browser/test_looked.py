@@ -10,7 +10,7 @@ import pytest
 from sd.config import Config
 from tests.browser.test_denoise import PLAYER, choose, denoise_tab, denoised, fill, model, unfold
 from tests.browser.test_page import settled
-from tests.denoising import WORDED, told_model
+from tests.helpers.denoising import WORDED, told_model
 
 pytestmark = pytest.mark.browser
 

@@ -11,11 +11,14 @@ import pytest
 from PIL import Image
 
 from sd import runs
+from sd.common.marks import is_marked
 from sd.config import Config
-from sd.images import to_pil
-from sd.ingest import ingest_images, open_images
-from sd.marks import is_marked
-from sd.ui import noise, noise_courses, noise_pictures, starters
+from sd.data.images import to_pil
+from sd.data.ingest import ingest_images, open_images
+from sd.ui import starters
+from sd.ui.noise import exact as noise_exact
+from sd.ui.noise import pictures as noise_pictures
+from sd.ui.noise import schedules as noise_courses
 from tests.benchmarks.noise_page import requests_of
 from tests.browser.test_page import pixels
 
@@ -66,7 +69,7 @@ def rested(page: Any, t: int) -> str:
 
 def exact(picture: Any, course: str, t: int, seed: int = 0) -> Any:
     """Return the server's own x_t."""
-    return np.asarray(noise.noised(picture, course, t, seed).image, dtype=np.int64)
+    return np.asarray(noise_exact.noised(picture, course, t, seed).image, dtype=np.int64)
 
 
 def commanded(page: Any, words: str) -> str:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sd.archive import Archive
 from sd.config import Config
-from sd.data import starter_path
+from sd.data.reading.archive import Archive
+from sd.data.reading.source import starter_path
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.browser

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sd.ui import painter, theme
+from sd.ui.components import painter, theme
 
 pytestmark = pytest.mark.browser
 

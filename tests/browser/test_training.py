@@ -16,10 +16,10 @@ import pytest
 
 from sd import runs
 from sd.config import Config
-from sd.ui.curves import MOST_POINTS, WIDTH
+from sd.ui.components.curves import MOST_POINTS, WIDTH
 from tests.browser.conftest import PATIENCE, end_runs
 from tests.conftest import TINY
-from tests.serving import Server
+from tests.helpers.serving import Server
 
 pytestmark = pytest.mark.browser
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sd.data import read_images
-from tests.sets import folder, picture
+from sd.data.image_set import read_images
+from tests.helpers.sets import folder, picture
 
 pytestmark = pytest.mark.browser
 

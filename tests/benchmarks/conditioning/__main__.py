@@ -16,8 +16,9 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sd import device
-from sd.checkpoints import Model, load_checkpoint
+from sd.checkpoints.checkpoint import load_checkpoint
+from sd.checkpoints.model import Model
+from sd.common import device
 from tests.benchmarks.conditioning import digits, heat, off, shapes, starter
 from tests.benchmarks.conditioning.asked import Way
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sd.checkpoints import Model
-from sd.denoiser import Denoiser, Guidance
+from sd.checkpoints.model import Model
+from sd.diffusion.guidance import Denoiser, Guidance
 
 BATCH = 50
 

@@ -4,8 +4,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from sd.checkpoints import Model
-from sd.data import ImageSet, read_images
+from sd.checkpoints.model import Model
+from sd.data.image_set import ImageSet, read_images
 from tests.benchmarks.conditioning.asked import Way, device_of, samples, share, told
 from tests.benchmarks.digits import Judge, train_judge
 

@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sd import shapes
-from sd.checkpoints import Model
-from sd.heatmaps import Recording, centre, layer_names, strongest, word_map
-from sd.images import to_array
+from sd.checkpoints.model import Model
+from sd.data import shapes
+from sd.data.images import to_array
+from sd.networks.inside.attention_hooks import Recording
+from sd.networks.inside.heatmaps import centre, layer_names, strongest, word_map
 from tests.benchmarks.conditioning.asked import Way, device_of, share, told
 
 BATCH = 25

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from sd.checkpoints import Model
-from sd.child import share_cores
-from sd.heatmaps import Recording
+from sd.checkpoints.model import Model
+from sd.common.threads import share_cores
+from sd.networks.inside.attention_hooks import Recording
 from tests.benchmarks.conditioning.asked import Way, device_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent

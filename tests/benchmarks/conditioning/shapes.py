@@ -2,7 +2,7 @@
 
 "red circle left of blue square" and "blue circle left of red square" start from the same noise, so
 a model that reads only which words there are gets at most one of the two right. Scored exactly, by
-geometry (`sd.shapes.follows`).
+geometry (`sd.data.shapes.follows`).
 """
 
 import random
@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from sd import shapes
-from sd.checkpoints import Model
-from sd.images import to_array
+from sd.checkpoints.model import Model
+from sd.data import shapes
+from sd.data.images import to_array
 from tests.benchmarks.conditioning.asked import Way, samples, share, told
 
 # In the order of reading; "binding": colours and shapes are right, but not on the same things.
@@ -20,7 +20,7 @@ ERRORS = ("count", "colour", "shape", "binding", "relation")
 
 
 def caption_of(asked: shapes.Asked) -> str:
-    """Return the caption that asks for this; the inverse of `sd.shapes.parse`."""
+    """Return the caption that asks for this; the inverse of `sd.data.shapes.parse`."""
     things = [asked.first, *([asked.second] if asked.second else [])]
     return f" {asked.relation} ".join(" ".join(thing) for thing in things)
 

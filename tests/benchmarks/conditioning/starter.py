@@ -15,10 +15,10 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from sd import runs
-from sd.checkpoints import Model
-from sd.data import ImageSet, split
-from sd.images import to_float
-from sd.ingest import open_images
+from sd.checkpoints.model import Model
+from sd.data.image_set import ImageSet, split
+from sd.data.images import to_float
+from sd.data.ingest import open_images
 from tests.benchmarks.conditioning.asked import Way, samples, share, told
 from tests.benchmarks.conditioning.digits import pictures_of
 

@@ -35,8 +35,8 @@ from pathlib import Path
 
 import torch
 
-from sd.disk import write_text
-from sd.gate import InputError, file_name, real, whole
+from sd.common.disk import write_text
+from sd.common.validation import InputError, file_name, real, whole
 from tests.benchmarks.learning.contest import COMPETITORS, Competitor, Task, begin, missing, raced
 from tests.benchmarks.learning.curves import (
     Curve,
@@ -144,7 +144,9 @@ def set_up(words: argparse.Namespace) -> None:
         raise InputError(line)
     threads = whole("--threads", words.threads, 1, 1024)
     whole("--samples", words.samples, 2, 100_000)
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # `sd.device` and loaders' workers look there
+    os.environ["OMP_NUM_THREADS"] = str(
+        threads
+    )  # `sd.common.device` and loaders' workers look there
     torch.set_num_threads(threads)
 
 

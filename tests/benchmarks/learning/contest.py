@@ -9,8 +9,8 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from sd.data import ImageSet
-from sd.images import to_pil
+from sd.data.image_set import ImageSet
+from sd.data.images import to_pil
 from tests.benchmarks.learning.curves import Point
 
 SIDE, CHANNELS = 32, 1  # of the pictures

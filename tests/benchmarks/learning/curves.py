@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sd.disk import write_text
-from sd.gate import InputError
+from sd.common.disk import write_text
+from sd.common.validation import InputError
 
 
 class Point(NamedTuple):

@@ -11,9 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sd.data import ImageSet, read_images, split
-from sd.gate import InputError
-from sd.images import grid, to_float, to_uint8
+from sd.common.validation import InputError
+from sd.data.image_set import ImageSet, read_images, split
+from sd.data.images import grid, to_float, to_uint8
 from tests.benchmarks.digits import HELD_OUT, Classifier, Judge, frechet, train_judge
 from tests.benchmarks.learning.contest import CHANNELS, SIDE, Competitor, Verdict
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from sd import device
+from sd.common import device
 from sd.config import Config
-from sd.training import Training
+from sd.training.loop import Training
 from tests.benchmarks.learning.contest import CHANNELS, SAMPLER_STEPS, Task
 
 SEED = 0

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from sd.ui.curves import decades, spread
+from sd.ui.components.curves import decades, spread
 from tests.benchmarks.learning.curves import Curve, in_words
 
 WIDTH, HEIGHT = 800, 400

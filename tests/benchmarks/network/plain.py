@@ -12,11 +12,11 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from sd import attention
 from sd.config import Config
-from sd.unet import UNetModel
+from sd.networks import attention
+from sd.networks.unet import UNetModel
 from tests.benchmarks import timing
-from tests.parity import weight
+from tests.helpers.parity import weight
 
 
 def written_out(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:

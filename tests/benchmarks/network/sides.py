@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sd import device
-from sd.unet import UNetModel
+from sd.common import device
+from sd.networks.unet import UNetModel
 from tests.benchmarks import timing
 from tests.benchmarks.network.convert import OURS, THEIRS
 

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sd import device
+from sd.common import device
 from sd.config import Config
-from sd.unet import UNetModel
+from sd.networks.unet import UNetModel
 from tests.benchmarks import timing
 from tests.benchmarks.network.plain import filled, forward_flops, inputs, plain_attention
 

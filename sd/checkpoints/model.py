@@ -1,0 +1,83 @@
+"""A model: a network with its settings and its conditioner, ready to be sampled from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from sd.common.validation import InputError, shown
+from sd.config import Config
+from sd.diffusion.guidance import Denoiser, Guidance
+from sd.diffusion.process import Diffusion
+from sd.diffusion.sampling import Sampling
+from sd.networks.conditioning import Conditioner
+from sd.networks.conditioning_facts import usual_prompts
+from sd.networks.unet import UNetModel
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with all that is needed to sample from it; `about` is its checkpoint.json.
+
+    conditioner: reads what it is told; None for a model that is told nothing.
+    """
+
+    network: UNetModel
+    config: Config
+    about: Mapping[str, Any] = field(default_factory=dict)
+    conditioner: Conditioner | None = None
+
+    @cached_property
+    def diffusion(self) -> Diffusion:
+        """The process that the network was trained on."""
+        return Diffusion.from_config(self.config.diffusion)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape (C, H, W) of its pictures."""
+        training = self.config.training
+        return self.config.unet.channel, training.input_height, training.input_width
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The network as samplers ask it, told nothing."""
+        return self.guided()
+
+    @torch.no_grad()
+    def guided(
+        self,
+        prompts: Sequence[str] = (),
+        negative: str = "",
+        guidance: Guidance = Guidance(),  # noqa: B008 (a constant)
+    ) -> Denoiser:
+        """Return the network told `prompts`, which the pictures of a batch take in turn.
+
+        Guidance holds them against `negative`, "" being nothing. Raises `InputError` for a class
+        that it does not know, and where a model without a conditioner is told anything.
+        """
+        if self.conditioner is None:
+            if any(prompts) or negative:
+                told = shown(next(filter(None, [*prompts, negative])))
+                raise InputError(f"prompt = {told}: this model knows no words or classes")
+            return Denoiser(self.network, self.diffusion)
+        device = next(self.network.parameters()).device
+        asked, against = (
+            self.conditioner(self.conditioner.read(words).to(device))
+            for words in (list(prompts) or [""], [negative])
+        )
+        return Denoiser(self.network, self.diffusion, asked, against, guidance)
+
+    @property
+    def usual_prompts(self) -> tuple[str, ...]:
+        """What the samples of its own run were asked for; nothing where it is told nothing."""
+        if self.conditioner is None:
+            return ()
+        chosen = self.config.conditioning.sample_prompts
+        return usual_prompts(chosen, self.conditioner.labels, self.conditioner.examples)
+
+    def sampling(self, sampler: str = "ddim", steps: int = 50, **settings: Any) -> Sampling:
+        """Return a `Sampling` over this model's own schedule and noise."""
+        noise_info = self.config.diffusion.noise_info
+        return Sampling(self.diffusion.schedule, sampler, steps, noise_info=noise_info, **settings)

@@ -1,0 +1,130 @@
+"""The models of second zero: a picture set opened by name as a model that needs no training.
+
+"ideal:DATA" and "linear:DATA" are such names; DATA is a folder, a zip, the word of a bundled set,
+or the folder of a run, whose pictures and settings they then share.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sd.common.text import brief, printable
+from sd.common.validation import InputError, choice, shown
+from sd.config import Config
+from sd.data.image_set import ImageSet, read_images
+from sd.data.ingest import open_images
+from sd.data.reading.source import BUNDLED
+from sd.diffusion.closed_form import KINDS, WeightedPictures
+from sd.diffusion.guidance import Guidance
+from sd.diffusion.process import Diffusion
+from sd.diffusion.sampling import Sampling
+
+PRESET = "tiny"  # the settings for pictures that are no run's
+CONFIG, PICTURES = "config.ini", "pictures"  # of a run
+
+
+@dataclass(frozen=True)
+class PictureModel:
+    """A closed-form denoiser with all that is needed to sample from it, as a `Model` has it.
+
+    `about` holds its kind ("ideal" or "linear") and the number of its pictures.
+    """
+
+    denoiser: WeightedPictures
+    config: Config
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def diffusion(self) -> Diffusion:
+        """The process whose noise it takes away."""
+        return self.denoiser.diffusion
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape (C, H, W) of its pictures."""
+        return _shape(self.config)
+
+    def guided(
+        self,
+        prompts: Sequence[str] = (),
+        negative: str = "",
+        guidance: Guidance = Guidance(),  # noqa: B008 (a constant)
+    ) -> WeightedPictures:
+        """Return the denoiser; raise `InputError` where it is told anything, which it cannot be."""
+        if any(prompts) or negative:
+            told = shown(next(filter(None, [*prompts, negative])))
+            raise InputError(f"prompt = {told}: the {self.about['kind']} model knows no words")
+        return self.denoiser
+
+    def sampling(self, sampler: str = "ddim", steps: int = 50, **settings: Any) -> Sampling:
+        """Return a `Sampling` over this model's own schedule and noise."""
+        noise_info = self.config.diffusion.noise_info
+        return Sampling(self.diffusion.schedule, sampler, steps, noise_info=noise_info, **settings)
+
+
+def second_zero(kind: str, images: ImageSet, config: Config, device: str = "cpu") -> PictureModel:
+    """Return the model of that kind, "ideal" or "linear", of a picture set.
+
+    The process is that of `config`, whose shape the pictures must have. Raises `InputError` for
+    another kind or shape, an empty set, and a linear model of one picture.
+    """
+    choice("kind", kind, list(KINDS))
+    found, wanted = tuple(images.pixels.shape[1:]), _shape(config)
+    if found != wanted:
+        raise InputError(f"the pictures are {found} (channels, height, width); {wanted} is wanted")
+    denoiser = KINDS[kind](images.pixels, Diffusion.from_config(config.diffusion), device)
+    return PictureModel(denoiser, config, {"kind": kind, "pictures": len(denoiser.pixels)})
+
+
+def parse_name(name: str) -> tuple[str, str] | None:
+    """Return (kind, DATA) of "ideal:DATA" or "linear:DATA", None for what is no such name.
+
+    Raises `InputError` where DATA is missing.
+    """
+    kind, colon, data = name.partition(":")
+    if kind not in KINDS or not colon:
+        return None
+    if not data:
+        raise InputError(f"{kind}: tell of which pictures: {kind}:DATA, such as {kind}:starter")
+    return kind, data
+
+
+def open_pictures(name: str, device: str = "cpu") -> PictureModel:
+    """Return the model called "ideal:DATA" or "linear:DATA".
+
+    A run's folder gives the pictures and settings of the run; all else is read as the preset
+    `tiny` reads pictures. Raises `InputError` for another name, and as reading pictures does.
+    """
+    parsed = parse_name(name)
+    if parsed is None:
+        raise InputError(f"model = {shown(name)}: must be ideal:DATA or linear:DATA")
+    kind, data = parsed
+    config, images = _run(Path(data)) if _is_run(data) else _pictures(data)
+    return second_zero(kind, images, config, device)
+
+
+def _shape(config: Config) -> tuple[int, int, int]:
+    training = config.training
+    return config.unet.channel, training.input_height, training.input_width
+
+
+def _is_run(data: str) -> bool:
+    try:
+        return data not in BUNDLED and (Path(data) / CONFIG).is_file()
+    except (OSError, ValueError):  # no path at all; reading pictures says so
+        return False
+
+
+def _run(folder: Path) -> tuple[Config, ImageSet]:
+    if not (folder / PICTURES).is_dir():
+        label = brief(printable(folder.name))
+        raise InputError(f"{label}: holds {CONFIG} but no {PICTURES}: a run without its pictures")
+    return Config.read(folder / CONFIG), open_images(folder / PICTURES)
+
+
+def _pictures(data: str) -> tuple[Config, ImageSet]:
+    config = Config.preset(PRESET)
+    channels, height, width = _shape(config)
+    fit = config.training.fit
+    return config, read_images(data, height=height, width=width, channels=channels, fit=fit)

@@ -1,0 +1,364 @@
+"""The commands of the command line, each a function of its arguments.
+
+What bears torch is imported inside the command that needs it, so that `--help` and `info` of an
+ini answer at once.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sd import runs
+from sd.common import validation
+from sd.common.text import brief, printable
+from sd.common.validation import InputError
+from sd.config import Config, preset_names
+from sd.config.unused import unused
+from sd.diffusion.schedule import Schedule
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from sd.checkpoints.model import Model
+    from sd.common.outputs import Output
+    from sd.diffusion.process import Diffusion
+    from sd.runs.recorder import Heard
+    from sd.training.loop import TrainStep
+    from sd.training.planning.planner import Pictures, Plan
+
+DEFAULT_PRESET = "tiny"
+NOISED = "noise.png"  # unless told
+ONLY_NEW = (
+    "data",
+    "preset",
+    "config",
+    "set",
+    "epochs",
+    "minutes",
+    "seed",
+)  # not with --resume or --restart
+PEEKED = 16  # pictures that a plan looks at
+FIRST_SECONDS = 1.5  # what a run takes to begin beyond a plan's own beginning
+
+
+def settings_of(args: argparse.Namespace) -> Config:
+    """Return the settings that --preset, --config, --set and the flags of length describe."""
+    config = (
+        Config.read(args.config) if args.config else Config.preset(args.preset or DEFAULT_PRESET)
+    )
+    settings = list(args.set)
+    if getattr(args, "epochs", None) is not None:
+        settings += [f"training.epochs={args.epochs}", "training.steps=0", "training.minutes=0"]
+    if getattr(args, "steps", None) is not None:
+        steps = validation.whole("--steps", args.steps, 1, 10**8)
+        settings += [f"training.steps={steps}", "training.minutes=0"]
+    if getattr(args, "minutes", None) is not None:
+        settings += [f"training.minutes={validation.real('--minutes', args.minutes, 0.1, 100_000)}"]
+    return config.with_settings(settings)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train on DATA into a run folder, with progress on a terminal."""
+    began = time.time()
+    folder = Path(args.run) if args.run else runs.new_folder()
+    from tqdm import tqdm
+
+    from sd.cli.progress import Progress, Steady
+
+    out = Steady(sys.stderr)  # a terminal that is closed must not end a run before it is saved
+    progress = Progress(lambda line: print(line, file=out, flush=True))
+    heard = None if out.isatty() else progress.hear
+    again = args.resume or args.restart
+    stream = (_again if again else _begun)(args, folder, began, heard)
+    with tqdm(unit="step", file=out, disable=not out.isatty()) as bar:
+        for number, step in enumerate(stream):
+            if number == 0:
+                print("\n".join(start_lines(folder)), file=out, flush=True)
+                bar.update(step.step - 1)  # done before
+            bar.total = step.total
+            bar.update()
+            bar.set_postfix(loss=f"{step.loss:.4f}", refresh=False)
+            if heard is not None:
+                progress.step(step)
+    print(f"{runs.status(folder).line}: {folder}", file=Steady(sys.stdout), flush=True)
+
+
+def _begun(
+    args: argparse.Namespace, folder: Path, began: float, heard: "Heard | None"
+) -> Iterator["TrainStep"]:
+    """Return a new training as a stream, planned first where only its minutes are given."""
+    config = settings_of(args)
+    data = _data_of(args, config)
+    seed = _seed(args.seed)
+    device = args.device or "auto"
+    if _is_planned(args):
+        made = _planned(args, data, device, config.conditioning.kind)
+        config = made.config
+        print("\n".join(reason.line for reason in made.reasons), file=sys.stderr)
+    from sd.runs.worker import work
+
+    return work(config, data, folder, seed, device, began, heard)
+
+
+def _again(
+    args: argparse.Namespace, folder: Path, began: float, heard: "Heard | None"
+) -> Iterator["TrainStep"]:
+    """Return the training of an old run as a stream, gone on with or begun anew, to --steps."""
+    flag = "--restart" if args.restart else "--resume"
+    if not args.run:
+        raise InputError(f"{flag}: tell with --run FOLDER which run is meant")
+    given = [name for name in ONLY_NEW if getattr(args, name) not in (None, [])]
+    if given:
+        name = given[0] if given[0] == "data" else f"--{given[0]}"
+        raise InputError(
+            f"{flag}: {name.upper() if name == 'data' else name} cannot be given; "
+            "a run keeps its own"
+        )
+    steps = None if args.steps is None else validation.whole("--steps", args.steps, 1, 10**8)
+    from sd.runs.worker import restart, resume
+
+    if args.restart:
+        return restart(folder, steps, args.device, began, heard)
+    return resume(folder, steps, args.device, heard)
+
+
+def start_lines(folder: Path) -> list[str]:
+    """Return what to say, once all input has proved good: what is trained on, on what, beware."""
+    events = [each for each in runs.events(folder) if each["event"] in ("start", "resumed")]
+    config, begun = Config.read(folder / runs.CONFIG), events[-1]
+    lines = list(begun["report"]) if begun["event"] == "start" else [begun["line"]]
+    machine = begun["machine"]
+    by = f", matrix products by {machine['matmul']}" if machine["device"] == "cpu" else ""
+    lines.append(f"on {machine['label']}{by}")
+    if begun["event"] == "start" and "line" in begun:
+        lines.append(begun["line"])
+    lines += unused_lines(config, begun["pictures"], begun["held_out"], runs.source(folder))
+    if warning := Schedule.from_settings(config.diffusion).warning:
+        lines.append(f"warning: {warning}")
+    return lines
+
+
+def unused_lines(config: Config, pictures: int, held_out: int, source: str) -> list[str]:
+    """Return what of the settings a run does not use, a line each.
+
+    `pictures`: those that it trains on. `source`: where it has them from.
+    """
+    training, told, lines = config.training, config.conditioning, []
+    named = training.dataset_path
+    if named and source not in (named, os.path.abspath(named)):
+        lines.append(f"training.dataset_path = {validation.shown(named)}: not used; DATA was given")
+    if training.held_out and not held_out:
+        share = f"training.held_out = {training.held_out:g}"
+        lines.append(f"{share}: none of {pictures} pictures can be spared")
+    if told.kind != "none" and not told.drop:
+        lines.append("conditioning.drop = 0: samples are made with guidance 1, which adds nothing")
+    return lines + [each.line for each in unused(config)]
+
+
+def plan(args: argparse.Namespace) -> None:
+    """Say what would be trained here in --minutes and why, or what given settings will take."""
+    config = settings_of(args)
+    data, device = _data_of(args, config), args.device or "auto"
+    if _is_planned(args):
+        made = _planned(args, data, device, config.conditioning.kind)
+    else:
+        made = _forecast(args, config, data, device)
+    if args.json:
+        print(json.dumps(made.to_json()))
+    else:
+        print("\n".join([reason.line for reason in made.reasons] + made.forecast.lines()))
+
+
+def _is_planned(args: argparse.Namespace) -> bool:
+    """Tell whether the settings are to be chosen: minutes are given, and neither preset nor ini."""
+    return args.minutes is not None and not args.preset and not args.config
+
+
+def _planned(args: argparse.Namespace, data: str, device: str, kind: str) -> "Plan":
+    """Return a plan; where --set changes it, with a forecast of what it is then."""
+    begun = time.monotonic()
+    from sd.common.device import choose
+    from sd.config.conditioning_kind import decided
+    from sd.training.planning.forecast import forecast
+    from sd.training.planning.planner import plan as planned
+
+    machine, pictures = choose(device).apply(), look(data)
+    _say_measuring(args)
+    start = time.monotonic() - begun + FIRST_SECONDS
+    made = planned(args.minutes, pictures, machine, start, kind)
+    config = made.config.with_settings(args.set)
+    if config == made.config:
+        return made
+    shaped = decided(config, pictures.captions, pictures.labels)
+    told = forecast(shaped, pictures.count, machine, start)
+    return replace(made, config=config, forecast=told)
+
+
+def _say_measuring(args: argparse.Namespace) -> None:
+    """Say, once pictures and memory have proved good, why nothing is heard for a while."""
+    if not getattr(args, "json", False):
+        print("measuring this machine for some seconds", file=sys.stderr, flush=True)
+
+
+def _forecast(args: argparse.Namespace, config: Config, data: str, device: str) -> "Plan":
+    begun = time.monotonic()
+    from sd.common.device import choose
+    from sd.config.conditioning_kind import decided
+    from sd.training.planning.forecast import check_memory, forecast
+    from sd.training.planning.planner import Plan
+
+    machine, pictures = choose(device).apply(), look(data)
+    shaped = decided(config, pictures.captions, pictures.labels)
+    check_memory(shaped, machine)
+    _say_measuring(args)
+    start = time.monotonic() - begun + FIRST_SECONDS
+    return Plan(config, (), forecast(shaped, pictures.count, machine, start))
+
+
+def look(data: str) -> "Pictures":
+    """Return how many pictures a source has and what a few of them are like."""
+    from sd.data.image_set import inspect_images, some_pictures
+    from sd.data.reading.source import passage
+    from sd.training.planning.planner import Pictures
+
+    with passage(data) as reading:
+        told = reading.told()
+    seen = some_pictures(data, PEEKED)
+    if not seen:
+        inspect_images(data)  # says why, where none is usable
+        raise InputError(f"{brief(printable(Path(data).name))}: most pictures cannot be read")
+    sides = sorted(min(picture.size) for picture in seen)
+    channels = 1 if all(each.mode in ("L", "LA") for each in seen) else 3
+    return Pictures(told.pictures, sides[len(sides) // 2], channels, told.captions, told.classes)
+
+
+def _data_of(args: argparse.Namespace, config: Config) -> str:
+    data = args.data or config.training.dataset_path
+    if not data:
+        raise InputError("DATA: give a folder, a zip, starter or shapes (the ini names none)")
+    return str(data)
+
+
+def sample(args: argparse.Namespace) -> None:
+    """Sample pictures from a model or a picture set, or make those of a recipe again."""
+    from sd.cli.sample import sample as run
+
+    run(args)
+
+
+def noise(args: argparse.Namespace) -> None:
+    """Noise a picture to one or more t and write them side by side."""
+    from sd.common.outputs import Output, check_free, output_of
+
+    out = None if args.out is None else output_of("--out", args.out, (".png",))
+    if out is not None:
+        read = [Path(each) for each in (args.picture, args.config) if each is not None]
+        check_free("--out", out, read, args.overwrite)
+    diffusion, sheet = _noised(args)
+    place = _written(sheet, out or Output(Path()))
+    for t in args.t:
+        a, b = diffusion.schedule.signal(t), diffusion.schedule.noise(t)
+        ratio = f"SNR {diffusion.snr(t):.4g}"
+        print(f"t = {t:g}: x_t = {a:.4f} x_0 + {b:.4f} {diffusion.grain}, {ratio}")
+    if out is None or not out.is_file:
+        print(f"written: {place}")
+
+
+def _noised(args: argparse.Namespace) -> tuple["Diffusion", "Image"]:
+    """Return the process of the settings, and the picture at each t on one sheet."""
+    import torch
+
+    from sd.data.images import fit_picture, grid, read_picture, to_float
+    from sd.diffusion.process import Diffusion
+    from sd.diffusion.sampling import draw, generators
+
+    config = settings_of(args)
+    diffusion = Diffusion.from_config(config.diffusion)
+    training, channels = config.training, config.unet.channel
+    picture = read_picture(Path(args.picture), Path(args.picture).name, transparency=True)
+    pixels = fit_picture(
+        picture, training.input_height, training.input_width, channels, training.fit
+    )
+    x0 = to_float(pixels)[None]
+    eps = draw(x0.shape[1:], generators([_seed(args.seed)]))
+    times = [diffusion.schedule.check_time(t, "--t") for t in args.t]
+    noised = torch.cat([diffusion.q_sample(x0, t, eps) for t in times])
+    return diffusion, grid(noised, columns=len(noised))
+
+
+def _written(sheet: "Image", out: "Output") -> Path:
+    """Write a sheet to a file, or into a folder under a free name; return where it lies."""
+    from sd.common.marks import save_png
+    from sd.common.outputs import make_place, write_free, write_named
+
+    make_place(out)
+    if not out.is_file:
+        return write_free(out.path / NOISED, partial(save_png, sheet))
+    write_named(out.path, partial(save_png, sheet))
+    return out.path
+
+
+def _seed(value: Any) -> int:
+    """Return a seed of the command line, 0 unless told; one that was drawn is told."""
+    seed = validation.seed("--seed", 0 if value is None else value)
+    if value == validation.RANDOM_SEED:
+        print(f"seed {seed}", file=sys.stderr)
+    return seed
+
+
+def data(args: argparse.Namespace) -> None:
+    """Report which pictures would be used, and which left out and why."""
+    from sd.cli.progress import Progress
+    from sd.data.image_set import survey_images
+
+    survey = survey_images(args.data)
+    progress = Progress(lambda line: print(line, file=sys.stderr, flush=True))
+    for done, total in survey:
+        progress.read(done, total)
+    report = survey.report
+    print(json.dumps(report.to_json()) if args.json else "\n".join(report.lines()))
+
+
+def info(args: argparse.Namespace) -> None:
+    """Describe a configuration or a checkpoint: network and schedule."""
+    from sd.networks.blueprint import blueprint, describe
+
+    path = Path(args.path)
+    about: dict[str, Any] = {}
+    if path.is_dir():
+        model = _load(path)
+        config, about = model.config, dict(model.about)
+    else:
+        config = Config.preset(args.path) if args.path in preset_names() else Config.read(path)
+    plan = blueprint(config.unet, config.training.input_height, config.training.input_width)
+    schedule = Schedule.from_settings(config.diffusion)
+    facts: dict[str, Any] = {
+        "parameters": plan.parameters,
+        "tensors": plan.tensors,
+        "operations": plan.operations,
+        "activation_bytes": plan.activation_bytes,
+        "terminal_snr": schedule.terminal_snr,
+        "warning": schedule.warning,
+        **{name: about[name] for name in ("step", "seed", "pictures") if name in about},
+    }
+    if args.json:
+        print(json.dumps(facts))
+        return
+    lines = [*describe(plan), f"schedule {config.diffusion.schedule}, T = {schedule.timesteps}"]
+    lines.append(f"terminal SNR {schedule.terminal_snr:.3g}")
+    lines += [f"warning: {schedule.warning}"] if schedule.warning else []
+    lines += [f"{name} {about[name]}" for name in ("step", "seed", "pictures") if name in about]
+    print("\n".join(lines))
+
+
+def _load(path: Path) -> "Model":
+    from sd.checkpoints.checkpoint import load_checkpoint
+
+    return load_checkpoint(path)

@@ -1,0 +1,137 @@
+"""What the sample command asks a model for, and what of its flags comes to nothing.
+
+Where nothing is asked of a model that can be told something, it is asked for what the samples of
+its own run were: told nothing at all, it shows what no picture is, the mean of many.
+"""
+
+import argparse
+from collections.abc import Iterable
+from typing import Any
+
+from sd.checkpoints.model import Model
+from sd.checkpoints.picture_model import PictureModel
+from sd.common import validation
+from sd.common.validation import InputError
+from sd.generation.pipeline import sampling_of
+from sd.generation.recipe import Recipe
+from sd.networks.conditioning_facts import usual_guidance
+
+NAMED = 4  # prompts in a line
+LONGEST_NAMED = 40  # characters of each
+
+
+def told_of(args: argparse.Namespace, source: Model | PictureModel) -> dict[str, Any]:
+    """Return the fields of a recipe about what the model is told; `InputError` if it cannot be."""
+    _check(args, source.conditioner if isinstance(source, Model) else None)
+    prompts = (*(args.label or ()), *(args.prompt or ())) or usual_of(args, source)
+    told: dict[str, Any] = {"prompts": prompts, "negative": args.negative or ""}
+    if args.guidance is not None:
+        told["guidance"] = tuple(args.guidance)
+    elif prompts or args.negative:
+        told["guidance"] = (usual_guidance(source.config.conditioning.drop),)
+    if args.rescale is not None:
+        told["rescale"] = args.rescale
+    if args.interval is not None:
+        told["interval"] = tuple(args.interval)
+    return told
+
+
+def usual_of(args: argparse.Namespace, source: Model | PictureModel) -> tuple[str, ...]:
+    """Return what is asked for where the flags ask for nothing."""
+    if args.label or args.prompt or args.unconditional or not isinstance(source, Model):
+        return ()
+    return source.usual_prompts
+
+
+def _check(args: argparse.Namespace, conditioner: Any) -> None:
+    if args.unconditional and (args.label or args.prompt):
+        raise InputError("--unconditional: asks for nothing; leave out --label and --prompt")
+    for flag, words in (("--prompt", args.prompt), ("--negative", [args.negative])):
+        if conditioner is None and any(words or ()):
+            asked = validation.shown(next(filter(None, words)))
+            raise InputError(f"{flag} = {asked}: this model knows no words or classes")
+    if args.label and (conditioner is None or not conditioner.labels):
+        raise InputError(
+            f"--label = {validation.shown(args.label[0])}: this model knows no classes"
+        )
+    if args.prompt and conditioner.labels:
+        asked = validation.shown(args.prompt[0])
+        raise InputError(f"--prompt = {asked}: this model knows classes; ask with --label")
+
+
+def remarks(args: argparse.Namespace, recipe: Recipe, source: Model | PictureModel) -> list[str]:
+    """Return a line for each thing that the model is told unasked, cannot know, or does not use."""
+    conditioner = source.conditioner if isinstance(source, Model) else None
+    drawn = [name for name in ("seed", "seed_to") if getattr(args, name) == validation.RANDOM_SEED]
+    lines = [f"{name.replace('_', ' ')} {getattr(recipe, name)}" for name in drawn]
+    lines += surplus(args, recipe)
+    if usual := usual_of(args, source):
+        lines.append(f"asked for what its own samples were, {_listed(usual[: recipe.count])}")
+        lines[-1] += "; --unconditional asks for nothing"
+    if conditioner is not None:
+        asked = [*recipe.prompts[: recipe.count], recipe.negative]
+        unseen = dict.fromkeys(word for text in asked for word in conditioner.unseen(text))
+        lines += [f"never seen in training: {_listed(unseen)}"] if unseen else []
+        if not source.config.conditioning.drop and _leans_on_null(recipe):
+            lines.append("conditioning.drop was 0: told nothing, as here, it never trained")
+    for flag, sampler in (("eta", "ddim"), ("variance", "ddpm")):
+        if getattr(args, flag) is not None and recipe.sampler != sampler:
+            lines.append(f"--{flag} changes nothing: it is {sampler}'s; this is {recipe.sampler}")
+    return lines + unused(args, recipe, source)
+
+
+def surplus(args: argparse.Namespace, recipe: Recipe) -> list[str]:
+    """Return a line for each flag that tells more than the pictures can take, in turn."""
+    lines = []
+    for name in ("label", "prompt", "guidance"):
+        told = len(getattr(args, name) or ())
+        if told > recipe.count:
+            lines.append(f"--{name}: of {told} only {recipe.count} used; --count {told} takes all")
+    if recipe.seed_to is not None and (recipe.count == 1 or recipe.seed_to == recipe.seed):
+        why = "a single picture is that of --seed" if recipe.count == 1 else "it is --seed itself"
+        lines.append(f"--seed-to changes nothing: {why}")
+    return lines
+
+
+def _leans_on_null(recipe: Recipe) -> bool:
+    """Tell whether a picture is made of what the model says when it is told nothing."""
+    guided = set(recipe.guidance) != {1.0} and not recipe.negative
+    return guided or not all(recipe.prompts or ("",))
+
+
+def _listed(texts: Iterable[str]) -> str:
+    """Return texts for a line that stays one."""
+    words = [" ".join(text.split()) for text in texts]
+    named = [w if len(w) <= LONGEST_NAMED else f"{w[: LONGEST_NAMED - 1]}…" for w in words[:NAMED]]
+    more = f" and {len(words) - NAMED} more" if len(words) > NAMED else ""
+    return ", ".join(named) + more
+
+
+def unused(args: argparse.Namespace, recipe: Recipe, source: Model | PictureModel) -> list[str]:
+    """Return a line where flags about guidance change no picture: which, and why."""
+    why, flags = _idle(recipe, source)
+    given = [name for name in flags if getattr(args, name) not in (None, "")]
+    if not given or not why:
+        return []
+    verb = "change" if len(given) > 1 else "changes"
+    return [f"{', '.join(f'--{name}' for name in given)} {verb} nothing: {why}"]
+
+
+def _idle(recipe: Recipe, source: Model | PictureModel) -> tuple[str, tuple[str, ...]]:
+    """Return why guidance, or a part of it, comes to nothing, and the flags that say so."""
+    scales = set(recipe.guidance)
+    if not isinstance(source, Model) or source.conditioner is None:
+        return "this model is told nothing", ("guidance", "rescale", "interval")
+    if {*(recipe.prompts or ("",))} == {recipe.negative}:
+        same = "what is asked for is what it is held against"
+        why = same if recipe.negative else "nothing is asked for"
+        return why, ("guidance", "rescale", "interval")
+    if scales == {1.0}:
+        return "guidance 1 is what is asked for, as it is", ("negative", "rescale", "interval")
+    low, high = recipe.interval
+    T = source.diffusion.schedule.timesteps
+    if not any(low <= t / T <= high for t in sampling_of(recipe, source).times):
+        return "no step lies within the interval", ("interval", "guidance", "negative", "rescale")
+    if scales == {0.0}:
+        return "guidance 0 is what it is held against, alone", ("label", "prompt", "rescale")
+    return "", ()

@@ -1,0 +1,222 @@
+"""The command line: python -m sd train | sample | noise | data | info | plan.
+
+A person's mistake is one line on standard error and exit status 2.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from io import TextIOWrapper
+from types import FrameType
+from typing import NoReturn
+
+from sd.cli import commands
+from sd.common import threads, validation
+from sd.common.text import brief, printable, why
+from sd.common.validation import InputError
+from sd.config import preset_about, preset_names
+from sd.diffusion.timesteps import SAMPLERS, SPACINGS, VARIANCES
+
+Command = Callable[[argparse.Namespace], None]
+
+
+def number(text: str) -> float:
+    """Return a number typed on the command line; whole ones as int."""
+    try:
+        return int(text) if text.lstrip("+-").isdigit() else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{validation.shown(text)} is not a number") from None
+
+
+class Ended(KeyboardInterrupt):
+    """A signal asked this process to end: what is open is closed, what is half written goes."""
+
+    number = signal.SIGINT
+
+
+def end_cleanly() -> None:
+    """Let SIGTERM and SIGHUP (a closed terminal) end a command as Ctrl-C does.
+
+    A second SIGTERM ends it at once; SIGHUP often comes twice, from the shell and the system. What
+    is ignored, as SIGHUP under nohup, stays so.
+    """
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _end)
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
+    ended = Ended()
+    ended.number = signal.Signals(number)
+    raise ended
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's parser, whose complaint is one line like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def parser() -> Parser:
+    """Return the parser of all commands."""
+    top = Parser(prog="python -m sd", description=(__doc__ or "").partition("\n")[0])
+    words = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(run: Command) -> argparse.ArgumentParser:
+        made = words.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
+        made.set_defaults(handler=run)
+        return made
+
+    _train_flags(command(commands.train))
+    _sample_flags(command(commands.sample))
+    _noise_flags(command(commands.noise))
+    _plan_flags(command(commands.plan))
+    made = command(commands.data)
+    made.add_argument("data", metavar="DATA", help="a folder, a zip, starter or shapes")
+    made.add_argument("--json", action="store_true", help="for programs")
+    made = command(commands.info)
+    made.add_argument("path", metavar="CHECKPOINT|FILE.ini", help="or the name of a preset")
+    made.add_argument("--json", action="store_true", help="for programs")
+    return top
+
+
+def _train_flags(made: argparse.ArgumentParser) -> None:
+    _data_and_length(made)
+    made.add_argument(
+        "--run", metavar="FOLDER", help="the new run's folder, or with --resume its own"
+    )
+    again = made.add_mutually_exclusive_group()
+    again.add_argument(
+        "--resume", action="store_true", help="go on with --run; --steps: to so many"
+    )
+    about = "begin --run anew from its source and settings; what it made is set aside in its folder"
+    again.add_argument("--restart", action="store_true", help=about)
+    made.add_argument("--seed", type=number, help="0 if not told, -1 draws one")
+    made.add_argument("--device", help="auto, cpu, cuda or mps")
+
+
+def _plan_flags(made: argparse.ArgumentParser) -> None:
+    _data_and_length(made)
+    made.add_argument("--device", help="auto, cpu, cuda or mps")
+    made.add_argument("--json", action="store_true", help="for programs")
+
+
+def _data_and_length(made: argparse.ArgumentParser) -> None:
+    made.add_argument("data", nargs="?", metavar="DATA", help="a folder, a zip, starter or shapes")
+    _settings_flags(made)
+    length = made.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=number, help="optimiser steps")
+    length.add_argument("--epochs", type=number, help="passes over the pictures")
+    about = "minutes from now; without --preset and --config the settings are chosen for them"
+    length.add_argument("--minutes", type=number, help=about)
+
+
+def _sample_flags(made: argparse.ArgumentParser) -> None:
+    about = "a checkpoint or run folder; or without training, ideal:DATA or linear:DATA"
+    made.add_argument("checkpoint", nargs="?", metavar="MODEL", help=about)
+    about = "a PNG that this command or the page made: makes its picture again"
+    made.add_argument("--recipe", metavar="FILE.png", help=about)
+    made.add_argument("--count", type=number, help="pictures; 16 if not told")
+    made.add_argument("--sampler", help=f"{', '.join(SAMPLERS)}; ddim if not told")
+    made.add_argument("--steps", type=number, help="steps of the sampler; 50 if not told")
+    made.add_argument("--eta", type=number, help="ddim: 0 adds no noise (if not told), 1 is ddpm")
+    made.add_argument("--variance", help=f"ddpm: {' or '.join(VARIANCES)}; the first if not told")
+    made.add_argument("--spacing", help=f"{', '.join(SPACINGS)}; trailing if not told")
+    made.add_argument(
+        "--no-clip", action="store_true", help="do not cut x0 to the range of pictures"
+    )
+    _told_flags(made)
+    _beginning_flags(made)
+    made.add_argument("--keep-steps", action="store_true", help="keep every step's picture too")
+    about = (
+        "a folder (else the ini's) gets a picture each; or a file: a sheet, arrays, or the steps"
+    )
+    made.add_argument("--out", metavar="FOLDER|FILE.png|.npz|.gif|.mp4|.html", help=about)
+    _overwrite_flag(made)
+    made.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+
+
+def _overwrite_flag(made: argparse.ArgumentParser) -> None:
+    about = "replace a file that is there already; never one that is read here"
+    made.add_argument("--overwrite", action="store_true", help=about)
+
+
+def _told_flags(made: argparse.ArgumentParser) -> None:
+    about = "a class that the model knows; of several the pictures take one after the other"
+    made.add_argument("--label", action="append", metavar="NAME", help=about)
+    about = "what the pictures are asked for; of several they take one after the other"
+    made.add_argument("--prompt", action="append", metavar="TEXT", help=about)
+    about = "ask for nothing; else a model that knows some is asked for what its own samples were"
+    made.add_argument("--unconditional", action="store_true", help=about)
+    made.add_argument("--negative", metavar="TEXT", help="what guidance leads away from")
+    about = "how strongly a prompt or label is followed; 2 if there is one, 1 adds nothing; "
+    about += "of several the pictures take one after the other"
+    made.add_argument("--guidance", type=number, nargs="+", metavar="SCALE", help=about)
+    about = "0..1: take back how far strong guidance spreads the values; 0 if not told"
+    made.add_argument("--rescale", type=number, help=about)
+    about = "guide only between these shares of T"
+    made.add_argument("--interval", type=number, nargs=2, metavar=("LOW", "HIGH"), help=about)
+    about = "where the first picture's words were looked for, at every step"
+    made.add_argument("--attention", metavar="FOLDER|FILE.png|.npz", help=about)
+
+
+def _beginning_flags(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--seed", type=number, help="0 if not told, -1 draws one")
+    about = "begin between two seeds: the first picture at --seed, the last one here"
+    made.add_argument("--seed-to", type=number, metavar="SEED", help=about)
+    about = "begin from a picture, noised to --t"
+    made.add_argument("--from", dest="picture", metavar="PICTURE", help=about)
+    made.add_argument("--t", type=number, help="with --from: how far, above 0, at most T")
+    about = "with --from: a picture, white where the other is made anew; the rest stays"
+    made.add_argument("--mask", metavar="PICTURE", help=about)
+
+
+def _noise_flags(made: argparse.ArgumentParser) -> None:
+    made.add_argument("picture", metavar="PICTURE")
+    made.add_argument("--t", type=number, nargs="+", required=True, help="times, 0..T")
+    _settings_flags(made)
+    about = "noise.png, under a free name, if not told; a folder gets it under a free name too"
+    made.add_argument("--out", metavar="FILE.png|FOLDER", help=about)
+    _overwrite_flag(made)
+    made.add_argument("--seed", type=number, help="same seed, same noise; -1 draws one")
+
+
+def _settings_flags(made: argparse.ArgumentParser) -> None:
+    chosen = made.add_mutually_exclusive_group()
+    presets = "; ".join(f"{name}: {preset_about(name).rstrip('.')}" for name in preset_names())
+    chosen.add_argument("--preset", help=presets.replace("%", "%%"))
+    chosen.add_argument("--config", metavar="FILE.ini", help="settings of your own")
+    made.add_argument(
+        "--set", action="append", default=[], metavar="section.key=value", help="change one"
+    )
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status."""
+    threads.share_cores()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files can be anything
+    try:
+        args = parser().parse_args(words)
+        args.handler(args)
+    except (InputError, OSError) as error:
+        with suppress(OSError):  # nobody may be there to read it
+            print(told(error), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as error:
+        return 128 + getattr(error, "number", signal.SIGINT)
+    return 0
+
+
+def told(error: InputError | OSError) -> InputError:
+    """Return what is said of an error, one line; of the system's, which file and why."""
+    if isinstance(error, InputError):
+        return error
+    names = [brief(printable(str(name))) for name in (error.filename,) if name is not None]
+    return InputError(": ".join([*names, why(error)]))

@@ -1,0 +1,88 @@
+"""What a training says where no terminal shows a bar: a line at each sampling, and now and then."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, TextIO
+
+from sd.training.loop import TrainStep
+from sd.training.planning.forecast import in_words
+
+SECONDS = 30.0  # at most one line in so many, but at a sampling
+
+
+class Steady:
+    """A text stream whose reader may go away, as with a closed terminal: it is written on in vain.
+
+    What is worth keeping lies in the run's folder, so that nobody reads is no reason to end.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        """Write to `stream` as long as it takes anything."""
+        self._stream = stream
+        self.encoding = stream.encoding
+
+    def write(self, words: str) -> int:
+        """Write text; see `io.TextIOBase`."""
+        with suppress(OSError, ValueError):
+            self._stream.write(words)
+        return len(words)
+
+    def flush(self) -> None:
+        """Send on what was written; see `io.IOBase`."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Tell whether a terminal shows it."""
+        return self._stream.isatty()
+
+
+class Progress:
+    """Hears what a run records and says how far it is."""
+
+    def __init__(
+        self, say: Callable[[str], None], now: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`say` takes a line; `now` tells seconds."""
+        self._say, self._now = say, now
+        self._said = now()
+        self._row: Mapping[str, Any] = {}
+        self._sheet = ""  # of samples that are not told yet
+
+    def hear(self, event: str, facts: Mapping[str, Any]) -> None:
+        """Take note of an event of the run's journal, and say what stands on its own."""
+        if event in ("step", "pace"):
+            self._row = facts
+        elif event == "samples":
+            self._sheet = facts["file"]
+        elif event in ("paused", "notice"):
+            self._tell(facts["line"])
+        elif event == "ingest":
+            self.read(facts["done"], facts["total"])
+
+    def read(self, done: int, total: int) -> None:
+        """Say how many pictures are read, if the time has come."""
+        if self._is_due():
+            self._tell(f"reading pictures: {done:,} of {total:,}")
+
+    def step(self, step: TrainStep) -> None:
+        """Say how far training is after a step, if samples were made or the time has come."""
+        if not self._sheet and not self._is_due():
+            return
+        parts = [f"step {step.step:,} of {step.total:,}", f"loss {step.loss:.4f}"]
+        if speed := self._row.get("pictures_per_second"):
+            parts.append(f"{speed:.3g} pictures/s")
+        left = self._row.get("seconds_left")
+        if left and step.step < step.total:  # else samples and all were made when this is said
+            parts.append(f"{in_words(left)} left")
+        parts += [self._sheet] if self._sheet else []
+        self._sheet = ""
+        self._tell(", ".join(parts))
+
+    def _is_due(self) -> bool:
+        return self._now() - self._said >= SECONDS
+
+    def _tell(self, line: str) -> None:
+        self._said = self._now()
+        self._say(line)

@@ -1,0 +1,210 @@
+"""The sample command: flags become a recipe, a recipe becomes pictures, in the form asked for.
+
+`--recipe FILE.png` takes the recipe from a picture that was made before.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from sd.checkpoints.model import Model
+from sd.checkpoints.picture_model import PictureModel, parse_name
+from sd.cli.conditioning import remarks, told_of
+from sd.common import validation
+from sd.common.device import Machine, choose
+from sd.common.outputs import Output, check_apart, check_free, make_place, output_of
+from sd.common.text import brief, printable
+from sd.common.validation import InputError
+from sd.data import masks
+from sd.data.images import fit_picture, read_picture, to_pil
+from sd.data.masks import anew_of, laid_over
+from sd.data.reading.source import BUNDLED
+from sd.diffusion.timesteps import most_steps
+from sd.generation import export, pipeline
+from sd.generation.attention_pictures import Watched, check_attention, write_attention
+from sd.generation.recipe import MOST_PICTURES, Recipe, Start, from_json
+from sd.generation.registry import Opened, found_again, opened
+from sd.generation.writing import FORMS, Made, prepared, write
+
+COUNT = 16  # pictures, unless told
+MATMULS = ("mkl", "onednn")
+DIGITS_DEPEND_ON = ("device", "threads", "matmul", "torch")  # of a machine's record
+WORDS = ("sampler", "variance", "spacing")  # a recipe's own fields, as typed
+NUMBERS = ("steps", "seed", "seed_to")
+# What a recipe tells itself, by flag; only where to and on what is told with --recipe.
+OWN = {
+    "checkpoint": "CHECKPOINT",
+    "count": "--count",
+    **{name: f"--{name.replace('_', '-')}" for name in (*NUMBERS, "eta", *WORDS, "no_clip")},
+    **{name: f"--{name}" for name in ("label", "prompt", "negative", "guidance", "rescale")},
+    "interval": "--interval",
+    "unconditional": "--unconditional",
+    "picture": "--from",
+    "t": "--t",
+    "mask": "--mask",
+}
+
+
+def sample(args: argparse.Namespace) -> None:
+    """Sample pictures, as flags or a recipe tell, and write them."""
+    out, looked = _outputs(args)
+    made, lines = _repeated(args) if args.recipe is not None else _asked(args)
+    watched = None if looked is None else watching(made, args.attention)
+    steps = made.steps(watched)
+    out = prepared(out, made.source.config.training.save_path)
+    if looked is not None:
+        make_place(looked)
+    if args.keep_steps and out.form == ".png":
+        lines.append("--keep-steps changes nothing: a sheet has the end alone; a folder has all")
+    for line in lines:
+        print(line, file=sys.stderr)
+    write(out, steps, made, args.keep_steps)
+    if looked is not None and watched is not None:
+        write_attention(looked, watched.told())
+        print(f"where it looked: {args.attention}")
+    count = len(made.indices)
+    print(f"{count} picture{'s' if count > 1 else ''} on {made.machine.label}: {out.path}")
+
+
+def _outputs(args: argparse.Namespace) -> tuple[Output | None, Output | None]:
+    """Return what --out and --attention name, if they may be written."""
+    out = None if args.out is None else output_of("--out", args.out, FORMS)
+    looked = None if args.attention is None else check_attention(args.attention)
+    read = [Path(each) for each in (args.picture, args.mask, args.recipe) if each is not None]
+    if args.checkpoint is not None:
+        _, data = parse_name(args.checkpoint) or ("", args.checkpoint)
+        read += [] if data in BUNDLED else [Path(data)]
+    for flag, each in (("--out", out), ("--attention", looked)):
+        if each is not None:
+            check_free(flag, each, read, args.overwrite)
+    if out is not None and looked is not None:
+        check_apart("--out", out, "--attention", looked)
+    return out, looked
+
+
+def watching(made: Made, out: str) -> Watched:
+    """Return what watches where the first picture looks; `InputError` for a closed form."""
+    source, recipe = made.source, made.recipe
+    if not isinstance(source, Model):
+        raise InputError(
+            f"--attention: {validation.shown(recipe.model)} has no attention to look at"
+        )
+    index = made.index or 0
+    prompt = recipe.prompts[index % len(recipe.prompts)] if recipe.prompts else ""
+    words = [] if source.conditioner is None else source.conditioner.spans(prompt)
+    return Watched(source.network, recipe.count, words, index, full=True)
+
+
+def _asked(args: argparse.Namespace) -> tuple[Made, list[str]]:
+    """Return the sampling that the flags describe, and what there is to remark."""
+    machine = choose(args.device).apply()
+    model = opened(_place(args), machine.device)
+    recipe = recipe_of(args, model)
+    lines = remarks(args, recipe, model.source)
+    if args.mask is not None:
+        lines += masks.remarks(_picture(args.mask), _picture(args.picture).size)
+    return Made(recipe, model.source, machine), lines
+
+
+def _repeated(args: argparse.Namespace) -> tuple[Made, list[str]]:
+    """Return the sampling that a PNG's recipe describes, and what is not as it was."""
+    for name, flag in OWN.items():
+        if getattr(args, name) is not None and getattr(args, name) is not False:
+            raise InputError(f"--recipe: {flag} cannot be given; the recipe tells it")
+    file = Path(args.recipe)
+    try:
+        told = export.read_recipe(file)
+        recipe = from_json(told.get("recipe"))
+        index = validation.whole("recipe: index", told.get("index"), 0, recipe.count - 1)
+    except InputError as error:
+        raise InputError(f"{brief(printable(file.name))}: {error}") from error
+    machine, remark = machine_again(told.get("made"), args.device)
+    source = found_again(recipe, machine.device).source
+    wanted = None if told.get("sheet") is True else index
+    return Made(recipe, source, machine, wanted), [remark] if remark else []
+
+
+def _place(args: argparse.Namespace) -> str:
+    if args.checkpoint is None:
+        raise InputError(
+            "CHECKPOINT: give a checkpoint or run folder, ideal:DATA, linear:DATA, or --recipe"
+        )
+    return str(args.checkpoint)
+
+
+def machine_again(made: Any, device: str) -> tuple[Machine, str]:
+    """Return the machine that a file tells of, set up, so that its pictures come out the same.
+
+    Where it is another now, a line says so. `made` is a stranger's: what is unfit in it is nothing.
+    """
+    told: Mapping[str, Any] = made if isinstance(made, dict) else {}
+    usual = choose(device)
+    if device == "auto":
+        with suppress(InputError):
+            usual = choose(told.get("device", device))
+    with suppress(InputError):
+        threads = validation.whole("threads", told.get("threads"), 1, os.cpu_count() or 1)
+        usual = replace(usual, threads=threads)
+    with suppress(InputError):
+        usual = replace(usual, matmul=validation.choice("matmul", told.get("matmul"), MATMULS))
+    here = usual.record()
+    same = all(told.get(name) == here[name] for name in DIGITS_DEPEND_ON)
+    remark = "" if same else "made on another machine or torch: the last digits may differ"
+    return usual.apply(), remark
+
+
+def recipe_of(args: argparse.Namespace, model: Opened) -> Recipe:
+    """Return the recipe that the flags describe."""
+    told: dict[str, Any] = {
+        name: validation.seed(OWN[name], value)
+        for name in ("seed", "seed_to")
+        if (value := getattr(args, name)) is not None
+    }
+    if args.steps is not None:
+        most = most_steps(model.source.diffusion.schedule)
+        told["steps"] = validation.whole("--steps", args.steps, 1, most)
+    told |= {name: getattr(args, name) for name in WORDS if getattr(args, name) is not None}
+    if args.eta is not None:
+        told["eta"] = validation.real("--eta", args.eta, 0, 1)
+    told |= told_of(args, model.source)
+    return Recipe(
+        model.name,
+        model.step,
+        model.digest,
+        clip_x0=not args.no_clip,
+        count=validation.whole(
+            "--count", COUNT if args.count is None else args.count, 1, MOST_PICTURES
+        ),
+        start=start_of(args, model.source),
+        **told,
+    )
+
+
+def start_of(args: argparse.Namespace, source: Model | PictureModel) -> Start | None:
+    """Return the picture of --from at --t, and what of it is made anew."""
+    if args.picture is None:
+        for name in ("t", "mask"):
+            if getattr(args, name) is not None:
+                raise InputError(f"--{name}: tell with --from PICTURE which picture is meant")
+        return None
+    highest = source.diffusion.schedule.timesteps
+    if args.t is None:
+        raise InputError(f"--from: tell with --t how far it is noised, above 0, at most {highest}")
+    picture, (_, height, width) = _picture(args.picture), source.shape
+    fit, mask = source.config.training.fit, None
+    fitted = to_pil(fit_picture(picture, height, width, source.shape[0], fit))
+    if args.mask is not None:
+        anew = laid_over(anew_of(_picture(args.mask)), picture.size, height, width, fit)
+        mask = pipeline.png_bytes(Image.fromarray(anew))
+    return Start(pipeline.png_bytes(fitted), validation.real("--t", args.t, 0, highest), mask)
+
+
+def _picture(file: str) -> Image.Image:
+    return read_picture(Path(file), Path(file).name, transparency=True)

@@ -1,0 +1,50 @@
+"""Text as it is shown to people: printable names, short names, bytes in words."""
+
+import unicodedata
+
+LONGEST_NAME = 80  # characters of a name in a message
+JOINERS = "\u200c\u200d"  # join letters or part them in Persian and Hindi, and join emoji
+
+
+def printable(name: str) -> str:
+    """Return `name` as it is shown, so that names that look equal are: in Unicode's form NFC.
+
+    Any space is a plain one; a replacement character stands for all else that is not printed, but
+    not for what joins two letters that are not English.
+    """
+    if name.isascii() and name.isprintable():
+        return name
+    composed = unicodedata.normalize("NFC", name)
+    pairs = zip(" " + composed, composed, strict=False)
+    return "".join(
+        each if each.isprintable() else _stand_in(before, each) for before, each in pairs
+    )
+
+
+def _stand_in(before: str, character: str) -> str:
+    if character in JOINERS and not before.isascii() and before.isprintable():
+        return character
+    return " " if unicodedata.category(character) == "Zs" else "\ufffd"
+
+
+def brief(name: str) -> str:
+    """Return `name` short enough for a message: its beginning and its end."""
+    return name if len(name) <= LONGEST_NAME else f"{name[:30]}…{name[-(LONGEST_NAME - 31) :]}"
+
+
+def why(error: OSError) -> str:
+    """Return the system's own reason for an error, as "No space left on device"."""
+    if isinstance(error, FileExistsError):  # "File exists" does not tell that it is in the way
+        return "a file of that name is there"
+    return error.strerror or printable(" ".join(str(error).split())) or type(error).__name__
+
+
+MIB = 2**20
+
+
+def in_words(count: int) -> str:
+    """Return a number of bytes for people, as "40 KiB", "850 MiB" or "1.2 GiB"."""
+    if count < MIB:
+        return f"{count / 1024:.0f} KiB" if count >= 1024 else f"{count} bytes"
+    gib = count / 2**30
+    return f"{count / MIB:.0f} MiB" if gib < 1 else f"{gib:,.{1 if gib < 10 else 0}f} GiB"

@@ -1,0 +1,149 @@
+"""All settings of a model and its training as one frozen value: from ini and presets, and back."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from sd.common import validation
+from sd.common.validation import InputError, shown
+from sd.config import ini
+from sd.config.fields import LONGEST_PATH, Section
+from sd.config.sections import (
+    ConditioningConfig,
+    DiffusionConfig,
+    TrainingConfig,
+    UNetConfig,
+)
+
+PRESETS = ("tiny", "small", "gpu", "seed-fixed", "seed")  # quickest first
+PRESET_FOLDER = Path(__file__).parent / "presets"
+
+SECTIONS: dict[str, type[Section]] = {
+    section.name: section
+    for section in (TrainingConfig, UNetConfig, DiffusionConfig, ConditioningConfig)
+}
+KEYS: dict[str, dict[str, Field[Any]]] = {
+    name: {each.name: each for each in fields(section)} for name, section in SECTIONS.items()
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a model and its training."""
+
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
+
+    def __post_init__(self) -> None:
+        validation.channels("unet.channel", self.unet.channel)
+        if self.unet.n_embed != self.unet.channel:
+            raise InputError(
+                f"unet.n_embed = {self.unet.n_embed}: must equal unet.channel = "
+                f"{self.unet.channel}; what the network estimates has the picture's own shape"
+            )
+
+    @classmethod
+    def from_ini(cls, text: str, source: str = "settings") -> "Config":
+        """Return the settings in an ini text; keys that it leaves out keep their defaults."""
+        values: dict[str, dict[str, Any]] = {}
+        for entry in ini.read_entries(text, source):
+            try:
+                section = locate(entry.section, entry.key)
+                check = KEYS[section][entry.key].metadata["check"]
+                value = check(f"{section}.{entry.key}", entry.value)
+            except InputError as error:
+                raise InputError(f"{source}, line {entry.line}: {error}") from None
+            values.setdefault(section, {})[entry.key] = value
+        try:
+            return cls()._with(values)
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from None
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Config":
+        """Return the settings in an ini file: one of ours, or the original's config_SD.ini."""
+        path = Path(path)
+        return cls.from_ini(ini.read_file(path), shown(path.name))
+
+    @classmethod
+    def preset(cls, name: str) -> "Config":
+        """Return the settings of one of `preset_names()`."""
+        return cls.from_ini(_preset_text(name), f"preset {name}")
+
+    def to_ini(self) -> str:
+        """Return the settings as an ini text, a comment per key; reading it gives them back."""
+        return "\n".join(_section_text(getattr(self, name)) for name in SECTIONS)
+
+    def with_settings(self, settings: Iterable[str]) -> "Config":
+        """Return a copy changed by texts like "unet.model_channels=32"; of two the last wins."""
+        values: dict[str, dict[str, Any]] = {}
+        for setting in settings:
+            name, mark, value = validation.text("setting", setting, 2 * LONGEST_PATH).partition("=")
+            if not mark:
+                raise InputError(f"setting {shown(setting)}: must look like section.key=value")
+            head, dot, last = name.strip().rpartition(".")
+            section = locate(head if dot else None, last)
+            values.setdefault(section, {})[last] = ini.value_of(value)
+        return self._with(values)
+
+    def settings_from(self, base: "Config") -> list[str]:
+        """Return the texts with which `base.with_settings` gives these settings."""
+        return [
+            f"{name}.{each}={ini.spelled(getattr(getattr(self, name), each))}"
+            for name, keys in KEYS.items()
+            for each in keys
+            if getattr(getattr(self, name), each) != getattr(getattr(base, name), each)
+        ]
+
+    def _with(self, values: Mapping[str, Mapping[str, Any]]) -> "Config":
+        sections: dict[str, Any] = {
+            name: replace(getattr(self, name), **changes) for name, changes in values.items()
+        }
+        return replace(self, **sections)
+
+
+def locate(section: str | None, name: str) -> str:
+    """Return the section that holds the key `name`; raise `InputError` where there is none."""
+    if section is not None and section not in SECTIONS:
+        raise InputError(
+            f"[{shown(section)[1:-1]}]: no such section; must be one of {', '.join(SECTIONS)}"
+            f"{validation.near(section, list(SECTIONS))}"
+        )
+    for home, keys in KEYS.items():
+        if name in keys and section in (None, home):
+            return home
+        if name in keys:
+            raise InputError(f"{section}.{name}: this key belongs to the section [{home}]")
+    known = KEYS[section] if section else [known for keys in KEYS.values() for known in keys]
+    label = f"{section}.{name}" if section else name
+    raise InputError(f"{shown(label)[1:-1]}: no such key{validation.near(name, list(known))}")
+
+
+def about(section: str, name: str) -> str:
+    """Return the sentence about a key."""
+    return str(KEYS[locate(section, name)][name].metadata["about"])
+
+
+def preset_names() -> tuple[str, ...]:
+    """Return the names of the presets, quickest first."""
+    return PRESETS
+
+
+def preset_about(name: str) -> str:
+    """Return what a preset is for: the first comment line of its ini."""
+    return _preset_text(name).partition("\n")[0].lstrip("# ")
+
+
+def _preset_text(name: str) -> str:
+    return ini.read_file(PRESET_FOLDER / f"{validation.choice('preset', name, PRESETS)}.ini")
+
+
+def _section_text(section: Section) -> str:
+    lines = [
+        f"{each.name} = {ini.spelled(getattr(section, each.name))}  # {each.metadata['about']}\n"
+        for each in fields(section)
+    ]
+    return f"[{section.name}]\n" + "".join(lines)

@@ -1,0 +1,247 @@
+"""The reverse process: the one loop that all samplers share.
+
+A sampler sees a denoiser, any callable (x_t, t) -> Prediction(x0, eps), and never a network. Its
+times are those of `sd.diffusion.timesteps`, its step from t to s < t is a rule of
+`sd.diffusion.samplers`. Symbols are those of the table in `sd.diffusion.schedule`.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sd.common.validation import InputError, choice, flag, real, shown
+from sd.diffusion.process import Diffusion, Prediction
+from sd.diffusion.samplers import Rule, Step, new_rule
+from sd.diffusion.schedule import Schedule
+from sd.diffusion.timesteps import SAMPLERS, SPACINGS, VARIANCES, calls_per_step, time_grid
+
+__all__ = [
+    "SAMPLERS",
+    "SPACINGS",
+    "VARIANCES",
+    "DenoiserLike",
+    "Known",
+    "SampleStep",
+    "Sampling",
+    "calls_per_step",
+    "draw",
+    "generators",
+    "slerp",
+    "step_noise",
+    "time_grid",
+]
+
+DenoiserLike = Callable[[Tensor, float], Prediction]
+
+
+class SampleStep(NamedTuple):
+    """One completed step of the reverse process; tensors are [B, C, ...].
+
+    i: completed steps, 1..N. t: the time x_t is now at, 0 after the last. x0, eps: the estimate
+    from which this step began. clipped: the share of x0's values that were cut to [-1, 1].
+    """
+
+    i: int
+    t: float
+    x_t: Tensor
+    x0: Tensor
+    eps: Tensor
+    clipped: float
+
+
+class Known(NamedTuple):
+    """A picture x0 [C, H, W] or [B, C, H, W] that stays where mask [H, W] is 0; 1: made anew."""
+
+    x0: Tensor
+    mask: Tensor
+
+
+class Held(NamedTuple):
+    """A picture x0 [C, H, W] that a sampling began from, and how far from it estimates may be, rms.
+
+    With `radius` the sigma at which it began: the mean of all x_0 that x_t may come from is on
+    average no farther from the true one than x_t / a itself. An estimate beyond is worse than none,
+    as a network's that shows a picture with an error of its own at every t, however small.
+    """
+
+    x0: Tensor
+    radius: float
+
+    def near(self, estimate: Tensor) -> Tensor:
+        """Return estimates [B, C, ...], each that is too far brought near on a straight line."""
+        away = estimate - self.x0.to(estimate)
+        axes = tuple(range(1, away.ndim))
+        share = self.radius / away.square().mean(axes, keepdim=True).sqrt()
+        return torch.where(share < 1, estimate + (share - 1) * away, estimate)
+
+
+def generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    """Return one random generator a picture, on the CPU, whatever the device."""
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def draw(shape: Sequence[int], sources: Sequence[torch.Generator]) -> Tensor:
+    """Return standard noise [B, *shape], each picture's from its own generator."""
+    return torch.stack([torch.randn(tuple(shape), generator=source) for source in sources])
+
+
+def step_noise(shape: Sequence[int], seeds: Sequence[int], step: int) -> Tensor:
+    """Return the noise [B, *shape] of step 1, 2, ...: each seed's own, whatever came before."""
+    digests = (hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=8) for seed in seeds)
+    return draw(shape, generators([int.from_bytes(d.digest(), "big") >> 1 for d in digests]))
+
+
+def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
+    """Return one picture's noise at `share` of the arc from noise a to noise b (Shoemake 1985).
+
+    A straight mean of two noises would be too quiet; along the arc the length is kept.
+    """
+    p, q = a.flatten().double(), b.flatten().double()
+    angle = math.acos(max(-1.0, min(1.0, float(p @ q / (p.norm() * q.norm())))))
+    whole = math.sin(angle)
+    if whole < 1e-6:  # the same noise twice, or its opposite: no arc is told
+        return (1 - share) * a + share * b
+    return math.sin((1 - share) * angle) / whole * a + math.sin(share * angle) / whole * b
+
+
+class Sampling:
+    """A sampler with its settings: `steps` is the stream, `sample` its last picture."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        sampler: str = "ddim",
+        steps: int = 50,
+        *,
+        eta: float = 0.0,
+        variance: str = "fixed_small",
+        spacing: str = "trailing",
+        clip_x0: bool = True,
+        noise_info: Sequence[float] = (0.0, 1.0),
+        times: Sequence[float] | None = None,
+        start_time: float | None = None,
+    ) -> None:
+        """Check and take the settings; `times`, falling within (0, T], replaces the grid's.
+
+        The grid has `steps` times from `start_time`, T unless told. `eta` serves DDIM, `variance`
+        DDPM. With `clip_x0` the estimate of x_0 is cut to [-1, 1] and eps follows from it.
+        Raises `InputError`.
+        """
+        self.schedule = schedule
+        self.sampler = choice("sampler", sampler, SAMPLERS)
+        large = choice("variance", variance, VARIANCES) == "fixed_large"
+        self.rule: Callable[[], Rule] = partial(new_rule, sampler, real("eta", eta, 0, 1), large)
+        self.clip_x0 = flag("clip_x0", clip_x0)
+        # Its noise is used here, never its prediction: "v" is one that every schedule allows.
+        self.process = Diffusion(schedule, "v", noise_info)
+        grid = time_grid(schedule, steps, spacing, start_time) if times is None else times
+        self.times = self._checked(grid)
+
+    def _checked(self, grid: Sequence[float]) -> list[float]:
+        falling = all(t > s for t, s in zip(grid, [*grid[1:], 0], strict=False))
+        if not grid or not falling or grid[0] > self.schedule.timesteps:
+            raise InputError(
+                f"times = {shown(list(grid))}: must fall within 0 < t <= {self.schedule.timesteps}"
+            )
+        return list(grid)
+
+    def _steps(self) -> Iterator[Step]:
+        self.schedule.remember(self.times)
+        for t, s in zip(self.times, [*self.times[1:], 0], strict=True):
+            yield Step(self.schedule, t, s)
+
+    @property
+    def calls(self) -> int:
+        """How often the whole run asks the network: once in a step that is `endless`."""
+        full = calls_per_step(self.sampler)
+        return sum(1 if step.endless else full for step in self._steps())
+
+    def start(self, shape: Sequence[int], seeds: Sequence[int]) -> Tensor:
+        """Return the pictures [B, *shape] of pure noise from which `seeds` start."""
+        return self.begin(draw(shape, generators(seeds)))
+
+    def begin(self, noise: Tensor) -> Tensor:
+        """Return the pictures of pure noise that standard noise [B, ...] means."""
+        return self.process.std * noise + self.process.mean
+
+    @torch.no_grad()
+    def steps(
+        self,
+        denoiser: DenoiserLike,
+        shape: Sequence[int],
+        seeds: Sequence[int],
+        device: torch.device | str = "cpu",
+        start: Tensor | None = None,
+        first: int = 0,
+        known: Known | None = None,
+        held: Held | None = None,
+    ) -> Iterator[SampleStep]:
+        """Yield a `SampleStep` after each completed step, for pictures [C, ...] one a seed.
+
+        The same seed gives the same noise alone or in a batch, on any device. `start`
+        [B, C, ...], x at the first of `times`, replaces the noise that the seeds begin with; the
+        work is done in its type. A branch begins after `first` steps of another run, so that its
+        noise goes on as there; rules of several steps begin anew. `known` is put back after
+        every step, noised by the seed's start noise (Lugmayr et al. 2022, eq. 8, no jumps).
+        `held` tells the picture from which noise was begun, near which all estimates stay.
+        """
+        eps = draw(shape, generators(seeds))
+        x = (self.begin(eps) if start is None else start).to(device)
+        rule, told = self.rule(), list[tuple[Prediction, float]]()
+
+        def ask(w: Tensor, t: float) -> Prediction:
+            told.append(self._estimate(denoiser, self.process.unstandardise(w, t), t, held))
+            estimate, _ = told[-1]
+            return Prediction(self.process.standard_x0(estimate.x0), estimate.eps)
+
+        for i, step in enumerate(self._steps(), start=1):
+            noise = partial(self._noise, x, shape, seeds, first + i)
+            w = rule(ask, self.process.standardise(x, step.t), step, noise)
+            x = self.process.unstandardise(w, step.s)
+            if known is not None:
+                x = self._put_back(x, step.s, eps, known)
+            estimate, clipped = told[0]
+            told.clear()
+            yield SampleStep(i, step.s, x, estimate.x0, estimate.eps, clipped)
+
+    def sample(
+        self,
+        denoiser: DenoiserLike,
+        shape: Sequence[int],
+        seeds: Sequence[int],
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
+        """Return the finished pictures [B, *shape]: the stream, drained."""
+        for step in self.steps(denoiser, shape, seeds, device):
+            x = step.x_t
+        return x
+
+    def _estimate(
+        self, denoiser: DenoiserLike, x: Tensor, t: float, held: Held | None
+    ) -> tuple[Prediction, float]:
+        """Ask the denoiser; clip and hold x0 if wanted, with the eps that then explains x."""
+        estimate, clipped = denoiser(x, t), 0.0
+        if not self.clip_x0 and held is None:
+            return estimate, clipped
+        x0 = estimate.x0
+        if self.clip_x0:
+            x0 = x0.clamp(-1, 1)
+            clipped = int((x0 != estimate.x0).count_nonzero()) / x0.numel()
+        if held is not None:
+            x0 = held.near(x0)
+        a, b = self.schedule.at(t)
+        w, w_0 = self.process.standardise(x, t), self.process.standard_x0(x0)
+        return Prediction(x0, torch.sub(w, w_0, alpha=a) / b), clipped
+
+    def _noise(self, like: Tensor, shape: Sequence[int], seeds: Sequence[int], k: int) -> Tensor:
+        return step_noise(shape, seeds, k).to(like)
+
+    def _put_back(self, x: Tensor, s: float, eps: Tensor, known: Known) -> Tensor:
+        """Return x where the mask is 1, the known picture at time s where it is 0."""
+        mask = known.mask.to(x)
+        return mask * x + (1 - mask) * self.process.q_sample(known.x0.to(x), s, eps.to(x))

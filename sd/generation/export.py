@@ -1,0 +1,256 @@
+"""What a person takes away: a PNG that carries its recipe, a GIF, an MP4, the steps, one HTML file.
+
+The recipe is JSON in a text chunk of the PNG. Reading it back never looks at the pixels, and
+whatever a stranger's file holds ends in one line.
+"""
+
+import base64
+import hashlib
+import html
+import json
+import math
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from string import Template
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+from PIL import Image
+
+from sd.common.marks import MARK, RECIPE, SIGNATURE, mark_zip, png_text
+from sd.common.validation import InputError
+from sd.data.images import grid, to_array, visible
+from sd.data.reading.files import read_bytes
+from sd.diffusion.sampling import SampleStep
+
+LONGEST_RECIPE = 5 * 2**20  # bytes
+MOST_CHUNKS = 100_000  # of a PNG that is read
+PACE = Fraction(25, 2)  # frames a second
+MOST_FRAMES = 100  # of a moving picture: eight seconds
+HOLD = 1.0  # seconds for which the finished pictures stay
+GIF_SIDE, MP4_SIDE = 270, 512  # pixels of each half, about
+GAP = 2
+LONGEST_LINE = 80  # characters of a recipe's value where a person reads it
+PLAYER = Path(__file__).with_name("player")
+SCRIPTS = ("reel.js", "player.js")
+STYLES = ("file.css", "player.css")
+START = """
+const value = JSON.parse(document.getElementById("value").textContent);
+sdPlayer.mount(document.getElementById("player")).update(value);
+"""
+
+
+def write_png(image: Image.Image, file: Path | BinaryIO, recipe: Mapping[str, Any]) -> None:
+    """Write `image` as a PNG that carries `recipe`, plain JSON of at most 5 MiB."""
+    text = json.dumps(recipe, allow_nan=False)
+    if len(text) > LONGEST_RECIPE:
+        raise InputError(f"recipe of {len(text)} bytes: at most {LONGEST_RECIPE} are allowed")
+    image.save(file, "PNG", pnginfo=png_text(RECIPE, text))
+
+
+def read_recipe(file: Path | BinaryIO) -> dict[str, Any]:
+    """Return the recipe that a PNG carries; its values are not checked here.
+
+    Raises `InputError` for what is no PNG, a PNG from elsewhere, and a recipe that is broken.
+    """
+    for kind, body in png_chunks(read_bytes(file)):
+        if kind == b"iTXt" and body.startswith(RECIPE.encode() + b"\0"):
+            return _parsed(_text_of(body))
+    raise InputError("a PNG from elsewhere: it carries no recipe")
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield kind and body of each chunk of a PNG; raise `InputError` where it is none, or cut."""
+    if not data.startswith(SIGNATURE):
+        raise InputError("not a PNG")
+    place = len(SIGNATURE)
+    for _ in range(MOST_CHUNKS):
+        kind, start = data[place + 4 : place + 8], place + 8
+        end = start + int.from_bytes(data[place : place + 4], "big")
+        if kind == b"IEND":
+            return
+        if end + 4 > len(data):
+            raise InputError("a PNG that is cut short")
+        if kind == b"iTXt" and zlib.crc32(data[place + 4 : end]) != int.from_bytes(
+            data[end : end + 4], "big"
+        ):
+            raise InputError("a PNG whose text is damaged")
+        yield kind, data[start:end] if kind == b"iTXt" else b""
+        place = end + 4
+    raise InputError(f"a PNG of more than {MOST_CHUNKS} chunks")
+
+
+def _text_of(body: bytes) -> str:
+    """Return the text of an iTXt chunk: keyword, flag, method, language, translation, text."""
+    try:
+        flags, (_, _, text) = body[3:5], body[5:].split(b"\0", 2)
+        if flags[0]:
+            text = zlib.decompressobj().decompress(text, LONGEST_RECIPE + 1)
+        if len(text) > LONGEST_RECIPE:
+            raise InputError(f"its recipe has more than {LONGEST_RECIPE} bytes")
+        return text.decode("utf-8")
+    except (ValueError, IndexError, zlib.error) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError("its recipe cannot be read: the text is damaged") from None
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """Return the object that a recipe's text holds."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        raise InputError("its recipe cannot be read: not JSON") from None
+    if not isinstance(found, dict):
+        raise InputError("its recipe cannot be read: not an object of names and values")
+    return found
+
+
+def thinned(steps: Sequence[SampleStep], most: int = MOST_FRAMES) -> list[SampleStep]:
+    """Return at most `most` steps, evenly spaced, the last among them."""
+    count = min(most, len(steps))
+    return [steps[math.ceil((k + 1) * len(steps) / count) - 1] for k in range(count)]
+
+
+def frames_of(steps: Sequence[SampleStep]) -> list[Image.Image]:
+    """Return what a film shows of each step: x_t beside x0, a pixel for a pixel, on white."""
+    seen = ((visible(step.x_t), visible(step.x0)) for step in steps)
+    return [_beside(grid(x_t, gap=GAP), grid(x0, gap=GAP)) for x_t, x0 in seen]
+
+
+def _beside(left: Image.Image, right: Image.Image) -> Image.Image:
+    between = 4 * GAP
+    sheet = Image.new("RGB", (2 * left.width + between, left.height), "white")
+    sheet.paste(left, (0, 0))
+    sheet.paste(right, (left.width + between, 0))
+    return sheet
+
+
+def factor_of(frame: Image.Image, side: int) -> int:
+    """Return the even factor, or 1, that brings a frame's height near to `side` pixels.
+
+    Even, because a video keeps colour at half the resolution: no block then shares its colour.
+    """
+    return max(1, 2 * round(side / frame.height / 2))
+
+
+def enlarged(frame: Image.Image, factor: int) -> Image.Image:
+    """Return a frame with each pixel a block."""
+    size = frame.width * factor, frame.height * factor
+    return frame.resize(size, Image.Resampling.NEAREST)
+
+
+def write_gif(frames: Sequence[Image.Image], file: Path | BinaryIO, side: int = GIF_SIDE) -> None:
+    """Write frames as an endless GIF of 256 colours a frame; the last stays for a second."""
+    factor = factor_of(frames[0], side)
+    few = [frame.quantize(256, dither=Image.Dither.NONE) for frame in frames]
+    large = [enlarged(frame, factor) for frame in few]
+    times = [round(1000 / PACE)] * (len(frames) - 1) + [int(1000 * HOLD)]
+    shown: dict[str, Any] = {"append_images": large[1:], "duration": times, "loop": 0}
+    large[0].save(file, "GIF", save_all=True, optimize=False, comment=MARK.encode(), **shown)
+
+
+def write_mp4(frames: Sequence[Image.Image], path: Path, side: int = MP4_SIDE) -> None:
+    """Write frames as H.264 in yuv420p, which plays everywhere; the last stays for a second."""
+    factor = factor_of(frames[0], side)
+    width, height = (length + length % 2 for length in enlarged(frames[0], factor).size)
+    held = [frames[-1]] * round(PACE * HOLD)
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as file:
+        file.metadata["comment"] = MARK
+        stream = file.add_stream("libx264", rate=PACE, options={"crf": "16"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for frame in [*frames, *held]:
+            picture = Image.new("RGB", (width, height), "white")
+            picture.paste(enlarged(frame, factor), (0, 0))
+            pixels = np.asarray(picture)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        file.mux(stream.encode(None))
+
+
+def write_npz(
+    file: Path | BinaryIO, kept: Sequence[SampleStep], seeds: Sequence[int], every: bool = True
+) -> None:
+    """Write uint8 `samples` [N, H, W, C] of the last step with their `seeds` [N].
+
+    Of `every` step also `steps` and `x0` [S, N, H, W, C] and `times` [S].
+    """
+    arrays: dict[str, Any] = {"samples": to_array(kept[-1].x_t), "seeds": np.asarray(seeds)}
+    if every:
+        arrays["steps"] = np.stack([to_array(step.x_t) for step in kept])
+        arrays["x0"] = np.stack([to_array(step.x0) for step in kept])
+        arrays["times"] = np.asarray([step.t for step in kept])
+    np.savez_compressed(file, **arrays)
+    mark_zip(file)
+
+
+def write_html(
+    films: Sequence[Mapping[str, Any]],
+    path: Path,
+    words: Mapping[str, str],
+    recipe: Mapping[str, Any] | None = None,
+    language: str = "en",
+) -> None:
+    """Write one file that plays `films` without a network: player, pictures and words are in it.
+
+    films: as `sd.generation.film.Film.json` tells them, their chunks as `data_uri`s (see
+    `sd.generation.film.embedded`). words: `sd.generation.player.words.words(language)`. The file
+    may run nothing but its own scripts.
+    """
+    style, script = _joined(STYLES), _joined(SCRIPTS)
+    text = Template((PLAYER / "player.html").read_text(encoding="utf-8")).substitute(
+        language=html.escape(language),
+        title=html.escape(words["title"]),
+        mark=MARK,
+        style=style,
+        style_hash=_hash(style),
+        script=script,
+        start=START,
+        script_hashes=f"{_hash(script)} {_hash(START)}",
+        value=_harmless(
+            {"lanes": list(films), "words": dict(words), "live": False, "recipe": recipe}
+        ),
+        recipe=_readable(words["made"], recipe) if recipe else "",
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def read_html(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the films and the recipe of a file that `write_html` wrote, for a page of our own."""
+    _, _, rest = path.read_text(encoding="utf-8").partition('id="value"')
+    try:
+        value = json.loads(rest.partition(">")[2].partition("</script>")[0])
+        return list(value["lanes"]), dict(value["recipe"])
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path.name}: not a player that was written here") from None
+
+
+def _joined(names: Sequence[str]) -> str:
+    return "\n".join((PLAYER / name).read_text(encoding="utf-8") for name in names)
+
+
+def _hash(text: str) -> str:
+    """Return how a content security policy names a text that may run."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _harmless(value: Any) -> str:
+    """Return JSON in which nothing ends the element that holds it."""
+    return json.dumps(value, allow_nan=False).replace("<", "\\u003c")
+
+
+def _readable(title: str, recipe: Mapping[str, Any]) -> str:
+    """Return a recipe for a person to read, folded; embedded pictures only by their length."""
+    text = json.dumps(_shortened(recipe), indent=2, ensure_ascii=False)
+    heading = f"<summary>{html.escape(title)}</summary>"
+    return f"<details>{heading}<pre>{html.escape(text)}</pre></details>"
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _shortened(each) for key, each in value.items()}
+    if isinstance(value, str) and len(value) > LONGEST_LINE:
+        return f"{value[:20]}… ({len(value)})"
+    return value

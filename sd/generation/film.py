@@ -1,0 +1,333 @@
+"""A sampling as a film: small sheets of JPEG and a few numbers, for a browser to show any step.
+
+A film is kept while the sampling runs and costs its loop nothing: steps are only noted, and turned
+into pictures a chunk at a time. What a film looks like to its reader is told at `Film.json`.
+"""
+
+import base64
+import io
+import math
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from einops import rearrange
+from PIL import Image
+from torch import Tensor
+
+from sd.data.images import visible
+from sd.diffusion.sampling import SampleStep
+from sd.diffusion.schedule import Schedule
+
+KINDS = ("x_t", "x0", "eps", "change")
+MOST_FRAMES = 1000  # of one film; a longer sampling keeps every second step, or third, ...
+MOST_DRAWN = 2**24  # pixels of one kind in all frames together: 1,024 steps of 16 x 32 x 32
+MOST_TOGETHER = 64  # frames of one chunk
+MOST_PIXELS = 2**22  # of one JPEG: a browser decodes that in some 30 ms
+LONGEST_SIDE = 16383  # pixels; browsers draw no longer picture
+SCALE = {"eps": 3.0}  # eps is shown as eps / 3, so that three standard deviations fit
+BRIGHTEST = 3.0  # times its rms: where a change is shown white
+QUALITIES = (95, 90, 85, 80, 75, 70, 65, 60, 55, 50, 45, 40, 35, 30, 20)
+FIRST_QUALITY = {"x_t": 55, "x0": 80, "eps": 40, "change": 40}  # where the search begins
+SHARE = {
+    "x0": 0.65,
+    "eps": 0.42,
+    "change": 0.22,
+}  # bytes a pixel; x_t gets what these leave of the whole
+WHOLE = 2.3  # bytes a pixel of all kinds: 50 steps of 16 pictures of 32 pixels stay below 2 MB
+USUAL = 50 * 16 * 32 * 32  # pixels of one kind; a smaller film may take more bytes a pixel,
+MOST_ROOMY = 3.0  # up to so many times as many
+ROOMY = 0.75  # of what is allowed: below it, the next chunk tries the next better quality
+GREY = 128
+
+Keep = Callable[[bytes], str]
+
+
+class Shot(NamedTuple):
+    """A step to be shown, and x before it, where that is known."""
+
+    step: SampleStep
+    before: Tensor | None
+
+
+class Chunk(NamedTuple):
+    """Some frames as one binary: a JPEG per kind, each a sheet per frame, one below the other.
+
+    first: the place of its first frame in the film, from 1. parts: bytes of each JPEG.
+    """
+
+    data: bytes
+    first: int
+    parts: list[int]
+    frames: list[dict[str, Any]]
+
+
+class Film:
+    """The frames of one sampling, made in chunks while it runs.
+
+    A sheet holds the N pictures of a step in `columns` columns without gaps. `wide` sets how many
+    these are; 0 makes the sheet as near to a square as can be.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        total: int,
+        calls: int = 1,
+        *,
+        label: str = "",
+        start: Tensor | None = None,
+        wide: int = 0,
+    ) -> None:
+        """Begin a film of `total` planned steps, each of `calls` network calls.
+
+        `start` [N, C, H, W], x before the first step, serves that step's change alone.
+        """
+        self.schedule, self.total, self.calls, self.label = schedule, total, calls, label
+        self.wide = wide
+        self.frames: list[dict[str, Any]] = []
+        self.chunks: list[dict[str, Any]] = []
+        self._id = uuid.uuid4().hex
+        self._shape: tuple[int, ...] = (0, 0, 0, 0)
+        self._stride, self._roomy = 1, 1.0
+        self._first = 0
+        self._seen: Shot | None = None
+        self._pending: list[Shot] = []
+        self._before = start
+        self._quality = {kind: QUALITIES.index(FIRST_QUALITY[kind]) for kind in KINDS}
+
+    def add(self, step: SampleStep) -> None:
+        """Note a step; nothing is computed or copied."""
+        if not self._first:
+            self._measure(step)
+        self._seen = Shot(step, self._before)
+        if step.i == self.total or (step.i - self._first) % self._stride == 0:
+            self._keep()
+        self._before = step.x_t
+
+    def _measure(self, step: SampleStep) -> None:
+        """Decide by the first step which steps are kept, and how many bytes a pixel may take."""
+        self._first, self._shape = step.i, tuple(step.x_t.shape)
+        count, _, height, width = self._shape
+        drawn = max(1, count * height * width)
+        most = max(1, min(MOST_FRAMES, MOST_DRAWN // drawn))
+        self._stride = -(-self.total // most)
+        frames = -(-self.total // self._stride)
+        self._roomy = min(MOST_ROOMY, max(1.0, USUAL / (drawn * frames)))
+        if self._roomy > 1:
+            self._quality = dict.fromkeys(KINDS, QUALITIES.index(85))
+
+    def end(self) -> None:
+        """Say that no step follows: the newest is kept, though it may lie between two strides."""
+        self._keep()
+
+    def _keep(self) -> None:
+        if self._seen is not None:
+            self._pending.append(self._seen)
+        self._seen = None
+
+    @property
+    def columns(self) -> int:
+        """Pictures side by side on a sheet: `wide`, else as near to a square as can be."""
+        return self.wide or math.ceil(math.sqrt(self._shape[0]))
+
+    def take(self) -> Chunk | None:
+        """Return what was noted since the last chunk as one more, or None if that is nothing.
+
+        A chunk has its bounds, so a slow reader asks until it gets None.
+        """
+        shots = self._pending[: self._room()]
+        if not shots:
+            return None
+        del self._pending[: len(shots)]
+        first = len(self.frames) + 1
+        pictures = {kind: stacked(kind, shots) for kind in KINDS}
+        self.frames += numbers(shots, norms_of(pictures, shots), self.schedule)
+        jpegs = self._jpegs(pictures)
+        parts = [len(jpegs[kind]) for kind in KINDS]
+        data = b"".join(jpegs[kind] for kind in KINDS)
+        return Chunk(data, first, parts, self.frames[first - 1 :])
+
+    def flush(self, keep: Keep) -> bool:
+        """Hand every chunk that is due to `keep`, which tells where it lies; tell if there was one.
+
+        `keep` gets the bytes and returns a path, or an address such as `data_uri` makes.
+        """
+        before = len(self.chunks)
+        while chunk := self.take():
+            entry = {"first": chunk.first, "count": len(chunk.frames), "parts": chunk.parts}
+            self.chunks.append({"src": keep(chunk.data), **entry})
+        return len(self.chunks) > before
+
+    def count(self) -> bool:
+        """Work out the numbers of what was noted, for no pictures of it; tell if there was any."""
+        shots, self._pending = self._pending, []
+        if shots:
+            pictures = {kind: stacked(kind, shots) for kind in ("x_t", "x0", "eps")}
+            self.frames += numbers(shots, norms_of(pictures, shots), self.schedule)
+        return bool(shots)
+
+    def json(self, line: str = "", running: bool = False) -> dict[str, Any]:
+        """Return the film as far as it was flushed, as the player reads it; its lists are new ones.
+
+        Frames carry i, t, rms of x_t, x0 and eps, change (rms of x_t minus that of the step before,
+        None if unknown), clipped (the share of x0 that was cut) and log_snr (None at t = 0).
+        """
+        count, _, height, width = self._shape
+        return {
+            "id": self._id,
+            "label": self.label,
+            "count": count,
+            "columns": self.columns,
+            "width": width,
+            "height": height,
+            "kinds": list(KINDS),
+            "total": self.total,
+            "calls": self.calls,
+            "running": running,
+            "line": line,
+            "frames": list(self.frames),
+            "chunks": list(self.chunks),
+        }
+
+    def _room(self) -> int:
+        """Return how many frames a chunk may hold."""
+        count, _, height, width = self._shape
+        sheet = max(1, -(-count // max(self.columns, 1)) * height)
+        pixels = sheet * max(1, self.columns * width)
+        return max(1, min(MOST_TOGETHER, LONGEST_SIDE // sheet, MOST_PIXELS // pixels))
+
+    def _jpegs(self, pictures: Mapping[str, Tensor]) -> dict[str, bytes]:
+        """Return a JPEG per kind; x_t, the largest, gets what the others leave."""
+        made: dict[str, bytes] = {}
+        left = WHOLE * self._roomy
+        for kind in sorted(pictures, key=KINDS.index, reverse=True):
+            seen = pictures[kind][:, :, :3] if kind == "eps" else visible(pictures[kind])
+            sheet = sheets(seen, self.columns, SCALE.get(kind, 1.0))
+            pixels = sheet.width * sheet.height
+            share = SHARE[kind] * self._roomy if kind in SHARE else left
+            made[kind] = self._jpeg(kind, sheet, int(share * pixels))
+            left -= len(made[kind]) / pixels
+        return made
+
+    def _jpeg(self, kind: str, sheet: Image.Image, allowed: int) -> bytes:
+        """Return the best JPEG of at most `allowed` bytes, near the last chunk's quality."""
+        place = self._quality[kind]
+        data = jpeg(sheet, QUALITIES[place])
+        while len(data) > allowed and place < len(QUALITIES) - 1:
+            place += 1
+            data = jpeg(sheet, QUALITIES[place])
+        better = place > 0 and len(data) < ROOMY * allowed
+        self._quality[kind] = place - 1 if better else place
+        return data
+
+
+def stacked(kind: str, shots: list[Shot]) -> Tensor:
+    """Return one kind of the steps' pictures [S, N, C, H, W] as float32, a copy.
+
+    "change" is grey, C = 1: how far a step moved each pixel, against the step's own rms.
+    """
+    if kind == "change":
+        return torch.stack([moved(shot) for shot in shots]).to(torch.float32)
+    return torch.stack([getattr(shot.step, kind) for shot in shots]).to(torch.float32)
+
+
+def moved(shot: Shot) -> Tensor:
+    """Return sqrt(mean over C of (x_t - x_before)^2) [N, 1, H, W], -1 for none, 1 for 3 rms."""
+    x_t = shot.step.x_t
+    if shot.before is None:
+        return torch.full_like(x_t[:, :1], -1)
+    square = (x_t - shot.before).square().mean(1, keepdim=True)
+    return square.div_(square.mean().clamp_min(1e-30)).sqrt_().mul_(2 / BRIGHTEST).sub_(1)
+
+
+def sheets(x: Tensor, columns: int, scale: float = 1.0) -> Image.Image:
+    """Return steps' pictures [S, N, C, H, W] / scale as S sheets below each other, using up `x`.
+
+    One operation and one transfer for all steps: `sd.data.images.to_uint8` done in place.
+    """
+    x.mul_(127.5 / scale).add_(127.5).nan_to_num_(nan=127.5).clamp_(0, 255).round_()
+    pixels = np.asarray(x.to(torch.uint8).cpu())
+    missing = -pixels.shape[1] % columns
+    if missing:
+        margin = ((0, 0), (0, missing), (0, 0), (0, 0), (0, 0))
+        pixels = np.pad(pixels, margin, constant_values=GREY)
+    # Whole rows are copied here, and Pillow interleaves the colours: twice as fast as the reverse.
+    planes = rearrange(pixels, "s (row column) c h w -> c (s row h) (column w)", column=columns)
+    bands = [Image.fromarray(plane) for plane in planes]
+    return bands[0] if len(bands) == 1 else Image.merge("RGB", bands)
+
+
+def jpeg(sheet: Image.Image, quality: int) -> bytes:
+    """Return a JPEG with full colour resolution."""
+    file = io.BytesIO()
+    sheet.save(file, "JPEG", quality=quality, subsampling=0)
+    return file.getvalue()
+
+
+def norms_of(pictures: Mapping[str, Tensor], shots: list[Shot]) -> list[list[float]]:
+    """Return sqrt(mean(x^2)) of each shot's x_t, x0, eps and change, with one transfer."""
+    before = torch.stack([s.step.x_t if s.before is None else s.before for s in shots])
+    change = before.to(torch.float32) - pictures["x_t"]
+    columns = [rms(x) for x in (pictures["x_t"], pictures["x0"], pictures["eps"], change)]
+    return [[digits(value) for value in row] for row in torch.stack(columns, 1).tolist()]
+
+
+def rms(x: Tensor) -> Tensor:
+    """Return sqrt(mean(x^2)) over all but the first axis [S]: the size of a typical value."""
+    sums: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
+    return sums / math.sqrt(x[0].numel())
+
+
+def numbers(
+    shots: list[Shot], norms: list[list[float]], schedule: Schedule
+) -> list[dict[str, Any]]:
+    """Return each frame's numbers as a film carries them."""
+    levels = schedule.log_snr([shot.step.t for shot in shots]).tolist()
+    return [
+        {
+            "i": shot.step.i,
+            "t": digits(shot.step.t, 6),
+            "rms": norm[:-1],
+            "change": None if shot.before is None else norm[-1],
+            "clipped": digits(shot.step.clipped),
+            "log_snr": digits(level) if math.isfinite(level) else None,
+        }
+        for shot, norm, level in zip(shots, norms, levels, strict=True)
+    ]
+
+
+def digits(value: float, count: int = 4) -> float:
+    """Return `value` with so many significant digits; what is no number becomes 0."""
+    return float(f"{value:.{count}g}") if math.isfinite(value) else 0.0
+
+
+def data_uri(data: bytes) -> str:
+    """Return bytes as an address that carries them, for a page that fetches nothing."""
+    return "data:application/octet-stream;base64," + base64.b64encode(data).decode("ascii")
+
+
+def embedded(film: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a film of our own whose chunks lie in files with the files' bytes in it instead."""
+    chunks = [
+        chunk
+        if chunk["src"].startswith("data:")
+        else {**chunk, "src": data_uri(Path(chunk["src"]).read_bytes())}
+        for chunk in film["chunks"]
+    ]
+    return {**film, "chunks": chunks, "running": False}
+
+
+def film_of(
+    steps: Iterable[SampleStep], schedule: Schedule, total: int, keep: Keep = data_uri, **about: Any
+) -> dict[str, Any]:
+    """Return a finished film of `steps`; `about`: calls, label, start, wide of `Film`."""
+    film = Film(schedule, total, **about)
+    for step in steps:
+        film.add(step)
+    film.end()
+    film.flush(keep)
+    return film.json()

@@ -1,0 +1,278 @@
+"""A recipe made into pictures: the same on the same machine, versions and threads, byte for byte.
+
+Here a recipe's embedded pictures become tensors, and its beginning becomes x at the first time.
+"""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sd.common.validation import InputError
+from sd.data.decoding.decoder import CHANNELS, open_quietly
+from sd.data.images import to_float
+from sd.diffusion.guidance import Guidance
+from sd.diffusion.process import Diffusion
+from sd.diffusion.sampling import (
+    DenoiserLike,
+    Held,
+    Known,
+    SampleStep,
+    Sampling,
+    draw,
+    generators,
+    slerp,
+)
+from sd.generation.recipe import Recipe
+
+
+class Source(Protocol):
+    """What can be sampled: a trained model, or the closed-form model of a picture set."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+    @property
+    def diffusion(self) -> Diffusion: ...
+    @property
+    def denoiser(self) -> DenoiserLike: ...
+    def guided(
+        self, prompts: Sequence[str] = ..., negative: str = ..., guidance: Guidance = ...
+    ) -> DenoiserLike: ...
+    def sampling(self, sampler: str = ..., steps: int = ..., **settings: Any) -> Sampling: ...
+
+
+LEAST_SIGMA = 1e-4  # of a beginning: less noise is none to a picture, and to float64 hard to tell
+After = Callable[[Recipe, Source, int], SampleStep]
+
+
+def stream(
+    recipe: Recipe,
+    source: Source,
+    device: torch.device | str,
+    after: After | None = None,
+    start: Tensor | None = None,
+) -> Iterator[SampleStep]:
+    """Yield each completed step of a recipe's pictures.
+
+    `after` (recipe, source, at) tells a parent's step for whoever has kept it; else it is made
+    again. `start` is what `begin` returned, for whoever has it. Raises `InputError`, before
+    anything is made, where the recipe does not fit the model.
+    """
+    start = begin(recipe, source, device, after) if start is None else start
+    return sampling_of(recipe, source).steps(
+        denoiser_of(recipe, source),
+        source.shape,
+        recipe.seeds,
+        device,
+        start=start,
+        first=recipe.first,
+        known=known_of(recipe, source.shape),
+        held=held_of(recipe, source),
+    )
+
+
+def denoiser_of(recipe: Recipe, source: Source) -> DenoiserLike:
+    """Return the denoiser that a recipe asks, told what it tells."""
+    guidance = Guidance(recipe.guidance, recipe.rescale, recipe.interval)
+    return source.guided(recipe.prompts, recipe.negative, guidance)
+
+
+def begin(
+    recipe: Recipe, source: Source, device: torch.device | str, after: After | None = None
+) -> Tensor:
+    """Return x [B, C, H, W] before a recipe's first step; `after` is that of `stream`."""
+    check(recipe, source)
+    if not recipe.branch:
+        return beginning(recipe, source)
+    parent, at = recipe.branch.recipe, recipe.branch.at
+    step = after(parent, source, at) if after else made_again(parent, source, at, device)
+    return painted(step, recipe.branch.paint, source)
+
+
+def made_again(recipe: Recipe, source: Source, at: int, device: torch.device | str) -> SampleStep:
+    """Return a recipe's step number `at` by making all up to it."""
+    return next(islice(stream(recipe, source, device), at - 1, None))
+
+
+def sampling_of(recipe: Recipe, source: Source) -> Sampling:
+    """Return the sampler of a recipe, from the time at which it begins."""
+    return source.sampling(
+        recipe.sampler,
+        recipe.steps,
+        eta=recipe.eta,
+        variance=recipe.variance,
+        spacing=recipe.spacing,
+        clip_x0=recipe.clip_x0,
+        times=remaining_times(recipe, source),
+        start_time=begin_time(recipe, source),
+    )
+
+
+def remaining_times(recipe: Recipe, source: Source) -> list[float] | None:
+    """Return the parent's own times where a branch takes as many steps as were left, else None.
+
+    So a branch with nothing changed is the same future: a grid laid anew may round otherwise.
+    """
+    if recipe.branch is None or recipe.spacing != recipe.branch.recipe.spacing:
+        return None
+    left = sampling_of(recipe.branch.recipe, source).times[recipe.branch.at :]
+    return left if len(left) == recipe.steps else None
+
+
+def begin_time(recipe: Recipe, source: Source) -> float | None:
+    """Return the t at which a recipe begins; None is T."""
+    if recipe.start:
+        return max(recipe.start.t, float(source.diffusion.schedule.time_of(LEAST_SIGMA)))
+    if not recipe.branch:
+        return None
+    times = [*sampling_of(recipe.branch.recipe, source).times, 0.0]
+    if recipe.branch.at >= len(times) - 1:
+        raise InputError(
+            f"branch at = {recipe.branch.at}: must be a whole number from 1 to {len(times) - 2}, "
+            "before the last step"
+        )
+    return times[recipe.branch.at]
+
+
+def check(recipe: Recipe, source: Source) -> None:
+    """Raise `InputError` where a recipe's pictures, time or branch do not fit the model."""
+    begin_time(recipe, source)
+    denoiser_of(recipe, source)
+    if recipe.start:
+        T = source.diffusion.schedule.timesteps
+        if not 0 < recipe.start.t <= T:
+            raise InputError(f"t = {recipe.start.t:g}: must be above 0 and at most {T}")
+        picture_tensor(recipe.start.picture, source.shape)
+        if recipe.start.mask is not None:
+            mask_tensor(recipe.start.mask, source.shape)
+    if recipe.branch:
+        if recipe.branch.paint is not None:
+            paint_tensors(recipe.branch.paint, source.shape)
+        check(recipe.branch.recipe, source)
+
+
+def beginning(recipe: Recipe, source: Source) -> Tensor:
+    """Return x [B, C, H, W] where a recipe without a branch begins: noise, or a picture at t.
+
+    The noise is the seed's, or lies between two seeds' on the great circle through both
+    (Shoemake 1985): pictures 0 and count - 1 start exactly where the two seeds do.
+    """
+    process = source.diffusion
+    eps = draw(source.shape, generators(recipe.seeds))
+    if recipe.seed_to is not None:
+        other = draw(source.shape, generators([recipe.seed_to]))[0]
+        shares = [k / max(recipe.count - 1, 1) for k in range(recipe.count)]
+        eps = torch.stack(
+            [slerp(one, other, share) for one, share in zip(eps, shares, strict=True)]
+        )
+    if recipe.start:
+        x0 = picture_tensor(recipe.start.picture, source.shape)
+        first = sampling_of(recipe, source).times[0]  # of a leading grid, below the start's t
+        return process.q_sample(x0.expand_as(eps), first, eps)
+    return process.std * eps + process.mean
+
+
+def known_of(recipe: Recipe, shape: tuple[int, int, int]) -> Known | None:
+    """Return the picture and mask that hold outside of what is made anew; branches inherit them."""
+    start = recipe.start
+    if start is None:
+        return known_of(recipe.branch.recipe, shape) if recipe.branch else None
+    if start.mask is None:
+        return None
+    return Known(picture_tensor(start.picture, shape), mask_tensor(start.mask, shape))
+
+
+def held_of(recipe: Recipe, source: Source) -> Held | None:
+    """Return the picture near which estimates stay, that at which it began; branches inherit it.
+
+    Not those that are painted on: paint is meant to lead away.
+    """
+    if recipe.branch:
+        return None if recipe.branch.paint else held_of(recipe.branch.recipe, source)
+    if recipe.start is None:
+        return None
+    a, b = source.diffusion.schedule.at(sampling_of(recipe, source).times[0])
+    x0 = picture_tensor(recipe.start.picture, source.shape)
+    return Held(x0, source.diffusion.std * b / a) if a else None
+
+
+def painted(step: SampleStep, paint: bytes | None, source: Source) -> Tensor:
+    """Return x_t with `paint` laid over its estimate of x_0 under the same noise.
+
+    x_t = a x_0 + b eps: where the paint covers a share p, x_0 becomes x_0 + p (colour - x_0), so
+    x_t moves by a p (colour - x_0) and its noise stays as it is.
+    """
+    if paint is None:
+        return step.x_t
+    colour, share = (each.to(step.x_t) for each in paint_tensors(paint, source.shape))
+    a, _ = source.diffusion.factors(step.t, step.x_t)
+    return step.x_t + a * share * (colour - step.x0)
+
+
+def seen_pixel(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Return row and column of a pixel that tells of the sampling: the middle, or within a mask."""
+    known = known_of(recipe, shape)
+    if known is None:
+        return shape[1] // 2, shape[2] // 2
+    row, column = divmod(int(known.mask.flatten().argmax()), shape[2])
+    return row, column
+
+
+def distance(x: Tensor, y: Tensor) -> float:
+    """Return the root of the mean squared difference of pictures of one shape, in units of x."""
+    return float((x - y).square().mean().sqrt())
+
+
+def picture_tensor(data: bytes, shape: tuple[int, int, int]) -> Tensor:
+    """Return an embedded picture as floats [C, H, W]; it must have the model's own size."""
+    pixels = _pixels("picture", data, shape, CHANNELS[shape[0]])
+    return to_float(pixels)
+
+
+def mask_tensor(data: bytes, shape: tuple[int, int, int]) -> Tensor:
+    """Return an embedded mask [1, H, W] of 0..1; 1 (white) is made anew."""
+    return _pixels("mask", data, shape, "L").to(torch.float32) / 255
+
+
+def paint_tensors(data: bytes, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    """Return the colours [C, H, W] in [-1, 1] of embedded paint and its cover [1, H, W] of 0..1.
+
+    Paint on a picture with transparency (C = 4) is opaque.
+    """
+    rgba = _pixels("paint", data, shape, "RGBA")
+    colour = to_float(rgba[:3])
+    if shape[0] == 1:
+        colour = colour.mean(0, keepdim=True)
+    elif shape[0] == 4:
+        colour = torch.cat([colour, torch.ones_like(colour[:1])])
+    return colour, rgba[3:].to(torch.float32) / 255
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """Return a picture as PNG, as recipes embed it."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def _pixels(name: str, data: bytes, shape: tuple[int, int, int], mode: str) -> Tensor:
+    """Return a PNG of exactly the model's size as uint8 [channels, H, W]."""
+    height, width = shape[1:]
+    try:
+        with open_quietly(data, ["PNG"]) as image:
+            if image.size != (width, height):
+                raise InputError(
+                    f"{name} of {image.size[0]} x {image.size[1]} pixels: "
+                    f"must have the model's {width} x {height}"
+                )
+            array = np.array(image.convert(mode))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{name}: not a PNG that can be read") from None
+    return torch.from_numpy(array.reshape(height, width, -1)).permute(2, 0, 1).contiguous()

@@ -1,0 +1,218 @@
+"""A recipe: all that makes pictures, as plain data that a PNG can carry and anybody can repeat.
+
+Which model, how it is sampled, and from where: noise, noise between two seeds, a picture at a time
+t (SDEdit, Meng et al. 2022), a picture inside a mask, or a branch: another recipe's pictures after
+some of its steps. `sd.generation.pipeline` makes the pictures.
+"""
+
+import base64
+import binascii
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sd.common.validation import LARGEST_SEED, InputError, choice, flag, real, shown, text, whole
+from sd.diffusion.timesteps import SAMPLERS, SPACINGS, VARIANCES
+from sd.networks.conditioning_facts import MOST_GUIDANCE
+
+FORMAT = 1
+MOST_PICTURES, MOST_STEPS = 4096, 100_000
+BOUNDS = {
+    "step": (0, 10**9),
+    "steps": (1, MOST_STEPS),
+    "seed": (0, LARGEST_SEED),
+    "count": (1, MOST_PICTURES),
+}
+DEEPEST = 8  # branches of branches
+LONGEST_NAME = 4096
+LONGEST_PROMPT = 10_000  # characters; no model reads more
+LARGEST_PICTURE = 2**20  # bytes of an embedded PNG
+
+
+@dataclass(frozen=True)
+class Start:
+    """A picture to begin from: PNG of the model's size, noised to `t`; mask: white is made anew."""
+
+    picture: bytes
+    t: float
+    mask: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Where another recipe is left: after its step `at`, with RGBA `paint` over its estimate."""
+
+    recipe: "Recipe"
+    at: int
+    paint: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of one sampling. `step` and `digest` tell which model of that name it was.
+
+    steps: of this sampling alone, without those of a branch's parent. seed_to: where given, the
+    pictures start from noises on the way from `seed` to it. prompts: captions or classes that are
+    asked for, which the pictures take in turn as they do `guidance`; negative: what guidance holds
+    them against; rescale and interval as in `sd.diffusion.guidance.Guidance`.
+    """
+
+    model: str
+    step: int = 0
+    digest: str = ""
+    sampler: str = "ddim"
+    steps: int = 50
+    eta: float = 0.0
+    variance: str = "fixed_small"
+    spacing: str = "trailing"
+    clip_x0: bool = True
+    seed: int = 0
+    count: int = 1
+    seed_to: int | None = None
+    prompts: tuple[str, ...] = ()
+    negative: str = ""
+    guidance: tuple[float, ...] = (1.0,)
+    rescale: float = 0.0
+    interval: tuple[float, float] = (0.0, 1.0)
+    start: Start | None = None
+    branch: Branch | None = None
+
+    def __post_init__(self) -> None:
+        text("model", self.model, LONGEST_NAME)
+        text("digest", self.digest, 64)
+        choice("sampler", self.sampler, SAMPLERS)
+        real("eta", self.eta, 0, 1)
+        choice("variance", self.variance, VARIANCES)
+        choice("spacing", self.spacing, SPACINGS)
+        flag("clip x0", self.clip_x0)
+        for field, (low, high) in BOUNDS.items():
+            _keep_whole(self, field, low, high)
+        if self.seed_to is not None:
+            _keep_whole(self, "seed_to", *BOUNDS["seed"])
+        _check_told(self)
+        _check_beginning(self)
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seed of each picture: counted up, or between two seeds all the first."""
+        if self.seed_to is not None:
+            return [self.seed] * self.count
+        return list(range(self.seed, self.seed + self.count))
+
+    @property
+    def first(self) -> int:
+        """Steps that were done before these: those of all the recipes it branches from."""
+        return self.branch.recipe.first + self.branch.at if self.branch else 0
+
+    @property
+    def depth(self) -> int:
+        """How many branches lead from the first recipe to this one."""
+        return self.branch.recipe.depth + 1 if self.branch else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the recipe as JSON; pictures as base64."""
+        told = {**asdict(self), "format": FORMAT}
+        if self.start:
+            told["start"] = {**asdict(self.start), "picture": _encoded(self.start.picture)}
+            told["start"]["mask"] = _encoded(self.start.mask)
+        if self.branch:
+            branch = self.branch
+            told["branch"] = {"at": branch.at, "paint": _encoded(branch.paint)}
+            told["branch"]["recipe"] = branch.recipe.to_json()
+        return told
+
+
+def from_json(value: Any, depth: int = 0) -> Recipe:
+    """Return the recipe that JSON describes; raise `InputError` for anything else."""
+    if depth > DEEPEST:
+        raise InputError(f"recipe: branches of branches, more than {DEEPEST} deep")
+    fields = _object("recipe", value, (*Recipe.__dataclass_fields__, "format"))
+    whole("recipe format", fields.pop("format", None), FORMAT, FORMAT)
+    if (start := fields.get("start")) is not None:
+        told = _object("start", start, ("picture", "t", "mask"))
+        picture, mask = _decoded("picture", told.get("picture")), told.get("mask")
+        if picture is None:
+            raise InputError("recipe: a start without its picture")
+        fields["start"] = Start(picture, told.get("t", math.nan), _decoded("mask", mask))
+    if (branch := fields.get("branch")) is not None:
+        told = _object("branch", branch, ("recipe", "at", "paint"))
+        parent = from_json(told.get("recipe"), depth + 1)
+        at = whole("branch at", told.get("at"), 1, MOST_STEPS)
+        fields["branch"] = Branch(parent, at, _decoded("paint", told.get("paint")))
+    if "model" not in fields:
+        raise InputError("recipe: it names no model")
+    return Recipe(**fields)
+
+
+def _keep_whole(recipe: Recipe, field: str, low: int, high: int) -> None:
+    """Hold a field to whole numbers; one that came as 3.0 becomes 3."""
+    value = whole(field.replace("_", " "), getattr(recipe, field), low, high)
+    object.__setattr__(recipe, field, value)
+
+
+def _check_told(recipe: Recipe) -> None:
+    """Check what is told; lists, as JSON has them, become tuples."""
+    for each in (*_several("prompts", recipe.prompts), recipe.negative):
+        text("prompt", each, LONGEST_PROMPT)
+    if not _several("guidance", recipe.guidance):
+        raise InputError("guidance = (): must be at least one number")
+    scales = tuple(real("guidance", each, 0, MOST_GUIDANCE) for each in recipe.guidance)
+    low, high = _pair("guidance interval", recipe.interval)
+    object.__setattr__(recipe, "prompts", tuple(recipe.prompts))
+    object.__setattr__(recipe, "guidance", scales)
+    object.__setattr__(recipe, "rescale", real("guidance rescale", recipe.rescale, 0, 1))
+    object.__setattr__(recipe, "interval", (low, high))
+
+
+def _several(name: str, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, tuple | list) or len(value) > MOST_PICTURES:
+        raise InputError(f"{name} = {shown(value)}: must be a list of at most {MOST_PICTURES}")
+    return tuple(value)
+
+
+def _pair(name: str, value: Any) -> tuple[float, float]:
+    values = _several(name, value)
+    if len(values) == 2:
+        low, high = (real(name, each, 0, 1) for each in values)
+        if low <= high:
+            return low, high
+    raise InputError(f"{name} = {shown(value)}: must be two numbers, 0 <= first <= last <= 1")
+
+
+def _check_beginning(recipe: Recipe) -> None:
+    if recipe.start:
+        real("t", recipe.start.t, 0, 1e9)
+    if not recipe.branch:
+        return
+    parent = recipe.branch.recipe
+    whole("branch at", recipe.branch.at, 1, parent.steps)
+    if recipe.depth > DEEPEST:
+        raise InputError(f"recipe: branches of branches, more than {DEEPEST} deep")
+    if recipe.start or recipe.seed_to is not None:
+        raise InputError("recipe: a branch begins where its parent is left, not anywhere else")
+    if (parent.model, parent.digest, parent.count) != (recipe.model, recipe.digest, recipe.count):
+        raise InputError("recipe: a branch has the model and the count of its parent")
+
+
+def _object(name: str, value: Any, keys: tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InputError(f"{name} = {shown(value)}: must be an object")
+    for key in value:
+        choice(f"{name}: key", key, keys)
+    return dict(value)
+
+
+def _encoded(data: bytes | None) -> str | None:
+    return None if data is None else base64.b64encode(data).decode("ascii")
+
+
+def _decoded(name: str, value: Any) -> bytes | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > 4 / 3 * LARGEST_PICTURE + 4:
+        raise InputError(f"{name} = {shown(value)}: must be base64 of at most 1 MiB")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (ValueError, binascii.Error):
+        raise InputError(f"{name} = {shown(value)}: must be base64") from None

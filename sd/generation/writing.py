@@ -1,0 +1,155 @@
+"""A sampling written where it was asked for: pictures in a folder, a sheet, arrays, or a film."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from sd.checkpoints.model import Model
+from sd.checkpoints.picture_model import PictureModel
+from sd.common.device import Machine
+from sd.common.marks import save_png
+from sd.common.outputs import Output, make_place, write_free, write_named
+from sd.data.images import grid, to_pil
+from sd.diffusion.sampling import SampleStep
+from sd.diffusion.timesteps import calls_per_step
+from sd.generation import export, pipeline
+from sd.generation.attention_pictures import Watched
+from sd.generation.film import Film, data_uri
+from sd.generation.player.words import WORDS
+from sd.generation.recipe import Recipe
+
+FORMS = (".png", ".npz", ".gif", ".mp4", ".html")
+TOGETHER = 32  # steps of a film that become pictures at once
+
+
+@dataclass(frozen=True)
+class Made:
+    """A sampling: its recipe, by which model and on what, and the one picture wanted of it, or all.
+
+    index: counted from 0; None for all pictures.
+    """
+
+    recipe: Recipe
+    source: Model | PictureModel
+    machine: Machine
+    index: int | None = None
+
+    def steps(self, watched: Watched | None = None) -> Iterable[SampleStep]:
+        """Return the steps of what is wanted, with a bar on a terminal; `InputError` if unfit.
+
+        `watched` sees all of them as they come.
+        """
+        stream = pipeline.stream(self.recipe, self.source, self.machine.device)
+        if watched is not None:
+            stream = seen(stream, watched)
+        quiet = not sys.stderr.isatty()
+        bar = tqdm(stream, total=self.recipe.steps, unit="step", disable=quiet)
+        return bar if self.index is None else (picked(step, self.index) for step in bar)
+
+    @property
+    def indices(self) -> list[int]:
+        """The places of the pictures that are wanted."""
+        return list(range(self.recipe.count)) if self.index is None else [self.index]
+
+    def record(self, index: int | None = None) -> dict[str, Any]:
+        """Return what a file carries: the recipe, which picture it is (None: a sheet), the machine.
+
+        A sheet goes by its first picture where only one is wanted.
+        """
+        told = {"recipe": self.recipe.to_json(), "index": index or 0, "sheet": index is None}
+        return {**told, "made": self.machine.record()}
+
+
+def seen(steps: Iterable[SampleStep], watched: Watched) -> Iterator[SampleStep]:
+    """Yield the steps while where their network looks is watched."""
+    with watched:
+        for step in steps:
+            watched.add(step)
+            yield step
+
+
+def picked(step: SampleStep, index: int) -> SampleStep:
+    """Return a step of one of its pictures."""
+    one = slice(index, index + 1)
+    return step._replace(x_t=step.x_t[one], x0=step.x0[one], eps=step.eps[one])
+
+
+def prepared(out: Output | None, save_path: str | None) -> Output:
+    """Return where samples go, its folder made before any of them is: else the ini's, or samples.
+
+    An ini's save_path is always a folder.
+    """
+    out = out or Output(Path(save_path or "samples"))
+    make_place(out)
+    return out
+
+
+def write(out: Output, steps: Iterable[SampleStep], made: Made, every: bool) -> None:
+    """Write the pictures of the last of `steps`, and the others where the form or `every` asks.
+
+    A folder gets a PNG per picture, and of `every` step a sheet, each under a free name. FILE.png
+    is a sheet. FILE.npz is as `sd.generation.export.write_npz` tells. GIF, MP4 and HTML show the
+    steps.
+    """
+    if not out.is_file:
+        _write_folder(out.path, steps, made, every)
+        return
+    kept = _kept(steps, every) if out.form in (".npz", ".png") else steps
+    write_named(out.path, partial(_write_file, out.form, kept, made, every))
+
+
+def _write_file(
+    form: str, steps: Iterable[SampleStep], made: Made, every: bool, file: Path
+) -> None:
+    if form == ".npz":
+        seeds = [made.recipe.seeds[index] for index in made.indices]
+        with file.open("w+b") as opened:  # numpy gives a name another ending
+            export.write_npz(opened, list(steps), seeds, every)
+    elif form == ".png":
+        *_, last = steps
+        export.write_png(grid(last.x_t), file, made.record(made.index))
+    elif form == ".html":
+        export.write_html([_film(steps, made)], file, WORDS, made.record(made.index))
+    else:
+        frames = export.frames_of(export.thinned(list(steps)))
+        (export.write_gif if form == ".gif" else export.write_mp4)(frames, file)
+
+
+def _kept(steps: Iterable[SampleStep], every: bool) -> list[SampleStep]:
+    return [step for step in steps if every or step.t == 0]
+
+
+def _write_folder(out: Path, steps: Iterable[SampleStep], made: Made, every: bool) -> None:
+    for step in steps:
+        if every:
+            write_free(out / f"step-{step.i:04d}.png", partial(save_png, grid(step.x_t)))
+        if step.t > 0:
+            continue
+        for index, picture in zip(made.indices, step.x_t, strict=True):
+            fill = partial(export.write_png, to_pil(picture), recipe=made.record(index))
+            write_free(out / f"{_called(made.recipe, index)}.png", fill)
+
+
+def _called(recipe: Recipe, index: int) -> str:
+    """Return the name of a picture: its seed, or its place between two."""
+    name = f"seed-{recipe.seeds[index]:05d}"
+    if recipe.seed_to is None:
+        return name
+    return f"{name}-to-{recipe.seed_to:05d}-{index + 1:04d}"
+
+
+def _film(steps: Iterable[SampleStep], made: Made) -> dict[str, Any]:
+    recipe, schedule = made.recipe, made.source.diffusion.schedule
+    film = Film(schedule, recipe.steps, calls_per_step(recipe.sampler), label=recipe.model)
+    for step in steps:
+        film.add(step)
+        if step.i % TOGETHER == 0:
+            film.flush(data_uri)
+    film.end()
+    film.flush(data_uri)
+    return film.json()

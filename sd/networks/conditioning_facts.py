@@ -1,0 +1,80 @@
+"""What a model was told, in the readable file beside its weights; free of torch."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sd.common.validation import InputError, shown, text
+
+CONDITIONING = "conditioning.json"
+LARGEST_FACTS = 16_000_000  # bytes of a vocabulary and its words, or of many labels
+EXAMPLES = 16  # captions that are kept beside a model: what its run's samples were asked for
+LONGEST_PROMPT = 100_000  # characters
+LONGEST_LABEL, MOST_LABELS = 200, 1_000_000
+
+
+MOST_GUIDANCE, USUAL_GUIDANCE = 50.0, 2.0  # the latter where something is asked for
+
+
+def read_facts(folder: Path) -> dict[str, Any] | None:
+    """Return a checkpoint's conditioning.json, None where it has none.
+
+    Raises `InputError` for what is too long or no JSON object.
+    """
+    path = folder / CONDITIONING
+    if not path.is_file():
+        return None
+    if path.stat().st_size > LARGEST_FACTS:
+        raise InputError(f"{CONDITIONING}: more than {LARGEST_FACTS:,} bytes")
+    try:
+        facts: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        facts = None
+    if not isinstance(facts, dict):
+        raise InputError(f"{CONDITIONING}: not readable as JSON")
+    return facts
+
+
+def labels_of(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the classes that facts name, in the order of their numbers; or raise `InputError`."""
+    return _texts("labels", facts.get("labels"), LONGEST_LABEL, MOST_LABELS)
+
+
+def examples_of(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the captions or classes that facts give as examples; or raise `InputError`."""
+    return _texts("examples", facts.get("examples", []), LONGEST_PROMPT, EXAMPLES)
+
+
+def usual_prompts(
+    chosen: Sequence[str] | None, labels: Sequence[str], examples: Sequence[str]
+) -> tuple[str, ...]:
+    """Return what a run's own samples are asked for, and so whoever says nothing himself.
+
+    chosen: conditioning.sample_prompts; where there are none the classes, or captions of the set.
+    """
+    known = [each for each in chosen or () if not labels or each in labels]
+    return tuple(known or spread(labels or examples, EXAMPLES))
+
+
+def usual_guidance(drop: float) -> float:
+    """Return how strongly what is asked for is followed, unless told.
+
+    1 for a model that never trained untold (conditioning.drop = 0): it has no half to guide from.
+    """
+    return USUAL_GUIDANCE if drop else 1.0
+
+
+def spread(items: Sequence[str], count: int) -> list[str]:
+    """Return `count` items, evenly spread, each once; or all if there are fewer."""
+    different = list(dict.fromkeys(items))
+    taken = min(count, len(different))
+    return [different[k * len(different) // taken] for k in range(taken)]
+
+
+def _texts(name: str, value: Any, longest: int, most: int) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > most:
+        raise InputError(
+            f"{CONDITIONING}: {name} = {shown(value)}: must be a list of at most {most} texts"
+        )
+    return tuple(text(name, each, longest) for each in value)

@@ -1,0 +1,156 @@
+"""A run in one file: a zip to take away and to open again, here or elsewhere.
+
+It holds the settings, the journal, the samples and the newest whole checkpoint; to go on with
+training also its training state and the pictures as taken in. Nothing of the machine travels: no
+process, no log, no path.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sd import runs
+from sd.checkpoints.checkpoint import ABOUT, CARD, TRAINING, WEIGHTS, check_digests, read_about
+from sd.common.disk import numbered, temporary_of
+from sd.common.text import brief, printable
+from sd.common.validation import InputError, shown
+from sd.config import Config
+from sd.data.ingest import open_images
+from sd.networks.conditioning_facts import CONDITIONING
+from sd.runs.event_schema import check_event, check_place
+from sd.runs.journal import EVENTS, Event, events
+from sd.runs.sample_grid import open_sheet
+from sd.runs.unbundle import (
+    INDEX,
+    MOST_EVENTS,
+    PIXELS,
+    SAMPLE,
+    note,  # the two belong together
+)
+
+PATH = re.compile(r"(?<![\w.:/])/(?:[^\s'\"/]+/)+")  # of a folder, with its last "/"
+NO_PATHS = ("training.dataset_path=None", "training.save_path=None")
+
+
+def pack(folder: Path, target: Path, resumable: bool = True) -> Path:
+    """Write the run in `folder` as the zip `target`, whole or not at all; return it.
+
+    `resumable`: with what going on with training needs, if the run has it. Raises `InputError` for
+    a run without a whole checkpoint, `OSError` if it cannot be written. The run may be going on.
+    """
+    temporary = temporary_of(target)
+    for last in (False, False, True):
+        try:
+            with zipfile.ZipFile(temporary, "w") as packed:
+                for name, content in _members(folder, resumable):
+                    _put(packed, name, content)
+            temporary.replace(target)
+            return target
+        except FileNotFoundError:  # the run let go of this checkpoint meanwhile: take the next
+            if last or not temporary.parent.is_dir():
+                raise
+        finally:
+            temporary.unlink(missing_ok=True)
+    return target
+
+
+def _members(folder: Path, resumable: bool) -> Iterator[tuple[str, Path | str]]:
+    """Yield the name of each member with its file, or its text where that must change."""
+    checkpoint, config = _newest_whole(folder), Config.read(folder / runs.CONFIG)
+    if config.conditioning.encoder:
+        raise InputError(
+            f"conditioning.encoder = {shown(config.conditioning.encoder)}: a model that needs a "
+            "pretrained encoder is not taken away; copy its folder"
+        )
+    yield runs.CONFIG, config.with_settings(NO_PATHS).to_ini()
+    travels = resumable and (folder / INDEX).is_file()
+    pictures = len(open_images(folder / runs.PICTURES).pixels) if travels else 0
+    told = map(_without_paths, _checked(events(folder), config.diffusion.timesteps, pictures))
+    yield EVENTS, "".join(json.dumps(event) + "\n" for event in told)
+    with suppress(OSError, ValueError, InputError):
+        yield runs.RUN, note((folder / runs.RUN).read_text(encoding="utf-8"))
+    for path in sorted((folder / "samples").glob("*.png")):
+        if SAMPLE.fullmatch(f"samples/{path.name}"):
+            with suppress(InputError):  # one that is damaged or of another size stays here
+                open_sheet(path, config)
+                yield f"samples/{path.name}", path
+    for name, content in _checkpoint_members(checkpoint, resumable):
+        yield f"{checkpoint.name}/{name}", content
+    for name in (PIXELS, INDEX) if travels else ():
+        yield name, folder / name
+
+
+def _checked(journal: Sequence[Event], timesteps: int, pictures: int) -> Iterator[dict[str, Any]]:
+    """Yield the events that a bundle may tell, without those that are too old or damaged."""
+    step = 0
+    for event in journal[-MOST_EVENTS:]:
+        with suppress(InputError):
+            told = check_event(event)
+            check_place(told, timesteps, pictures)
+            if told["event"] == "step":
+                if told["step"] <= step:
+                    continue
+                step = told["step"]
+            yield told
+
+
+def _newest_whole(folder: Path) -> Path:
+    """Return the newest checkpoint whose digests hold; raise `InputError` if there is none."""
+    fault = "has no checkpoint yet: save one first"
+    for _, path in reversed(numbered(folder, "checkpoint-*")):
+        try:
+            about = read_about(path)
+            check_digests(path, about, set(about["sha256"]) - {ABOUT})
+            return path
+        except InputError as error:
+            fault = str(error)
+    raise InputError(f"{brief(printable(folder.name))}: {fault}")
+
+
+def _checkpoint_members(checkpoint: Path, resumable: bool) -> Iterator[tuple[str, Path | str]]:
+    """Yield a checkpoint's files; its record tells of what is left out or changed."""
+    record = json.loads((checkpoint / ABOUT).read_text(encoding="utf-8"))
+    config = Config.read(checkpoint / runs.CONFIG)
+    if config.training.dataset_path or config.training.save_path:
+        ini = config.with_settings(NO_PATHS).to_ini()
+        record["sha256"][runs.CONFIG] = hashlib.sha256(ini.encode()).hexdigest()
+        yield runs.CONFIG, ini
+    else:
+        yield runs.CONFIG, checkpoint / runs.CONFIG
+    if not resumable:
+        record["sha256"].pop(TRAINING, None)
+    for name in (WEIGHTS, TRAINING, CONDITIONING):
+        if name in record["sha256"]:
+            yield name, checkpoint / name
+    if (checkpoint / CARD).is_file():
+        yield CARD, checkpoint / CARD
+    yield ABOUT, json.dumps(record, indent=1)
+
+
+def _put(packed: zipfile.ZipFile, name: str, content: Path | str) -> None:
+    """Add a member, stored, with no time of its own: equal runs give equal zips."""
+    info = zipfile.ZipInfo(name)
+    if isinstance(content, str):
+        packed.writestr(info, content.encode())
+        return
+    with content.open("rb") as source:
+        info.file_size = content.stat().st_size  # by it zipfile chooses the 64-bit form
+        with packed.open(info, "w") as entry:
+            shutil.copyfileobj(source, entry, 2**20)
+
+
+def _without_paths(value: Any) -> Any:
+    """Return what an event tells without the folders of this machine."""
+    if isinstance(value, str):
+        return PATH.sub("", value)
+    if isinstance(value, list):
+        return [_without_paths(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _without_paths(each) for key, each in value.items()}
+    return value

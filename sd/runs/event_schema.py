@@ -1,0 +1,174 @@
+"""The meaning of a run's events: what each figure can be, checked by whoever reads a journal.
+
+Every field that is known has one check: its kind, its range, its length. Where a journal comes from
+outside `check_event` refuses the first that is wrong; a journal that lies here may be old or
+damaged, and `understood` leaves out what is. So whoever shows a run finds numbers where numbers are
+expected, and texts that a page can send.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any
+
+from sd.common.validation import InputError, shown, text
+from sd.config.sections import MOST_STEPS
+from sd.data.reading.files import MOST_FILES
+from sd.runs.sample_grid import MOST
+
+LARGEST = 2**53
+LARGEST_REAL = 3.5e38  # float32 ends there, so that no figure of training is beyond
+MOST_SECONDS = 1e12  # of a clock that begins in 1970, too
+LONGEST_WORD, LONGEST_LINE = 200, 4096  # characters; of a command, which may hold a path
+MOST_LINES, LONGEST_PROMPT = 1000, 2000  # of a report; characters, as of a caption
+MOST_LEVELS, MOST_TIMES = 100, 100_000
+MOST_FACTS = 40  # of a machine
+
+FILE = re.compile(r"\w[\w.-]{0,63}", re.ASCII)
+
+Check = Callable[[Any], bool]
+
+
+def _whole(most: int) -> Check:
+    return lambda value: type(value) is int and 0 <= value <= most
+
+
+def _real(most: float) -> Check:
+    return lambda value: type(value) in (int, float) and 0 <= value <= most and math.isfinite(value)
+
+
+def _text(longest: int) -> Check:
+    def check(value: Any) -> bool:
+        try:
+            return bool(text("it", value, longest)) or value == ""
+        except InputError:
+            return False
+
+    return check
+
+
+def _or_none(check: Check) -> Check:
+    return lambda value: value is None or check(value)
+
+
+def _list_of(check: Check, most: int) -> Check:
+    return lambda value: isinstance(value, list) and len(value) <= most and all(map(check, value))
+
+
+def _pair(value: Any) -> bool:
+    """Tell whether a sample's nearest picture is one: its place and a distance."""
+    is_pair = isinstance(value, list) and len(value) == 2
+    return is_pair and _whole(MOST_FILES)(value[0]) and _real(LARGEST_REAL)(value[1])
+
+
+def _sheet(value: Any) -> bool:
+    """Tell whether a path is short and ends in a plain file's name."""
+    return _text(LONGEST_WORD)(value) and bool(FILE.fullmatch(value.rpartition("/")[2]))
+
+
+def _times(value: Any) -> bool:
+    """Tell whether these are the times of noise levels: at least one, rising."""
+    listed = _list_of(_whole(MOST_TIMES), MOST_LEVELS)(value) and bool(value)
+    return listed and all(before <= after for before, after in pairwise(value))
+
+
+def _machine(value: Any) -> bool:
+    if not isinstance(value, dict) or len(value) > MOST_FACTS:
+        return False
+    word, number = _text(LONGEST_WORD), _whole(LARGEST)
+    told = all(word(key) and (word(each) or number(each)) for key, each in value.items())
+    return told and isinstance(value.get("label", ""), str)
+
+
+LOSSES = _list_of(_real(LARGEST_REAL), MOST_LEVELS)
+FIELDS: dict[str, Check] = {
+    **dict.fromkeys(("step", "total"), _whole(MOST_STEPS)),
+    **dict.fromkeys(("done", "pictures", "held_out", "left_out", "duplicates"), _whole(LARGEST)),
+    **dict.fromkeys(("seed", "bytes", "count"), _whole(LARGEST)),
+    **dict.fromkeys(("loss", "lr", "pictures_per_second", "low", "median"), _real(LARGEST_REAL)),
+    **dict.fromkeys(("time", "step_seconds", "seconds"), _real(MOST_SECONDS)),
+    "grad_norm": _or_none(_real(LARGEST_REAL)),
+    "seconds_left": _or_none(_real(MOST_SECONDS)),
+    **dict.fromkeys(("event", "folder", "kind"), _text(LONGEST_WORD)),
+    **dict.fromkeys(("line", "command"), _text(LONGEST_LINE)),
+    "file": _sheet,
+    "raw": _or_none(_sheet),
+    "report": _list_of(_text(LONGEST_LINE), MOST_LINES),
+    "prompts": _list_of(_text(LONGEST_PROMPT), MOST),
+    "machine": _machine,
+    "nearest": _or_none(_list_of(_pair, MOST)),
+    "times": _times,
+    "train": LOSSES,
+}
+LEVELS = {**FIELDS, "held_out": _or_none(LOSSES)}  # of an evaluation; elsewhere it is a count
+NEEDED = {
+    "start": ("total",),
+    "ingest": ("done", "total"),
+    "step": ("step", "loss", "lr", "grad_norm", "pictures_per_second"),
+    "evaluation": ("step", "times", "train", "held_out"),
+    "samples": ("step", "file"),
+    "baseline": ("kind", "count", "low", "median"),
+}
+KEPT_WITH = {  # what a reader cannot do without; a journal of older days may have no more
+    "ingest": NEEDED["ingest"],
+    "step": ("step",),
+    "evaluation": NEEDED["evaluation"],
+    "samples": ("step",),
+}
+
+
+def check_event(event: Any) -> dict[str, Any]:
+    """Return what is known of an event; raise `InputError` if it is none, or a figure is wrong."""
+    fields = _fields(event)
+    for name in NEEDED.get(event["event"], ()):
+        if name not in event:
+            raise InputError(f"an event {shown(event['event'])} without {name}")
+    for name, value in event.items():
+        if name in fields and not fields[name](value):
+            raise InputError(f"{name} = {shown(value)}: not what it can be")
+    if not _is_level(event):
+        raise InputError("an evaluation whose lists have not one length")
+    return {name: value for name, value in event.items() if name in fields}
+
+
+def check_place(event: Mapping[str, Any], timesteps: int, pictures: int) -> None:
+    """Raise `InputError` for a checked event beyond its run: a time, a picture, a step.
+
+    pictures: how many travel with the run, 0 where none do and nothing can be shown beside them.
+    """
+    if event["event"] == "evaluation" and event["times"][-1] > timesteps:
+        raise InputError(f"times = {shown(event['times'])}: beyond t = {timesteps}")
+    beyond = [place for place, _ in event.get("nearest") or () if pictures and place >= pictures]
+    if beyond:
+        raise InputError(f"nearest: picture {beyond[0]} of {pictures}")
+    if event["event"] == "step" and event["step"] > event.get("total", MOST_STEPS):
+        raise InputError(f"step = {event['step']}: beyond total = {event['total']}")
+
+
+def understood(event: Any) -> dict[str, Any] | None:
+    """Return an event without the fields that cannot be; None where too little of it is left."""
+    try:
+        fields = _fields(event)
+    except InputError:
+        return None
+    kept = {
+        name: value for name, value in event.items() if name not in fields or fields[name](value)
+    }
+    whole = all(name in kept for name in KEPT_WITH.get(event["event"], ()))
+    return kept if whole and _is_level(kept) else None
+
+
+def _fields(event: Any) -> dict[str, Check]:
+    """Return the checks of an event's fields; raise `InputError` if it is none."""
+    if not isinstance(event, Mapping) or not FIELDS["event"](event.get("event")):
+        raise InputError("no event")
+    return LEVELS if event["event"] == "evaluation" else FIELDS
+
+
+def _is_level(event: Mapping[str, Any]) -> bool:
+    """Tell whether an evaluation has as many losses as times; other events have none."""
+    if event["event"] != "evaluation":
+        return True
+    lists = [event["train"], event["times" if event["held_out"] is None else "held_out"]]
+    return all(len(each) == len(event["times"]) for each in lists)

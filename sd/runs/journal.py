@@ -1,0 +1,257 @@
+"""The journal of a run: `events.jsonl`, one JSON object per line, and what is read from it.
+
+Only the run's own process appends and cuts. Readers keep what they have parsed and read only what
+was added since, so that watching a long run costs no more than watching a short one. Of many runs a
+short outline is kept, so that listing them reads nothing that has not changed.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sd.common.disk import write_text
+from sd.runs.event_schema import understood
+
+EVENTS = "events.jsonl"
+ENDS = ("finished", "stopped", "failed")
+MOST_KEPT = 64  # journals whose parsed events are kept in memory
+MOST_OUTLINES = 4096  # runs whose outline is kept, half a kilobyte each
+BEGINNINGS = ("start", "resumed")
+STANDS = ("step", "paused", "continued", "resumed")  # what tells whether a pause has begun
+COLUMNS = ("step", "loss", "lr", "grad_norm", "pictures_per_second")  # of a step event
+
+Event = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class History:
+    """The figures of a run's logged steps, columns of equal length."""
+
+    steps: list[int]
+    loss: list[float]
+    lr: list[float]
+    grad_norm: list[float]
+    pictures_per_second: list[float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The loss of the averaged weights per noise level, on fixed pictures and noises.
+
+    times: the t of each level. train, held_out: mean loss at each; held_out is None where no
+    picture is held out.
+    """
+
+    step: int
+    times: list[int]
+    train: list[float]
+    held_out: list[float] | None
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A run's samples at one step, from the averaged and from the raw weights.
+
+    nearest: per sample the training picture most like it and the distance.
+    """
+
+    step: int
+    average: Path
+    raw: Path | None
+    nearest: list[tuple[int, float]]
+
+
+@dataclass
+class _Kept:
+    inode: int = 0
+    offset: int = 0
+    head: bytes = b""  # of the file, to tell a rewritten one
+    events: tuple[Event, ...] = ()
+
+
+_KEPT: dict[Path, _Kept] = {}
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a journal tells of its run's state.
+
+    count: events. last, stand: the kinds of the last event, and of the last of `STANDS`. loss and
+    rates are of the newest step. read: pictures read and all of them, if that came last.
+    """
+
+    count: int = 0
+    last: str = ""
+    stand: str = ""
+    started: bool = False
+    step: int = 0
+    total: int = 0
+    loss: float | None = None
+    pictures_per_second: float | None = None
+    seconds_left: float | None = None
+    line: str = ""
+    machine: str = ""
+    read: tuple[int, int] | None = None
+
+
+_OUTLINES: dict[Path, tuple[tuple[int, int, int], Outline]] = {}
+
+
+def append(folder: Path, event: str, facts: Mapping[str, Any]) -> None:
+    """Write one event at the end of a run's journal."""
+    line = json.dumps({"event": event, "time": round(time.time(), 3), **facts}, allow_nan=False)
+    with (folder / EVENTS).open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def events(folder: Path) -> tuple[Event, ...]:
+    """Return a run's events; a last line that is still being written is left for later."""
+    path = (folder / EVENTS).absolute()
+    try:
+        with path.open("rb") as file:
+            kept = _still_true(_KEPT.get(path, _Kept()), file)
+            file.seek(kept.offset)
+            added = file.read()
+    except OSError:
+        return ()
+    whole = added[: added.rfind(b"\n") + 1]
+    if whole:
+        parsed = (*kept.events, *_parsed(whole))
+        kept = _Kept(kept.inode, kept.offset + len(whole), kept.head or whole[:200], parsed)
+    _keep(_KEPT, path, kept, MOST_KEPT)
+    return kept.events
+
+
+def outline(folder: Path) -> Outline:
+    """Return what a run's journal tells of its state, made anew only when the file has changed."""
+    path = (folder / EVENTS).absolute()
+    try:
+        status = path.stat()
+    except OSError:
+        return Outline()
+    version = status.st_ino, status.st_size, status.st_mtime_ns
+    known, found = _OUTLINES.get(path, (None, Outline()))
+    if known != version:
+        found = _outlined(events(folder))
+    _keep(_OUTLINES, path, (version, found), MOST_OUTLINES)
+    return found
+
+
+def _outlined(all_events: Sequence[Event]) -> Outline:
+    """Return the outline of a run's events."""
+    if not all_events:
+        return Outline()
+    last = all_events[-1]
+    newest, begun, stand = (
+        next((each for each in reversed(all_events) if each["event"] in kinds), {})
+        for kinds in (("step",), BEGINNINGS, STANDS)
+    )
+    begun = begun or last
+    return Outline(
+        len(all_events),
+        last["event"],
+        stand.get("event", ""),
+        any(each["event"] == "start" for each in all_events),
+        max(newest.get("step", 0), last.get("step", 0)),
+        newest.get("total") or begun.get("total", 0),
+        newest.get("loss"),
+        newest.get("pictures_per_second"),
+        newest.get("seconds_left"),
+        last.get("line", ""),
+        begun.get("machine", {}).get("label", ""),
+        (last["done"], last["total"]) if last["event"] == "ingest" else None,
+    )
+
+
+def _keep(kept: dict[Path, Any], path: Path, value: Any, most: int) -> None:
+    """Keep a value as the newest of at most so many; several threads may do so at once."""
+    kept.pop(path, None)
+    kept[path] = value
+    while len(kept) > most:
+        with suppress(KeyError, StopIteration, RuntimeError):
+            kept.pop(next(iter(kept)))
+
+
+def _still_true(kept: _Kept, file: Any) -> _Kept:
+    """Return what is kept of a journal if the file only grew since, else nothing."""
+    status = os.fstat(file.fileno())
+    same = status.st_ino == kept.inode and status.st_size >= kept.offset
+    if same and file.read(len(kept.head)) == kept.head:
+        return kept
+    return _Kept(status.st_ino)
+
+
+def _parsed(lines: bytes) -> Iterator[Event]:
+    for line in lines.decode("utf-8", errors="replace").split("\n"):
+        with suppress(ValueError, RecursionError):
+            if (event := understood(json.loads(line))) is not None:
+                yield event
+
+
+def cut(folder: Path, step: int) -> None:
+    """Take the journal back to `step`: what came later, and how the run ended, is dropped."""
+    kept = [
+        each for each in events(folder) if each["event"] not in ENDS and each.get("step", 0) <= step
+    ]
+    write_text(folder / EVENTS, "".join(json.dumps(each) + "\n" for each in kept))
+
+
+def of_kind(events: Iterable[Event], *kinds: str) -> list[Event]:
+    """Return the events of these kinds."""
+    return [event for event in events if event["event"] in kinds]
+
+
+def history(folder: Path) -> History:
+    """Return the figures of a run's logged steps."""
+    steps = of_kind(events(folder), "step")
+    return History(*([_number(event, key) for event in steps] for key in COLUMNS))
+
+
+def _number(event: Event, key: str) -> Any:
+    """Return a figure of an event, 0 where an older journal has none."""
+    return event.get(key) or 0
+
+
+def evaluations(folder: Path) -> list[Evaluation]:
+    """Return the losses per noise level that a run has measured, oldest first.
+
+    A run that was killed just after one measures that step again when it goes on: the last counts.
+    """
+    found = {
+        each["step"]: Evaluation(each["step"], each["times"], each["train"], each["held_out"])
+        for each in of_kind(events(folder), "evaluation")
+    }
+    return [found[step] for step in sorted(found)]
+
+
+def samples(folder: Path) -> list[Sheet]:
+    """Return a run's samples, oldest first; those whose pictures are gone are left out."""
+    sheets: dict[int, Sheet] = {}
+    for each in of_kind(events(folder), "samples"):
+        average, raw = (_picture(folder, each.get(key)) for key in ("file", "raw"))
+        nearest = [(picture, float(far)) for picture, far in each.get("nearest") or []]
+        if average:
+            sheets[each["step"]] = Sheet(each["step"], average, raw, nearest)
+    return [sheets[step] for step in sorted(sheets)]
+
+
+def _picture(folder: Path, name: Any) -> Path | None:
+    """Return the picture that an event names, if it lies among the run's samples."""
+    path = folder / "samples" / Path(str(name)).name
+    return path if name and path.is_file() else None
+
+
+def baseline(folder: Path) -> Event | None:
+    """Return how near pictures that are no copies come to the training set, if it was measured."""
+    found = of_kind(events(folder), "baseline")
+    return found[-1] if found else None
+
+
+def notices(folder: Path) -> list[Event]:
+    """Return what a run's process had to tell on the way: skipped steps, fallen back, …."""
+    return of_kind(events(folder), "notice")

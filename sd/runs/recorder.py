@@ -1,0 +1,200 @@
+"""The one writer of a run's folder: its journal, its samples and its checkpoints."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from sd import runs
+from sd.checkpoints.checkpoint import save_checkpoint
+from sd.common.disk import flush, numbered, remove, sweep, temporary_of
+from sd.common.marks import save_png
+from sd.common.text import in_words, printable, why
+from sd.common.validation import InputError
+from sd.runs import journal, process
+from sd.training.loop import Training, TrainStep
+
+MOST_LOGGED = 1000  # rows of steps in a journal
+Heard = Callable[[str, Mapping[str, Any]], None]
+SPARE_BYTES = 16 * 2**20  # left on the disk, so that the journal can always tell why a run ended
+
+
+def has_begun(folder: Path) -> bool:
+    """Tell whether a folder holds a run; one killed before its first word was noted is none yet.
+
+    Nor is one that was refused before it began, as where DATA was misspelt.
+    """
+    events = folder / journal.EVENTS
+    if not events.exists() or was_refused(folder):
+        return False
+    return events.stat().st_size > 0 or (folder / runs.RUN).exists()
+
+
+def was_refused(folder: Path) -> bool:
+    """Tell whether all that a folder tells of is why a run did not begin."""
+    kinds = [each["event"] for each in journal.events(folder)]
+    made = [*folder.glob("checkpoint-*"), *folder.glob("damaged-*"), *folder.glob("samples/*")]
+    return kinds[-1:] == ["failed"] and not made and {*kinds} <= {"ingest", "failed"}
+
+
+class Recorder:
+    """Holds a run's folder for this process and writes what is in it."""
+
+    def __init__(self, folder: Path, new: bool, heard: Heard | None = None) -> None:
+        """Claim a `new` run's folder, or that of an old one; sweep what was left half written.
+
+        `heard` is told of each event (its kind, its facts) once that is written, and of the pace
+        at every step that has no row. Raises `InputError` if another process writes there, or if
+        there is a run and should be none, or none where one is to go on.
+        """
+        if not new and not (folder / runs.RUN).is_file():
+            raise InputError(f"{folder.absolute().name}: holds no run that can go on")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self._lock, self._heard = folder, process.claim(folder), heard
+        if new and has_begun(folder):
+            self.close()
+            name = folder.absolute().name
+            raise InputError(
+                f"{name}: holds a run already; --resume it, or give --run a new folder"
+            )
+        if new and was_refused(folder):  # begun anew, of other settings and pictures
+            (folder / journal.EVENTS).unlink()
+            if (folder / runs.PICTURES).is_dir():
+                remove(folder / runs.PICTURES)
+        process.record(folder, os.getpid())
+        # What was asked while this process was starting holds; of one before it, it is forgotten.
+        asked = process.same(folder, process.STARTING, process.PROCESS)
+        for name in (process.STARTING, *(() if asked else runs.ASKS)):
+            (folder / name).unlink(missing_ok=True)
+        sweep(folder)
+        self._every, self._pictures = 1, 1
+        self._count, self._loss, self._norm = 0, 0.0, 0.0  # of the next row
+        self.rest()
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._lock.release()
+
+    def rest(self) -> None:
+        """Begin to measure speed anew: what came before was no training."""
+        self._since, self._busy, self._steps = time.monotonic(), 0.0, 0
+
+    def event(self, event: str, **facts: Any) -> None:
+        """Append one event to the run's journal."""
+        journal.append(self.folder, event, facts)
+        if self._heard is not None:
+            self._heard(event, facts)
+
+    def failed(self, line: str, **facts: Any) -> None:
+        """Let the run's last event tell in one line why it ended, and where if that is known."""
+        with suppress(OSError):  # where not even this can be written, the process log has it
+            self.event("failed", line=printable(" ".join(line.split()))[:300], **facts)
+
+    def log_for(self, total: int, pictures: int) -> None:
+        """Space the rows of the journal for a run of `total` steps of so many pictures."""
+        self._every, self._pictures = max(1, -(-total // MOST_LOGGED)), pictures
+
+    def pending(self) -> dict[str, float]:
+        """Return what belongs to the next row of the journal, for a checkpoint."""
+        return {"count": self._count, "loss": self._loss}
+
+    def go_back(self, step: int, pending: Mapping[str, Any]) -> None:
+        """Take journal and folder back to a checkpoint's step; damaged checkpoints step aside."""
+        journal.cut(self.folder, step)
+        self._count, self._loss = int(pending.get("count", 0)), float(pending.get("loss", 0.0))
+        for number, path in numbered(self.folder / "samples", "*-*.png"):
+            if number > step:
+                path.unlink()
+        for number, path in numbered(self.folder, "checkpoint-*"):
+            if number > step:
+                aside = path.with_name(f"damaged-{path.name}")
+                shutil.rmtree(aside, ignore_errors=True)
+                path.rename(aside)
+
+    def step(self, step: TrainStep, last: bool, left: Callable[[float], float | None]) -> None:
+        """Log a step, or keep it for the mean of the next row; the first and last have their own.
+
+        `left` tells what is left of the run, in seconds, from the seconds of a step; None where
+        that cannot be told yet.
+        """
+        self._busy, self._steps = self._busy + step.seconds, self._steps + 1
+        if not step.skipped:
+            self._count, self._loss = self._count + 1, self._loss + step.loss
+            self._norm = step.grad_norm
+        pace = self._pace(left)
+        if not self._count or not (last or step.step == 1 or step.step % self._every == 0):
+            if self._heard is not None:
+                self._heard("pace", pace)
+            return
+        self.event(
+            "step",
+            step=step.step,
+            loss=round(self._loss / self._count, 6),
+            lr=step.lr,
+            grad_norm=round(self._norm, 4),
+            **pace,
+            total=step.total,
+        )
+        self._count, self._loss = 0, 0.0
+        self.rest()
+
+    def _pace(self, left: Callable[[float], float | None]) -> dict[str, float | None]:
+        """Return how fast the steps since the last row were, and what is left of the run."""
+        seconds = (time.monotonic() - self._since) / self._steps
+        seconds_left = left(seconds)
+        return {
+            "pictures_per_second": round(self._steps * self._pictures / self._busy, 2),
+            "step_seconds": round(seconds, 5),
+            "seconds_left": None if seconds_left is None else round(seconds_left, 1),
+        }
+
+    def picture(self, sheet: Image.Image, name: str) -> str:
+        """Save a sheet of samples as samples/`name`; return that path."""
+        target = self.folder / "samples" / name
+        target.parent.mkdir(exist_ok=True)
+        temporary = temporary_of(target)
+        save_png(sheet, temporary)
+        flush(temporary)
+        temporary.replace(target)
+        return f"samples/{name}"
+
+    def save(self, training: Training, about: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
+        """Write a checkpoint of the step at hand, if there is none; then let the oldest go.
+
+        Raises `InputError` where it cannot be written; what was there stays.
+        """
+        folder = self.folder / f"checkpoint-{training.step:09d}"
+        if folder.exists():
+            return folder
+        begun, tensors = time.monotonic(), training.state()
+        need = sum(tensor.nbytes for tensor in tensors.values()) * 5 // 4  # and the model's own
+        self._check_room(folder.name, need)
+        state = {**training.counts(), **state, "row": self.pending()}
+        facts = {"step": training.step, **about, "state": state}
+        try:
+            save_checkpoint(training.model, folder, facts, tensors)
+        except OSError as error:
+            reason = why(error)
+            raise InputError(f"{folder.name} ({in_words(need)}) was not saved: {reason}") from error
+        seconds = round(time.monotonic() - begun, 2)
+        self.event(
+            "checkpoint", step=training.step, folder=folder.name, bytes=need, seconds=seconds
+        )
+        keep = training.config.training.keep_checkpoints
+        for _, old in numbered(self.folder, "checkpoint-*")[:-keep]:
+            remove(old)
+        return folder
+
+    def _check_room(self, name: str, need: int) -> None:
+        """Raise `InputError` while the journal can still tell it, if the disk is too full."""
+        free = shutil.disk_usage(self.folder).free
+        if free < need + SPARE_BYTES:
+            raise InputError(
+                f"{name} was not saved: it takes {in_words(need)} and {in_words(free)} of the disk "
+                f"are free, of which {in_words(SPARE_BYTES)} must stay so; make room, then resume"
+            )

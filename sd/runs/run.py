@@ -1,0 +1,272 @@
+"""A run: its folder and its process.
+
+The folder is the truth: `config.ini`, `run.json`, `pictures/`, `events.jsonl`, `samples/`,
+`checkpoint-*/`, `process.json` (pid and start time), `train.log`. Training is a child process that
+outlives the page; it alone writes events and checkpoints. What is shown is derived from the files
+and from whether the process lives; the word "running" is stored nowhere. The page asks the process
+for something by a file: `stop`, `pause` (as long as it is there), `sample`, `save`.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from sd.common.disk import numbered
+from sd.common.paths import PROJECT
+from sd.common.text import brief, printable, why
+from sd.common.validation import InputError, file_name
+from sd.runs import process
+from sd.runs.journal import (
+    ENDS,
+    EVENTS,
+    Outline,
+    outline,
+)
+from sd.runs.process import PROCESS, STARTING
+
+BUNDLED = PROJECT / "checkpoints"
+CONFIG, RUN, SOURCE, LOG, PICTURES = (
+    "config.ini",
+    "run.json",
+    "source.json",
+    "train.log",
+    "pictures",
+)
+STOP, PAUSE, SAMPLE, SAVE = ASKS = ("stop", "pause", "sample", "save")
+STARTING_SECONDS = 10  # how long a run may be without a process before it counts as lost
+PROBE = 4096  # bytes, which a full disk does not take
+ASIDE = "before-"  # with the time: what a run had made when it was begun anew
+TRAINING_STATE = "training.safetensors"  # of a checkpoint from which training can go on
+
+
+@dataclass(frozen=True)
+class Status:
+    """A run as it is now.
+
+    state: starting, running, pausing, paused, stopping, stopped, finished, failed or lost. loss
+    and rates are of the newest event; seconds_left is None when nothing is being trained. line:
+    what to tell. machine: what it runs on, in words, once it has started. read: pictures read so
+    far and all of them, while they are taken in. resumable: whether training can go on from here.
+    """
+
+    name: str
+    state: str
+    step: int
+    total: int
+    loss: float | None
+    pictures_per_second: float | None
+    seconds_left: float | None
+    line: str
+    machine: str = ""
+    read: tuple[int, int] | None = None
+    resumable: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process is there."""
+        return self.state in ("starting", "running", "pausing", "paused", "stopping")
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model that can be sampled: the newest checkpoint of a run."""
+
+    name: str
+    folder: Path
+    step: int
+    bundled: bool
+
+
+def home() -> Path:
+    """Return the folder of runs: SD_HOME, or `checkpoints/` beside the package."""
+    return Path(os.environ.get("SD_HOME") or BUNDLED).expanduser().resolve()
+
+
+def writable_home() -> Path:
+    """Return the folder of runs, made if need be.
+
+    Raises `InputError` with the system's own reason where nothing can be written there.
+    """
+    place = home()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=place) as probe:
+            probe.write(bytes(PROBE))
+    except FileExistsError:
+        raise InputError(_unwritable(place, "it is a file")) from None
+    except OSError as error:
+        raise InputError(_unwritable(place, why(error))) from error
+    return place
+
+
+def _unwritable(place: Path, reason: str) -> str:
+    name = brief(printable(place.name))
+    return f"the folder of runs, {name}, cannot be written ({reason}); SD_HOME names another"
+
+
+def new_folder() -> Path:
+    """Return the path of a new run: the time, and letters that nobody guesses."""
+    return home() / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
+
+
+def source(folder: Path) -> str:
+    """Return where a run has its pictures from; "" where that was not kept."""
+    try:
+        return str(json.loads((folder / SOURCE).read_text(encoding="utf-8"))["data"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""
+
+
+def find_run(name: str) -> Path:
+    """Return the folder of the run called `name`, yours or bundled; raise `InputError` if none."""
+    for place in (home(), BUNDLED):
+        folder = place / file_name("run", name)
+        if (folder / CONFIG).is_file():
+            return folder
+    raise InputError(f"run = {name!r}: there is no run of that name")
+
+
+def status(folder: Path) -> Status:
+    """Return what a run is doing, from its files and its process."""
+    told = outline(folder)
+    state, line = _state(folder, told), told.line
+    if state == "lost" and not told.count and (said := log_tail(folder)):
+        state, line = "failed", said  # before it could write an event
+    return Status(
+        folder.name,
+        state,
+        told.step,
+        told.total,
+        told.loss,
+        told.pictures_per_second,
+        told.seconds_left if state == "running" else None,
+        line,
+        told.machine,
+        told.read,
+        state in (*ENDS, "lost") and not obstacle(folder),
+    )
+
+
+def _state(folder: Path, told: Outline) -> str:
+    if process.lives(folder, STARTING) and not process.same(folder, STARTING, PROCESS):
+        return "starting"
+    if told.last in ENDS:
+        return told.last
+    if not process.lives(folder):
+        return "starting" if not told.last and _is_new(folder) else "lost"
+    if (folder / STOP).exists():
+        return "stopping"
+    if (folder / PAUSE).exists():
+        return "paused" if told.stand == "paused" else "pausing"
+    return "running" if told.started else "starting"
+
+
+def _is_new(folder: Path) -> bool:
+    """Tell whether a folder was made just now and its process is not noted yet."""
+    with suppress(OSError):
+        age = time.time() - (folder / CONFIG).stat().st_mtime
+        return age < STARTING_SECONDS and not (folder / PROCESS).exists()
+    return False
+
+
+def obstacle(folder: Path) -> str:
+    """Return why training cannot go on from a folder, or nothing where it can."""
+    if not (folder / RUN).is_file():
+        return "holds no run that can go on"
+    found, kept = numbered(folder, "checkpoint-*"), (folder / PICTURES).is_dir()
+    if found and not any((at / TRAINING_STATE).exists() for _, at in found):
+        return "it was kept without what resuming needs"
+    if found and not kept:
+        return (
+            "its stored pictures are gone, and read anew they may be others; "
+            "python -m sd train --run FOLDER --restart begins it anew from step 0"
+        )
+    return "" if kept or (folder / SOURCE).is_file() else "no pictures are there to train on"
+
+
+def set_aside(folder: Path) -> Path:
+    """Move what a run has made into a new folder within its own, a run by itself; return that."""
+    aside = folder / f"{ASIDE}{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    aside.mkdir()
+    for name in (CONFIG, RUN):
+        shutil.copyfile(folder / name, aside / name)
+    made = [*folder.glob("checkpoint-*"), *folder.glob("damaged-*")]
+    for path in [*made, *(folder / name for name in (PICTURES, "samples", EVENTS))]:
+        if path.exists():
+            path.rename(aside / path.name)
+    return aside
+
+
+def put_back(folder: Path, aside: Path) -> None:
+    """Move back what `set_aside` moved, in the place of what came since."""
+    shutil.rmtree(folder / PICTURES, ignore_errors=True)
+    for path in aside.iterdir():
+        path.replace(folder / path.name)
+    aside.rmdir()
+
+
+def log_tail(folder: Path) -> str:
+    """Return the last line that a run's process printed, or nothing."""
+    try:
+        lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+
+
+def list_runs() -> list[Status]:
+    """Return your runs, newest first."""
+    return [status(folder) for folder in run_folders()]
+
+
+def living() -> list[Status]:
+    """Return those of your runs whose process is there; of the others no journal is read."""
+    found = [folder for folder in run_folders() if _may_live(folder)]
+    return [now for now in map(status, found) if now.alive]
+
+
+def _may_live(folder: Path) -> bool:
+    return process.lives(folder) or process.lives(folder, STARTING) or _is_new(folder)
+
+
+def run_folders() -> list[Path]:
+    """Return the folders of your runs, newest first, without asking what they are doing."""
+    return [folder for folder in folders_in(home()) if _is_run(folder)]
+
+
+def folders_in(place: Path) -> list[Path]:
+    """Return the folders in a place, the last name first; none where there is no such place."""
+    with suppress(OSError), os.scandir(place) as found:
+        names = sorted((each.name for each in found if each.is_dir()), reverse=True)
+        return [place / name for name in names]
+    return []
+
+
+def _is_run(folder: Path) -> bool:
+    """Tell whether a folder holds a run, under a name by which `find_run` finds it."""
+    with suppress(InputError):
+        file_name("run", folder.name)
+        place = str(folder)  # a page asks this of every run: no paths are made for it
+        return os.path.exists(f"{place}/{CONFIG}") and (
+            os.path.exists(f"{place}/{EVENTS}") or os.path.exists(f"{place}/{LOG}")
+        )
+    return False
+
+
+def list_models() -> list[ModelEntry]:
+    """Return the models that can be sampled: the bundled ones, then yours, newest first."""
+    yours = [] if home() == BUNDLED else folders_in(home())
+    bundled = set(folders_in(BUNDLED))
+    entries = []
+    for folder in [*sorted(bundled, reverse=True), *yours]:
+        found = numbered(folder, "checkpoint-*")
+        if found and os.path.isfile(f"{found[-1][1]}/checkpoint.json"):
+            shipped = folder in bundled and not (folder / PROCESS).exists()
+            entries.append(ModelEntry(folder.name, folder, found[-1][0], shipped))
+    return sorted(entries, key=lambda entry: not entry.bundled)

@@ -1,0 +1,221 @@
+"""Training as a run: what is recorded after each step, and what the page may ask meanwhile."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor
+
+from sd import runs
+from sd.checkpoints.model import Model
+from sd.data.images import grid
+from sd.runs import journal
+from sd.runs.recorder import Recorder
+from sd.training.evaluation import EVALUATED, LEVELS
+from sd.training.loop import Training, TrainStep
+from sd.training.memorisation import baseline, nearest
+from sd.training.samples import sheet_denoiser, sheet_passes
+
+SAMPLE_SEEDS = range(16)  # the fixed noises of a run's samples
+SAMPLE_STEPS = 25
+PACE = 0.1  # weight of a step in the smoothed seconds of a step
+PAUSE_SECONDS = 0.1  # between two looks for the end of a pause
+
+
+class Session:
+    """One process's part of a run."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        training: Training,
+        about: Mapping[str, Any],
+        received: list[int],
+        used: float,
+    ) -> None:
+        """Take up `training`; `used`: seconds of training.minutes that are gone already."""
+        self.recorder, self.training, self.about = recorder, training, about
+        self.settings = training.config.training
+        self._received = received
+        self._began, self._first = time.monotonic() - used, training.step + 1
+        at_once = self.settings.batch_size * self.settings.gradient_accumulation
+        self._ending = 0.0  # seconds that the newest samples took
+        self._pictures, self._pace = at_once, 0.0  # seconds of a step, smoothed
+        recorder.log_for(training.total, at_once)
+
+    def run(self) -> Iterator[TrainStep]:
+        """Train; yield each step after it is recorded."""
+        if self.training.step and self._is_due(self.training.step) and not self._shown():
+            self._show()
+        self.recorder.rest()
+        for step in self.training.steps():
+            done = self._after(step)
+            yield step
+            if done or self._stopping():
+                break
+        self._end()
+
+    def _after(self, step: TrainStep) -> bool:
+        """Do what is due after a step; return whether it was the last."""
+        done = self._is_last(step)
+        self.recorder.step(step, done, self._left)
+        if step.skipped:
+            lost = "gradient" if math.isfinite(step.loss) else "loss"
+            line = (
+                f"the {lost} is not a finite number at step {step.step}: this step changed nothing"
+            )
+            self.recorder.event("notice", step=step.step, kind="skipped", line=line)
+        every = self.settings.save_every
+        if done or self._asked(runs.SAVE) or (every and step.step % every == 0):
+            self._save()
+        if done or self._asked(runs.SAMPLE) or self._is_due(step.step):
+            self._show()
+        if not done and (self.recorder.folder / runs.PAUSE).exists():
+            self._wait()
+        return done
+
+    def _end(self) -> None:
+        """Save, and write how this part of the run ended."""
+        self._save()
+        step = self.training.step
+        if self._stopping() and not self._complete():
+            self.recorder.event("stopped", step=step, line=f"stopped and saved at step {step}")
+        else:
+            steps = "step" if step == 1 else "steps"
+            self.recorder.event("finished", step=step, line=f"finished {step} {steps}")
+
+    def _complete(self) -> bool:
+        """Tell whether nothing is left to do, its samples included."""
+        return self.training.step >= self.training.total and self._shown()
+
+    def _stopping(self) -> bool:
+        return bool(self._received) or (self.recorder.folder / runs.STOP).exists()
+
+    def _asked(self, what: str) -> bool:
+        """Tell whether the page asked for something; it is answered once."""
+        try:
+            (self.recorder.folder / what).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _is_due(self, step: int) -> bool:
+        """Tell whether samples belong to a step."""
+        every = self.settings.sample_every
+        return step >= self.training.total or bool(every and step % every == 0)
+
+    def _shown(self) -> bool:
+        """Tell whether the samples of the step at hand are there."""
+        sheets = journal.samples(self.recorder.folder)
+        return bool(sheets) and sheets[-1].step == self.training.step
+
+    def _seconds(self) -> float:
+        """Return the seconds of the run so far, without its pauses."""
+        return time.monotonic() - self._began
+
+    def _is_last(self, step: TrainStep) -> bool:
+        """Tell whether a step was the last: of all steps, or before the minutes are over.
+
+        A run by the clock leaves time for its last samples, and its total is what seems possible.
+        """
+        if not self.settings.minutes:
+            return step.step >= step.total
+        self._pace += (step.seconds - self._pace) * (PACE if self._pace else 1.0)
+        left = 60 * self.settings.minutes - self._seconds() - self._ending_seconds(self._pace)
+        self.training.total = step.step + max(0, math.floor(left / self._pace))
+        return self.training.total == step.step
+
+    def _ending_seconds(self, step_seconds: float) -> float:
+        """Return how long samples and evaluation take: measured, or else by what they compute.
+
+        A step computes about three times as much as asking the network for its pictures.
+        """
+        samples = 2 * len(SAMPLE_SEEDS) * SAMPLE_STEPS * sheet_passes(self.training)
+        asked = samples + 2 * LEVELS * EVALUATED
+        return self._ending or step_seconds * asked / (3 * self._pictures)
+
+    def _left(self, step_seconds: float) -> float | None:
+        """Return the seconds that are left of the run, its samples included.
+
+        None after this process's first step, which prepares what the others find ready.
+        """
+        if self.settings.minutes:
+            return max(0.0, 60 * self.settings.minutes - self._seconds())
+        if self.training.step <= self._first:
+            return None
+        step, total, every = self.training.step, self.training.total, self.settings.sample_every
+        sheets = 1 + (total // every - step // every if every else 0)
+        return (total - step) * step_seconds + sheets * self._ending_seconds(step_seconds)
+
+    def _save(self) -> None:
+        self.recorder.save(self.training, self.about, {"seconds": round(self._seconds(), 3)})
+        self.recorder.rest()
+
+    def _wait(self) -> None:
+        """Save, and wait as long as the page wants a pause; samples can be asked for meanwhile."""
+        self._save()
+        step, begun = self.training.step, time.monotonic()
+        self.recorder.event("paused", step=step, line=f"paused and saved at step {step}")
+        while (self.recorder.folder / runs.PAUSE).exists() and not self._stopping():
+            if self._asked(runs.SAMPLE):
+                self._show()
+            time.sleep(PAUSE_SECONDS)
+        self._began += time.monotonic() - begun
+        self.recorder.event("continued", step=step)
+        self.recorder.rest()
+
+    def _show(self) -> None:
+        """Sample on the fixed noises and measure; nothing of it touches training.
+
+        A stop that comes meanwhile is obeyed at once; the samples are made when the run goes on.
+        """
+        begun, step = time.monotonic(), self.training.step
+        average, raw = self._sample(self.training.model), self._sample(self.training.raw)
+        if average is None or raw is None:
+            return
+        measured = self.training.evaluate()
+        self.recorder.event("evaluation", step=step, **asdict(measured))
+        self.recorder.event(
+            "samples",
+            step=step,
+            file=self.recorder.picture(grid(average), f"step-{step:09d}.png"),
+            raw=self.recorder.picture(grid(raw), f"raw-{step:09d}.png"),
+            nearest=self._nearest(average),
+            **self._prompts(),
+            seconds=round(time.monotonic() - begun, 2),
+        )
+        self._ending = time.monotonic() - begun
+        self.recorder.rest()
+
+    def _prompts(self) -> dict[str, list[str]]:
+        """Return what each sample was asked for; nothing where the model is told nothing."""
+        asked = self.training.sample_prompts
+        return {"prompts": [asked[k % len(asked)] for k in SAMPLE_SEEDS]} if asked else {}
+
+    def _sample(self, model: Model) -> Tensor | None:
+        """Return pictures [16, C, H, W] of a model on the fixed noises; None if told to stop."""
+        sampling = model.sampling(steps=min(SAMPLE_STEPS, model.diffusion.schedule.timesteps))
+        training, device = model.network.training, self.training.machine.device
+        model.network.eval()
+        try:
+            denoiser = sheet_denoiser(self.training, model)
+            for step in sampling.steps(denoiser, model.shape, SAMPLE_SEEDS, device):
+                pictures = step.x_t
+                if self._stopping():
+                    return None
+            return pictures
+        finally:
+            model.network.train(training)
+
+    def _nearest(self, pictures: Tensor) -> list[tuple[int, float]]:
+        """Return the training picture most like each sample, and how far it is."""
+        training, flips = self.training, self.settings.flip
+        if journal.baseline(self.recorder.folder) is None:
+            usual = baseline(training.pixels, training.rows, training.held_out, flips)
+            if usual is not None:
+                self.recorder.event("baseline", **asdict(usual))
+        found = nearest(pictures, training.pixels, training.rows, flips)
+        distances = [round(distance, 4) for distance in found.distance.tolist()]
+        return list(zip(found.picture.tolist(), distances, strict=True))

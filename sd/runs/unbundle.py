@@ -1,0 +1,288 @@
+"""Opening a bundle: a stranger's zip becomes a run, or one line says why not.
+
+Every member is known by name and held to the size that the settings allow, and all that is text is
+checked for its meaning before a byte is written or a folder opened; the rest is checked as what it
+claims to be before the run appears.
+"""
+
+import json
+import re
+import shutil
+import stat
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from math import prod
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sd import runs
+from sd.checkpoints.checkpoint import (
+    ABOUT,
+    CARD,
+    TRAINING,
+    WEIGHTS,
+    check_digests,
+    check_record,
+    load_checkpoint,
+)
+from sd.common.disk import write_folder
+from sd.common.text import brief, in_words, printable
+from sd.common.validation import InputError, shown, text, whole
+from sd.config import Config
+from sd.data.ingest import open_images
+from sd.data.reading.archive import BROKEN, ENCRYPTED_FLAG, judged
+from sd.networks.blueprint import TIME_EMBEDDING, blueprint
+from sd.networks.conditioning_facts import CONDITIONING, LARGEST_FACTS
+from sd.runs.event_schema import check_event, check_place
+from sd.runs.journal import EVENTS
+from sd.runs.sample_grid import NAME, open_sheet
+from sd.training.planning import memory
+
+Parsed = TypeVar("Parsed")
+
+PIXELS, INDEX = f"{runs.PICTURES}/pixels.bin", f"{runs.PICTURES}/index.json"
+SAMPLE = re.compile(rf"samples/{NAME.pattern}")
+CHECKPOINT = re.compile(r"(checkpoint-[0-9]{1,12})/([\w.]+)", re.ASCII)
+PARTS = (WEIGHTS, TRAINING, runs.CONFIG, CONDITIONING, ABOUT, CARD)  # of a checkpoint
+NEEDED = (runs.CONFIG, EVENTS)
+LONGEST_TEXT, LONGEST_SHEET = 64 * 2**20, 16 * 2**20  # bytes
+LONGEST_JOURNAL, MOST_EVENTS = 8 * 2**20, 20_000  # a long run's has 0.5 MB and 3,000
+LONGEST_RECORD = 1_000_000  # bytes of settings and of a checkpoint's record
+STATE_BYTES = 16  # per parameter: raw and averaged weights, two moments, float32 each
+SPARE = 2**24  # bytes of a safetensors file that are no weights
+MOST_SQUEEZED = 10  # unpacked : packed, of weights; real ones hardly shrink
+PIXELS_SQUEEZED = 50  # of pictures; flat drawings shrink so far, nothing more
+SPARE_DISK = 64 * 2**20  # bytes that are left free
+
+
+def unpack(archive: Path, home: Path) -> Path:
+    """Open a bundle as a new run folder in `home`; return it.
+
+    Raises `InputError` in one line for whatever is not a whole bundle; then nothing is left behind.
+    """
+    label = brief(printable(archive.name))
+    folder = home / runs.new_folder().name
+    try:
+        with judged(archive, label) as packed:
+            bundle = _Bundle(label, packed)
+            home.mkdir(parents=True, exist_ok=True)
+            bundle.check_room(shutil.disk_usage(home).free)
+            write_folder(folder, bundle.write)
+    except InputError:
+        raise
+    except BROKEN as error:
+        reason = getattr(error, "strerror", None) or "it is damaged or cut off"
+        raise InputError(f"{label}: cannot be opened ({reason})") from error
+    return folder
+
+
+class _Bundle:
+    """The members of a bundle, judged before a byte is written."""
+
+    def __init__(self, label: str, packed: zipfile.ZipFile) -> None:
+        self._label, self._zip = label, packed
+        self._infos = self._known(packed.infolist())
+        self._config = self._settings()
+        self._check_sizes()
+        self._check_record()
+        self._texts = {runs.CONFIG: self._config.to_ini(), EVENTS: self._journal()}
+        if runs.RUN in self._infos:
+            self._texts[runs.RUN] = self._parsed(runs.RUN, note)
+
+    def _known(self, infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+        """Return the members by name; raise `InputError` for what no bundle holds."""
+        found: dict[str, zipfile.ZipInfo] = {}
+        checkpoints: set[str] = set()
+        for info in infos:
+            name = info.filename
+            part = CHECKPOINT.fullmatch(name)
+            plain = name in (*NEEDED, runs.RUN, PIXELS, INDEX) or SAMPLE.fullmatch(name)
+            if name.endswith("/") and not info.file_size:
+                continue  # a folder's own entry, which other tools write
+            if not plain and not (part and part[2] in PARTS):
+                raise self._wrong(f"holds {shown(brief(printable(name)))}, which no bundle does")
+            if name in found or not _is_plain(info):
+                raise self._wrong(f"{name} is there twice, a link, encrypted or oddly packed")
+            found[name] = info
+            checkpoints |= {part[1]} if part else set()
+        if len(checkpoints) != 1:
+            raise self._wrong(f"holds {len(checkpoints)} checkpoints; a bundle has one")
+        self._checkpoint = checkpoints.pop()
+        needed = [
+            *NEEDED,
+            *(f"{self._checkpoint}/{each}" for each in (WEIGHTS, ABOUT, runs.CONFIG)),
+        ]
+        for name in needed:
+            if name not in found:
+                raise self._wrong(f"has no {name}")
+        return found
+
+    def _check_sizes(self) -> None:
+        """Hold every member to the size that the settings allow, and these to the memory."""
+        config, weights = self._config, self._infos[f"{self._checkpoint}/{WEIGHTS}"]
+        try:
+            plan = blueprint(config.unet, *self._size)
+            memory.check(config.with_settings(["training.batch_size=1"]))  # a sheet counts sixteen
+        except InputError as error:
+            raise self._wrong(str(error)) from None
+        if plan.parameters > weights.file_size:
+            told = f"{plan.parameters:,} parameters; {WEIGHTS} has {weights.file_size:,} bytes"
+            raise self._wrong(f"{runs.CONFIG}: describes {told}")
+        parameters = plan.parameters + self._told(config)
+        longest = {WEIGHTS: 4 * parameters + SPARE, TRAINING: STATE_BYTES * parameters + SPARE}
+        longest |= {CONDITIONING: LARGEST_FACTS, EVENTS: LONGEST_JOURNAL}
+        longest |= dict.fromkeys((runs.CONFIG, ABOUT, runs.RUN), LONGEST_RECORD)
+        for name, info in self._infos.items():
+            part = name.rpartition("/")[2]
+            usual = LONGEST_SHEET if part.endswith(".png") else LONGEST_TEXT
+            if part in longest and info.file_size > MOST_SQUEEZED * (info.compress_size + SPARE):
+                raise self._wrong(f"{name} unpacks to more than weights can")
+            if name != PIXELS and info.file_size > longest.get(part, usual):
+                raise self._wrong(f"{name} has {info.file_size:,} bytes, more than its kind can")
+        self._pictures = self._counted_pictures()
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        """Height and width of the pictures."""
+        return self._config.training.input_height, self._config.training.input_width
+
+    def _counted_pictures(self) -> int:
+        """Return how many pictures there are, 0 where none travel; hold them to their size."""
+        if (PIXELS in self._infos) != (INDEX in self._infos):
+            raise self._wrong(f"{PIXELS} and {INDEX} belong together")
+        if INDEX not in self._infos:
+            return 0
+        shape = self._parsed(INDEX, lambda written: json.loads(written)["shape"])
+        info = self._infos[PIXELS]
+        if not isinstance(shape, list) or shape[1:] != [self._config.unet.channel, *self._size]:
+            raise self._wrong(f"{INDEX}: pictures of another shape than the settings'")
+        count, size = shape[0], info.file_size
+        if type(count) is not int or prod(shape) != size or not size:
+            raise self._wrong(f"{PIXELS} has {size:,} bytes, which {INDEX} does not tell")
+        if size > PIXELS_SQUEEZED * info.compress_size + SPARE:
+            raise self._wrong(f"{PIXELS} unpacks to more than pictures can")
+        return count
+
+    def check_room(self, free: int) -> None:
+        """Raise `InputError` where the disk has not the room for what would be written."""
+        need = sum(info.file_size for info in self._infos.values()) + SPARE_DISK
+        if need > free:
+            there = f"{in_words(free)} of the disk are free"
+            raise self._wrong(f"unpacks to {in_words(need)}; {there}")
+
+    def _told(self, config: Config) -> int:
+        """Return the most parameters of what reads labels or words: each takes a byte at least."""
+        facts = self._infos.get(f"{self._checkpoint}/{CONDITIONING}")
+        width, told = config.unet.context_dim or 0, config.conditioning
+        known = 0 if facts is None else min(facts.file_size, LARGEST_FACTS)
+        pooled = TIME_EMBEDDING * config.unet.model_channels if told.pooled else 0
+        return (width + 1) * (known + told.text_length + 16 * told.text_layers * width + pooled)
+
+    def write(self, folder: Path) -> None:
+        """Unpack into `folder`, and check there what only whole files show."""
+        for name, info in self._infos.items():
+            target = folder / name.replace(self._checkpoint, self._named)
+            target.parent.mkdir(exist_ok=True)
+            if name in self._texts:
+                target.write_text(self._texts[name], encoding="utf-8")
+                continue
+            with self._zip.open(info) as entry, target.open("xb") as file:
+                shutil.copyfileobj(entry, file, 2**20)
+        model = load_checkpoint(folder / self._named)
+        about: Mapping[str, Any] = model.about
+        check_digests(folder / self._named, about, set(about["sha256"]) & {TRAINING})
+        if INDEX in self._infos:
+            open_images(folder / runs.PICTURES, verify=True)
+        for path in sorted((folder / "samples").glob("*.png")):
+            try:
+                open_sheet(path, self._config)
+            except InputError as error:
+                raise self._wrong(f"samples/{error}") from None
+
+    def _check_record(self) -> None:
+        """Raise `InputError` if a checkpoint's record cannot be worked with; note its name here."""
+        name = f"{self._checkpoint}/{ABOUT}"
+        about = self._parsed(name, json.loads)
+        has_state = f"{self._checkpoint}/{TRAINING}" in self._infos
+        digests = about.get("sha256") if isinstance(about, dict) else None
+        if not isinstance(digests, dict) or has_state != (TRAINING in digests):
+            raise self._wrong(f"{name}: no record of this checkpoint")
+        step = self._parsed(name, lambda _: check_record(about, has_state))
+        if int(self._checkpoint.rpartition("-")[2]) != step:
+            raise self._wrong(f"{name}: tells of step {step}")
+        self._named = f"checkpoint-{step:09d}"
+
+    def _settings(self) -> Config:
+        """Return the run's settings, after holding those of its checkpoint to them."""
+        outer, inner = (
+            self._parsed(name, partial(Config.from_ini, source=name))
+            for name in (runs.CONFIG, f"{self._checkpoint}/{runs.CONFIG}")
+        )
+        for config in (outer, inner):
+            self._check_paths(config)
+        for name in ("unet", "diffusion"):
+            if getattr(outer, name) != getattr(inner, name):
+                raise self._wrong(f"{runs.CONFIG}: another [{name}] than its checkpoint's")
+        sizes = [(c.training.input_height, c.training.input_width) for c in (outer, inner)]
+        told = [replace(c.conditioning, sample_prompts=None) for c in (outer, inner)]
+        if sizes[0] != sizes[1] or told[0] != told[1]:
+            raise self._wrong(f"{runs.CONFIG}: other pictures or words than its checkpoint's")
+        return outer
+
+    def _check_paths(self, config: Config) -> None:
+        if config.training.dataset_path or config.training.save_path:
+            raise self._wrong(f"{runs.CONFIG}: names a path, which no bundle does")
+        if config.conditioning.encoder:  # it would be opened or fetched here
+            raise self._wrong(f"{runs.CONFIG}: names a pretrained encoder, which no bundle does")
+
+    def _journal(self) -> str:
+        """Return the journal with what is understood of it."""
+        lines = self._parsed(EVENTS, lambda written: written.split("\n")[:-1])
+        if len(lines) > MOST_EVENTS:
+            raise self._wrong(f"{EVENTS}: {len(lines):,} lines; at most {MOST_EVENTS:,} are read")
+        told = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                told.append(check_event(json.loads(line)))
+                check_place(told[-1], self._config.diffusion.timesteps, self._pictures)
+            except (ValueError, RecursionError) as error:
+                reason = error if isinstance(error, InputError) else "not readable as JSON"
+                raise self._wrong(f"{EVENTS}, line {number}: {reason}") from None
+        steps = [event["step"] for event in told if event["event"] == "step"]
+        if any(before >= after for before, after in pairwise(steps)):
+            raise self._wrong(f"{EVENTS}: its steps do not follow one another")
+        return "".join(json.dumps(event) + "\n" for event in told)
+
+    def _parsed(self, name: str, parse: Callable[[str], Parsed]) -> Parsed:
+        """Return what `parse` makes of a text member; `InputError` if it cannot."""
+        usual = LONGEST_JOURNAL if name == EVENTS else LONGEST_RECORD
+        longest = LONGEST_TEXT if name == INDEX else usual
+        if self._infos[name].file_size > longest:
+            raise self._wrong(f"{name} has more than {longest:,} bytes")
+        try:
+            return parse(self._zip.read(self._infos[name]).decode("utf-8"))
+        except InputError as error:
+            raise self._wrong(f"{name}: {error}") from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise self._wrong(f"{name}: not readable") from None
+
+    def _wrong(self, reason: str) -> InputError:
+        return InputError(f"{self._label}: {reason}")
+
+
+def _is_plain(info: zipfile.ZipInfo) -> bool:
+    """Tell whether a member is an ordinary file, packed in an ordinary way."""
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    usual = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    return kind in (0, stat.S_IFREG) and usual and not info.flag_bits & ENCRYPTED_FLAG
+
+
+def note(written: str) -> str:
+    """Return a run.json with what it may hold: seed, device, and the name of the data."""
+    note = json.loads(written)
+    seed = whole("seed", note.get("seed"), 0, 2**53)
+    device, data = text("device", note.get("device"), 20), text("data", note.get("data"), 300)
+    return json.dumps({"seed": seed, "device": device, "data": Path(data).name})

@@ -1,0 +1,53 @@
+"""The coach: plain sentences about a plan or a run, with its own figures, each saying what to do.
+
+It reads a configuration and a run's events, never a picture or a weight. A rule speaks only when
+the figures show its case; where all is well the coach says that. No torch.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sd.config import Config
+from sd.data.reading.report import Report
+from sd.training.coach import plan, run
+from sd.training.coach.facts import Facts
+from sd.training.coach.lines import LINES, Remark
+
+__all__ = ["LINES", "Remark", "before", "remarks"]
+
+MOST_REMARKS = 4
+LOST_SAYS_ALL = {"skipped", "skipped_often", "explodes", "stuck_high", "few_steps", "rate_high"}
+SILENCES = {  # what a louder remark makes pointless
+    "not_finite": LOST_SAYS_ALL,
+    "not_finite_unsaved": LOST_SAYS_ALL,
+    "explodes": {"stuck_high", "few_steps", "skipped", "noise_yet", "still_falling", "levelled"},
+    "stuck_high": {"noise_yet", "ema_young", "levelled", "few_steps"},
+    "stuck_low": {"noise_yet", "ema_young", "levelled", "few_steps"},
+    "copies": {"few_pictures", "still_falling", "levelled"},
+    "memorises": {"few_pictures", "still_falling", "levelled"},
+    "few_steps": {"noise_yet", "still_falling", "levelled", "ema_long", "only_end"},
+    "few_minutes": {"noise_yet", "still_falling"},
+}
+Rule = Callable[[Facts], Iterator[Remark]]
+
+
+def before(config: Config, pictures: int, report: Report | None = None) -> list[Remark]:
+    """Return what to tell about a plan, most important first.
+
+    `pictures`: how many are chosen, held-out ones included. `report`: the set's, where known.
+    """
+    facts = Facts(config, pictures=pictures)
+    return _said(facts if report is None else facts.on(report), plan.RULES)
+
+
+def remarks(config: Config, events: Sequence[Mapping[str, Any]]) -> list[Remark]:
+    """Return what to tell about a run, most important first; it may be running or over."""
+    facts = Facts.of(config, events)
+    return _said(facts, run.RULES) or list(run.well(facts))
+
+
+def _said(facts: Facts, rules: Sequence[Rule]) -> list[Remark]:
+    said = [remark for rule in rules for remark in rule(facts)]
+    kinds = {remark.kind for remark in said}
+    hidden = {kind for louder, quiet in SILENCES.items() if louder in kinds for kind in quiet}
+    return [remark for remark in said if remark.kind not in hidden][:MOST_REMARKS]

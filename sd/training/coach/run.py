@@ -1,0 +1,234 @@
+"""What the coach says of a run: its losses, its held-out pictures, its samples, its end."""
+
+import math
+from collections.abc import Iterator, Sequence
+from statistics import fmean, median, pvariance
+from typing import Any
+
+from sd.training.coach import plan
+from sd.training.coach.facts import Event, Facts, count, is_number
+from sd.training.coach.lines import Remark, figure, rounded
+from sd.training.coach.plan import ENOUGH_STEPS, SHAPES_AT, good_rate
+from sd.training.likeness import verdict
+
+NARROWEST, WIDEST = 5, 100  # logged steps in a running median
+CALM_AFTER = 320  # pictures; the median of so many single losses hardly jumps
+EXPLODED = 4.0  # times the lowest running median; healthy runs stay below 2
+ABOVE_FIRST = 1.5  # times the loss at first, which every trained network is below
+STUCK_AFTER, STUCK = 300, 0.9  # steps after the warm-up, and the share of the first loss
+OFTEN = 3  # steps left out
+COPIED, FEWEST_SAMPLES = 0.25, 8  # of a sheet; by chance at most 5% count as copies
+RISE, LEARNED = 0.03, 0.05  # of the lowest held-out loss, and of training's since then
+MANY_HELD_OUT = 16  # pictures; of fewer ones the rise must last longer
+EMA_LAGS_UNTIL = 300  # steps; measured: the average's loss is 11% behind at 150, 2% at 300
+SHORT_AVERAGE = 5  # steps; nothing lags behind by so few
+BLOBS_UNTIL = 500  # steps; what the bundled run drew
+FALLING, LEVEL = 0.03, 0.01  # share of the loss that the last quarter of a run took off
+
+
+def not_finite(facts: Facts) -> Iterator[Remark]:
+    """Speak where the run failed because its loss was lost."""
+    end = facts.end or {}
+    if end.get("event") == "failed" and "not a finite number" in str(end.get("line")):
+        values, fix = _rates(facts, _lower(facts))
+        left_out = [count(each.get("step")) for each in facts.skipped]
+        values["step"] = count(end.get("step")) or max([facts.step, *left_out])
+        if facts.saved:
+            yield Remark("not_finite", {**values, "saved": facts.saved}, fix)
+        else:
+            yield Remark("not_finite_unsaved", values, fix)
+
+
+def skipped(facts: Facts) -> Iterator[Remark]:
+    """Tell of steps that were left out: of many always, of one while it is news."""
+    if not facts.skipped:
+        return
+    number, last = len(facts.skipped), facts.skipped[-1].get("step", 0)
+    if number >= OFTEN:
+        values, fix = _rates(facts, _lower(facts))
+        yield Remark("skipped_often", {"count": number, "step": last, **values}, fix)
+    elif facts.step - last <= max(200, facts.planned // 10):
+        yield Remark("skipped", {"step": last})
+
+
+def explodes(facts: Facts) -> Iterator[Remark]:
+    """Speak where the loss is far above what it was."""
+    smooth = _smooth(facts)
+    if not smooth:
+        return
+    low, now = min(smooth), smooth[-1]
+    if now > EXPLODED * low or now > ABOVE_FIRST * max(facts.losses[0], smooth[0]):
+        values, fix = _rates(facts, _lower(facts))
+        told = {"low": figure(low), "now": figure(now), "step": facts.step}
+        yield Remark("explodes", {**told, **values}, fix)
+
+
+def stuck(facts: Facts) -> Iterator[Remark]:
+    """Speak where the loss never left its beginning, if the learning rate explains it."""
+    training, smooth = facts.config.training, _smooth(facts)
+    if not smooth or facts.step < training.warmup_steps + STUCK_AFTER:
+        return
+    first = max(facts.losses[0], smooth[0])
+    rate, good = training.learning_rate, good_rate(facts.config)
+    if min(smooth) < STUCK * first or rate == good:
+        return
+    kind = "stuck_high" if rate > good else "stuck_low"
+    values, fix = _rates(facts, good / 3 if rate > good else min(10 * rate, good))
+    told = {"step": facts.step, "first": figure(first), "now": figure(smooth[-1])}
+    yield Remark(kind, {**told, **values}, fix)
+
+
+def copies(facts: Facts) -> Iterator[Remark]:
+    """Speak where far more of the newest samples are copies than chance makes."""
+    sheet, known = facts.sheet or {}, facts.baseline
+    nearest = sheet.get("nearest") or []
+    if not known or len(nearest) < FEWEST_SAMPLES:
+        return
+    found = sum(verdict(float(distance), known) == "copy" for _, distance in nearest)
+    if found >= COPIED * len(nearest):
+        values = {"copies": found, "count": len(nearest), "step": sheet.get("step", facts.step)}
+        yield Remark("copies", {**values, "low": figure(known.low)})
+
+
+def memorises(facts: Facts) -> Iterator[Remark]:
+    """Speak where held-out loss has risen since its lowest point and training's went on falling."""
+    curve = [
+        (e["step"], fmean(e["train"]), fmean(e["held_out"])) for e in facts.evaluations if _whole(e)
+    ]
+    if len(curve) < 3:
+        return
+    since, train, low = min(curve, key=lambda each: each[2])
+    later = [held for step, _, held in curve if step > since]
+    lasting = len(later) >= (2 if facts.held_out >= MANY_HELD_OUT else 4)
+    if not lasting or min(later[-2:]) < (1 + RISE) * low or curve[-1][1] > (1 - LEARNED) * train:
+        return
+    training, unet = facts.config.training, facts.config.unet
+    fix = [] if training.shift else ["training.shift=0.05"]
+    fix += [] if unet.dropout else ["unet.dropout=0.1"]
+    values = {"since": since, "low": figure(low), "now": figure(later[-1])}
+    yield Remark("memorises", {**values, "pictures": facts.pictures}, tuple(fix))
+
+
+def few_minutes(facts: Facts) -> Iterator[Remark]:
+    """Speak where the clock, not the plan, ends the run before shapes can come."""
+    minutes, steps = facts.config.training.minutes, facts.planned
+    if minutes and facts.step and 0 < steps < SHAPES_AT <= facts.asked:
+        better = math.ceil(minutes * ENOUGH_STEPS / steps)
+        values = {"minutes": f"{minutes:g}", "steps": rounded(steps), "better": better}
+        fix = (f"training.minutes={better}",)
+        yield Remark("few_minutes", {**values, "shapes": f"{SHAPES_AT:,}"}, fix)
+
+
+def ema_young(facts: Facts) -> Iterator[Remark]:
+    """Speak while the averaged weights, which samples show first, lag behind the raw ones."""
+    step = (facts.sheet or {}).get("step", EMA_LAGS_UNTIL)
+    decay = min(facts.config.training.ema_decay, (1 + step) / (10 + step))
+    length = round(1 / (1 - decay))
+    if step < EMA_LAGS_UNTIL and length > SHORT_AVERAGE:
+        yield Remark("ema_young", {"step": step, "length": length, "until": EMA_LAGS_UNTIL})
+
+
+def noise_yet(facts: Facts) -> Iterator[Remark]:
+    """Say early in a run that noise is what samples should be."""
+    if facts.sheet and not facts.end and facts.step < BLOBS_UNTIL <= facts.planned:
+        yield Remark("noise_yet", {"step": facts.step, "shapes": f"{SHAPES_AT:,}"})
+
+
+def at_the_end(facts: Facts) -> Iterator[Remark]:
+    """Tell, when a run is over, whether more steps are worth it."""
+    if (facts.end or {}).get("event") not in ("finished", "stopped") or facts.step < SHAPES_AT:
+        return
+    before = _losses_between(facts, 0.625, 0.75)
+    after = _losses_between(facts, 0.875, 1.0)
+    if min(len(before), len(after)) < NARROWEST or fmean(before) <= 0:
+        return
+    fall, doubt = 1 - fmean(after) / fmean(before), 2 * _error(before, after) / fmean(before)
+    values = {"now": figure(fmean(after)), "percent": figure(max(0.0, 100 * fall))}
+    if fall > max(FALLING, doubt) and not _held_out_rises(facts):
+        more = max(500, rounded(facts.step / 2))
+        fix = [f"training.steps={facts.step + more}"]
+        fix += ["training.minutes=0.0"] if facts.config.training.minutes else []
+        yield Remark("still_falling", {**values, "more": f"{more:,}"}, tuple(fix))
+    elif -LEVEL < fall < LEVEL and doubt < LEVEL:
+        yield Remark("levelled", values)
+
+
+def duplicates(facts: Facts) -> Iterator[Remark]:
+    """Speak where many pictures are there more than once."""
+    everything = facts.pictures + facts.held_out
+    if facts.duplicates * 20 >= everything > 0:
+        yield Remark("duplicates", {"duplicates": facts.duplicates, "pictures": everything})
+
+
+def well(facts: Facts) -> Iterator[Remark]:
+    """Say that all is well, where it is."""
+    smooth, failed = _smooth(facts), (facts.end or {}).get("event") == "failed"
+    if smooth and not failed and smooth[-1] < STUCK * smooth[0]:
+        values = {"first": figure(smooth[0]), "now": figure(smooth[-1])}
+        yield Remark("well", {**values, "step": f"{facts.step:,}"})
+
+
+RULES = (
+    not_finite,
+    explodes,
+    stuck,
+    skipped,
+    copies,
+    memorises,
+    plan.terminal_snr,
+    plan.few_steps,
+    few_minutes,
+    ema_young,
+    noise_yet,
+    at_the_end,
+    duplicates,
+    plan.few_pictures,
+    plan.grey,
+    plan.leak,
+)
+
+
+def _lower(facts: Facts) -> float:
+    """Return the learning rate to start again with where the run's is too high."""
+    return facts.config.training.lower_rate
+
+
+def _rates(facts: Facts, better: float) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the figures and the fix of a remark about the learning rate."""
+    training = facts.config.training
+    fix = [f"training.learning_rate={better:.2g}"]
+    fix += [] if training.grad_clip else ["training.grad_clip=1.0"]
+    return {"rate": f"{training.learning_rate:g}", "better": f"{better:.2g}"}, tuple(fix)
+
+
+def _smooth(facts: Facts) -> list[float]:
+    """Return running medians of the loss, each over enough pictures to be calm; [] if too few."""
+    losses = facts.losses
+    apart = max(1, facts.step // max(len(losses), 1))  # optimiser steps in one logged loss
+    width = min(WIDEST, max(NARROWEST, math.ceil(CALM_AFTER / (apart * facts.batch))))
+    if len(losses) < 2 * width:
+        return []
+    return [median(losses[end - width : end]) for end in range(width, len(losses) + 1)]
+
+
+def _whole(evaluation: Event) -> bool:
+    """Tell whether an evaluation has finite losses of both kinds."""
+    both = [*(evaluation.get("train") or ()), *(evaluation.get("held_out") or [None])]
+    return all(map(is_number, both))
+
+
+def _held_out_rises(facts: Facts) -> bool:
+    """Tell whether the held-out loss is above its lowest, so that more steps may harm."""
+    held = [fmean(each["held_out"]) for each in facts.evaluations if _whole(each)]
+    return bool(held) and held[-1] > 1.01 * min(held)
+
+
+def _losses_between(facts: Facts, low: float, high: float) -> list[float]:
+    """Return the losses logged between two shares of the run."""
+    first, last = low * facts.step, high * facts.step
+    return [float(each["loss"]) for each in facts.steps if first < each.get("step", 0) <= last]
+
+
+def _error(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return the standard error of the difference of two means."""
+    return math.sqrt(pvariance(a) / len(a) + pvariance(b) / len(b))

@@ -1,0 +1,198 @@
+"""What a run will take on this machine: a few real steps, measured, and arithmetic.
+
+The steps are those of the very network on random pixels, so a forecast holds for these settings,
+this machine and what else runs on it at the moment.
+"""
+
+import itertools
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sd.checkpoints.checkpoint import save_checkpoint
+from sd.common import text
+from sd.common.device import Machine
+from sd.config import Config
+from sd.config.conditioning_kind import CLASS_KINDS
+from sd.data.image_set import ImageSet
+from sd.data.reading.report import Report
+from sd.training.evaluation import EVALUATED, LEVELS
+from sd.training.loop import Training, total_steps
+from sd.training.planning import memory
+from sd.training.samples import SHEET_PICTURES, SHEET_STEPS, sheet_denoiser, sheet_passes
+
+START_SECONDS = 4.0  # until the first step, without the pictures: mostly importing torch
+PICTURE_SECONDS = 0.0008  # to read one
+MOST_RANDOM = 2**26  # bytes of random pixels
+RANDOM_CLASSES, RANDOM_WORDS, CAPTION_WORDS = 10, 1000, 8
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds of one step; of samples of both sets of weights and their evaluation; of a save."""
+
+    step: float
+    sheet: float
+    save: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run will take. seconds: all of it, its start and samples included."""
+
+    steps: int
+    step_seconds: float
+    seconds: float
+    sheets: int
+    pictures_per_second: float
+    pictures: int
+    memory: int  # bytes
+    available: int
+    machine: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it in types that JSON has."""
+        return {**asdict(self), "samples": SHEET_PICTURES * self.sheets}
+
+    def lines(self) -> list[str]:
+        """Return it as short lines."""
+        took = f"{self.steps:,} steps of {self.step_seconds:.3g} s on {self.machine}"
+        return [
+            f"{in_words(self.seconds)}: {took}, {self.pictures_per_second:.3g} pictures a second, "
+            f"{self.sheets} {'sheet' if self.sheets == 1 else 'sheets'} of samples",
+            f"memory: about {text.in_words(self.memory)}; {text.in_words(self.available)} "
+            "are there",
+        ]
+
+
+def measure(config: Config, machine: Machine, seconds: float = 8.0) -> Measured:
+    """Time real steps, parts of a sheet of samples and a save; in about `seconds`, at least once.
+
+    The network runs in this process as a run would: call `machine.apply()` before.
+    """
+    until = time.perf_counter() + seconds
+    settings = ["training.steps=1000000", "training.minutes=0"]
+    training = Training(config.with_settings(settings), random_pictures(config), 0, machine)
+    stream = training.steps()
+    step = _median(_timed(stream, 2, 15, until - seconds / 3))
+    model = training.model
+    sampling = model.sampling(steps=min(SHEET_STEPS, model.diffusion.schedule.timesteps))
+    denoiser, passes = sheet_denoiser(training, model), sheet_passes(training)
+    calls = sampling.steps(denoiser, model.shape, range(SHEET_PICTURES), machine.device)
+    call = _median(_timed(calls, 1, 5, until))
+    evaluation = 2 * LEVELS * EVALUATED / (SHEET_PICTURES * passes)  # in calls for a sheet
+    sheet = call * (2 * len(sampling.times) + evaluation)
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.perf_counter()
+        save_checkpoint(model, Path(folder) / "measured", {"step": 0}, training.state())
+        return Measured(step, sheet, time.perf_counter() - begun)
+
+
+def random_pictures(config: Config) -> ImageSet:
+    """Return a picture set of random pixels, with classes or captions where the kind needs them."""
+    training = config.training
+    shape = config.unet.channel, training.input_height, training.input_width
+    count = max(2, min(4 * training.batch_size, 256, MOST_RANDOM // math.prod(shape)))
+    source = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, *shape), generator=source, dtype=torch.uint8)
+    names = tuple(map(str, range(count)))
+    labels = captions = None
+    classes: tuple[str, ...] = ()
+    if config.conditioning.kind in CLASS_KINDS:
+        labels, classes = torch.arange(count) % RANDOM_CLASSES, names[:RANDOM_CLASSES]
+    if config.conditioning.kind == "captions":
+        words = torch.randint(RANDOM_WORDS, (count, CAPTION_WORDS), generator=source)
+        captions = tuple(" ".join(f"word{word}" for word in row) for row in words.tolist())
+    report = Report(count, (), {}, {}, {}, len(captions or ()), ())
+    return ImageSet(pixels, names, labels, classes, captions, report)
+
+
+def _timed(stream: Iterator[Any], warm: int, most: int, until: float) -> list[float]:
+    """Return the seconds of things in a stream: at least two, then up to `most` until a time.
+
+    The first `warm` count only where there was no time for others.
+    """
+    times: list[float] = []
+    begun = time.perf_counter()
+    for _ in itertools.islice(stream, warm + most):
+        now = time.perf_counter()
+        times.append(now - begun)
+        if now > until and len(times) > 1:
+            break
+        begun = time.perf_counter()
+    return times[warm:] or times[-1:]
+
+
+def _median(times: Sequence[float]) -> float:
+    return max(statistics.median(times), 1e-6)
+
+
+def forecast(
+    config: Config, pictures: int, machine: Machine, start: float = START_SECONDS
+) -> Forecast:
+    """Measure these settings and return what a run of them will take.
+
+    start: seconds until the pictures are read. Raises `InputError` where memory does not suffice.
+    """
+    check_memory(config, machine)
+    return foreseen(config, pictures, machine, measure(config, machine), start)
+
+
+def check_memory(config: Config, machine: Machine) -> None:
+    if machine.device == "cpu":
+        memory.check(config)
+
+
+def foreseen(
+    config: Config, pictures: int, machine: Machine, measured: Measured, start: float
+) -> Forecast:
+    """Return the forecast that follows from a measurement."""
+    training = config.training
+    start += PICTURE_SECONDS * pictures
+    if training.minutes:
+        steps = _steps_within(config, 60 * training.minutes - start, measured)
+    else:
+        steps = total_steps(training, pictures - round(training.held_out * pictures))
+    sheets, saves = (_count(steps, each) for each in (training.sample_every, training.save_every))
+    seconds = start + steps * measured.step + sheets * measured.sheet + saves * measured.save
+    at_once = training.batch_size * training.gradient_accumulation
+    return Forecast(
+        steps=steps,
+        step_seconds=round(measured.step, 6),
+        seconds=round(60 * training.minutes or seconds, 1),
+        sheets=sheets,
+        pictures_per_second=round(at_once / measured.step, 2),
+        pictures=pictures,
+        memory=memory.needed(config),
+        available=memory.available(),
+        machine=machine.label,
+    )
+
+
+def _count(steps: int, every: int) -> int:
+    """Return how often something happens that is due every so many steps and after the last."""
+    return math.ceil(steps / every) if every else 1
+
+
+def _steps_within(config: Config, seconds: float, measured: Measured) -> int:
+    """Return how many steps fit into the seconds beside the samples and saves that are due."""
+    training, last = config.training, measured.sheet + measured.save
+    per_step = measured.step
+    per_step += measured.sheet / training.sample_every if training.sample_every else 0
+    per_step += measured.save / training.save_every if training.save_every else 0
+    return max(1, math.floor((seconds - last) / per_step))
+
+
+def in_words(seconds: float) -> str:
+    """Return a time for people: "45 s", "12 min" or "3 h 20 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -1,0 +1,336 @@
+"""Train for so many minutes: measure, choose the settings, say why."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sd.common.device import Machine, multiplies_bfloat16
+from sd.common.text import in_words
+from sd.common.validation import InputError, real
+from sd.config import Config, ini
+from sd.config.conditioning_kind import CLASS_KINDS, decided, resolve_kind, undecided
+from sd.networks.blueprint import blueprint
+from sd.training.planning import memory
+from sd.training.planning.forecast import (
+    PICTURE_SECONDS,
+    START_SECONDS,
+    Forecast,
+    Measured,
+    foreseen,
+    measure,
+)
+from sd.training.planning.reasons import Reason
+
+BASE = "tiny"  # the preset from which a plan's settings depart
+MOST_MINUTES = 100_000.0
+MEASURING_SHARE, MEASURING_SECONDS = 0.08, 25.0  # of the minutes, and at most, spent on measuring
+LEAST_SHEETS, MOST_SHEETS, SHEETS_SHARE = 3, 18, 0.1  # of a planned run, and of its time
+KEEP_SECONDS = 50.0  # between checkpoints: what is lost where a run is killed
+EMA_SHARE, LONGEST_EMA = 0.07, 10_000  # of the steps, and in steps
+WARMUP_SHARE, MOST_WARMUP = 0.04, 40
+HELD_OUT = 0.05
+BOTH_SECONDS = 2.0  # spent on measuring it in bfloat16 too
+LOWER, GAIN = "bfloat16", 1.15  # taken where its steps are so many times as fast
+MANY_PICTURES = 1000  # of fewer, fewer steps are enough
+FEWEST_PLACES = 3  # a side, of a level that attends
+
+
+class Rung(NamedTuple):
+    """A size of pictures with a network for it; its shapes show after `enough` steps.
+
+    patch: the side of the pixel blocks that enter as one position. base: the preset that tells all
+    else, as what the network estimates.
+    """
+
+    side: int
+    patch: int
+    channels: int
+    mult: tuple[int, ...]
+    batch: int
+    rate: float
+    enough: int
+    base: str = BASE
+
+    def config(self, channels: int) -> Config:
+        """Return the settings of this rung for grey (1) or colour (3) pictures."""
+        sizes = [f"training.input_{each}={self.side}" for each in ("height", "width")]
+        colour = [f"unet.{each}={channels}" for each in ("channel", "n_embed")]
+        network = [
+            f"unet.patch_size={self.patch}",
+            f"unet.model_channels={self.channels}",
+            f"unet.channel_mult={list(self.mult)}",
+            f"unet.attention_resolutions=[{2 ** self._attending()}]",
+            f"training.batch_size={self.batch}",
+            f"training.learning_rate={self.rate}",
+            f"training.held_out={HELD_OUT}",
+        ]
+        return Config.preset(self.base).with_settings([*sizes, *colour, *network])
+
+    def _attending(self) -> int:
+        """Return the lowest level that still has places enough to attend between."""
+        levels = range(len(self.mult))
+        return max(k for k in levels if self.side >= FEWEST_PLACES * self.patch * 2**k)
+
+
+# Shapes at 32 pixels need about 1,200 steps of 32 pictures (digits are clear after 200), at 64
+# some 3,000; what is smaller and simpler is learned in fewer, what is larger needs more.
+# Blocks of 4 x 4 pixels make 64 pixels as cheap a step as 32 in blocks of 2 x 2, so 48 has no rung.
+LADDER = (
+    Rung(16, 2, 32, (1, 2), 32, 0.002, 600),
+    Rung(24, 4, 32, (2, 3, 3), 32, 0.002, 900),
+    Rung(32, 4, 32, (2, 3, 3), 32, 0.002, 1200),
+    Rung(64, 4, 32, (2, 3, 3), 32, 0.002, 3000, "small"),
+    Rung(64, 2, 64, (2, 2, 3, 4), 64, 0.0005, 10000),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings, why they were chosen and what they will take."""
+
+    config: Config
+    reasons: tuple[Reason, ...]
+    forecast: Forecast
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it in types that JSON has; `settings` are relative to `preset`."""
+        return {
+            "preset": BASE,
+            "settings": self.config.settings_from(Config.preset(BASE)),
+            "reasons": [reason.to_json() for reason in self.reasons],
+            "forecast": self.forecast.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a plan knows of the pictures.
+
+    shortest: typical length of their short side, or 0. captions: how many have one. labels: how
+    many classes there are.
+    """
+
+    count: int
+    shortest: int = 0
+    channels: int = 3
+    captions: int = 0
+    labels: int = 0
+
+
+def plan(
+    minutes: float,
+    pictures: Pictures,
+    machine: Machine,
+    start: float = START_SECONDS,
+    kind: str = "auto",
+) -> Plan:
+    """Measure, and return what is best trained here in so many minutes, and why.
+
+    The largest pictures are chosen whose network gets enough steps. The run ends by the clock
+    (training.minutes); `steps` is what will be done by then. start: seconds until the pictures are
+    read. kind: as conditioning.kind, resolved here. Raises `InputError` for minutes out of range, a
+    kind that the pictures lack, and where no network fits into the memory.
+    """
+    real("--minutes", minutes, 0.1, MOST_MINUTES)
+    search = _Search(minutes, pictures, machine, start, kind)
+    rung = search.best()
+    measured = search.lowered(rung)
+    config = search.settled(rung, measured)
+    expected = foreseen(config, pictures.count, machine, measured, start)
+    config = config.with_settings([f"training.steps={expected.steps}"])
+    return Plan(undecided(config), tuple(search.reasons(rung, config, expected)), expected)
+
+
+class _Search:
+    """Measures rungs of the ladder until it is known which is the highest with enough steps."""
+
+    def __init__(
+        self, minutes: float, pictures: Pictures, machine: Machine, start: float, kind: str
+    ) -> None:
+        self.minutes, self.pictures, self.machine = minutes, pictures, machine
+        self.wanted, self.kind = kind, resolve_kind(kind, pictures.captions, pictures.labels)
+        self.seconds = 60 * minutes - start - PICTURE_SECONDS * pictures.count
+        self.until = time.perf_counter() + min(MEASURING_SECONDS, MEASURING_SHARE * 60 * minutes)
+        self.measured: dict[Rung, Measured] = {}
+        self.precision, self.gain = "float32", 1.0
+        self.rungs = [rung for rung in LADDER if self._suits(rung)] or [LADDER[0]]
+        held = [rung for rung in self.rungs if self._has_room(rung)]
+        self.crowded, self.rungs = len(held) < len(self.rungs), held
+        if not held:
+            memory.check(self.config(LADDER[0]))
+            raise InputError("there is too little memory for any network")
+
+    def config(self, rung: Rung) -> Config:
+        """Return the settings of a rung for these pictures, with what they make of the U-Net."""
+        told = [f"conditioning.kind={ini.spelled(self.kind)}"]
+        told.append(f"training.precision={self.precision}")
+        if self.kind == "captions":  # words find their places where there are places enough
+            told.append(f"unet.attention_resolutions=[{2 ** max(0, len(rung.mult) - 2)}]")
+        config = rung.config(self.pictures.channels).with_settings(told)
+        return decided(config, self.pictures.captions, self.pictures.labels)
+
+    def _suits(self, rung: Rung) -> bool:
+        """Tell whether a rung does not enlarge the pictures by more than a quarter."""
+        return not self.pictures.shortest or rung.side <= 1.25 * self.pictures.shortest
+
+    def _has_room(self, rung: Rung) -> bool:
+        if self.machine.device != "cpu":
+            return True
+        return memory.needed(self.config(rung)) <= memory.available()
+
+    def best(self) -> Rung:
+        """Return the highest rung that gets enough steps, or the lowest; it is measured."""
+        chosen = self.rungs[0]
+        self._measure(chosen)
+        while time.perf_counter() < self.until:
+            wanted = self._highest()
+            if wanted in self.measured:
+                return wanted
+            self._measure(wanted)
+        fitting = [rung for rung in self.rungs if rung in self.measured and self._is_enough(rung)]
+        return fitting[-1] if fitting else chosen
+
+    def lowered(self, rung: Rung) -> Measured:
+        """Return what the rung takes in the faster precision, which all that follows is in."""
+        plain = self.measured[rung]
+        if not multiplies_bfloat16(self.machine.device):
+            return plain
+        self.precision = LOWER
+        lower = measure(self.config(rung), self.machine, BOTH_SECONDS)
+        if lower.step * GAIN <= plain.step:
+            self.gain, self.measured[rung] = plain.step / lower.step, lower
+            return lower
+        self.precision = "float32"
+        return plain
+
+    def _highest(self) -> Rung:
+        """Return the highest rung that gets enough steps as far as is known."""
+        fitting = [rung for rung in self.rungs if self._is_enough(rung)]
+        return fitting[-1] if fitting else self.rungs[0]
+
+    def _is_enough(self, rung: Rung) -> bool:
+        return self.minutes_for(rung) <= self.minutes
+
+    def _measure(self, rung: Rung) -> None:
+        left = max(0.0, self.until - time.perf_counter())
+        self.measured[rung] = measure(self.config(rung), self.machine, left / 2)
+
+    def times(self, rung: Rung) -> Measured:
+        """Return what a rung was measured to take, or what its operations make one expect."""
+        if rung in self.measured:
+            return self.measured[rung]
+        nearest = min(self.measured, key=lambda each: abs(_work(each) - _work(rung)))
+        known, ratio = self.measured[nearest], _work(rung) / _work(nearest)
+        return Measured(known.step * ratio, known.sheet * ratio, known.save * ratio)
+
+    def enough(self, rung: Rung) -> int:
+        """Return the steps that are enough for these pictures: few are learned sooner."""
+        share = math.sqrt(self.pictures.count / MANY_PICTURES)
+        return round(rung.enough * min(1.0, max(0.3, share)))
+
+    def minutes_for(self, rung: Rung) -> float:
+        """Return how long enough steps take, with samples and saves."""
+        measured = self.times(rung)
+        trained = self.enough(rung) * measured.step * (1 + measured.save / KEEP_SECONDS)
+        sheets = max(LEAST_SHEETS * measured.sheet, SHEETS_SHARE * trained)
+        return (60 * self.minutes - self.seconds + trained + sheets) / 60
+
+    def settled(self, rung: Rung, measured: Measured) -> Config:
+        """Return a rung's settings with all that depends on the number of steps."""
+        seconds = self.seconds
+        most = math.floor(SHEETS_SHARE * seconds / measured.sheet)
+        sheets = min(max(most, LEAST_SHEETS), MOST_SHEETS)
+        apart = max(KEEP_SECONDS, 20 * measured.save)  # seconds between saves
+        training = seconds - sheets * measured.sheet - seconds / apart * measured.save
+        steps = max(1, round(training / measured.step))
+        length = min(max(EMA_SHARE * steps, 10.0), LONGEST_EMA)
+        settings = [
+            f"training.minutes={self.minutes:g}",
+            f"training.steps={steps}",
+            f"training.warmup_steps={min(MOST_WARMUP, max(1, round(WARMUP_SHARE * steps)))}",
+            f"training.ema_decay={round(1 - 1 / length, 5)}",
+            f"training.sample_every={math.ceil(steps / sheets)}",
+            f"training.save_every={max(1, round(apart / measured.step))}",
+        ]
+        return self.config(rung).with_settings(settings)
+
+    def reasons(self, rung: Rung, config: Config, expected: Forecast) -> Iterator[Reason]:
+        """Yield why a plan is as it is, what matters most first."""
+        yield from self._why_size(rung, expected)
+        yield self._why_told()
+        yield from self._why_steps(config, expected)
+        parameters = blueprint(config.unet, rung.side, rung.side).parameters
+        words = f"{parameters / 1e6:.1f}"
+        yield Reason("network", {"parameters": words, "batch": rung.batch})
+        if self.precision == LOWER:
+            yield Reason("bfloat16", {"ratio": f"{self.gain:.1f}"})
+        yield from _why_rest(config, expected)
+
+    def _why_size(self, rung: Rung, expected: Forecast) -> Iterator[Reason]:
+        enough, steps = self.enough(rung), expected.steps
+        if not self._is_enough(rung):
+            facts = {"minutes": f"{self.minutes:g}", "steps": steps, "enough": enough}
+            needed = math.ceil(self.minutes_for(rung))
+            yield Reason("short", {**facts, "needed_minutes": needed})
+            return
+        yield Reason("size", {"side": rung.side, "steps": steps, "enough": enough})
+        larger = [each for each in self.rungs if each.side > rung.side]
+        if larger:
+            needed = math.ceil(self.minutes_for(larger[0]))
+            yield Reason("larger", {"side": larger[0].side, "needed_minutes": needed})
+        elif self.crowded:
+            yield Reason("crowded", {})
+        elif self.rungs[-1].side < LADDER[-1].side:
+            shortest = self.pictures.shortest
+            yield Reason("small_pictures", {"side": rung.side, "shortest": shortest})
+
+    def _why_told(self) -> Reason:
+        seen = self.pictures
+        if self.kind == "captions":
+            return Reason("told_captions", {"captions": seen.captions, "pictures": seen.count})
+        if self.kind in CLASS_KINDS:
+            return Reason("told_classes", {"labels": seen.labels})
+        return Reason("told_nothing" if self.wanted == "auto" else "told_not", {})
+
+    def _why_steps(self, config: Config, expected: Forecast) -> Iterator[Reason]:
+        count, steps = self.pictures.count, expected.steps
+        passes = round(steps * config.training.batch_size / count)
+        minutes = f"{self.minutes:g}"
+        yield Reason("steps", {"steps": steps, "minutes": minutes, "passes": passes})
+        if count < MANY_PICTURES:
+            yield Reason("few", {"pictures": count})
+        facts = {
+            "machine": expected.machine,
+            "milliseconds": round(1000 * expected.step_seconds),
+            "pictures_per_second": round(expected.pictures_per_second),
+        }
+        yield Reason("speed", facts)
+
+
+def _work(rung: Rung) -> int:
+    """Return the operations of a step, forward."""
+    return rung.batch * blueprint(rung.config(3).unet, rung.side, rung.side).operations
+
+
+def _why_rest(config: Config, expected: Forecast) -> Iterator[Reason]:
+    """Yield what follows from the number of steps."""
+    training, steps, step = config.training, expected.steps, expected.step_seconds
+    length = 1 / (1 - training.ema_decay)
+    yield Reason("ema", {"length": round(length), "percent": _percent(length, steps)})
+    warmup = training.warmup_steps
+    yield Reason("warmup", {"warmup": warmup, "percent": _percent(warmup, steps)})
+    facts = {"every": training.sample_every, "seconds": round(training.sample_every * step)}
+    yield Reason("samples", {**facts, "sheets": expected.sheets})
+    facts = {"every": training.save_every, "seconds": round(training.save_every * step)}
+    yield Reason("saves", facts)
+    held = round(training.held_out * expected.pictures)
+    if held:
+        yield Reason("held_out", {"count": held})
+    needed, there = in_words(expected.memory), in_words(expected.available)
+    yield Reason("memory", {"needed": needed, "available": there})
+
+
+def _percent(part: float, whole: float) -> int:
+    return round(100 * part / whole)

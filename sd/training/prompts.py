@@ -1,0 +1,59 @@
+"""What a picture set tells a model: the kind, its vocabulary or classes, each picture's prompt."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sd.config import Config
+from sd.config.conditioning_kind import decided
+from sd.data.image_set import ImageSet
+from sd.networks.conditioning import Conditioner
+from sd.networks.conditioning_facts import EXAMPLES, spread
+from sd.networks.pretrained_text import PretrainedText
+from sd.networks.tokenizer import Vocabulary
+
+
+def resolve(config: Config, images: ImageSet) -> Config:
+    """Return the settings with the kind decided for these pictures, and the U-Net made to fit it.
+
+    A recorded decision stays as it is. Raises `InputError` for a kind that the pictures lack.
+    """
+    captions = sum(map(bool, images.captions or ()))
+    labels = 0 if images.labels is None else len(images.label_names)
+    made = decided(config, captions, labels)
+    told = made.conditioning
+    if told.kind != "captions" or told.encoder is None:
+        return made
+    width = PretrainedText(told.encoder, told.text_length).width
+    return replace(made, unet=replace(made.unet, context_dim=width))
+
+
+def facts_of(config: Config, images: ImageSet, rows: Tensor) -> dict[str, Any] | None:
+    """Return the facts of a new conditioner for the pictures at `rows`; None if there is none."""
+    kind = config.conditioning.kind
+    if kind == "none":
+        return None
+    if kind != "captions":
+        return {"kind": kind, "labels": list(images.label_names)}
+    captions = [(images.captions or ())[row] for row in rows.tolist()]
+    told = [caption for caption in captions if caption]
+    facts: dict[str, Any] = {"kind": kind, "examples": spread(told, EXAMPLES)}
+    if config.conditioning.encoder is None:
+        facts["vocabulary"] = Vocabulary.train(told, config.conditioning.vocabulary).to_json()
+    return facts
+
+
+def prompts_of(conditioner: Conditioner, images: ImageSet) -> list[str]:
+    """Return what each picture's prompt is in training; "" where nothing is told of it."""
+    if conditioner.kind == "captions":
+        return list(images.captions or [""] * len(images.names))
+    assert images.labels is not None  # `resolve` has seen to it
+    return [images.label_names[number] for number in images.labels.tolist()]
+
+
+def dropped(rows: Tensor, null: Tensor, share: float, source: torch.Generator) -> Tensor:
+    """Return rows [B] or [B, L], about a `share` of them replaced by the null's [1] or [1, L]."""
+    lost = torch.rand(len(rows), generator=source) < share
+    return torch.where(lost.reshape(-1, *[1] * (rows.ndim - 1)), null, rows)

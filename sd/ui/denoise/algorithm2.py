@@ -1,0 +1,297 @@
+"""Algorithm 2 (Ho et al. 2020), line by line, with the real numbers of one step at one pixel.
+
+The other samplers run the same loop with an update line of their own. Symbols are those of the
+table in `sd.diffusion.schedule`; the step goes from t to s < t, with alpha_{t|s} = alpha_bar_t /
+alpha_bar_s.
+"""
+
+import html
+import math
+import re
+from typing import NamedTuple
+
+from sd.diffusion.schedule import Schedule
+from sd.ui.texts import say
+
+DECIMALS = 4  # of pixel values and noises
+SIGNIFICANT = 5  # digits of factors, so that the line reproduces its result
+RESULT = 3  # decimals of what the line gives
+STEEPEST = 4.0  # 1 / sqrt(alpha) above which the forms that divide by sqrt(alpha) are not printed
+PIXELS = ("x_t", "x0", "eps", "z")
+CORRECTED = {"heun": "first", "dpmpp_2m": "history", "unipc": "history"}
+DIVIDES = ("ddpm", "euler", "heun", "euler_ancestral")  # by sqrt(alpha), unless it is too small
+RGB = ("red", "green", "blue")
+CHANNELS = {1: ("grey",), 3: (*RGB,), 4: (*RGB, "opacity")}
+LETTERS = {  # of each quantity: letter and index; {down} is s or t-1, {across} t|s or t
+    "x_t": ("x", "t"),
+    "x_s": ("x", "{down}"),
+    "x0": ("x", "0"),
+    "eps": ("ε", ""),
+    "z": ("z", ""),
+    "alpha_bar_t": ("ᾱ", "t"),
+    "alpha_bar_s": ("ᾱ", "{down}"),
+    "alpha": ("α", "{across}"),
+    "beta": ("β", "{across}"),
+    "sigma": ("σ", ""),
+    "c_0": ("c", "0"),
+    "c_t": ("c", "t"),
+    "sigma_t": ("σ", "t"),
+    "sigma_s": ("σ", "{down}"),
+    "sigma_down": ("σ", "down"),
+    "sigma_up": ("σ", "up"),
+    "shrink": ("r", ""),
+    "e_h": ("e<sup>−h</sup>", ""),
+}
+FACTORS = {  # of the update lines, in those quantities; [...] is under a root
+    "gain": "1/√[{alpha}]",
+    "share": "{beta}/√[1 − {alpha_bar_t}]",
+    "signal_t": "√[{alpha_bar_t}]",
+    "signal_s": "√[{alpha_bar_s}]",
+    "along": "√[1 − {alpha_bar_s}]",
+    "along_noisy": "√[1 − {alpha_bar_s} − {sigma}²]",
+    "fall": "({sigma_s} − {sigma_t})",
+    "fall_far": "({sigma_down} − {sigma_t})",
+    "rest": "(1 − {e_h})",
+}
+
+
+class StepFacts(NamedTuple):
+    """Step i of `total`, from t to s, at one pixel of the standard process (noise mean 0, std 1).
+
+    `before` and `after` are the pixel's x_t and x_s, `x0` and `eps` the estimate that the step
+    used, as a `SampleStep` holds them. `large`: DDPM's larger variance. `eta` serves ddim alone.
+    """
+
+    sampler: str
+    i: int
+    total: int
+    t: float
+    s: float
+    schedule: Schedule
+    eta: float
+    large: bool
+    before: float
+    after: float
+    x0: float
+    eps: float
+    name_of_pixel: str
+
+
+class Form(NamedTuple):
+    """An update line, filled once with symbols and once with numbers; rows: what to explain."""
+
+    line: str
+    rows: tuple[str, ...]
+
+
+NOISE = " + {sigma} · {z}"
+PAPER = Form(  # Algorithm 2, line 4
+    "{gain} · ({x_t} − {share} · {eps})" + NOISE,
+    ("x_t", "eps", "alpha_bar_t", "alpha", "beta", "sigma", "z"),
+)
+POSTERIOR = Form(  # the same by DDPM's eq. 7
+    "{c_0} · {x0} + {c_t} · {x_t}" + NOISE, ("x_t", "x0", "c_0", "c_t", "sigma", "z")
+)
+DDIM = Form("{signal_s} · {x0} + {along} · {eps}", ("x0", "eps", "alpha_bar_s"))  # eq. 12
+DDIM_NOISY = Form(
+    "{signal_s} · {x0} + {along_noisy} · {eps}" + NOISE, ("x0", "eps", "alpha_bar_s", "sigma", "z")
+)
+EULER = Form(  # Karras et al. 2022, Algorithm 1 without churn, for x / sqrt(alpha_bar)
+    "{signal_s} · ({x_t} / {signal_t} + {fall} · {eps})",
+    ("x_t", "eps", "alpha_bar_t", "alpha_bar_s", "sigma_t", "sigma_s"),
+)
+ANCESTRAL = Form(  # the same down to sigma_down, then noise back up to sigma_s
+    "{signal_s} · ({x_t} / {signal_t} + {fall_far} · {eps} + {sigma_up} · {z})",
+    ("x_t", "eps", "alpha_bar_t", "alpha_bar_s", "sigma_t", "sigma_down", "sigma_up", "z"),
+)
+SOLVER = Form(  # Lu et al. 2022, DPM-Solver++, eq. 9 with k = 1
+    "{shrink} · {x_t} + {signal_s} · {rest} · {x0}",
+    ("x_t", "x0", "alpha_bar_s", "shrink", "e_h"),
+)
+
+
+def panel(facts: StepFacts, lang: str) -> str:
+    """Return the algorithm as HTML, this step's numbers in it and the running line marked."""
+    values, form, symbols = _values(facts), _form(facts), _symbols(facts, lang)
+    key = "algorithm2_paper" if facts.sampler == "ddpm" else "algorithm2_other"
+    about = say(key, lang, sampler=facts.sampler, pixel=html.escape(facts.name_of_pixel))
+    lines = (
+        f"x<sub>T</sub> ~ N(0, I){_small(_begun(facts, lang))}",
+        say("algorithm2_for", lang) + _small(_loop(facts, lang)),
+        _noise(facts, values, lang),
+        _update(facts, form, values, symbols, lang),
+        say("algorithm2_end", lang),
+        f"{say('algorithm2_return', lang)} x<sub>0</sub>{_small(_ended(facts, lang))}",
+    )
+    kinds = ("", "", ' class="inner"', ' class="inner now" aria-current="step"', "", "")
+    items = "".join(f"<li{kind}>{line}</li>" for kind, line in zip(kinds, lines, strict=True))
+    meanings = "".join(_meaning(key, values, symbols, lang) for key in form.rows)
+    return f'<div class="algorithm"><p>{about}</p><ol>{items}</ol><dl>{meanings}</dl></div>'
+
+
+def pixel(channel: int, channels: int, row: int, column: int, picture: int, lang: str) -> str:
+    """Return the name of a pixel; row, column and picture are counted from 1, channel from 0."""
+    colour = say(f"algorithm2_{CHANNELS[channels][channel]}", lang)
+    return say("algorithm2_pixel", lang, channel=colour, row=row, column=column, picture=picture)
+
+
+def _small(text: str) -> str:
+    return f"<small>{_lowered(text)}</small>" if text else ""
+
+
+def _lowered(text: str) -> str:
+    """Set the index of x_t and the like below the line."""
+    return re.sub(r"_(\w)(?![a-z])", r"<sub>\1</sub>", text)
+
+
+def _glued(line: str) -> str:
+    """Let a line break between terms, never within a product."""
+    return line.replace(" · ", "\u00a0·\u00a0").replace(" / ", "\u00a0/\u00a0")
+
+
+def _begun(facts: StepFacts, lang: str) -> str:
+    """Return what line 1 gave, if this is the first step."""
+    if facts.i > 1:
+        return ""
+    value = number(facts.before, DECIMALS)
+    if facts.t == facts.schedule.timesteps:
+        return say("algorithm2_here", lang, value=value)
+    return say("algorithm2_begun_at", lang, t=f"{facts.t:g}", value=value)
+
+
+def _loop(facts: StepFacts, lang: str) -> str:
+    """Return which round of the loop this is."""
+    times = {"t": f"{facts.t:g}", "s": f"{facts.s:g}"}
+    line = say("algorithm2_step", lang, i=facts.i, total=facts.total, **times)
+    return line if facts.t - facts.s == 1 else line + say("algorithm2_leap", lang)
+
+
+def _noise(facts: StepFacts, values: dict[str, float], lang: str) -> str:
+    """Return line 3: the noise of this step, found from what the step made."""
+    if not _eta(facts):
+        return say("algorithm2_none", lang, sampler=facts.sampler)
+    if facts.s > 0:
+        note = say("algorithm2_drawn", lang, value=number(values["z"], DECIMALS))
+    else:
+        note = say("algorithm2_last", lang)
+    key = "algorithm2_if" if facts.t - facts.s == 1 else "algorithm2_if_leap"
+    return say(key, lang) + _small(note)
+
+
+def _update(
+    facts: StepFacts, form: Form, values: dict[str, float], symbols: dict[str, str], lang: str
+) -> str:
+    """Return line 4: the update in symbols, in numbers, and what it gives."""
+    left = values["x_s"] - values["first"]
+    corrected = CORRECTED.get(facts.sampler, "rest" if abs(left) >= 10**-RESULT else "")
+    numbers, notes = _filled(form, values), []
+    if corrected:
+        first, more = number(values["first"], DECIMALS), number(left, DECIMALS)
+        numbers += f" + ({more})" if more[0] == "−" else f" + {more}"
+        notes.append(say(f"algorithm2_{corrected}", lang, first=first, rest=more))
+    if _steep(facts):
+        notes.append(say("algorithm2_steep", lang))
+    return (
+        f"<span>{symbols['x_s']} = {_glued(form.line.format(**symbols))}</span>"
+        f'<span class="values">= {_glued(numbers)}</span>'
+        f'<span class="values">= <b class="result">{number(facts.after, RESULT)}</b></span>'
+        + "".join(_small(note) for note in notes)
+    )
+
+
+def _ended(facts: StepFacts, lang: str) -> str:
+    """Return what line 6 gives, if this is the last step."""
+    if facts.s > 0:
+        return ""
+    return say("algorithm2_here", lang, value=number(facts.after, RESULT))
+
+
+def _meaning(key: str, values: dict[str, float], symbols: dict[str, str], lang: str) -> str:
+    """Return a symbol, its number and what it is, as one row."""
+    text = number(values[key], DECIMALS if key in PIXELS else 0)
+    about = _lowered(say(f"algorithm2_{key}", lang))
+    return f'<div><dt>{symbols[key]}</dt><dd class="number">{text}</dd><dd>{about}</dd></div>'
+
+
+def _eta(facts: StepFacts) -> float:
+    """Return DDIM's eta that belongs to the sampler: 1 adds as much noise as DDPM."""
+    if facts.sampler == "ddim":
+        return facts.eta
+    return 1.0 if facts.sampler in ("ddpm", "euler_ancestral") else 0.0
+
+
+def _steep(facts: StepFacts) -> bool:
+    """Tell whether x_t weighs so little that a division by sqrt(alpha) would lose the digits."""
+    a, a_s = facts.schedule.signal([facts.t, facts.s])
+    return facts.sampler in DIVIDES and bool(a * STEEPEST < a_s)
+
+
+def _form(facts: StepFacts) -> Form:
+    steep = _steep(facts)
+    if facts.sampler == "ddpm":
+        return POSTERIOR if steep else PAPER
+    if facts.sampler in ("dpmpp_2m", "unipc"):
+        return SOLVER
+    if facts.sampler == "ddim" or steep:
+        return DDIM_NOISY if _eta(facts) else DDIM
+    return ANCESTRAL if facts.sampler == "euler_ancestral" else EULER
+
+
+def _values(facts: StepFacts) -> dict[str, float]:
+    """Return the number of each quantity and factor, of the noise z, and of x_s without it."""
+    numbers = _factors(facts)
+    # DDIM's eq. 12 is the first order of every rule, and DDPM's mean that of eta = 1.
+    mean = numbers["signal_s"] * facts.x0 + numbers["along"] * facts.eps
+    sigma = numbers["sigma"]
+    z = (facts.after - mean) / sigma if sigma and facts.s > 0 else 0.0
+    pixel = {"x_t": facts.before, "x0": facts.x0, "eps": facts.eps, "x_s": facts.after}
+    return numbers | pixel | {"z": z, "first": mean + sigma * z}
+
+
+def _factors(facts: StepFacts) -> dict[str, float]:
+    """Return what the schedule and the sampler alone decide; infinite where SNR is 0."""
+    schedule, t, s = facts.schedule, facts.t, facts.s
+    (a, a_s), (b, b_s) = (f([t, s]).tolist() for f in (schedule.signal, schedule.noise))
+    beta, posterior = schedule.step_beta(t, s), schedule.posterior(t, s)
+    least = _eta(facts) ** 2 * posterior.variance
+    sigma = math.sqrt(beta if facts.large and facts.sampler == "ddpm" else least)
+    along = math.sqrt(max(b_s**2 - least, 0.0))
+    sigma_t, e_h = b / a if a else math.inf, a * b_s / (b * a_s)
+    numbers = {"alpha_bar_t": a**2, "alpha_bar_s": a_s**2, "alpha": 1 - beta, "beta": beta}
+    numbers |= {"signal_t": a, "signal_s": a_s, "sigma_t": sigma_t, "sigma_s": b_s / a_s}
+    numbers |= {"gain": a_s / a if a else math.inf, "share": beta / b, "sigma": sigma}
+    numbers |= {"along": along, "along_noisy": along, "c_0": posterior.x0, "c_t": posterior.x_t}
+    numbers |= {"sigma_down": along / a_s, "sigma_up": sigma / a_s, "shrink": b_s / b, "e_h": e_h}
+    fall = along / a_s - sigma_t
+    return numbers | {"fall": fall, "fall_far": fall, "rest": 1 - e_h}
+
+
+def _symbols(facts: StepFacts, lang: str) -> dict[str, str]:
+    """Return each quantity and factor as HTML; a quantity says on hover what it is."""
+    near = facts.t - facts.s == 1
+    places = {"down": "t−1" if near else "s", "across": "t" if near else "t|s"}
+    marks = {}
+    for key, (letter, index) in LETTERS.items():
+        low = f"<sub>{index.format(**places)}</sub>" if index else ""
+        marks[key] = f'<abbr title="{say(f"algorithm2_{key}", lang)}">{letter}{low}</abbr>'
+    for key, line in FACTORS.items():
+        under = line.replace("[", '<span class="root">').replace("]", "</span>")
+        marks[key] = under.format(**marks)
+    return marks
+
+
+def number(value: float, decimals: int = 0) -> str:
+    """Return a number with a true minus, with so many decimals or else `SIGNIFICANT` digits."""
+    if value == 0:
+        return "0"
+    if not decimals:
+        size = math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
+        decimals = max(0, SIGNIFICANT - 1 - max(size, -SIGNIFICANT))
+    return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
+
+
+def _filled(form: Form, values: dict[str, float]) -> str:
+    """Return the line with numbers; a negative one in brackets unless nothing stands before it."""
+    texts = {key: number(value, DECIMALS if key in PIXELS else 0) for key, value in values.items()}
+    bracketed = {key: f"({text})" if text[0] == "−" else text for key, text in texts.items()}
+    return re.sub(r"(^|\()\((−[\d.]+)\)", r"\1\2", form.line.format(**bracketed))

@@ -1,0 +1,192 @@
+"""What a network looks at in one call of a sampling: asked once, kept for a while.
+
+The call is the first of a step, for one picture of the batch, with what that one was asked for.
+"""
+
+import threading
+from collections import OrderedDict
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sd.common.validation import InputError
+from sd.generation.recipe import Recipe
+from sd.ui import models
+from sd.ui.denoise import job
+from sd.ui.denoise.algorithm import made_again
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sd.generation.pipeline import Source
+    from sd.networks.inside.attention_hooks import Call
+
+MOST_KEPT = 128 * 2**20  # bytes of the attention of the newest calls
+CLASS_TOKENS = "class_tokens"
+
+
+class At(NamedTuple):
+    """What is looked from or at: a pixel, and the number of a word where one was chosen instead."""
+
+    y: int
+    x: int
+    word: int | None = None
+
+
+class Look(NamedTuple):
+    """One call at time t: its estimate x0 [C, H, W] and its attention, under the condition.
+
+    kind: of the conditioner. words: each with its places among the tokens. missing: the key of the
+    text that says why there are none.
+    """
+
+    x0: "Tensor"
+    t: float
+    calls: "list[Call]"
+    kind: str
+    words: tuple[tuple[str, tuple[int, ...]], ...]
+    missing: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.x0.shape[1], self.x0.shape[2]
+
+    @property
+    def layers(self) -> list[str]:
+        """The names of its layers of self-attention: every place of the network has one."""
+        from sd.networks.inside.heatmaps import layer_names
+
+        return layer_names(self.calls, "self")
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory it takes."""
+        return sum(layer.weights.nbytes for call in self.calls for layer in call.layers.values())
+
+    def heads(self, layer: str | None) -> int:
+        """Return how many heads a layer has; without one, how many all have."""
+        names = self.layers if layer is None else [layer]
+        return min(self.calls[0].layers[name].weights.shape[1] for name in names)
+
+    def word(self, k: int, layer: str | None = None, head: int | None = None) -> "Tensor":
+        """Return how much each pixel looks at word `k`, [H, W]; a layer is told by its "self"."""
+        from sd.networks.inside.heatmaps import word_map
+
+        cross = None if layer is None else layer.replace(" self", " cross")
+        return word_map(self.calls, self.words[k][1], 0, 1, self.size, cross, head)
+
+    def place(self, at: At, layer: str | None = None, head: int | None = None) -> "Tensor":
+        """Return how much a pixel looks at each other pixel, [H, W]."""
+        from sd.networks.inside.heatmaps import pixel_map
+
+        return pixel_map(self.calls, at.y, at.x, 0, 1, self.size, layer, head)
+
+
+class Looks:
+    """The newest looks, by recipe, step and picture; what has gone is asked for again."""
+
+    def __init__(self, most: int = MOST_KEPT) -> None:
+        """Keep at most so many bytes."""
+        self._most, self._lock = most, threading.Lock()
+        self._looks: OrderedDict[tuple[Recipe, int, int], Look] = OrderedDict()
+
+    def get(self, key: tuple[Recipe, int, int]) -> Look | None:
+        """Return a look if it is kept."""
+        with self._lock:
+            return self._looks.get(key)
+
+    def keep(self, key: tuple[Recipe, int, int], look: Look) -> None:
+        """Keep one look more; the oldest make room, even this one if it is too large."""
+        with self._lock:
+            self._looks[key] = look
+            while sum(each.nbytes for each in self._looks.values()) > self._most:
+                self._looks.popitem(last=False)
+
+
+LOOKS = Looks()
+
+
+def look(recipe: Recipe, i: int, k: int) -> Look | None:
+    """Return what picture `k` looks at when step `i` begins; None of a model without a network.
+
+    Raises `InputError` where x before that step is too large to be kept.
+    """
+    if (kept := LOOKS.get((recipe, i, k))) is not None:
+        return kept
+    source = networked(recipe)
+    if source is None:
+        return None
+    seen = asked(recipe, source, i, k)
+    LOOKS.keep((recipe, i, k), seen)
+    return seen
+
+
+def networked(recipe: Recipe) -> "Source | None":
+    """Return the model of a recipe; None if it has no network."""
+    source = models.source(models.known(recipe))
+    return None if getattr(source, "network", None) is None else source
+
+
+def asked(recipe: Recipe, source: Any, i: int, k: int) -> Look:
+    """Ask a network once, as step `i` does for picture `k`, and return what it looked at."""
+    from sd.generation.pipeline import denoiser_of, sampling_of
+    from sd.networks.inside.attention_hooks import Recording, halves
+
+    x = before(recipe, i)[k : k + 1].to(models.machine().device)
+    one, t = alone(recipe, k), sampling_of(recipe, source).times[i - 1]
+    with models.turn(), Recording(source.network, ("self", "cross"), [0], 1) as recording:
+        answer = denoiser_of(one, source)(x, t)
+        calls = recording.drain()
+    calls = [
+        replace(
+            call,
+            layers={
+                name: layer._replace(weights=halves(layer, 1)[0].cpu())
+                for name, layer in call.layers.items()
+            },
+        )
+        for call in calls
+    ]
+    conditioner = getattr(source, "conditioner", None)
+    words, missing = words_of(one, source, t)
+    return Look(answer.x0[0].cpu(), t, calls, getattr(conditioner, "kind", "none"), words, missing)
+
+
+def before(recipe: Recipe, i: int) -> "Tensor":
+    """Return x [B, C, H, W] before step `i`: kept, else its steps are made again."""
+    if job.KEPT.before(recipe, i) is None:
+        made_again(recipe, max(1, i - 1))
+    x = job.KEPT.before(recipe, i)
+    if x is None:
+        raise InputError(f"step {i} of {recipe.steps}: too large to be kept; take fewer pictures")
+    return x
+
+
+def alone(recipe: Recipe, k: int) -> Recipe:
+    """Return a recipe that asks what picture `k` was asked for, of one picture."""
+    prompts, scales = recipe.prompts or ("",), recipe.guidance
+    told: dict[str, Any] = {"prompts": (prompts[k % len(prompts)],)}
+    told |= {"guidance": (scales[k % len(scales)],), "count": 1}
+    return replace(recipe, **told, seed_to=None, start=None, branch=None)
+
+
+def words_of(
+    one: Recipe, source: "Source", t: float
+) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], str]:
+    """Return the words that the network reads at time t, or the key of why there are none."""
+    conditioner: Any = getattr(source, "conditioner", None)
+    if conditioner is None:
+        return (), "looked_untold"
+    if conditioner.kind not in (CLASS_TOKENS, "captions"):
+        return (), "looked_embedding"
+    low, high = one.interval
+    guided = low <= t / source.diffusion.schedule.timesteps <= high
+    if guided and one.guidance == (0.0,):
+        return (), "looked_null"
+    spans = conditioner.spans(one.prompts[0])
+    return tuple((word, tuple(places)) for word, places in spans), "" if spans else "looked_nothing"
+
+
+def spread(last: int, count: int) -> list[int]:
+    """Return at most `count` steps from 1 to `last`, evenly spread, both ends among them."""
+    return sorted({1 + round(k * (last - 1) / (count - 1)) for k in range(count)})

@@ -1,0 +1,38 @@
+"""The bundled example: a finished sampling of the bundled model, so that the tab is never empty."""
+
+import base64
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sd import runs
+from sd.generation.recipe import Recipe, from_json
+from sd.ui.components.player import keep_chunk
+
+EXAMPLE = "example.html"  # of a bundled model: the one-file player, which the page can read too
+
+
+def bundled() -> tuple[Recipe, dict[str, Any]] | None:
+    """Return the recipe and the film of the first bundled model's example, if there is one."""
+    for entry in runs.list_models():
+        path = entry.folder / EXAMPLE
+        if entry.bundled and path.is_file():
+            recipe, film = read(path)
+            if not all(Path(chunk["src"]).is_file() for chunk in film["chunks"]):
+                read.cache_clear()  # gradio deletes what is older than a day
+                recipe, film = read(path)
+            return recipe, film
+    return None
+
+
+@cache
+def read(path: Path) -> tuple[Recipe, dict[str, Any]]:
+    """Return the recipe and the film of a one-file player, its pictures where the page has them."""
+    from sd.generation.export import read_html
+
+    films, told = read_html(path)
+    chunks = [
+        {**chunk, "src": keep_chunk(base64.b64decode(chunk["src"].partition(",")[2]))}
+        for chunk in films[0]["chunks"]
+    ]
+    return from_json(told["recipe"]), {**films[0], "chunks": chunks}

@@ -1,0 +1,134 @@
+"""A grid of pictures: prompts go down, guidance scales go across, all from one noise.
+
+It is one recipe with a picture for each pair, so whatever can be done with a sampling can be done
+with it.
+"""
+
+import html
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from sd.common import validation
+from sd.common.validation import InputError, shown
+from sd.generation.recipe import Recipe
+from sd.ui import models
+from sd.ui.denoise.job import Job
+from sd.ui.texts import say
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sd.generation.film import Film
+    from sd.generation.pipeline import Source
+
+MOST_SCALES, MOST_GUIDANCE = 6, 10.0
+LONGEST_SCALES = 100  # characters
+
+
+def is_asked(recipe: Recipe) -> bool:
+    """Tell whether a recipe asks its model for anything, or away from anything."""
+    return bool(recipe.prompts or recipe.negative)
+
+
+def grid_of(recipe: Recipe, scales: Any) -> Recipe:
+    """Return a recipe's prompts (down) with every scale (across), all from one noise."""
+    across, down = scales_of(scales), tuple(dict.fromkeys(recipe.prompts))
+    if not down:
+        raise InputError("grid: ask for at least one prompt or class, of a model that knows any")
+    count = len(down) * len(across)
+    if count > models.MOST_PICTURES:
+        raise InputError(
+            f"grid: {len(down)} prompts x {len(across)} scales are {count} pictures; at most "
+            f"{models.MOST_PICTURES} are allowed"
+        )
+    prompts = tuple(prompt for prompt in down for _ in across)
+    guidance, seed = across * len(down), recipe.seed  # between a noise and itself lies itself
+    return replace(recipe, prompts=prompts, guidance=guidance, seed_to=seed, count=count)
+
+
+def scales_of(value: Any) -> tuple[float, ...]:
+    """Return the numbers of a text like "1, 2, 4", each once."""
+    text = validation.text("guidance scales", "" if value is None else value, LONGEST_SCALES)
+    words = [word for word in text.replace("，", ",").split(",") if word.strip()]
+    found = tuple(dict.fromkeys(map(scale_of, words)))
+    if not 1 <= len(found) <= MOST_SCALES:
+        raise InputError(f"guidance scales = {shown(text)}: must be 1 to {MOST_SCALES} numbers")
+    return found
+
+
+def scale_of(word: str) -> float:
+    """Return the number that a word says."""
+    try:
+        scale = float(word)
+    except ValueError:
+        raise InputError(f"guidance scale = {shown(word.strip())}: must be a number") from None
+    return validation.real("guidance scale", scale, 0, MOST_GUIDANCE)
+
+
+def root_of(recipe: Recipe) -> Recipe:
+    """Return the recipe from which all the branches lead to this one."""
+    while recipe.branch:
+        recipe = recipe.branch.recipe
+    return recipe
+
+
+def columns_of(recipe: Recipe) -> int:
+    """Return how many scales a grid, or a branch of one, has side by side; 0 for what is none."""
+    root = root_of(recipe)
+    prompts, scales = root.prompts, root.guidance
+    if not len(prompts) == len(scales) == root.count > 1 or root.seed_to != root.seed:
+        return 0
+    down = tuple(dict.fromkeys(prompts))
+    across = len(prompts) // len(down)
+    whole = tuple(prompt for prompt in down for _ in range(across))
+    return across if (prompts, scales) == (whole, scales[:across] * len(down)) else 0
+
+
+class Laid(Job):
+    """A job whose film lays the pictures of a grid out as the grid."""
+
+    def _empty_film(self, source: "Source", start: "Tensor") -> "Film":
+        film = super()._empty_film(source, start)
+        across = columns_of(self.recipe)
+        film.wide = across if across > 1 else 0  # one scale: as near to a square as can be
+        return film
+
+
+def legend(recipe: Recipe, lang: str) -> str:
+    """Return what the pictures were asked for and which is which; "" where nothing was."""
+    if not is_asked(recipe):
+        return ""
+    prompts, scales = list(recipe.prompts), [f"{scale:g}" for scale in recipe.guidance]
+    across = columns_of(recipe) if len(scales) > 1 else 0
+    key = "legend_down" if across else "legend_turn" if len(prompts) > 1 else "legend_asked"
+    rows = {
+        key: list(dict.fromkeys(prompts)) if across else prompts[: recipe.count],
+        "legend_against": [recipe.negative] if recipe.negative else [],
+        "legend_across" if across else "legend_guidance": scales[:across] if across else scales,
+    }
+    told = (
+        f"<dt>{say(key, lang)}</dt><dd class='{key}'>"
+        + "".join(f"<span>{html.escape(part)}</span>" for part in parts)
+        + "</dd>"
+        for key, parts in rows.items()
+        if parts
+    )
+    return f'<dl class="legend">{"".join(told)}</dl>'
+
+
+def titled(recipe: Recipe, lang: str) -> list[str]:
+    """Return what a node's title says of what was asked for."""
+    if not is_asked(recipe):
+        return []
+    if across := columns_of(recipe):
+        down = len(root_of(recipe).prompts) // across
+        return [say("node_grid", lang, down=down, across=across)]
+    first = recipe.prompts[0] if recipe.prompts else f"- {recipe.negative}"
+    more = f" +{len(recipe.prompts) - 1}" if len(recipe.prompts) > 1 else ""
+    scale = say("node_guidance", lang, scale=f"{recipe.guidance[0]:g}")
+    return [f"{short(first)}{more}", scale]
+
+
+def short(text: str, longest: int = 28) -> str:
+    """Return a text that is not too long for a line that says more."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"

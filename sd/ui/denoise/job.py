@@ -1,0 +1,255 @@
+"""One sampling at work, on a thread beside the page: neither browser nor queue holds it up.
+
+It ends within one network call of being asked to, and only then lets the next one begin.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterator
+from contextvars import copy_context
+from itertools import islice
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from sd.generation.recipe import Recipe
+from sd.ui import models
+from sd.ui.components.player import keep_chunk
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sd.diffusion.sampling import SampleStep
+    from sd.generation.film import Film
+    from sd.generation.pipeline import Source
+
+# Seconds between looks at a sampling: the first pictures come soon, later ones together, for every
+# look costs the browser about a tenth of a second of a core that the sampling wants.
+LOOKS = (0.25, 0.5, 1.0, 2.0)
+PATIENCE = 1.5  # longest looks until there is none: with 1 that came just before every look
+MOST_KEPT = 256 * 2**20  # bytes of all steps that are kept for branches and arrays
+
+
+class Stopped(Exception):
+    """A person asked a sampling to end while it made its parent's steps again."""
+
+
+class Kept:
+    """The steps of the newest samplings, by recipe; what has gone is made again when needed."""
+
+    def __init__(self, most: int = MOST_KEPT) -> None:
+        """Keep at most so many bytes."""
+        self._most, self._bytes, self._lock = most, 0, threading.Lock()
+        self._steps: OrderedDict[Recipe, list[SampleStep]] = OrderedDict()
+        self._starts: dict[Recipe, Tensor] = {}
+
+    def begin(self, recipe: Recipe, start: "Tensor") -> None:
+        """Forget a recipe's steps: they are being made anew, from `start`."""
+        with self._lock:
+            self._drop(recipe)
+            self._steps[recipe], self._starts[recipe] = [], start
+            self._bytes += start.nbytes
+
+    def add(self, recipe: Recipe, step: "SampleStep") -> None:
+        """Keep one step more; the oldest recipes make room, even this one if it is too large."""
+        with self._lock:
+            if recipe not in self._steps:
+                return
+            self._steps[recipe].append(step)
+            self._bytes += 3 * step.x_t.nbytes
+            while self._bytes > self._most and self._steps:
+                self._drop(next(iter(self._steps)))
+
+    def steps(self, recipe: Recipe) -> list["SampleStep"]:
+        """Return what is kept of a recipe, from its first step on; nothing if it has gone."""
+        with self._lock:
+            return list(self._steps.get(recipe, ()))
+
+    def before(self, recipe: Recipe, i: int) -> "Tensor | None":
+        """Return x before step i = 1.. of a recipe, or None if it is not kept."""
+        with self._lock:
+            steps = self._steps.get(recipe, ())
+            if i == 1:
+                return self._starts.get(recipe)
+            return steps[i - 2].x_t if 2 <= i <= len(steps) + 1 else None
+
+    def _drop(self, recipe: Recipe) -> None:
+        start = self._starts.pop(recipe, None)
+        self._bytes -= 0 if start is None else start.nbytes
+        for step in self._steps.pop(recipe, ()):
+            self._bytes -= 3 * step.x_t.nbytes
+
+
+KEPT = Kept()
+
+
+class Bench:
+    """The one thread on which jobs are done, one after the other.
+
+    One for all, because OpenMP keeps a team of threads for each that ever computed: with more of
+    them than cores it no longer waits actively, and every step takes half as long again.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing to do; the thread starts with the first task."""
+        self._tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._started = threading.Lock()
+
+    def do(self, task: Callable[[], None]) -> None:
+        """Do a task, which raises nothing, when those before it are done."""
+        self._tasks.put(task)
+        if self._started.acquire(blocking=False):
+            threading.Thread(target=self._work, daemon=True, name="samplings").start()
+
+    def _work(self) -> None:
+        while True:
+            self._tasks.get()()
+
+
+BENCH = Bench()
+
+
+class Job:
+    """The making of one recipe's pictures.
+
+    done: completed steps. replayed: steps of a branch's parents that had to be made again first.
+    seconds: since the first step began. error: what ended it early, if anything did.
+    """
+
+    def __init__(
+        self, recipe: Recipe, label: str = "", seen: bool = True, pictured: bool = False
+    ) -> None:
+        """Take a recipe and what its film is called; one not `seen` keeps its last step alone.
+
+        If `pictured`, its film has numbers alone: what is shown are `pictures`, x_t and x0 of the
+        newest step that was handed on.
+        """
+        self.pictured = pictured
+        self.pictures: tuple[Any, ...] = ()
+        self.recipe, self.label, self.seen = recipe, label, seen
+        self.film: Film | None = None
+        self.last: SampleStep | None = None
+        self.done = self.replayed = 0
+        self.began = self.seconds = 0.0
+        self.error: Exception | None = None
+        self._stop, self._ended, self._news = (threading.Event() for _ in range(3))
+        self._context = copy_context()  # of the event, in which gradio notes the files of a page
+
+    def start(self) -> None:
+        """Begin, as soon as no other sampling is at work."""
+        BENCH.do(self._work)
+
+    def stop(self) -> None:
+        """Ask for the end after the step at hand."""
+        self._stop.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most `seconds` for the end; tell whether it has come."""
+        return self._ended.wait(seconds)
+
+    def news(self) -> bool:
+        """Wait for more to show, somewhat longer than the longest look; tell whether it ended.
+
+        For one watcher: what was told is news no more.
+        """
+        self._news.wait(PATIENCE * LOOKS[-1])
+        self._news.clear()
+        return self._ended.is_set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was asked to end before its last step."""
+        return self._stop.is_set() and self.done < self.recipe.steps
+
+    def show(self, line: str = "") -> dict[str, Any] | None:
+        """Return its film as far as it was handed on, with a line of words; None before that."""
+        if self.film is None or not self.film.frames:
+            return None
+        return self.film.json(line, running=not self._ended.is_set())
+
+    def _work(self) -> None:
+        try:
+            with models.turn():
+                if not self._stop.is_set():
+                    self._sample()
+        except Stopped:
+            pass
+        except Exception as error:
+            self.error = error
+        finally:
+            self._ended.set()
+            self._news.set()
+
+    def steps_again(self) -> Generator["SampleStep", None, None]:
+        """Yield each step here and now, without a film; close it to let the next sampling begin."""
+        with models.turn():
+            yield from self._steps()
+
+    def _sample(self) -> None:
+        try:
+            self._follow()
+        finally:
+            if self.film:
+                self.film.end()
+                self._hand_on(self.film)
+
+    def _follow(self) -> None:
+        handed, looks = time.monotonic(), 0
+        for step in self._steps():
+            self.last, self.done = step, step.i
+            self.seconds = time.monotonic() - self.began
+            if self.film:
+                self.film.add(step)
+                if time.monotonic() - handed >= LOOKS[min(looks, len(LOOKS) - 1)]:
+                    self._hand_on(self.film)
+                    handed, looks = time.monotonic(), looks + 1
+            if self._stop.is_set():
+                break
+
+    def _hand_on(self, film: "Film") -> None:
+        """Make pictures of the newest steps, here where torch has its threads, and store them."""
+        if not self.pictured:
+            self._context.run(film.flush, keep_chunk)
+        elif film.count() and self.last is not None:
+            from sd.data.images import grid
+
+            self.pictures = grid(self.last.x_t), grid(self.last.x0)
+        self._news.set()
+
+    def _steps(self) -> Iterator["SampleStep"]:
+        """Yield the recipe's steps, which are kept if they are to be seen."""
+        from sd.generation.pipeline import begin, stream
+
+        there, device = models.source(models.known(self.recipe)), models.machine().device
+        start = begin(self.recipe, there, device, self._after)
+        if self.seen:
+            KEPT.begin(self.recipe, start)
+            self.film = self._empty_film(there, start.to(device))
+        self.began = time.monotonic()
+        for step in stream(self.recipe, there, device, start=start):
+            if self.seen:
+                KEPT.add(self.recipe, step)
+            yield step
+
+    def _empty_film(self, source: "Source", start: "Tensor") -> "Film":
+        from sd.diffusion.timesteps import calls_per_step
+        from sd.generation.film import Film
+
+        schedule, calls = source.diffusion.schedule, calls_per_step(self.recipe.sampler)
+        return Film(schedule, self.recipe.steps, calls, label=self.label, start=start)
+
+    def _after(self, recipe: Recipe, source: "Source", at: int) -> "SampleStep":
+        """Return a parent's step, kept or made again."""
+        kept = KEPT.steps(recipe)
+        if len(kept) >= at:
+            return kept[at - 1]
+        return list(self._again(recipe, source, at))[-1]
+
+    def _again(self, recipe: Recipe, source: "Source", at: int) -> Iterator["SampleStep"]:
+        from sd.generation.pipeline import stream
+
+        for step in islice(stream(recipe, source, models.machine().device, self._after), at):
+            self.replayed += 1
+            if self._stop.is_set():
+                raise Stopped
+            yield step

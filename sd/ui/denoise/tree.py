@@ -1,0 +1,155 @@
+"""What one open page has made: samplings as a small tree, each node a recipe and its steps.
+
+A node is all that is needed to look at a sampling, to go on from one of its steps, to take it away
+and to make it again.
+"""
+
+import html
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sd.common import validation
+from sd.common.validation import InputError
+from sd.generation.recipe import Recipe
+from sd.ui.denoise.grid import titled
+from sd.ui.denoise.job import Job
+from sd.ui.texts import say
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ALONE = "0"  # stands for no sampling beside the one that is shown
+MOST_NODES = 24  # of one page; the oldest leaves go first
+
+# The nodes lie in one list, so one listener for all tells which was pressed.
+LISTENER = """element.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-node]");
+  if (button) trigger("click", { node: Number(button.dataset.node) });
+});"""
+
+
+@dataclass
+class Node:
+    """One sampling: `film` is what the player shows of it; `parent` the node it branches from.
+
+    done: steps that were made. end: x [B, C, H, W] after the last of them, if it is at hand.
+    """
+
+    number: int
+    recipe: Recipe
+    parent: int | None = None
+    film: dict[str, Any] = field(default_factory=dict)
+    done: int = 0
+    end: "Tensor | None" = None
+
+    @property
+    def made(self) -> int:
+        """How many of its steps were made, as far as the film shows; a long film skips some."""
+        frames = self.film.get("frames", ())
+        return int(frames[-1]["i"]) if frames else 0
+
+
+@dataclass
+class Tree:
+    """The nodes of one page by number, the one that is shown, and one beside it for comparison."""
+
+    nodes: dict[int, Node] = field(default_factory=dict)
+    shown: int | None = None
+    beside: int | None = None
+    place: int = 0  # the step at which the slider rests
+    job: Job | None = None
+    restored: Recipe | None = None  # that of a PNG which was brought back
+    continued: int | None = None  # the node whose settings the fields of a branch began with
+    last: int = 0
+
+    def add(self, recipe: Recipe) -> Node:
+        """Return a new node for a recipe, under its parent's if that is here, and show it."""
+        parent = self.of(recipe.branch.recipe) if recipe.branch else None
+        self.last += 1
+        node = Node(self.last, recipe, parent.number if parent else None)
+        self.nodes[node.number] = node
+        self.shown, self.beside, self.place = node.number, None, 0
+        while len(self.nodes) > MOST_NODES:
+            del self.nodes[self._oldest_leaf()]
+        return node
+
+    def forget(self, node: Node) -> None:
+        """Take away a node of which nothing was made, and show the newest that is left."""
+        self.nodes.pop(node.number, None)
+        self.shown, self.beside, self.place = next(reversed(self.nodes), None), None, 0
+
+    def of(self, recipe: Recipe) -> Node | None:
+        """Return the newest node of a recipe, if it is here."""
+        return next((n for n in reversed(self.nodes.values()) if n.recipe == recipe), None)
+
+    @property
+    def current(self) -> Node:
+        """The node that is shown; `InputError` before there is any."""
+        if self.shown is None or self.shown not in self.nodes:
+            raise InputError("nothing has been denoised yet: press Denoise first")
+        return self.nodes[self.shown]
+
+    def show(self, number: Any) -> Node:
+        """Show another node; raise `InputError` for a number that is none."""
+        self.shown, self.beside, self.place = self.check(number), None, 0
+        return self.current
+
+    def compare(self, name: Any) -> None:
+        """Put the node of this number, as a word, beside the one that is shown; "0" is none."""
+        word = validation.choice("sampling", name, [ALONE, *map(str, self.nodes)])
+        self.beside = None if word == ALONE else int(word)
+
+    def check(self, number: Any) -> int:
+        """Return the number of a node that is here, or raise `InputError`."""
+        whole = validation.whole("sampling", number, 1, max(self.last, 1))
+        if whole not in self.nodes:
+            raise InputError(f"sampling = {whole}: it is not kept any more")
+        return whole
+
+    def films(self) -> list[dict[str, Any]]:
+        """Return what the player shows: the current node's film, and that of the one beside it."""
+        numbers = [number for number in (self.shown, self.beside) if number in self.nodes]
+        return [self.nodes[number].film for number in numbers if self.nodes[number].film]
+
+    def _oldest_leaf(self) -> int:
+        parents = {node.parent for node in self.nodes.values()}
+        return next(
+            number for number in self.nodes if number not in parents and number != self.shown
+        )
+
+
+def title(node: Node, lang: str) -> str:
+    """Return a node in few words: sampler and steps, from where, which seed, what was asked for."""
+    recipe = node.recipe
+    words = [f"{recipe.sampler} {recipe.steps}", say("node_seed", lang, seed=recipe.seed)]
+    if recipe.branch:
+        words.insert(0, say("node_branch", lang, at=recipe.branch.at))
+    if recipe.branch and recipe.branch.paint:
+        words.append(say("node_paint", lang))
+    if recipe.start:
+        words.append(say("node_picture", lang, t=f"{recipe.start.t:g}"))
+    words += titled(recipe, lang)
+    if recipe.seed_to not in (None, recipe.seed):
+        words.append(say("node_seed_to", lang, seed=recipe.seed_to))
+    return ", ".join(words)
+
+
+def tree_html(tree: Tree, lang: str) -> str:
+    """Return the nodes as nested lists of buttons, the shown one marked; nothing for one alone."""
+    if len(tree.nodes) < 2:
+        return ""
+    roots = [node for node in tree.nodes.values() if node.parent not in tree.nodes]
+    return f'<ul class="tree">{"".join(branch_html(tree, node, lang) for node in roots)}</ul>'
+
+
+def branch_html(tree: Tree, node: Node, lang: str) -> str:
+    """Return one node with all that branches from it."""
+    below = [each for each in tree.nodes.values() if each.parent == node.number]
+    inside = "".join(branch_html(tree, each, lang) for each in below)
+    current = ' aria-current="true"' if node.number == tree.shown else ""
+    name = html.escape(f"{node.number}: {title(node, lang)}")
+    model = html.escape(node.recipe.model)
+    return (
+        f'<li><button type="button" data-node="{node.number}"{current} title="{model}">{name}'
+        f"</button>{f'<ul>{inside}</ul>' if inside else ''}</li>"
+    )

@@ -1,0 +1,128 @@
+"""What asking a model costs, by arithmetic: operations and memory, before anything is opened.
+
+A bundle brings any network whose weights fit its settings, so counting steps alone bounds nothing.
+"""
+
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from sd import runs
+from sd.common.text import in_words
+from sd.common.validation import InputError
+from sd.config import Config
+from sd.data.reading.source import BUNDLED, bundled_path
+from sd.diffusion.timesteps import calls_per_step
+from sd.generation.recipe import Recipe
+from sd.networks.blueprint import blueprint
+from sd.training.planning import memory
+
+MOST_OPERATIONS, MOST_ON_GPU = 2.5e14, 1e16  # of one sampling: an hour of two cores
+PIXELS = (
+    "pixels.bin"  # as in data.ingest, and the next as in diffusion.closed_form, which bear torch
+)
+MOST_FITTED = 2048
+VALUE = 8  # bytes of a value while the closed forms count with it
+
+
+class Weight(NamedTuple):
+    """What a model takes, `kind` "" for a network: of a set, how many pictures it has."""
+
+    name: str
+    config: Config
+    kind: str = ""
+    pictures: int = 0
+    mapped: bool = False  # from the disk, so that the set itself takes no memory
+
+    @property
+    def size(self) -> int:
+        """How many values a picture has."""
+        training = self.config.training
+        return self.config.unet.channel * training.input_height * training.input_width
+
+    @property
+    def counted(self) -> int:
+        """How many pictures of the set are asked: of a linear model only some are fitted."""
+        return min(self.pictures, MOST_FITTED) if self.kind == "linear" else self.pictures
+
+    def operations(self) -> int:
+        """Return how many operations it takes to answer for one picture at one time."""
+        if self.kind:  # each picture's product with x, and its share of the answer
+            return 4 * self.counted * (self.size + (self.counted if self.kind == "linear" else 0))
+        training, length = self.config.training, self.config.conditioning.text_length
+        height, width = training.input_height, training.input_width
+        return blueprint(self.config.unet, height, width, length).operations
+
+    def needed(self, pictures: int) -> int:
+        """Return about how many bytes it takes while it answers for so many pictures at once."""
+        if not self.kind:
+            return memory.sampling(self.config, pictures)
+        own = 0 if self.mapped else self.pictures * self.size
+        own += 3 * VALUE * self.counted**2 if self.kind == "linear" else 0
+        return own + VALUE * pictures * (2 * self.counted + 4 * self.size)
+
+
+def weight_of(name: str, folder: Path, config: Config) -> Weight:
+    """Return what a model takes, which is found at a folder, or at the zip of its pictures."""
+    kind, colon, _ = name.partition(":")
+    if not colon:
+        return Weight(name, config)
+    stored = folder / runs.PICTURES / PIXELS
+    if stored.is_file():
+        of_one = Weight(name, config).size
+        return Weight(name, config, kind, stored.stat().st_size // of_one, mapped=True)
+    return Weight(name, config, kind, files_in(str(folder)))
+
+
+@lru_cache(maxsize=32)
+def files_in(source: str) -> int:
+    """Return how many files a zip of pictures holds, or that of a bundled set's word."""
+    with zipfile.ZipFile(bundled_path(source) if source in BUNDLED else source) as packed:
+        return len(packed.infolist())
+
+
+def passes(recipe: Recipe) -> int:
+    """Return how often guidance asks for each picture: twice where it holds two answers apart."""
+    told = bool(recipe.prompts or recipe.negative)
+    return 2 if told and any(scale != 1 for scale in recipe.guidance) else 1
+
+
+def check(weight: Weight, calls: int, pictures: int, device: str, asked: str) -> None:
+    """Raise `InputError` where asking a model so often, for so many pictures, is too much.
+
+    calls: of one picture. asked: what the line begins with.
+    """
+    most = MOST_OPERATIONS if device == "cpu" else MOST_ON_GPU
+    if (total := calls * pictures * weight.operations()) > most:
+        raise InputError(
+            f"{asked}: {weight.name!r} would take {total:.2g} operations; at most {most:.2g} are "
+            "allowed: take fewer pictures or steps, or a smaller model"
+        )
+    check_memory(weight, pictures, device, asked)
+
+
+def check_memory(weight: Weight, pictures: int, device: str, asked: str) -> None:
+    """Raise `InputError` where a model, asked for so many pictures at once, needs too much."""
+    room = memory.left()
+    need = weight.needed(pictures)
+    if device != "cpu" or need <= room:
+        return
+    told = f"needs about {in_words(need)} of memory, {in_words(room)} are there"
+    fewer = next((n for n in range(pictures - 1, 0, -1) if weight.needed(n) <= room), 0)
+    remedy = f"{fewer} at once would fit" if fewer else "that is too little for one picture"
+    raise InputError(f"{asked}: {weight.name!r} {told}; {remedy}")
+
+
+def check_recipe(weight: Weight, recipe: Recipe, device: str) -> None:
+    """Raise `InputError` where a recipe, with all that it branches from, takes too much."""
+    calls, at_once, each = 0, 1, recipe
+    while True:
+        calls += each.steps * calls_per_step(each.sampler) * passes(each)
+        at_once = max(at_once, passes(each))
+        if each.branch is None:
+            break
+        each = each.branch.recipe
+    asked = f"count = {recipe.count}, steps = {recipe.steps}"
+    check(weight, calls, recipe.count, device, asked)
+    check_memory(weight, recipe.count * at_once, device, asked)

@@ -1,0 +1,51 @@
+"""What a model can be told, read from the text beside its weights: the page never opens those."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from sd.common import validation
+from sd.config.sections import KINDS
+from sd.networks.conditioning_facts import CONDITIONING, examples_of, labels_of, read_facts
+
+if TYPE_CHECKING:
+    from sd.networks.tokenizer import Vocabulary
+
+
+class Told(NamedTuple):
+    """What a model can be told: one of its classes, or a caption where it has no `labels`.
+
+    vocabulary: of its captions; None where another encoder reads them. length: tokens it reads.
+    """
+
+    kind: str
+    labels: tuple[str, ...]
+    examples: tuple[str, ...]
+    vocabulary: "Vocabulary | None"
+    length: int
+
+
+def read_told(folder: Path, length: int) -> Told | None:
+    """Return what the model in a checkpoint's folder can be told; None where that is nothing.
+
+    length: tokens that it reads. Raises `InputError` for a file that is unfit.
+    """
+    path = folder / CONDITIONING
+    return _read(folder, path.stat().st_mtime_ns, length) if path.is_file() else None
+
+
+@lru_cache(maxsize=8)
+def _read(folder: Path, changed: int, length: int) -> Told | None:
+    """Return what a file tells, checked; when it was `changed` tells a newer one from an older."""
+    from sd.networks.tokenizer import Vocabulary
+
+    facts = read_facts(folder) or {}
+    kind = validation.choice(f"{CONDITIONING}: kind", facts.get("kind"), KINDS)
+    if kind == "none":
+        return None
+    examples = examples_of(facts)
+    if kind != "captions":
+        labels = labels_of(facts)
+        return Told(kind, labels, examples, None, length)
+    known = facts.get("vocabulary")
+    return Told(kind, (), examples, known and Vocabulary.from_json(known), length)

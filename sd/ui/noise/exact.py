@@ -1,0 +1,119 @@
+"""x_t exactly: for the endpoint as a picture, where the slider rests as figures and a command."""
+
+import shlex
+from typing import Any, NamedTuple
+
+import gradio as gr
+from PIL import Image
+
+from sd.common import validation
+from sd.config import Config
+from sd.ui.components.parts import guarded, language
+from sd.ui.noise import pictures as noise_pictures
+from sd.ui.noise import schedules as noise_courses
+from sd.ui.noise import stage as noise_stage
+from sd.ui.noise.pictures import Picture, pixels_of
+from sd.ui.texts import say
+
+ANOTHER = "diffusion.noise_info=[{mean:g}, {std:g}]"
+
+
+class Noised(NamedTuple):
+    """A picture at time t: for people `image`, for programs the numbers."""
+
+    image: Image.Image
+    t: int
+    T: int
+    signal: float
+    noise: float
+    log_snr: float
+    seed: int
+
+
+def process_of(course: str, mean: float = 0.0, std: float = 1.0) -> Any:
+    """Return the forward process of a schedule."""
+    from sd.diffusion.process import Diffusion
+
+    return Diffusion(noise_courses.schedule_of(course), "v", (mean, std))
+
+
+def noised(picture: Picture, preset: Any, t: Any, seed: Any) -> Noised:
+    """Return `picture` at time t of a schedule; every argument is checked here."""
+    from sd.data.images import to_pil
+
+    noise_courses.find(preset, "preset")
+    process = process_of(preset)
+    schedule = process.schedule
+    t = validation.whole("t", t, 0, schedule.timesteps)
+    seed = validation.seed("seed", seed)
+    eps = noise_of_picture(picture, seed)
+    return Noised(
+        to_pil(process.q_sample(pixels_of(picture), t, eps)),
+        t,
+        schedule.timesteps,
+        float(schedule.signal(t)),
+        float(schedule.noise(t)),
+        float(schedule.log_snr(t)),
+        seed,
+    )
+
+
+def noise_of_picture(picture: Picture, seed: int) -> Any:
+    """Return the standard noise of a seed in the shape of a picture."""
+    return noise_pictures.noise_of(tuple(pixels_of(picture).shape), seed)
+
+
+@guarded
+def rest(
+    t: Any,
+    picture: Picture,
+    course: Any,
+    seed: Any,
+    mean: Any,
+    std: Any,
+    request: gr.Request,
+) -> tuple[str, str]:
+    """Return the exact figures of x_t where t has come to rest, and the command line."""
+    from sd.diffusion.analysis import finest, kl_to_prior, spectrum, spread
+
+    noise_courses.find(course)
+    mean = validation.real("noise mean", mean, *noise_stage.MEANS)
+    std = validation.real("noise spread", std, *noise_stage.STDS)
+    process, x0 = process_of(course, mean, std), pixels_of(picture)
+    t = min(validation.whole("t", t, 0, noise_stage.MOST_T), process.schedule.timesteps)
+    seed = validation.seed("seed", seed)
+    x_t = process.q_sample(x0, t, noise_of_picture(picture, seed))
+    power, detail = float((x0 / std).double().square().mean()), spectrum(x0)
+    alpha_bar, found = float(process.schedule.alpha_bar[t]), spread(x_t)
+    values = {
+        "t": t,
+        "a": f"{float(process.schedule.signal(t)):.6f}",
+        "b": f"{float(process.schedule.noise(t)):.6f}",
+        "eps": process.grain,
+        "snr": f"{process.snr(t):.4g}".replace("inf", "∞"),
+        "kl": f"{kl_to_prior(process.schedule, t, power):.4g}".replace("inf", "∞"),
+        "mean": f"{found.mean:.4f}",
+        "std": f"{found.std:.4f}",
+        "n": finest(detail, alpha_bar, std),
+        "most": len(detail),
+    }
+    line = say("noise_exact", language(request), **values)
+    return f'<p class="note">{line}</p>', command(picture, course, t, seed, mean, std)
+
+
+def command(
+    picture: Picture, course: str, t: int, seed: int, mean: float = 0.0, std: float = 1.0
+) -> str:
+    """Return the command line that makes the same picture."""
+    chosen = noise_courses.find(course)
+    side, channels = pixels_of(picture).shape[-1], Config.preset(chosen.preset).unet.channel
+    settings = [f"training.input_height={side}", f"training.input_width={side}"]
+    settings += [] if channels == 3 else ["unet.channel=3", "unet.n_embed=3"]
+    settings += chosen.settings
+    settings += [] if (mean, std) == (0, 1) else [ANOTHER.format(mean=mean, std=std)]
+    words = ["python", "-m", "sd", "noise", noise_pictures.on_disk(picture)]
+    words += ["--preset", chosen.preset]
+    for setting in settings:
+        words += ["--set", setting]
+    words += ["--t", str(t), "--seed", str(seed)]
+    return noise_pictures.unpacking(picture) + shlex.join(words)

@@ -1,0 +1,109 @@
+"""The schedules that the Noise tab offers: those of the presets, known ones, and their mends."""
+
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
+
+from sd.common import validation
+from sd.config import Config, preset_names
+from sd.config.sections import DiffusionConfig
+from sd.diffusion.schedule import TERMINAL_SNR_LIMIT, Schedule
+from sd.ui.texts import say
+
+
+class Course(NamedTuple):
+    """A schedule by the preset it starts from and the settings that differ; `known`: its name."""
+
+    preset: str
+    settings: tuple[str, ...] = ()
+    known: str = ""
+
+    @property
+    def diffusion(self) -> DiffusionConfig:
+        """The diffusion section that it means."""
+        return Config.preset(self.preset).with_settings(list(self.settings)).diffusion
+
+
+ZERO = ("diffusion.zero_terminal_snr=True", "diffusion.prediction=v")
+LINEAR = ("diffusion.schedule=linear",)
+STABLE = ("diffusion.schedule=scaled_linear", "diffusion.beta_range=[0.00085, 0.012]")
+KNOWN = {
+    "seed-zero": Course("seed", ZERO),
+    "linear": Course("tiny", LINEAR, "DDPM"),
+    "sigmoid": Course("tiny", ("diffusion.schedule=sigmoid",)),
+    "stable": Course("tiny", STABLE, "Stable Diffusion 1"),
+    "stable-zero": Course("tiny", (*STABLE, *ZERO)),
+}
+MENDS = {"seed": ("seed-fixed", "seed-zero"), "stable": ("stable-zero",)}
+
+
+def courses() -> dict[str, Course]:
+    """Return every schedule by its name; a preset's name is one."""
+    return {name: Course(name, known=name) for name in preset_names()} | KNOWN
+
+
+def find(name: Any, what: str = "schedule") -> Course:
+    """Return the schedule called `name`; raise InputError with what there is."""
+    every = courses()
+    return every[validation.choice(what, name, list(every))]
+
+
+@lru_cache(maxsize=32)
+def schedule_of(name: str) -> Schedule:
+    """Return a schedule of `courses`."""
+    return Schedule.from_settings(courses()[name].diffusion)
+
+
+def described(diffusion: DiffusionConfig) -> str:
+    """Return a schedule's course, what was done to it, and T."""
+    words = [diffusion.schedule]
+    words += ["rescaled"] if diffusion.rescale_betas else []
+    words += ["zero terminal SNR"] if diffusion.zero_terminal_snr else []
+    return f"{', '.join(words)}, T = {diffusion.timesteps}"
+
+
+@cache
+def choices() -> list[tuple[str, str]]:
+    """Return (what is shown, name) of each different schedule, the presets' first."""
+    every = courses()
+    groups: dict[Any, list[str]] = {}
+    for name, course in every.items():
+        groups.setdefault(key_of(course.diffusion), []).append(name)
+    offered = []
+    for names in groups.values():
+        known = ", ".join(every[name].known for name in names if every[name].known)
+        title = described(every[names[0]].diffusion)
+        offered.append((f"{title} ({known})" if known else title, names[0]))
+    return offered
+
+
+def key_of(diffusion: DiffusionConfig) -> tuple[Any, ...]:
+    """Return what makes two schedules the same."""
+    return (
+        diffusion.schedule,
+        diffusion.timesteps,
+        diffusion.beta_range,
+        diffusion.rescale_betas,
+        diffusion.zero_terminal_snr,
+    )
+
+
+def title_of(name: str) -> str:
+    """Return how a schedule is called where it is short: without its presets."""
+    return described(courses()[name].diffusion)
+
+
+def doctor(name: str, lang: str) -> str:
+    """Return the sentence about a schedule's terminal SNR, with a button for every mend."""
+    schedule = schedule_of(name)
+    snr = f"{schedule.terminal_snr:.2g}".replace("e-0", "e-")
+    if schedule.warning is None:
+        key = "terminal_zero" if schedule.terminal_snr == 0 else "terminal_good"
+        return f'<p class="note">{say(key, lang, snr=snr)}</p>'
+    left = f"{100 * float(schedule.signal(schedule.timesteps)):.0f}"
+    line = say("terminal_bad", lang, snr=snr, limit=f"{TERMINAL_SNR_LIMIT:g}", n=left)
+    buttons = "".join(
+        f'<button class="fix" type="button" data-course="{mend}">'
+        f"{say('mend', lang, name=title_of(mend))}</button>"
+        for mend in MENDS.get(name, ())
+    )
+    return f'<p class="warning">{line}</p>{buttons}'

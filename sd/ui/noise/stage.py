@@ -1,0 +1,163 @@
+"""The Noise tab's stage: a canvas that draws x_t at any t, and what it is given to draw from.
+
+The browser gets a picture and its noise once; `Mouth` is how it says where t has come to rest.
+"""
+
+import base64
+import zlib
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from sd.common import marks, validation
+from sd.ui.adapter.cache import kept
+from sd.ui.adapter.inputs import Gated, Plain
+from sd.ui.components.parts import label
+from sd.ui.noise import schedules as noise_courses
+from sd.ui.noise.pictures import Picture, noise_of, pixels_of
+from sd.ui.texts import say
+
+FIRST_SHARE = 0.3  # of T, where the slider stands at first
+MOST_T = 100_000
+MEANS, STDS = (-2.0, 2.0), (0.1, 3.0)
+WORDS = {
+    "alt": "noise_alt",
+    "signal": "noise_signal",
+    "noise": "noise_noise",
+    "about": "noise_formula_about",
+    "time": "noise_t",
+    "play": "noise_play",
+    "pause": "noise_pause",
+    "back": "noise_back",
+    "on": "noise_on",
+    "save": "noise_save",
+    "nats": "noise_nats",
+    "finest": "noise_finest",
+    "none": "noise_none",
+    "cycles": "noise_cycles",
+    "twin": "noise_twin",
+    "align": "noise_align",
+    "align_share": "noise_align_share",
+    "align_snr": "noise_align_snr",
+    "curve_alt": "curve_alt",
+    "alpha_bar": "curve_alpha_bar",
+    "alpha_bar_about": "curve_alpha_bar_about",
+    "log_snr": "curve_log_snr",
+    "log_snr_about": "curve_log_snr_about",
+    "histogram": "curve_histogram",
+    "histogram_about": "curve_histogram_about",
+    "spectrum": "curve_spectrum",
+    "spectrum_about": "curve_spectrum_about",
+}
+FILE = {"_type": "gradio.FileData"}  # what a path is to gradio
+BLANK = '<div class="blank"></div>'
+
+
+class Stage(gr.HTML, metaclass=Plain):
+    """The canvas with its slider; its value is a scene, whose arrays travel as a file."""
+
+    def postprocess(self, value: Any) -> Any:
+        """Write the scene's bytes to the cache and name the file instead."""
+        if value is None:
+            return None
+        scene = dict(value)
+        path = kept(scene.pop("arrays"), "noise.bin", Path(self.GRADIO_CACHE))
+        return {**scene, "file": {"path": str(path), "meta": FILE}}
+
+
+def time(field: Any, name: str, payload: Any) -> int:
+    """Return a time; the handlers know its last one."""
+    return validation.whole("t", payload, 0, MOST_T)
+
+
+class Mouth(Gated, gr.HTML, metaclass=Plain):
+    """What the browser says when t has come to rest: t, a whole number."""
+
+    read = time
+
+
+def stage() -> Stage:
+    """Show the canvas with its slider, buttons and formula."""
+    script = "window.sdNoise.stage(element, props, watch);"
+    return Stage(
+        html_template=BLANK, js_on_load=script, apply_default_css=False, elem_id="noise-stage"
+    )
+
+
+def mouth() -> Mouth:
+    """Listen to the browser."""
+    return Mouth(
+        round(FIRST_SHARE * noise_courses.schedule_of("tiny").timesteps),
+        html_template=BLANK,
+        js_on_load="window.sdNoise.mouth(props, trigger);",
+        elem_classes="mouth",
+    )
+
+
+def fold(key: str, elem_id: str) -> gr.Accordion:
+    """Open what is folded away below the stage."""
+    return gr.Accordion(label(key), open=False, elem_id=elem_id, elem_classes="noise-fold")
+
+
+def board(part: str) -> gr.HTML:
+    """Show a place that the stage's script fills: `part` is its function."""
+    return gr.HTML(
+        html_template=BLANK,
+        js_on_load=f"window.sdNoise.{part}(element);",
+        apply_default_css=False,
+        elem_id=f"noise-{part}",
+    )
+
+
+def arrays(picture: Picture, seed: int) -> bytes:
+    """Return x_0 as uint8 and eps as little-endian float16, both [3, S, S], one after the other."""
+    from sd.data.images import to_uint8
+
+    x0 = pixels_of(picture)
+    eps = noise_of(tuple(x0.shape), seed).numpy().astype("<f2")
+    return bytes(to_uint8(x0).numpy().tobytes() + eps.tobytes())
+
+
+def line_of(course: str) -> dict[str, Any]:
+    """Return a schedule as the browser needs it: alpha_bar is base64 of float32 [T+1]."""
+    schedule = noise_courses.schedule_of(course)
+    data = schedule.alpha_bar.astype("<f4").tobytes()
+    return {
+        "name": noise_courses.title_of(course),
+        "T": schedule.timesteps,
+        "alpha_bar": base64.b64encode(data).decode(),
+    }
+
+
+def scene(
+    picture: Picture, course: Any, other: Any, seed: Any, mean: Any, std: Any, lang: str
+) -> dict[str, Any]:
+    """Return all that the browser draws from; every value that comes from outside is checked."""
+    from sd.diffusion.analysis import spectrum
+
+    noise_courses.find(course)
+    noise_courses.find(other, "the other schedule")
+    seed = validation.seed("seed", seed)
+    mean, std = (
+        validation.real("noise mean", mean, *MEANS),
+        validation.real("noise spread", std, *STDS),
+    )
+    x0 = pixels_of(picture)
+    power: np.ndarray[Any, Any] = spectrum(x0)
+    first = line_of(course)
+    return {
+        "arrays": arrays(picture, seed),
+        "side": x0.shape[-1],
+        "power": float(x0.square().mean()),
+        "spectrum": [float(f"{value:.4g}") for value in power],
+        "schedule": first,
+        "other": line_of(other),
+        "mean": mean,
+        "std": std,
+        "t": round(FIRST_SHARE * first["T"]),
+        "stamp": zlib.crc32(repr((picture, course, seed, mean, std)).encode()),
+        "mark": base64.b64encode(marks.png_chunk()).decode(),
+        "words": {name: say(key, lang) for name, key in WORDS.items()},
+    }

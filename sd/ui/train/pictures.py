@@ -1,0 +1,210 @@
+"""A person's pictures for training: kept under their digest, surveyed once, shown as they will be.
+
+What was found is remembered by the digest of the files, so it is the same for everyone who has
+these files, and nobody else can ask for it.
+"""
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import gradio as gr
+from PIL import Image
+
+from sd.common import validation
+from sd.common.validation import InputError
+from sd.config import Config
+from sd.config.conditioning_kind import CLASS_KINDS
+from sd.ui.adapter import cache, inputs
+from sd.ui.components.parts import (
+    BUNDLED,
+    QUIET,
+    UPLOAD,
+    drop,
+    guarded,
+    heading,
+    label,
+    language,
+    note,
+    session,
+    tiled,
+)
+from sd.ui.surveys import Found
+from sd.ui.texts import say
+from sd.ui.train import advice, settings
+from sd.ui.train.report import reading_html, report_html, told
+from sd.ui.uploads import PREVIEW_COLUMNS, PREVIEW_ROWS, SHAPES, bundled, survey_of, take
+
+if TYPE_CHECKING:
+    pass
+
+
+PREVIEW_SIDE = 96  # pixels; a preview of larger pictures is drawn at this
+SHEET_SIDE = 64  # pixels of one picture on the sheet, about
+MOST_TURNS = 1000  # pages whose newest upload is known
+
+
+TURNS: dict[str, object] = {}  # page -> its newest upload
+
+
+class Pictures(NamedTuple):
+    """The first group: the chosen set, and what is chosen of it and done to it."""
+
+    data: gr.State
+    fields: dict[str, Any]  # key of [training] -> its field
+    sheet: gr.Image
+    caption: gr.HTML
+    told: gr.HTML
+    cut: gr.HTML
+    leak: gr.HTML
+    taken: tuple[Any, ...] = ()  # the events that take another set
+
+
+@guarded
+def take_files(files: Any, before: Any, request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
+    """Take an upload; one that is still being read for the same page is given up for it."""
+    page, turn = session(request), object()
+    TURNS.pop(page, None)
+    TURNS[page] = turn
+    while len(TURNS) > MOST_TURNS:
+        TURNS.pop(next(iter(TURNS)), None)
+    with closing(taking(files, before, language(request))) as steps:
+        for step in steps:
+            if TURNS.get(page) is not turn:
+                yield gr.skip(), gr.skip(), gr.skip()  # the page would show what came last again
+                return
+            yield step
+
+
+def taking(files: Any, before: Any, lang: str) -> Generator[tuple[Any, Any, Any], None, None]:
+    """Yield how far an upload is read, then its handle, report and classes."""
+    steps, word = take(files), bundled(files)
+    yield word or gr.skip(), reading_html(0, 0, lang), gr.skip()
+    try:
+        while True:
+            yield gr.skip(), reading_html(*next(steps), lang), gr.skip()
+    except StopIteration as end:
+        found = survey_of(end.value)
+        yield end.value, report_html(found.report, lang), settings.class_field(found.report.classes)
+    except InputError:
+        if before is not None:
+            yield gr.skip(), report_html(survey_of(before).report, lang), gr.skip()
+        raise
+
+
+def check_choices(handle: Any, config: Config) -> None:
+    """Raise `InputError` where the set lacks a chosen class, or what the model is to be told.
+
+    So it does where samples are to be of a class that is not there.
+    """
+    report = survey_of(handle).report
+    for name in config.training.classes or ():
+        validation.choice("training.classes", name, list(report.classes) or ["(no classes)"])
+    kind, known = told(report, config).conditioning.kind, config.training.classes or report.classes
+    for name in (config.conditioning.sample_prompts or ()) if kind in CLASS_KINDS else ():
+        validation.choice("conditioning.sample_prompts", name, list(known))
+
+
+def fitted(found: Found, config: Config, count: int) -> Any:
+    """Return up to `count` pictures as the model will see them, uint8 [N, C, H, W]."""
+    import torch
+
+    from sd.data.images import fit_picture
+
+    training = config.training
+    height, width = training.input_height, training.input_width
+    scale = min(1.0, PREVIEW_SIDE / max(height, width))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    shape = *size, config.unet.channel, training.fit
+    return torch.stack([fit_picture(each, *shape) for each in found.preview[:count]])
+
+
+def drawn(found: Found, config: Config) -> tuple[Image.Image, bool]:
+    """Return a sheet of pictures as the model will see them, and whether its lower half is changed.
+
+    With random changes on, the second row shows the first once more, changed.
+    """
+    import torch
+
+    from sd.data import augment
+    from sd.data.images import to_pil
+
+    changed = augment.is_on(config.training)
+    pixels = fitted(found, config, PREVIEW_COLUMNS if changed else PREVIEW_COLUMNS * PREVIEW_ROWS)
+    columns = min(len(pixels), PREVIEW_COLUMNS)
+    if changed:
+        source = torch.Generator().manual_seed(0)
+        pixels = torch.cat([pixels, augment.augment(pixels, config.training, source)])
+    factor = max(1, round(SHEET_SIDE / max(pixels.shape[-2:])))
+    pixels = pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    return tiled([to_pil(each) for each in pixels], columns, gap=6), changed
+
+
+def sheet_of(found: Found, config: Config, lang: str) -> tuple[Any, str]:
+    """Return the sheet of pictures with its alternative text, and its caption."""
+    sheet, changed = drawn(found, config)
+    alt = say("train_changed_alt" if changed else "train_preview_alt", lang)
+    training = config.training
+    size = {"w": training.input_width, "h": training.input_height}
+    line = say("preview_changed" if changed else "preview_plain", lang, **size)
+    line += f" {say('preview_transparent', lang)}" if config.unet.channel == 4 else ""
+    return gr.update(value=sheet, alt_text=alt), f'<p class="note">{line}</p>'
+
+
+def build(demo: gr.Blocks) -> Pictures:
+    """Lay out and wire the first group."""
+    # Nothing until the page has been told what it shows: where the server has forgotten a page,
+    # its default stands here, and a set would be trained that nobody sees.
+    data, nothing = gr.State(None), gr.State(None)
+    with gr.Column(elem_classes="group"):
+        heading("train_pictures")
+        note("train_pictures_info")
+        files = drop("train_files", "multiple")
+        with gr.Row(elem_classes="buttons"):
+            folder = inputs.UploadButton(label("train_folder"), file_count="directory", size="sm")
+            starter = gr.Button(label("train_starter"), size="sm")
+            shapes = gr.Button(label("train_shapes"), size="sm")
+        report = gr.HTML(elem_classes="report", elem_id="train-report")
+        parts = build_preview(data)
+    shown = [data, report, parts.fields["classes"]]
+    slow: dict[str, Any] = QUIET | UPLOAD
+    none: dict[str, Any] = {"inputs": [nothing, data], "outputs": shown, **QUIET | BUNDLED}
+    drawn = {**none, "inputs": [gr.State(SHAPES), data]}
+    for instead in (folder.upload, starter.click, shapes.click):
+        instead(lambda: None, None, files, **QUIET)
+    taken = (
+        files.upload(take_files, [files, data], shown, **slow),
+        folder.upload(take_files, [folder, data], shown, **slow),
+        files.delete(take_files, [files, data], shown, **slow),
+        files.clear(take_files, **none),
+        starter.click(take_files, **none),
+        shapes.click(take_files, **drawn),
+        demo.load(take_files, **none),
+    )
+    return parts._replace(taken=taken)
+
+
+def build_preview(data: gr.State) -> Pictures:
+    """Lay out the sheet of pictures and what chooses and changes them."""
+    usual, sections = Config.preset(settings.FIRST), {key: name for name, key in settings.ORDER}
+    fields: dict[str, Any] = {}
+
+    def offer(*keys: str) -> None:
+        for key in keys:
+            section = sections[key]
+            value, name = getattr(getattr(usual, section), key), label(f"pick_{key}")
+            fields[key] = settings.field(section, key, value, name)
+
+    sheet = cache.Image(
+        format="png", show_label=False, interactive=False, buttons=[], elem_classes="sheet"
+    )
+    caption = gr.HTML(elem_classes="caption")
+    offer("classes", "kind")
+    told_of = gr.HTML(elem_classes="cut", elem_id="train-told")
+    offer("fit", "held_out")
+    cut = gr.HTML(elem_classes="cut", elem_id="train-cut")
+    with gr.Accordion(label("changes"), open=False, elem_classes="fold"):
+        note("changes_info")
+        offer("flip", "shift", "rotation", "brightness")
+        leak = gr.HTML(elem_classes="leak advice", elem_id="train-leak", js_on_load=advice.LISTENER)
+    return Pictures(data, fields, sheet, caption, told_of, cut, leak)

@@ -1,0 +1,169 @@
+"""What is told of a picture set: counts, what is left out, copies, classes, what cropping cuts."""
+
+import html
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sd.common.validation import InputError
+from sd.config import Config
+from sd.config.conditioning_kind import decided
+from sd.config.sections import TrainingConfig
+from sd.ui.texts import say
+
+if TYPE_CHECKING:
+    from sd.data.reading.report import Report
+
+MOST_NAMED = 20  # files that are told by name
+MOST_COUNTED = 60  # classes or sizes that are told
+LONGEST_NAME = 120
+
+
+def reading_html(done: int, total: int, lang: str) -> str:
+    """Return how far a set has been read."""
+    share = 100 * done / total if total else 0.0
+    counts = {"done": f"{done:,}", "total": f"{total:,}"}
+    words = say("read_progress", lang, **counts) if total else say("read_begin", lang)
+    return (
+        f'<div class="progress"><p><span>{words}</span></p><div class="track" role="progressbar"'
+        f' aria-label="{say("read_begin", lang)}" aria-valuemin="0" aria-valuemax="100"'
+        f' aria-valuenow="{share:.0f}"><i style="width:{share:.1f}%"></i></div></div>'
+    )
+
+
+def report_html(report: "Report", lang: str) -> str:
+    """Return the report: one line of counts, and folded away what is left out, alike and in it."""
+    widths = [width for width, _ in report.sizes]
+    facts = [say("report_count", lang, n=f"{report.used:,}")]
+    if len(report.classes) > 1:
+        facts.append(say("report_classes", lang, n=f"{len(report.classes):,}"))
+    if report.captions:
+        facts.append(say("report_captions", lang, n=f"{report.captions:,}"))
+    if len(report.sizes) == 1:
+        width, height = next(iter(report.sizes))
+        facts.append(say("report_size", lang, w=width, h=height))
+    else:
+        facts.append(say("report_sizes", lang, low=min(widths), high=max(widths)))
+    folds = left_out_html(report, lang), alike_html(report, lang), details_html(report, lang)
+    remarks = "".join(f'<p class="note">{html.escape(line)}</p>' for line in report.remarks)
+    return f'<p class="facts">{", ".join(facts)}</p>{remarks}{"".join(folds)}'
+
+
+def left_out_html(report: "Report", lang: str) -> str:
+    """Return the names of what is not used, and why; names come from outside and are escaped."""
+    if not report.left_out:
+        return ""
+    rows = [
+        f"<b>{escaped(each.name)}</b> {html.escape(each.reason)}"
+        for each in report.left_out[:MOST_NAMED]
+    ]
+    title = say("report_left_out", lang, n=f"{len(report.left_out):,}")
+    return fold(title, listed(rows, len(report.left_out), lang))
+
+
+def alike_html(report: "Report", lang: str) -> str:
+    """Return the groups of pictures that are exact copies of each other."""
+    if not report.duplicates:
+        return ""
+    rows = [
+        say("report_alike", lang, names=", ".join(f"<b>{escaped(name)}</b>" for name in group[:6]))
+        for group in report.duplicates[:MOST_NAMED]
+    ]
+    count = sum(len(group) - 1 for group in report.duplicates)
+    title = say("report_duplicates", lang, n=f"{count:,}")
+    return fold(title, listed(rows, len(report.duplicates), lang))
+
+
+def details_html(report: "Report", lang: str) -> str:
+    """Return how many pictures there are of each size, kind and class."""
+    sizes = {f"{width} × {height}": count for (width, height), count in report.sizes.items()}
+    modes = {channels(mode, lang): count for mode, count in report.modes.items()}
+    tables = [("report_sizes_row", sizes), ("report_modes_row", modes)]
+    if len(report.classes) > 1:
+        tables.append(("report_classes_row", report.classes))
+    rows = [f"<p><b>{say(key, lang)}</b> {counted(counts, lang)}</p>" for key, counts in tables]
+    return fold(say("report_details", lang), "".join(rows))
+
+
+def channels(mode: str, lang: str) -> str:
+    """Return Pillow's mode of a file in words: grey or colour."""
+    grey = mode in ("1", "L", "LA", "La", "I", "F") or mode.startswith("I;16")
+    return say("mode_grey" if grey else "mode_colour", lang, mode=escaped(mode))
+
+
+def counted(counts: dict[str, int], lang: str) -> str:
+    """Return names with their counts, the most frequent first."""
+    ordered = sorted(counts.items(), key=lambda pair: -pair[1])
+    words = [f"{escaped(name)} ({count:,})" for name, count in ordered[:MOST_COUNTED]]
+    if len(ordered) > MOST_COUNTED:
+        words.append(say("report_more", lang, n=f"{len(ordered) - MOST_COUNTED:,}"))
+    return ", ".join(words)
+
+
+def escaped(name: str) -> str:
+    """Return a name from outside, shortened and harmless in HTML."""
+    return html.escape(name[:LONGEST_NAME])
+
+
+def listed(rows: Sequence[str], count: int, lang: str) -> str:
+    """Return rows as a list, and how many more there are."""
+    more = [say("report_more", lang, n=f"{count - len(rows):,}")] if count > len(rows) else []
+    return "<ul>" + "".join(f"<li>{row}</li>" for row in [*rows, *more]) + "</ul>"
+
+
+def fold(title: str, inside: str) -> str:
+    """Return what opens under its title."""
+    return f"<details><summary>{title}</summary>{inside}</details>"
+
+
+def cut_html(report: "Report", training: TrainingConfig, lang: str) -> str:
+    """Return what bringing the pictures to the wanted shape does to them, and what is held out."""
+    cut = report.cut(training.input_height, training.input_width, training.fit)
+    if training.fit == "crop" and cut.pictures:
+        counts = {"n": f"{cut.pictures:,}", "total": f"{report.used:,}"}
+        shares = {"mean": f"{cut.mean_share:.0%}", "worst": f"{cut.worst_share:.0%}"}
+        line = say("cut", lang, **counts, **shares)
+    else:
+        line = say("cut_none" if training.fit == "crop" else f"cut_{training.fit}", lang)
+    lines = [line]
+    if training.held_out:
+        chosen = used(report, training)
+        held = f"{max(1, round(chosen * training.held_out)):,}"
+        lines.append(say("held_pictures", lang, held=held, total=f"{chosen:,}"))
+    return f'<p class="note">{" ".join(lines)}</p>'
+
+
+def told(report: "Report", config: Config) -> Config:
+    """Return the settings with what the model is told decided for these pictures.
+
+    Raises `InputError` where they lack what it is to be told.
+    """
+    classes, chosen = config.training.classes, used(report, config.training)
+    labels = len(report.classes if classes is None else classes)
+    return decided(config, min(report.captions, chosen), labels if report.classes else 0)
+
+
+def told_html(report: "Report", config: Config, lang: str) -> str:
+    """Return in one line what the model will be told of the pictures."""
+    try:
+        kind = told(report, config).conditioning.kind
+    except InputError as error:
+        return f'<p class="warning">{html.escape(str(error), quote=False)}</p>'
+    chosen = used(report, config.training)
+    counts = {"n": f"{report.captions:,}", "total": f"{report.used:,}"}
+    if kind == "captions" and report.captions == report.used:
+        line = say("told_captions", lang, n=f"{chosen:,}", total=f"{chosen:,}")
+    elif kind == "captions":
+        line = say("told_some_captions", lang, **counts)
+    elif kind != "none":
+        line = say(f"told_{kind}", lang, n=f"{len(config.training.classes or report.classes):,}")
+    else:
+        lacks = not report.captions and len(report.classes) < 2
+        line = say("told_nothing" if lacks else "told_not", lang)
+    return f'<p class="note">{line}</p>'
+
+
+def used(report: "Report", training: TrainingConfig) -> int:
+    """Return how many pictures the chosen classes hold."""
+    if training.classes is None or not report.classes:
+        return report.used
+    return sum(report.classes.get(name, 0) for name in training.classes)

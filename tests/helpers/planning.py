@@ -1,0 +1,89 @@
+"""Fields, uploads and hostile values: what the tests of the Train tab before the start share."""
+
+import math
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from gradio.data_classes import FileData
+from gradio_client.utils import strip_invalid_filename_characters
+from PIL import Image
+
+from sd.config import Config
+from sd.training.planning import memory
+from sd.ui import surveys, uploads
+from sd.ui.adapter.inputs import Upload
+from sd.ui.train import settings
+
+ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
+HOSTILE = [
+    math.nan,
+    math.inf,
+    -1,
+    10**400,
+    None,
+    "7x",
+    "../../etc/passwd",
+    [math.nan],
+    {},
+    pytest.param("x" * 10**6, id="a long text"),
+]
+
+
+def fields(preset: str = "tiny", **changes: Any) -> list[Any]:
+    """What the fields hold for a preset, some of them changed."""
+    values = settings.shown(Config.preset(preset))
+    places = {key: place for place, (_, key) in enumerate(settings.ORDER)}
+    for key, value in changes.items():
+        values[places[key]] = value
+    return values
+
+
+def make_zip(path: Path, *names: str, size: tuple[int, int] = (20, 12)) -> Path:
+    with zipfile.ZipFile(path, "w") as packed:
+        for number, name in enumerate(names):
+            image = path.with_suffix(f".{number}.png")
+            Image.new("RGB", size, (number, 0, 99)).save(image)
+            packed.write(image, name)
+        packed.writestr("<img src=x onerror=alert(1)>.png", b"no picture")
+    return path
+
+
+def dropped(root: Path, *named: tuple[str, bytes]) -> list[Upload]:
+    """Files as the page gets them: under names that gradio has changed, told what they were."""
+    files = []
+    for number, (name, data) in enumerate(named):
+        path = root / str(number) / strip_invalid_filename_characters(Path(name).name)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(data)
+        files.append(Upload.of(FileData(path=str(path), orig_name=name)))
+    return files
+
+
+def telling(*wanted: str) -> Config:
+    return Config.preset("tiny").with_settings(list(wanted))
+
+
+def as_fields(sent: list[Any]) -> list[Any]:
+    return [each["value"] for each in sent[: len(settings.ORDER)]]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_known() -> None:
+    for handle in set(surveys.FOUND) - {uploads.STARTER}:  # the same files, the same handle
+        del surveys.FOUND[handle]
+
+
+@pytest.fixture(name="mine")
+def my_upload(home: Path, tmp_path: Path) -> str:
+    """The handle of an upload of two classes."""
+    path = make_zip(tmp_path / "mine.zip", "cats/1.png", "cats/2.png", "dogs/1.png")
+    return uploads.inspect([str(path)])[0]
+
+
+@pytest.fixture(name="roomy")
+def roomy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which memory is never short."""
+    monkeypatch.setattr(memory, "available", lambda: 2**60)

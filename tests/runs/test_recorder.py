@@ -1,0 +1,69 @@
+"""The rows of a run's journal: the mean of what came since the last one, and how fast it came."""
+
+import os
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from sd import runs
+from sd.runs import child, process
+from sd.runs.recorder import Recorder
+from sd.training.loop import TrainStep
+
+
+def done(step: int, skipped: bool = False) -> TrainStep:
+    """Return a step of half a second whose loss is its number."""
+    return TrainStep(step, 4000, float(step), 1e-3, 2.0 * step, 0.5, skipped, cast(Any, None))
+
+
+def test_a_row_is_the_mean_of_the_steps_since_the_last_one(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "run", new=True)
+    recorder.log_for(4000, pictures=8)  # a row every four steps
+    for step in range(1, 11):
+        recorder.step(done(step, skipped=step == 6), step == 10, lambda _: 1.0)
+    recorder.close()
+    found = runs.history(tmp_path / "run")
+    assert found.steps == [1, 4, 8, 10]
+    assert found.loss == [1.0, 3.0, pytest.approx(20 / 3, abs=1e-6), 9.5]  # without 6
+    assert found.grad_norm == [2.0, 8.0, 16.0, 20.0]
+    assert found.pictures_per_second == [16.0] * 4
+
+
+def test_a_listener_hears_the_pace_of_every_step(tmp_path: Path) -> None:
+    heard: list[tuple[str, Any]] = []
+    folder = tmp_path / "run"
+    recorder = Recorder(folder, new=True, heard=lambda event, facts: heard.append((event, facts)))
+    recorder.log_for(4000, pictures=8)  # a row every four steps
+    for step in range(1, 4):
+        recorder.step(done(step), False, lambda _, step=step: 10.0 - step)  # type: ignore[misc]
+    recorder.close()
+    assert [event for event, _ in heard] == ["step", "pace", "pace"]
+    assert [facts["seconds_left"] for _, facts in heard] == [9.0, 8.0, 7.0]
+    assert {facts["pictures_per_second"] for _, facts in heard} == {16.0}
+    assert runs.history(folder).steps == [1]
+
+
+def test_what_is_asked_of_a_process_that_is_starting_holds(tmp_path: Path) -> None:
+    """Its imports take seconds, in which the page offers Stop already."""
+    process.record(tmp_path, os.getpid(), process.STARTING)
+    (tmp_path / runs.STOP).touch()
+    Recorder(tmp_path, new=True).close()
+    assert runs.status(tmp_path).state == "stopping"
+    Recorder(tmp_path, new=True).close()  # another one, by the command line: its note is gone
+    assert not (tmp_path / runs.STOP).exists()
+
+
+def test_a_new_process_forgets_what_the_last_one_was_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SD_HOME", str(tmp_path))
+    monkeypatch.setattr(child, "spawn", lambda words, log: os.getpid())
+    folder = tmp_path / "run"
+    Recorder(folder, new=True).close()
+    (folder / process.PROCESS).unlink()
+    for name in (runs.RUN, runs.SOURCE, *runs.ASKS):
+        (folder / name).write_text("{}")
+    runs.resume(folder)
+    assert runs.status(folder).state == "starting"
+    assert not [name for name in runs.ASKS if (folder / name).exists()]

@@ -1,0 +1,95 @@
+"""What a run's samples are asked for, and that it is written beside them."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sd import runs
+from sd.checkpoints.checkpoint import newest_checkpoint, read_about
+from sd.config import Config
+from sd.data.image_set import split
+from sd.data.ingest import open_images
+from sd.runs.worker import work
+from tests.conftest import TINY
+
+
+@pytest.fixture
+def classed(tmp_path: Path) -> Path:
+    """Twelve pictures in the class folders cat and dog, half of them with captions."""
+    for number in range(12):
+        place = tmp_path / "set" / ("cat", "dog")[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = np.full((8, 8, 3), 20 * number, dtype=np.uint8)
+        Image.fromarray(pixels).save(place / f"{number}.png")
+        if number < 6:
+            (place / f"{number}.txt").write_text(f"a {place.name} of shade {number}")
+    return tmp_path / "set"
+
+
+def sampled(data: Path, folder: Path, *settings: str) -> tuple[Config, list[str] | None]:
+    """Train two steps; return the recorded settings and what the samples were asked for."""
+    config = Config().with_settings([*TINY, "training.steps=2", *settings])
+    assert len(list(work(config, str(data), folder, device="cpu"))) == 2
+    events = [each for each in runs.events(folder) if each["event"] == "samples"]
+    return Config.read(folder / runs.CONFIG), events[-1].get("prompts")
+
+
+def test_samples_of_classes_take_each_class_in_turn(classed: Path, tmp_path: Path) -> None:
+    config, prompts = sampled(classed, tmp_path / "run", "conditioning.kind=class_tokens")
+    assert config.conditioning.kind == "class_tokens" and prompts == ["cat", "dog"] * 8
+
+
+def test_samples_of_captions_are_captions_of_the_pictures(classed: Path, tmp_path: Path) -> None:
+    config, prompts = sampled(classed, tmp_path / "run", "conditioning.kind=auto")
+    assert config.conditioning.kind == "captions" and prompts is not None
+    assert len(prompts) == 16 and len(set(prompts)) == 6
+    assert all(" of shade " in each for each in prompts)
+
+
+def test_what_was_chosen_is_asked_for(classed: Path, tmp_path: Path) -> None:
+    wanted = 'conditioning.sample_prompts=["dog"]'
+    _, prompts = sampled(classed, tmp_path / "run", "conditioning.kind=class_embedding", wanted)
+    assert prompts == ["dog"] * 16
+
+
+def test_a_run_that_is_told_nothing_asks_for_nothing(classed: Path, tmp_path: Path) -> None:
+    config, prompts = sampled(classed, tmp_path / "run", 'conditioning.kind="none"')
+    assert config.conditioning.kind == "none" and prompts is None
+
+
+def test_samples_are_compared_with_what_was_trained_on_and_that_with_what_was_not(
+    classed: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    settings = ["training.held_out=0.3", "training.steps=6", "training.sample_every=3"]
+    config = Config().with_settings([*TINY, *settings, 'conditioning.kind="none"'])
+    list(work(config, str(classed), folder, seed=3, device="cpu"))
+    rows, held = split(open_images(folder / runs.PICTURES), 0.3, 3)
+    usual = [each for each in runs.events(folder) if each["event"] == "baseline"]
+    assert [(each["kind"], each["count"]) for each in usual] == [("held_out", len(held))]
+    first, last = runs.samples(folder)
+    for sheet in (first, last):
+        assert {picture for picture, _ in sheet.nearest} <= set(rows.tolist())
+    assert last.raw is not None and last.raw.read_bytes() != last.average.read_bytes()
+
+
+def test_a_pause_is_no_time_of_the_run(
+    classed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, clock = tmp_path / "run", SimpleNamespace(now=0.0)
+
+    def sleep(_seconds: float) -> None:
+        clock.now += 1000
+        (folder / runs.PAUSE).unlink()
+
+    stopped = SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep)
+    monkeypatch.setattr("sd.runs.session.time", stopped)
+    config = Config().with_settings([*TINY, "training.steps=3", 'conditioning.kind="none"'])
+    for step in work(config, str(classed), folder, device="cpu"):
+        if step.step == 1:
+            runs.pause(folder)
+    assert clock.now == 1000
+    assert read_about(newest_checkpoint(folder))["state"]["seconds"] < 100

@@ -1,0 +1,352 @@
+"""Where a model looked: asked as the sampling asks, told once, shown and gated."""
+
+import base64
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sd.checkpoints.model import Model
+from sd.data.images import to_pil
+from sd.generation.pipeline import denoiser_of, sampling_of
+from sd.generation.recipe import Branch, Recipe
+from sd.networks.inside.attention_hooks import Recording
+from sd.networks.inside.heatmaps import pixel_map, word_map
+from sd.ui import models
+from sd.ui.denoise import job
+from sd.ui.denoise.attention import ask as looking
+from sd.ui.denoise.attention import panel as looked
+from sd.ui.denoise.attention import pictures as heat
+from sd.ui.denoise.attention.ask import At, Look, Looks
+from sd.ui.denoise.attention.panel import Held
+from sd.ui.denoise.tree import Tree
+from sd.ui.texts import TEXTS
+from tests.helpers.denoising import (
+    CHINESE,
+    ENGLISH,
+    LABELLED,
+    WORDED,
+    another_day,
+    little_model,  # noqa: F401 (a fixture)
+    replayed,
+    told_models,  # noqa: F401 (a fixture)
+)
+from tests.helpers.denoising import recipe as plain_recipe
+
+RED, DOG = "a red heart", "a small dog"
+CLOSE = 1e-5  # a picture alone and the same one in a batch
+
+
+@pytest.fixture(autouse=True)
+def _home(told: dict[str, Model], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test has the three models, and has kept nothing."""
+    another_day(monkeypatch)
+    monkeypatch.setattr(looking, "LOOKS", Looks())
+
+
+@pytest.fixture(name="calls")
+def counted_calls() -> Iterator[list[int]]:
+    """How many rows the network of `worded` was asked for, call by call."""
+    network: Any = models.source(models.find(WORDED))
+    rows: list[int] = []
+    hook = network.network.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+    yield rows
+    hook.remove()
+
+
+def recipe(model: str = WORDED, **changes: Any) -> Recipe:
+    settings: dict[str, Any] = {"prompts": (RED, DOG), "guidance": (2.0,)} | changes
+    if model != WORDED and "prompts" not in changes:
+        settings["prompts"] = ("cat", "dog") if model == LABELLED else ()
+    return replace(plain_recipe(), model=model, digest="", **settings)
+
+
+def tree_of(made: Recipe, place: int = 3) -> Tree:
+    """Return a page on which a recipe was made and the slider rests at a step."""
+    tree = Tree()
+    tree.add(made).done = made.steps
+    tree.place = place
+    return tree
+
+
+def look(made: Recipe, i: int = 3, k: int = 0) -> Look:
+    found = looking.look(made, i, k)
+    assert found is not None
+    return found
+
+
+def show(tree: Tree, held: Held = Held(), request: Any = ENGLISH, picture: Any = 1) -> Any:  # noqa: B008
+    return looked.show(request, tree, held, picture, "averaged", "all")
+
+
+def pictures(shown: str) -> list[Image.Image]:
+    """Return the pictures that a piece of the page holds."""
+    found = re.findall(r'src="data:image/png;base64,([^"]+)"', shown)
+    return [Image.open(io.BytesIO(base64.b64decode(each)), formats=["PNG"]) for each in found]
+
+
+# ---- asked
+
+
+@pytest.mark.parametrize("guidance", [(1.0,), (3.0, 1.0)])
+def test_a_picture_alone_looks_where_it_looked_in_its_batch(guidance: tuple[float, ...]) -> None:
+    made = recipe(guidance=guidance)
+    model: Any = models.source(models.find(WORDED))
+    x, t = replayed(made, model)[1].x_t, sampling_of(made, model).times[2]
+    with Recording(model.network, ("self", "cross"), [1], 2) as recording:
+        answer = denoiser_of(made, model)(x, t)
+        calls = recording.drain()
+    seen = look(made, 3, 1)
+    assert seen.t == t and [word for word, _ in seen.words] == DOG.split()
+    torch.testing.assert_close(seen.x0, answer.x0[1], atol=CLOSE, rtol=0)
+    for k, (_, places) in enumerate(seen.words):
+        wanted = word_map(calls, places, 0, 1, (8, 8))
+        torch.testing.assert_close(seen.word(k), wanted, atol=CLOSE, rtol=0)
+    layer = seen.layers[0]
+    wanted = pixel_map(calls, 6, 1, 0, 1, (8, 8), layer, 0)
+    torch.testing.assert_close(seen.place(At(6, 1), layer, 0), wanted, atol=CLOSE, rtol=0)
+    wanted = word_map(calls, seen.words[1][1], 0, 1, (8, 8), layer.replace("self", "cross"))
+    torch.testing.assert_close(seen.word(1, layer), wanted, atol=CLOSE, rtol=0)
+    assert float((look(made, 3, 0).word(0) - seen.word(0)).abs().max()) > 1e-3
+
+
+def test_one_call_for_one_picture_and_none_when_asked_again(calls: list[int]) -> None:
+    made = recipe()
+    first = look(made)
+    assert calls == [4, 4, 2]  # two steps of two guided pictures, then one picture of both halves
+    assert look(made) is first and len(calls) == 3
+    look(made, 2)
+    assert len(calls) == 4  # its step is kept
+
+
+def test_each_picture_of_a_step_has_a_look_of_its_own() -> None:
+    made = recipe()
+    first, second = look(made, 3, 0), look(made, 3, 1)
+    assert [[word for word, _ in each.words] for each in (first, second)] == [
+        RED.split(),
+        DOG.split(),
+    ]
+    assert not torch.equal(first.x0, second.x0)
+
+
+def test_heads_are_counted_from_one_and_the_mark_lies_on_its_pixel() -> None:
+    four: Any = SimpleNamespace(layers=["a self"], heads=lambda _layer: 4)
+    found = [heat.part_of(four, "a self", str(k)) for k in (1, 2, 4)]
+    assert found == [("a self", 0), ("a self", 1), ("a self", 3)]
+    assert heat.part_of(four, "averaged", "all") == (None, None)
+    seen = look(recipe())
+    assert "left:81.250%;top:18.750%" in heat.place_html(seen, At(1, 6), "en")
+    assert "row 2, column 7" in heat.where_html(seen, At(1, 6), "averaged", "all", "en")
+
+
+def test_the_oldest_looks_make_room() -> None:
+    made = recipe()
+    first = look(made, 1)
+    assert first.nbytes == sum(
+        layer.weights.nbytes for call in first.calls for layer in call.layers.values()
+    )
+    assert all(len(layer.weights) == 1 for call in first.calls for layer in call.layers.values())
+    looks = Looks(2 * first.nbytes)
+    for i in (1, 2, 3):
+        looks.keep((made, i, 0), first)
+    assert [looks.get((made, i, 0)) for i in (1, 2, 3)] == [None, first, first]
+    Looks(1).keep((made, 1, 0), first)
+
+
+def test_a_branch_and_a_grid_are_asked_what_each_picture_was() -> None:
+    parent = recipe(guidance=(1.0, 4.0))
+    branch = replace(parent, branch=Branch(parent, 2), steps=4)
+    one = looking.alone(branch, 1)
+    assert (one.prompts, one.guidance, one.count, one.branch) == ((DOG,), (4.0,), 1, None)
+    assert look(branch, 2, 1).words == look(parent, 2, 1).words
+    assert looking.alone(recipe(prompts=()), 1).prompts == ("",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({}, ""),
+        ({"prompts": ()}, "looked_nothing"),
+        ({"guidance": (0.0,)}, "looked_null"),
+        ({"guidance": (0.0,), "interval": (0.0, 0.1)}, ""),  # there the wish alone counts
+        ({"model": LABELLED}, ""),
+        ({"model": LABELLED, "prompts": ()}, ""),
+        ({"model": "little"}, "looked_untold"),
+    ],
+)
+def test_without_words_there_is_a_reason(changes: dict[str, Any], missing: str) -> None:
+    seen = look(recipe(**changes))
+    assert seen.missing == missing and bool(seen.words) is not bool(missing)
+    assert float(seen.place(At(4, 4)).sum()) == pytest.approx(1, abs=0.4)
+    panel = show(tree_of(recipe(**changes)))
+    words = panel[3]
+    if missing:
+        assert TEXTS[missing][0] in words and "<button" not in words
+        assert panel[0].at.word is None and "row 5, column 5" in panel[7]
+    else:
+        assert words.count("<button") == len(seen.words)
+
+
+def test_a_class_that_is_added_to_the_time_is_no_word() -> None:
+    source: Any = SimpleNamespace(conditioner=SimpleNamespace(kind="class_embedding"))
+    assert looking.words_of(recipe(), source, 3.0) == ((), "looked_embedding")
+
+
+def test_a_formula_has_no_network_and_says_so() -> None:
+    tree = tree_of(recipe("ideal:pictured"))
+    panel = show(tree)
+    assert "ideal:pictured is a formula over the pictures" in panel[3]
+    assert panel[1] == panel[2] == panel[9] == ""
+    assert looked.redraw(ENGLISH, tree, Held(), 1, "averaged", "all") == (gr.skip(),) * 3
+    assert list(looked.through(ENGLISH, tree, Held(), 1, "averaged", "all"))[-1] == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("last", "steps"),
+    [(1, [1]), (3, [1, 2, 3]), (50, [1, 8, 15, 22, 29, 36, 43, 50]), (9, [1, 2, 3, 4, 6, 7, 8, 9])],
+)
+def test_steps_are_spread_from_the_first_to_the_last(last: int, steps: list[int]) -> None:
+    assert looking.spread(last, 8) == steps
+
+
+# ---- shown
+
+
+def test_the_panel_shows_the_estimate_the_place_and_every_word() -> None:
+    made = recipe()
+    panel = show(tree_of(made))
+    held, place, where, words, picture, layer, head, subject, *_ = panel
+    seen = look(made)
+    assert held == Held(made, 0, At(4, 4, 0))
+    (base,) = pictures(place)
+    wanted = to_pil(seen.x0).convert("RGB").resize((320, 320), Image.Resampling.NEAREST)
+    assert np.array_equal(np.asarray(base), np.asarray(wanted))
+    assert 'data-x="4" data-y="4"' in place and "row 5, column 5" in place
+    assert len(pictures(where)) == 1 and len(pictures(words)) == 3
+    shares = [int(each) for each in re.findall(r"<small>(\d+) %", words)]
+    assert shares == [round(100 * float(seen.word(k).mean())) for k in range(3)]
+    assert re.findall(r'aria-pressed="(\w+)"', words) == ["true", "false", "false"]
+    assert picture["visible"] and picture["value"] == 1 and "heat of “a” changes" in subject
+    assert [value for _, value in layer["choices"]] == ["averaged", *seen.layers]
+    assert [value for _, value in head["choices"]] == ["all", *map(str, range(1, 2))]
+
+
+def test_only_an_open_fold_looks_and_only_at_what_was_made(calls: list[int]) -> None:
+    tree = tree_of(recipe())
+    assert looked.show(ENGLISH, tree, Held(), 1, "averaged", "all", False) == (gr.skip(),) * 10
+    assert calls == []
+    with pytest.raises(gr.Error, match="press Denoise first"):
+        show(Tree())
+
+
+def test_a_step_of_the_same_sampling_keeps_what_was_chosen() -> None:
+    tree = tree_of(recipe())
+    held = Held(recipe(), 0, At(1, 2, 2))
+    panel = show(tree, held)
+    assert panel[0] == held and panel[8:] == (gr.skip(), gr.skip())
+    assert 'data-x="2" data-y="1"' in panel[1]
+    other = show(tree, held, picture=9)  # more than there are: the last
+    assert other[0] == Held(recipe(), 1, At(4, 4, 0)) and other[4]["value"] == 2
+    assert other[8:] == ("", "")
+
+
+def test_tokens_of_classes_have_names_in_both_languages() -> None:
+    panel = show(tree_of(recipe(LABELLED)), request=CHINESE)
+    assert panel[0].at.word == 1
+    assert "（静止标记）" in panel[3] and "cat" in panel[3]
+    assert sum(int(each) for each in re.findall(r"<small>(\d+) %", panel[3])) in (99, 100, 101)
+    untold = show(tree_of(recipe(LABELLED, prompts=())))
+    assert "(at rest)" in untold[3] and "(any class)" in untold[3]
+
+
+def test_what_was_asked_for_is_no_html() -> None:
+    made = recipe(prompts=("<i> &",))
+    panel = show(tree_of(made))
+    rest = "".join(map(str, (*panel[1:4], panel[7])))
+    assert "<i> " not in rest and "&lt;" in panel[3] and "&lt;" in panel[7]
+
+
+def test_another_layer_and_head_are_drawn() -> None:
+    made = recipe()
+    seen, tree = look(made), tree_of(made)
+    held = Held(made, 0, At(4, 4, 0))
+    where, words, head = looked.redraw(ENGLISH, tree, held, 1, seen.layers[0], "1")
+    wanted = show(tree, held)
+    assert head["value"] == "1" and len(pictures(words)) == 3
+    assert len(pictures(where)) == len(pictures(wanted[2])) == 1
+    with pytest.raises(gr.Error, match="layer = 'middle': must be one of averaged, "):
+        looked.redraw(ENGLISH, tree, held, 1, "middle", "all")
+    with pytest.raises(gr.Error, match="head = '9': must be one of all, 1"):
+        looked.choose(ENGLISH, tree, held, 1, "averaged", "9", {"x": 1, "y": 1})
+    assert looked.redraw(ENGLISH, tree, held, 1, "averaged", "9")[2]["value"] == "all"
+
+
+def test_a_pressed_place_is_looked_from() -> None:
+    tree, held = tree_of(recipe()), Held(recipe(), 0, At(4, 4, 0))
+    asked = ENGLISH, tree, held, 1, "averaged", "all"
+    now, where, subject = looked.choose(*asked, {"x": 7, "y": 0})
+    assert now.at == At(0, 7) and "row 1, column 8" in where and "row 1, column 8" in subject
+    back, where, subject = looked.choose(*asked, {"word": 2})
+    assert back.at == At(4, 4, 2) and where == gr.skip() and "heat of “heart”" in subject
+
+
+@pytest.mark.parametrize("value", [-1, 8, 1.5, True, None, "1", [1]])
+def test_a_place_or_word_that_is_none_is_told(value: Any) -> None:
+    tree, held = tree_of(recipe()), Held(recipe(), 0, At(4, 4, 0))
+    for name in ("x", "y"):
+        data = {"x": 1, "y": 1} | {name: value}
+        with pytest.raises(gr.Error, match=f"{name} = .*must be a whole number from 0 to 7"):
+            looked.choose(ENGLISH, tree, held, 1, "averaged", "all", data)
+    with pytest.raises(gr.Error, match=r"word = .*from 0 to 2"):
+        looked.choose(ENGLISH, tree, held, 1, "averaged", "all", {"word": value})
+    with pytest.raises(gr.Error, match="y = None"):
+        looked.choose(ENGLISH, tree, held, 1, "averaged", "all", value)
+    if value is not None:
+        with pytest.raises(gr.Error, match=r"picture = .*from 1 to 16"):
+            show(tree, picture=99 if value == 8 else value)
+
+
+def test_through_the_sampling_each_step_is_asked_once(calls: list[int]) -> None:
+    made = recipe()
+    tree, held = tree_of(made), Held(made, 0, At(4, 4, 1))
+    told = list(looked.through(ENGLISH, tree, held, 1, "averaged", "all"))
+    assert calls == [4] * 5 + [2] * 6  # the steps are made again once, then six looks
+    assert [re.findall(r"step (\d) of 6", line) for line, _ in told[:-1]] == [
+        [str(i)] for i in range(6)
+    ]
+    line, strip = told[-1]
+    assert re.search(r"6 steps looked at in \d+\.\d s", line)
+    assert len(pictures(strip)) == 6 and "heat of “red”" in strip
+    assert re.findall(r"<span>step (\d)</span>", strip) == list("123456")
+    place = list(looked.through(CHINESE, tree, Held(made, 0, At(0, 1)), 1, "averaged", "all"))
+    assert len(calls) == 11 and "第 1 行，第 2 列" in place[-1][1]
+
+
+def test_a_strip_has_one_scale_of_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    peaks: list[Any] = []
+    from sd.networks.inside import heatmaps  # noqa: PLC0415
+
+    real = heatmaps.overlay
+    monkeypatch.setattr(
+        heatmaps, "overlay", lambda image, heat, peak: peaks.append(peak) or real(image, heat, peak)
+    )
+    made = recipe()
+    asked = tree_of(made), Held(made, 0, At(4, 4, 1)), 1, "averaged", "all"
+    list(looked.through(ENGLISH, *asked))
+    wanted = max(float(look(made, i).word(1).max()) for i in range(1, 7))
+    assert peaks == [pytest.approx(wanted)] * 6
+
+
+def test_a_sampling_too_large_to_be_kept_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    another_day(monkeypatch, 1000)
+    with pytest.raises(gr.Error, match="step 3 of 6: too large to be kept"):
+        show(tree_of(recipe()))
+    assert job.KEPT.steps(recipe()) == []

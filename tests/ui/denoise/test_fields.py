@@ -1,0 +1,286 @@
+"""The Denoise tab's fields and models: recipes and back, closed forms, commands, refusals."""
+
+import io
+import math
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+from sd import runs
+from sd.checkpoints.checkpoint import load_checkpoint
+from sd.cli.parser import parser
+from sd.common.validation import InputError
+from sd.config import Config
+from sd.generation.recipe import Recipe, Start
+from sd.ui import api, models
+from sd.ui.components import painter, parts
+from sd.ui.components.parts import LARGEST_SEED
+from sd.ui.denoise import fields
+from sd.ui.denoise import tab as denoise
+from sd.ui.denoise.prompts import Asking
+from tests.helpers import denoising
+from tests.helpers.denoising import (
+    CHINESE,
+    ENGLISH,
+    HOSTILE,
+    beginnings,
+    little_model,  # noqa: F401
+    one_line,
+    quick_looks,  # noqa: F401
+    value_of,
+    values,
+)
+
+pytestmark = pytest.mark.usefixtures("little", "quick")
+START = Start(denoising.picture(), 30.0)
+
+
+# ---- the fields
+
+
+@pytest.mark.parametrize("name", ["noise", "seeds", "picture", "mask"])
+def test_every_control_comes_back_from_a_recipe(tmp_path: Path, name: str) -> None:
+    def keep(png: bytes) -> str:
+        (tmp_path / "kept").write_bytes(png)
+        return str(tmp_path / "kept")
+
+    made = replace(
+        beginnings()[name], eta=0.35, variance="fixed_large", spacing="karras", clip_x0=False
+    )
+    told = [value_of(each) for each in fields.settings_of(made, keep, "en")]
+    assert fields.recipe_of(*told) == made
+    other = replace(made, seed=6)
+    assert fields.recipe_of(*fields.Fields(*told)._replace(seed=6)) == other != made
+
+
+@pytest.mark.parametrize("share", [0.1, 1, 12.3456789, 33.3, 60, 99.9, 100])
+def test_how_far_into_the_noise_comes_back(tmp_path: Path, share: float) -> None:
+    def keep(png: bytes) -> str:
+        (tmp_path / "kept").write_bytes(png)
+        return str(tmp_path / "kept")
+
+    made = fields.recipe_of(*values(begin="picture", share=share))
+    assert made.start is not None
+    assert made.start.t == pytest.approx(models.timesteps(models.find("little")) * share / 100)
+    told = [value_of(each) for each in fields.settings_of(made, keep, "en")]
+    assert fields.recipe_of(*told) == made
+
+
+def test_a_recipe_names_the_model_as_it_is() -> None:
+    made = fields.recipe_of(*values())
+    assert made == Recipe(
+        *("little", denoising.STEP, models.digest(models.find("little"))),
+        *("ddim", 6, 0.0, "fixed_small", "trailing", True, 5, 2),
+    )
+    assert re.fullmatch("[0-9a-f]{16}", made.digest)
+    assert fields.recipe_of(*values(seed_to=7, share=20)) == made  # those of other beginnings
+    assert fields.recipe_of(*values(begin="seeds", seed_to=7)).seed_to == 7
+    start = fields.recipe_of(*values(begin="picture", share=20, mask=None)).start
+    assert start is not None and start.t == 10 and start.mask is None
+    with Image.open(io.BytesIO(start.picture)) as image:
+        assert (image.size, image.mode) == ((8, 8), "L")
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: repr(value)[:12])
+@pytest.mark.parametrize("name", fields.Fields._fields[: -len(Asking._fields)])
+def test_each_field_refuses_what_it_cannot_hold(name: str, value: Any) -> None:
+    good = {"clip": [True], "eta": [], "mask": [None, {}], "share": [4.7], "seed": [10**9]}
+    good |= {"seed_to": [10**9]}
+    if name == "picture" or (value in good.get(name, []) and value is not False):
+        return  # a state of the server's own, or a value that may be
+    needed = {"seed_to": "seeds", "share": "picture", "mask": "picture"}
+    changes = {name: value, **({"begin": needed[name]} if name in needed else {})}
+    with pytest.raises(InputError) as error:
+        fields.recipe_of(*values(**changes))
+    one_line(error.value)
+
+
+def test_what_fits_in_no_field_is_shown_where_it_counts() -> None:
+    shown = denoise.depending(ENGLISH, "little", "heun", 6, "trailing", "noise", 60)
+    assert [each["visible"] for each in shown[:2]] == [False, False]
+    assert "second order" in shown[2]
+    late = denoise.depending(ENGLISH, "little", "heun", 6, "trailing", "picture", 60)[2]
+    assert f"{models.calls(models.find('little'), 'heun', 6, start=30.0)} network calls" in late
+    assert f"{models.calls(models.find('little'), 'heun', 6)} network calls" in shown[2]
+    assert denoise.depending(ENGLISH, "little", "ddim", 6, "karras", "seeds", 60)[0]["visible"]
+    assert denoise.depending(CHINESE, "little", "ddpm", 6, "trailing", "noise", 60)[1]["visible"]
+    for wrong in (("gone", "ddim", 6), ("little", "dimd", 6), ("little", "ddim", math.nan)):
+        with pytest.raises(gr.Error):
+            denoise.depending(ENGLISH, *wrong, "trailing", "noise", 60)
+    assert [each["visible"] for each in fields.choose_begin("seeds")] == [True, False]
+    assert [each["visible"] for each in fields.choose_begin("picture")] == [False, True]
+    laid = fields.lay_mask(ENGLISH, "picture", "little", "owl.png")
+    assert (laid["width"], laid["height"], laid["paint"]) == (8, 8, None)
+    assert "value" not in fields.lay_mask(ENGLISH, "noise", "little", "owl.png")
+
+
+@pytest.mark.parametrize(
+    ("begin", "seed", "seed_to", "found"),
+    [
+        *(
+            ("seeds", 1, 1, 2),
+            ("seeds", LARGEST_SEED, LARGEST_SEED, LARGEST_SEED - 1),
+            ("seeds", 0, 1, None),
+        ),
+        *(("noise", 1, 1, None), ("picture", 1, 1, None)),
+    ],
+)
+def test_two_seeds_never_begin_as_twice_the_same(
+    begin: str, seed: int, seed_to: int, found: int | None
+) -> None:
+    assert value_of(fields.second_seed(begin, seed, seed_to)) == found
+
+
+@pytest.mark.parametrize("seed", [0, 1, 7, LARGEST_SEED])
+def test_a_recipe_leaves_no_second_seed_that_is_its_first(seed: int) -> None:
+    for made in (denoising.recipe(seed=seed), denoising.recipe(seed=seed, start=START)):
+        told = fields.Fields(*map(value_of, fields.settings_of(made, lambda png: "kept", "en")))
+        assert told.seed == seed != told.seed_to
+        assert fields.recipe_of(*told._replace(begin="seeds")).seed_to == told.seed_to
+
+
+def test_a_recipe_leaves_no_picture_in_sight_that_is_not_its_own() -> None:
+    upload, gallery = fields.picture_of(denoising.recipe(start=START))
+    assert upload["value"] is None and gallery["selected_index"] is None
+    plain = denoising.recipe()
+    told = fields.Fields(*fields.settings_of(plain, lambda png: "kept", "en"))
+    shown = (told.picture, *fields.picture_of(plain))
+    assert shown == (gr.skip(),) * 3  # what is in sight is still what would be begun from
+
+
+def test_an_upload_to_begin_from_must_be_a_picture(tmp_path: Path) -> None:
+    (tmp_path / "good.png").write_bytes(denoising.picture(20))
+    (tmp_path / "bad.png").write_text("<html>")
+    assert fields.choose_upload(str(tmp_path / "good.png"), "owl.png")[0].endswith("good.png")
+    assert fields.choose_upload(None, "owl.png")[0] == "owl.png"
+    with pytest.raises(gr.Error, match="not a picture"):
+        fields.choose_upload(str(tmp_path / "bad.png"), "owl.png")
+
+
+def test_what_start_means() -> None:
+    made = denoising.recipe(start=Start(denoising.picture(), 30.0, denoising.mask()))
+    told = fields.settings_of(made, lambda png: "kept", "en")
+    assert painter.read_mask(fields.Fields(*told).mask, 8, 8) == denoising.mask()
+
+
+# ---- the models
+
+
+def test_calls_are_those_of_the_chosen_times(tmp_path: Path) -> None:
+    settings = ["diffusion.zero_terminal_snr=True", "diffusion.prediction=v"]
+    config = Config.preset("tiny").with_settings(settings)
+    (tmp_path / runs.CONFIG).write_text(config.to_ini())
+    entry = models.Entry("zero", tmp_path)
+    found = {each: models.calls(entry, "heun", 6, each) for each in ("trailing", "leading")}
+    assert found == {"trailing": 10, "leading": 11}  # from infinite sigma, and to 0, once
+
+
+def test_models_are_listed_with_their_closed_forms(tmp_path: Path) -> None:
+    Image.new("RGB", (16, 16), "teal").save(tmp_path / "a.png")
+    handle = api.inspect_data([str(tmp_path / "a.png")])["data"]
+    names = [name for _, name in models.choices(handle)]
+    assert names == [
+        "little",
+        *("ideal:starter", "linear:starter", "ideal:shapes", "linear:shapes"),
+        *(f"ideal:{handle}", f"linear:{handle}"),
+        *("ideal:pictured", "linear:pictured"),
+    ]
+    assert models.choices()[0] == ("little, step 4", "little") and len(models.choices()) == 7
+    for wrong in ("x", 5, None, "../x.zip", {"a": 1}):
+        assert models.choices(wrong) == models.choices()
+    assert models.find(f"linear:{handle}").folder == runs.home() / "uploads" / handle
+    assert models.shape_of(models.find("ideal:pictured")) == (1, 8, 8)
+    assert models.find("little").step == 4 and models.find("ideal:starter").closed
+
+
+def test_the_list_keeps_what_is_chosen(tmp_path: Path) -> None:
+    assert denoise.model_list("linear:starter", None)["value"] == "linear:starter"
+    assert denoise.model_list("gone", None)["value"] == "little"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("ideal:/etc", "ideal:../x", "linear:", "ideal:starter/../x", "ideal:.", "ideal:.."),
+        *("ideal:little/../pictured", "ideal:0123456789abcdef.zip", "linear:ideal:starter"),
+        *("../little", "/etc", "", "gone", "ideal", "sharp:starter", "little ", "ideal:a\0b"),
+        *(None, 5, True, math.nan, ["little"], {}, "x" * 5_000_000, "ideal:" + "x" * 5_000_000),
+    ],
+    ids=lambda value: repr(value)[:24],
+)
+def test_what_is_no_model_is_told_in_a_line(name: Any) -> None:
+    with pytest.raises(InputError) as error:
+        models.find(name)
+    assert str(runs.home()) not in one_line(error.value)
+
+
+def test_without_any_model_the_line_says_so(home: Path) -> None:
+    with pytest.raises(InputError, match="no model is there yet; train one first"):
+        models.find("little")
+    assert models.find("ideal:starter").closed and models.choices()[0][1] == "ideal:starter"
+
+
+def test_a_digest_tells_a_model_from_another_of_its_name() -> None:
+    entry, recipe = models.find("little"), denoising.recipe()
+    about = load_checkpoint(entry.folder).about
+    assert about["sha256"]["model.safetensors"].startswith(models.digest(entry))
+    assert models.digest(models.find("ideal:starter")) == ""
+    assert models.known(recipe) == entry
+    assert models.known(replace(recipe, digest="")) == entry
+    with pytest.raises(InputError, match="made at step 9 with other weights than those here"):
+        models.known(replace(recipe, digest="0" * 16, step=9))
+    with pytest.raises(InputError, match=r"model = 'gone': must be .*little"):
+        models.known(replace(recipe, model="gone"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sampler": "ddim", "eta": 0.25},
+        {"sampler": "ddpm", "variance": "fixed_large", "clip": False},
+        {"sampler": "unipc", "spacing": "karras", "steps": 9},
+        {"begin": "seeds", "seed_to": 9},
+        {"model": "ideal:starter"},
+        {"model": "linear:pictured"},
+    ],
+    ids=lambda changes: "-".join(map(str, changes.values())),
+)
+def test_the_command_is_one_that_the_command_line_understands(changes: dict[str, Any]) -> None:
+    asked = values(**changes)
+    recipe, line = fields.recipe_of(*asked), denoise.told(*asked)
+    words = shlex.split(line)
+    assert words[:4] == ["python", "-m", "sd", "sample"]
+    args = parser().parse_args(words[3:])
+    assert args.checkpoint.startswith(("ideal:", "linear:")) is models.is_closed(recipe.model)
+    assert Path(args.checkpoint.rpartition(":")[2]).name == recipe.model.rpartition(":")[2]
+    assert (args.sampler, args.steps, args.seed, args.count, args.spacing) == (
+        *(recipe.sampler, recipe.steps, recipe.seed, recipe.count, recipe.spacing),
+    )
+    assert args.no_clip is not recipe.clip_x0 and args.seed_to == recipe.seed_to
+    assert args.eta == (recipe.eta if recipe.sampler == "ddim" else None)
+    assert args.variance == (recipe.variance if recipe.sampler == "ddpm" else None)
+
+
+def test_other_commands_name_the_picture_and_none_a_field_that_is_empty() -> None:
+    for name in ("picture", "mask", "branch"):
+        line = models.command(beginnings()[name])
+        assert parser().parse_args(shlex.split(line)[3:]).recipe == "PICTURE.png"
+    assert denoise.told(*values(model=None)) == denoise.told(*values(steps=None)) == ""
+
+
+def test_a_seed_of_minus_one_becomes_one_that_is_seen_and_recorded() -> None:
+    assert parts.settled(7) == gr.skip() and parts.settled(None) == gr.skip()
+    assert 0 <= parts.settled(-1) < 10**6
+    made = fields.recipe_of(*values(seed=-1, seed_to=-1, begin="seeds"))
+    assert 0 <= made.seed < 10**6 and made.seed != made.seed_to
+    usual = ("little", "ddim", 2, -1, 1, 0.0, "fixed_small", "trailing", True)
+    seeds = [list(api.denoise_pictures(*usual))[-1][2]["seed"] for _ in range(2)]
+    assert seeds[0] != seeds[1]
+    _, facts = api.noise_picture("owl.png", 5, "tiny", -1)
+    assert 0 <= facts["seed"] < 10**6

@@ -1,0 +1,561 @@
+"""What a model is asked for: classes, prompts, guidance, and the grid of both."""
+
+import json
+import math
+import os
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+import torch
+
+from sd import runs
+from sd.checkpoints.model import Model
+from sd.cli.parser import parser
+from sd.common.validation import InputError
+from sd.config import Config
+from sd.generation.recipe import Recipe
+from sd.networks import conditioning_facts as facts
+from sd.ui import api, models
+from sd.ui import model_facts as told
+from sd.ui.denoise import branch, fields, grid, prompts, race
+from sd.ui.denoise import tab as denoise
+from sd.ui.denoise.prompts import Asking
+from sd.ui.denoise.tree import Tree, title
+from tests.helpers import denoising
+from tests.helpers.denoising import (
+    CAPTIONS,
+    CHINESE,
+    CLASSES,
+    ENGLISH,
+    LABELLED,
+    WORDED,
+    another_day,
+    little_model,  # noqa: F401
+    one_line,
+    pressed,
+    quick_looks,  # noqa: F401
+    replayed,
+    resting,
+    told_models,  # noqa: F401
+    value_of,
+    values,
+)
+from tests.ui.denoise.test_takeaway import BRANCH, brought, made, taken
+from tests.ui.denoise.test_takeaway import FIELDS as BROUGHT
+
+pytestmark = pytest.mark.usefixtures("told", "quick")
+RED, BLUE, SMALL = CAPTIONS
+HOSTILE = [
+    *(math.nan, math.inf, -1, 10**9, 10**400, True, "../../etc/passwd\0", 5, {"a": 1}, [[1]]),
+    *(["\ud800"], "x" * 5_000_000),
+]
+
+
+def asked(model: str = WORDED, **changes: Any) -> list[Any]:
+    """Return what the fields hold: two prompts, or one class, unless changed."""
+    usual: dict[str, Any] = {"prompt": f"{RED}\n {BLUE} \n\n"}
+    if model == LABELLED:
+        usual = {"classes": ["dog"]}
+    return values(model=model, **(usual | changes))
+
+
+def recipe(model: str = WORDED, **changes: Any) -> Recipe:
+    return fields.recipe_of(*asked(model, **changes))
+
+
+def end_of(recipe: Recipe) -> torch.Tensor:
+    """Return the finished pictures of a recipe, made by the package alone."""
+    return replayed(recipe, models.source(models.known(recipe)))[-1].x_t
+
+
+# ---- what a model can be told
+
+
+def test_what_a_model_can_be_told_is_read_beside_its_weights(told: dict[str, Model]) -> None:
+    assert models.conditioning_of(models.find("little")) is None
+    assert models.conditioning_of(models.find("ideal:starter")) is None
+    labelled = models.conditioning_of(models.find(LABELLED))
+    assert labelled is not None and labelled.labels == labelled.examples == CLASSES
+    assert (labelled.kind, labelled.vocabulary, labelled.length) == ("class_tokens", None, 8)
+    worded = models.conditioning_of(models.find(WORDED))
+    assert worded is not None and (worded.labels, worded.examples) == ((), CAPTIONS)
+    assert worded.vocabulary is not None
+    assert worded.vocabulary.unseen("a blue zebra") == ["zebra"]
+
+
+def test_a_run_is_told_what_its_newest_checkpoint_is_told(tmp_path: Path) -> None:
+    (tmp_path / runs.CONFIG).write_text(Config.preset("tiny").to_ini())
+    for number, labels in ((9, ["a", "b"]), (10, ["a", "c"])):
+        folder = tmp_path / f"checkpoint-{number}"
+        folder.mkdir()
+        (folder / told.CONDITIONING).write_text(
+            json.dumps({"kind": "class_tokens", "labels": labels})
+        )
+    found = models.conditioning_of(models.Entry("run", tmp_path, 10))
+    assert found is not None and found.labels == ("a", "c")
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ("{", "not readable as JSON"),
+        ("[" * 100_000, "not readable as JSON"),
+        ([], "not readable as JSON"),
+        ({}, "kind = None"),
+        ({"kind": "words"}, "kind = 'words'"),
+        ({"kind": "class_tokens"}, "labels = None"),
+        ({"kind": "class_tokens", "labels": ["a", 5]}, "labels = 5"),
+        ({"kind": "class_tokens", "labels": ["a" * 201]}, "at most 200"),
+        ({"kind": "captions", "examples": ["a"] * 17}, "at most 16"),
+        ({"kind": "captions", "vocabulary": {"tokens": []}}, "vocabulary = "),
+    ],
+)
+def test_facts_that_are_unfit_are_told_in_a_line(tmp_path: Path, facts: Any, words: str) -> None:
+    text = facts if isinstance(facts, str) else json.dumps(facts)
+    (tmp_path / told.CONDITIONING).write_text(text)
+    with pytest.raises(InputError, match=re.escape(words)) as error:
+        told.read_told(tmp_path, 8)
+    assert str(tmp_path) not in one_line(error.value)
+
+
+def test_facts_are_read_once_and_again_when_they_change(tmp_path: Path) -> None:
+    assert told.read_told(tmp_path, 8) is None
+    path = tmp_path / told.CONDITIONING
+    path.write_text('{"kind": "class_tokens", "labels": ["a", "b"]}')
+    first = told.read_told(tmp_path, 8)
+    assert first is not None and first is told.read_told(tmp_path, 8) and first.examples == ()
+    path.write_text('{"kind": "none", "labels": ["a", "b"]}')
+    os.utime(path, ns=(1, 1))
+    assert told.read_told(tmp_path, 8) is None
+    path.write_text('{"kind": "captions"}')  # another encoder reads them
+    os.utime(path, ns=(2, 2))
+    assert told.read_told(tmp_path, 8) == told.Told("captions", (), (), None, 8)
+    os.truncate(path, facts.LARGEST_FACTS + 1)
+    with pytest.raises(InputError, match="more than 16,000,000 bytes"):
+        told.read_told(tmp_path, 8)
+
+
+# ---- the fields
+
+
+def test_a_recipe_says_what_the_fields_ask_for() -> None:
+    made = recipe(negative=" dog\nblue", guidance=3.5, rescale=0.7, low=0.2, high=0.8)
+    assert (made.prompts, made.negative) == ((RED, BLUE), "dog blue")
+    assert (made.guidance, made.rescale, made.interval) == ((3.5,), 0.7, (0.2, 0.8))
+    labelled = recipe(LABELLED, classes=["dog", "cat"], avoided="cat", prompt="not read")
+    assert (labelled.prompts, labelled.negative) == (("dog", "cat"), "cat")
+    assert labelled.guidance == (2.0,)
+
+
+def test_where_nothing_is_asked_nothing_is_said() -> None:
+    plain = denoising.recipe()
+    unread = {"prompt": "a red heart", "classes": ["cat"], "negative": "x", "avoided": "dog"}
+    assert fields.recipe_of(*values(**unread, guidance=7)) == plain
+    for model in (WORDED, LABELLED):
+        empty = recipe(model, prompt=" \n ", classes=[], guidance=7, rescale=0.5)
+        assert (empty.prompts, empty.negative, empty.guidance) == ((), "", (1.0,))
+        assert (empty.rescale, empty.interval) == (0.0, (0.0, 1.0))
+    assert recipe(prompt=None, negative="dog").negative == "dog"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"model": LABELLED},
+        {"model": LABELLED, "classes": ["cat", "dog"], "avoided": "dog", "begin": "seeds"},
+        {"negative": "a small dog", "guidance": 4.25, "rescale": 0.5, "low": 0.1, "high": 0.9},
+        {"prompt": "<b>🫀 zebra</b>", "guidance": 0},
+        {"prompt": "", "negative": "dog"},
+        {"prompt": "", "guidance": 5},
+        {"begin": "picture"},
+    ],
+    ids=str,
+)
+def test_every_control_comes_back_from_a_recipe(tmp_path: Path, changes: dict[str, Any]) -> None:
+    def keep(png: bytes) -> str:
+        (tmp_path / "kept").write_bytes(png)
+        return str(tmp_path / "kept")
+
+    made = recipe(changes.pop("model", WORDED), **changes)
+    told = [value_of(each) for each in fields.settings_of(made, keep, "en")]
+    assert fields.recipe_of(*told) == made
+
+
+@pytest.mark.parametrize("model", ["little", LABELLED, WORDED])
+@pytest.mark.parametrize("name", Asking._fields[:-1])
+def test_each_field_refuses_what_it_cannot_hold(model: str, name: str) -> None:
+    for value in HOSTILE:
+        if (name, value) == ("guidance", 5):
+            continue
+        with pytest.raises(InputError) as error:
+            fields.recipe_of(*asked(model, **{name: value}))
+        one_line(error.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "words"),
+    [
+        (WORDED, {"prompt": "\n".join("abcdefghijklmnopq")}, "prompt: 17 lines; at most 16"),
+        (WORDED, {"prompt": "word " * 10_000}, "prompt: 50000 characters; at most 10000"),
+        (WORDED, {"low": 0.6, "high": 0.5}, "share of T = 0.6: must be at most 0.5"),
+        (WORDED, {"guidance": 10.5}, "guidance = 10.5: must be a number from 0 to 10"),
+        (LABELLED, {"classes": ["cow"]}, "class = 'cow': must be one of cat, dog"),
+        (LABELLED, {"classes": ["dogs"]}, "did you mean 'dog'?"),
+        (LABELLED, {"avoided": "cow"}, "class = 'cow'"),
+        (LABELLED, {"classes": ["cat"] * 17}, "at most 16 of them"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_told(model: str, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words)) as error:
+        recipe(model, **changes)
+    one_line(error.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "classed", "worded"),
+    [("little", False, False), (LABELLED, True, False), (WORDED, False, True)],
+)
+def test_fields_are_shown_where_a_model_has_them(model: str, classed: bool, worded: bool) -> None:
+    shown = prompts.fit(ENGLISH, model, ["dog", "cow"], "cow")
+    prompt, classes, negative, avoided, *course, chips, fold = shown
+    assert prompt["visible"] is negative["visible"] is worded
+    assert classes["visible"] is avoided["visible"] is classed
+    assert {each["visible"] for each in (*course, fold)} == {classed or worded}
+    assert classes["choices"] == (list(CLASSES) if classed else [])
+    assert (classes["value"], avoided["value"]) == (["dog"] if classed else [], None)
+    assert bool(chips) is (classed or worded)
+
+
+def test_a_model_that_never_trained_untold_is_asked_without_guidance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    untold = models.config_of(models.find(WORDED)).with_settings(["conditioning.drop=0"])
+    monkeypatch.setattr(models, "config_of", lambda entry: untold)
+    assert recipe(prompt=RED, negative="", guidance=3).guidance == (1.0,)
+    assert recipe(prompt=RED, negative="dog", guidance=3).guidance == (3.0,)
+    _, told = prompts.about(ENGLISH, WORDED, *Asking(prompt=RED, negative="", guidance=3))
+    assert "Guidance 1 is used" in told
+    _, told = prompts.about(ENGLISH, WORDED, *Asking(prompt=RED, negative="", guidance=1))
+    assert told == ""
+
+
+def test_what_was_never_seen_and_what_is_cut_is_told() -> None:
+    def told_of(request: Any, model: str, **changes: Any) -> tuple[str, str]:
+        answer: tuple[str, str] = prompts.about(request, model, *Asking(**changes))
+        return answer
+
+    line, both = told_of(ENGLISH, WORDED, prompt="a red zebra\na Blue <b>yak</b>", negative="zebra")
+    assert "never seen in training: zebra, b, yak<" in line
+    assert "computes both halves" in both
+    line, both = told_of(ENGLISH, WORDED, prompt=f"{RED} {BLUE} {SMALL}", guidance=1)
+    known = models.conditioning_of(models.find(WORDED))
+    assert known is not None and known.vocabulary is not None
+    tokens = len(known.vocabulary.encode(f"{RED} {BLUE} {SMALL}", 4096))
+    assert f"the model reads 8 tokens, {tokens - 8} more are cut off" in line and both == ""
+    assert told_of(ENGLISH, WORDED, prompt=RED, guidance=0) == ("", "")
+    assert told_of(CHINESE, WORDED, prompt="zebra")[0].count("训练中从未见过：zebra") == 1
+    many = " ".join(f"word{k}" for k in range(20))
+    assert told_of(ENGLISH, WORDED, prompt=many)[0].count("word") == prompts.MOST_NAMED
+    assert told_of(ENGLISH, LABELLED, classes=["dog"])[0] == ""
+    assert "both halves" in told_of(ENGLISH, LABELLED, classes=["dog"])[1]
+    assert told_of(ENGLISH, "little", prompt="zebra") == told_of(ENGLISH, WORDED) == ("", "")
+
+
+def test_an_example_is_pressed() -> None:
+    def press(index: Any, data: Any = None) -> gr.EventData:
+        return gr.EventData(None, {"index": index} if data is None else data)
+
+    assert prompts.choose_example(WORDED, [], press(1))[0] == BLUE
+    assert prompts.choose_example(LABELLED, ["dog"], press(0))[1] == ["dog", "cat"]
+    assert prompts.choose_example(LABELLED, ["dog"], press(1))[1] == ["dog"]
+    for wrong in (3, -1, math.nan, True, None, "1", [1]):
+        with pytest.raises(gr.Error, match="example = "):
+            prompts.choose_example(WORDED, [], press(wrong))
+    with pytest.raises(gr.Error, match="example: little has none"):
+        prompts.choose_example("little", [], press(0))
+    hostile = told.Told("captions", (), ('"><script>alert(1)</script>' * 9,), None, 8)
+    shown = prompts.chips(hostile, "en")
+    assert "<script>" not in shown and shown.count('"') == 8 and "…</button>" in shown
+
+
+# ---- pictures
+
+
+@pytest.mark.parametrize("model", [LABELLED, WORDED])
+def test_pictures_take_what_is_asked_for_in_turn(model: str) -> None:
+    turn = {"prompt": f"{RED}\n{SMALL}", "classes": list(CLASSES)}
+    both = end_of(recipe(model, count=3, guidance=3, **turn))
+    first = end_of(recipe(model, count=3, guidance=3, prompt=RED, classes=["cat"]))
+    other = end_of(recipe(model, count=3, guidance=3, prompt=SMALL, classes=["dog"]))
+    assert torch.allclose(both[0::2], first[0::2], atol=1e-4)
+    assert torch.allclose(both[1], other[1], atol=1e-4)
+    assert not torch.allclose(first[1], other[1], atol=1e-2)
+    weak = end_of(recipe(model, count=3, guidance=1, prompt=RED, classes=["cat"]))
+    assert not torch.allclose(weak, first, atol=1e-2)
+
+
+def test_the_page_makes_them_tells_of_them_and_takes_them_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tree = Tree()
+    *_, shown = denoise.run(ENGLISH, tree, *asked(guidance=3, negative="<i>dog</i>"))
+    node = tree.current
+    assert node.end is not None and torch.equal(node.end, end_of(node.recipe))
+    assert "<span>a red heart</span><span>a blue heart</span>" in shown[4]
+    assert (
+        "&lt;i&gt;dog&lt;/i&gt;" in shown[4]
+        and ">Guidance</dt><dd class='legend_guidance'><span>3<" in shown[4]
+    )
+    assert title(node, "en") == "ddim 6, seed 5, a red heart +1, guidance 3"
+    path = taken(tree, index=2)
+    another_day(monkeypatch)
+    page = Tree()
+    controls = brought(page, path)
+    assert fields.recipe_of(*controls[BROUGHT]) == node.recipe == page.restored
+    list(denoise.again(ENGLISH, page))
+    assert taken(page, index=2).read_bytes() == path.read_bytes()
+
+
+def test_without_a_wish_there_is_no_legend() -> None:
+    tree = made(denoising.recipe())
+    assert denoise.shown(tree, "", "en")[4] == denoise.shown(Tree(), "", "en")[4] == ""
+    assert title(tree.current, "en") == "ddim 6, seed 5"
+
+
+def test_memory_and_blur_are_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(race, "set_of", lambda entry: denoising.PICTURED)
+    lanes = race.denoiser_lanes(recipe(guidance=3, negative="dog"))
+    assert lanes[0].prompts and all(
+        lane == replace(lanes[1], model=lane.model) for lane in lanes[1:]
+    )
+    assert lanes[1] == replace(denoising.recipe(), model="ideal:pictured", step=0, digest="")
+
+
+def test_a_chosen_model_is_asked_for_what_its_samples_were_where_nothing_is() -> None:
+    prompt, classes, *_ = prompts.fill(WORDED, " \n", [], "")
+    assert prompt == "\n".join(CAPTIONS) and value_of(classes) is None
+    assert value_of(prompts.fill(LABELLED, "", [], "")[1]) == list(CLASSES)
+    for kept in (("little", "a zebra", ["dog"], "cow"), (LABELLED, "", ["cow", "dog"], "")):
+        assert all(each == gr.skip() for each in prompts.fill(*kept))
+
+
+def test_a_chosen_model_is_not_asked_for_what_only_the_one_before_knew() -> None:
+    for typed, left in {
+        "a zebra": list(CAPTIONS),
+        "A small dog,\na zebra\na RED dog": ["A small dog,", "a RED dog"],
+    }.items():
+        assert prompts.fill(WORDED, typed, [], "zebra")[0] == "\n".join(left)
+    assert prompts.fill(WORDED, "", [], "zebra")[2] == ""
+    assert prompts.fill(WORDED, "", [], "small")[2] == "small"
+    assert value_of(prompts.fill(LABELLED, "", ["cow"], "")[1]) == list(CLASSES)
+
+
+def test_a_chosen_model_that_never_trained_untold_takes_no_guidance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert prompts.fill(WORDED, "", [], "")[3] == gr.skip()
+    config = models.config_of(models.find(WORDED)).with_settings(["conditioning.drop=0"])
+    monkeypatch.setattr(models, "config_of", lambda entry: config)
+    assert prompts.fill(WORDED, "", [], "")[3] == 1.0
+
+
+# ---- a branch
+
+
+def test_a_branch_changes_guidance_or_leaves_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = made(recipe(guidance=3))
+    words, _, left, _, _, guided, _ = denoise.rest(ENGLISH, tree, resting(4))
+    assert "step 4 of 6" in words and left == 2
+    assert guided["visible"] and guided["value"] == "3"
+    node, end = tree.current, end_of(tree.current.recipe)
+    assert branch.begun(node.recipe).guidance == gr.update(value="3", visible=True)
+    same = branch.recipe_of(node, 4, "ddim", 2, 0.0, 5, None, None)
+    assert same.guidance == (3.0,) and same.prompts == (RED, BLUE)
+    assert torch.equal(end_of(same), end)
+    other = branch.recipe_of(node, 4, "ddim", 2, 0.0, 5, "8", None)
+    assert other.guidance == (8.0,) and not torch.allclose(end_of(other), end, atol=1e-3)
+    for made_of, expected in ((same, ""), (other, "8")):
+        controls = brought(Tree(), taken(made(made_of)))
+        assert branch.Asked(*controls[BRANCH]).guidance == expected
+        assert branch.recipe_of(node, 4, *controls[BRANCH]) == made_of
+    for wrong in ("11", "-1", "nan", "x", "1, 2", "1" * 101, 5, True, [1]):
+        with pytest.raises(InputError, match="guidance"):
+            branch.recipe_of(node, 4, "ddim", 2, 0.0, 5, wrong, None)
+    plain = made(denoising.recipe()).current
+    assert branch.begun(plain.recipe).guidance["visible"] is False
+    assert branch.recipe_of(plain, 4, "ddim", 2, 0.0, 5, "8", None).guidance == (1.0,)
+
+
+# ---- a grid
+
+
+@pytest.mark.parametrize("model", [LABELLED, WORDED])
+def test_a_grid_holds_every_prompt_with_every_scale_from_one_noise(model: str) -> None:
+    words = {LABELLED: CLASSES, WORDED: (RED, BLUE)}[model]
+    tree, values = Tree(), asked(model, classes=["cat", "dog"], count=7, scales=" 1, 2.5,4,1")
+    shown = list(denoise.run_grid(ENGLISH, tree, *values))
+    node = tree.current
+    made = node.recipe
+    assert made.prompts == tuple(word for word in words for _ in range(3))
+    assert made.guidance == (1.0, 2.5, 4.0) * 2 and (made.count, made.seeds) == (6, [5] * 6)
+    assert (node.film["columns"], node.film["count"]) == (3, 6)
+    ends = end_of(made)
+    for k, (row, scale) in enumerate((word, scale) for word in words for scale in (1, 2.5, 4)):
+        alone = fields.recipe_of(
+            *fields.Fields(*values)._replace(prompt=row, classes=[row], guidance=scale, count=1)
+        )
+        assert torch.allclose(ends[k], end_of(alone)[0], atol=1e-4), (row, scale)
+    assert not torch.allclose(ends[0], ends[2], atol=1e-2)
+    legend = re.sub(r"<dd[^>]*>", "<dd>", shown[-1][4])
+    assert f"<dt>Down</dt><dd><span>{words[0]}</span><span>{words[1]}</span></dd>" in legend
+    assert "<dt>Across: guidance</dt><dd><span>1</span><span>2.5</span><span>4</span>" in legend
+    assert title(node, "en") == "ddim 6, seed 5, grid 2 x 3"
+    assert title(node, "zh").endswith("网格 2 x 3")
+
+
+def test_a_grid_comes_back_and_a_branch_of_it_stays_one() -> None:
+    tree = Tree()
+    list(denoise.run_grid(ENGLISH, tree, *asked(scales="0，3", negative="dog", guidance=9)))
+    node = tree.current
+    controls = fields.Fields(*brought(Tree(), taken(tree, index=4))[BROUGHT])
+    assert (controls.begin, controls.scales, controls.prompt) == ("noise", "0, 3", f"{RED}\n{BLUE}")
+    assert grid.grid_of(fields.recipe_of(*controls), controls.scales) == node.recipe
+    back = denoise.choose_node(ENGLISH, tree, pressed(1))
+    assert "Across" in back[4] and branch.begun(node.recipe).guidance["value"] == ""
+    denoise.rest(ENGLISH, tree, resting(3))
+    list(denoise.go_on(ENGLISH, tree, "ddim", 3, 0.0, 5, None, None))
+    assert tree.current.film["columns"] == 2 and tree.current.recipe.guidance == (0.0, 3.0) * 2
+    assert torch.equal(end_of(tree.current.recipe), end_of(node.recipe))
+    tree.show(1)
+    denoise.rest(ENGLISH, tree, resting(3))
+    *_, shown = denoise.go_on(ENGLISH, tree, "ddim", 3, 0.0, 5, "2", None)
+    assert (
+        tree.current.film["columns"] == 2
+        and ">Guidance</dt><dd class='legend_guidance'><span>2<" in shown[4]
+    )
+
+
+def test_a_grid_from_a_picture_and_one_of_one_scale() -> None:
+    begun = fields.recipe_of(*asked(begin="picture"))
+    made = grid.grid_of(begun, "2")
+    assert made.start == begun.start and made.seeds == [5, 5] and made.guidance == (2.0, 2.0)
+    assert grid.columns_of(made) == 1
+    tree = Tree()
+    list(denoise.run_grid(ENGLISH, tree, *asked(scales="2", prompt="\n".join("abcde"))))
+    assert tree.current.film["columns"] == 3  # near to a square
+
+
+def test_what_is_no_grid_has_no_columns() -> None:
+    made = grid.grid_of(recipe(), "1, 2")
+    assert grid.columns_of(made) == 2
+    for changes in (
+        {"seed_to": None},
+        {"seed_to": 9},
+        {"count": 3},
+        {"guidance": (1.0, 2.0, 2.0, 1.0)},
+        {"prompts": (RED, BLUE, RED, BLUE)},
+        {"prompts": (RED, RED, RED, BLUE)},
+    ):
+        assert grid.columns_of(replace(made, **changes)) == 0, changes
+    assert grid.columns_of(denoising.recipe()) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"prompt": ""}, "grid: ask for at least one prompt or class"),
+        ({"model": "little"}, "grid: ask for at least one prompt or class"),
+        ({"prompt": "\n".join("abcdef")}, "grid: 6 prompts x 3 scales are 18 pictures; at most 16"),
+        ({"scales": ""}, "must be 1 to 6 numbers"),
+        ({"scales": None}, "must be 1 to 6 numbers"),
+        ({"scales": "1,2,3,4,5,6,7"}, "must be 1 to 6 numbers"),
+        ({"scales": "1, x"}, "guidance scale = 'x': must be a number"),
+        ({"scales": "1 2"}, "guidance scale = '1 2': must be a number"),
+        ({"scales": "11"}, "guidance scale = 11.0: must be a number from 0 to 10"),
+        ({"scales": "nan"}, "guidance scale = nan"),
+        ({"scales": "1" * 101}, "guidance scales: 101 characters"),
+        ({"scales": 5}, "guidance scales = 5: must be a text"),
+    ],
+)
+def test_what_is_no_grid_is_told(changes: dict[str, Any], words: str) -> None:
+    tree = Tree()
+    with pytest.raises(gr.Error) as error:
+        list(denoise.run_grid(ENGLISH, tree, *asked(changes.pop("model", WORDED), **changes)))
+    assert words in one_line(error.value).replace("&#x27;", "'") and not tree.nodes
+
+
+# ---- the command line and the endpoint
+
+
+def test_the_command_says_it_too() -> None:
+    told = {"negative": "dog", "guidance": 3.5, "rescale": 0.25, "low": 0.1, "high": 0.9}
+    words = shlex.split(denoise.told(*asked(**told)))
+    place = words.index("--prompt")
+    assert words[place : place + 13] == [
+        *("--prompt", RED, "--prompt", BLUE, "--negative", "dog", "--guidance", "3.5"),
+        *("--rescale", "0.25", "--interval", "0.1", "0.9"),
+    ]
+    labelled = denoise.told(*asked(LABELLED))
+    assert "--label dog --guidance 2 --out" in labelled and "--prompt" not in labelled
+    assert "--guidance" not in denoise.told(*asked(prompt=""))
+    assert "--unconditional" in denoise.told(*asked(prompt=""))
+    assert "--unconditional" in denoise.told(*asked(prompt="", negative="dog"))
+    assert "--unconditional" not in denoise.told(*values())
+
+
+@pytest.mark.parametrize(
+    ("model", "changes"),
+    [
+        (WORDED, {"negative": "-dog", "rescale": 0.25, "low": 0.1, "high": 0.9}),
+        (WORDED, {"prompt": "--prompt 🫀 'a \"b\"'\n-"}),
+        (LABELLED, {"classes": ["cat", "dog"], "avoided": "dog", "guidance": 1}),
+    ],
+    ids=str,
+)
+def test_the_command_line_understands_it(model: str, changes: dict[str, Any]) -> None:
+    made = recipe(model, **changes)
+    for each in (made, grid.grid_of(made, "0, 2.5")):
+        args = parser().parse_args(shlex.split(models.command(each))[3:])
+        told = args.prompt if model == WORDED else args.label
+        assert (tuple(told), args.negative or "") == (each.prompts, each.negative)
+        assert (tuple(args.guidance), args.count) == (each.guidance, each.count)
+        assert (args.rescale or 0, tuple(args.interval or (0, 1))) == (each.rescale, each.interval)
+        assert args.seed_to == each.seed_to
+
+
+def test_the_endpoint_takes_what_is_asked_for_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asks(model: str, *more: Any) -> Recipe:
+        usual = (model, "ddim", 2, 5, 2, 0.0, "fixed_small", "trailing", True)
+        list(api.denoise_pictures(*usual, *more))
+        return seen[-1]
+
+    seen: list[Recipe] = []
+    job = api.Job
+    monkeypatch.setattr(
+        api, "Job", lambda recipe, **more: seen.append(recipe) or job(recipe, **more)
+    )
+    assert asks("little").guidance == asks("little", "", "", 3).guidance == (1.0,)
+    assert asks(WORDED).prompts == CAPTIONS and asks(WORDED).guidance == (2.0,)
+    assert asks(LABELLED).prompts == CLASSES
+    assert asks(WORDED, "", "", 3, True).prompts == ()
+    found = asks(WORDED, f"{RED}\n{'long ' * 80}", "dog", 3)
+    assert (found.prompts[0], found.negative, found.guidance) == (RED, "dog", (3.0,))
+    assert asks(LABELLED, "dog\ncat", "cat").prompts == ("dog", "cat")
+    for model, words, line in (
+        ("little", ("a heart",), "prompt = 'a heart': little was trained without words or classes"),
+        ("ideal:starter", ("", "x"), "trained without words"),
+        (LABELLED, ("cow",), "class = 'cow': must be one of cat, dog"),
+        (WORDED, (RED, "", 11), "guidance = 11"),
+        (WORDED, (RED, "", 2, True), "unconditional asks for nothing"),
+        (WORDED, (5,), "prompt = 5: must be a text"),
+    ):
+        with pytest.raises(gr.Error) as error:
+            asks(model, *words)
+        assert line in one_line(error.value).replace("&#x27;", "'")
+    assert runs.home().is_dir()

@@ -1,0 +1,294 @@
+"""The race: the same start, the same number of network calls, and how far each lane ends."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+import pytest
+import torch
+
+from sd.checkpoints.model import Model
+from sd.common.validation import InputError
+from sd.diffusion.timesteps import FINEST, SAMPLERS, SPACINGS
+from sd.generation.pipeline import distance
+from sd.generation.recipe import Recipe, Start
+from sd.ui import models
+from sd.ui.components.painter import mask_paint
+from sd.ui.denoise import race
+from sd.ui.denoise.job import Kept
+from sd.ui.denoise.race import Race
+from tests.helpers import denoising
+from tests.helpers.denoising import (
+    CHINESE,
+    ENGLISH,
+    another_day,
+    free,
+    little_model,  # noqa: F401
+    quick_looks,  # noqa: F401
+    replayed,
+    slowed,
+    value_of,
+    values,
+)
+
+pytestmark = pytest.mark.usefixtures("little", "quick", "fresh")
+FINE = 80  # steps of the reference here; the real one has a thousand
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A race of which no reference is known, measured against fewer steps."""
+    monkeypatch.setattr(race, "REFERENCES", {})
+    monkeypatch.setattr(race, "FINEST", FINE)
+
+
+def lanes(shown: list[tuple[Any, str]]) -> list[dict[str, Any]]:
+    """Return the films of the last look that changed the player."""
+    values = [value for value, _ in shown if isinstance(value, dict) and "lanes" in value]
+    return list(values[-1]["lanes"])
+
+
+def raced(held: Race, chosen: Any, calls: Any, **changes: Any) -> list[tuple[Any, str]]:
+    return list(race.samplers(ENGLISH, held, chosen, calls, *values(**changes)))
+
+
+def far(film: dict[str, Any]) -> float:
+    """Return the distance that a lane's line tells."""
+    found = re.fullmatch(r"([\d.]+) \(rms\) from the reference", film["line"])
+    assert found, film["line"]
+    return float(found.group(1))
+
+
+def starts(kept: Kept, recipes: list[Recipe]) -> list[torch.Tensor]:
+    found = [kept.before(recipe, 1) for recipe in recipes]
+    return [x for x in found if x is not None]
+
+
+@pytest.mark.parametrize("begin", ["noise", "seeds", "picture"])
+@pytest.mark.parametrize("calls", [1, 2, 5, 12])
+def test_every_lane_asks_the_network_at_most_so_often(
+    little: Model, monkeypatch: pytest.MonkeyPatch, calls: int, begin: str
+) -> None:
+    slow = slowed(monkeypatch, little)
+    recipe = race.recipe_of(*values(begin=begin, seed_to=7, share=33.0))
+    for sampler in SAMPLERS:
+        (lane,), before = race.sampler_lanes(recipe, [sampler], calls), slow.calls
+        assert len(replayed(lane, slow)) == lane.steps
+        spent = slow.calls - before
+        assert spent <= calls and spent >= calls - (sampler == "heun"), (sampler, spent)
+
+
+def test_lanes_start_alike_and_tell_how_far_they_ended(
+    little: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, slow = another_day(monkeypatch), slowed(monkeypatch, little)
+    chosen = ["ddim", "heun", "dpmpp_2m", "ddpm"]
+    shown = raced(Race(), chosen, 7)
+    films = lanes(shown)
+    recipes = race.sampler_lanes(race.recipe_of(*values()), chosen, 7)
+    assert [film["label"] for film in films] == [
+        f"{recipe.sampler}: {recipe.steps} steps, {calls} calls"
+        for recipe, calls in zip(recipes, (7, 6, 7, 7), strict=True)
+    ]
+    assert [len(film["frames"]) for film in films] == [recipe.steps for recipe in recipes]
+    begun = starts(kept, recipes)
+    assert len(begun) == 4 and all(torch.equal(begun[0], x) for x in begun)
+    assert slow.calls == 7 + 6 + 7 + 7 + FINE
+    fine = race.reference_of(recipes[0])
+    exact = race.REFERENCES[fine]
+    assert torch.equal(exact, replayed(fine, little)[-1].x_t)
+    for recipe, film in zip(recipes[:3], films, strict=False):
+        there = distance(replayed(recipe, little)[-1].x_t, exact)
+        assert far(film) == pytest.approx(there, abs=0.0006)
+    assert "no single end to compare with" in films[3]["line"]
+    assert f"measured against {FINE} steps" in shown[-1][1]
+    assert not any(film["running"] for film in films)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "euler", "heun", "dpmpp_2m", "unipc"])
+def test_more_calls_bring_a_lane_nearer(sampler: str) -> None:
+    distances = [far(lanes(raced(Race(), [sampler], calls))[0]) for calls in (3, 12, 48)]
+    assert distances[0] > distances[1] > distances[2], distances
+    assert len(race.REFERENCES) == 1
+
+
+def test_the_reference_is_made_once_and_not_for_chance_alone(
+    little: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = slowed(monkeypatch, little)
+    raced(Race(), ["ddim"], 4)
+    assert slow.calls == 4 + FINE
+    raced(Race(), ["unipc", "euler"], 4, eta=0.7, spacing="karras")
+    assert slow.calls == 4 + FINE + 8  # from the same start, so against the same reference
+    raced(Race(), ["ddpm", "euler_ancestral"], 4, seed=6)
+    raced(Race(), ["ddim"], 4, seed=6, eta=0.5)
+    assert slow.calls == 4 + FINE + 8 + 12 and len(race.REFERENCES) == 1
+    raced(Race(), ["ddim"], 4, seed=7)
+    assert slow.calls == 4 + FINE + 8 + 12 + 4 + FINE and len(race.REFERENCES) == 2
+
+
+def test_few_references_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(race, "MOST_REFERENCES", 2)
+    for seed in (1, 2, 3):
+        raced(Race(), ["ddim"], 2, seed=seed)
+    assert [fine.seed for fine in race.REFERENCES] == [2, 3]
+
+
+def test_the_real_reference_is_at_least_a_thousand_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(race, "FINEST", FINEST)
+    fine = race.reference_of(race.recipe_of(*values(sampler="heun", eta=0.5, spacing="karras")))
+    assert (fine.steps, fine.sampler, fine.eta, fine.spacing) == (
+        1000,
+        race.REFERENCE,
+        0.0,
+        "trailing",
+    )
+
+
+def test_a_race_from_a_picture_in_a_mask_is_measured_too() -> None:
+    half = denoising.sent(mask_paint(denoising.mask()))
+    films = lanes(raced(Race(), ["ddim", "heun"], 9, begin="picture", mask=half))
+    assert all(0 < far(film) < 2 for film in films)
+
+
+@pytest.mark.parametrize("when", ["lane", "reference"])
+def test_stop_ends_the_race_where_it_is(
+    little: Model, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    slow, held = slowed(monkeypatch, little, 0.003), Race()
+    shown = []
+    for each in race.samplers(ENGLISH, held, ["ddim", "euler"], 30, *values()):
+        shown.append(each)
+        if (when == "lane" and slow.calls > 35) or "reference" in each[1]:
+            race.halt(held)
+    assert held.stopped and held.job is not None and held.job.stopped and free()
+    films = lanes(shown)
+    assert race.REFERENCES == {} and all(film["line"] == "" for film in films)
+    assert len(films[0]["frames"]) == 30
+    if when == "lane":
+        assert 5 <= len(films[1]["frames"]) < 30 and "stopped at step" in shown[-1][1]
+        assert slow.calls == 30 + len(films[1]["frames"])
+    else:
+        assert len(films[1]["frames"]) == 30 and slow.calls < 60 + FINE
+        assert "stopped at step" in shown[-1][1] and "reference" not in shown[-1][1]
+    race.halt("nothing")
+    calls = slow.calls
+    assert len(lanes(raced(held, ["ddim"], 3))) == 1  # and the next race is whole
+    assert slow.calls == calls + 3 + FINE
+
+
+def test_a_stop_after_a_lane_s_last_step_begins_no_other(little: Model) -> None:
+    held = Race()
+    for _ in race.samplers(ENGLISH, held, ["ddim", "euler"], 3, *values()):
+        assert held.job is not None
+        if held.job.done == held.job.recipe.steps:
+            race.halt(held)
+    assert held.job is not None and held.job.recipe.sampler == "ddim"
+    assert not held.job.stopped and race.REFERENCES == {}
+
+
+def test_a_closed_page_ends_the_race(little: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, held = slowed(monkeypatch, little, 0.003), Race()
+    stream: Any = race.samplers(ENGLISH, held, ["ddim", "euler"], 60, *values())
+    next(stream)
+    stream.close()
+    assert held.job is not None and held.job.wait(denoising.PATIENCE) and free()
+    assert held.job.done == slow.calls < 60
+
+
+def test_memory_blur_and_what_was_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = values(model="ideal:pictured")
+    kept = another_day(monkeypatch)
+    shown = list(race.denoisers(ENGLISH, Race(), *asked))
+    assert [film["label"] for film in lanes(shown)] == ["ideal:pictured", "linear:pictured"]
+    assert [len(film["frames"]) for film in lanes(shown)] == [6, 6]
+    begun = starts(kept, race.denoiser_lanes(race.recipe_of(*asked)))
+    assert len(begun) == 2 and torch.equal(*begun)
+    assert race.REFERENCES == {}
+    named = race.denoiser_lanes(race.recipe_of(*values(model="linear:pictured")))
+    assert [recipe.model for recipe in named] == ["linear:pictured", "ideal:pictured"]
+
+
+def test_a_trained_model_runs_against_the_pictures_of_its_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(gr.Error, match="its run kept no pictures to compare it with"):
+        list(race.denoisers(ENGLISH, Race(), *values()))
+    monkeypatch.setattr(race, "set_of", lambda entry: denoising.PICTURED)
+    films = lanes(list(race.denoisers(CHINESE, Race(), *values())))
+    assert [film["label"] for film in films] == ["little", "ideal:pictured", "linear:pictured"]
+
+
+def test_whose_pictures_a_model_is_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    little, pictured = (
+        models.find("little"),
+        models.Entry("pictured", models.find("ideal:pictured").folder),
+    )
+    assert race.set_of(pictured) == "pictured"
+    with pytest.raises(InputError, match="model = 'little'"):
+        race.set_of(little)
+    monkeypatch.setattr(models, "shape_of", lambda entry: (3, 32, 32))
+    assert race.set_of(little) == "starter"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "calls", "words"),
+    [
+        ([], 5, "samplers = []"),
+        (None, 5, "samplers = None"),
+        ("ddim", 5, "samplers = 'ddim'"),
+        (["ddim"] * 5, 5, "samplers = "),
+        (["dimd"], 5, "sampler = 'dimd'"),
+        ([None], 5, "sampler = None"),
+        ([["ddim"]], 5, "sampler = "),
+        (["ddim"], 0, "network calls = 0"),
+        (["ddim"], 101, "network calls = 101"),
+        (["ddim"], 4.7, "network calls = 4.7"),
+        (["ddim"], True, "network calls = True"),
+        (["ddim"], None, "network calls = None"),
+        (["ddim"], float("nan"), "network calls = nan"),
+        (["ddim"], 10**9, "network calls = 1000000000"),
+    ],
+)
+def test_what_cannot_be_raced_is_told(chosen: Any, calls: Any, words: str) -> None:
+    with pytest.raises(gr.Error) as error:
+        raced(Race(), chosen, calls)
+    assert words in error.value.message.replace("&#x27;", "'")
+
+
+def test_a_sampler_chosen_twice_runs_once() -> None:
+    recipe = race.recipe_of(*values())
+    assert [each.sampler for each in race.sampler_lanes(recipe, ["heun", "heun"], 9)] == ["heun"]
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("t", [None, 20.0])
+def test_a_lane_has_the_most_steps_for_its_calls(spacing: str, t: float | None) -> None:
+    start = None if t is None else Start(denoising.picture(), t)
+    recipe = denoising.recipe(spacing=spacing, start=start)
+    for sampler in SAMPLERS:
+        for calls in range(1, 20):
+            lane = race.lane_of(recipe, sampler, calls)
+            assert race.calls_of(lane) <= calls or lane.steps == 1
+            assert race.calls_of(replace(lane, steps=lane.steps + 1)) > calls
+
+
+def test_the_start_is_where_the_recipe_says() -> None:
+    start = Start(denoising.picture(), 20.0)
+    assert race.reference_of(denoising.recipe(start=start)).start == start
+    assert race.reference_of(denoising.recipe(seed_to=9)).seed_to == 9
+
+
+def test_the_line_of_the_player_is_words() -> None:
+    shown = list(race.samplers(CHINESE, Race(), ["ddim"], 2, *values()))
+    assert "以 80 步的参考解衡量" in shown[-1][1]
+    assert "均方根" in value_of(shown[-1][0])["lanes"][0]["line"]
+
+
+def test_a_hidden_eta_makes_no_lane_random() -> None:
+    hidden = race.recipe_of(*values(sampler="heun", eta=0.5))
+    meant = race.recipe_of(*values(sampler="ddim", eta=0.5))
+    for recipe, eta in ((hidden, 0.0), (meant, 0.5)):
+        (lane,) = race.sampler_lanes(recipe, ["ddim"], 7)
+        assert lane.eta == eta and race.is_random(lane) is (eta > 0)

@@ -1,0 +1,331 @@
+"""The page without a browser: texts, wiring, and the handlers as plain functions."""
+
+import asyncio
+import json
+import math
+import re
+import string
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+from gradio import blocks
+from PIL import Image
+
+import app
+from app import build_app
+from sd.checkpoints.checkpoint import save_checkpoint
+from sd.checkpoints.model import Model
+from sd.common import device, validation
+from sd.common.validation import InputError
+from sd.config import Config
+from sd.diffusion import sampling, timesteps
+from sd.networks.unet import UNetModel
+from sd.ui import api, starters, texts
+from sd.ui.adapter import calm
+from sd.ui.components import parts, player
+from sd.ui.train import plan
+from tests.helpers.made import made_run
+from tests.helpers.networks import with_weights
+
+ROOT = Path(__file__).parents[2]
+ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
+CHINESE: Any = SimpleNamespace(headers={"accept-language": "zh-CN,zh;q=0.9,en;q=0.8"})
+HOSTILE = [math.nan, math.inf, -1, 10**400, True, None, "7", "../../etc/passwd", [1], {}]
+PUBLIC = {
+    "noise",
+    "denoise",
+    "inspect_data",
+    "start_training",
+    "training_status",
+    "stop_training",
+    "resume_training",
+    "list_models",
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of runs."""
+    monkeypatch.setenv("SD_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def model(home: Path) -> str:
+    """An untrained model of 8 x 8 pixels, T = 40, as a run called `little`."""
+    config = Config.preset("tiny").with_settings(
+        [
+            "training.input_height=8",
+            "training.input_width=8",
+            "diffusion.timesteps=40",
+            "diffusion.schedule=cosine",
+            "unet.model_channels=32",
+            "unet.channel_mult=[1]",
+            "unet.attention_resolutions=[]",
+            'conditioning.kind="none"',
+        ]
+    )
+    network = with_weights(UNetModel.from_config(config.unet))
+    save_checkpoint(Model(network, config), home / "little" / "checkpoint-0000007", {"step": 7})
+    (home / "little" / "config.ini").write_text(config.to_ini())
+    return "little"
+
+
+def placeholders(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+def test_every_text_has_both_languages_and_the_same_placeholders() -> None:
+    for key, (english, chinese) in texts.TEXTS.items():
+        assert english.strip() and chinese.strip(), key
+        assert placeholders(english) == placeholders(chinese), key
+        assert re.search(r"[\u4e00-\u9fff]", chinese) or english == chinese, key
+        assert not re.search(r"[\u4e00-\u9fff]", english), key
+
+
+def test_every_text_is_used_and_every_used_text_is_there() -> None:
+    files = [path for path in ROOT.glob("sd/ui/**/*.py")]
+    sources = "".join(path.read_text() for path in [*files, ROOT / "app.py"]).replace("'", '"')
+    families = (  # made of a word and these; the coach makes its own keys
+        "coach_",
+        *re.findall(r'f"([a-z][\w-]*_)\{', sources),
+        *(f"{key}_" for key in re.findall(r'(?:switch|choice)\("([\w-]+)"', sources)),
+    )
+    endings = ("_info", "_caption", "_about")
+    for key in texts.TEXTS:
+        stem = next((key.removesuffix(end) for end in endings if key.endswith(end)), key)
+        assert any(f'"{name}"' in sources for name in (key, stem)) or key.startswith(families), key
+    for key in re.findall(r'(?:label|say|note|heading)\("([\w-]+)"', sources):
+        assert key in texts.TEXTS
+
+
+def test_no_key_is_told_twice_and_every_language_has_all() -> None:
+    for language in texts.LANGUAGES:
+        file = tomllib.loads((texts.LOCALES / f"{language}.toml").read_text(encoding="utf-8"))
+        plain = [key for table in file if table not in texts.FAMILIES for key in file[table]]
+        assert len(plain) == len(set(plain)), language
+        assert set(texts.READ[language]) == set(texts.READ["en"]), language
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [("zh-CN,zh;q=0.9", "zh"), ("zh-TW", "zh"), ("en-US,zh-CN", "en"), ("zh", "en"), (None, "en")],
+)
+def test_language_follows_the_first_wish(header: str | None, language: str) -> None:
+    assert texts.language_of(header) == language
+
+
+def test_durations_in_words() -> None:
+    assert texts.duration(8.4, "en") == "8 s"
+    assert texts.duration(190, "en") == "3 min 10 s"
+    assert texts.duration(7500, "zh") == "2 小时 5 分"
+
+
+def test_building_the_page_imports_no_torch() -> None:
+    code = "import sys; from app import build_app; build_app(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip().endswith("False"), done.stderr
+
+
+def test_only_launch_sets_up_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, usual = [], blocks.App
+    monkeypatch.setattr(usual, "create_app", lambda *args, **more: made.append(args))
+    demo = build_app()
+    demo.queue(max_size=3)
+    assert not made and blocks.App is usual and demo._queue.max_size == 3
+
+
+def test_the_page_keeps_the_state_of_few_visits(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(sys, "argv", ["app.py"])
+    monkeypatch.setattr(app.threads, "share_cores", lambda: None)
+    monkeypatch.setattr(app, "warm_up", lambda sent: None)
+    monkeypatch.setattr(blocks.Blocks, "launch", lambda self, **more: given.update(more))
+    monkeypatch.setattr(blocks.Blocks, "block_thread", lambda self: None)
+    app.main()
+    assert 0 < given["state_session_capacity"] <= 1000  # of 0.85 MiB each
+
+
+@pytest.mark.parametrize(
+    ("path", "packed", "scripted"),
+    [("/", False, True), ("/", True, False), ("/gradio_api/file=player.html", False, False)],
+)
+def test_only_the_page_itself_gets_the_first_script(
+    path: str, packed: bool, scripted: bool
+) -> None:
+    headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", b"13")]
+    headers += [(b"content-encoding", b"br")] * packed
+    begin = {"type": "http.response.start", "status": 200, "headers": headers}
+    sent: list[dict[str, Any]] = []
+
+    async def page(scope: Any, receive: Any, send: Any) -> None:
+        await send(begin)
+        await send({"type": "http.response.body", "body": b"<head></head>"})
+
+    async def keep(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    pages: list[int] = []
+    first = calm.FirstScript(page, lambda: pages.append(len(sent)))
+    asyncio.run(first({"type": "http", "method": "GET", "path": path}, None, keep))
+    body, length = sent[1]["body"], int(dict(sent[0]["headers"])[b"content-length"])
+    assert length == len(body) and (body != b"<head></head>") == scripted
+    assert pages == ([2] if scripted else [])  # told once all was sent
+
+
+class Queue(list[str]):
+    """What waits, as gradio's queue does."""
+
+    sleep_when_free = 0.001
+
+
+def test_the_queue_is_looked_into_often_while_somebody_asks_or_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queue, passed = Queue(), []
+
+    async def page(*asked: Any) -> None:
+        passed.append((*asked, queue.sleep_when_free))
+
+    async def visit() -> list[float]:
+        attentive, seen = calm.Attentive(page, queue), [queue.sleep_when_free]
+        await attentive({"type": "lifespan"}, 1, 2)
+        for seconds_awake in ((3600.0,), (0.0,), (0.0, 3600.0), (3600.0, 0.0)):
+            for seconds in seconds_awake:  # the last request counts
+                monkeypatch.setattr(calm, "AWAKE", seconds)
+                await attentive({"type": "http"}, 3, 4)
+            await asyncio.sleep(0.05)
+            seen.append(queue.sleep_when_free)
+        for waiting in (["an event"], []):
+            queue[:] = waiting
+            attentive.doze()
+            seen.append(queue.sleep_when_free)
+        return seen
+
+    often, seldom = calm.OFTEN, calm.SELDOM
+    asked = [often, often, seldom, often, seldom]
+    assert asyncio.run(visit()) == [*asked, often, seldom] and often < seldom
+    assert passed == [({"type": "lifespan"}, 1, 2, often)] + [({"type": "http"}, 3, 4, often)] * 6
+
+
+def test_a_player_is_sent_its_frames_as_texts() -> None:
+    frames = [{"i": k, "t": 1.5 * k, "log_snr": None} for k in (1, 2, 3)]
+    chunks = [{"src": "a", "first": 1, "count": 2}, {"src": "b", "first": 3, "count": 1}]
+    films = [{"frames": frames, "chunks": chunks}, {"frames": frames, "chunks": []}]
+    with gr.Blocks():
+        part = player.player("some-player")
+    sent = part.postprocess({"lanes": films, "words": {}, "live": True})
+    assert [len(film["frames"]) for film in sent["lanes"]] == [2, 1] and sent["live"]
+    for film in sent["lanes"]:
+        assert [each for text in film["frames"] for each in json.loads(text)] == frames
+    assert films[0]["frames"] == frames and part.postprocess(None) is None
+
+
+@pytest.fixture(scope="module")
+def page() -> dict[str, Any]:
+    return build_app().get_config_file()
+
+
+def test_the_named_endpoints_are_public_and_nothing_else(page: dict[str, Any]) -> None:
+    public = {
+        event["api_name"] for event in page["dependencies"] if event["api_visibility"] == "public"
+    }
+    assert public == PUBLIC
+
+
+def test_every_control_has_its_sentence(page: dict[str, Any]) -> None:
+    controls = ("slider", "dropdown", "number", "checkbox", "textbox", "radio")
+    for component in page["components"]:
+        props = component["props"]
+        if component["type"] in controls and props.get("visible") is not False:
+            assert props.get("label") and props.get("info"), props
+
+
+def test_moving_pictures_are_no_webp(page: dict[str, Any]) -> None:
+    formats = {
+        each["props"]["format"]
+        for each in page["components"]
+        if each["type"] in ("image", "gallery")
+    }
+    assert formats <= {"jpeg", "png", "webp"}
+    shown = [each for each in page["components"] if each["type"] == "image"]
+    assert all(each["props"]["format"] != "webp" for each in shown)
+
+
+def test_every_event_of_a_slider_keeps_the_last_value(page: dict[str, Any]) -> None:
+    sliders = {each["id"] for each in page["components"] if each["type"] == "slider"}
+    moved = [
+        event
+        for event in page["dependencies"]
+        if any(target in sliders and kind == "input" for target, kind in event["targets"])
+    ]
+    assert len(moved) >= 4
+    assert all(event["trigger_mode"] == "always_last" for event in moved)
+
+
+def test_the_browser_keeps_no_account_of_progress_that_it_does_not_show(
+    page: dict[str, Any],
+) -> None:
+    hidden = [each for each in page["dependencies"] if each["show_progress"] == "hidden"]
+    shown = [each for each in page["dependencies"] if each["show_progress"] == "minimal"]
+    assert len(hidden) > 100 and all(each["show_progress_on"] == [] for each in hidden)
+    assert shown and all(each["show_progress_on"] != [] for each in shown)
+
+
+def test_lists_of_the_page_are_those_of_the_package() -> None:
+    assert timesteps.SAMPLERS == sampling.SAMPLERS
+    assert timesteps.VARIANCES == sampling.VARIANCES
+    assert timesteps.SPACINGS == sampling.SPACINGS
+    assert plan.DEVICES == device.DEVICES
+
+
+def test_a_mistake_is_told_in_its_own_line() -> None:
+    @parts.guarded
+    def handler() -> None:
+        raise InputError("t = <b>: must be 1")
+
+    with pytest.raises(gr.Error) as told:
+        handler()
+    assert told.value.message == "t = &lt;b&gt;: must be 1"
+    assert told.value.print_exception is False
+
+
+def test_the_unexpected_tells_nothing_but_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    @parts.guarded
+    def handler(request: Any) -> Any:
+        yield 1
+        raise OSError("/secret/path")
+
+    stream = handler(ENGLISH)
+    assert next(stream) == 1
+    with pytest.raises(gr.Error) as told:
+        next(stream)
+    assert "secret" not in told.value.message
+    assert "/secret/path" in caplog.text
+
+
+def test_the_endpoints_do_what_the_tabs_do(model: str, home: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), "teal").save(tmp_path / "a.png")
+    image, factors = api.noise_picture(str(tmp_path / "a.png"), 0, "tiny", 0)
+    assert image.size == (64, 64) and factors["log_snr"] is None
+    told = api.denoise_pictures(model, "ddim", 3, 0, 1, 0.0, "fixed_small", "trailing", True)
+    seen = [facts for *_, facts in told]
+    assert [step["i"] for facts in seen for step in facts["steps"]] == [1, 2, 3]
+    assert (seen[-1]["step"], seen[-1]["of"], seen[-1]["t"]) == (3, 3, 0)
+    assert api.inspect_data([str(tmp_path / "a.png")])["used"] == 1
+    made_run(home, "done", steps=52, end="finished")
+    assert api.training_status("done")["state"] == "finished"
+    assert model in [entry["name"] for entry in api.list_models()]
+    with pytest.raises(gr.Error, match="give a picture"):
+        api.noise_picture(None, 0, "tiny", 0)
+
+
+def test_starters_are_there() -> None:
+    assert len(starters.thumbnails()) == len(starters.NAMES) == 8
+    assert validation.shown(starters.read("owl.png").size) == "(64, 64)"

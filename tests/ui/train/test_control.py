@@ -1,0 +1,145 @@
+"""What a person does to a run reaches it through its folder, and only where it can."""
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+from gradio.utils import get_upload_folder
+
+from sd import runs
+from sd.common.validation import InputError
+from sd.ui.adapter import scratch
+from sd.ui.train import control as steer
+from tests.helpers.made import made_run, revive, write_events
+
+ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en"})
+BAD_NAMES = ["..", "../x", "", None, 7, "nope", "/etc"]
+LIVING = (steer.pause, steer.go_on, steer.stop, steer.leave)
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Toasts need a page."""
+    monkeypatch.setattr(gr, "Info", lambda *_, **__: None)
+
+
+@pytest.fixture
+def alive(home: Path) -> Path:
+    """A run whose process lives."""
+    return revive(made_run(home, "alive", steps=52, end=None))
+
+
+def test_requests_are_files_in_the_runs_folder(alive: Path) -> None:
+    steer.pause("alive")
+    steer.sample_now("alive", ENGLISH)
+    steer.save_now("alive", ENGLISH)
+    assert {name for name in runs.ASKS if (alive / name).exists()} == {"pause", "sample", "save"}
+    steer.go_on("alive")
+    steer.stop("alive")
+    assert not (alive / "pause").exists() and (alive / "stop").exists()
+
+
+def test_a_second_stop_is_not_a_kill(alive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped: list[Path] = []
+    steer.stop("alive")
+    monkeypatch.setattr(runs, "stop", stopped.append)
+    steer.stop("alive")
+    assert stopped == []
+    steer.leave("alive")
+    assert stopped == [alive]
+
+
+@pytest.mark.parametrize("handler", LIVING)
+def test_a_run_that_ended_cannot_be_steered(home: Path, handler: Any) -> None:
+    made_run(home, steps=52)
+    with pytest.raises(gr.Error, match="it is not running"):
+        handler("made")
+
+
+@pytest.mark.parametrize("handler", [*LIVING, steer.resume])
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_steering_takes_only_names_of_runs(home: Path, handler: Any, name: Any) -> None:
+    with pytest.raises(gr.Error):
+        handler(name)
+
+
+def test_more_steps_count_from_where_the_run_stands(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = made_run(home, steps=52, end="finished")
+    asked: list[Any] = []
+    monkeypatch.setattr(runs, "resume", lambda *given: asked.append(given))
+    steer.further("made", 100)
+    assert asked == [(folder, 152)]
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1.5, None, "7", True, 10**400])
+def test_steps_to_add_are_checked(home: Path, steps: Any) -> None:
+    made_run(home, steps=52)
+    with pytest.raises(gr.Error, match="steps to add = "):
+        steer.further("made", steps)
+
+
+def test_a_run_that_cannot_go_on_says_so(home: Path) -> None:
+    made_run(home, steps=52)
+    with pytest.raises(gr.Error, match="made"):
+        steer.resume("made")
+
+
+def test_a_bundle_that_fails_leaves_nothing(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sd.runs import bundle  # noqa: PLC0415
+
+    made_run(home, steps=52)
+    made: list[Path] = []
+
+    def pack(folder: Path, target: Path, resumable: bool) -> Path:
+        made.append(target.parent)
+        raise InputError("made: no checkpoint")
+
+    monkeypatch.setattr(bundle, "pack", pack)
+    with pytest.raises(gr.Error, match="no checkpoint"):
+        steer.pack("made", True)
+    assert made and not made[0].exists()
+
+
+def test_a_bundle_is_handed_over_and_gone_within_the_hour(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sd.runs import bundle  # noqa: PLC0415
+
+    made_run(home, steps=52)
+    given: list[Any] = []
+
+    def pack(folder: Path, target: Path, resumable: bool) -> Path:
+        given.append(resumable)
+        target.write_bytes(b"zip")
+        return target
+
+    monkeypatch.setattr(bundle, "pack", pack)
+    path = Path(steer.pack("made", False))
+    assert path.name == "made.zip" and path.is_file() and given == [False]
+    assert path.is_relative_to(get_upload_folder())  # from where gradio serves it without a copy
+    scratch.sweep(time.time() + 3600)
+    assert not path.parent.exists()
+    with pytest.raises(gr.Error, match="whole = "):
+        steer.pack("made", "yes")
+
+
+def test_an_opened_bundle_is_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sd.runs import unbundle  # noqa: PLC0415
+
+    def unpack(archive: Path, into: Path) -> Path:
+        assert (archive, into) == (Path("a.zip"), home)
+        return write_events(home / "opened", {"event": "finished", "step": 4})
+
+    monkeypatch.setattr(unbundle, "unpack", unpack)
+    run, memory, seen = steer.open_bundle("a.zip")
+    assert run["value"] == "opened" and "opened" in run["choices"]
+    assert (memory, seen) == ({"run": "opened"}, {})
+    with pytest.raises(gr.Error, match="one zip"):
+        steer.open_bundle(["a.zip"])

@@ -1,0 +1,372 @@
+"""The Train tab before the start, without a browser: a plan is made, measured and started."""
+
+import re
+import shlex
+import string
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from sd import runs
+from sd.cli.parser import parser
+from sd.common import device
+from sd.common.validation import InputError
+from sd.config import KEYS, Config
+from sd.training import coach
+from sd.ui import texts, uploads
+from sd.ui.train import forecast, form, outline, pictures, plan, settings
+from tests.helpers.planning import (
+    ENGLISH,
+    HOSTILE,
+    as_fields,
+    fields,
+    my_upload,  # noqa: F401
+    nothing_is_known,  # noqa: F401
+    roomy_machine,  # noqa: F401
+)
+
+ROOT = Path(__file__).parents[3]
+
+
+# --- the plan ---
+
+
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Keep what `runs.start` is asked for."""
+    asked: list[Any] = []
+    monkeypatch.setattr(runs, "start", lambda *words: asked.extend(words) or Path("run"))
+    return asked
+
+
+def test_a_start_takes_what_the_fields_say(
+    mine: str, roomy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = started(monkeypatch)
+    assert plan.launch(*fields(steps=3, classes=["cats"]), mine, 5, "cpu") == "run"
+    source, config, seed, where = asked
+    assert (source, seed, where) == (uploads.source_of(mine), 5, "cpu")
+    wanted = ["training.steps=3", 'training.classes=["cats"]']
+    assert config == Config.preset("tiny").with_settings(wanted)
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.parametrize("place", [-1, -2, -3])
+def test_a_start_refuses_hostile_pictures_seeds_and_devices(
+    place: int, value: Any, roomy: None, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, words = started(monkeypatch), [*fields(), "starter", 0, "cpu"]
+    words[place] = -2 if (place, value) == (-2, -1) else value  # a seed of -1 is drawn
+    with pytest.raises(InputError):
+        plan.launch(*words)
+    assert asked == []
+
+
+def test_the_command_line_does_what_the_page_does(mine: str, home: Path) -> None:
+    wanted = ["training.steps=7", 'training.classes=["cats"]', "diffusion.rescale_betas=True"]
+    config = Config.preset("seed").with_settings(wanted)
+    words = shlex.split(plan.command(config.to_ini(), mine, 3, "cpu"))
+    assert words[:4] == ["python", "-m", "sd", "train"]
+    asked = parser().parse_args(words[3:])
+    assert asked.data == uploads.source_of(mine) and asked.seed == 3 and asked.device == "cpu"
+    assert Config.preset(asked.preset).with_settings(asked.set) == config
+    assert plan.command(config.to_ini(), mine, None, "cpu") == ""
+    assert plan.command("[", mine, 3, "cpu") == ""
+    assert plan.command(config.to_ini(), mine, 3, "cpu", "<p>a fault</p>") == ""
+    assert plan.command(config.to_ini(), "nowhere", 3, "cpu") == ""
+
+
+def test_a_preset_keeps_what_was_chosen_of_the_pictures(roomy: None) -> None:
+    now = fields(classes=["cats"], flip=True, shift=0.1, steps=9)
+    config, _ = settings.read(as_fields(form.take_preset("seed", "starter", *now)))
+    assert config is not None and config.training.classes == ("cats",)
+    assert config.training.flip and config.training.shift == 0.1
+    assert config.training.steps == 0 and config.training.held_out == 0
+    with pytest.raises(gr.Error, match="preset = "):
+        form.take_preset("../tiny", "starter", *now)
+
+
+def test_an_ini_file_is_taken_whole(roomy: None) -> None:
+    sent = form.take_file(str(ROOT / "tests" / "fixtures" / "config_SD.txt"), "starter", ENGLISH)
+    config, faults = settings.read(as_fields(sent))
+    assert config is not None and not faults and config.diffusion.timesteps == 200
+    assert sent[-1] == "seed"
+    for bad in (None, 7, ["a"], str(ROOT / "sd" / "data" / "starter" / "emoji64.zip")):
+        with pytest.raises(gr.Error):
+            form.take_file(bad, "starter", ENGLISH)
+
+
+def told_in_passing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    lines: list[str] = []
+    monkeypatch.setattr(form.gr, "Info", lambda line, **more: lines.append(line))
+    return lines
+
+
+def test_a_path_in_an_ini_that_the_page_does_not_use_is_told_once(
+    tmp_path: Path, roomy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines, path = told_in_passing(monkeypatch), tmp_path / "mine.ini"
+    path.write_text("[training]\ndataset_path = /data/<b>cats\nsave_path = out\n")
+    form.take_file(str(path), "starter", ENGLISH)
+    (line,) = lines
+    assert line.startswith(
+        "mine.ini was loaded. Its dataset_path (/data/&lt;b&gt;cats) is not used"
+    )
+    assert line.count("is not used here") == 2 and "save_path (out)" in line
+    path.write_text("[training]\nsteps = 3\n")
+    form.take_file(str(path), "starter", ENGLISH)
+    assert lines[1] == "mine.ini was loaded."
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        ('training.classes=["cats", "cows"]', "classes"),
+        ('conditioning.sample_prompts=["cows"]', "sample_prompts"),
+        ("conditioning.kind=captions", "kind"),
+    ],
+)
+def test_what_the_pictures_lack_is_told_when_settings_come_not_at_the_start(
+    mine: str, roomy: None, setting: str, key: str
+) -> None:
+    wanted = Config.preset("tiny").with_settings([setting])
+    sent = form.take_wish({"ini": wanted.to_ini()}, mine)
+    assert f"#set-{key} input" in sent[-2] and "#plan-save { visibility: hidden; }" in sent[-2]
+    with pytest.raises(InputError):
+        pictures.check_choices(mine, settings.read(as_fields(sent))[0])
+    good = Config.preset("tiny").with_settings(['training.classes=["cats"]'])
+    sent = form.take_wish({"ini": good.to_ini()}, mine)
+    assert sent[-2] == "" and sent[settings.ORDER.index(("training", "classes"))]["visible"]
+
+
+def test_an_impossible_ini_is_shown_with_its_fault(tmp_path: Path, roomy: None) -> None:
+    path = tmp_path / "mine.ini"
+    path.write_text("[unet]\nmodel_channels = 40\n")
+    sent = form.take_file(str(path), "starter", ENGLISH)
+    assert "#set-model_channels" in sent[-2]
+    views = form.describe(ENGLISH, sent[-3], "starter", "")
+    assert views.outline == "" and views.levels == ""
+
+
+def test_a_wish_of_the_other_half_is_taken(roomy: None) -> None:
+    wished = Config.preset("small").with_settings(["training.steps=12"])
+    sent = form.take_wish({"ini": wished.to_ini(), "at": 1.0}, "starter")
+    assert settings.read(as_fields(sent))[0] == wished and sent[-1] == "small"
+    assert form.take_wish(None, "starter") == form.untouched()
+    for bad in ({"ini": 7}, {"ini": "x" * 10**6}, {"ini": "["}, {}):
+        with pytest.raises(gr.Error):
+            form.take_wish(bad, "starter")
+
+
+def click(kind: Any) -> Any:
+    return SimpleNamespace(_data={"kind": kind})
+
+
+def test_one_click_mends_the_schedule(home: Path, roomy: None) -> None:
+    now = fields("seed")
+    told = form.describe(ENGLISH, Config.preset("seed").to_ini(), "starter", "")
+    assert 'data-fix="terminal_snr"' in told.remarks and "0.152" in told.doctor
+    config, _ = settings.read(as_fields(form.mend(ENGLISH, click("terminal_snr"), "starter", *now)))
+    assert config is not None and config.diffusion.rescale_betas
+    for bad in ("leak", None, 7, "training.steps=1"):
+        with pytest.raises(gr.Error, match="fix = "):
+            form.mend(ENGLISH, click(bad), "starter", *now)
+
+
+def test_strong_changes_are_warned_of_beside_them(home: Path) -> None:
+    config = Config.preset("tiny").with_settings(["training.rotation=40"])
+    told = form.describe(ENGLISH, config.to_ini(), "starter", "")
+    assert "rotation" in told.leak and "rotation" not in told.remarks
+    assert form.describe(ENGLISH, Config.preset("tiny").to_ini(), "starter", "").leak == ""
+
+
+def test_what_was_measured_is_forgotten_when_the_settings_change(home: Path) -> None:
+    config = Config.preset("tiny")
+    of = form.mark(config, "starter"), "what was measured"
+    other = config.with_settings(["training.steps=1"])
+    assert form.describe(ENGLISH, config.to_ini(), "starter", of).told == "what was measured"
+    assert form.describe(ENGLISH, other.to_ini(), "starter", of).told == ""
+    # Back to the same settings, what was measured is true again.
+    assert form.describe(ENGLISH, config.to_ini(), "starter", of).told == "what was measured"
+
+
+def test_the_saved_ini_is_the_plan(home: Path) -> None:
+    from urllib.parse import unquote  # noqa: PLC0415
+
+    config = Config.preset("small").with_settings(['training.classes=["<b>", "鸟"]'])
+    link = form.save_html(config, "en")
+    address = re.search(r'href="data:text/plain;charset=utf-8,([^"]*)"', link)
+    assert address and Config.from_ini(unquote(address[1])) == config
+    assert "<b>" not in link
+
+
+# --- plans and forecasts ---
+
+FORECAST = {
+    "steps": 900,
+    "step_seconds": 0.2,
+    "seconds": 190.0,
+    "memory": 9.1e8,
+    "available": 2.1e10,
+    "samples": 7,
+    "pictures_per_second": 321.5,
+}
+ANSWER = {
+    "preset": "tiny",
+    "settings": ["training.minutes=3", "training.steps=900"],
+    "reasons": [
+        {"kind": "warmup", "line": "<i>The rate rises", "warmup": 50, "percent": 5},
+        {"kind": "unheard", "line": "Something new"},
+        {"kind": "ema", "line": "No numbers"},
+    ],
+    "forecast": FORECAST,
+}
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[str]:
+    """Let the child process answer after two looks; keep the words it was given."""
+    given: list[str] = []
+
+    def ask(words: Any, seconds: float = 1.0) -> Iterator[Any]:
+        given.extend(words)
+        if "--config" in words:
+            given.append(Path(words[1]).read_text(encoding="utf-8"))
+        yield None
+        yield None
+        if isinstance(answer, Exception):
+            raise answer
+        yield answer
+
+    monkeypatch.setattr(runs, "ask_plan", ask)
+    return given
+
+
+def test_a_plan_fills_the_fields_and_says_why(
+    home: Path, roomy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = answering(monkeypatch, ANSWER)
+    now = fields(flip=True, classes=["cats"], batch_size=-3)  # what is planned anew may be wrong
+    seen = list(forecast.plan_for(ENGLISH, 3, "starter", "cpu", *now))
+    assert given == ["--minutes=3", "--device=cpu", "--", "starter"]
+    assert "Measuring" in seen[0][0] and seen[0][4]["visible"] and not seen[0][2]["visible"]
+    told, of, go, measured, stop, *sent = seen[-1]
+    assert go["visible"] and measured["visible"] and not stop["visible"]
+    wanted = ["training.flip=True", 'training.classes=["cats"]', *ANSWER["settings"]]
+    config = Config.preset("tiny").with_settings(wanted)
+    assert settings.read(as_fields(sent)) == (config, {})
+    assert of == (form.mark(config, "starter"), told)
+    assert "3 min 10 s" in told and "910 MB" in told and "&lt;i&gt;The rate" in told
+
+
+def test_reasons_are_told_in_chinese_where_the_table_knows_them() -> None:
+    known, unheard, no_numbers = (forecast.reason(each, "zh") for each in ANSWER["reasons"])
+    assert "50" in known and "学习率" in known
+    assert unheard == "Something new" and no_numbers == "No numbers"
+
+
+def test_settings_are_measured_as_they_stand(
+    home: Path, roomy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = answering(monkeypatch, ANSWER)
+    seen = list(forecast.measure(ENGLISH, "starter", "auto", *fields(steps=33)))
+    assert given[0] == "--config" and given[2:5] == ["--device=auto", "--", "starter"]
+    assert Config.from_ini(given[-1]).training.steps == 33
+    assert not Path(given[1]).exists()
+    assert "900 steps" in seen[-1][0] and seen[-1][2]["visible"]
+    with pytest.raises(gr.Error, match=r"training\.steps"):
+        list(forecast.measure(ENGLISH, "starter", "auto", *fields(steps=-1)))
+
+
+def test_a_refused_plan_is_one_line_and_the_buttons_come_back(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(monkeypatch, InputError("training.batch_size = 4: needs <much>"))
+    steps, seen = forecast.plan_for(ENGLISH, 3, "starter", "cpu", *fields()), []
+    with pytest.raises(gr.Error, match="needs &lt;much&gt;"):
+        for each in steps:
+            seen.append(each)
+    assert seen[-1][0] == "" and seen[-1][2]["visible"] and not seen[-1][4]["visible"]
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_plan_refuses_hostile_values(
+    place: int, value: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, words = answering(monkeypatch, ANSWER), [3, "starter", "cpu"]
+    words[place] = value
+    with pytest.raises(gr.Error):
+        list(forecast.plan_for(ENGLISH, *words, *fields()))
+    assert given == []
+
+
+def endless(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Let the child process measure for ever; keep what was ended."""
+    ended: list[Any] = []
+
+    def ask(words: Any, seconds: float = 1.0) -> Iterator[Any]:
+        try:
+            while True:
+                yield None
+        finally:
+            ended.append(words)
+
+    monkeypatch.setattr(runs, "ask_plan", ask)
+    return ended
+
+
+def test_a_closed_page_ends_the_child(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = endless(monkeypatch)
+    steps = forecast.plan_for(ENGLISH, 3, "starter", "cpu", *fields())
+    next(steps), next(steps)
+    assert ended == []
+    steps.close()
+    assert len(ended) == 1
+
+
+def test_cancel_ends_the_child_of_this_page_alone(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = endless(monkeypatch)
+    one, other = (SimpleNamespace(headers={}, session_hash=name) for name in ("one", "other"))
+    for each in (one, other):
+        told, _, _, _, stop = forecast.begin(each)
+        assert "Measuring" in told and stop["visible"]
+    here, there = (forecast.plan_for(each, 3, "starter", "cpu", *fields()) for each in (one, other))
+    next(here), next(there)
+    forecast.cancel(one)
+    told, _, go, _, stop, *sent = next(here)
+    assert "Cancelled" in told and go["visible"] and not stop["visible"]
+    assert sent == form.untouched()
+    assert next(here, None) is None and len(ended) == 1
+    assert "Measuring" in next(there)[0]
+    forecast.begin(one)
+    assert "Measuring" in next(forecast.plan_for(one, 3, "starter", "cpu", *fields()))[0]
+
+
+# --- texts and lists ---
+
+
+def test_the_lists_are_those_of_the_package() -> None:
+    assert plan.DEVICES == device.DEVICES
+    assert set(texts.FAMILIES["about"]) == {key for keys in KEYS.values() for key in keys}
+    assert set(outline.OF_PICTURES) | {outline.OF_SCHEDULE} <= set(coach.LINES)
+
+
+def test_every_reason_has_its_chinese_with_the_same_numbers() -> None:
+    def names(text: str) -> set[str]:
+        return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+    for english, chinese in (texts.TEXTS[f"why_{key}"] for key in texts.FAMILIES["why"]):
+        assert names(english) == names(chinese)
+
+
+def test_the_pages_that_cancelled_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast, "STOPPED", {})
+    monkeypatch.setattr(forecast, "MOST_STOPPED", 2)
+    for name in "abac":
+        forecast.cancel(SimpleNamespace(session_hash=name))
+    assert "c" in forecast.STOPPED and len(forecast.STOPPED) == 2
