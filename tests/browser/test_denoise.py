@@ -150,7 +150,7 @@ def test_watch_scrub_play_branch_restore_and_compare(page: Any) -> None:
     page.evaluate(WATCH, [PLAYER, "ready"])
     denoised(page, 80)
     live = [int(ready) for ready in page.evaluate("seen")]
-    assert len({step for step in live if 0 < step < 80}) >= 4 and live[-1] == 80
+    assert len({step for step in live if 0 < step < 80}) >= 2 and live[-1] == 80  # fast or slow
 
     unfold(page, "#denoise-branch")
     scrub(page)
