@@ -197,13 +197,14 @@ def start_of(args: argparse.Namespace, source: Model | PictureModel) -> Start | 
     highest = source.diffusion.schedule.timesteps
     if args.t is None:
         raise InputError(f"--from: tell with --t how far it is noised, above 0, at most {highest}")
+    t = validation.real("--t", args.t, 0, highest, above=True)
     picture, (_, height, width) = _picture(args.picture), source.shape
     fit, mask = source.config.training.fit, None
     fitted = to_pil(fit_picture(picture, height, width, source.shape[0], fit))
     if args.mask is not None:
         anew = laid_over(anew_of(_picture(args.mask)), picture.size, height, width, fit)
         mask = pipeline.png_bytes(Image.fromarray(anew))
-    return Start(pipeline.png_bytes(fitted), validation.real("--t", args.t, 0, highest), mask)
+    return Start(pipeline.png_bytes(fitted), t, mask)
 
 
 def _picture(file: str) -> Image.Image:

@@ -58,11 +58,12 @@ def seed(name: str, value: Any) -> int:
         raise InputError(f"{error}; -1 draws one") from None
 
 
-def real(name: str, value: Any, low: float, high: float) -> float:
-    """Return `value` as a finite float in [low, high]; a bool is no number."""
+def real(name: str, value: Any, low: float, high: float, above: bool = False) -> float:
+    """Return `value` as a finite float in [low, high], with `above` in (low, high]; no bool."""
     fits = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-    if not fits or not math.isfinite(value):
-        raise InputError(f"{name} = {shown(value)}: must be a number from {low:g} to {high:g}")
+    if not fits or not math.isfinite(value) or (above and value == low):
+        allowed = f"above {low:g}, at most {high:g}" if above else f"from {low:g} to {high:g}"
+        raise InputError(f"{name} = {shown(value)}: must be a number {allowed}")
     return float(value)
 
 

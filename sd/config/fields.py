@@ -46,6 +46,14 @@ def whole(low: int, high: int) -> Check:
     return lambda name, value: validation.whole(name, value, low, high)
 
 
+def channels(name: str, value: Any) -> int:
+    """Check for a network's channels, to 256; of a number that no network has, tell pictures'."""
+    try:
+        return validation.whole(name, value, 1, 256)
+    except InputError:
+        return validation.channels(name, value)
+
+
 def real(low: float, high: float) -> Check:
     """Check for a finite number in [low, high]."""
     return lambda name, value: validation.real(name, value, low, high)

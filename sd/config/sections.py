@@ -11,6 +11,7 @@ from sd.common import validation
 from sd.common.validation import InputError, shown
 from sd.config.fields import (
     Section,
+    channels,
     choice,
     factors,
     key,
@@ -126,9 +127,7 @@ class UNetConfig(Section):
 
     name = "unet"
 
-    channel: int = key(
-        1, whole(1, 256), "Channels that come in: 1 grey, 3 colour, 4 also transparency."
-    )
+    channel: int = key(1, channels, "Channels that come in: 1 grey, 3 colour, 4 also transparency.")
     model_channels: int = key(64, whole(1, 4096), "Base width in channels, a multiple of 32.")
     num_res_blocks: int | tuple[int, ...] = key(
         1, one_or_more(10, 1, 32), "Residual blocks per level on the way down; one more going up."
@@ -167,7 +166,7 @@ class UNetConfig(Section):
     context_dim: int | None = key(
         None, whole_or(None, 1, 65536), "Width of the context tokens; None: self-attention only."
     )
-    n_embed: int = key(1, whole(1, 256), "Channels that come out; the same number as channel.")
+    n_embed: int = key(1, channels, "Channels that come out; the same number as channel.")
     patch_size: int = key(
         1, whole(1, 16), "Side of the pixel blocks that enter as one position; 1: every pixel."
     )

@@ -24,7 +24,7 @@ from sd.config import Config
 from sd.data.ingest import open_images
 from sd.networks.conditioning_facts import CONDITIONING
 from sd.runs.event_schema import check_event, check_place
-from sd.runs.journal import EVENTS, Event, events
+from sd.runs.journal import ENDS, EVENTS, Event, events, up_to
 from sd.runs.sample_grid import open_sheet
 from sd.runs.unbundle import (
     INDEX,
@@ -71,7 +71,8 @@ def _members(folder: Path, resumable: bool) -> Iterator[tuple[str, Path | str]]:
     yield runs.CONFIG, config.with_settings(NO_PATHS).to_ini()
     travels = resumable and (folder / INDEX).is_file()
     pictures = len(open_images(folder / runs.PICTURES).pixels) if travels else 0
-    told = map(_without_paths, _checked(events(folder), config.diffusion.timesteps, pictures))
+    journal = _ended_at(int(checkpoint.name.rpartition("-")[2]), events(folder))
+    told = map(_without_paths, _checked(journal, config.diffusion.timesteps, pictures))
     yield EVENTS, "".join(json.dumps(event) + "\n" for event in told)
     with suppress(OSError, ValueError, InputError):
         yield runs.RUN, note((folder / runs.RUN).read_text(encoding="utf-8"))
@@ -84,6 +85,20 @@ def _members(folder: Path, resumable: bool) -> Iterator[tuple[str, Path | str]]:
         yield f"{checkpoint.name}/{name}", content
     for name in (PIXELS, INDEX) if travels else ():
         yield name, folder / name
+
+
+def _ended_at(step: int, journal: Sequence[Event]) -> Sequence[Event]:
+    """Return the journal of a run of which no checkpoint beyond `step` travels along.
+
+    Where it goes on, or was lost, or ended at another checkpoint, it ends here as one stopped at
+    `step`, for that is what is opened elsewhere. A failure is told as it was.
+    """
+    last = journal[-1] if journal else {"event": "", "time": 0}
+    if last["event"] == "failed" or (last["event"] in ENDS and last.get("step", 0) <= step):
+        return journal
+    line = f"packed at its checkpoint of step {step}"
+    end = {"event": "stopped", "time": last.get("time", 0), "step": step, "line": line}
+    return [*up_to(step, journal), end]
 
 
 def _checked(journal: Sequence[Event], timesteps: int, pictures: int) -> Iterator[dict[str, Any]]:

@@ -195,10 +195,13 @@ def _parsed(lines: bytes) -> Iterator[Event]:
 
 def cut(folder: Path, step: int) -> None:
     """Take the journal back to `step`: what came later, and how the run ended, is dropped."""
-    kept = [
-        each for each in events(folder) if each["event"] not in ENDS and each.get("step", 0) <= step
-    ]
+    kept = up_to(step, events(folder))
     write_text(folder / EVENTS, "".join(json.dumps(each) + "\n" for each in kept))
+
+
+def up_to(step: int, events: Iterable[Event]) -> list[Event]:
+    """Return the events until `step`, without those that tell how the run ended."""
+    return [each for each in events if each["event"] not in ENDS and each.get("step", 0) <= step]
 
 
 def of_kind(events: Iterable[Event], *kinds: str) -> list[Event]:

@@ -288,10 +288,13 @@ def test_what_a_stranger_says_of_the_machine_changes_nothing(
         (["{model}", "--t", "5"], "--t: tell with --from PICTURE"),
         (["{model}", "--mask", "{picture}"], "--mask: tell with --from PICTURE"),
         (["{model}", "--from", "{picture}"], "--from: tell with --t how far"),
-        (["{model}", "--from", "{picture}", "--t", "0"], "t = 0: must be above 0 and at most 50"),
+        (
+            ["{model}", "--from", "{picture}", "--t", "0"],
+            "--t = 0: must be a number above 0, at most",
+        ),
         (
             ["{model}", "--from", "{picture}", "--t", "51"],
-            "--t = 51: must be a number from 0 to 50",
+            "--t = 51: must be a number above 0, at most 50",
         ),
         (["{model}", "--from", "{picture}", "--t", "nan"], "--t = nan"),
         (["{model}", "--from", "{place}/page.png", "--t", "9"], "page.png: not a picture"),

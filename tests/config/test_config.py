@@ -142,6 +142,9 @@ def test_a_wrong_line_is_named(line, message):
     [
         (["unet.num_heads=-1"], ["unet.num_heads = -1", "num_head_channels", "set one"]),
         (["unet.num_res_blocks=[1, 2]"], ["unet.num_res_blocks = (1, 2)", "4 levels"]),
+        (["unet.channel=0"], ["unet.channel = 0: must be 1 (grey), 3 (colour) or 4"]),
+        (["unet.channel=-1"], ["unet.channel = -1: must be 1 (grey), 3 (colour) or 4"]),
+        (["unet.n_embed=257"], ["unet.n_embed = 257: must be 1 (grey), 3 (colour) or 4"]),
         (["unet.channel=3"], ["unet.n_embed = 1", "unet.channel = 3"]),
         (["unet.dims=3", "unet.patch_size=2"], ["unet.patch_size = 2", "dims"]),
         (["diffusion.beta_range=[0.02, 0.01]"], ["diffusion.beta_range", "0 < first <= last < 1"]),

@@ -208,6 +208,28 @@ def test_a_damaged_newest_checkpoint_is_passed_over(run: Path, tmp_path: Path) -
     assert "checkpoint-000000010/model.safetensors" in names
 
 
+@pytest.mark.parametrize("last", ["step", "stopped", "paused"])
+def test_an_opened_run_tells_the_step_of_its_checkpoint(run: Path, home: Path, last: str) -> None:
+    journal = JOURNAL[:-1] if last == "step" else JOURNAL
+    later = [{**JOURNAL[1], "step": 33}, event("samples", step=33, file="samples/s.png")]
+    if last != "step":
+        later.append(event(last, step=33, line=f"{last} at step 33"))
+    written = "".join(json.dumps(each) + "\n" for each in [*journal, *later])
+    (run / "events.jsonl").write_text(written)
+    opened = runs.status(unpack(pack(run, home / "run.zip"), home))
+    assert (opened.state, opened.step, opened.total) == ("stopped", 20, 40)
+    assert opened.line == "packed at its checkpoint of step 20" and opened.resumable
+    assert (run / "events.jsonl").read_text() == written
+
+
+def test_a_failure_beyond_the_last_checkpoint_is_told_elsewhere_too(run: Path, home: Path) -> None:
+    failed = event("failed", step=33, line="the loss at step 33 is nan")
+    with (run / "events.jsonl").open("a") as file:
+        file.write(json.dumps(failed) + "\n")
+    opened = runs.status(unpack(pack(run, home / "run.zip"), home))
+    assert (opened.state, opened.line) == ("failed", failed["line"])
+
+
 def test_a_run_without_a_checkpoint_is_no_bundle_yet(run: Path, tmp_path: Path) -> None:
     for folder in run.glob("checkpoint-*"):
         folder.rename(folder.with_name(f"damaged-{folder.name}"))
