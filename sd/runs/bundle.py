@@ -93,7 +93,7 @@ def _ended_at(step: int, journal: Sequence[Event]) -> Sequence[Event]:
     Where it goes on, or was lost, or ended at another checkpoint, it ends here as one stopped at
     `step`, for that is what is opened elsewhere. A failure is told as it was.
     """
-    last = journal[-1] if journal else {"event": "", "time": 0}
+    last: Event = journal[-1] if journal else {"event": "", "time": 0}
     if last["event"] == "failed" or (last["event"] in ENDS and last.get("step", 0) <= step):
         return journal
     line = f"packed at its checkpoint of step {step}"
