@@ -96,6 +96,7 @@ def test_a_sweep_takes_only_what_writers_leave(tmp_path: Path) -> None:
     (elsewhere / "file").write_bytes(b"x")
     assert sorted(disk.sweep(tmp_path)) == [".config.ini.7.tmp", ".link.7.tmp", ".step-2.png.7.tmp"]
     assert all((tmp_path / name).exists() for name in kept) and (elsewhere / "file").exists()
+    assert not (tmp_path / ".link.7.tmp").is_symlink()
 
 
 @pytest.fixture(name="order")

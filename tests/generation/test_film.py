@@ -195,6 +195,13 @@ def test_a_long_sampling_keeps_an_even_share_and_the_last() -> None:
     assert {b - a for a, b in pairwise(kept)} == {3}
 
 
+def test_the_last_step_is_kept_before_the_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sd.generation.film.MOST_FRAMES", 2)
+    film = Film(SCHEDULE, 4)
+    chunk = chunk_of(film, *(step(i, 4, torch.zeros(1, 1, 8, 8)) for i in range(1, 5)))
+    assert [frame["i"] for frame in chunk.frames] == [1, 3, 4]
+
+
 def test_a_thousand_steps_are_all_kept_but_of_pictures_that_are_too_large() -> None:
     small = film_of(
         (step(i, 1000, torch.zeros(1, 1, 8, 8)) for i in range(1, 1001)), SCHEDULE, 1000

@@ -101,6 +101,12 @@ def test_what_is_no_recipe_is_told_in_one_line(value: Any, words: str) -> None:
     assert words in line and "\n" not in line and len(line) <= 300
 
 
+@pytest.mark.parametrize("at", [0, PLAIN.steps + 1])
+def test_a_branch_leaves_after_a_step_of_its_parent(at: int) -> None:
+    with pytest.raises(InputError, match=f"branch at = {at}"):
+        replace(PLAIN, branch=Branch(PLAIN, at))
+
+
 def test_branches_of_branches_have_an_end() -> None:
     assert from_json(deep(DEEPEST).to_json()) == deep(DEEPEST)
     with pytest.raises(InputError, match="more than 8 deep"):

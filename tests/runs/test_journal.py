@@ -50,6 +50,15 @@ def test_a_rewritten_journal_is_read_anew(tmp_path: Path, in_place: bool) -> Non
     assert [event.get("total") for event in journal.events(tmp_path)] == [5, None, None]
 
 
+def test_another_file_of_the_same_beginning_is_read_anew(tmp_path: Path) -> None:
+    path, beside = tmp_path / journal.EVENTS, tmp_path / "beside"
+    start = line(event="start", line="x" * 200)  # longer than what is compared
+    for step in (1, 5):
+        beside.write_text(start + line(event="step", step=step))
+        beside.replace(path)
+        assert journal.events(tmp_path)[-1]["step"] == step
+
+
 def test_a_cut_drops_what_came_later_and_the_end(tmp_path: Path) -> None:
     path = tmp_path / journal.EVENTS
     told = [("start", {}), ("step", {"step": 1}), ("samples", {"step": 2}), ("baseline", {})]

@@ -31,6 +31,13 @@ def test_a_reused_number_is_another_process(tmp_path: Path) -> None:
     process.kill(tmp_path)  # or this test would end here
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_an_identity_is_the_start_time_of_proc_5(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = " ".join(map(str, range(4, 53)))
+    monkeypatch.setattr(Path, "read_text", lambda _path: f"7 (a) b) S {fields}")
+    assert process.identity(7) == "22"
+
+
 @pytest.mark.skipif(not hasattr(os, "waitid"), reason="needs waitid")
 def test_a_process_that_ended_and_was_not_yet_asked_after_is_dead(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:

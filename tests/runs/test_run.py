@@ -286,6 +286,26 @@ def test_a_run_lives_only_as_long_as_its_own_process(home: Path) -> None:
     assert runs.status(running).state == "lost"
 
 
+def test_a_run_is_starting_until_its_process_has_noted_itself(home: Path) -> None:
+    folder = make_run(home, "a", events=START + STEP, noted=DEAD)
+    process.record(folder, os.getpid(), process.STARTING)
+    assert runs.status(folder).state == "starting"
+    process.record(folder, os.getpid())
+    assert runs.status(folder).state == "running"
+
+
+def test_asked_again_to_stop_a_run_leaves_at_once(home: Path) -> None:
+    folder = make_run(home, "a", events=START + STEP)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        process.record(folder, child.pid)
+        runs.stop(folder)
+        assert runs.status(folder).state == "stopping"
+        runs.stop(folder)
+        assert child.stdin is not None
+        child.stdin.close()  # else one that was not killed would wait for ever
+        assert child.wait(timeout=10) == -signal.SIGKILL
+
+
 def test_a_process_is_known_by_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
     mine = process.identity(os.getpid())
     assert mine is not None and mine == process.identity(os.getpid())
@@ -387,6 +407,18 @@ def test_models_are_listed_bundled_first_then_the_newest(home: Path) -> None:
     (home / "empty").mkdir()
     found = [(entry.name, entry.step, entry.bundled) for entry in runs.list_models()]
     assert found == [("emoji32", 6000, True), ("20270101-b", 50, False), ("20260101-a", 5, False)]
+
+
+def test_a_model_trained_among_the_bundled_comes_after_them(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "BUNDLED", home)
+    for name in ("emoji32", "mine"):
+        (home / name / "checkpoint-1").mkdir(parents=True)
+        (home / name / "checkpoint-1" / "checkpoint.json").write_text("{}")
+    (home / "mine" / "process.json").write_text(json.dumps(DEAD))
+    found = [(entry.name, entry.bundled) for entry in runs.list_models()]
+    assert found == [("emoji32", True), ("mine", False)]
 
 
 def test_runs_are_listed_newest_first_and_nothing_else(home: Path) -> None:

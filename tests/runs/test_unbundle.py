@@ -23,6 +23,7 @@ from sd.runs import unbundle
 from sd.runs.bundle import pack
 from sd.runs.unbundle import unpack
 from sd.runs.worker import resume
+from sd.training.planning import memory
 from tests.runs.test_bundle import (
     CHECKPOINT,
     Members,
@@ -217,6 +218,21 @@ def test_pictures_that_swell_are_refused_from_the_directory(
     raw[entry + 24 : entry + 28] = struct.pack("<I", 64 * count)
     bundle.write_bytes(raw)
     refused(bundle, home, "unpacks to more than pictures can")
+
+
+def test_weights_that_swell_are_refused_though_the_settings_allow_their_size(
+    bundle: Path,  # noqa: F811
+    home: Path,
+    sealed: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "available", lambda: 2**40)
+    size = 200 * 2**20
+    raw = bytearray(rewritten(bundle, settings("unet.model_channels=1024")).read_bytes())
+    entry = raw.index(f"{CHECKPOINT}/model.safetensors".encode(), raw.index(b"PK\x01\x02")) - 46
+    raw[entry + 24 : entry + 28] = struct.pack("<I", size)
+    bundle.write_bytes(raw)
+    refused(bundle, home, "model.safetensors unpacks to more than weights can")
 
 
 def test_a_disk_without_room_is_told_before_a_byte(

@@ -134,6 +134,22 @@ def test_a_plan_s_fault_is_named_and_its_fix_mends_it(
         assert before(config.with_settings(remark.fix), pictures) == []
 
 
+@pytest.mark.parametrize(
+    ("settings", "pictures", "said"),
+    [
+        (["training.steps=1000"], 1000, []),
+        ([], 100, []),
+        (["training.shift=0.1", "training.rotation=10.0", "training.brightness=0.2"], 1000, []),
+        (["training.held_out=0.0"], 40, ["few_pictures", "no_held_out"]),
+        (["training.held_out=0.0"], 39, ["few_pictures"]),
+    ],
+)
+def test_a_limit_belongs_to_what_is_still_well(
+    settings: list[str], pictures: int, said: list[str]
+) -> None:
+    assert kinds(before(TINY.with_settings(settings), pictures)) == said
+
+
 def test_accumulation_and_the_held_out_share_count_in_the_steps() -> None:
     settings = ["training.steps=0", "training.epochs=20", "training.batch_size=2"]
     settings += ["training.gradient_accumulation=2", "training.held_out=0.1"]

@@ -100,6 +100,13 @@ def test_a_network_that_is_too_wide_is_refused_with_a_width_that_fits(
     memory.check(Config.preset("seed"))
 
 
+def test_what_fits_to_the_byte_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    need = memory.needed(Config.preset("tiny"))
+    monkeypatch.setattr(memory, "available", lambda: need)
+    memory.check(Config.preset("tiny"))
+    refusal(monkeypatch, need - 1, "tiny")
+
+
 def test_where_nothing_fits_the_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal(monkeypatch, GIB // 2).endswith("512 MiB are there; that is too little")
 
