@@ -96,6 +96,11 @@ def _begun(
     """Return a new training as a stream, planned first where only its minutes are given."""
     config = settings_of(args)
     data = _data_of(args, config)
+    if os.path.realpath(data) == os.path.realpath(folder):
+        raise InputError(
+            f"--run = {validation.shown(args.run)}: is the folder of the pictures; name another, "
+            "or none"
+        )
     seed = _seed(args.seed)
     device = args.device or "auto"
     if _is_planned(args):
@@ -275,14 +280,15 @@ def _noised(args: argparse.Namespace) -> tuple["Diffusion", "Image"]:
     """Return the process of the settings, and the picture at each t on one sheet."""
     import torch
 
-    from sd.data.images import fit_picture, grid, read_picture, to_float
+    from sd.cli.pictures import read_told
+    from sd.data.images import fit_picture, grid, to_float
     from sd.diffusion.process import Diffusion
     from sd.diffusion.sampling import draw, generators
 
     config = settings_of(args)
     diffusion = Diffusion.from_config(config.diffusion)
     training, channels = config.training, config.unet.channel
-    picture = read_picture(Path(args.picture), Path(args.picture).name, transparency=True)
+    picture = read_told(args.picture)
     pixels = fit_picture(
         picture, training.input_height, training.input_width, channels, training.fit
     )

@@ -17,6 +17,7 @@ from PIL import Image
 from sd.checkpoints.model import Model
 from sd.checkpoints.picture_model import PictureModel, parse_name
 from sd.cli.conditioning import remarks, told_of
+from sd.cli.pictures import read_told
 from sd.common import validation
 from sd.common.device import Machine, choose
 from sd.common.outputs import Output, check_apart, check_free, make_place, output_of
@@ -109,7 +110,10 @@ def _asked(args: argparse.Namespace) -> tuple[Made, list[str]]:
     recipe = recipe_of(args, model)
     lines = remarks(args, recipe, model.source)
     if args.mask is not None:
-        lines += masks.remarks(_picture(args.mask), _picture(args.picture).size)
+        painted, under = (  # told of when they were read first
+            read_picture(Path(each), each, transparency=True) for each in (args.mask, args.picture)
+        )
+        lines += masks.remarks(painted, under.size)
     return Made(recipe, model.source, machine), lines
 
 
@@ -198,14 +202,10 @@ def start_of(args: argparse.Namespace, source: Model | PictureModel) -> Start | 
     if args.t is None:
         raise InputError(f"--from: tell with --t how far it is noised, above 0, at most {highest}")
     t = validation.real("--t", args.t, 0, highest, above=True)
-    picture, (_, height, width) = _picture(args.picture), source.shape
+    picture, (_, height, width) = read_told(args.picture), source.shape
     fit, mask = source.config.training.fit, None
     fitted = to_pil(fit_picture(picture, height, width, source.shape[0], fit))
     if args.mask is not None:
-        anew = laid_over(anew_of(_picture(args.mask)), picture.size, height, width, fit)
+        anew = laid_over(anew_of(read_told(args.mask)), picture.size, height, width, fit)
         mask = pipeline.png_bytes(Image.fromarray(anew))
     return Start(pipeline.png_bytes(fitted), t, mask)
-
-
-def _picture(file: str) -> Image.Image:
-    return read_picture(Path(file), Path(file).name, transparency=True)

@@ -83,6 +83,12 @@ def run_folders(names: Iterable[str]) -> set[str]:
     return {folder for folder, files in held.items() if any(each <= files for each in RUN_FILES)}
 
 
+def is_run(names: Iterable[str]) -> bool:
+    """Tell whether files, by their paths within a folder, make that folder itself a run."""
+    files = {name for name in names if "/" not in name}
+    return any(each <= files for each in RUN_FILES)
+
+
 def lies_in(name: str, folders: set[str]) -> bool:
     """Tell whether a path lies in any of the folders, however deep."""
     parts = name.split("/")

@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional
 
 from sd.common.text import brief, printable
 from sd.common.validation import InputError, choice, whole
+from sd.data.decoding import depth
 from sd.data.decoding.decoder import (
     FITS,  # part of this module's interface
     check_channels,
@@ -36,11 +37,17 @@ def read_picture(file: BinaryIO | Path, name: str, transparency: bool = False) -
     8 bit, alpha laid on white, or kept ("LA", "RGBA") with `transparency`. Raises InputError, which
     begins with `name`, for all that is no such picture.
     """
+    image, _ = read_with_remarks(file, name)
+    return image if transparency else on_white(image)
+
+
+def read_with_remarks(file: BinaryIO | Path, name: str) -> tuple[Image.Image, list[str]]:
+    """Return a picture as `read_picture` does, alpha kept, and what was guessed of its values."""
     try:
-        image = decode(read_bytes(file)).image
+        found = decode(read_bytes(file))
     except InputError as error:
         raise InputError(f"{brief(printable(name))}: {named(str(error), name)}") from error
-    return image if transparency else on_white(image)
+    return found.image, depth.remarks([found.span] if found.span else [])
 
 
 def fit_picture(image: Image.Image, height: int, width: int, channels: int, fit: str) -> Tensor:

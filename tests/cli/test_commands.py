@@ -282,6 +282,24 @@ def test_noise_lays_the_times_side_by_side(
     assert out.read_bytes() == first
 
 
+@pytest.mark.parametrize("top", [1023, 4095, 65535])
+def test_a_guess_of_a_picture_s_bits_is_told(
+    capsys: Capture, checkpoint: Path, tiny_ini: Path, tmp_path: Path, top: int
+) -> None:
+    values = np.linspace(0, top, 64).reshape(8, 8).astype(np.uint16)
+    picture = tmp_path / "deep.png"
+    Image.fromarray(values).save(picture)
+    made = ["--out", tmp_path / "made.png", "--overwrite"]
+    noise = ["noise", picture, "--config", tiny_ini, "--t", 25]
+    sample = ["sample", checkpoint, "--from", picture, "--t", 25, "--steps", 1, "--count", 1]
+    for words in (noise, sample):
+        assert main([str(word) for word in (*words, *made)]) == 0
+        told = capsys.readouterr().err.splitlines()
+        bits = f"more than 8 bits: 1 picture; no value goes beyond {top:,}, so they are read as "
+        line = f"deep.png: {bits}{top.bit_length()} bits"
+        assert [each for each in told if "bits" in each] == ([line] if top < 65535 else [])
+
+
 def test_noise_tells_the_formula_and_the_ratio_of_what_it_draws(
     capsys: Capture, pictures: Path, tiny_ini: Path, tmp_path: Path
 ) -> None:

@@ -107,6 +107,27 @@ def test_a_mistake_in_train_is_one_line(
         assert status.state == "failed" and line in status.line
 
 
+@pytest.mark.parametrize("command", [["data"], ["train", "--steps", "1"], ["plan"]])
+def test_a_run_is_no_set_of_pictures(
+    capsys: Capture, home: Path, tmp_path: Path, command: list[str]
+) -> None:
+    run = folder(
+        tmp_path / "run",
+        {"config.ini": b"", "events.jsonl": b"", "checkpoint-2/model.safetensors": b""},
+    )
+    line = refused(capsys, command[0], run, *command[1:])
+    assert line.startswith("run: a run of this program, no set of pictures; python -m sd info")
+
+
+def test_no_run_is_made_of_the_folder_of_its_pictures(
+    capsys: Capture, home: Path, pictures: Path
+) -> None:
+    before = files_below(pictures)
+    line = refused(capsys, "train", pictures, "--steps", "1", "--run", f"{pictures}/../pictures/")
+    assert "is the folder of the pictures; name another, or none" in line
+    assert files_below(pictures) == before
+
+
 SAMPLING = [
     (["--sampler", "ddimm"], "sampler = 'ddimm': must be one of ddim, ddpm, euler,"),
     (["--spacing", "trialing"], "did you mean 'trailing'?"),

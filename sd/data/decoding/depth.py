@@ -113,5 +113,5 @@ def remarks(spans: Sequence[Span]) -> list[str]:
             told = f"no value goes beyond {span.high:,.0f} of {FULL:,}, so they are dark"
         else:
             continue
-        lines.append(f"more than 8 bits: {count} pictures; {told}")
+        lines.append(f"more than 8 bits: {count} {'picture' if count == 1 else 'pictures'}; {told}")
     return lines

@@ -16,7 +16,15 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from sd.common.marks import REASON, RUN_REASON, is_marked, lies_in, remark, run_folders
+from sd.common.marks import (
+    REASON,
+    RUN_REASON,
+    is_marked,
+    is_run,
+    lies_in,
+    remark,
+    run_folders,
+)
 from sd.common.paths import PACKAGE
 from sd.common.text import brief, printable
 from sd.common.validation import InputError, near, shown
@@ -140,6 +148,11 @@ class Passage:
                     self._found.append(_Found(name, *result[2:]))
                     yield result.pixels
         if not self._found:
+            if is_run(self._listing.names):
+                raise InputError(
+                    f"{self._source}: {RUN_REASON}, no set of pictures; python -m sd info tells "
+                    "what it is"
+                )
             raise InputError(f"{self._source}: no picture could be read{self._first_left_out()}")
 
     def rescaled(self, wanted: Fit) -> Iterator[tuple[int, bytes]]:

@@ -151,5 +151,5 @@ def test_floats_a_little_beyond_one_are_still_up_to_one() -> None:
 def test_a_dark_set_says_so(tmp_path: Path) -> None:
     remarks = inspect_images(folder(tmp_path / "set", {"a.png": deep(RAMP * 1500 / 255)})).remarks
     assert remarks == (
-        "more than 8 bits: 1 pictures; no value goes beyond 1,424 of 65,535, so they are dark",
+        "more than 8 bits: 1 picture; no value goes beyond 1,424 of 65,535, so they are dark",
     )
