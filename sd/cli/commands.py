@@ -96,7 +96,7 @@ def _begun(
     """Return a new training as a stream, planned first where only its minutes are given."""
     config = settings_of(args)
     data = _data_of(args, config)
-    if os.path.realpath(data) == os.path.realpath(folder):
+    if os.path.isdir(data) and os.path.isdir(folder) and os.path.samefile(data, folder):
         raise InputError(
             f"--run = {validation.shown(args.run)}: is the folder of the pictures; name another, "
             "or none"
