@@ -1,8 +1,9 @@
 """Pictures decoded on all cores, in order: by helper processes, which threads feed and hear.
 
 A small picture's decoding is mostly Python, which runs in one thread at a time; so the helpers are
-processes of this module (`python -m sd.pool`), light because they never import torch. A helper
-ends with its parent, opens no file, and if a picture should crash it, only that picture is lost.
+processes of this module (`python -m sd.data.decoding.pool`), light because they never import torch.
+A helper ends with its parent, opens no file, and if a picture should crash it, only that picture is
+lost.
 """
 
 import contextlib
