@@ -77,3 +77,12 @@ def test_no_file_is_larger_than_a_space_takes() -> None:
             assert (ROOT / name).stat().st_size <= 10 * 2**20, name
     model = ROOT / "checkpoints" / "emoji32"
     assert sum(path.stat().st_size for path in model.rglob("*") if path.is_file()) <= 10 * 10**6
+
+
+def test_the_top_level_holds_what_was_agreed() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.splitlines()
+    top = {name.split("/")[0] for name in listed if not name.startswith(".")}
+    folders, files = {"sd", "checkpoints", "tests"}, {"app.py", "requirements.txt", "README.md"}
+    assert top <= folders | files | {"pyproject.toml", "LICENSE", "NOTICE"}

@@ -1,8 +1,4 @@
-"""A person's pictures for training: kept under their digest, surveyed once, shown as they will be.
-
-What was found is remembered by the digest of the files, so it is the same for everyone who has
-these files, and nobody else can ask for it.
-"""
+"""The first group of the Train tab: which pictures, what is chosen of them, how they will look."""
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
