@@ -17,7 +17,7 @@ with address.asked_directly():
 
 gc.enable()
 
-from sd.cli.parser import Parser, told  # noqa: E402
+from sd.cli.parser import Parser, one_line  # noqa: E402
 from sd.common.validation import InputError  # noqa: E402
 from sd.ui import api, head  # noqa: E402
 from sd.ui.adapter import hosts, requests, scratch, waiting  # noqa: E402
@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
         flags = parse_flags(arguments)
         demo = opened(address.checked(flags.host, flags.port, NAMED))
     except (InputError, OSError) as error:
-        print(told(error), file=sys.stderr)
+        print(one_line(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

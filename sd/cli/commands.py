@@ -70,13 +70,14 @@ def train(args: argparse.Namespace) -> None:
     folder = Path(args.run) if args.run else runs.new_folder()
     from tqdm import tqdm
 
-    from sd.cli.progress import Progress, Steady
+    from sd.cli.progress import DetachableStream, Progress
 
-    out = Steady(sys.stderr)  # a terminal that is closed must not end a run before it is saved
+    # A terminal that is closed must not end a run before it is saved.
+    out = DetachableStream(sys.stderr)
     progress = Progress(lambda line: print(line, file=out, flush=True))
-    heard = None if out.isatty() else progress.hear
+    heard = None if out.isatty() else progress.on_event
     again = args.resume or args.restart
-    stream = (_again if again else _begun)(args, folder, began, heard)
+    stream = (_continue_training if again else _start_training)(args, folder, began, heard)
     with tqdm(unit="step", file=out, disable=not out.isatty()) as bar:
         for number, step in enumerate(stream):
             if number == 0:
@@ -87,10 +88,10 @@ def train(args: argparse.Namespace) -> None:
             bar.set_postfix(loss=f"{step.loss:.4f}", refresh=False)
             if heard is not None:
                 progress.step(step)
-    print(f"{runs.status(folder).line}: {folder}", file=Steady(sys.stdout), flush=True)
+    print(f"{runs.status(folder).line}: {folder}", file=DetachableStream(sys.stdout), flush=True)
 
 
-def _begun(
+def _start_training(
     args: argparse.Namespace, folder: Path, began: float, heard: "Heard | None"
 ) -> Iterator["TrainStep"]:
     """Return a new training as a stream, planned first where only its minutes are given."""
@@ -103,8 +104,8 @@ def _begun(
         )
     seed = _seed(args.seed)
     device = args.device or "auto"
-    if _is_planned(args):
-        made = _planned(args, data, device, config.conditioning.kind)
+    if _must_plan(args):
+        made = _plan(args, data, device, config.conditioning.kind)
         config = made.config
         print("\n".join(reason.line for reason in made.reasons), file=sys.stderr)
     from sd.runs.worker import work
@@ -112,7 +113,7 @@ def _begun(
     return work(config, data, folder, seed, device, began, heard)
 
 
-def _again(
+def _continue_training(
     args: argparse.Namespace, folder: Path, began: float, heard: "Heard | None"
 ) -> Iterator["TrainStep"]:
     """Return the training of an old run as a stream, gone on with or begun anew, to --steps."""
@@ -171,8 +172,8 @@ def plan(args: argparse.Namespace) -> None:
     """Say what would be trained here in --minutes and why, or what given settings will take."""
     config = settings_of(args)
     data, device = _data_of(args, config), args.device or "auto"
-    if _is_planned(args):
-        made = _planned(args, data, device, config.conditioning.kind)
+    if _must_plan(args):
+        made = _plan(args, data, device, config.conditioning.kind)
     else:
         made = _forecast(args, config, data, device)
     if args.json:
@@ -181,12 +182,12 @@ def plan(args: argparse.Namespace) -> None:
         print("\n".join([reason.line for reason in made.reasons] + made.forecast.lines()))
 
 
-def _is_planned(args: argparse.Namespace) -> bool:
+def _must_plan(args: argparse.Namespace) -> bool:
     """Tell whether the settings are to be chosen: minutes are given, and neither preset nor ini."""
     return args.minutes is not None and not args.preset and not args.config
 
 
-def _planned(args: argparse.Namespace, data: str, device: str, kind: str) -> "Plan":
+def _plan(args: argparse.Namespace, data: str, device: str, kind: str) -> "Plan":
     """Return a plan; where --set changes it, with a forecast of what it is then."""
     begun = time.monotonic()
     from sd.common.device import choose
@@ -194,7 +195,7 @@ def _planned(args: argparse.Namespace, data: str, device: str, kind: str) -> "Pl
     from sd.training.planning.forecast import forecast
     from sd.training.planning.planner import plan as planned
 
-    machine, pictures = choose(device).apply(), look(data)
+    machine, pictures = choose(device).apply(), look_at(data)
     _say_measuring(args)
     start = time.monotonic() - begun + FIRST_SECONDS
     made = planned(args.minutes, pictures, machine, start, kind)
@@ -219,7 +220,7 @@ def _forecast(args: argparse.Namespace, config: Config, data: str, device: str) 
     from sd.training.planning.forecast import check_memory, forecast
     from sd.training.planning.planner import Plan
 
-    machine, pictures = choose(device).apply(), look(data)
+    machine, pictures = choose(device).apply(), look_at(data)
     shaped = decided(config, pictures.captions, pictures.labels)
     check_memory(shaped, machine)
     _say_measuring(args)
@@ -227,7 +228,7 @@ def _forecast(args: argparse.Namespace, config: Config, data: str, device: str) 
     return Plan(config, (), forecast(shaped, pictures.count, machine, start))
 
 
-def look(data: str) -> "Pictures":
+def look_at(data: str) -> "Pictures":
     """Return how many pictures a source has and what a few of them are like."""
     from sd.data.image_set import inspect_images, some_pictures
     from sd.data.reading.source import passage
@@ -266,8 +267,8 @@ def noise(args: argparse.Namespace) -> None:
     if out is not None:
         read = [Path(each) for each in (args.picture, args.config) if each is not None]
         check_free("--out", out, read, args.overwrite)
-    diffusion, sheet = _noised(args)
-    place = _written(sheet, out or Output(Path()))
+    diffusion, sheet = _noise_picture(args)
+    place = _write_grid(sheet, out or Output(Path()))
     for t in args.t:
         a, b = diffusion.schedule.signal(t), diffusion.schedule.noise(t)
         ratio = f"SNR {diffusion.snr(t):.4g}"
@@ -276,11 +277,11 @@ def noise(args: argparse.Namespace) -> None:
         print(f"written: {place}")
 
 
-def _noised(args: argparse.Namespace) -> tuple["Diffusion", "Image"]:
+def _noise_picture(args: argparse.Namespace) -> tuple["Diffusion", "Image"]:
     """Return the process of the settings, and the picture at each t on one sheet."""
     import torch
 
-    from sd.cli.pictures import read_told
+    from sd.cli.pictures import read_and_remark
     from sd.data.images import fit_picture, grid, to_float
     from sd.diffusion.process import Diffusion
     from sd.diffusion.sampling import draw, generators
@@ -288,7 +289,7 @@ def _noised(args: argparse.Namespace) -> tuple["Diffusion", "Image"]:
     config = settings_of(args)
     diffusion = Diffusion.from_config(config.diffusion)
     training, channels = config.training, config.unet.channel
-    picture = read_told(args.picture)
+    picture = read_and_remark(args.picture)
     pixels = fit_picture(
         picture, training.input_height, training.input_width, channels, training.fit
     )
@@ -299,7 +300,7 @@ def _noised(args: argparse.Namespace) -> tuple["Diffusion", "Image"]:
     return diffusion, grid(noised, columns=len(noised))
 
 
-def _written(sheet: "Image", out: "Output") -> Path:
+def _write_grid(sheet: "Image", out: "Output") -> Path:
     """Write a sheet to a file, or into a folder under a free name; return where it lies."""
     from sd.common.marks import save_png
     from sd.common.outputs import make_place, write_free, write_named

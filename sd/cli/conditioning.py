@@ -20,10 +20,10 @@ NAMED = 4  # prompts in a line
 LONGEST_NAMED = 40  # characters of each
 
 
-def told_of(args: argparse.Namespace, source: Model | PictureModel) -> dict[str, Any]:
+def read_conditioning(args: argparse.Namespace, source: Model | PictureModel) -> dict[str, Any]:
     """Return the fields of a recipe about what the model is told; `InputError` if it cannot be."""
     _check(args, source.conditioner if isinstance(source, Model) else None)
-    prompts = (*(args.label or ()), *(args.prompt or ())) or usual_of(args, source)
+    prompts = (*(args.label or ()), *(args.prompt or ())) or default_prompts(args, source)
     told: dict[str, Any] = {"prompts": prompts, "negative": args.negative or ""}
     if args.guidance is not None:
         told["guidance"] = tuple(args.guidance)
@@ -36,7 +36,7 @@ def told_of(args: argparse.Namespace, source: Model | PictureModel) -> dict[str,
     return told
 
 
-def usual_of(args: argparse.Namespace, source: Model | PictureModel) -> tuple[str, ...]:
+def default_prompts(args: argparse.Namespace, source: Model | PictureModel) -> tuple[str, ...]:
     """Return what is asked for where the flags ask for nothing."""
     if args.label or args.prompt or args.unconditional or not isinstance(source, Model):
         return ()
@@ -64,15 +64,15 @@ def remarks(args: argparse.Namespace, recipe: Recipe, source: Model | PictureMod
     conditioner = source.conditioner if isinstance(source, Model) else None
     drawn = [name for name in ("seed", "seed_to") if getattr(args, name) == validation.RANDOM_SEED]
     lines = [f"{name.replace('_', ' ')} {getattr(recipe, name)}" for name in drawn]
-    lines += surplus(args, recipe)
-    if usual := usual_of(args, source):
-        lines.append(f"asked for what its own samples were, {_listed(usual[: recipe.count])}")
+    lines += unused_values(args, recipe)
+    if usual := default_prompts(args, source):
+        lines.append(f"asked for what its own samples were, {_join(usual[: recipe.count])}")
         lines[-1] += "; --unconditional asks for nothing"
     if conditioner is not None:
         asked = [*recipe.prompts[: recipe.count], recipe.negative]
         unseen = dict.fromkeys(word for text in asked for word in conditioner.unseen(text))
-        lines += [f"never seen in training: {_listed(unseen)}"] if unseen else []
-        if not source.config.conditioning.drop and _leans_on_null(recipe):
+        lines += [f"never seen in training: {_join(unseen)}"] if unseen else []
+        if not source.config.conditioning.drop and _uses_uncond(recipe):
             lines.append("conditioning.drop was 0: told nothing, as here, it never trained")
     for flag, sampler in (("eta", "ddim"), ("variance", "ddpm")):
         if getattr(args, flag) is not None and recipe.sampler != sampler:
@@ -80,7 +80,7 @@ def remarks(args: argparse.Namespace, recipe: Recipe, source: Model | PictureMod
     return lines + unused(args, recipe, source)
 
 
-def surplus(args: argparse.Namespace, recipe: Recipe) -> list[str]:
+def unused_values(args: argparse.Namespace, recipe: Recipe) -> list[str]:
     """Return a line for each flag that tells more than the pictures can take, in turn."""
     lines = []
     for name in ("label", "prompt", "guidance"):
@@ -93,13 +93,13 @@ def surplus(args: argparse.Namespace, recipe: Recipe) -> list[str]:
     return lines
 
 
-def _leans_on_null(recipe: Recipe) -> bool:
+def _uses_uncond(recipe: Recipe) -> bool:
     """Tell whether a picture is made of what the model says when it is told nothing."""
     guided = set(recipe.guidance) != {1.0} and not recipe.negative
     return guided or not all(recipe.prompts or ("",))
 
 
-def _listed(texts: Iterable[str]) -> str:
+def _join(texts: Iterable[str]) -> str:
     """Return texts for a line that stays one."""
     words = [" ".join(text.split()) for text in texts]
     named = [w if len(w) <= LONGEST_NAMED else f"{w[: LONGEST_NAMED - 1]}…" for w in words[:NAMED]]
@@ -109,7 +109,7 @@ def _listed(texts: Iterable[str]) -> str:
 
 def unused(args: argparse.Namespace, recipe: Recipe, source: Model | PictureModel) -> list[str]:
     """Return a line where flags about guidance change no picture: which, and why."""
-    why, flags = _idle(recipe, source)
+    why, flags = _why_unused(recipe, source)
     given = [name for name in flags if getattr(args, name) not in (None, "")]
     if not given or not why:
         return []
@@ -117,7 +117,7 @@ def unused(args: argparse.Namespace, recipe: Recipe, source: Model | PictureMode
     return [f"{', '.join(f'--{name}' for name in given)} {verb} nothing: {why}"]
 
 
-def _idle(recipe: Recipe, source: Model | PictureModel) -> tuple[str, tuple[str, ...]]:
+def _why_unused(recipe: Recipe, source: Model | PictureModel) -> tuple[str, tuple[str, ...]]:
     """Return why guidance, or a part of it, comes to nothing, and the flags that say so."""
     scales = set(recipe.guidance)
     if not isinstance(source, Model) or source.conditioner is None:

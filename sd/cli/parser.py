@@ -130,8 +130,8 @@ def _sample_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--no-clip", action="store_true", help="do not cut x0 to the range of pictures"
     )
-    _told_flags(made)
-    _beginning_flags(made)
+    _conditioning_flags(made)
+    _start_flags(made)
     made.add_argument("--keep-steps", action="store_true", help="keep every step's picture too")
     about = (
         "a folder (else the ini's) gets a picture each; or a file: a sheet, arrays, or the steps"
@@ -146,7 +146,7 @@ def _overwrite_flag(made: argparse.ArgumentParser) -> None:
     made.add_argument("--overwrite", action="store_true", help=about)
 
 
-def _told_flags(made: argparse.ArgumentParser) -> None:
+def _conditioning_flags(made: argparse.ArgumentParser) -> None:
     about = "a class that the model knows; of several the pictures take one after the other"
     made.add_argument("--label", action="append", metavar="NAME", help=about)
     about = "what the pictures are asked for; of several they take one after the other"
@@ -165,7 +165,7 @@ def _told_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument("--attention", metavar="FOLDER|FILE.png|.npz", help=about)
 
 
-def _beginning_flags(made: argparse.ArgumentParser) -> None:
+def _start_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument("--seed", type=number, help="0 if not told, -1 draws one")
     about = "begin between two seeds: the first picture at --seed, the last one here"
     made.add_argument("--seed-to", type=number, metavar="SEED", help=about)
@@ -207,14 +207,14 @@ def main(words: Sequence[str] | None = None) -> int:
         args.handler(args)
     except (InputError, OSError) as error:
         with suppress(OSError):  # nobody may be there to read it
-            print(told(error), file=sys.stderr)
+            print(one_line(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         return 128 + getattr(error, "number", signal.SIGINT)
     return 0
 
 
-def told(error: InputError | OSError) -> InputError:
+def one_line(error: InputError | OSError) -> InputError:
     """Return what is said of an error, one line; of the system's, which file and why."""
     if isinstance(error, InputError):
         return error

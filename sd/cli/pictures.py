@@ -9,7 +9,7 @@ from sd.common.text import brief, printable
 from sd.data.images import read_with_remarks
 
 
-def read_told(file: str) -> Image.Image:
+def read_and_remark(file: str) -> Image.Image:
     """Return the picture in `file`, its transparency kept; say how its values were understood.
 
     Raises InputError where it is none.

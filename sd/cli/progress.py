@@ -11,7 +11,7 @@ from sd.training.planning.forecast import in_words
 SECONDS = 30.0  # at most one line in so many, but at a sampling
 
 
-class Steady:
+class DetachableStream:
     """A text stream whose reader may go away, as with a closed terminal: it is written on in vain.
 
     What is worth keeping lies in the run's folder, so that nobody reads is no reason to end.
@@ -50,21 +50,21 @@ class Progress:
         self._row: Mapping[str, Any] = {}
         self._sheet = ""  # of samples that are not told yet
 
-    def hear(self, event: str, facts: Mapping[str, Any]) -> None:
+    def on_event(self, event: str, facts: Mapping[str, Any]) -> None:
         """Take note of an event of the run's journal, and say what stands on its own."""
         if event in ("step", "pace"):
             self._row = facts
         elif event == "samples":
             self._sheet = facts["file"]
         elif event in ("paused", "notice"):
-            self._tell(facts["line"])
+            self._print(facts["line"])
         elif event == "ingest":
             self.read(facts["done"], facts["total"])
 
     def read(self, done: int, total: int) -> None:
         """Say how many pictures are read, if the time has come."""
         if self._is_due():
-            self._tell(f"reading pictures: {done:,} of {total:,}")
+            self._print(f"reading pictures: {done:,} of {total:,}")
 
     def step(self, step: TrainStep) -> None:
         """Say how far training is after a step, if samples were made or the time has come."""
@@ -78,11 +78,11 @@ class Progress:
             parts.append(f"{in_words(left)} left")
         parts += [self._sheet] if self._sheet else []
         self._sheet = ""
-        self._tell(", ".join(parts))
+        self._print(", ".join(parts))
 
     def _is_due(self) -> bool:
         return self._now() - self._said >= SECONDS
 
-    def _tell(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self._said = self._now()
         self._say(line)

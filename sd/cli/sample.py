@@ -16,8 +16,8 @@ from PIL import Image
 
 from sd.checkpoints.model import Model
 from sd.checkpoints.picture_model import PictureModel, parse_name
-from sd.cli.conditioning import remarks, told_of
-from sd.cli.pictures import read_told
+from sd.cli.conditioning import read_conditioning, remarks
+from sd.cli.pictures import read_and_remark
 from sd.common import validation
 from sd.common.device import Machine, choose
 from sd.common.outputs import Output, check_apart, check_free, make_place, output_of
@@ -31,7 +31,7 @@ from sd.diffusion.timesteps import most_steps
 from sd.generation import export, pipeline
 from sd.generation.attention_pictures import Watched, check_attention, write_attention
 from sd.generation.recipe import MOST_PICTURES, Recipe, Start, from_json
-from sd.generation.registry import Opened, found_again, opened
+from sd.generation.registry import NamedModel, open_model, open_recipe_model
 from sd.generation.writing import FORMS, Made, prepared, write
 
 COUNT = 16  # pictures, unless told
@@ -56,8 +56,8 @@ OWN = {
 def sample(args: argparse.Namespace) -> None:
     """Sample pictures, as flags or a recipe tell, and write them."""
     out, looked = _outputs(args)
-    made, lines = _repeated(args) if args.recipe is not None else _asked(args)
-    watched = None if looked is None else watching(made, args.attention)
+    made, lines = _from_recipe(args) if args.recipe is not None else _from_flags(args)
+    watched = None if looked is None else record_attention(made, args.attention)
     steps = made.steps(watched)
     out = prepared(out, made.source.config.training.save_path)
     if looked is not None:
@@ -90,7 +90,7 @@ def _outputs(args: argparse.Namespace) -> tuple[Output | None, Output | None]:
     return out, looked
 
 
-def watching(made: Made, out: str) -> Watched:
+def record_attention(made: Made, out: str) -> Watched:
     """Return what watches where the first picture looks; `InputError` for a closed form."""
     source, recipe = made.source, made.recipe
     if not isinstance(source, Model):
@@ -103,10 +103,10 @@ def watching(made: Made, out: str) -> Watched:
     return Watched(source.network, recipe.count, words, index, full=True)
 
 
-def _asked(args: argparse.Namespace) -> tuple[Made, list[str]]:
+def _from_flags(args: argparse.Namespace) -> tuple[Made, list[str]]:
     """Return the sampling that the flags describe, and what there is to remark."""
     machine = choose(args.device).apply()
-    model = opened(_place(args), machine.device)
+    model = open_model(_place(args), machine.device)
     recipe = recipe_of(args, model)
     lines = remarks(args, recipe, model.source)
     if args.mask is not None:
@@ -117,7 +117,7 @@ def _asked(args: argparse.Namespace) -> tuple[Made, list[str]]:
     return Made(recipe, model.source, machine), lines
 
 
-def _repeated(args: argparse.Namespace) -> tuple[Made, list[str]]:
+def _from_recipe(args: argparse.Namespace) -> tuple[Made, list[str]]:
     """Return the sampling that a PNG's recipe describes, and what is not as it was."""
     for name, flag in OWN.items():
         if getattr(args, name) is not None and getattr(args, name) is not False:
@@ -129,8 +129,8 @@ def _repeated(args: argparse.Namespace) -> tuple[Made, list[str]]:
         index = validation.whole("recipe: index", told.get("index"), 0, recipe.count - 1)
     except InputError as error:
         raise InputError(f"{brief(printable(file.name))}: {error}") from error
-    machine, remark = machine_again(told.get("made"), args.device)
-    source = found_again(recipe, machine.device).source
+    machine, remark = same_machine(told.get("made"), args.device)
+    source = open_recipe_model(recipe, machine.device).source
     wanted = None if told.get("sheet") is True else index
     return Made(recipe, source, machine, wanted), [remark] if remark else []
 
@@ -143,7 +143,7 @@ def _place(args: argparse.Namespace) -> str:
     return str(args.checkpoint)
 
 
-def machine_again(made: Any, device: str) -> tuple[Machine, str]:
+def same_machine(made: Any, device: str) -> tuple[Machine, str]:
     """Return the machine that a file tells of, set up, so that its pictures come out the same.
 
     Where it is another now, a line says so. `made` is a stranger's: what is unfit in it is nothing.
@@ -164,7 +164,7 @@ def machine_again(made: Any, device: str) -> tuple[Machine, str]:
     return usual.apply(), remark
 
 
-def recipe_of(args: argparse.Namespace, model: Opened) -> Recipe:
+def recipe_of(args: argparse.Namespace, model: NamedModel) -> Recipe:
     """Return the recipe that the flags describe."""
     told: dict[str, Any] = {
         name: validation.seed(OWN[name], value)
@@ -177,7 +177,7 @@ def recipe_of(args: argparse.Namespace, model: Opened) -> Recipe:
     told |= {name: getattr(args, name) for name in WORDS if getattr(args, name) is not None}
     if args.eta is not None:
         told["eta"] = validation.real("--eta", args.eta, 0, 1)
-    told |= told_of(args, model.source)
+    told |= read_conditioning(args, model.source)
     return Recipe(
         model.name,
         model.step,
@@ -202,10 +202,10 @@ def start_of(args: argparse.Namespace, source: Model | PictureModel) -> Start | 
     if args.t is None:
         raise InputError(f"--from: tell with --t how far it is noised, above 0, at most {highest}")
     t = validation.real("--t", args.t, 0, highest, above=True)
-    picture, (_, height, width) = read_told(args.picture), source.shape
+    picture, (_, height, width) = read_and_remark(args.picture), source.shape
     fit, mask = source.config.training.fit, None
     fitted = to_pil(fit_picture(picture, height, width, source.shape[0], fit))
     if args.mask is not None:
-        anew = laid_over(anew_of(read_told(args.mask)), picture.size, height, width, fit)
+        anew = laid_over(anew_of(read_and_remark(args.mask)), picture.size, height, width, fit)
         mask = pipeline.png_bytes(Image.fromarray(anew))
     return Start(pipeline.png_bytes(fitted), t, mask)

@@ -15,7 +15,7 @@ from sd.generation.recipe import Recipe
 DIGITS = 16  # of the SHA-256 of a model's weights: enough to tell it from another
 
 
-class Opened(NamedTuple):
+class NamedModel(NamedTuple):
     """A model with what a recipe says of it: its name, its step, and a digest of its weights."""
 
     source: Model | PictureModel
@@ -24,7 +24,7 @@ class Opened(NamedTuple):
     digest: str = ""
 
 
-def opened(place: str, device: str) -> Opened:
+def open_model(place: str, device: str) -> NamedModel:
     """Return the model at a path, or the one called ideal:DATA or linear:DATA.
 
     Its name is the one under which the page knows it too, where there is one.
@@ -32,11 +32,11 @@ def opened(place: str, device: str) -> Opened:
     parsed = parse_name(place)
     if parsed is not None:
         kind, data = parsed
-        return Opened(open_pictures(place, device), f"{kind}:{_run_name(data) or data}")
+        return NamedModel(open_pictures(place, device), f"{kind}:{_run_name(data) or data}")
     folder = newest_checkpoint(Path(place))
     model = load_checkpoint(folder, device)
     digest = model.about["sha256"][WEIGHTS][:DIGITS]
-    return Opened(model, _model_name(folder) or place, model.about.get("step", 0), digest)
+    return NamedModel(model, _model_name(folder) or place, model.about.get("step", 0), digest)
 
 
 def _run_name(data: str) -> str | None:
@@ -56,11 +56,11 @@ def _model_name(checkpoint: Path) -> str | None:
     return names[run] if newest else None
 
 
-def found_again(recipe: Recipe, device: str) -> Opened:
+def open_recipe_model(recipe: Recipe, device: str) -> NamedModel:
     """Return the model that a recipe names; raise `InputError` if it is another by now."""
     kind, data = parse_name(recipe.model) or (None, recipe.model)
     try:
-        model = opened(f"{kind}:{_data_of(data)}" if kind else _folder_of(data), device)
+        model = open_model(f"{kind}:{_data_of(data)}" if kind else _folder_of(data), device)
     except InputError as error:
         raise InputError(f"the recipe's model {validation.shown(recipe.model)}: {error}") from error
     if recipe.digest and recipe.digest != model.digest:

@@ -66,7 +66,7 @@ def denoise_pictures(
     """
     told = prompts.plain(models.find(model), prompt, negative, guidance, unconditional)
     settings = (sampler, steps, eta, variance, spacing, clip_x0, seed, count)
-    recipe = models.recipe(model, *settings, **told)
+    recipe = models.make_recipe(model, *settings, **told)
     job = Job(recipe, pictured=True)
     seen = 0
     for _ in live.watched(job):

@@ -26,7 +26,7 @@ MOST_FITTED = 2048
 VALUE = 8  # bytes of a value while the closed forms count with it
 
 
-class Weight(NamedTuple):
+class Cost(NamedTuple):
     """What a model takes, `kind` "" for a network: of a set, how many pictures it has."""
 
     name: str
@@ -54,7 +54,7 @@ class Weight(NamedTuple):
         height, width = training.input_height, training.input_width
         return blueprint(self.config.unet, height, width, length).operations
 
-    def needed(self, pictures: int) -> int:
+    def memory_needed(self, pictures: int) -> int:
         """Return about how many bytes it takes while it answers for so many pictures at once."""
         if not self.kind:
             return memory.sampling(self.config, pictures)
@@ -63,16 +63,16 @@ class Weight(NamedTuple):
         return own + VALUE * pictures * (2 * self.counted + 4 * self.size)
 
 
-def weight_of(name: str, folder: Path, config: Config) -> Weight:
+def cost_of(name: str, folder: Path, config: Config) -> Cost:
     """Return what a model takes, which is found at a folder, or at the zip of its pictures."""
     kind, colon, _ = name.partition(":")
     if not colon:
-        return Weight(name, config)
+        return Cost(name, config)
     stored = folder / runs.PICTURES / PIXELS
     if stored.is_file():
-        of_one = Weight(name, config).size
-        return Weight(name, config, kind, stored.stat().st_size // of_one, mapped=True)
-    return Weight(name, config, kind, files_in(str(folder)))
+        of_one = Cost(name, config).size
+        return Cost(name, config, kind, stored.stat().st_size // of_one, mapped=True)
+    return Cost(name, config, kind, files_in(str(folder)))
 
 
 @lru_cache(maxsize=32)
@@ -88,33 +88,33 @@ def passes(recipe: Recipe) -> int:
     return 2 if told and any(scale != 1 for scale in recipe.guidance) else 1
 
 
-def check(weight: Weight, calls: int, pictures: int, device: str, asked: str) -> None:
+def check(cost: Cost, calls: int, pictures: int, device: str, asked: str) -> None:
     """Raise `InputError` where asking a model so often, for so many pictures, is too much.
 
     calls: of one picture. asked: what the line begins with.
     """
     most = MOST_OPERATIONS if device == "cpu" else MOST_ON_GPU
-    if (total := calls * pictures * weight.operations()) > most:
+    if (total := calls * pictures * cost.operations()) > most:
         raise InputError(
-            f"{asked}: {weight.name!r} would take {total:.2g} operations; at most {most:.2g} are "
+            f"{asked}: {cost.name!r} would take {total:.2g} operations; at most {most:.2g} are "
             "allowed: take fewer pictures or steps, or a smaller model"
         )
-    check_memory(weight, pictures, device, asked)
+    check_memory(cost, pictures, device, asked)
 
 
-def check_memory(weight: Weight, pictures: int, device: str, asked: str) -> None:
+def check_memory(cost: Cost, pictures: int, device: str, asked: str) -> None:
     """Raise `InputError` where a model, asked for so many pictures at once, needs too much."""
     room = memory.left()
-    need = weight.needed(pictures)
+    need = cost.memory_needed(pictures)
     if device != "cpu" or need <= room:
         return
     told = f"needs about {in_words(need)} of memory, {in_words(room)} are there"
-    fewer = next((n for n in range(pictures - 1, 0, -1) if weight.needed(n) <= room), 0)
+    fewer = next((n for n in range(pictures - 1, 0, -1) if cost.memory_needed(n) <= room), 0)
     remedy = f"{fewer} at once would fit" if fewer else "that is too little for one picture"
-    raise InputError(f"{asked}: {weight.name!r} {told}; {remedy}")
+    raise InputError(f"{asked}: {cost.name!r} {told}; {remedy}")
 
 
-def check_recipe(weight: Weight, recipe: Recipe, device: str) -> None:
+def check_recipe(cost: Cost, recipe: Recipe, device: str) -> None:
     """Raise `InputError` where a recipe, with all that it branches from, takes too much."""
     calls, at_once, each = 0, 1, recipe
     while True:
@@ -124,5 +124,5 @@ def check_recipe(weight: Weight, recipe: Recipe, device: str) -> None:
             break
         each = each.branch.recipe
     asked = f"count = {recipe.count}, steps = {recipe.steps}"
-    check(weight, calls, recipe.count, device, asked)
-    check_memory(weight, recipe.count * at_once, device, asked)
+    check(cost, calls, recipe.count, device, asked)
+    check_memory(cost, recipe.count * at_once, device, asked)

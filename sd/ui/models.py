@@ -23,7 +23,7 @@ from sd.generation.recipe import Recipe
 from sd.networks import conditioning_facts
 from sd.ui import model_cost, uploads
 from sd.ui.components.parts import briefly
-from sd.ui.model_facts import Told, read_told
+from sd.ui.model_metadata import ConditioningMetadata, read_conditioning_metadata
 
 if TYPE_CHECKING:
     from sd.common.device import Machine
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MOST_PICTURES = 16
 MOST_STEPS = 1000
-MOST_TOLD = 20_000  # characters of a recipe's prompts; a field holds half of it
+MOST_PROMPT_LENGTH = 20_000  # characters of a recipe's prompts; a field holds half of it
 MOST_CALLS = 4000  # of one sampling with all that it branches from
 KINDS = ("ideal", "linear")  # closed-form denoisers of a picture set
 LONGEST_NAME = 200
@@ -40,7 +40,7 @@ ONE_AT_A_TIME, OPENING = threading.Lock(), threading.Lock()
 LARGEST_OPENED = 2**30  # bytes of all models that stay open, beside the newest
 
 
-class Entry(NamedTuple):
+class ModelEntry(NamedTuple):
     """A model that can be asked: where it lies, and of which step it is (0: it has none)."""
 
     name: str
@@ -53,7 +53,7 @@ class Entry(NamedTuple):
         return is_closed(self.name)
 
 
-OPENED: OrderedDict[tuple[Entry, str], "Source"] = OrderedDict()  # with the device it is on
+OPENED: OrderedDict[tuple[ModelEntry, str], "Source"] = OrderedDict()  # with the device it is on
 
 
 def is_closed(name: str) -> bool:
@@ -69,7 +69,7 @@ def machine() -> "Machine":
     return briefly(lambda: choose("auto").apply())
 
 
-def choices(upload: Any = None) -> list[tuple[str, str]]:
+def list_choices(upload: Any = None) -> list[tuple[str, str]]:
     """Return (what is shown, name) of every model; `upload` is the handle of pictures just read."""
     trained = runs.list_models()
     told = [(f"{entry.name}, step {entry.step:,}", entry.name) for entry in trained]
@@ -84,18 +84,18 @@ def choices(upload: Any = None) -> list[tuple[str, str]]:
     return told + [(f"{kind}: {title}", f"{kind}:{name}") for title, name in sets for kind in KINDS]
 
 
-def find(name: Any) -> Entry:
+def find(name: Any) -> ModelEntry:
     """Return the model called `name`; raise `InputError` with what there is."""
     validation.text("model", name, LONGEST_NAME)
     if is_closed(name):
-        return Entry(name, Path(pictures_of(name.partition(":")[2])))
+        return ModelEntry(name, Path(pictures_of(name.partition(":")[2])))
     entries = {entry.name: entry for entry in runs.list_models()}
     if not entries:
         raise InputError(
             f"model = {validation.shown(name)}: no model is there yet; train one first"
         )
     found = entries[validation.choice("model", name, list(entries))]
-    return Entry(found.name, found.folder, found.step)
+    return ModelEntry(found.name, found.folder, found.step)
 
 
 def pictures_of(name: str) -> str:
@@ -109,42 +109,50 @@ def pictures_of(name: str) -> str:
 
 
 @lru_cache(maxsize=32)
-def config_of(entry: Entry) -> Config:
+def config_of(entry: ModelEntry) -> Config:
     """Return a model's settings; a closed form of a set without a run has the preset's."""
     if (entry.folder / runs.CONFIG).is_file():
         return Config.read(entry.folder / runs.CONFIG)
     return Config.preset(CLOSED_PRESET)
 
 
-def shape_of(entry: Entry) -> tuple[int, int, int]:
+def shape_of(entry: ModelEntry) -> tuple[int, int, int]:
     """Return the shape (C, H, W) of a model's pictures, without opening it."""
     config = config_of(entry)
     return config.unet.channel, config.training.input_height, config.training.input_width
 
 
-def timesteps(entry: Entry) -> int:
+def timesteps(entry: ModelEntry) -> int:
     """Return T of a model's schedule, without opening it."""
     return config_of(entry).diffusion.timesteps
 
 
-def conditioning_of(entry: Entry) -> Told | None:
+def read_conditioning(entry: ModelEntry) -> ConditioningMetadata | None:
     """Return what a model can be told, without opening it; None for one that is told nothing."""
     found = [] if entry.closed else numbered(entry.folder, "checkpoint-*")
     folder = found[-1][1] if found else entry.folder
-    return None if entry.closed else read_told(folder, config_of(entry).conditioning.text_length)
+    return (
+        None
+        if entry.closed
+        else read_conditioning_metadata(folder, config_of(entry).conditioning.text_length)
+    )
 
 
-def usual_prompts(entry: Entry) -> tuple[str, ...]:
+def usual_prompts(entry: ModelEntry) -> tuple[str, ...]:
     """Return what the samples of a model's own run were asked for; () if nothing."""
-    told = conditioning_of(entry)
+    told = read_conditioning(entry)
     chosen = config_of(entry).conditioning.sample_prompts
     return (
         () if told is None else conditioning_facts.usual_prompts(chosen, told.labels, told.examples)
     )
 
 
-def calls(
-    entry: Entry, sampler: str, steps: int, spacing: str = "trailing", start: float | None = None
+def network_calls(
+    entry: ModelEntry,
+    sampler: str,
+    steps: int,
+    spacing: str = "trailing",
+    start: float | None = None,
 ) -> int:
     """Return how often a sampling from t = `start`, T unless told, asks a model's network."""
     from sd.diffusion.sampling import Sampling
@@ -154,12 +162,12 @@ def calls(
     return Sampling(schedule, sampler, steps, spacing=spacing, start_time=start).calls
 
 
-def weight(entry: Entry) -> model_cost.Weight:
+def cost_of(entry: ModelEntry) -> model_cost.Cost:
     """Return what asking a model takes, without opening it."""
-    return model_cost.weight_of(entry.name, entry.folder, config_of(entry))
+    return model_cost.cost_of(entry.name, entry.folder, config_of(entry))
 
 
-def source(entry: Entry) -> "Source":
+def open_model(entry: ModelEntry) -> "Source":
     """Return the model of an entry, on this machine's device; raise `InputError` without room."""
     device = machine().device
     key = (entry, device)
@@ -167,7 +175,7 @@ def source(entry: Entry) -> "Source":
         if key in OPENED:
             OPENED.move_to_end(key)
             return OPENED[key]
-        model_cost.check_memory(weight(entry), 1, device, "model")
+        model_cost.check_memory(cost_of(entry), 1, device, "model")
         OPENED[key] = found = _opened(entry.name, str(entry.folder), device)
         while len(OPENED) > 1 and sum(map(_bytes_of, OPENED.values())) > LARGEST_OPENED:
             OPENED.popitem(last=False)
@@ -193,7 +201,7 @@ def _bytes_of(opened: Any) -> int:
 
 
 @lru_cache(maxsize=32)
-def digest(entry: Entry) -> str:
+def digest(entry: ModelEntry) -> str:
     """Return 16 digits that tell a model from another of its name; "" for closed forms."""
     from sd.checkpoints.checkpoint import WEIGHTS, newest_checkpoint, read_about
 
@@ -216,18 +224,18 @@ def within_caps(recipe: Recipe) -> Recipe:
     while True:
         validation.whole("number of prompts", len(each.prompts), 0, MOST_PICTURES)
         told = sum(map(len, (*each.prompts, each.negative)))
-        validation.whole("characters of all prompts", told, 0, MOST_TOLD)
+        validation.whole("characters of all prompts", told, 0, MOST_PROMPT_LENGTH)
         calls += capped("steps", each.steps, MOST_STEPS)
         if each.branch is None:
             break
         each = each.branch.recipe
     capped("steps with those before the branch", calls, MOST_CALLS)
-    return affordable(recipe)
+    return check_cost(recipe)
 
 
-def affordable(recipe: Recipe) -> Recipe:
+def check_cost(recipe: Recipe) -> Recipe:
     """Return a recipe whose operations and memory are within bounds; raise `InputError`."""
-    model_cost.check_recipe(weight(find(recipe.model)), recipe, machine().device)
+    model_cost.check_recipe(cost_of(find(recipe.model)), recipe, machine().device)
     return recipe
 
 
@@ -241,7 +249,7 @@ def capped(name: str, value: int, most: int) -> int:
     return value
 
 
-def known(recipe: Recipe) -> Entry:
+def find_recipe_model(recipe: Recipe) -> ModelEntry:
     """Return the model that a recipe names; raise `InputError` if it is another one by now."""
     entry = find(recipe.model)
     if recipe.digest and recipe.digest != digest(entry):
@@ -252,12 +260,12 @@ def known(recipe: Recipe) -> Entry:
     return entry
 
 
-def command(recipe: Recipe) -> str:
+def sample_command(recipe: Recipe) -> str:
     """Return the command line that samples the same pictures."""
     if recipe.branch or recipe.start:
         return "python -m sd sample --recipe PICTURE.png --out samples"
     entry = find(recipe.model)
-    words = ["python", "-m", "sd", "sample", _asked(entry), "--count", str(recipe.count)]
+    words = ["python", "-m", "sd", "sample", _model_argument(entry), "--count", str(recipe.count)]
     words += ["--sampler", recipe.sampler, "--steps", str(recipe.steps)]
     words += ["--seed", str(recipe.seed), "--spacing", recipe.spacing]
     if recipe.sampler == "ddim":
@@ -266,22 +274,22 @@ def command(recipe: Recipe) -> str:
         words += ["--variance", recipe.variance]
     if recipe.seed_to is not None:
         words += ["--seed-to", str(recipe.seed_to)]
-    words += _asked_for(recipe, entry)
+    words += _conditioning_flags(recipe, entry)
     return shlex.join([*words, *([] if recipe.clip_x0 else ["--no-clip"]), "--out", "samples"])
 
 
-def _asked_for(recipe: Recipe, entry: Entry) -> list[str]:
+def _conditioning_flags(recipe: Recipe, entry: ModelEntry) -> list[str]:
     """Return a command line's words for what a recipe asks the model for."""
-    told = conditioning_of(entry)
+    told = read_conditioning(entry)
     if told is None:
         return []
     if not recipe.prompts and not recipe.negative:
         return ["--unconditional"]
     flag = "--label" if told.labels else "--prompt"
-    words = [word for prompt in recipe.prompts for word in _flagged(flag, prompt)]
+    words = [word for prompt in recipe.prompts for word in _flag(flag, prompt)]
     words = words or ["--unconditional"]
     if recipe.negative:
-        words += _flagged("--negative", recipe.negative)
+        words += _flag("--negative", recipe.negative)
     words += ["--guidance", *(f"{scale:g}" for scale in recipe.guidance)]
     if recipe.rescale:
         words += ["--rescale", f"{recipe.rescale:g}"]
@@ -290,12 +298,12 @@ def _asked_for(recipe: Recipe, entry: Entry) -> list[str]:
     return words
 
 
-def _flagged(flag: str, text: str) -> list[str]:
+def _flag(flag: str, text: str) -> list[str]:
     """Return a flag and its text, joined where the text would be taken for a flag."""
     return [f"{flag}={text}"] if text.startswith("-") else [flag, text]
 
 
-def _asked(entry: Entry) -> str:
+def _model_argument(entry: ModelEntry) -> str:
     """Return how a command line names a model."""
     if str(entry.folder) == uploads.STARTER:
         return entry.name
@@ -305,7 +313,7 @@ def _asked(entry: Entry) -> str:
     return f"{entry.name.partition(':')[0]}:{where}" if entry.closed else where
 
 
-def recipe(
+def make_recipe(
     model: Any,
     sampler: Any,
     steps: Any,

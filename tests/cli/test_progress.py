@@ -50,7 +50,9 @@ def test_a_line_comes_every_half_minute_and_no_sooner(clock: Clock) -> None:
     row = {"pictures_per_second": 85.25, "seconds_left": 190.0}
     for step in range(1, 1001):
         clock.now += 0.25
-        progress.hear("step" if step % 7 == 1 else "pace", row | {"seconds_left": 250.0 - step / 2})
+        progress.on_event(
+            "step" if step % 7 == 1 else "pace", row | {"seconds_left": 250.0 - step / 2}
+        )
         progress.step(at(step))
     assert len(lines) == int(250 / SECONDS)
     assert lines[0] == "step 120 of 2,000, loss 0.1250, 85.2 pictures/s, 3 min left"
@@ -60,7 +62,7 @@ def test_each_sampling_has_its_line(clock: Clock) -> None:
     progress, lines = told(clock)
     for step in range(1, 9):
         if step % 4 == 0:
-            progress.hear("samples", {"step": step, "file": f"samples/step-{step:09d}.png"})
+            progress.on_event("samples", {"step": step, "file": f"samples/step-{step:09d}.png"})
         progress.step(at(step))
     assert lines == [
         f"step {step} of 2,000, loss 0.1250, samples/step-{step:09d}.png" for step in (4, 8)
@@ -69,8 +71,8 @@ def test_each_sampling_has_its_line(clock: Clock) -> None:
 
 def test_nothing_is_left_once_the_last_samples_are_made(clock: Clock) -> None:
     progress, lines = told(clock)
-    progress.hear("step", {"pictures_per_second": 85.25, "seconds_left": 190.0})
-    progress.hear("samples", {"step": 2000, "file": "samples/last.png"})
+    progress.on_event("step", {"pictures_per_second": 85.25, "seconds_left": 190.0})
+    progress.on_event("samples", {"step": 2000, "file": "samples/last.png"})
     progress.step(at(2000))
     assert lines == ["step 2,000 of 2,000, loss 0.1250, 85.2 pictures/s, samples/last.png"]
 
@@ -78,9 +80,9 @@ def test_nothing_is_left_once_the_last_samples_are_made(clock: Clock) -> None:
 def test_pictures_that_are_read_and_what_is_noticed_are_told(clock: Clock) -> None:
     progress, lines = told(clock)
     for done in range(0, 6000, 1000):
-        progress.hear("ingest", {"done": done, "total": 6000})
+        progress.on_event("ingest", {"done": done, "total": 6000})
         clock.now += SECONDS / 2
-    progress.hear("notice", {"line": "the loss is not a finite number at step 3"})
+    progress.on_event("notice", {"line": "the loss is not a finite number at step 3"})
     assert lines == [
         "reading pictures: 2,000 of 6,000",
         "reading pictures: 4,000 of 6,000",

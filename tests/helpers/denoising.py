@@ -154,7 +154,7 @@ def slowed(
 ) -> Slow:
     """Put a slow model in the place of every model that the page opens."""
     slow = Slow(model, seconds, fails_at)
-    monkeypatch.setattr(models, "source", lambda entry: slow)
+    monkeypatch.setattr(models, "open_model", lambda entry: slow)
     return slow
 
 
@@ -171,7 +171,7 @@ def recipe(**changes: Any) -> Recipe:
     settings = {"sampler": "ddim", "steps": 6, "seed": 5, "count": 2} | changes
     beginning = {k: settings.pop(k) for k in ("seed_to", "start", "branch") if k in settings}
     plain = {"eta": 0.0, "variance": "fixed_small", "spacing": "trailing", "clip_x0": True}
-    return models.recipe(NAME, **(plain | settings), **beginning)
+    return models.make_recipe(NAME, **(plain | settings), **beginning)
 
 
 def values(**changes: Any) -> list[Any]:

@@ -116,7 +116,7 @@ def looked_at(folder: Path) -> None:
         sent.append(tuple(watch.tick(name, {}, 1.0, view, curve, levels, request)))
         sent.append(watch.scrub(name, 0.0, view, request))
     sent.append(watch.draw_curve(name, "speed", request))
-    sent += [watch.pulse(name, {}), watch.wake(name), models.choices()]
+    sent += [watch.pulse(name, {}), watch.wake(name), models.list_choices()]
     sent.append(choosing.attach({"run": name}, request))
     words = list(texts(sent))
     assert sum(map(len, words)) < LARGEST_SENT

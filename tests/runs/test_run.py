@@ -498,7 +498,7 @@ def test_a_page_load_reads_no_journal_of_a_run_that_ended(
     asked: Any = SimpleNamespace(headers={}, query_params={})
     for _ in range(3):
         assert choosing.attach({}, asked)[0]["value"] == "run-69"
-        assert models.choices() and runs.living() == [] and read == []
+        assert models.list_choices() and runs.living() == [] and read == []
     assert [each.step for each in runs.list_runs()] == list(range(69, -1, -1))
     assert len(read) == 70
     assert [each.state for each in runs.list_runs()] == ["stopped"] * 70 and len(read) == 70

@@ -20,7 +20,7 @@ from sd.ui import api, model_cost, models
 from sd.ui.denoise import race
 from sd.ui.denoise import tab as denoise
 from sd.ui.denoise.tree import Tree
-from sd.ui.model_cost import Weight
+from sd.ui.model_cost import Cost
 from sd.ui.noise import model_view as noise_sight
 from tests.helpers.denoising import (
     ENGLISH,
@@ -38,33 +38,33 @@ HUGE = Config.preset("tiny").with_settings(
 
 def test_a_network_weighs_what_its_blueprint_says(tiny_config: Config) -> None:
     plan = blueprint(tiny_config.unet, 8, 8)
-    weight = Weight("a", tiny_config)
-    assert weight.operations() == plan.operations
-    assert weight.needed(1) > plan.weight_bytes
-    assert weight.needed(8) - weight.needed(4) == pytest.approx(
+    cost = Cost("a", tiny_config)
+    assert cost.operations() == plan.operations
+    assert cost.memory_needed(1) > plan.weight_bytes
+    assert cost.memory_needed(8) - cost.memory_needed(4) == pytest.approx(
         4 * memory.PASSING * plan.activation_bytes, abs=2
     )
 
 
 def test_a_set_weighs_by_its_pictures(tiny_config: Config, tmp_path: Path) -> None:
-    thousand = Weight("ideal:a", tiny_config, "ideal", 1000)
+    thousand = Cost("ideal:a", tiny_config, "ideal", 1000)
     assert thousand.operations() == 4 * 1000 * 64
     assert replace_kind(thousand, "linear").operations() == 4 * 1000 * (64 + 1000)
     most = replace_kind(thousand._replace(pictures=10**6), "linear")
     assert most.operations() == 4 * 2048 * (64 + 2048)  # of more pictures, so many are fitted
-    assert thousand.needed(1) - thousand._replace(mapped=True).needed(1) == 1000 * 64
-    starter = model_cost.weight_of("ideal:starter", Path("starter"), tiny_config)
+    assert thousand.memory_needed(1) - thousand._replace(mapped=True).memory_needed(1) == 1000 * 64
+    starter = model_cost.cost_of("ideal:starter", Path("starter"), tiny_config)
     assert 1292 <= starter.pictures < 1400
     folder = tmp_path / runs.PICTURES
     folder.mkdir()
     (folder / model_cost.PIXELS).write_bytes(bytes(5 * 64))
-    run = model_cost.weight_of("linear:run", tmp_path, tiny_config)
+    run = model_cost.cost_of("linear:run", tmp_path, tiny_config)
     assert (run.pictures, run.mapped, run.kind) == (5, True, "linear")
 
 
-def replace_kind(weight: Weight, kind: str) -> Weight:
-    """Return the weight of another closed form of the same set."""
-    return weight._replace(kind=kind)
+def replace_kind(cost: Cost, kind: str) -> Cost:
+    """Return the cost of another closed form of the same set."""
+    return cost._replace(kind=kind)
 
 
 def test_the_names_that_are_written_twice_are_the_same() -> None:
@@ -84,7 +84,7 @@ def test_the_names_that_are_written_twice_are_the_same() -> None:
 def test_pictures_times_calls_times_the_network_s_operations(
     changes: dict[str, Any], times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = models.weight(models.find(NAME)).operations()
+    one = models.cost_of(models.find(NAME)).operations()
     monkeypatch.setattr(model_cost, "MOST_OPERATIONS", times * one)
     recipe(**changes)
     monkeypatch.setattr(model_cost, "MOST_OPERATIONS", times * one - 1)
@@ -97,7 +97,7 @@ def test_pictures_times_calls_times_the_network_s_operations(
 def test_guidance_asks_twice_and_a_branch_adds_what_it_leaves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made, one = recipe(), models.weight(models.find(NAME)).operations()
+    made, one = recipe(), models.cost_of(models.find(NAME)).operations()
     told = replace(made, prompts=("cat",), guidance=(2.0,))
     branch = replace(made, branch=Branch(told, 3))
     for each, times in (
@@ -113,26 +113,26 @@ def test_guidance_asks_twice_and_a_branch_adds_what_it_leaves(
 
 
 def test_memory_is_asked_with_what_would_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    weight = Weight("huge", HUGE)
-    monkeypatch.setattr(memory, "left", lambda: weight.needed(3))
-    model_cost.check_memory(weight, 3, "cpu", "count = 3")
+    cost = Cost("huge", HUGE)
+    monkeypatch.setattr(memory, "left", lambda: cost.memory_needed(3))
+    model_cost.check_memory(cost, 3, "cpu", "count = 3")
     with pytest.raises(InputError, match=r"count = 16: 'huge' needs about .* 3 at once would fit"):
-        model_cost.check_memory(weight, 16, "cpu", "count = 16")
+        model_cost.check_memory(cost, 16, "cpu", "count = 16")
     monkeypatch.setattr(memory, "left", lambda: 2**20)
     with pytest.raises(InputError, match="1 MiB are there; that is too little for one picture"):
-        model_cost.check_memory(weight, 1, "cpu", "model")
-    model_cost.check_memory(weight, 1, "cuda", "model")  # whose memory is another
+        model_cost.check_memory(cost, 1, "cpu", "model")
+    model_cost.check_memory(cost, 1, "cuda", "model")  # whose memory is another
 
 
 @pytest.mark.usefixtures("little")
 def test_guidance_holds_twice_as_many_pictures_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    weight = models.weight(models.find(NAME))
+    cost = models.cost_of(models.find(NAME))
     told = replace(recipe(), prompts=("cat",), guidance=(2.0,))
-    monkeypatch.setattr(memory, "left", lambda: weight.needed(2 * told.count) - 1)
-    model_cost.check_recipe(weight, replace(told, guidance=(1.0,)), "cpu")
+    monkeypatch.setattr(memory, "left", lambda: cost.memory_needed(2 * told.count) - 1)
+    model_cost.check_recipe(cost, replace(told, guidance=(1.0,)), "cpu")
     for each in (told, replace(recipe(), branch=Branch(told, 3))):
         with pytest.raises(InputError, match="needs about"):
-            model_cost.check_recipe(weight, each, "cpu")
+            model_cost.check_recipe(cost, each, "cpu")
 
 
 @pytest.mark.usefixtures("little")
@@ -155,7 +155,7 @@ def test_nothing_that_asks_a_model_passes_by(model: str, monkeypatch: pytest.Mon
 
 @pytest.mark.usefixtures("little")
 def test_a_race_counts_each_lane_and_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = models.weight(models.find(NAME)).operations()
+    one = models.cost_of(models.find(NAME)).operations()
     monkeypatch.setattr(model_cost, "MOST_OPERATIONS", 2 * 500 * one)  # the reference: 1,000 steps
     with pytest.raises(gr.Error, match="steps = 1000"):
         next(iter(race.samplers(ENGLISH, race.Race(), ["ddim"], 2, *values())))
@@ -167,7 +167,7 @@ def test_no_model_is_opened_without_room(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(models, "_opened", lambda *_: pytest.fail("opened"))
     monkeypatch.setattr(memory, "left", lambda: 2**10)
     with pytest.raises(InputError, match="model: 'little' needs about"):
-        models.source(models.find(NAME))
+        models.open_model(models.find(NAME))
 
 
 def test_open_models_are_bounded_by_their_bytes(
@@ -178,14 +178,14 @@ def test_open_models_are_bounded_by_their_bytes(
     pixels = 12 * 64
     names = [NAME, f"ideal:{PICTURED}", f"linear:{PICTURED}"]
     monkeypatch.setattr(models, "LARGEST_OPENED", weights + pixels)
-    first, second = (models.source(models.find(name)) for name in names[:2])
-    assert models.source(models.find(NAME)) is first
-    models.source(models.find(names[2]))
+    first, second = (models.open_model(models.find(name)) for name in names[:2])
+    assert models.open_model(models.find(NAME)) is first
+    models.open_model(models.find(names[2]))
     assert [entry.name for entry, _ in models.OPENED] == [NAME, names[2]]  # the oldest has gone
-    assert models.source(models.find(names[1])) is not second
+    assert models.open_model(models.find(names[1])) is not second
     monkeypatch.setattr(models, "LARGEST_OPENED", 0)
-    models.source(models.find(names[2]))
-    models.source(models.find(NAME))
+    models.open_model(models.find(names[2]))
+    models.open_model(models.find(NAME))
     assert [entry.name for entry, _ in models.OPENED] == [NAME]  # the newest stays
 
 
@@ -195,9 +195,9 @@ def test_a_bundle_of_a_huge_network_is_refused_before_it_is_read(
     huge = runs.home() / "huge"
     huge.mkdir()
     (huge / runs.CONFIG).write_text(HUGE.to_ini())
-    entry = models.Entry("huge", huge, 1)
+    entry = models.ModelEntry("huge", huge, 1)
     with pytest.raises(InputError, match="operations"):
-        model_cost.check_recipe(models.weight(entry), replace(recipe(), count=16), "cpu")
+        model_cost.check_recipe(models.cost_of(entry), replace(recipe(), count=16), "cpu")
     monkeypatch.setattr(memory, "left", lambda: 2**30)
     with pytest.raises(InputError, match="'huge' needs about"):
-        model_cost.check_recipe(models.weight(entry), replace(recipe(), count=1, steps=2), "cpu")
+        model_cost.check_recipe(models.cost_of(entry), replace(recipe(), count=1, steps=2), "cpu")

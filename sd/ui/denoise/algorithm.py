@@ -32,7 +32,7 @@ def facts(recipe: Recipe, i: int, lang: str) -> StepFacts:
     """Return the numbers of one pixel at step i: kept ones, else the sampling is made again."""
     from sd.generation.pipeline import sampling_of, seen_pixel
 
-    source = models.source(models.known(recipe))
+    source = models.open_model(models.find_recipe_model(recipe))
     if len(KEPT.steps(recipe)) < i:
         made_again(recipe, i)
     kept, x = KEPT.steps(recipe), KEPT.before(recipe, i)

@@ -41,7 +41,7 @@ def recipe_of(node: Node, at: Any, *values: Any) -> Recipe:
     if parent.steps < 2:
         raise InputError("branch: a sampling of one step has no step to go on from")
     at = validation.whole("branch at step", at, 1, place_of(node, parent.steps))
-    _, height, width = models.shape_of(models.known(parent))
+    _, height, width = models.shape_of(models.find_recipe_model(parent))
     made = replace(
         parent,
         sampler=validation.choice("sampler", told.sampler, SAMPLERS),

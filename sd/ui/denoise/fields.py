@@ -91,7 +91,7 @@ def recipe_of(*values: Any) -> Recipe:
     if begin == PICTURE:
         more["start"] = start_of(told.model, told.picture, told.share, told.mask)
     more |= prompts.asking(models.find(told.model), told.asking)
-    return models.recipe(*values[:9], **more)
+    return models.make_recipe(*values[:9], **more)
 
 
 def start_of(model: Any, picture: str, share: Any, mask: Any) -> Start:
@@ -102,7 +102,7 @@ def start_of(model: Any, picture: str, share: Any, mask: Any) -> Start:
     return Start(png, start_time(entry, share), painter.read_mask(mask, width, height))
 
 
-def start_time(entry: models.Entry, share: Any) -> float:
+def start_time(entry: models.ModelEntry, share: Any) -> float:
     """Return t at so many percent of a model's T."""
     return round(models.timesteps(entry) * validation.real("share of T", share, 0.1, 100) / 100, 9)
 
@@ -153,7 +153,7 @@ def settings_of(recipe: Recipe, keep_file: Any, lang: str) -> tuple[Any, ...]:
         share,
         picture,
         gr.skip() if mask is None else mask,
-        *prompts.settings_of(recipe, models.conditioning_of(entry)),
+        *prompts.settings_of(recipe, models.read_conditioning(entry)),
     )
     return tuple(fields)
 

@@ -220,7 +220,10 @@ class Job:
         """Yield the recipe's steps, which are kept if they are to be seen."""
         from sd.generation.pipeline import begin, stream
 
-        there, device = models.source(models.known(self.recipe)), models.machine().device
+        there, device = (
+            models.open_model(models.find_recipe_model(self.recipe)),
+            models.machine().device,
+        )
         start = begin(self.recipe, there, device, self._after)
         if self.seen:
             KEPT.begin(self.recipe, start)

@@ -17,7 +17,7 @@ from sd.ui import models
 from sd.ui.adapter.inputs import LONGEST_TEXT, LONGEST_WORD, Dropdown, Textbox
 from sd.ui.components.parts import QUIET, guarded, label, language, note, slider
 from sd.ui.denoise.grid import LONGEST_SCALES, MOST_GUIDANCE, columns_of, is_asked, short
-from sd.ui.model_facts import Told
+from sd.ui.model_metadata import ConditioningMetadata
 from sd.ui.texts import say
 
 MOST_PROMPTS = models.MOST_PICTURES
@@ -60,13 +60,13 @@ class Shown(NamedTuple):
 # ---- read as a recipe's settings, and set again from a recipe
 
 
-def asking(entry: models.Entry, asked: Asking) -> dict[str, Any]:
+def asking(entry: models.ModelEntry, asked: Asking) -> dict[str, Any]:
     """Return what a recipe says of prompts and guidance, each field checked.
 
     Nothing for a model that can be told nothing, and where nothing is asked for: there guidance
     would only cost. It is 1 where there is nothing from which to lead away, see `lacks_half`.
     """
-    told = models.conditioning_of(entry)
+    told = models.read_conditioning(entry)
     prompts, negative = words_of(asked, told)
     scale = validation.real("guidance", asked.guidance, 0, MOST_GUIDANCE)
     rescale = validation.real("rescale", asked.rescale, 0, 1)
@@ -80,12 +80,12 @@ def asking(entry: models.Entry, asked: Asking) -> dict[str, Any]:
     return {**made, "interval": (low, high)}
 
 
-def lacks_half(entry: models.Entry, negative: str) -> bool:
+def lacks_half(entry: models.ModelEntry, negative: str) -> bool:
     """Tell whether guidance would lead away from what a model never learned: to be told nothing."""
     return not negative and not models.config_of(entry).conditioning.drop
 
 
-def words_of(asked: Asking, told: Told | None) -> tuple[tuple[str, ...], str]:
+def words_of(asked: Asking, told: ConditioningMetadata | None) -> tuple[tuple[str, ...], str]:
     """Return the prompts or classes that are asked for, and what they are held against."""
     typed, against = lines(asked.prompt), " ".join(lines(asked.negative))
     chosen, avoided = listed(asked.classes), listed([asked.avoided] if asked.avoided else ())
@@ -99,13 +99,13 @@ def words_of(asked: Asking, told: Told | None) -> tuple[tuple[str, ...], str]:
 
 
 def plain(
-    entry: models.Entry, prompt: Any, negative: Any, guidance: Any, unconditional: Any = False
+    entry: models.ModelEntry, prompt: Any, negative: Any, guidance: Any, unconditional: Any = False
 ) -> dict[str, Any]:
     """Return what `asking` does, of plain texts: classes are written like prompts.
 
     Without a prompt it is what the model's own samples were asked for, unless `unconditional`.
     """
-    told, words, against = models.conditioning_of(entry), lines(prompt), lines(negative)
+    told, words, against = models.read_conditioning(entry), lines(prompt), lines(negative)
     if told is None and (words or against):
         said = shown((words or against)[0])
         raise InputError(f"prompt = {said}: {entry.name} was trained without words or classes")
@@ -136,7 +136,7 @@ def listed(value: Any) -> tuple[str, ...]:
     return tuple(validation.text("class", each, LONGEST_WORD) for each in words)
 
 
-def class_of(told: Told, name: str) -> str:
+def class_of(told: ConditioningMetadata, name: str) -> str:
     """Return the name of a class that the model knows, else suggest the nearest."""
     if name not in told.labels:
         few = ", ".join(told.labels[:MOST_NAMED]) + (", ..." if told.labels[MOST_NAMED:] else "")
@@ -145,7 +145,7 @@ def class_of(told: Told, name: str) -> str:
     return name
 
 
-def settings_of(recipe: Recipe, told: Told | None) -> Asking:
+def settings_of(recipe: Recipe, told: ConditioningMetadata | None) -> Asking:
     """Return what the fields are set to, so that `asking` gives this recipe's settings again."""
     if not is_asked(recipe):
         return Asking(avoided=gr.update(value=None), classes=gr.update(value=[]))
@@ -173,7 +173,7 @@ def settings_of(recipe: Recipe, told: Told | None) -> Asking:
 def about(request: gr.Request, model: Any, *values: Any) -> tuple[str, str]:
     """Return what the model has never seen of what is asked for, and what guidance costs."""
     entry, lang, asked = models.find(model), language(request), Asking(*values)
-    told, made = models.conditioning_of(entry), asking(entry, asked)
+    told, made = models.read_conditioning(entry), asking(entry, asked)
     guided = made.get("guidance", (1.0,))[0] not in (0.0, 1.0)
     both = f"<p>{say('guidance_both', lang)}</p>" if guided else ""
     if made and asked.guidance != 1 and lacks_half(entry, made["negative"]):
@@ -181,7 +181,7 @@ def about(request: gr.Request, model: Any, *values: Any) -> tuple[str, str]:
     return read_by(told, made, lang) if told else "", both
 
 
-def read_by(told: Told, made: Mapping[str, Any], lang: str) -> str:
+def read_by(told: ConditioningMetadata, made: Mapping[str, Any], lang: str) -> str:
     """Return the words that training never saw, and how much is cut off, as a line."""
     if told.vocabulary is None or not made:
         return ""
@@ -197,7 +197,7 @@ def read_by(told: Told, made: Mapping[str, Any], lang: str) -> str:
     return "".join(f'<p class="warning">{line}</p>' for line in said)
 
 
-def chips(told: Told | None, lang: str) -> str:
+def chips(told: ConditioningMetadata | None, lang: str) -> str:
     """Return the examples of a model as buttons; "" where it has none."""
     if told is None or not told.examples:
         return ""
@@ -212,7 +212,7 @@ def chips(told: Told | None, lang: str) -> str:
 @guarded
 def fit(request: gr.Request, model: Any, classes: Any, avoided: Any) -> tuple[Any, ...]:
     """Show the fields that a model can be asked by; choices that it does not know are dropped."""
-    told = models.conditioning_of(models.find(model))
+    told = models.read_conditioning(models.find(model))
     names = list(told.labels[:MOST_LISTED]) if told else []
     any_told, worded = told is not None, told is not None and not names
     chosen = listed(classes)
@@ -238,7 +238,7 @@ def fill(model: Any, prompt: Any, classes: Any, negative: Any) -> tuple[Any, ...
     held against, and guidance, which a model that never trained untold cannot have.
     """
     entry = models.find(model)
-    told, usual = models.conditioning_of(entry), list(models.usual_prompts(entry))
+    told, usual = models.read_conditioning(entry), list(models.usual_prompts(entry))
     if told is None or not usual:
         return (gr.skip(),) * 4
     scale = usual_guidance(models.config_of(entry).conditioning.drop)
@@ -252,7 +252,7 @@ def fill(model: Any, prompt: Any, classes: Any, negative: Any) -> tuple[Any, ...
     return "\n".join(known(told, prompt) or usual), gr.skip(), against, guidance
 
 
-def known(told: Told, text: Any) -> list[str]:
+def known(told: ConditioningMetadata, text: Any) -> list[str]:
     """Return the lines of a text that have no word which training never saw."""
     read = told.vocabulary
     return [line for line in lines(text) if read is None or not read.unseen(line)]
@@ -261,7 +261,7 @@ def known(told: Told, text: Any) -> list[str]:
 @guarded
 def choose_example(model: Any, classes: Any, event: gr.EventData) -> tuple[Any, Any]:
     """Take an example that was pressed as the prompt, or its class as one more."""
-    told = models.conditioning_of(models.find(model))
+    told = models.read_conditioning(models.find(model))
     if told is None or not told.examples:
         raise InputError(f"example: {model} has none")
     data = event._data if isinstance(event._data, dict) else {}

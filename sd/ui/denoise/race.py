@@ -48,7 +48,7 @@ def calls_of(recipe: Recipe) -> int:
     """Return how often a recipe asks its network."""
     start = recipe.start.t if recipe.start else None
     entry = models.find(recipe.model)
-    return models.calls(entry, recipe.sampler, recipe.steps, recipe.spacing, start)
+    return models.network_calls(entry, recipe.sampler, recipe.steps, recipe.spacing, start)
 
 
 def lane_of(recipe: Recipe, sampler: str, calls: int) -> Recipe:
@@ -92,7 +92,7 @@ def denoiser_lanes(recipe: Recipe) -> list[Recipe]:
     return [recipe, *others]
 
 
-def set_of(entry: models.Entry) -> str:
+def set_of(entry: models.ModelEntry) -> str:
     """Return whose pictures a trained model is compared with: its run's, or the starter set."""
     if (entry.folder / runs.PICTURES).is_dir():
         return entry.name
@@ -136,7 +136,7 @@ def raced(held: Race, lanes: Sequence[Recipe], many: bool, lang: str) -> Iterato
     held.stopped, done = False, []
     compares = not many and not all(map(is_random, lanes))
     for recipe in [*lanes, *([reference_of(lanes[0])] if compares else [])]:
-        models.affordable(recipe)
+        models.check_cost(recipe)
     for recipe in lanes:
         job = held.job = Job(recipe, named(recipe, many, lang))
         done.append(job)

@@ -185,7 +185,7 @@ def first_view(request: gr.Request, tree: Tree) -> tuple[Any, ...]:
 @guarded
 def model_list(value: Any, upload: Any) -> Any:
     """Return the list of models as it is now, with `value` or the first one chosen."""
-    choices = models.choices(upload)
+    choices = models.list_choices(upload)
     names = [name for _, name in choices]
     chosen = value if value in names else names[0]
     return gr.update(choices=choices, value=chosen)
@@ -194,7 +194,7 @@ def model_list(value: Any, upload: Any) -> Any:
 def told(*values: Any) -> str:
     """Return the command line of the fields; nothing while a field is being typed."""
     try:
-        return models.command(fields.recipe_of(*values))
+        return models.sample_command(fields.recipe_of(*values))
     except InputError:
         return ""
 
@@ -208,7 +208,7 @@ def depending(
     steps = validation.whole("steps", steps, 1, models.MOST_STEPS)
     entry, lang = models.find(model), language(request)
     start = fields.start_time(entry, share) if begin == fields.PICTURE else None
-    calls = models.calls(entry, sampler, steps, spacing, start)
+    calls = models.network_calls(entry, sampler, steps, spacing, start)
     about = f"{say(f'about_{sampler}', lang)} {say('sampler_calls', lang, calls=calls)}"
     return gr.update(visible=sampler == "ddim"), gr.update(visible=sampler == "ddpm"), about
 

@@ -100,7 +100,7 @@ def write_steps(node: Node, path: Path, form: str) -> None:
 
 def check_room(node: Node) -> None:
     """Raise `InputError` where all steps at once would need too much memory."""
-    channels, height, width = models.shape_of(models.known(node.recipe))
+    channels, height, width = models.shape_of(models.find_recipe_model(node.recipe))
     need = 12 * node.done * node.recipe.count * channels * height * width  # x_t, x0, eps in float32
     if need > MOST_BYTES:
         raise InputError(
@@ -148,7 +148,7 @@ def bring(request: gr.Request, tree: Tree, file: Any) -> tuple[Any, ...]:
         raise InputError("recipe: give a PNG that was made here")
     told = read_recipe(Path(file))
     recipe = models.within_caps(from_json(told.get("recipe")))
-    check(recipe, models.source(models.known(recipe)))
+    check(recipe, models.open_model(models.find_recipe_model(recipe)))
     index = validation.whole("recipe: index", told.get("index"), 0, recipe.count - 1)
     made = told.get("made")
     named = made.get("label", "") if isinstance(made, dict) else ""

@@ -29,7 +29,7 @@ def pass_through(model: Any, picture: Picture, seed: int) -> tuple[Any, Any, Any
 
     entry = models.find(model)
     with models.turn():
-        source = models.source(entry)
+        source = models.open_model(entry)
         x0 = pixels_of(picture, tuple(source.shape))
         return iteration(source, x0, seed, models.machine().device), x0, source
 

@@ -89,9 +89,9 @@ class Asked:
         """Open the model, which will be asked so often; raise `InputError` if that is too much."""
         entry = models.find(model)
         self.device = models.machine().device
-        model_cost.check(models.weight(entry), calls, 1, self.device, "model")
+        model_cost.check(models.cost_of(entry), calls, 1, self.device, "model")
         with models.turn():
-            self.source = models.source(entry)
+            self.source = models.open_model(entry)
         self.x0 = pixels_of(picture, tuple(self.source.shape))
         self.eps = noise_of(tuple(self.x0.shape), validation.seed("seed", seed))
         self.T = self.source.diffusion.schedule.timesteps
@@ -172,7 +172,7 @@ def trip_html(came: Sequence[Any], asked: Asked, lang: str) -> str:
 
 def model_list(value: Any) -> Any:
     """Return the models that there are now, with `value` or the first one chosen."""
-    offered = models.choices()
+    offered = models.list_choices()
     names = [name for _, name in offered]
     return gr.update(choices=offered, value=value if value in names else names[0])
 

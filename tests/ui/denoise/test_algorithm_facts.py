@@ -32,7 +32,7 @@ def test_every_number_is_of_its_step_and_of_the_standard_process(
     (runs.home() / name / runs.CONFIG).write_text(config.to_ini())
     made = replace(plain_recipe(), model=name, digest="", step=4, sampler="ddpm", steps=6)
     made = replace(made, variance="fixed_large", clip_x0=False)
-    model: Any = models.source(models.find(name))
+    model: Any = models.open_model(models.find(name))
     steps, times = replayed(made, model), [*sampling_of(made, model).times, 0.0]
     x = [begin(made, model, "cpu"), *(step.x_t for step in steps)]
     w = [

@@ -55,7 +55,7 @@ def _home(told: dict[str, Model], monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(name="calls")
 def counted_calls() -> Iterator[list[int]]:
     """How many rows the network of `worded` was asked for, call by call."""
-    network: Any = models.source(models.find(WORDED))
+    network: Any = models.open_model(models.find(WORDED))
     rows: list[int] = []
     hook = network.network.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
     yield rows
@@ -99,7 +99,7 @@ def pictures(shown: str) -> list[Image.Image]:
 @pytest.mark.parametrize("guidance", [(1.0,), (3.0, 1.0)])
 def test_a_picture_alone_looks_where_it_looked_in_its_batch(guidance: tuple[float, ...]) -> None:
     made = recipe(guidance=guidance)
-    model: Any = models.source(models.find(WORDED))
+    model: Any = models.open_model(models.find(WORDED))
     x, t = replayed(made, model)[1].x_t, sampling_of(made, model).times[2]
     with Recording(model.network, ("self", "cross"), [1], 2) as recording:
         answer = denoiser_of(made, model)(x, t)

@@ -106,8 +106,11 @@ def test_what_fits_in_no_field_is_shown_where_it_counts() -> None:
     assert [each["visible"] for each in shown[:2]] == [False, False]
     assert "second order" in shown[2]
     late = denoise.depending(ENGLISH, "little", "heun", 6, "trailing", "picture", 60)[2]
-    assert f"{models.calls(models.find('little'), 'heun', 6, start=30.0)} network calls" in late
-    assert f"{models.calls(models.find('little'), 'heun', 6)} network calls" in shown[2]
+    assert (
+        f"{models.network_calls(models.find('little'), 'heun', 6, start=30.0)} network calls"
+        in late
+    )
+    assert f"{models.network_calls(models.find('little'), 'heun', 6)} network calls" in shown[2]
     assert denoise.depending(ENGLISH, "little", "ddim", 6, "karras", "seeds", 60)[0]["visible"]
     assert denoise.depending(CHINESE, "little", "ddpm", 6, "trailing", "noise", 60)[1]["visible"]
     for wrong in (("gone", "ddim", 6), ("little", "dimd", 6), ("little", "ddim", math.nan)):
@@ -176,24 +179,26 @@ def test_calls_are_those_of_the_chosen_times(tmp_path: Path) -> None:
     settings = ["diffusion.zero_terminal_snr=True", "diffusion.prediction=v"]
     config = Config.preset("tiny").with_settings(settings)
     (tmp_path / runs.CONFIG).write_text(config.to_ini())
-    entry = models.Entry("zero", tmp_path)
-    found = {each: models.calls(entry, "heun", 6, each) for each in ("trailing", "leading")}
+    entry = models.ModelEntry("zero", tmp_path)
+    found = {each: models.network_calls(entry, "heun", 6, each) for each in ("trailing", "leading")}
     assert found == {"trailing": 10, "leading": 11}  # from infinite sigma, and to 0, once
 
 
 def test_models_are_listed_with_their_closed_forms(tmp_path: Path) -> None:
     Image.new("RGB", (16, 16), "teal").save(tmp_path / "a.png")
     handle = api.inspect_data([str(tmp_path / "a.png")])["data"]
-    names = [name for _, name in models.choices(handle)]
+    names = [name for _, name in models.list_choices(handle)]
     assert names == [
         "little",
         *("ideal:starter", "linear:starter", "ideal:shapes", "linear:shapes"),
         *(f"ideal:{handle}", f"linear:{handle}"),
         *("ideal:pictured", "linear:pictured"),
     ]
-    assert models.choices()[0] == ("little, step 4", "little") and len(models.choices()) == 7
+    assert (
+        models.list_choices()[0] == ("little, step 4", "little") and len(models.list_choices()) == 7
+    )
     for wrong in ("x", 5, None, "../x.zip", {"a": 1}):
-        assert models.choices(wrong) == models.choices()
+        assert models.list_choices(wrong) == models.list_choices()
     assert models.find(f"linear:{handle}").folder == runs.home() / "uploads" / handle
     assert models.shape_of(models.find("ideal:pictured")) == (1, 8, 8)
     assert models.find("little").step == 4 and models.find("ideal:starter").closed
@@ -223,7 +228,7 @@ def test_what_is_no_model_is_told_in_a_line(name: Any) -> None:
 def test_without_any_model_the_line_says_so(home: Path) -> None:
     with pytest.raises(InputError, match="no model is there yet; train one first"):
         models.find("little")
-    assert models.find("ideal:starter").closed and models.choices()[0][1] == "ideal:starter"
+    assert models.find("ideal:starter").closed and models.list_choices()[0][1] == "ideal:starter"
 
 
 def test_a_digest_tells_a_model_from_another_of_its_name() -> None:
@@ -231,12 +236,12 @@ def test_a_digest_tells_a_model_from_another_of_its_name() -> None:
     about = load_checkpoint(entry.folder).about
     assert about["sha256"]["model.safetensors"].startswith(models.digest(entry))
     assert models.digest(models.find("ideal:starter")) == ""
-    assert models.known(recipe) == entry
-    assert models.known(replace(recipe, digest="")) == entry
+    assert models.find_recipe_model(recipe) == entry
+    assert models.find_recipe_model(replace(recipe, digest="")) == entry
     with pytest.raises(InputError, match="made at step 9 with other weights than those here"):
-        models.known(replace(recipe, digest="0" * 16, step=9))
+        models.find_recipe_model(replace(recipe, digest="0" * 16, step=9))
     with pytest.raises(InputError, match=r"model = 'gone': must be .*little"):
-        models.known(replace(recipe, model="gone"))
+        models.find_recipe_model(replace(recipe, model="gone"))
 
 
 @pytest.mark.parametrize(
@@ -269,7 +274,7 @@ def test_the_command_is_one_that_the_command_line_understands(changes: dict[str,
 
 def test_other_commands_name_the_picture_and_none_a_field_that_is_empty() -> None:
     for name in ("picture", "mask", "branch"):
-        line = models.command(beginnings()[name])
+        line = models.sample_command(beginnings()[name])
         assert parser().parse_args(shlex.split(line)[3:]).recipe == "PICTURE.png"
     assert denoise.told(*values(model=None)) == denoise.told(*values(steps=None)) == ""
 

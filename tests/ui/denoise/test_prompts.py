@@ -20,8 +20,7 @@ from sd.common.validation import InputError
 from sd.config import Config
 from sd.generation.recipe import Recipe
 from sd.networks import conditioning_facts as facts
-from sd.ui import api, models
-from sd.ui import model_facts as told
+from sd.ui import api, model_metadata, models
 from sd.ui.denoise import branch, fields, grid, prompts, race
 from sd.ui.denoise import tab as denoise
 from sd.ui.denoise.prompts import Asking
@@ -70,19 +69,19 @@ def recipe(model: str = WORDED, **changes: Any) -> Recipe:
 
 def end_of(recipe: Recipe) -> torch.Tensor:
     """Return the finished pictures of a recipe, made by the package alone."""
-    return replayed(recipe, models.source(models.known(recipe)))[-1].x_t
+    return replayed(recipe, models.open_model(models.find_recipe_model(recipe)))[-1].x_t
 
 
 # ---- what a model can be told
 
 
 def test_what_a_model_can_be_told_is_read_beside_its_weights(told: dict[str, Model]) -> None:
-    assert models.conditioning_of(models.find("little")) is None
-    assert models.conditioning_of(models.find("ideal:starter")) is None
-    labelled = models.conditioning_of(models.find(LABELLED))
+    assert models.read_conditioning(models.find("little")) is None
+    assert models.read_conditioning(models.find("ideal:starter")) is None
+    labelled = models.read_conditioning(models.find(LABELLED))
     assert labelled is not None and labelled.labels == labelled.examples == CLASSES
     assert (labelled.kind, labelled.vocabulary, labelled.length) == ("class_tokens", None, 8)
-    worded = models.conditioning_of(models.find(WORDED))
+    worded = models.read_conditioning(models.find(WORDED))
     assert worded is not None and (worded.labels, worded.examples) == ((), CAPTIONS)
     assert worded.vocabulary is not None
     assert worded.vocabulary.unseen("a blue zebra") == ["zebra"]
@@ -93,10 +92,10 @@ def test_a_run_is_told_what_its_newest_checkpoint_is_told(tmp_path: Path) -> Non
     for number, labels in ((9, ["a", "b"]), (10, ["a", "c"])):
         folder = tmp_path / f"checkpoint-{number}"
         folder.mkdir()
-        (folder / told.CONDITIONING).write_text(
+        (folder / model_metadata.CONDITIONING).write_text(
             json.dumps({"kind": "class_tokens", "labels": labels})
         )
-    found = models.conditioning_of(models.Entry("run", tmp_path, 10))
+    found = models.read_conditioning(models.ModelEntry("run", tmp_path, 10))
     assert found is not None and found.labels == ("a", "c")
 
 
@@ -117,27 +116,33 @@ def test_a_run_is_told_what_its_newest_checkpoint_is_told(tmp_path: Path) -> Non
 )
 def test_facts_that_are_unfit_are_told_in_a_line(tmp_path: Path, facts: Any, words: str) -> None:
     text = facts if isinstance(facts, str) else json.dumps(facts)
-    (tmp_path / told.CONDITIONING).write_text(text)
+    (tmp_path / model_metadata.CONDITIONING).write_text(text)
     with pytest.raises(InputError, match=re.escape(words)) as error:
-        told.read_told(tmp_path, 8)
+        model_metadata.read_conditioning_metadata(tmp_path, 8)
     assert str(tmp_path) not in one_line(error.value)
 
 
 def test_facts_are_read_once_and_again_when_they_change(tmp_path: Path) -> None:
-    assert told.read_told(tmp_path, 8) is None
-    path = tmp_path / told.CONDITIONING
+    assert model_metadata.read_conditioning_metadata(tmp_path, 8) is None
+    path = tmp_path / model_metadata.CONDITIONING
     path.write_text('{"kind": "class_tokens", "labels": ["a", "b"]}')
-    first = told.read_told(tmp_path, 8)
-    assert first is not None and first is told.read_told(tmp_path, 8) and first.examples == ()
+    first = model_metadata.read_conditioning_metadata(tmp_path, 8)
+    assert (
+        first is not None
+        and first is model_metadata.read_conditioning_metadata(tmp_path, 8)
+        and first.examples == ()
+    )
     path.write_text('{"kind": "none", "labels": ["a", "b"]}')
     os.utime(path, ns=(1, 1))
-    assert told.read_told(tmp_path, 8) is None
+    assert model_metadata.read_conditioning_metadata(tmp_path, 8) is None
     path.write_text('{"kind": "captions"}')  # another encoder reads them
     os.utime(path, ns=(2, 2))
-    assert told.read_told(tmp_path, 8) == told.Told("captions", (), (), None, 8)
+    assert model_metadata.read_conditioning_metadata(
+        tmp_path, 8
+    ) == model_metadata.ConditioningMetadata("captions", (), (), None, 8)
     os.truncate(path, facts.LARGEST_FACTS + 1)
     with pytest.raises(InputError, match="more than 16,000,000 bytes"):
-        told.read_told(tmp_path, 8)
+        model_metadata.read_conditioning_metadata(tmp_path, 8)
 
 
 # ---- the fields
@@ -254,7 +259,7 @@ def test_what_was_never_seen_and_what_is_cut_is_told() -> None:
     assert "never seen in training: zebra, b, yak<" in line
     assert "computes both halves" in both
     line, both = told_of(ENGLISH, WORDED, prompt=f"{RED} {BLUE} {SMALL}", guidance=1)
-    known = models.conditioning_of(models.find(WORDED))
+    known = models.read_conditioning(models.find(WORDED))
     assert known is not None and known.vocabulary is not None
     tokens = len(known.vocabulary.encode(f"{RED} {BLUE} {SMALL}", 4096))
     assert f"the model reads 8 tokens, {tokens - 8} more are cut off" in line and both == ""
@@ -279,7 +284,9 @@ def test_an_example_is_pressed() -> None:
             prompts.choose_example(WORDED, [], press(wrong))
     with pytest.raises(gr.Error, match="example: little has none"):
         prompts.choose_example("little", [], press(0))
-    hostile = told.Told("captions", (), ('"><script>alert(1)</script>' * 9,), None, 8)
+    hostile = model_metadata.ConditioningMetadata(
+        "captions", (), ('"><script>alert(1)</script>' * 9,), None, 8
+    )
     shown = prompts.chips(hostile, "en")
     assert "<script>" not in shown and shown.count('"') == 8 and "…</button>" in shown
 
@@ -521,7 +528,7 @@ def test_the_command_says_it_too() -> None:
 def test_the_command_line_understands_it(model: str, changes: dict[str, Any]) -> None:
     made = recipe(model, **changes)
     for each in (made, grid.grid_of(made, "0, 2.5")):
-        args = parser().parse_args(shlex.split(models.command(each))[3:])
+        args = parser().parse_args(shlex.split(models.sample_command(each))[3:])
         told = args.prompt if model == WORDED else args.label
         assert (tuple(told), args.negative or "") == (each.prompts, each.negative)
         assert (tuple(args.guidance), args.count) == (each.guidance, each.count)

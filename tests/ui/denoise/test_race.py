@@ -223,7 +223,7 @@ def test_a_trained_model_runs_against_the_pictures_of_its_run(
 def test_whose_pictures_a_model_is_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:
     little, pictured = (
         models.find("little"),
-        models.Entry("pictured", models.find("ideal:pictured").folder),
+        models.ModelEntry("pictured", models.find("ideal:pictured").folder),
     )
     assert race.set_of(pictured) == "pictured"
     with pytest.raises(InputError, match="model = 'little'"):

@@ -189,8 +189,8 @@ def test_the_page_opens_with_an_example_that_can_be_made_again(
     assert left == recipe.steps - tree.place and content["width"] == film["width"] == 32
     assert all(Path(chunk["src"]).is_file() for chunk in film["chunks"])
     assert film["frames"][-1]["t"] == 0 and len(film["frames"]) == recipe.steps
-    assert models.known(recipe).name == recipe.model
-    source = models.source(models.known(recipe))
+    assert models.find_recipe_model(recipe).name == recipe.model
+    source = models.open_model(models.find_recipe_model(recipe))
     last: SampleStep = replayed(replace(recipe, count=1), source)[-1]
     shown = branch.still(film, "x_t", film["frames"][-1])
     away = np.abs(np.asarray(shown, float) - np.asarray(to_pil(last.x_t[0]), float))

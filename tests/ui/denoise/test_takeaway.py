@@ -413,7 +413,7 @@ def test_a_closed_form_is_taken_away_and_comes_back(monkeypatch: pytest.MonkeyPa
 def test_endless_prompts_are_refused_before_a_model_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompts: list[str], line: str
 ) -> None:
-    monkeypatch.setattr(models, "source", lambda *_: pytest.fail("a model was asked"))
+    monkeypatch.setattr(models, "open_model", lambda *_: pytest.fail("a model was asked"))
     recipe = denoising.recipe().to_json() | {"prompts": prompts}
     path = tmp_path / "endless.png"
     write_png(Image.new("L", (8, 8)), path, {"recipe": recipe, "index": 0})

@@ -295,7 +295,7 @@ def test_the_model_is_asked_of_the_noise_of_its_seed_and_its_own_answer_is_shown
 
 
 def test_the_model_is_asked_at_the_same_mix(model: str) -> None:
-    source = models.source(models.find(model))
+    source = models.open_model(models.find(model))
     for t in (1, 77, 200):
         found = noise_sight.time_for(source, "seed", t)
         alpha_bar = float(noise_courses.schedule_of("seed").alpha_bar[t])

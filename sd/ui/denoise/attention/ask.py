@@ -123,7 +123,7 @@ def look(recipe: Recipe, i: int, k: int) -> Look | None:
 
 def networked(recipe: Recipe) -> "Source | None":
     """Return the model of a recipe; None if it has no network."""
-    source = models.source(models.known(recipe))
+    source = models.open_model(models.find_recipe_model(recipe))
     return None if getattr(source, "network", None) is None else source
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sd.networks.tokenizer import Vocabulary
 
 
-class Told(NamedTuple):
+class ConditioningMetadata(NamedTuple):
     """What a model can be told: one of its classes, or a caption where it has no `labels`.
 
     vocabulary: of its captions; None where another encoder reads them. length: tokens it reads.
@@ -25,7 +25,7 @@ class Told(NamedTuple):
     length: int
 
 
-def read_told(folder: Path, length: int) -> Told | None:
+def read_conditioning_metadata(folder: Path, length: int) -> ConditioningMetadata | None:
     """Return what the model in a checkpoint's folder can be told; None where that is nothing.
 
     length: tokens that it reads. Raises `InputError` for a file that is unfit.
@@ -35,7 +35,7 @@ def read_told(folder: Path, length: int) -> Told | None:
 
 
 @lru_cache(maxsize=8)
-def _read(folder: Path, changed: int, length: int) -> Told | None:
+def _read(folder: Path, changed: int, length: int) -> ConditioningMetadata | None:
     """Return what a file tells, checked; when it was `changed` tells a newer one from an older."""
     from sd.networks.tokenizer import Vocabulary
 
@@ -46,6 +46,6 @@ def _read(folder: Path, changed: int, length: int) -> Told | None:
     examples = examples_of(facts)
     if kind != "captions":
         labels = labels_of(facts)
-        return Told(kind, labels, examples, None, length)
+        return ConditioningMetadata(kind, labels, examples, None, length)
     known = facts.get("vocabulary")
-    return Told(kind, (), examples, known and Vocabulary.from_json(known), length)
+    return ConditioningMetadata(kind, (), examples, known and Vocabulary.from_json(known), length)
