@@ -22,8 +22,8 @@ from sd.ui.components.parts import LARGEST_SEED, MODEL, SURVEY, UPLOAD, guarded
 from sd.ui.denoise import live, prompts
 from sd.ui.denoise.grid import MOST_GUIDANCE
 from sd.ui.denoise.job import Job
-from sd.ui.noise import exact as noise_exact
-from sd.ui.train import plan
+from sd.ui.noise import exact
+from sd.ui.train import plan_view
 
 SIZES, RATES, MOST_BATCH = (8, 256), (1e-7, 1.0), 1024
 MOST_TIMES = 100_000  # of any schedule; the handler knows its own
@@ -36,7 +36,7 @@ def noise_picture(picture: Any, t: Any, preset: Any, seed: Any) -> tuple[Any, di
     """Return a picture at time t, and the factors of x_t = signal x_0 + noise eps."""
     if picture is None:
         raise InputError("picture: give a picture file")
-    view = noise_exact.noised(picture, preset, t, seed)
+    view = exact.noise_picture(picture, preset, t, seed)
     facts = {key: value for key, value in view._asdict().items() if key != "image"}
     return view.image, {**facts, "log_snr": view.log_snr if view.t else None}
 
@@ -103,7 +103,7 @@ def start_training(
     """Start a run; size, steps, batch_size and learning_rate 0 are the preset's."""
     config = config_of(preset, size, steps, batch_size, learning_rate)
     seed = validation.seed("seed", seed)
-    return {"run": plan.begin(data, config, seed, device), "seed": seed}
+    return {"run": plan_view.begin(data, config, seed, device), "seed": seed}
 
 
 def config_of(preset: Any, size: Any, steps: Any, batch: Any, rate: Any) -> Config:

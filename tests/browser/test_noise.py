@@ -18,7 +18,7 @@ from sd.data.ingest import ingest_images, open_images
 from sd.ui import starters
 from sd.ui.noise import exact as noise_exact
 from sd.ui.noise import pictures as noise_pictures
-from sd.ui.noise import schedules as noise_courses
+from sd.ui.noise import schedules
 from tests.benchmarks.noise_page import requests_of
 from tests.browser.test_page import pixels
 
@@ -69,7 +69,7 @@ def rested(page: Any, t: int) -> str:
 
 def exact(picture: Any, course: str, t: int, seed: int = 0) -> Any:
     """Return the server's own x_t."""
-    return np.asarray(noise_exact.noised(picture, course, t, seed).image, dtype=np.int64)
+    return np.asarray(noise_exact.noise_picture(picture, course, t, seed).image, dtype=np.int64)
 
 
 def commanded(page: Any, words: str) -> str:
@@ -128,7 +128,7 @@ def test_dragging_t_asks_nothing_and_rests_on_the_exact_picture(
     assert len(answered) == 1
     assert page.get_attribute(CANVAS, "data-t") == str(t)
     assert page.locator("#noise-stage output").inner_text() == f"t = {t}"
-    schedule = noise_courses.schedule_of("tiny")
+    schedule = schedules.read_schedule("tiny")
     assert f"{float(schedule.signal(t)):.6f} x_0" in line
     for place in (t, 0, 1, 137, 999, 1000):
         page.evaluate(
@@ -240,7 +240,7 @@ def test_a_picture_of_a_run(open_page: Any, pictured: str, home: Path) -> None:
     page.locator(SLIDER).focus()
     page.keyboard.press("Home")
     rested(page, 0)
-    place = noise_pictures.places(len(images.pixels))[1]
+    place = noise_pictures.spread_indices(len(images.pixels))[1]
     assert np.array_equal(pixels(page, CANVAS), np.asarray(to_pil(images.pixels[place])))
 
 
@@ -255,8 +255,8 @@ def test_two_schedules_by_share_and_by_snr(open_page: Any) -> None:
     page.get_by_text("equal SNR", exact=True).click()
     page.wait_for_selector("#noise-pair figure:nth-child(2) canvas:not([data-t='60'])")
     t = int(times[1].get_attribute("data-t"))
-    wanted = noise_courses.schedule_of("tiny").log_snr(300)
-    far = np.abs(noise_courses.schedule_of("seed").log_snr(np.arange(1, 201)) - wanted)
+    wanted = schedules.read_schedule("tiny").log_snr(300)
+    far = np.abs(schedules.read_schedule("seed").log_snr(np.arange(1, 201)) - wanted)
     assert t == int(far.argmin()) + 1
     assert drag(page, "#noise-pair .t", 0.3, 0.7) == []
     page.mouse.up()

@@ -115,7 +115,7 @@ def test_a_flag_of_length_is_stronger_than_the_inis_minutes(
 
 def test_the_page_tells_what_a_file_holds_that_it_does_not_use(tiny_config: Config) -> None:
     settings = ["conditioning.kind=class_embedding", "unet.num_classes=5", "training.epochs=7"]
-    lines = form.unused(tiny_config.with_settings(settings), "en")
+    lines = form.list_unused(tiny_config.with_settings(settings), "en")
     assert lines == [
         "Its num_classes (5) is not used here: it follows from the classes of the pictures.",
         "training.epochs = 7 is not used: training.steps counts.",

@@ -34,7 +34,7 @@ HOSTILE = [
 
 def fields(preset: str = "tiny", **changes: Any) -> list[Any]:
     """What the fields hold for a preset, some of them changed."""
-    values = settings.shown(Config.preset(preset))
+    values = settings.widget_values(Config.preset(preset))
     places = {key: place for place, (_, key) in enumerate(settings.ORDER)}
     for key, value in changes.items():
         values[places[key]] = value

@@ -26,8 +26,7 @@ from sd.runs import journal
 from sd.runs.bundle import pack
 from sd.runs.unbundle import unpack
 from sd.ui import models
-from sd.ui.train import choosing, watch
-from sd.ui.train import samples as sheets
+from sd.ui.train import control, samples, watch
 from tests.helpers.made import add_events
 from tests.runs.test_bundle import (
     CHECKPOINT,
@@ -52,7 +51,7 @@ Event = dict[str, Any]
 
 @pytest.fixture
 def good(run: Path) -> list[Event]:  # noqa: F811
-    """The events of a run with steps, evaluations, two sheets and pictures."""
+    """The events of a run with steps, evaluations, two samples and pictures."""
     for name in ("step", "raw"):
         Image.effect_noise((38, 38), 80).convert("RGB").save(
             run / "samples" / f"{name}-000000010.png"
@@ -112,12 +111,12 @@ def looked_at(folder: Path) -> None:
     """Ask for every view of a run; hold what is sent to what a stream of events can carry."""
     name, sent = folder.name, []
     request = random.Random(name).choice([ENGLISH, CHINESE])
-    for view, curve, levels in zip(sheets.VIEWS, watch.CURVES, ("t", "course", "t"), strict=False):
-        sent.append(tuple(watch.tick(name, {}, 1.0, view, curve, levels, request)))
+    for view, curve, levels in zip(samples.VIEWS, watch.CURVES, ("t", "course", "t"), strict=False):
+        sent.append(tuple(watch.refresh(name, {}, 1.0, view, curve, levels, request)))
         sent.append(watch.scrub(name, 0.0, view, request))
     sent.append(watch.draw_curve(name, "speed", request))
     sent += [watch.pulse(name, {}), watch.wake(name), models.list_choices()]
-    sent.append(choosing.attach({"run": name}, request))
+    sent.append(control.attach({"run": name}, request))
     words = list(texts(sent))
     assert sum(map(len, words)) < LARGEST_SENT
     "".join(words).encode("utf-8")

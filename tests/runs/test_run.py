@@ -28,7 +28,7 @@ from sd.data.image_set import read_images
 from sd.runs import journal, process, run
 from sd.training.loop import train
 from sd.ui import models
-from sd.ui.train import choosing
+from sd.ui.train import control
 from tests.conftest import TINY
 from tests.helpers.made import made_run
 
@@ -497,7 +497,7 @@ def test_a_page_load_reads_no_journal_of_a_run_that_ended(
     monkeypatch.setattr(journal, "_parsed", lambda lines: (read.append(lines), parse(lines))[1])
     asked: Any = SimpleNamespace(headers={}, query_params={})
     for _ in range(3):
-        assert choosing.attach({}, asked)[0]["value"] == "run-69"
+        assert control.attach({}, asked)[0]["value"] == "run-69"
         assert models.list_choices() and runs.living() == [] and read == []
     assert [each.step for each in runs.list_runs()] == list(range(69, -1, -1))
     assert len(read) == 70

@@ -21,7 +21,7 @@ from sd.ui.denoise import race
 from sd.ui.denoise import tab as denoise
 from sd.ui.denoise.tree import Tree
 from sd.ui.model_cost import Cost
-from sd.ui.noise import model_view as noise_sight
+from sd.ui.noise import model_view
 from tests.helpers.denoising import (
     ENGLISH,
     NAME,
@@ -145,8 +145,8 @@ def test_nothing_that_asks_a_model_passes_by(model: str, monkeypatch: pytest.Mon
         denoise.run(ENGLISH, Tree(), *asked),
         race.denoisers(ENGLISH, held, *asked),
         race.samplers(ENGLISH, held, ["ddim"], 2, *asked),
-        noise_sight.look(model, 3, "lion.png", "tiny", 0, ENGLISH),
-        noise_sight.return_trip(model, "lion.png", 0, ENGLISH),
+        model_view.show_predictions(model, 3, "lion.png", "tiny", 0, ENGLISH),
+        model_view.show_round_trips(model, "lion.png", 0, ENGLISH),
         api.denoise_pictures(*named),
     ):
         with pytest.raises(gr.Error, match="operations; at most"):

@@ -29,7 +29,7 @@ from sd.networks.unet import UNetModel
 from sd.ui import api, starters, texts
 from sd.ui.adapter import calm
 from sd.ui.components import parts, player
-from sd.ui.train import plan
+from sd.ui.train import plan_view
 from tests.helpers.made import made_run
 from tests.helpers.networks import with_weights
 
@@ -282,7 +282,7 @@ def test_lists_of_the_page_are_those_of_the_package() -> None:
     assert timesteps.SAMPLERS == sampling.SAMPLERS
     assert timesteps.VARIANCES == sampling.VARIANCES
     assert timesteps.SPACINGS == sampling.SPACINGS
-    assert plan.DEVICES == device.DEVICES
+    assert plan_view.DEVICES == device.DEVICES
 
 
 def test_a_mistake_is_told_in_its_own_line() -> None:

@@ -14,13 +14,13 @@ from sd.common.validation import InputError
 from sd.config import Config
 from sd.ui import uploads
 from sd.ui.adapter import inputs
-from sd.ui.train import control as steer
+from sd.ui.train import control
 
 LINE = "the folder of runs, home, cannot be written (it is a file); SD_HOME names another"
 ACTS: dict[str, Callable[[Path, Config], Any]] = {
     "start": lambda picture, config: runs.start("starter", config),
     "upload": lambda picture, config: uploads.keep([str(picture)]),
-    "bundle": lambda picture, config: steer.open_bundle(str(picture)),
+    "bundle": lambda picture, config: control.open_bundle(str(picture)),
 }
 
 

@@ -9,45 +9,44 @@ import numpy as np
 from sd.common import validation
 from sd.ui.components import curves
 from sd.ui.components.parts import QUIET, guarded, label, language, note, slider
-from sd.ui.noise import schedules as noise_courses
-from sd.ui.noise import stage as noise_stage
-from sd.ui.noise.model_view import checked_time, forget, tile
-from sd.ui.noise.pictures import Picture, image_of, pixels_of
+from sd.ui.noise import schedules, stage
+from sd.ui.noise.model_view import check_time, clear_on_change, tile_html
+from sd.ui.noise.pictures import Picture, read_image, read_pixels
 from sd.ui.noise.stage import fold
 from sd.ui.texts import say
 
 CHANCE = 1.63  # over sqrt(n): what one distance in a hundred exceeds by chance
-LARGEST_WALK = 64  # pixels along a side: a thousand steps of noise are held at once
+LARGEST_CHAIN = 64  # pixels along a side: a thousand steps of noise are held at once
 
 
 @lru_cache(maxsize=8)
-def walked(picture: Picture, course: str, t: int, mean: float, std: float) -> Any:
+def forward_chain(picture: Picture, course: str, t: int, mean: float, std: float) -> Any:
     """Return the walk of a small copy of the picture to time t, and that copy."""
     from sd.diffusion.analysis import walk
     from sd.diffusion.process import Diffusion
 
-    side = max(8, min(LARGEST_WALK, *image_of(picture).size))
-    x0 = pixels_of(picture, (3, side, side))
-    process = Diffusion(noise_courses.schedule_of(course), "v", (mean, std))
+    side = max(8, min(LARGEST_CHAIN, *read_image(picture).size))
+    x0 = read_pixels(picture, (3, side, side))
+    process = Diffusion(schedules.read_schedule(course), "v", (mean, std))
     return walk(process, x0, t, 0), x0, process
 
 
 @guarded
-def walk_there(
+def compare_chain(
     t: Any, picture: Picture, course: Any, mean: Any, std: Any, request: gr.Request
 ) -> str:
     """Go to t by single steps and at once; return both, and how they compare."""
-    lang, t = language(request), max(1, checked_time(t, course))
-    mean = validation.real("noise mean", mean, *noise_stage.MEANS)
-    std = validation.real("noise spread", std, *noise_stage.STDS)
-    done, x0, process = walked(picture, course, t, mean, std)
-    return way_html(done, lang) + ends_html(done, x0, process, t, lang)
+    lang, t = language(request), max(1, check_time(t, course))
+    mean = validation.real("noise mean", mean, *stage.MEANS)
+    std = validation.real("noise spread", std, *stage.STDS)
+    done, x0, process = forward_chain(picture, course, t, mean, std)
+    return chain_html(done, lang) + ends_html(done, x0, process, t, lang)
 
 
-def way_html(done: Any, lang: str) -> str:
+def chain_html(done: Any, lang: str) -> str:
     """Return pictures on the chain's way."""
     columns = "".join(
-        f'<div class="column"><b>{t}</b>{tile(x_t, alt=f"x_t, t = {t}")}</div>'
+        f'<div class="column"><b>{t}</b>{tile_html(x_t, alt=f"x_t, t = {t}")}</div>'
         for t, x_t in done.moments
     )
     return f'<p class="note">{say("walk_way", lang)}</p><div class="sights way">{columns}</div>'
@@ -68,7 +67,7 @@ def ends_html(done: Any, x0: Any, process: Any, t: int, lang: str) -> str:
         }
         name = say(f"walk_{key}", lang)
         words = f"<b>{name}</b><br>{say('walk_numbers', lang, **numbers)}"
-        tiles.append(tile(x_t, words, name))
+        tiles.append(tile_html(x_t, words, name))
     told = say(
         "walk_equal", lang, t=t, gap=f"{done.gap:.1e}", n=f"{CHANCE * x0.numel() ** -0.5:.3f}"
     )
@@ -76,14 +75,14 @@ def ends_html(done: Any, x0: Any, process: Any, t: int, lang: str) -> str:
 
 
 @guarded
-def break_theory(course: Any, mean: Any, request: gr.Request) -> str:
+def compare_means(course: Any, mean: Any, request: gr.Request) -> str:
     """Return the two means over t: of the chain whose steps add noise of this mean, and closed."""
     from sd.diffusion.analysis import naive_means
 
     lang = language(request)
-    noise_courses.find(course)
-    mean = validation.real("noise mean", mean, *noise_stage.MEANS)
-    schedule = noise_courses.schedule_of(course)
+    schedules.find_schedule(course)
+    mean = validation.real("noise mean", mean, *stage.MEANS)
+    schedule = schedules.read_schedule(course)
     x = np.arange(schedule.timesteps + 1) / schedule.timesteps
     means = naive_means(schedule, mean), schedule.noise(np.arange(schedule.timesteps + 1)) * mean
     far = int(np.abs(means[0] - means[1]).argmax())
@@ -101,7 +100,7 @@ def break_theory(course: Any, mean: Any, request: gr.Request) -> str:
     return f'<div class="trip">{drawn}</div><p class="told">{told}</p>'
 
 
-def fraction(key: str, low: float, high: float, value: float) -> gr.Slider:
+def tenths_slider(key: str, low: float, high: float, value: float) -> gr.Slider:
     """Show a slider over tenths."""
     more = {"step": 0.1, "precision": None, "elem_id": key.replace("_", "-")}
     return slider(key, low, high, value, **more)
@@ -116,19 +115,19 @@ def build(demo: gr.Blocks, picture: gr.State, t: Any, course: Any) -> tuple[Any,
         gr.HTML(label("break"), elem_classes="heading")
         note("break_about")
         with gr.Row(elem_classes="halves"):
-            mean = fraction("noise_mean", *noise_stage.MEANS, 0)
-            std = fraction("noise_std", *noise_stage.STDS, 1)
+            mean = tenths_slider("noise_mean", *stage.MEANS, 0)
+            std = tenths_slider("noise_std", *stage.STDS, 1)
         broken = gr.HTML(elem_classes="seen", elem_id="walk-broken")
     go.click(
-        walk_there,
+        compare_chain,
         [t, picture, course, mean, std],
         ends,
         show_progress="hidden",
         concurrency_limit=1,
         api_visibility="private",
     )
-    forget([picture, course, mean, std], [ends])
+    clear_on_change([picture, course, mean, std], [ends])
     for event in (mean.input, course.change):
-        event(break_theory, [course, mean], broken, trigger_mode="always_last", **QUIET)
-    demo.load(break_theory, [course, mean], broken, **QUIET)
+        event(compare_means, [course, mean], broken, trigger_mode="always_last", **QUIET)
+    demo.load(compare_means, [course, mean], broken, **QUIET)
     return mean, std

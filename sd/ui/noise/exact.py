@@ -9,16 +9,14 @@ from PIL import Image
 from sd.common import validation
 from sd.config import Config
 from sd.ui.components.parts import guarded, language
-from sd.ui.noise import pictures as noise_pictures
-from sd.ui.noise import schedules as noise_courses
-from sd.ui.noise import stage as noise_stage
-from sd.ui.noise.pictures import Picture, pixels_of
+from sd.ui.noise import pictures, schedules, stage
+from sd.ui.noise.pictures import Picture, read_pixels
 from sd.ui.texts import say
 
 ANOTHER = "diffusion.noise_info=[{mean:g}, {std:g}]"
 
 
-class Noised(NamedTuple):
+class NoisedPicture(NamedTuple):
     """A picture at time t: for people `image`, for programs the numbers."""
 
     image: Image.Image
@@ -34,21 +32,21 @@ def process_of(course: str, mean: float = 0.0, std: float = 1.0) -> Any:
     """Return the forward process of a schedule."""
     from sd.diffusion.process import Diffusion
 
-    return Diffusion(noise_courses.schedule_of(course), "v", (mean, std))
+    return Diffusion(schedules.read_schedule(course), "v", (mean, std))
 
 
-def noised(picture: Picture, preset: Any, t: Any, seed: Any) -> Noised:
+def noise_picture(picture: Picture, preset: Any, t: Any, seed: Any) -> NoisedPicture:
     """Return `picture` at time t of a schedule; every argument is checked here."""
     from sd.data.images import to_pil
 
-    noise_courses.find(preset, "preset")
+    schedules.find_schedule(preset, "preset")
     process = process_of(preset)
     schedule = process.schedule
     t = validation.whole("t", t, 0, schedule.timesteps)
     seed = validation.seed("seed", seed)
-    eps = noise_of_picture(picture, seed)
-    return Noised(
-        to_pil(process.q_sample(pixels_of(picture), t, eps)),
+    eps = draw_picture_noise(picture, seed)
+    return NoisedPicture(
+        to_pil(process.q_sample(read_pixels(picture), t, eps)),
         t,
         schedule.timesteps,
         float(schedule.signal(t)),
@@ -58,13 +56,13 @@ def noised(picture: Picture, preset: Any, t: Any, seed: Any) -> Noised:
     )
 
 
-def noise_of_picture(picture: Picture, seed: int) -> Any:
+def draw_picture_noise(picture: Picture, seed: int) -> Any:
     """Return the standard noise of a seed in the shape of a picture."""
-    return noise_pictures.noise_of(tuple(pixels_of(picture).shape), seed)
+    return pictures.draw_noise(tuple(read_pixels(picture).shape), seed)
 
 
 @guarded
-def rest(
+def show_exact(
     t: Any,
     picture: Picture,
     course: Any,
@@ -76,13 +74,13 @@ def rest(
     """Return the exact figures of x_t where t has come to rest, and the command line."""
     from sd.diffusion.analysis import finest, kl_to_prior, spectrum, spread
 
-    noise_courses.find(course)
-    mean = validation.real("noise mean", mean, *noise_stage.MEANS)
-    std = validation.real("noise spread", std, *noise_stage.STDS)
-    process, x0 = process_of(course, mean, std), pixels_of(picture)
-    t = min(validation.whole("t", t, 0, noise_stage.MOST_T), process.schedule.timesteps)
+    schedules.find_schedule(course)
+    mean = validation.real("noise mean", mean, *stage.MEANS)
+    std = validation.real("noise spread", std, *stage.STDS)
+    process, x0 = process_of(course, mean, std), read_pixels(picture)
+    t = min(validation.whole("t", t, 0, stage.MOST_T), process.schedule.timesteps)
     seed = validation.seed("seed", seed)
-    x_t = process.q_sample(x0, t, noise_of_picture(picture, seed))
+    x_t = process.q_sample(x0, t, draw_picture_noise(picture, seed))
     power, detail = float((x0 / std).double().square().mean()), spectrum(x0)
     alpha_bar, found = float(process.schedule.alpha_bar[t]), spread(x_t)
     values = {
@@ -98,22 +96,22 @@ def rest(
         "most": len(detail),
     }
     line = say("noise_exact", language(request), **values)
-    return f'<p class="note">{line}</p>', command(picture, course, t, seed, mean, std)
+    return f'<p class="note">{line}</p>', command_line(picture, course, t, seed, mean, std)
 
 
-def command(
+def command_line(
     picture: Picture, course: str, t: int, seed: int, mean: float = 0.0, std: float = 1.0
 ) -> str:
     """Return the command line that makes the same picture."""
-    chosen = noise_courses.find(course)
-    side, channels = pixels_of(picture).shape[-1], Config.preset(chosen.preset).unet.channel
+    chosen = schedules.find_schedule(course)
+    side, channels = read_pixels(picture).shape[-1], Config.preset(chosen.preset).unet.channel
     settings = [f"training.input_height={side}", f"training.input_width={side}"]
     settings += [] if channels == 3 else ["unet.channel=3", "unet.n_embed=3"]
     settings += chosen.settings
     settings += [] if (mean, std) == (0, 1) else [ANOTHER.format(mean=mean, std=std)]
-    words = ["python", "-m", "sd", "noise", noise_pictures.on_disk(picture)]
+    words = ["python", "-m", "sd", "noise", pictures.name_on_disk(picture)]
     words += ["--preset", chosen.preset]
     for setting in settings:
         words += ["--set", setting]
     words += ["--t", str(t), "--seed", str(seed)]
-    return noise_pictures.unpacking(picture) + shlex.join(words)
+    return pictures.unpack_command(picture) + shlex.join(words)

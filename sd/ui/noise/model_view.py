@@ -12,9 +12,8 @@ from sd.ui.adapter.inputs import Dropdown
 from sd.ui.components import curves
 from sd.ui.components import parts as components_parts
 from sd.ui.components.parts import MODEL, QUIET, guarded, label, language, note
-from sd.ui.noise import schedules as noise_courses
-from sd.ui.noise import stage as noise_stage
-from sd.ui.noise.pictures import Picture, noise_of, pixels_of
+from sd.ui.noise import schedules, stage
+from sd.ui.noise.pictures import Picture, draw_noise, read_pixels
 from sd.ui.noise.stage import fold
 from sd.ui.texts import say
 
@@ -24,7 +23,7 @@ QUIETLY: dict[str, Any] = {"api_visibility": "private", **MODEL}
 EPS_SHOWN = 3.0  # standard deviations of eps that fill the range of a picture
 
 
-def tile(pixels: Any, words: str = "", alt: str = "") -> str:
+def tile_html(pixels: Any, words: str = "", alt: str = "") -> str:
     """Return one picture, float [C, H, W], with words under it."""
     from sd.data.images import to_pil
 
@@ -33,15 +32,15 @@ def tile(pixels: Any, words: str = "", alt: str = "") -> str:
     return f'<figure><img src="{address}" alt="{alt}">{caption}</figure>'
 
 
-def time_for(source: Any, course: str, t: int) -> float:
+def matching_time(source: Any, course: str, t: int) -> float:
     """Return the model's own time at which x_t is mixed as it is at t of a schedule; at least 1."""
     from sd.diffusion.analysis import time_of
 
-    alpha_bar = float(noise_courses.schedule_of(course).alpha_bar[t])
+    alpha_bar = float(schedules.read_schedule(course).alpha_bar[t])
     return max(1.0, round(time_of(source.diffusion.schedule, alpha_bar), 6))
 
 
-def now_html(seen: Any, T: int, lang: str) -> str:
+def prediction_html(seen: Any, T: int, lang: str) -> str:
     """Return x_t with what the model makes of it, large."""
     times = f"t = {seen.t:.4g} / {T}"
     x0, eps = f"{seen.x0_error:.3f}", f"{seen.eps_error:.3f}"
@@ -51,15 +50,17 @@ def now_html(seen: Any, T: int, lang: str) -> str:
         (seen.eps[:3] / EPS_SHOWN, say("sight_eps", lang, rms=eps)),
     )
     alts = (f"x_t, {times}", f"x0-hat, RMS {x0}", f"eps-hat, RMS {eps}")
-    tiles = (tile(pixels, words, alt) for (pixels, words), alt in zip(pictures, alts, strict=True))
+    tiles = (
+        tile_html(pixels, words, alt) for (pixels, words), alt in zip(pictures, alts, strict=True)
+    )
     return f'<div class="triple">{"".join(tiles)}</div>'
 
 
-def column(seen: Any, lang: str) -> str:
+def column_html(seen: Any, lang: str) -> str:
     """Return one column of the strip: x_t, x0-hat and eps-hat over their errors."""
     names = (f"x_t, t = {seen.t:.4g}", "x0-hat", "eps-hat")
     pictures = (seen.x_t, seen.x0, seen.eps[:3] / EPS_SHOWN)
-    tiles = (tile(pixels, alt=alt) for pixels, alt in zip(pictures, names, strict=True))
+    tiles = (tile_html(pixels, alt=alt) for pixels, alt in zip(pictures, names, strict=True))
     words = say("sight_column", lang, x0=f"{seen.x0_error:.2f}", eps=f"{seen.eps_error:.2f}")
     return f'<div class="column"><b>{seen.t:.4g}</b>{"".join(tiles)}<span>{words}</span></div>'
 
@@ -72,7 +73,7 @@ def strip_html(columns: Sequence[str], lang: str) -> str:
     return f'{about}<div class="sights">{"".join(columns)}</div>'
 
 
-def working(done: int, total: int, lang: str) -> str:
+def progress_html(done: int, total: int, lang: str) -> str:
     """Return the line that says how far the asking is."""
     words, share = say("sight_progress", lang, i=done, n=total), f"{100 * done / total:.0f}"
     return (
@@ -82,7 +83,7 @@ def working(done: int, total: int, lang: str) -> str:
     )
 
 
-class Asked:
+class ModelProbe:
     """What is asked of a model: the picture in its size, the noise, the model itself."""
 
     def __init__(self, model: Any, picture: Picture, seed: Any, calls: int) -> None:
@@ -92,8 +93,8 @@ class Asked:
         model_cost.check(models.cost_of(entry), calls, 1, self.device, "model")
         with models.turn():
             self.source = models.open_model(entry)
-        self.x0 = pixels_of(picture, tuple(self.source.shape))
-        self.eps = noise_of(tuple(self.x0.shape), validation.seed("seed", seed))
+        self.x0 = read_pixels(picture, tuple(self.source.shape))
+        self.eps = draw_noise(tuple(self.x0.shape), validation.seed("seed", seed))
         self.T = self.source.diffusion.schedule.timesteps
 
     def sight(self, t: float) -> Any:
@@ -111,48 +112,48 @@ class Asked:
             return there_and_back(self.source, self.x0, t, self.eps, CALLS, self.device)
 
 
-def checked_time(t: Any, course: Any) -> int:
+def check_time(t: Any, course: Any) -> int:
     """Return t within a schedule's times."""
-    noise_courses.find(course)
-    last = noise_courses.schedule_of(course).timesteps
-    return min(validation.whole("t", t, 0, noise_stage.MOST_T), last)
+    schedules.find_schedule(course)
+    last = schedules.read_schedule(course).timesteps
+    return min(validation.whole("t", t, 0, stage.MOST_T), last)
 
 
 @guarded
-def look(
+def show_predictions(
     model: Any, t: Any, picture: Picture, course: Any, seed: Any, request: gr.Request
 ) -> Iterator[tuple[str, str]]:
     """Ask the model at this t, then at ten; yield its answers as they come, and the progress."""
     from sd.diffusion.analysis import evenly
 
-    lang, t = language(request), checked_time(t, course)
-    asked = Asked(model, picture, seed, COLUMNS + 1)
-    now = now_html(asked.sight(time_for(asked.source, course, t)), asked.T, lang)
-    yield now, working(0, COLUMNS, lang)
+    lang, t = language(request), check_time(t, course)
+    asked = ModelProbe(model, picture, seed, COLUMNS + 1)
+    now = prediction_html(asked.sight(matching_time(asked.source, course, t)), asked.T, lang)
+    yield now, progress_html(0, COLUMNS, lang)
     columns: list[str] = []
     for each in evenly(asked.T, COLUMNS):
-        columns.append(column(asked.sight(max(1.0, each)), lang))
-        yield now + strip_html(columns, lang), working(len(columns), COLUMNS, lang)
+        columns.append(column_html(asked.sight(max(1.0, each)), lang))
+        yield now + strip_html(columns, lang), progress_html(len(columns), COLUMNS, lang)
     yield now + strip_html(columns, lang), ""
 
 
 @guarded
-def return_trip(
+def show_round_trips(
     model: Any, picture: Picture, seed: Any, request: gr.Request
 ) -> Iterator[tuple[str, str]]:
     """Noise the picture to eight times and bring it back; yield what came back, and the curve."""
     from sd.diffusion.analysis import evenly
 
-    lang, asked = language(request), Asked(model, picture, seed, RETURNS * CALLS)
+    lang, asked = language(request), ModelProbe(model, picture, seed, RETURNS * CALLS)
     came: list[Any] = []
-    yield "", working(0, RETURNS, lang)
+    yield "", progress_html(0, RETURNS, lang)
     for t in evenly(asked.T, RETURNS):
         came.append(asked.back(max(1.0, t)))
-        yield trip_html(came, asked, lang), working(len(came), RETURNS, lang)
-    yield trip_html(came, asked, lang), ""
+        yield round_trips_html(came, asked, lang), progress_html(len(came), RETURNS, lang)
+    yield round_trips_html(came, asked, lang), ""
 
 
-def trip_html(came: Sequence[Any], asked: Asked, lang: str) -> str:
+def round_trips_html(came: Sequence[Any], asked: ModelProbe, lang: str) -> str:
     """Return the error of what came back over t, and the pictures that did."""
     own = float(asked.x0.std())
     x = np.array([0.0, *(each.t / asked.T for each in came)])
@@ -162,15 +163,15 @@ def trip_html(came: Sequence[Any], asked: Asked, lang: str) -> str:
     alt = say("trip_alt", lang, t=f"{came[-1].t:.4g}", rms=f"{y[-1]:.3f}")
     drawn = curves.plot([lost, error], alt, [(0, "t = 0"), (1, f"{asked.T}")], log=False)
     columns = "".join(
-        f'<div class="column"><b>{each.t:.4g}</b>{tile(each.x_t, alt="x_t")}'
-        f"{tile(each.x0, alt='x0')}<span>RMS {each.rms:.2f}<br>{each.psnr:.1f} dB</span></div>"
+        f'<div class="column"><b>{each.t:.4g}</b>{tile_html(each.x_t, alt="x_t")}'
+        f"{tile_html(each.x0, alt='x0')}<span>RMS {each.rms:.2f}<br>{each.psnr:.1f} dB</span></div>"
         for each in came
     )
     about = f'<p class="note">{say("trip_strip", lang, n=CALLS)}</p>'
     return f'{about}<div class="trip">{drawn}</div><div class="sights">{columns}</div>'
 
 
-def model_list(value: Any) -> Any:
+def refresh_models(value: Any) -> Any:
     """Return the models that there are now, with `value` or the first one chosen."""
     offered = models.list_choices()
     names = [name for _, name in offered]
@@ -186,11 +187,13 @@ def pick_model(key: str) -> gr.Dropdown:
         info=label(f"{key}_info"),
         elem_classes="model",
     )
-    model.focus(model_list, model, model, show_progress="hidden", api_visibility="private")
+    model.focus(refresh_models, model, model, show_progress="hidden", api_visibility="private")
     return model
 
 
-def forget(causes: Sequence[Any], shown: Sequence[Any], running: Sequence[Any] = ()) -> None:
+def clear_on_change(
+    causes: Sequence[Any], shown: Sequence[Any], running: Sequence[Any] = ()
+) -> None:
     """Empty what is shown when any of its causes is another, and end what is still making it."""
     nothing = [""] * len(shown)
     told = [each.change for each in causes]
@@ -211,9 +214,11 @@ def build(demo: gr.Blocks, picture: gr.State, t: Any, course: Any, seed: Any) ->
         back = gr.HTML(elem_classes="seen", elem_id="trip-seen")
     queued: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": line}
     events: list[Any] = [
-        go.click(look, [model, t, picture, course, seed], [seen, line], **queued, **QUIETLY),
-        trip.click(return_trip, [model, picture, seed], [back, line], **queued, **QUIETLY),
+        go.click(
+            show_predictions, [model, t, picture, course, seed], [seen, line], **queued, **QUIETLY
+        ),
+        trip.click(show_round_trips, [model, picture, seed], [back, line], **queued, **QUIETLY),
     ]
     stop.click(None, None, None, cancels=events, api_visibility="private")
-    forget([model, picture, course, seed], [seen, back, line], events)
-    demo.load(model_list, model, model, show_progress="hidden", api_visibility="private")
+    clear_on_change([model, picture, course, seed], [seen, back, line], events)
+    demo.load(refresh_models, model, model, show_progress="hidden", api_visibility="private")

@@ -30,7 +30,7 @@ Picture = str | RunPicture
 """A starter's name, the path of an upload, or one of a run's pictures."""
 
 
-def sets() -> list[tuple[str, str]]:
+def list_sets() -> list[tuple[str, str]]:
     """Return (what is shown, name) of the sets: the bundled one, then those of your runs."""
     names = [
         folder.name
@@ -48,14 +48,14 @@ def is_run(name: str) -> bool:
         return False
 
 
-def set_of(name: Any) -> Any:
+def open_set(name: Any) -> Any:
     """Return the picture set of a run, its pixels mapped from the disk."""
     from sd.data.ingest import open_images
 
     return open_images(runs.find_run(validation.text("run", name, 64)) / runs.PICTURES)
 
 
-def places(count: int) -> list[int]:
+def spread_indices(count: int) -> list[int]:
     """Return which of `count` pictures are shown: at most 8, evenly spread."""
     return [int(place) for place in np.unique(np.linspace(0, count - 1, SHOWN).round())]
 
@@ -66,56 +66,56 @@ def thumbnails(name: str) -> list[tuple[Image.Image, str]]:
 
     if name == STARTER:
         return starters.thumbnails()
-    images = set_of(name)
+    images = open_set(name)
     return [
         (as_colour(to_pil(images.pixels[place])), Path(images.names[place]).stem)
-        for place in places(len(images.pixels))
+        for place in spread_indices(len(images.pixels))
     ]
 
 
-def chosen(name: str, place: Any) -> Picture:
+def choose(name: str, place: Any) -> Picture:
     """Return the picture at a place among those that a set shows."""
     if name == STARTER:
         return starters.NAMES[validation.whole("picture", place, 0, len(starters.NAMES) - 1)]
-    shown = places(len(set_of(name).pixels))
+    shown = spread_indices(len(open_set(name).pixels))
     return RunPicture(name, shown[validation.whole("picture", place, 0, len(shown) - 1)])
 
 
-def image_of(picture: Picture) -> Image.Image:
+def read_image(picture: Picture) -> Image.Image:
     """Return the picture itself, with its transparency."""
     from sd.data.images import to_pil
 
     if isinstance(picture, RunPicture):
-        return to_pil(set_of(picture.run).pixels[picture.place])
+        return to_pil(open_set(picture.run).pixels[picture.place])
     return starters.read(picture, transparency=True)
 
 
 @lru_cache(maxsize=32)
-def pixels_of(picture: Picture, shape: tuple[int, int, int] | None = None) -> Any:
+def read_pixels(picture: Picture, shape: tuple[int, int, int] | None = None) -> Any:
     """Return a picture as floats [C, H, W]; without a shape as [3, S, S] with S at most 256."""
     from sd.data.images import fit_picture, to_float
 
-    image = image_of(picture)
+    image = read_image(picture)
     side = max(8, min(LARGEST_SIDE, *image.size))
     channels, height, width = shape or (3, side, side)
     return to_float(fit_picture(image, height, width, channels, "crop"))
 
 
 @lru_cache(maxsize=16)
-def noise_of(shape: tuple[int, ...], seed: int) -> Any:
+def draw_noise(shape: tuple[int, ...], seed: int) -> Any:
     """Return the standard noise [C, H, W] of a seed: the one from which Denoise would start."""
     from sd.diffusion.sampling import draw, generators
 
     return draw(shape, generators([seed]))[0]
 
 
-def on_disk(picture: Picture) -> str:
+def name_on_disk(picture: Picture) -> str:
     """Return how a command line names a picture."""
     if isinstance(picture, RunPicture):
-        return str(set_of(picture.run).names[picture.place])
+        return str(open_set(picture.run).names[picture.place])
     return starters.on_disk(picture)
 
 
-def unpacking(picture: Picture) -> str:
+def unpack_command(picture: Picture) -> str:
     """Return the command that puts a starter picture on the disk; nothing for others."""
     return "" if isinstance(picture, RunPicture) else starters.unpacking(picture)

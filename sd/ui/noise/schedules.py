@@ -10,7 +10,7 @@ from sd.diffusion.schedule import TERMINAL_SNR_LIMIT, Schedule
 from sd.ui.texts import say
 
 
-class Course(NamedTuple):
+class OfferedSchedule(NamedTuple):
     """A schedule by the preset it starts from and the settings that differ; `known`: its name."""
 
     preset: str
@@ -27,33 +27,33 @@ ZERO = ("diffusion.zero_terminal_snr=True", "diffusion.prediction=v")
 LINEAR = ("diffusion.schedule=linear",)
 STABLE = ("diffusion.schedule=scaled_linear", "diffusion.beta_range=[0.00085, 0.012]")
 KNOWN = {
-    "seed-zero": Course("seed", ZERO),
-    "linear": Course("tiny", LINEAR, "DDPM"),
-    "sigmoid": Course("tiny", ("diffusion.schedule=sigmoid",)),
-    "stable": Course("tiny", STABLE, "Stable Diffusion 1"),
-    "stable-zero": Course("tiny", (*STABLE, *ZERO)),
+    "seed-zero": OfferedSchedule("seed", ZERO),
+    "linear": OfferedSchedule("tiny", LINEAR, "DDPM"),
+    "sigmoid": OfferedSchedule("tiny", ("diffusion.schedule=sigmoid",)),
+    "stable": OfferedSchedule("tiny", STABLE, "Stable Diffusion 1"),
+    "stable-zero": OfferedSchedule("tiny", (*STABLE, *ZERO)),
 }
-MENDS = {"seed": ("seed-fixed", "seed-zero"), "stable": ("stable-zero",)}
+FIXES = {"seed": ("seed-fixed", "seed-zero"), "stable": ("stable-zero",)}
 
 
-def courses() -> dict[str, Course]:
+def list_schedules() -> dict[str, OfferedSchedule]:
     """Return every schedule by its name; a preset's name is one."""
-    return {name: Course(name, known=name) for name in preset_names()} | KNOWN
+    return {name: OfferedSchedule(name, known=name) for name in preset_names()} | KNOWN
 
 
-def find(name: Any, what: str = "schedule") -> Course:
+def find_schedule(name: Any, what: str = "schedule") -> OfferedSchedule:
     """Return the schedule called `name`; raise InputError with what there is."""
-    every = courses()
+    every = list_schedules()
     return every[validation.choice(what, name, list(every))]
 
 
 @lru_cache(maxsize=32)
-def schedule_of(name: str) -> Schedule:
+def read_schedule(name: str) -> Schedule:
     """Return a schedule of `courses`."""
-    return Schedule.from_settings(courses()[name].diffusion)
+    return Schedule.from_settings(list_schedules()[name].diffusion)
 
 
-def described(diffusion: DiffusionConfig) -> str:
+def describe(diffusion: DiffusionConfig) -> str:
     """Return a schedule's course, what was done to it, and T."""
     words = [diffusion.schedule]
     words += ["rescaled"] if diffusion.rescale_betas else []
@@ -62,21 +62,21 @@ def described(diffusion: DiffusionConfig) -> str:
 
 
 @cache
-def choices() -> list[tuple[str, str]]:
+def list_choices() -> list[tuple[str, str]]:
     """Return (what is shown, name) of each different schedule, the presets' first."""
-    every = courses()
+    every = list_schedules()
     groups: dict[Any, list[str]] = {}
     for name, course in every.items():
-        groups.setdefault(key_of(course.diffusion), []).append(name)
+        groups.setdefault(identity(course.diffusion), []).append(name)
     offered = []
     for names in groups.values():
         known = ", ".join(every[name].known for name in names if every[name].known)
-        title = described(every[names[0]].diffusion)
+        title = describe(every[names[0]].diffusion)
         offered.append((f"{title} ({known})" if known else title, names[0]))
     return offered
 
 
-def key_of(diffusion: DiffusionConfig) -> tuple[Any, ...]:
+def identity(diffusion: DiffusionConfig) -> tuple[Any, ...]:
     """Return what makes two schedules the same."""
     return (
         diffusion.schedule,
@@ -89,12 +89,12 @@ def key_of(diffusion: DiffusionConfig) -> tuple[Any, ...]:
 
 def title_of(name: str) -> str:
     """Return how a schedule is called where it is short: without its presets."""
-    return described(courses()[name].diffusion)
+    return describe(list_schedules()[name].diffusion)
 
 
-def doctor(name: str, lang: str) -> str:
+def check_html(name: str, lang: str) -> str:
     """Return the sentence about a schedule's terminal SNR, with a button for every mend."""
-    schedule = schedule_of(name)
+    schedule = read_schedule(name)
     snr = f"{schedule.terminal_snr:.2g}".replace("e-0", "e-")
     if schedule.warning is None:
         key = "terminal_zero" if schedule.terminal_snr == 0 else "terminal_good"
@@ -104,6 +104,6 @@ def doctor(name: str, lang: str) -> str:
     buttons = "".join(
         f'<button class="fix" type="button" data-course="{mend}">'
         f"{say('mend', lang, name=title_of(mend))}</button>"
-        for mend in MENDS.get(name, ())
+        for mend in FIXES.get(name, ())
     )
     return f'<p class="warning">{line}</p>{buttons}'

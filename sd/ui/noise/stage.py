@@ -15,8 +15,8 @@ from sd.common import marks, validation
 from sd.ui.adapter.cache import kept
 from sd.ui.adapter.inputs import Gated, Plain
 from sd.ui.components.parts import label
-from sd.ui.noise import schedules as noise_courses
-from sd.ui.noise.pictures import Picture, noise_of, pixels_of
+from sd.ui.noise import schedules
+from sd.ui.noise.pictures import Picture, draw_noise, read_pixels
 from sd.ui.texts import say
 
 FIRST_SHARE = 0.3  # of T, where the slider stands at first
@@ -55,7 +55,7 @@ FILE = {"_type": "gradio.FileData"}  # what a path is to gradio
 BLANK = '<div class="blank"></div>'
 
 
-class Stage(gr.HTML, metaclass=Plain):
+class Canvas(gr.HTML, metaclass=Plain):
     """The canvas with its slider; its value is a scene, whose arrays travel as a file."""
 
     def postprocess(self, value: Any) -> Any:
@@ -67,29 +67,29 @@ class Stage(gr.HTML, metaclass=Plain):
         return {**scene, "file": {"path": str(path), "meta": FILE}}
 
 
-def time(field: Any, name: str, payload: Any) -> int:
+def check_time(field: Any, name: str, payload: Any) -> int:
     """Return a time; the handlers know its last one."""
     return validation.whole("t", payload, 0, MOST_T)
 
 
-class Mouth(Gated, gr.HTML, metaclass=Plain):
+class TimeBridge(Gated, gr.HTML, metaclass=Plain):
     """What the browser says when t has come to rest: t, a whole number."""
 
-    read = time
+    read = check_time
 
 
-def stage() -> Stage:
+def canvas() -> Canvas:
     """Show the canvas with its slider, buttons and formula."""
     script = "window.sdNoise.stage(element, props, watch);"
-    return Stage(
+    return Canvas(
         html_template=BLANK, js_on_load=script, apply_default_css=False, elem_id="noise-stage"
     )
 
 
-def mouth() -> Mouth:
+def time_bridge() -> TimeBridge:
     """Listen to the browser."""
-    return Mouth(
-        round(FIRST_SHARE * noise_courses.schedule_of("tiny").timesteps),
+    return TimeBridge(
+        round(FIRST_SHARE * schedules.read_schedule("tiny").timesteps),
         html_template=BLANK,
         js_on_load="window.sdNoise.mouth(props, trigger);",
         elem_classes="mouth",
@@ -101,7 +101,7 @@ def fold(key: str, elem_id: str) -> gr.Accordion:
     return gr.Accordion(label(key), open=False, elem_id=elem_id, elem_classes="noise-fold")
 
 
-def board(part: str) -> gr.HTML:
+def panel(part: str) -> gr.HTML:
     """Show a place that the stage's script fills: `part` is its function."""
     return gr.HTML(
         html_template=BLANK,
@@ -111,49 +111,49 @@ def board(part: str) -> gr.HTML:
     )
 
 
-def arrays(picture: Picture, seed: int) -> bytes:
+def pack_arrays(picture: Picture, seed: int) -> bytes:
     """Return x_0 as uint8 and eps as little-endian float16, both [3, S, S], one after the other."""
     from sd.data.images import to_uint8
 
-    x0 = pixels_of(picture)
-    eps = noise_of(tuple(x0.shape), seed).numpy().astype("<f2")
+    x0 = read_pixels(picture)
+    eps = draw_noise(tuple(x0.shape), seed).numpy().astype("<f2")
     return bytes(to_uint8(x0).numpy().tobytes() + eps.tobytes())
 
 
-def line_of(course: str) -> dict[str, Any]:
+def schedule_line(course: str) -> dict[str, Any]:
     """Return a schedule as the browser needs it: alpha_bar is base64 of float32 [T+1]."""
-    schedule = noise_courses.schedule_of(course)
+    schedule = schedules.read_schedule(course)
     data = schedule.alpha_bar.astype("<f4").tobytes()
     return {
-        "name": noise_courses.title_of(course),
+        "name": schedules.title_of(course),
         "T": schedule.timesteps,
         "alpha_bar": base64.b64encode(data).decode(),
     }
 
 
-def scene(
+def make_scene(
     picture: Picture, course: Any, other: Any, seed: Any, mean: Any, std: Any, lang: str
 ) -> dict[str, Any]:
     """Return all that the browser draws from; every value that comes from outside is checked."""
     from sd.diffusion.analysis import spectrum
 
-    noise_courses.find(course)
-    noise_courses.find(other, "the other schedule")
+    schedules.find_schedule(course)
+    schedules.find_schedule(other, "the other schedule")
     seed = validation.seed("seed", seed)
     mean, std = (
         validation.real("noise mean", mean, *MEANS),
         validation.real("noise spread", std, *STDS),
     )
-    x0 = pixels_of(picture)
+    x0 = read_pixels(picture)
     power: np.ndarray[Any, Any] = spectrum(x0)
-    first = line_of(course)
+    first = schedule_line(course)
     return {
-        "arrays": arrays(picture, seed),
+        "arrays": pack_arrays(picture, seed),
         "side": x0.shape[-1],
         "power": float(x0.square().mean()),
         "spectrum": [float(f"{value:.4g}") for value in power],
         "schedule": first,
-        "other": line_of(other),
+        "other": schedule_line(other),
         "mean": mean,
         "std": std,
         "t": round(FIRST_SHARE * first["T"]),

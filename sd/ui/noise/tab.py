@@ -20,14 +20,9 @@ from sd.ui.components.parts import (
     seed_row,
     thumbnails,
 )
-from sd.ui.noise import algorithm1 as noise_algorithm
-from sd.ui.noise import chain as noise_steps
-from sd.ui.noise import model_view as noise_sight
-from sd.ui.noise import pictures as noise_pictures
-from sd.ui.noise import schedules as noise_courses
-from sd.ui.noise import stage as noise_stage
-from sd.ui.noise.exact import rest
-from sd.ui.noise.pictures import Picture, pixels_of
+from sd.ui.noise import algorithm1, chain, model_view, pictures, schedules, stage
+from sd.ui.noise.exact import show_exact
+from sd.ui.noise.pictures import Picture, read_pixels
 from sd.ui.noise.stage import fold
 
 FIRST, OTHER = "tiny", "seed"  # the schedules that are shown at first, side by side
@@ -39,7 +34,7 @@ LISTENER = """element.addEventListener("click", (event) => {
 
 
 @guarded
-def show(
+def show_scene(
     picture: Picture,
     course: Any,
     other: Any,
@@ -49,36 +44,36 @@ def show(
     request: gr.Request,
 ) -> dict[str, Any]:
     """Return the scene that the browser draws from."""
-    return noise_stage.scene(picture, course, other, seed, mean, std, language(request))
+    return stage.make_scene(picture, course, other, seed, mean, std, language(request))
 
 
 @guarded
-def consult(course: Any, other: Any, request: gr.Request) -> tuple[str, str]:
+def check_schedules(course: Any, other: Any, request: gr.Request) -> tuple[str, str]:
     """Return how each of the two schedules ends."""
     lang = language(request)
-    noise_courses.find(course)
-    noise_courses.find(other, "the other schedule")
-    return noise_courses.doctor(course, lang), noise_courses.doctor(other, lang)
+    schedules.find_schedule(course)
+    schedules.find_schedule(other, "the other schedule")
+    return schedules.check_html(course, lang), schedules.check_html(other, lang)
 
 
 @guarded
-def mend(event: gr.EventData) -> str:
+def apply_fix(event: gr.EventData) -> str:
     """Return the schedule whose button was pressed."""
     asked = event._data.get("course") if isinstance(event._data, dict) else None
-    mends = [name for names in noise_courses.MENDS.values() for name in names]
+    mends = [name for names in schedules.FIXES.values() for name in names]
     return validation.choice("schedule", asked, mends)
 
 
 @guarded
 def choose_set(name: Any) -> Any:
     """Return the pictures that a set shows."""
-    return gr.update(value=noise_pictures.thumbnails(name), selected_index=None)
+    return gr.update(value=pictures.thumbnails(name), selected_index=None)
 
 
 @guarded
 def choose_picture(name: Any, event: gr.SelectData) -> tuple[Picture, None]:
     """Take one of the pictures shown; return it and an emptied upload."""
-    return noise_pictures.chosen(name, event.index), None
+    return pictures.choose(name, event.index), None
 
 
 @guarded
@@ -86,14 +81,14 @@ def choose_upload(file: Any, picture: Picture) -> tuple[Picture, Any]:
     """Take an uploaded picture if it can be read; without one, keep what is shown."""
     if file is None:
         return picture, gr.skip()
-    pixels_of(file)
+    read_pixels(file)
     return file, gr.update(selected_index=None)
 
 
-def list_sets(name: Any) -> Any:
+def refresh_sets(name: Any) -> Any:
     """Return the sets that there are now; nothing to choose while only one is."""
-    sets = noise_pictures.sets()
-    known = name if name in [value for _, value in sets] else noise_pictures.STARTER
+    sets = pictures.list_sets()
+    known = name if name in [value for _, value in sets] else pictures.STARTER
     return gr.update(choices=sets, value=known, visible=len(sets) > 1)
 
 
@@ -102,31 +97,39 @@ def build(demo: gr.Blocks) -> None:
     picture = gr.State(starters.NAMES[0])
     with gr.Row(elem_classes="page noise"):
         with gr.Column(elem_classes="stage"):
-            stage = noise_stage.stage()
-            exact, t = gr.HTML(elem_classes="exact", elem_id="noise-exact"), noise_stage.mouth()
+            canvas = stage.canvas()
+            exact, t = gr.HTML(elem_classes="exact", elem_id="noise-exact"), stage.time_bridge()
         with gr.Column(elem_classes="side"):
             source = build_choice()
             course, ends = build_schedule()
-            noise_stage.board("live")
+            stage.panel("live")
             seed, dice = seed_row("noise_seed_info")
-    other, other_ends = build_pair()
-    noise_sight.build(demo, picture, t, course, seed)
-    mean, std = noise_steps.build(demo, picture, t, course)
-    noise_algorithm.build(demo, picture)
+    other, other_ends = build_second_schedule()
+    model_view.build(demo, picture, t, course, seed)
+    mean, std = chain.build(demo, picture, t, course)
+    algorithm1.build(demo, picture)
     line = command_box()
     asked = [picture, course, other, seed, mean, std]
-    wire_choice(demo, source, picture, lambda event: event.success(show, asked, stage, **QUIET))
+    wire_choice(
+        demo, source, picture, lambda event: event.success(show_scene, asked, canvas, **QUIET)
+    )
     for event in (seed.change, course.change, other.change, mean.input, std.input):
-        event(show, asked, stage, trigger_mode="always_last", **QUIET)
+        event(show_scene, asked, canvas, trigger_mode="always_last", **QUIET)
     for event in (course.change, other.change):
-        event(consult, [course, other], [ends, other_ends], trigger_mode="always_last", **QUIET)
+        event(
+            check_schedules,
+            [course, other],
+            [ends, other_ends],
+            trigger_mode="always_last",
+            **QUIET,
+        )
     for each, target in ((ends, course), (other_ends, other)):
-        each.click(mend, None, target, **QUIET)
+        each.click(apply_fix, None, target, **QUIET)
     dice.click(new_seed, None, seed, **QUIET)
     figures = [t, picture, course, seed, mean, std]
-    t.release(rest, figures, [exact, line], trigger_mode="always_last", **QUIET)
-    demo.load(consult, [course, other], [ends, other_ends], **QUIET)
-    demo.load(show, asked, stage, **QUIET)
+    t.release(show_exact, figures, [exact, line], trigger_mode="always_last", **QUIET)
+    demo.load(check_schedules, [course, other], [ends, other_ends], **QUIET)
+    demo.load(show_scene, asked, canvas, **QUIET)
 
 
 def wire_choice(demo: gr.Blocks, source: tuple[Any, ...], picture: Any, then: Any) -> None:
@@ -135,8 +138,8 @@ def wire_choice(demo: gr.Blocks, source: tuple[Any, ...], picture: Any, then: An
     then(gallery.select(choose_picture, name, [picture, upload], **QUIET))
     then(upload.upload(choose_upload, [upload, picture], [picture, gallery], **QUIET))
     name.change(choose_set, name, gallery, **QUIET)
-    name.focus(list_sets, name, name, **QUIET)
-    demo.load(list_sets, name, name, **QUIET)
+    name.focus(refresh_sets, name, name, **QUIET)
+    demo.load(refresh_sets, name, name, **QUIET)
     demo.load(choose_set, name, gallery, **QUIET)
 
 
@@ -147,8 +150,8 @@ def build_choice() -> tuple[Any, ...]:
         note("noise_picture_info")
         upload = drop("noise_picture", "single")
         name = Dropdown(
-            [(noise_pictures.STARTER, noise_pictures.STARTER)],
-            value=noise_pictures.STARTER,
+            [(pictures.STARTER, pictures.STARTER)],
+            value=pictures.STARTER,
             filterable=False,
             visible=False,
             label=label("noise_set"),
@@ -159,10 +162,10 @@ def build_choice() -> tuple[Any, ...]:
     return upload, name, gallery
 
 
-def pick_course(key: str, value: str) -> gr.Dropdown:
+def pick_schedule(key: str, value: str) -> gr.Dropdown:
     """Show the schedules, one chosen."""
     return Dropdown(
-        noise_courses.choices(),
+        schedules.list_choices(),
         value=value,
         filterable=False,
         label=label(key),
@@ -170,7 +173,7 @@ def pick_course(key: str, value: str) -> gr.Dropdown:
     )
 
 
-def ending(elem_id: str) -> gr.HTML:
+def check_panel(elem_id: str) -> gr.HTML:
     """Show how a schedule ends; its buttons mend it."""
     return gr.HTML(js_on_load=LISTENER, elem_classes="advice doctor", elem_id=elem_id)
 
@@ -178,19 +181,19 @@ def ending(elem_id: str) -> gr.HTML:
 def build_schedule() -> tuple[Any, Any]:
     """Lay out the schedule with how it ends."""
     with gr.Column(elem_classes="group"):
-        course = pick_course("noise_schedule", FIRST)
-        ends = ending("noise-ends")
+        course = pick_schedule("noise_schedule", FIRST)
+        ends = check_panel("noise-ends")
     return course, ends
 
 
-def build_pair() -> tuple[Any, Any]:
+def build_second_schedule() -> tuple[Any, Any]:
     """Lay out the second schedule beside the first."""
     with fold("noise_pair", "noise-fold-pair"):
         note("noise_pair_about")
         with gr.Row(elem_classes="halves"):
             with gr.Column():
-                noise_stage.board("pair")
+                stage.panel("pair")
             with gr.Column(elem_classes="group"):
-                other = pick_course("noise_other", OTHER)
-                ends = ending("noise-other-ends")
+                other = pick_schedule("noise_other", OTHER)
+                ends = check_panel("noise-other-ends")
     return other, ends

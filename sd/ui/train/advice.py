@@ -23,7 +23,7 @@ LISTENER = """element.addEventListener("click", (event) => {
 });"""
 
 
-def config_of(folder: Path) -> Config:
+def read_config(folder: Path) -> Config:
     """Return a run's settings."""
     return Config.read(folder / runs.CONFIG)
 
@@ -31,7 +31,7 @@ def config_of(folder: Path) -> Config:
 def advice_html(folder: Path, resumable: bool, lang: str) -> str:
     """Return the coach's sentences with a button for what one click mends, then the notices."""
     items = []
-    for remark in coach.remarks(config_of(folder), runs.events(folder)):
+    for remark in coach.remarks(read_config(folder), runs.events(folder)):
         line = html.escape(say(remark.key, lang).format(**remark.values), quote=False)
         items.append(f"<li>{line}{fix_button(remark, resumable, lang)}</li>")
     for notice in runs.notices(folder)[-MOST_NOTICES:]:
@@ -46,41 +46,41 @@ def fix_button(remark: coach.Remark, resumable: bool, lang: str) -> str:
     """Return the button for a remark's remedy, if it has one: to train on, or to plan anew."""
     if not remark.fix:
         return ""
-    steps = steps_of(remark) if resumable else None
+    steps = requested_steps(remark) if resumable else None
     if steps:
         words = say("train_to", lang, steps=f"{steps:,}")
     else:
-        words = say("fix", lang, settings=in_words(remark.fix))
+        words = say("fix", lang, settings=format_settings(remark.fix))
     button = f'<button class="fix" type="button" data-fix="{html.escape(remark.kind)}">'
     return f" {button}{html.escape(words)}</button>"
 
 
-def steps_of(remark: coach.Remark) -> int | None:
+def requested_steps(remark: coach.Remark) -> int | None:
     """Return the steps in all that a remark asks for, if it asks for nothing else."""
     setting = remark.fix[0] if len(remark.fix) == 1 else ""
     return int(setting.removeprefix(STEPS)) if setting.startswith(STEPS) else None
 
 
-def in_words(fix: tuple[str, ...]) -> str:
+def format_settings(fix: tuple[str, ...]) -> str:
     """Return settings as they are shown: key = value."""
     return ", ".join(setting.partition(".")[2].replace("=", " = ") for setting in fix)
 
 
 @guarded
-def mend(name: Any, request: gr.Request, event: gr.EventData) -> Any:
+def apply_fix(name: Any, request: gr.Request, event: gr.EventData) -> Any:
     """Do what a remark's button says; the remarks are made anew, so no settings come from outside.
 
     A run that only needs more steps is resumed. Else its settings with the remedy are returned for
     the plan, as a dict of the ini's text and the time.
     """
     folder, lang = runs.find_run(name), language(request)
-    config, status = config_of(folder), runs.status(folder)
+    config, status = read_config(folder), runs.status(folder)
     mended = {each.kind: each for each in coach.remarks(config, runs.events(folder)) if each.fix}
     asked = event._data.get("kind") if isinstance(event._data, dict) else None
     remark = mended[validation.choice("fix", asked, list(mended) or ["(nothing to mend)"])]
-    steps = steps_of(remark) if status.resumable else None
+    steps = requested_steps(remark) if status.resumable else None
     if steps:
         runs.resume(folder, steps)
         return gr.skip()
-    gr.Info(say("fixed", lang, settings=html.escape(in_words(remark.fix))), title="")
+    gr.Info(say("fixed", lang, settings=html.escape(format_settings(remark.fix))), title="")
     return {"ini": config.with_settings(list(remark.fix)).to_ini(), "at": time.time()}

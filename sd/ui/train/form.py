@@ -22,18 +22,18 @@ from sd.training import coach
 from sd.ui import uploads
 from sd.ui.components.parts import guarded, language
 from sd.ui.texts import say
-from sd.ui.train import outline, pictures, report, settings
+from sd.ui.train import pictures, report_view, settings, summary
 
 
 class Views(NamedTuple):
     """What follows from the settings: as components, or as what is sent to them."""
 
-    outline: Any
+    summary: Any
     levels: Any
     doctor: Any
     remarks: Any
     leak: Any
-    means: Any  # what the model is told
+    conditioning: Any
     cut: Any
     sheet: Any
     caption: Any
@@ -42,21 +42,21 @@ class Views(NamedTuple):
 
 
 @guarded
-def settle(request: gr.Request, data: Any, *fields: Any) -> tuple[Any, str]:
+def read_fields(request: gr.Request, data: Any, *fields: Any) -> tuple[Any, str]:
     """Read the fields; return them as one ini text, and what is wrong beside its field."""
-    config, faults = settings.read(fields)
+    config, faults = settings.read_config(fields)
     if config is not None and not faults:
-        faults = faults_for(data, config)
+        faults = find_picture_faults(data, config)
     text = gr.skip() if config is None or faults else config.to_ini()
     return text, fault_html(faults)
 
 
-def faults_for(data: Any, config: Config) -> dict[str, str]:
+def find_picture_faults(data: Any, config: Config) -> dict[str, str]:
     """Return key -> line for what of the settings the pictures do not have."""
     try:
         pictures.check_choices(data, config)
     except InputError as error:
-        return {settings.key_in(str(error)): str(error)}
+        return {settings.key_of_message(str(error)): str(error)}
     return {}
 
 
@@ -69,7 +69,7 @@ def fault_html(faults: dict[str, str]) -> str:
         return ""
     rules = "".join(
         f"#set-{key} input, #set-{key} .wrap-inner {{ border-color: var(--sd-warn) !important; }}"
-        f"#set-{key}::after {{ content: {css_text(line)}; }}"
+        f"#set-{key}::after {{ content: {css_string(line)}; }}"
         for key, line in faults.items()
         if key
     )
@@ -78,26 +78,26 @@ def fault_html(faults: dict[str, str]) -> str:
     return f'<style>{rules}</style><p class="warning" role="alert">{line}</p>'
 
 
-def css_text(line: str) -> str:
+def css_string(line: str) -> str:
     """Return a text as a string of CSS in which nothing but letters and digits stands plain."""
     return '"' + re.sub(r"[^A-Za-z0-9]", lambda found: f"\\{ord(found[0]):06x}", line) + '"'
 
 
-def loaded(config: Config, data: Any) -> list[Any]:
+def fill_fields(config: Config, data: Any) -> list[Any]:
     """Return settings as what is sent to the fields, the ini text, the fault and the preset.
 
     What of the U-Net follows from the kind is left open, so that another kind may be chosen.
     Classes that the pictures do not have are in sight, so that they can be taken off.
     """
     config = undecided(config)
-    values = [gr.update(value=value) for value in settings.shown(config)]
+    values = [gr.update(value=value) for value in settings.widget_values(config)]
     if config.training.classes:
         values[settings.ORDER.index(("training", "classes"))]["visible"] = True
-    faults = settings.faults_of(config) or faults_for(data, config)
-    return [*values, config.to_ini(), fault_html(faults), settings.nearest_preset(config)]
+    faults = settings.find_faults(config) or find_picture_faults(data, config)
+    return [*values, config.to_ini(), fault_html(faults), settings.find_nearest_preset(config)]
 
 
-def untouched() -> list[Any]:
+def leave_fields() -> list[Any]:
     """Return what leaves all that `loaded` sends as it is."""
     return [gr.skip()] * (len(settings.ORDER) + 3)
 
@@ -105,8 +105,8 @@ def untouched() -> list[Any]:
 @guarded
 def take_preset(name: Any, data: Any, *fields: Any) -> list[Any]:
     """Take a preset, with the chosen classes and the changes of the pictures."""
-    base = settings.preset_of(validation.choice("preset", name, preset_names()))
-    return loaded(settings.with_pictures_of(base, fields), data)[:-1]
+    base = settings.read_preset(validation.choice("preset", name, preset_names()))
+    return fill_fields(settings.with_picture_settings(base, fields), data)[:-1]
 
 
 @guarded
@@ -115,12 +115,12 @@ def take_file(file: Any, data: Any, request: gr.Request) -> list[Any]:
     if not isinstance(file, str):
         raise InputError("ini: give one file")
     config, lang = Config.read(file), language(request)
-    said = [say("settings_loaded", lang, name=Path(file).name[:80]), *unused(config, lang)]
+    said = [say("settings_loaded", lang, name=Path(file).name[:80]), *list_unused(config, lang)]
     gr.Info(html.escape(" ".join(said)), title="")
-    return loaded(config, data)
+    return fill_fields(config, data)
 
 
-def unused(config: Config, lang: str) -> list[str]:
+def list_unused(config: Config, lang: str) -> list[str]:
     """Return what is said of what the page understands and does not use.
 
     The two paths, the number of classes, which follows from the pictures, and what another setting
@@ -138,47 +138,49 @@ def unused(config: Config, lang: str) -> list[str]:
 
 
 @guarded
-def take_wish(wish: Any, data: Any) -> list[Any]:
+def take_proposal(wish: Any, data: Any) -> list[Any]:
     """Take the settings that the other half of the tab asks for."""
     if not isinstance(wish, dict):
-        return untouched()
-    return loaded(Config.from_ini(validation.text("ini", wish.get("ini"), ini.LARGEST_FILE)), data)
+        return leave_fields()
+    return fill_fields(
+        Config.from_ini(validation.text("ini", wish.get("ini"), ini.LARGEST_FILE)), data
+    )
 
 
 @guarded
-def mend(request: gr.Request, event: gr.EventData, data: Any, *fields: Any) -> list[Any]:
+def apply_fix(request: gr.Request, event: gr.EventData, data: Any, *fields: Any) -> list[Any]:
     """Apply the remedy of a remark about the plan; remarks are made anew."""
-    config, faults = settings.read(fields)
+    config, faults = settings.read_config(fields)
     if config is None:
         raise InputError(next(iter(faults.values())))
-    fixes = {each.kind: each.fix for each in remarks(config, data) if each.fix}
+    fixes = {each.kind: each.fix for each in find_remarks(config, data) if each.fix}
     asked = event._data.get("kind") if isinstance(event._data, dict) else None
     kind = validation.choice("fix", asked, list(fixes) or ["(nothing to mend)"])
-    return loaded(config.with_settings(list(fixes[kind])), data)
+    return fill_fields(config.with_settings(list(fixes[kind])), data)
 
 
-def remarks(config: Config, data: Any) -> list[coach.Remark]:
+def find_remarks(config: Config, data: Any) -> list[coach.Remark]:
     """Return what the coach tells of a plan."""
     found = uploads.survey_of(data).report
-    return coach.before(config, report.used(found, config.training), found)
+    return coach.before(config, report_view.count_chosen(found, config.training), found)
 
 
-def mark(config: Config, data: Any) -> str:
+def measured_key(config: Config, data: Any) -> str:
     """Return a text that tells for which settings and pictures something was measured."""
     return f"{data}\n{config.to_ini()}"
 
 
-def still_true(told_of: Any, config: Config, data: Any) -> str:
+def still_valid(told_of: Any, config: Config, data: Any) -> str:
     """Return what was measured if it was for these settings and pictures, else nothing.
 
     While new settings arrive field by field, they are others for a moment; so it comes back.
     """
-    if isinstance(told_of, tuple) and told_of[0] == mark(config, data):
+    if isinstance(told_of, tuple) and told_of[0] == measured_key(config, data):
         return str(told_of[1])
     return ""
 
 
-def possible(line: Callable[..., str], *facts: Any) -> str:
+def if_possible(line: Callable[..., str], *facts: Any) -> str:
     """Return a line about settings, or nothing where they cannot be."""
     try:
         return line(*facts)
@@ -190,26 +192,26 @@ def possible(line: Callable[..., str], *facts: Any) -> str:
 def describe(request: gr.Request, text: Any, data: Any, told_of: Any) -> Views:
     """Return everything that follows from the settings and the pictures."""
     lang, config = language(request), Config.from_ini(text)
-    found, told = uploads.survey_of(data), remarks(config, data)
-    beside = [each for each in told if each.kind in outline.OF_PICTURES]
-    sheet, caption = pictures.sheet_of(found, config, lang)
-    count = report.used(found.report, config.training)
+    found, told = uploads.survey_of(data), find_remarks(config, data)
+    beside = [each for each in told if each.kind in summary.PICTURE_REMARKS]
+    sheet, caption = pictures.show_preview(found, config, lang)
+    count = report_view.count_chosen(found.report, config.training)
     try:
-        settled = report.told(found.report, config)
-    except InputError:  # told beside its field, and where `means` is
+        settled = report_view.decide_conditioning(found.report, config)
+    except InputError:  # told beside its field, and where `conditioning` is
         settled = config
     return Views(
-        outline=possible(outline.outline_html, settled, count, lang),
-        levels=possible(outline.levels_html, settled, lang),
-        doctor=outline.doctor_html(config, lang),
-        remarks=outline.remarks_html([each for each in told if each not in beside], lang),
-        leak=outline.remarks_html(beside, lang),
-        means=report.told_html(found.report, config, lang),
-        cut=report.cut_html(found.report, config.training, lang),
+        summary=if_possible(summary.summary_html, settled, count, lang),
+        levels=if_possible(summary.levels_html, settled, lang),
+        doctor=summary.schedule_check_html(config, lang),
+        remarks=summary.remarks_html([each for each in told if each not in beside], lang),
+        leak=summary.remarks_html(beside, lang),
+        conditioning=report_view.conditioning_html(found.report, config, lang),
+        cut=report_view.cut_html(found.report, config.training, lang),
         sheet=sheet,
         caption=caption,
         save=save_html(config, lang),
-        told=still_true(told_of, config, data),
+        told=still_valid(told_of, config, data),
     )
 
 

@@ -28,7 +28,7 @@ from sd.ui.components.parts import (
 from sd.ui.surveys import Found
 from sd.ui.texts import say
 from sd.ui.train import advice, settings
-from sd.ui.train.report import reading_html, report_html, told
+from sd.ui.train.report_view import decide_conditioning, reading_html, report_html
 from sd.ui.uploads import PREVIEW_COLUMNS, PREVIEW_ROWS, SHAPES, bundled, survey_of, take
 
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
 
 PREVIEW_SIDE = 96  # pixels; a preview of larger pictures is drawn at this
-SHEET_SIDE = 64  # pixels of one picture on the sheet, about
-MOST_TURNS = 1000  # pages whose newest upload is known
+CELL_SIDE = 64  # pixels of one picture on the sheet, about
+MOST_PAGES = 1000  # pages whose newest upload is known
 
 
-TURNS: dict[str, object] = {}  # page -> its newest upload
+NEWEST_UPLOAD: dict[str, object] = {}  # page -> its newest upload
 
 
 class Pictures(NamedTuple):
@@ -50,7 +50,7 @@ class Pictures(NamedTuple):
     fields: dict[str, Any]  # key of [training] -> its field
     sheet: gr.Image
     caption: gr.HTML
-    told: gr.HTML
+    conditioning: gr.HTML
     cut: gr.HTML
     leak: gr.HTML
     taken: tuple[Any, ...] = ()  # the events that take another set
@@ -60,19 +60,19 @@ class Pictures(NamedTuple):
 def take_files(files: Any, before: Any, request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
     """Take an upload; one that is still being read for the same page is given up for it."""
     page, turn = session(request), object()
-    TURNS.pop(page, None)
-    TURNS[page] = turn
-    while len(TURNS) > MOST_TURNS:
-        TURNS.pop(next(iter(TURNS)), None)
-    with closing(taking(files, before, language(request))) as steps:
+    NEWEST_UPLOAD.pop(page, None)
+    NEWEST_UPLOAD[page] = turn
+    while len(NEWEST_UPLOAD) > MOST_PAGES:
+        NEWEST_UPLOAD.pop(next(iter(NEWEST_UPLOAD)), None)
+    with closing(read_upload(files, before, language(request))) as steps:
         for step in steps:
-            if TURNS.get(page) is not turn:
+            if NEWEST_UPLOAD.get(page) is not turn:
                 yield gr.skip(), gr.skip(), gr.skip()  # the page would show what came last again
                 return
             yield step
 
 
-def taking(files: Any, before: Any, lang: str) -> Generator[tuple[Any, Any, Any], None, None]:
+def read_upload(files: Any, before: Any, lang: str) -> Generator[tuple[Any, Any, Any], None, None]:
     """Yield how far an upload is read, then its handle, report and classes."""
     steps, word = take(files), bundled(files)
     yield word or gr.skip(), reading_html(0, 0, lang), gr.skip()
@@ -81,7 +81,11 @@ def taking(files: Any, before: Any, lang: str) -> Generator[tuple[Any, Any, Any]
             yield gr.skip(), reading_html(*next(steps), lang), gr.skip()
     except StopIteration as end:
         found = survey_of(end.value)
-        yield end.value, report_html(found.report, lang), settings.class_field(found.report.classes)
+        yield (
+            end.value,
+            report_html(found.report, lang),
+            settings.offer_classes(found.report.classes),
+        )
     except InputError:
         if before is not None:
             yield gr.skip(), report_html(survey_of(before).report, lang), gr.skip()
@@ -96,12 +100,15 @@ def check_choices(handle: Any, config: Config) -> None:
     report = survey_of(handle).report
     for name in config.training.classes or ():
         validation.choice("training.classes", name, list(report.classes) or ["(no classes)"])
-    kind, known = told(report, config).conditioning.kind, config.training.classes or report.classes
+    kind, known = (
+        decide_conditioning(report, config).conditioning.kind,
+        config.training.classes or report.classes,
+    )
     for name in (config.conditioning.sample_prompts or ()) if kind in CLASS_KINDS else ():
         validation.choice("conditioning.sample_prompts", name, list(known))
 
 
-def fitted(found: Found, config: Config, count: int) -> Any:
+def fit_previews(found: Found, config: Config, count: int) -> Any:
     """Return up to `count` pictures as the model will see them, uint8 [N, C, H, W]."""
     import torch
 
@@ -115,7 +122,7 @@ def fitted(found: Found, config: Config, count: int) -> Any:
     return torch.stack([fit_picture(each, *shape) for each in found.preview[:count]])
 
 
-def drawn(found: Found, config: Config) -> tuple[Image.Image, bool]:
+def draw_preview(found: Found, config: Config) -> tuple[Image.Image, bool]:
     """Return a sheet of pictures as the model will see them, and whether its lower half is changed.
 
     With random changes on, the second row shows the first once more, changed.
@@ -126,19 +133,21 @@ def drawn(found: Found, config: Config) -> tuple[Image.Image, bool]:
     from sd.data.images import to_pil
 
     changed = augment.is_on(config.training)
-    pixels = fitted(found, config, PREVIEW_COLUMNS if changed else PREVIEW_COLUMNS * PREVIEW_ROWS)
+    pixels = fit_previews(
+        found, config, PREVIEW_COLUMNS if changed else PREVIEW_COLUMNS * PREVIEW_ROWS
+    )
     columns = min(len(pixels), PREVIEW_COLUMNS)
     if changed:
         source = torch.Generator().manual_seed(0)
         pixels = torch.cat([pixels, augment.augment(pixels, config.training, source)])
-    factor = max(1, round(SHEET_SIDE / max(pixels.shape[-2:])))
+    factor = max(1, round(CELL_SIDE / max(pixels.shape[-2:])))
     pixels = pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     return tiled([to_pil(each) for each in pixels], columns, gap=6), changed
 
 
-def sheet_of(found: Found, config: Config, lang: str) -> tuple[Any, str]:
+def show_preview(found: Found, config: Config, lang: str) -> tuple[Any, str]:
     """Return the sheet of pictures with its alternative text, and its caption."""
-    sheet, changed = drawn(found, config)
+    sheet, changed = draw_preview(found, config)
     alt = say("train_changed_alt" if changed else "train_preview_alt", lang)
     training = config.training
     size = {"w": training.input_width, "h": training.input_height}
@@ -189,18 +198,18 @@ def build_preview(data: gr.State) -> Pictures:
         for key in keys:
             section = sections[key]
             value, name = getattr(getattr(usual, section), key), label(f"pick_{key}")
-            fields[key] = settings.field(section, key, value, name)
+            fields[key] = settings.build_field(section, key, value, name)
 
     sheet = cache.Image(
         format="png", show_label=False, interactive=False, buttons=[], elem_classes="sheet"
     )
     caption = gr.HTML(elem_classes="caption")
     offer("classes", "kind")
-    told_of = gr.HTML(elem_classes="cut", elem_id="train-told")
+    conditioning = gr.HTML(elem_classes="cut", elem_id="train-told")
     offer("fit", "held_out")
     cut = gr.HTML(elem_classes="cut", elem_id="train-cut")
     with gr.Accordion(label("changes"), open=False, elem_classes="fold"):
         note("changes_info")
         offer("flip", "shift", "rotation", "brightness")
         leak = gr.HTML(elem_classes="leak advice", elem_id="train-leak", js_on_load=advice.LISTENER)
-    return Pictures(data, fields, sheet, caption, told_of, cut, leak)
+    return Pictures(data, fields, sheet, caption, conditioning, cut, leak)

@@ -30,19 +30,19 @@ LONGEST_PROMPT, LONGEST_ALT = 200, 400  # characters that are shown of one, and 
 STRIP_MOST = 1.5  # of the distances on the meter; 1 is as far as one of its own
 
 
-def opened(path: Path) -> Image.Image:
+def open_grid(path: Path) -> Image.Image:
     """Return a sheet of samples, decoded; raise `InputError` for what is none of this run's."""
     return open_sheet(path, Config.read(path.parent.parent / runs.CONFIG))
 
 
-def cells(sheet: Image.Image, count: int) -> list[Image.Image]:
+def cut_cells(sheet: Image.Image, count: int) -> list[Image.Image]:
     """Return the first `count` pictures of a sheet, row by row."""
     side = [(length + GAP) // ACROSS for length in sheet.size]
     corners = [(k % ACROSS * side[0], k // ACROSS * side[1]) for k in range(count)]
     return [sheet.crop((x, y, x + side[0] - GAP, y + side[1] - GAP)) for x, y in corners]
 
 
-def pictures_of(folder: Path, places: Sequence[int]) -> list[tuple[str, Image.Image]]:
+def open_training_pictures(folder: Path, places: Sequence[int]) -> list[tuple[str, Image.Image]]:
     """Return name and picture of these of a run's training pictures."""
     from sd.data.images import to_pil
     from sd.data.ingest import open_images
@@ -54,18 +54,20 @@ def pictures_of(folder: Path, places: Sequence[int]) -> list[tuple[str, Image.Im
 
 
 @lru_cache(maxsize=8)
-def pair_addresses(folder: Path, sheet: Path, places: tuple[int, ...]) -> list[tuple[str, ...]]:
+def encode_pairs(folder: Path, sheet: Path, places: tuple[int, ...]) -> list[tuple[str, ...]]:
     """Return (sample, training picture, its name) of every pair, ready to be shown."""
-    found = pictures_of(folder, places)
+    found = open_training_pictures(folder, places)
     return [
         (data_address(sample), data_address(picture), name)
-        for sample, (name, picture) in zip(cells(opened(sheet), len(places)), found, strict=True)
+        for sample, (name, picture) in zip(
+            cut_cells(open_grid(sheet), len(places)), found, strict=True
+        )
     ]
 
 
 def pairs_html(folder: Path, sheet: Sheet, baseline: Baseline | None, lang: str) -> str:
     """Return every sample beside its nearest training picture, the nearest pair first."""
-    addresses = pair_addresses(folder, sheet.average, tuple(k for k, _ in sheet.nearest))
+    addresses = encode_pairs(folder, sheet.average, tuple(k for k, _ in sheet.nearest))
     rows = []
     for place in sorted(range(len(sheet.nearest)), key=lambda k: sheet.nearest[k][1]):
         (mine, theirs, name), (_, far) = addresses[place], sheet.nearest[place]
@@ -80,7 +82,7 @@ def pairs_html(folder: Path, sheet: Sheet, baseline: Baseline | None, lang: str)
     return f'<div class="pairs">{"".join(rows)}</div>'
 
 
-def baseline_of(folder: Path) -> Baseline | None:
+def read_baseline(folder: Path) -> Baseline | None:
     """Return what a run measured as the usual distance, if it did."""
     event = runs.baseline(folder)
     return Baseline.from_event(event) if event else None
@@ -109,14 +111,14 @@ def meter_html(sheet: Sheet | None, baseline: Baseline | None, waiting: bool, la
     return f'<p class="{worst}">{line}</p>{drawn}<p class="note">{about}</p>'
 
 
-def prompts_of(folder: Path, step: int) -> tuple[str, ...]:
+def read_prompts(folder: Path, step: int) -> tuple[str, ...]:
     """Return what the samples of a step were asked for, one each; () where nothing was."""
     told = (each for each in reversed(runs.events(folder)) if each["event"] == "samples")
     asked = next((each.get("prompts") for each in told if each["step"] == step), None) or ()
     return tuple(each[:LONGEST_PROMPT] for each in asked)
 
 
-def listed(prompts: Sequence[str]) -> str:
+def number_prompts(prompts: Sequence[str]) -> str:
     """Return prompts in one line, each with the number of its sample."""
     return ", ".join(f"{number} {prompt}" for number, prompt in enumerate(prompts, start=1))
 
@@ -128,18 +130,18 @@ def prompts_html(prompts: Sequence[str], lang: str) -> str:
     if len(set(prompts)) == 1:
         asked = say("asked_all", lang, prompt=html.escape(prompts[0]))
         return f'<p class="note">{asked}</p>'
-    line = listed(prompts)
+    line = number_prompts(prompts)
     if len(line) <= SHORT_LIST:
         return f'<p class="note">{say("asked", lang, prompts=html.escape(line))}</p>'
-    fitting = (k for k in range(ACROSS, 1, -1) if len(listed(prompts[:k])) <= BEGINNING)
-    begun = html.escape(listed(prompts[: next(fitting, 1)])[:BEGINNING])
+    fitting = (k for k in range(ACROSS, 1, -1) if len(number_prompts(prompts[:k])) <= BEGINNING)
+    begun = html.escape(number_prompts(prompts[: next(fitting, 1)])[:BEGINNING])
     rows = "".join(f"<li>{html.escape(prompt)}</li>" for prompt in prompts)
     title = say("asked", lang, prompts=f"{begun} …")
     inside = f"<details><summary>{title}</summary><ol>{rows}</ol></details>"
     return f'<div class="told asked">{inside}</div>'
 
 
-def shown(folder: Path, sheet: Sheet | None, view: str, lang: str) -> tuple[Any, Any, str]:
+def show_samples(folder: Path, sheet: Sheet | None, view: str, lang: str) -> tuple[Any, Any, str]:
     """Return the picture, the pairs and the caption of one sheet, as `view` wants it.
 
     A view that the run has not kept is answered with the averaged samples and a sentence.
@@ -147,7 +149,7 @@ def shown(folder: Path, sheet: Sheet | None, view: str, lang: str) -> tuple[Any,
     if sheet is None:
         empty = f'<p class="note">{say("samples_wait", lang)}</p>'
         return gr.update(value=None, visible=True), gr.update(visible=False), empty
-    step, lacks, asked = f"{sheet.step:,}", "", prompts_of(folder, sheet.step)
+    step, lacks, asked = f"{sheet.step:,}", "", read_prompts(folder, sheet.step)
     told_of = prompts_html(asked, lang)
     if view == NEAREST:
         pairs, lacks = pairs_or_why(folder, sheet, lang)
@@ -160,7 +162,7 @@ def shown(folder: Path, sheet: Sheet | None, view: str, lang: str) -> tuple[Any,
         path, told = (sheet.raw, "samples_raw") if sheet.raw and kept else (path, told)
         lacks = "" if kept else say("no_raw", lang)
     alt = say("samples_alt", lang, name=folder.name, step=step)
-    alt += f"; {say('asked', lang, prompts=listed(asked)[:LONGEST_ALT])}" if asked else ""
+    alt += f"; {say('asked', lang, prompts=number_prompts(asked)[:LONGEST_ALT])}" if asked else ""
     picture, damage = picture_or_why(path)
     caption = f'<p class="note">{damage or lacks} {say(told, lang, step=step)}</p>{told_of}'
     return gr.update(value=picture, alt_text=alt, visible=True), gr.update(visible=False), caption
@@ -172,7 +174,7 @@ def picture_or_why(path: Path) -> tuple[Image.Image | None, str]:
     What is taken from there carries the mark of what is ours, as gradio writes it into the PNG.
     """
     try:
-        sheet = enlarged(opened(path))
+        sheet = enlarged(open_grid(path))
         sheet.info = {marks.MADE: marks.MARK}
         return sheet, ""
     except InputError as error:  # a damaged sheet must not hide the run's state
@@ -184,6 +186,6 @@ def pairs_or_why(folder: Path, sheet: Sheet, lang: str) -> tuple[str, str]:
     if not sheet.nearest or not (folder / runs.PICTURES).is_dir():
         return "", say("no_nearest", lang)
     try:
-        return pairs_html(folder, sheet, baseline_of(folder), lang), ""
+        return pairs_html(folder, sheet, read_baseline(folder), lang), ""
     except InputError as error:  # damaged pictures must not hide the run's state
         return "", f"{html.escape(str(error))}:"

@@ -24,7 +24,16 @@ from sd.ui.components.parts import label
 FIRST = preset_names()[0]  # with which the page opens
 ORDER = tuple((section, key) for section, keys in KEYS.items() for key in keys)
 # These lie beside the pictures that they change; all others are in the four folded groups.
-PICTURE_KEYS = ("classes", "kind", "fit", "held_out", "flip", "shift", "rotation", "brightness")
+KEYS_BESIDE_PICTURES = (
+    "classes",
+    "kind",
+    "fit",
+    "held_out",
+    "flip",
+    "shift",
+    "rotation",
+    "brightness",
+)
 WORDS = {
     "kind": ("auto", *KINDS),
     "fit": ("crop", "pad", "stretch"),
@@ -45,10 +54,10 @@ FINE |= {"dropout": 0.05, "drop": 0.05}
 NAMED = re.compile(rf"\[?({'|'.join(SECTIONS)})\.(\w+)")  # how a line about a setting begins
 WIDE = ("save_path", "dataset_path", "encoder")
 LISTS = ("classes", "sample_prompts")
-OF_PICTURES = ("classes", "flip", "shift", "rotation", "brightness")  # kept with a new preset
+PICTURE_SETTINGS = ("classes", "flip", "shift", "rotation", "brightness")  # kept with a new preset
 
 
-def kind(section: str, key: str) -> str:
+def widget_kind(section: str, key: str) -> str:
     """Return how a key is shown: list, words, slider, flag, number, path or text."""
     if key in LISTS:
         return "list"
@@ -62,9 +71,9 @@ def kind(section: str, key: str) -> str:
     return kinds.get(KEYS[section][key].type, "text")
 
 
-def spelled(section: str, key: str, value: Any) -> Any:
+def to_widget(section: str, key: str, value: Any) -> Any:
     """Return a setting's value as its field shows it."""
-    how = kind(section, key)
+    how = widget_kind(section, key)
     if how == "list":
         return list(value or ())
     if how in ("text", "path"):
@@ -72,16 +81,16 @@ def spelled(section: str, key: str, value: Any) -> Any:
     return value
 
 
-def shown(config: Config) -> list[Any]:
+def widget_values(config: Config) -> list[Any]:
     """Return the values of all fields, in their order."""
-    return [spelled(name, key, getattr(getattr(config, name), key)) for name, key in ORDER]
+    return [to_widget(name, key, getattr(getattr(config, name), key)) for name, key in ORDER]
 
 
-def field(section: str, key: str, value: Any, name: Any = None) -> Any:
+def build_field(section: str, key: str, value: Any, name: Any = None) -> Any:
     """Show one key with its sentence; `name`: another label than the key itself."""
-    how = kind(section, key)
+    how = widget_kind(section, key)
     usual: dict[str, Any] = {
-        "value": spelled(section, key, value),
+        "value": to_widget(section, key, value),
         "label": name or key,
         "info": label(f"pick_{key}_info" if key in ("classes", "kind") else f"about_{key}"),
         "elem_id": f"set-{key}",
@@ -96,7 +105,7 @@ def field(section: str, key: str, value: Any, name: Any = None) -> Any:
         return inputs.Number(step=FINE.get(key, 1 if isinstance(value, int) else 0.1), **usual)
     if how == "words":
         return inputs.Dropdown(
-            [in_words(key, word) for word in WORDS[key]], filterable=False, **usual
+            [choice_label(key, word) for word in WORDS[key]], filterable=False, **usual
         )
     if how == "list":
         usual["visible"] = key != "classes"  # a set without classes has none to choose
@@ -104,39 +113,39 @@ def field(section: str, key: str, value: Any, name: Any = None) -> Any:
     return inputs.Textbox(max_lines=1, **usual)
 
 
-def in_words(key: str, word: str) -> Any:
+def choice_label(key: str, word: str) -> Any:
     """Return a word of a list, under its name on the page where it has one."""
     if key == "fit":
         return label(f"fit_{word}"), word
     return (label(f"kind_{word}"), word) if key == "kind" else word
 
 
-def group(section: str, config: Config) -> dict[str, Any]:
+def build_group(section: str, config: Config) -> dict[str, Any]:
     """Show the keys of one group that do not lie beside the pictures."""
     values = getattr(config, section)
     return {
-        key: field(section, key, getattr(values, key))
+        key: build_field(section, key, getattr(values, key))
         for key in KEYS[section]
-        if key not in PICTURE_KEYS
+        if key not in KEYS_BESIDE_PICTURES
     }
 
 
-def value_of(section: str, key: str, value: Any) -> Any:
+def from_widget(section: str, key: str, value: Any) -> Any:
     """Return what a field's content means, checked by the key's own check."""
-    name, how = f"{section}.{key}", kind(section, key)
+    name, how = f"{section}.{key}", widget_kind(section, key)
     if how in ("text", "path"):
         text = validation.text(name, "" if value is None else value, LONGEST_PATH)
         value = text if how == "path" else ini.value_of(text) if text.strip() else None
     return KEYS[section][key].metadata["check"](name, value)
 
 
-def read(values: Sequence[Any]) -> tuple[Config | None, dict[str, str]]:
+def read_config(values: Sequence[Any]) -> tuple[Config | None, dict[str, str]]:
     """Return the settings that the fields hold, or None and key -> line for what is wrong."""
     good: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     faults: dict[str, str] = {}
     for (section, key), value in zip(ORDER, values, strict=True):
         try:
-            good[section][key] = value_of(section, key, value)
+            good[section][key] = from_widget(section, key, value)
         except InputError as error:
             faults[key] = str(error)
     if faults:
@@ -145,11 +154,11 @@ def read(values: Sequence[Any]) -> tuple[Config | None, dict[str, str]]:
         made: dict[str, Any] = {name: SECTIONS[name](**good[name]) for name in SECTIONS}
         config = Config(**made)
     except InputError as error:
-        return None, {key_in(str(error)): str(error)}
-    return config, faults_of(config)
+        return None, {key_of_message(str(error)): str(error)}
+    return config, find_faults(config)
 
 
-def faults_of(config: Config) -> dict[str, str]:
+def find_faults(config: Config) -> dict[str, str]:
     """Return key -> line for what cannot be trained although each key alone is fine."""
     training = config.training
     if config.conditioning.encoder:
@@ -161,7 +170,7 @@ def faults_of(config: Config) -> dict[str, str]:
         Schedule.from_settings(config.diffusion)
         check_memory(config)
     except InputError as error:
-        return {key_in(str(error)): str(error)}
+        return {key_of_message(str(error)): str(error)}
     return {}
 
 
@@ -172,48 +181,48 @@ def check_memory(config: Config) -> None:
     memory.check(config)
 
 
-def config_in(values: Sequence[Any]) -> Config:
+def require_config(values: Sequence[Any]) -> Config:
     """Return the settings that the fields hold; raise `InputError` with the first fault."""
-    config, faults = read(values)
+    config, faults = read_config(values)
     if config is None or faults:
         raise InputError(next(iter(faults.values())))
     return config
 
 
-def key_in(line: str) -> str:
+def key_of_message(line: str) -> str:
     """Return the key of which a line tells, "" if it names none."""
     found = NAMED.match(line)
     return found[2] if found and found[2] in KEYS[found[1]] else ""
 
 
-def picked(section: str, key: str, values: Sequence[Any]) -> Any:
+def read_field(section: str, key: str, values: Sequence[Any]) -> Any:
     """Return what the field of one key means."""
-    return value_of(section, key, values[ORDER.index((section, key))])
+    return from_widget(section, key, values[ORDER.index((section, key))])
 
 
-def class_field(classes: dict[str, int]) -> Any:
+def offer_classes(classes: dict[str, int]) -> Any:
     """Return the field of classes as it is for a set: hidden where there is nothing to choose."""
     choices = [(f"{name} ({count:,})", name) for name, count in classes.items()]
     return gr.update(choices=choices, value=[], visible=len(choices) > 1)
 
 
-def with_pictures_of(
-    config: Config, values: Sequence[Any], kept: Sequence[str] = OF_PICTURES
+def with_picture_settings(
+    config: Config, values: Sequence[Any], kept: Sequence[str] = PICTURE_SETTINGS
 ) -> Config:
     """Return settings with what the fields hold of the pictures: their classes and changes."""
     chosen = {}
     for (section, key), value in zip(ORDER, values, strict=True):
         if key in kept:
-            chosen[f"{section}.{key}"] = value_of(section, key, value)
+            chosen[f"{section}.{key}"] = from_widget(section, key, value)
     return config.with_settings(f"{name}={ini.spelled(value)}" for name, value in chosen.items())
 
 
 @lru_cache(maxsize=8)
-def preset_of(name: str) -> Config:
+def read_preset(name: str) -> Config:
     """Return a preset's settings."""
     return Config.preset(name)
 
 
-def nearest_preset(config: Config) -> str:
+def find_nearest_preset(config: Config) -> str:
     """Return the preset from which the fewest settings differ."""
-    return min(preset_names(), key=lambda name: len(config.settings_from(preset_of(name))))
+    return min(preset_names(), key=lambda name: len(config.settings_from(read_preset(name))))

@@ -17,9 +17,7 @@ from sd.ui.components.parts import (
     slider,
     stage_picture,
 )
-from sd.ui.train import advice, choosing, pictures, plan, watch
-from sd.ui.train import control as steer
-from sd.ui.train import samples as sheets
+from sd.ui.train import advice, control, pictures, plan_view, samples, watch
 
 MEMORY_KEY = "sd-page"  # of the browser's own storage: fixed, so that a restart forgets nothing
 FAST, SLOW = 1.0, 5.0  # seconds between looks at a run that lives, and at one that may again
@@ -76,15 +74,15 @@ def build(demo: gr.Blocks) -> tuple[gr.State, Watched]:
     with gr.Row(elem_classes="page"):
         with gr.Column(elem_classes="side"):
             found = pictures.build(demo)
-            parts = plan.build(demo, found)
+            parts = plan_view.build(demo, found)
             stage = build_actions()
         with gr.Column(elem_classes="stage"):
             choices, extras, stage = build_stage(stage)
-    plan.build_command(demo, parts)
+    plan_view.build_command(demo, parts)
     return found.data, wire(demo, parts, choices, extras, stage)
 
 
-def build_actions() -> watch.Stage:
+def build_actions() -> watch.RunView:
     """Lay out the third group: what starts and stops."""
     with gr.Column(elem_classes="actions"):
         with gr.Row(elem_classes="buttons"):
@@ -95,7 +93,9 @@ def build_actions() -> watch.Stage:
             leave = action("leave", visible=False)
             resume = action("resume", visible=False)
         note("train_note")
-    return watch.Stage(start=start, pause=pause, go_on=go_on, stop=stop, leave=leave, resume=resume)
+    return watch.RunView(
+        start=start, pause=pause, go_on=go_on, stop=stop, leave=leave, resume=resume
+    )
 
 
 def action(key: str, **more: Any) -> gr.Button:
@@ -103,7 +103,7 @@ def action(key: str, **more: Any) -> gr.Button:
     return gr.Button(label(key), elem_id=f"train-{key.replace('_', '-')}", **more)
 
 
-def build_stage(stage: watch.Stage) -> tuple[Choices, Extras, watch.Stage]:
+def build_stage(stage: watch.RunView) -> tuple[Choices, Extras, watch.RunView]:
     """Lay out the run that is watched: progress, samples, timeline, advice, curves."""
     with gr.Row(elem_classes="stage-head"):
         progress = gr.HTML(elem_classes="status", elem_id="train-status")
@@ -121,7 +121,7 @@ def build_stage(stage: watch.Stage) -> tuple[Choices, Extras, watch.Stage]:
     caption = gr.HTML(elem_classes="caption")
     free: dict[str, Any] = {"step": 0.01, "precision": None, "interactive": False}
     timeline = slider("timeline", 0, 1, 1, elem_id="train-timeline", **free)
-    view = switch("view", sheets.VIEWS)
+    view = switch("view", samples.VIEWS)
     meter = gr.HTML(elem_classes="meter", elem_id="train-meter")
     advised = gr.HTML(elem_classes="advice", elem_id="train-advice", js_on_load=advice.LISTENER)
     sample, save, steps, more, requests, further = build_extras()
@@ -183,13 +183,13 @@ def build_bundle() -> tuple[gr.Checkbox, gr.Button, gr.DownloadButton, gr.Upload
 @guarded
 def start(*fields: Any) -> tuple[Any, dict[str, str], dict[str, Any]]:
     """Start a run; return it for the list of runs and the browser's memory; forget the last."""
-    name = plan.launch(*fields)
-    names = list(dict.fromkeys([name, *choosing.names_of_runs()]))
+    name = plan_view.launch(*fields)
+    names = list(dict.fromkeys([name, *control.list_run_names()]))
     return gr.update(choices=names, value=name), {"run": name}, {}
 
 
 def wire(
-    demo: gr.Blocks, parts: Any, choices: Choices, extras: Extras, stage: watch.Stage
+    demo: gr.Blocks, parts: Any, choices: Choices, extras: Extras, stage: watch.RunView
 ) -> Watched:
     """Wire the watching: on load, by the clocks, which are returned, and for another run."""
     memory = gr.BrowserState({"run": ""}, storage_key=MEMORY_KEY, secret=MEMORY_KEY)
@@ -198,7 +198,7 @@ def wire(
     stage = stage._replace(clock=clock, slow_clock=slow, seen=seen)
     run, timeline = choices.run, stage.timeline
     show = {
-        "fn": watch.tick,
+        "fn": watch.refresh,
         "inputs": [run, seen, timeline, *choices[1:]],
         "outputs": list(stage),
         **QUIET,
@@ -208,20 +208,20 @@ def wire(
     clocks = [clock, slow]
     for event in (
         pulse.change(**show),
-        demo.load(choosing.attach, memory, [run, seen], **QUIET).then(**show),
+        demo.load(control.attach, memory, [run, seen], **QUIET).then(**show),
     ):
         event.then(None, None, clocks, js=STAND_STILL, **QUIET)
-    run.focus(choosing.refresh_list, run, run, **QUIET)
+    run.focus(control.refresh_runs, run, run, **QUIET)
     shown_anew = [
-        run.input(choosing.choose, run, [memory, seen], **QUIET),
+        run.input(control.select_run, run, [memory, seen], **QUIET),
         stage.start.click(start, parts.asked, [run, memory, seen], **QUIET | SURVEY),
-        extras.open.upload(steer.open_bundle, extras.open, [run, memory, seen], **QUIET | BUNDLE),
+        extras.open.upload(control.open_bundle, extras.open, [run, memory, seen], **QUIET | BUNDLE),
     ]
     for event in shown_anew:
         event.success(None, run, None, js=ADDRESS, **QUIET).success(**show)
     wire_looks(choices, stage)
     wire_steering(run, extras, stage, show)
-    stage.advice.click(advice.mend, run, parts.wish, **QUIET).then(**show)
+    stage.advice.click(advice.apply_fix, run, parts.wish, **QUIET).then(**show)
     return Watched(run, clock, slow)
 
 
@@ -236,7 +236,7 @@ def watch_only_in(tab: gr.Tab, others: Sequence[gr.Tab], watched: Watched) -> No
         other.select(lambda: [gr.Timer(active=False) for _ in clocks], None, clocks, **QUIET)
 
 
-def wire_looks(choices: Choices, stage: watch.Stage) -> None:
+def wire_looks(choices: Choices, stage: watch.RunView) -> None:
     """Wire what only looks: the timeline and the switches."""
     asked = [choices.run, stage.timeline, choices.view]
     sheet = [stage.picture, stage.pairs, stage.caption, stage.meter]
@@ -248,20 +248,20 @@ def wire_looks(choices: Choices, stage: watch.Stage) -> None:
 
 
 def wire_steering(
-    run: gr.Dropdown, extras: Extras, stage: watch.Stage, show: dict[str, Any]
+    run: gr.Dropdown, extras: Extras, stage: watch.RunView, show: dict[str, Any]
 ) -> None:
     """Wire what does something to the run; afterwards its state is looked at at once."""
     for button, handler in (
-        (stage.pause, steer.pause),
-        (stage.go_on, steer.go_on),
-        (stage.stop, steer.stop),
-        (stage.leave, steer.leave),
-        (stage.resume, steer.resume),
+        (stage.pause, control.pause),
+        (stage.go_on, control.unpause),
+        (stage.stop, control.stop),
+        (stage.leave, control.end_now),
+        (stage.resume, control.resume),
     ):
         button.click(handler, run, None, **QUIET).then(**show)
-    extras.further.click(steer.further, [run, extras.steps], None, **QUIET).then(**show)
-    stage.sample.click(steer.sample_now, run, None, **QUIET)
-    stage.save.click(steer.save_now, run, None, **QUIET)
+    extras.further.click(control.train_more, [run, extras.steps], None, **QUIET).then(**show)
+    stage.sample.click(control.sample_now, run, None, **QUIET)
+    stage.save.click(control.save_now, run, None, **QUIET)
     asked, packing = [run, extras.whole], QUIET | BUNDLE
-    packed = extras.pack.click(steer.pack, asked, extras.download, **packing)
+    packed = extras.pack.click(control.pack_bundle, asked, extras.download, **packing)
     packed.success(None, None, None, js=PRESS, **QUIET)

@@ -15,8 +15,8 @@ from sd.common import validation
 from sd.ui.components import curves
 from sd.ui.components.parts import guarded, language
 from sd.ui.texts import duration, say
-from sd.ui.train import samples as sheets
-from sd.ui.train.advice import advice_html, config_of
+from sd.ui.train import samples
+from sd.ui.train.advice import advice_html, read_config
 
 Seen = dict[str, Any]  # what the browser shows already, part by part
 
@@ -26,7 +26,7 @@ CONTROLS = ("pause", "go_on", "stop", "leave", "resume")
 LIVE = ("starting", "running", "pausing", "paused")
 
 
-class Stage(NamedTuple):
+class RunView(NamedTuple):
     """The parts of a run on the page; as components, or as what is sent to them."""
 
     progress: Any = gr.skip()
@@ -119,10 +119,10 @@ def mean(values: list[float]) -> str:
 
 def timesteps(folder: Path) -> int:
     """Return the T of a run's schedule."""
-    return config_of(folder).diffusion.timesteps
+    return read_config(folder).diffusion.timesteps
 
 
-def timeline(count: int, place: int) -> Any:
+def show_timeline(count: int, place: int) -> Any:
     """Return the slider over a run's samples, standing at `place`.
 
     It always runs from 0 to 1: gradio holds what a browser sends to the bounds of the run that the
@@ -132,12 +132,12 @@ def timeline(count: int, place: int) -> Any:
     return gr.update(value=min(place, last) / last, step=1 / last, interactive=count > 1)
 
 
-def place_of(share: Any, count: int) -> int:
+def to_index(share: Any, count: int) -> int:
     """Return the place among `count` samples at a share of the timeline."""
     return round(validation.real("place", share, 0.0, 1.0) * max(count - 1, 0))
 
 
-def controls(status: runs.Status | None) -> dict[str, Any]:
+def show_controls(status: runs.Status | None) -> dict[str, Any]:
     """Return what can be pressed: Start, one of Pause and Go on, one of Stop, Leave and Resume."""
     state = status.state if status else ""
     alive, resumable = bool(status and status.alive), bool(status and status.resumable)
@@ -183,9 +183,9 @@ def wake(name: Any) -> gr.Timer:
     return gr.Timer(active=bool(status and (status.alive or status.resumable)))
 
 
-def follow(
+def changes_since(
     name: str, seen: Seen, share: float, view: str, curve: str, levels: str, lang: str
-) -> Stage:
+) -> RunView:
     """Return what has changed of run `name` since `seen`; the rest is left as it is."""
     folder = runs.find_run(name)
     status, found = runs.status(folder), runs.samples(folder)
@@ -204,11 +204,11 @@ def follow(
     sent: dict[str, Any] = {"progress": progress_html(status, lang), "seen": keys}
     if "samples" in new or ("controls" in new and not found):
         shown = len(seen.get("samples", ())) if same else 0
-        place, last = place_of(share, shown), max(0, len(found) - 1)
+        place, last = to_index(share, shown), max(0, len(found) - 1)
         place = last if place >= shown - 1 else place
         sheet = found[min(place, len(found) - 1)] if found else None
-        sent |= sheet_parts(folder, sheet, view, status.alive, lang)
-        sent["timeline"] = timeline(len(found), place)
+        sent |= show_grid(folder, sheet, view, status.alive, lang)
+        sent["timeline"] = show_timeline(len(found), place)
     if "curve" in new:
         sent["curve"] = curve_html(folder, status.total, curve, lang)
     if "levels" in new:
@@ -216,32 +216,32 @@ def follow(
     if "advice" in new:
         sent["advice"] = keys["advice"]
     if "controls" in new:
-        sent |= controls(status)
-    return Stage(**sent)
+        sent |= show_controls(status)
+    return RunView(**sent)
 
 
-def sheet_parts(folder: Path, sheet: Any, view: str, alive: bool, lang: str) -> dict[str, Any]:
+def show_grid(folder: Path, sheet: Any, view: str, alive: bool, lang: str) -> dict[str, Any]:
     """Return the samples as `view` wants them, their caption and the memorisation meter."""
-    picture, pairs, caption = sheets.shown(folder, sheet, view, lang)
-    meter = sheets.meter_html(sheet, sheets.baseline_of(folder), alive, lang)
+    picture, pairs, caption = samples.show_samples(folder, sheet, view, lang)
+    meter = samples.meter_html(sheet, samples.read_baseline(folder), alive, lang)
     return {"picture": picture, "pairs": pairs, "caption": caption, "meter": meter}
 
 
 @guarded
-def tick(
+def refresh(
     name: Any, seen: Any, place: Any, view: Any, curve: Any, levels: Any, request: gr.Request
-) -> Stage:
+) -> RunView:
     """Show the run that is chosen, as it is now."""
     lang = language(request)
     if not name:
-        picture, pairs, caption = sheets.shown(Path(), None, sheets.AVERAGED, lang)
-        shown = {"picture": picture, "pairs": pairs, "caption": caption, **controls(None)}
-        return Stage(progress_html(None, lang), timeline=timeline(0, 0), seen={}, **shown)
-    return follow(
+        picture, pairs, caption = samples.show_samples(Path(), None, samples.AVERAGED, lang)
+        shown = {"picture": picture, "pairs": pairs, "caption": caption, **show_controls(None)}
+        return RunView(progress_html(None, lang), timeline=show_timeline(0, 0), seen={}, **shown)
+    return changes_since(
         name,
         seen if isinstance(seen, dict) else {},
         validation.real("place", place, 0.0, 1.0),
-        validation.choice("view", view, sheets.VIEWS),
+        validation.choice("view", view, samples.VIEWS),
         validation.choice("curve", curve, CURVES),
         validation.choice("levels", levels, LEVELS),
         lang,
@@ -251,10 +251,10 @@ def tick(
 @guarded
 def scrub(name: Any, place: Any, view: Any, request: gr.Request) -> tuple[Any, ...]:
     """Show the samples at a place of the timeline: picture, pairs, caption, meter."""
-    folder, view = runs.find_run(name), validation.choice("view", view, sheets.VIEWS)
+    folder, view = runs.find_run(name), validation.choice("view", view, samples.VIEWS)
     found = runs.samples(folder)
-    sheet = found[place_of(place, len(found))] if found else None
-    parts = sheet_parts(folder, sheet, view, runs.status(folder).alive, language(request))
+    sheet = found[to_index(place, len(found))] if found else None
+    parts = show_grid(folder, sheet, view, runs.status(folder).alive, language(request))
     return tuple(parts.values())
 
 

@@ -28,13 +28,8 @@ from sd.networks.unet import UNetModel
 from sd.ui import models, starters
 from sd.ui.components import parts as components_parts
 from sd.ui.components import theme
-from sd.ui.noise import algorithm1 as noise_algorithm
-from sd.ui.noise import chain as noise_steps
-from sd.ui.noise import exact as noise_exact
-from sd.ui.noise import model_view as noise_sight
+from sd.ui.noise import algorithm1, chain, exact, model_view, schedules, stage
 from sd.ui.noise import pictures as noise_pictures
-from sd.ui.noise import schedules as noise_courses
-from sd.ui.noise import stage as noise_stage
 from sd.ui.noise import tab as noise
 from tests.helpers.networks import with_weights
 
@@ -79,18 +74,18 @@ def pictured(home: Path, pictures: Path) -> str:
 def made(**changes: Any) -> dict[str, Any]:
     """Return a scene with some of its arguments changed."""
     given = {"course": "tiny", "other": "seed", "seed": 0, "mean": 0, "std": 1} | changes
-    return noise_stage.scene(LION, **given, lang="en")
+    return stage.make_scene(LION, **given, lang="en")
 
 
 def test_noise_follows_the_formula() -> None:
     clean = np.asarray(starters.read(LION))
-    assert np.array_equal(np.asarray(noise_exact.noised(LION, "tiny", 0, 3).image), clean)
-    view = noise_exact.noised(LION, "seed", 60, 3)
+    assert np.array_equal(np.asarray(exact.noise_picture(LION, "tiny", 0, 3).image), clean)
+    view = exact.noise_picture(LION, "seed", 60, 3)
     schedule = Schedule.from_settings(Config.preset("seed").diffusion)
     assert view.T == 200
     assert view.signal == pytest.approx(float(schedule.alpha_bar[60]) ** 0.5)
     assert view.signal**2 + view.noise**2 == pytest.approx(1)
-    again, other = (noise_exact.noised(LION, "seed", 60, seed).image for seed in (3, 4))
+    again, other = (exact.noise_picture(LION, "seed", 60, seed).image for seed in (3, 4))
     assert np.array_equal(np.asarray(view.image), np.asarray(again))
     assert not np.array_equal(np.asarray(view.image), np.asarray(other))
 
@@ -99,7 +94,7 @@ def test_noise_follows_the_formula() -> None:
 def test_noise_refuses_hostile_values(value: Any) -> None:
     for t, preset, seed in ((value, "tiny", 0), (5, value, 0), (5, "tiny", value)):
         with pytest.raises(InputError):
-            noise_exact.noised(LION, preset, t, seed)
+            exact.noise_picture(LION, preset, t, seed)
 
 
 @pytest.mark.parametrize("t", [0, 1, 60, 199, 200])
@@ -113,8 +108,8 @@ def test_the_browser_can_draw_the_exact_picture(t: int) -> None:
     assert len(alpha_bar) == scene["schedule"]["T"] + 1 == 201
     x_t = np.sqrt(alpha_bar[t]) * x0 + np.sqrt(1 - alpha_bar[t]) * eps
     drawn = ((x_t.clip(-1, 1) + 1) * 127.5).round().reshape(3, side, side).transpose(1, 2, 0)
-    exact = np.asarray(noise_exact.noised(LION, "seed", t, 5).image, dtype=np.float64)
-    assert np.abs(drawn - exact).max() <= 1
+    expected = np.asarray(exact.noise_picture(LION, "seed", t, 5).image, dtype=np.float64)
+    assert np.abs(drawn - expected).max() <= 1
 
 
 def test_a_scene_has_what_the_panels_need() -> None:
@@ -124,7 +119,7 @@ def test_a_scene_has_what_the_panels_need() -> None:
     assert scene["power"] == pytest.approx((x0**2).mean(), rel=1e-5)
     assert len(scene["spectrum"]) == 32
     assert scene["other"]["T"] == 200
-    assert set(scene["words"]) == set(noise_stage.WORDS)
+    assert set(scene["words"]) == set(stage.WORDS)
     assert scene["stamp"] != made()["stamp"] != made(seed=1)["stamp"]
     assert made(other="tiny")["stamp"] == made()["stamp"]  # t has the same figures still
 
@@ -140,38 +135,38 @@ def test_a_scene_refuses_hostile_values(name: str, value: Any) -> None:
 
 def test_a_scene_travels_as_a_file(tmp_path: Path) -> None:
     with gr.Blocks():
-        stage, mouth = noise_stage.stage(), noise_stage.mouth()
-    stage.GRADIO_CACHE = str(tmp_path)
+        canvas, bridge = stage.canvas(), stage.time_bridge()
+    canvas.GRADIO_CACHE = str(tmp_path)
     scene = made()
-    sent = stage.postprocess(scene)
+    sent = canvas.postprocess(scene)
     assert Path(sent["file"]["path"]).read_bytes() == scene["arrays"]
-    assert "arrays" not in sent and stage.postprocess(None) is None
-    assert mouth.preprocess(312) == 312
+    assert "arrays" not in sent and canvas.postprocess(None) is None
+    assert bridge.preprocess(312) == 312
     for value in [*HOSTILE, LONG]:
         with pytest.raises(gr.Error, match="t = "):
-            mouth.preprocess(value)
+            bridge.preprocess(value)
 
 
 def test_at_rest_the_server_tells_the_exact_figures() -> None:
-    line, command = noise_exact.rest(60, LION, "seed", 3, 0, 1, ENGLISH)
-    schedule = noise_courses.schedule_of("seed")
+    line, command = exact.show_exact(60, LION, "seed", 3, 0, 1, ENGLISH)
+    schedule = schedules.read_schedule("seed")
     assert f"{float(schedule.signal(60)):.6f} x_0 + {float(schedule.noise(60)):.6f} eps" in line
     x_t = np.asarray(starters.read(LION)).transpose(2, 0, 1) / 127.5 - 1
-    eps = noise_pictures.noise_of((3, 64, 64), 3).numpy()
+    eps = noise_pictures.draw_noise((3, 64, 64), 3).numpy()
     x_t = float(schedule.signal(60)) * x_t + float(schedule.noise(60)) * eps
     assert f"mean {x_t.mean():.4f} and standard deviation {x_t.std():.4f}" in line
     assert command.endswith("--t 60 --seed 3")
-    line, command = noise_exact.rest(9999, LION, "seed", 3, 0.5, 2, CHINESE)
+    line, command = exact.show_exact(9999, LION, "seed", 3, 0.5, 2, CHINESE)
     assert "t = 200" in line and "(0.5 + 2 eps)" in line
     assert "noise_info=[0.5, 2]" in command
-    line, _ = noise_exact.rest(60, LION, "seed", 3, 0.5, 2, ENGLISH)
-    clean = noise_pictures.pixels_of(LION)  # of w_0 = x_0 / 2 in the standard process
+    line, _ = exact.show_exact(60, LION, "seed", 3, 0.5, 2, ENGLISH)
+    clean = noise_pictures.read_pixels(LION)  # of w_0 = x_0 / 2 in the standard process
     nats = kl_to_prior(schedule, 60, float((clean / 2).double().square().mean()))
     detail, alpha_bar = spectrum(clean), float(schedule.alpha_bar[60])
     assert f"{nats:.4g} nats" in line
     assert finest(detail, alpha_bar, 2) != finest(detail, alpha_bar)
     assert re.search(rf"\b{finest(detail, alpha_bar, 2)} of {len(detail)}\b", line), line
-    assert "SNR ∞, ∞ nats" in noise_exact.rest(0, LION, "seed", 3, 0, 1, ENGLISH)[0]
+    assert "SNR ∞, ∞ nats" in exact.show_exact(0, LION, "seed", 3, 0, 1, ENGLISH)[0]
 
 
 @pytest.mark.parametrize("value", [*HOSTILE, LONG])
@@ -179,52 +174,52 @@ def test_at_rest_the_server_tells_the_exact_figures() -> None:
 def test_the_figures_refuse_hostile_values(place: int, value: Any) -> None:
     good = [60, LION, "seed", 3, 0, 1]
     with pytest.raises(gr.Error) as told:
-        noise_exact.rest(*good[:place], value, *good[place + 1 :], ENGLISH)
+        exact.show_exact(*good[:place], value, *good[place + 1 :], ENGLISH)
     assert "\n" not in told.value.message and len(told.value.message) < 400
 
 
 def test_a_schedule_is_offered_once_with_its_presets() -> None:
-    offered = noise_courses.choices()
+    offered = schedules.list_choices()
     names = [name for _, name in offered]
     assert names[:4] == ["tiny", "gpu", "seed-fixed", "seed"] and "linear" not in names
     assert "(tiny, small, DDPM)" in offered[0][0] and "(gpu)" in offered[1][0]
     assert {"seed", "seed-zero", "stable", "stable-zero"} <= set(names)  # the mends are others
-    assert set(preset_names()) <= set(noise_courses.courses())
-    titles = [noise_courses.title_of(name) for name in names]
+    assert set(preset_names()) <= set(schedules.list_schedules())
+    titles = [schedules.title_of(name) for name in names]
     assert len(set(titles)) == len(titles)
 
 
 def test_the_doctor_tells_and_mends() -> None:
-    assert 'class="warning"' in noise_courses.doctor("seed", "en")
-    assert "0.15" in noise_courses.doctor("seed", "zh")
-    assert "36 % of the picture" in noise_courses.doctor("seed", "en")
-    assert "SNR 0:" in noise_courses.doctor("seed-zero", "en")
-    for name in noise_courses.courses():
-        bad = noise_courses.schedule_of(name).terminal_snr > TERMINAL_SNR_LIMIT
-        assert bad == (name in noise_courses.MENDS)
-        mends = re.findall(r'data-course="([\w-]+)"', noise_courses.doctor(name, "en"))
-        assert mends == list(noise_courses.MENDS.get(name, ()))
+    assert 'class="warning"' in schedules.check_html("seed", "en")
+    assert "0.15" in schedules.check_html("seed", "zh")
+    assert "36 % of the picture" in schedules.check_html("seed", "en")
+    assert "SNR 0:" in schedules.check_html("seed-zero", "en")
+    for name in schedules.list_schedules():
+        bad = schedules.read_schedule(name).terminal_snr > TERMINAL_SNR_LIMIT
+        assert bad == (name in schedules.FIXES)
+        mends = re.findall(r'data-course="([\w-]+)"', schedules.check_html(name, "en"))
+        assert mends == list(schedules.FIXES.get(name, ()))
         for mend in mends:
-            assert noise_courses.schedule_of(mend).terminal_snr <= TERMINAL_SNR_LIMIT
-            assert noise.mend(SimpleNamespace(_data={"course": mend})) == mend
+            assert schedules.read_schedule(mend).terminal_snr <= TERMINAL_SNR_LIMIT
+            assert noise.apply_fix(SimpleNamespace(_data={"course": mend})) == mend
 
 
 @pytest.mark.parametrize("value", [*HOSTILE, LONG, "tiny"])
 def test_only_what_the_doctor_offers_mends(value: Any) -> None:
     for data in ({"course": value}, value):
         with pytest.raises(gr.Error, match="schedule = "):
-            noise.mend(SimpleNamespace(_data=data))
+            noise.apply_fix(SimpleNamespace(_data=data))
 
 
 def test_both_endings_are_told() -> None:
-    ends, other = noise.consult("tiny", "seed", ENGLISH)
+    ends, other = noise.check_schedules("tiny", "seed", ENGLISH)
     assert "Ends at SNR 4e-5" in ends and "Ends at SNR 0.15" in other
 
 
 def test_a_picture_of_a_person_is_read_at_256_pixels(tmp_path: Path) -> None:
     Image.new("L", (900, 400), 128).save(tmp_path / "mine.png")
     path, _ = noise.choose_upload(str(tmp_path / "mine.png"), LION)
-    assert noise_exact.noised(path, "tiny", 10, 0).image.size == (256, 256)
+    assert exact.noise_picture(path, "tiny", 10, 0).image.size == (256, 256)
     assert noise.choose_upload(None, LION)[0] == LION
     (tmp_path / "bad.png").write_bytes(b"<html>")
     with pytest.raises(gr.Error, match=r"bad\.png: .*not a picture"):
@@ -232,18 +227,20 @@ def test_a_picture_of_a_person_is_read_at_256_pixels(tmp_path: Path) -> None:
 
 
 def test_pictures_of_a_run_can_be_chosen(pictured: str) -> None:
-    assert [name for _, name in noise_pictures.sets()] == ["starter", pictured]
-    assert noise.list_sets(pictured)["visible"] and noise.list_sets("gone")["value"] == "starter"
+    assert [name for _, name in noise_pictures.list_sets()] == ["starter", pictured]
+    assert (
+        noise.refresh_sets(pictured)["visible"] and noise.refresh_sets("gone")["value"] == "starter"
+    )
     shown = noise.choose_set(pictured)["value"]
     assert len(shown) == 8 and shown[0][0].size == (14, 10)
-    assert noise_pictures.places(12) == [0, 2, 3, 5, 6, 8, 9, 11]
+    assert noise_pictures.spread_indices(12) == [0, 2, 3, 5, 6, 8, 9, 11]
     picture, upload = noise.choose_picture(pictured, SimpleNamespace(index=1))
     assert picture == (pictured, 2) and upload is None
-    view = noise_exact.noised(picture, "tiny", 0, 0)
+    view = exact.noise_picture(picture, "tiny", 0, 0)
     assert view.image.size == (10, 10)
-    middle = np.asarray(noise_pictures.image_of(picture))[:, 2:12]
+    middle = np.asarray(noise_pictures.read_image(picture))[:, 2:12]
     assert np.array_equal(np.asarray(view.image)[..., 0], middle)
-    words = shlex.split(noise_exact.command(picture, "tiny", 3, 0))
+    words = shlex.split(exact.command_line(picture, "tiny", 3, 0))
     assert words[4].endswith(".png")
 
 
@@ -257,24 +254,24 @@ def test_no_other_picture_than_those_shown(value: Any, pictured: str) -> None:
 
 
 def test_without_a_run_there_is_no_choice_of_sets(home: Path) -> None:
-    assert noise.list_sets("starter")["visible"] is False
+    assert noise.refresh_sets("starter")["visible"] is False
 
 
 @pytest.mark.parametrize("course", ["tiny", "seed", "seed-zero", "linear", "stable-zero"])
 def test_the_command_is_one_the_command_line_understands(tmp_path: Path, course: str) -> None:
     Image.new("RGB", (300, 300)).save(tmp_path / "a b.png")
-    line = noise_exact.command(str(tmp_path / "a b.png"), course, 7, 2, 0.5, 2)
+    line = exact.command_line(str(tmp_path / "a b.png"), course, 7, 2, 0.5, 2)
     args = parser().parse_args(shlex.split(line)[3:])
     assert (args.picture, args.t, args.seed) == ("a b.png", [7], 2)
     config = Config.preset(args.preset).with_settings(args.set)
     assert config.diffusion.noise_info == (0.5, 2.0)
     made_of = Schedule.from_settings(config.diffusion)
-    assert np.array_equal(made_of.alpha_bar, noise_courses.schedule_of(course).alpha_bar)
-    assert noise_exact.command(LION, "tiny", 7, 2).startswith("python -m zipfile -e ")
+    assert np.array_equal(made_of.alpha_bar, schedules.read_schedule(course).alpha_bar)
+    assert exact.command_line(LION, "tiny", 7, 2).startswith("python -m zipfile -e ")
 
 
 def test_the_model_is_asked_at_every_time(model: str) -> None:
-    answers = list(noise_sight.look(model, 300, LION, "gpu", 0, ENGLISH))
+    answers = list(model_view.show_predictions(model, 300, LION, "gpu", 0, ENGLISH))
     assert [each[0].count('class="column"') for each in answers] == [*range(11), 10]
     assert "time 3 of 10" in answers[3][1] and answers[-1][1] == ""
     assert "t = 12 / 40" in answers[0][0]  # the same mix on its own schedule, cosine as well
@@ -286,26 +283,26 @@ def test_the_model_is_asked_at_every_time(model: str) -> None:
 def test_the_model_is_asked_of_the_noise_of_its_seed_and_its_own_answer_is_shown(
     model: str,
 ) -> None:
-    asked = [noise_sight.Asked(model, LION, seed, 1) for seed in (0, 1)]
+    asked = [model_view.ModelProbe(model, LION, seed, 1) for seed in (0, 1)]
     assert not torch.equal(asked[0].eps, asked[1].eps)
     seen = asked[0].sight(20.0)
-    shown = noise_sight.now_html(seen, asked[0].T, "en")
-    for pixels in (seen.x_t, seen.x0, seen.eps / noise_sight.EPS_SHOWN):
+    shown = model_view.prediction_html(seen, asked[0].T, "en")
+    for pixels in (seen.x_t, seen.x0, seen.eps / model_view.EPS_SHOWN):
         assert components_parts.data_address(to_pil(pixels)) in shown
 
 
 def test_the_model_is_asked_at_the_same_mix(model: str) -> None:
     source = models.open_model(models.find(model))
     for t in (1, 77, 200):
-        found = noise_sight.time_for(source, "seed", t)
-        alpha_bar = float(noise_courses.schedule_of("seed").alpha_bar[t])
+        found = model_view.matching_time(source, "seed", t)
+        alpha_bar = float(schedules.read_schedule("seed").alpha_bar[t])
         own = float(source.diffusion.schedule.alpha_bar_at(found))
         assert found == 1 or own == pytest.approx(alpha_bar, rel=1e-4)
-    assert noise_sight.time_for(source, "gpu", 0) == 1
+    assert model_view.matching_time(source, "gpu", 0) == 1
 
 
 def test_there_and_back_at_eight_times(model: str) -> None:
-    answers = list(noise_sight.return_trip(model, LION, 0, CHINESE))
+    answers = list(model_view.show_round_trips(model, LION, 0, CHINESE))
     assert [each[0].count('class="column"') for each in answers] == [*range(9), 8]
     assert answers[-1][0].count(" dB") == 8 and "<polyline" in answers[-1][0]
     curve, *columns = re.findall(r"RMS ([\d.]+)", answers[-1][0])
@@ -314,8 +311,8 @@ def test_there_and_back_at_eight_times(model: str) -> None:
 
 def test_who_stops_asking_leaves_the_model_free(model: str) -> None:
     for stream in (
-        noise_sight.look(model, 300, LION, "tiny", 0, ENGLISH),
-        noise_sight.return_trip(model, LION, 0, ENGLISH),
+        model_view.show_predictions(model, 300, LION, "tiny", 0, ENGLISH),
+        model_view.show_round_trips(model, LION, 0, ENGLISH),
     ):
         next(stream)
         next(stream)
@@ -329,17 +326,17 @@ def test_the_model_is_not_asked_with_hostile_values(value: Any, model: str) -> N
     good: list[Any] = [model, 300, LION, "tiny", 0]
     for place in (0, 1, 3, 4):
         with pytest.raises(gr.Error):
-            list(noise_sight.look(*good[:place], value, *good[place + 1 :], ENGLISH))
+            list(model_view.show_predictions(*good[:place], value, *good[place + 1 :], ENGLISH))
     for trip in ([value, LION, 0], [model, LION, value]):
         with pytest.raises(gr.Error):
-            list(noise_sight.return_trip(*trip, ENGLISH))
+            list(model_view.show_round_trips(*trip, ENGLISH))
     for asked in ([value, LION, 0], [model, LION, value]):
         with pytest.raises(gr.Error):
-            noise_algorithm.run(*asked, ENGLISH)
+            algorithm1.show_algorithm(*asked, ENGLISH)
 
 
 def test_the_steps_and_the_closed_form_are_shown_equal() -> None:
-    told = noise_steps.walk_there(150, LION, "seed", 0, 1, ENGLISH)
+    told = chain.compare_chain(150, LION, "seed", 0, 1, ENGLISH)
     assert told.count("<img") == 8 + 3
     gap = float(re.search(r"difference is ([\d.e-]+)\.<", told)[1])
     assert 0 < gap < 1e-4
@@ -347,7 +344,7 @@ def test_the_steps_and_the_closed_form_are_shown_equal() -> None:
     assert len(distances) == 3 and max(distances) < 0.02
     stepped, jumped, _ = re.findall(r'src="([^"]+)"', told)[-3:]
     assert stepped != jumped  # by noise of its own
-    assert "at t = 1 " in noise_steps.walk_there(0, LION, "seed", 0.5, 2, ENGLISH)
+    assert "at t = 1 " in chain.compare_chain(0, LION, "seed", 0.5, 2, ENGLISH)
 
 
 @pytest.mark.parametrize("value", [*HOSTILE, LONG])
@@ -355,35 +352,35 @@ def test_the_steps_refuse_hostile_values(value: Any) -> None:
     good: list[Any] = [5, LION, "seed", 0, 1]
     for place in (0, 2, 3, 4):
         with pytest.raises(gr.Error):
-            noise_steps.walk_there(*good[:place], value, *good[place + 1 :], ENGLISH)
+            chain.compare_chain(*good[:place], value, *good[place + 1 :], ENGLISH)
     for asked in ([value, 1], ["seed", value]):
         with pytest.raises(gr.Error):
-            noise_steps.break_theory(*asked, ENGLISH)
+            chain.compare_means(*asked, ENGLISH)
 
 
 @pytest.mark.parametrize("course", ["seed", "linear"])
 def test_theory_breaks_with_another_mean(course: str) -> None:
-    schedule = noise_courses.schedule_of(course)
+    schedule = schedules.read_schedule(course)
     far = int(
         (naive_means(schedule, 1) - schedule.noise(np.arange(schedule.timesteps + 1))).argmax()
     )
-    chain = f"{naive_means(schedule, 1)[far]:.3g}"
-    told = noise_steps.break_theory(course, 1, ENGLISH)
-    assert f"the chain's mean is {chain} at t = {far}," in told
+    mean = f"{naive_means(schedule, 1)[far]:.3g}"
+    told = chain.compare_means(course, 1, ENGLISH)
+    assert f"the chain's mean is {mean} at t = {far}," in told
     assert told.count("<polyline") == 2
-    assert f"mean is -{chain}" in noise_steps.break_theory(course, -1, ENGLISH)
-    assert "<polyline" not in noise_steps.break_theory(course, 0, ENGLISH)
+    assert f"mean is -{mean}" in chain.compare_means(course, -1, ENGLISH)
+    assert "<polyline" not in chain.compare_means(course, 0, ENGLISH)
 
 
 def test_algorithm_1_has_its_lines_with_numbers(model: str) -> None:
-    told = noise_algorithm.run(model, LION, 4, ENGLISH)
+    told = algorithm1.show_algorithm(model, LION, 4, ENGLISH)
     assert told.count("<li>") == 8 and told.count("<img") == 4
     t = int(re.search(r"drawn: t = (\d+) of 40", told)[1])
     assert f"the time {t - 1} " in told
-    made, *_ = noise_algorithm.pass_through(model, LION, 4)
+    made, *_ = algorithm1.run_iteration(model, LION, 4)
     assert made.eps_loss != pytest.approx(made.loss, rel=1e-2)
     assert f"mean squared error {made.eps_loss:.4f}" in told
-    assert noise_algorithm.run(model, LION, 4, ENGLISH) == told
+    assert algorithm1.show_algorithm(model, LION, 4, ENGLISH) == told
 
 
 def test_the_scripts_of_the_page_are_in_its_head_and_ask_nobody() -> None:

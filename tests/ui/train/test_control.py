@@ -12,12 +12,12 @@ from gradio.utils import get_upload_folder
 from sd import runs
 from sd.common.validation import InputError
 from sd.ui.adapter import scratch
-from sd.ui.train import control as steer
+from sd.ui.train import control
 from tests.helpers.made import made_run, revive, write_events
 
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en"})
 BAD_NAMES = ["..", "../x", "", None, 7, "nope", "/etc"]
-LIVING = (steer.pause, steer.go_on, steer.stop, steer.leave)
+LIVING = (control.pause, control.unpause, control.stop, control.end_now)
 
 
 @pytest.fixture(autouse=True)
@@ -33,22 +33,22 @@ def alive(home: Path) -> Path:
 
 
 def test_requests_are_files_in_the_runs_folder(alive: Path) -> None:
-    steer.pause("alive")
-    steer.sample_now("alive", ENGLISH)
-    steer.save_now("alive", ENGLISH)
+    control.pause("alive")
+    control.sample_now("alive", ENGLISH)
+    control.save_now("alive", ENGLISH)
     assert {name for name in runs.ASKS if (alive / name).exists()} == {"pause", "sample", "save"}
-    steer.go_on("alive")
-    steer.stop("alive")
+    control.unpause("alive")
+    control.stop("alive")
     assert not (alive / "pause").exists() and (alive / "stop").exists()
 
 
 def test_a_second_stop_is_not_a_kill(alive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped: list[Path] = []
-    steer.stop("alive")
+    control.stop("alive")
     monkeypatch.setattr(runs, "stop", stopped.append)
-    steer.stop("alive")
+    control.stop("alive")
     assert stopped == []
-    steer.leave("alive")
+    control.end_now("alive")
     assert stopped == [alive]
 
 
@@ -59,7 +59,7 @@ def test_a_run_that_ended_cannot_be_steered(home: Path, handler: Any) -> None:
         handler("made")
 
 
-@pytest.mark.parametrize("handler", [*LIVING, steer.resume])
+@pytest.mark.parametrize("handler", [*LIVING, control.resume])
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_steering_takes_only_names_of_runs(home: Path, handler: Any, name: Any) -> None:
     with pytest.raises(gr.Error):
@@ -72,7 +72,7 @@ def test_more_steps_count_from_where_the_run_stands(
     folder = made_run(home, steps=52, end="finished")
     asked: list[Any] = []
     monkeypatch.setattr(runs, "resume", lambda *given: asked.append(given))
-    steer.further("made", 100)
+    control.train_more("made", 100)
     assert asked == [(folder, 152)]
 
 
@@ -80,13 +80,13 @@ def test_more_steps_count_from_where_the_run_stands(
 def test_steps_to_add_are_checked(home: Path, steps: Any) -> None:
     made_run(home, steps=52)
     with pytest.raises(gr.Error, match="steps to add = "):
-        steer.further("made", steps)
+        control.train_more("made", steps)
 
 
 def test_a_run_that_cannot_go_on_says_so(home: Path) -> None:
     made_run(home, steps=52)
     with pytest.raises(gr.Error, match="made"):
-        steer.resume("made")
+        control.resume("made")
 
 
 def test_a_bundle_that_fails_leaves_nothing(
@@ -103,7 +103,7 @@ def test_a_bundle_that_fails_leaves_nothing(
 
     monkeypatch.setattr(bundle, "pack", pack)
     with pytest.raises(gr.Error, match="no checkpoint"):
-        steer.pack("made", True)
+        control.pack_bundle("made", True)
     assert made and not made[0].exists()
 
 
@@ -121,13 +121,13 @@ def test_a_bundle_is_handed_over_and_gone_within_the_hour(
         return target
 
     monkeypatch.setattr(bundle, "pack", pack)
-    path = Path(steer.pack("made", False))
+    path = Path(control.pack_bundle("made", False))
     assert path.name == "made.zip" and path.is_file() and given == [False]
     assert path.is_relative_to(get_upload_folder())  # from where gradio serves it without a copy
     scratch.sweep(time.time() + 3600)
     assert not path.parent.exists()
     with pytest.raises(gr.Error, match="whole = "):
-        steer.pack("made", "yes")
+        control.pack_bundle("made", "yes")
 
 
 def test_an_opened_bundle_is_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,8 +138,8 @@ def test_an_opened_bundle_is_shown(home: Path, monkeypatch: pytest.MonkeyPatch) 
         return write_events(home / "opened", {"event": "finished", "step": 4})
 
     monkeypatch.setattr(unbundle, "unpack", unpack)
-    run, memory, seen = steer.open_bundle("a.zip")
+    run, memory, seen = control.open_bundle("a.zip")
     assert run["value"] == "opened" and "opened" in run["choices"]
     assert (memory, seen) == ({"run": "opened"}, {})
     with pytest.raises(gr.Error, match="one zip"):
-        steer.open_bundle(["a.zip"])
+        control.open_bundle(["a.zip"])

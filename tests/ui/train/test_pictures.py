@@ -18,7 +18,7 @@ from sd.config import Config
 from sd.data.image_set import read_images
 from sd.data.reading.report import Report
 from sd.ui import surveys, uploads
-from sd.ui.train import pictures, report
+from sd.ui.train import pictures, report_view
 from sd.ui.uploads import drained
 from tests.helpers.planning import (
     ENGLISH,
@@ -40,7 +40,7 @@ def test_an_upload_is_kept_once_under_its_digest(home: Path, tmp_path: Path) -> 
     assert [each.name for each in uploads.uploads().glob("*.zip")] == [handle]
     assert found.classes == {"cats": 1, "dogs": 1}
     assert uploads.source_of(handle) == str(home / "uploads" / handle)
-    told = report.report_html(found, "en")
+    told = report_view.report_html(found, "en")
     assert "2 pictures, 2 classes, 20 × 12 pixels each" in told
     assert "<img" not in told and "&lt;img" in told
 
@@ -51,7 +51,7 @@ def test_what_was_done_to_pictures_is_told_on_the_page(home: Path, tmp_path: Pat
     Image.fromarray(ramp).save(tmp_path / "deep.png")
     (tmp_path / "IMG_1.jxl").write_bytes(b"\xff\x0a" + bytes(99))
     _, found = uploads.inspect([str(path) for path in sorted(tmp_path.glob("*.*"))])
-    told = report.report_html(found, "en")
+    told = report_view.report_html(found, "en")
     assert found.used == 2
     for words in ("transparency: 1 of 2", "read as 12 bits", "JPEG XL, which is not read; save"):
         assert words in told
@@ -189,12 +189,12 @@ def test_the_sheet_shows_what_the_model_will_see(mine: str) -> None:
     found = uploads.survey_of(mine)
     assert len(found.preview) == 3
     config = Config.preset("tiny").with_settings(["training.input_width=64"])
-    sheet, changed = pictures.drawn(found, config)
+    sheet, changed = pictures.draw_preview(found, config)
     assert not changed and sheet.size == (3 * 64 + 2 * 6, 32)
     config = config.with_settings(["training.flip=True", "training.rotation=20"])
-    sheet, changed = pictures.drawn(found, config)
+    sheet, changed = pictures.draw_preview(found, config)
     assert changed and sheet.size == (3 * 64 + 2 * 6, 2 * 32 + 6)
-    grey, _ = pictures.drawn(found, Config.preset("seed"))
+    grey, _ = pictures.draw_preview(found, Config.preset("seed"))
     red, green, blue = grey.resize((1, 1)).getpixel((0, 0))
     assert red == green == blue
 
@@ -203,7 +203,7 @@ def test_the_largest_pictures_are_previewed_small(mine: str) -> None:
     config = Config.preset("tiny").with_settings(
         ["training.input_height=2048", "training.input_width=512"]
     )
-    sheet, _ = pictures.drawn(uploads.survey_of(mine), config)
+    sheet, _ = pictures.draw_preview(uploads.survey_of(mine), config)
     assert sheet.height == pictures.PREVIEW_SIDE and sheet.width < 3 * pictures.PREVIEW_SIDE
 
 
@@ -222,7 +222,7 @@ def a_report(**changes: Any) -> Report:
 
 
 def test_the_report_tells_sizes_channels_classes_and_copies() -> None:
-    told = report.report_html(a_report(), "en")
+    told = report_view.report_html(a_report(), "en")
     for words in ("exact copies: 2", "40 × 40 (60)", "colour (RGB) (90)", "grey (L) (10)"):
         assert words in told
     assert "&lt;b&gt; (30)" in told and "&lt;u&gt;.png" in told and "&lt;i&gt;" in told
@@ -231,13 +231,13 @@ def test_the_report_tells_sizes_channels_classes_and_copies() -> None:
 
 def test_cropping_is_told_in_shares() -> None:
     training = Config.preset("tiny").training
-    told = report.cut_html(a_report(), training, "en")
+    told = report_view.cut_html(a_report(), training, "en")
     assert "into 40 of 100 pictures: 20% on average, 50% at worst" in told
     assert "out of training: 5 of 100 pictures" in told
     padded = Config.preset("tiny").with_settings(["training.fit=pad", "training.held_out=0"])
-    assert "white borders" in report.cut_html(a_report(), padded.training, "en")
+    assert "white borders" in report_view.cut_html(a_report(), padded.training, "en")
     chosen = Config.preset("tiny").with_settings(['training.classes=["cats"]'])
-    assert "4 of 70 pictures" in report.cut_html(a_report(), chosen.training, "en")
+    assert "4 of 70 pictures" in report_view.cut_html(a_report(), chosen.training, "en")
 
 
 @pytest.mark.parametrize(
@@ -256,16 +256,21 @@ def test_what_the_model_is_told_stands_beside_the_pictures(
     changes: dict[str, Any], wanted: str, line: str
 ) -> None:
     config = telling(f"conditioning.kind={wanted}")
-    told = report.told_html(a_report(**changes), config, "en")
+    told = report_view.conditioning_html(a_report(**changes), config, "en")
     assert line in told
     assert ('class="warning"' in told) == line.startswith("conditioning.kind")
-    assert report.told_html(a_report(**changes), config, "zh") != told or wanted == "captions"
+    assert (
+        report_view.conditioning_html(a_report(**changes), config, "zh") != told
+        or wanted == "captions"
+    )
 
 
 def test_chosen_classes_count_for_what_is_told() -> None:
     config = telling('training.classes=["cats"]')
-    assert "Captions: 70 of 70" in report.told_html(a_report(captions=100), config, "en")
-    assert "nothing but the time" in report.told_html(a_report(), config, "en")
+    assert "Captions: 70 of 70" in report_view.conditioning_html(
+        a_report(captions=100), config, "en"
+    )
+    assert "nothing but the time" in report_view.conditioning_html(a_report(), config, "en")
 
 
 def test_a_page_that_the_server_forgot_is_told_and_trains_nothing(

@@ -18,7 +18,7 @@ from sd.common.validation import InputError
 from sd.config import KEYS, Config
 from sd.training import coach
 from sd.ui import texts, uploads
-from sd.ui.train import forecast, form, outline, pictures, plan, settings
+from sd.ui.train import forecast_view, form, pictures, plan_view, settings, summary
 from tests.helpers.planning import (
     ENGLISH,
     HOSTILE,
@@ -46,7 +46,7 @@ def test_a_start_takes_what_the_fields_say(
     mine: str, roomy: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = started(monkeypatch)
-    assert plan.launch(*fields(steps=3, classes=["cats"]), mine, 5, "cpu") == "run"
+    assert plan_view.launch(*fields(steps=3, classes=["cats"]), mine, 5, "cpu") == "run"
     source, config, seed, where = asked
     assert (source, seed, where) == (uploads.source_of(mine), 5, "cpu")
     wanted = ["training.steps=3", 'training.classes=["cats"]']
@@ -61,27 +61,27 @@ def test_a_start_refuses_hostile_pictures_seeds_and_devices(
     asked, words = started(monkeypatch), [*fields(), "starter", 0, "cpu"]
     words[place] = -2 if (place, value) == (-2, -1) else value  # a seed of -1 is drawn
     with pytest.raises(InputError):
-        plan.launch(*words)
+        plan_view.launch(*words)
     assert asked == []
 
 
 def test_the_command_line_does_what_the_page_does(mine: str, home: Path) -> None:
     wanted = ["training.steps=7", 'training.classes=["cats"]', "diffusion.rescale_betas=True"]
     config = Config.preset("seed").with_settings(wanted)
-    words = shlex.split(plan.command(config.to_ini(), mine, 3, "cpu"))
+    words = shlex.split(plan_view.command(config.to_ini(), mine, 3, "cpu"))
     assert words[:4] == ["python", "-m", "sd", "train"]
     asked = parser().parse_args(words[3:])
     assert asked.data == uploads.source_of(mine) and asked.seed == 3 and asked.device == "cpu"
     assert Config.preset(asked.preset).with_settings(asked.set) == config
-    assert plan.command(config.to_ini(), mine, None, "cpu") == ""
-    assert plan.command("[", mine, 3, "cpu") == ""
-    assert plan.command(config.to_ini(), mine, 3, "cpu", "<p>a fault</p>") == ""
-    assert plan.command(config.to_ini(), "nowhere", 3, "cpu") == ""
+    assert plan_view.command(config.to_ini(), mine, None, "cpu") == ""
+    assert plan_view.command("[", mine, 3, "cpu") == ""
+    assert plan_view.command(config.to_ini(), mine, 3, "cpu", "<p>a fault</p>") == ""
+    assert plan_view.command(config.to_ini(), "nowhere", 3, "cpu") == ""
 
 
 def test_a_preset_keeps_what_was_chosen_of_the_pictures(roomy: None) -> None:
     now = fields(classes=["cats"], flip=True, shift=0.1, steps=9)
-    config, _ = settings.read(as_fields(form.take_preset("seed", "starter", *now)))
+    config, _ = settings.read_config(as_fields(form.take_preset("seed", "starter", *now)))
     assert config is not None and config.training.classes == ("cats",)
     assert config.training.flip and config.training.shift == 0.1
     assert config.training.steps == 0 and config.training.held_out == 0
@@ -91,7 +91,7 @@ def test_a_preset_keeps_what_was_chosen_of_the_pictures(roomy: None) -> None:
 
 def test_an_ini_file_is_taken_whole(roomy: None) -> None:
     sent = form.take_file(str(ROOT / "tests" / "fixtures" / "config_SD.txt"), "starter", ENGLISH)
-    config, faults = settings.read(as_fields(sent))
+    config, faults = settings.read_config(as_fields(sent))
     assert config is not None and not faults and config.diffusion.timesteps == 200
     assert sent[-1] == "seed"
     for bad in (None, 7, ["a"], str(ROOT / "sd" / "data" / "starter" / "emoji64.zip")):
@@ -133,12 +133,12 @@ def test_what_the_pictures_lack_is_told_when_settings_come_not_at_the_start(
     mine: str, roomy: None, setting: str, key: str
 ) -> None:
     wanted = Config.preset("tiny").with_settings([setting])
-    sent = form.take_wish({"ini": wanted.to_ini()}, mine)
+    sent = form.take_proposal({"ini": wanted.to_ini()}, mine)
     assert f"#set-{key} input" in sent[-2] and "#plan-save { visibility: hidden; }" in sent[-2]
     with pytest.raises(InputError):
-        pictures.check_choices(mine, settings.read(as_fields(sent))[0])
+        pictures.check_choices(mine, settings.read_config(as_fields(sent))[0])
     good = Config.preset("tiny").with_settings(['training.classes=["cats"]'])
-    sent = form.take_wish({"ini": good.to_ini()}, mine)
+    sent = form.take_proposal({"ini": good.to_ini()}, mine)
     assert sent[-2] == "" and sent[settings.ORDER.index(("training", "classes"))]["visible"]
 
 
@@ -148,17 +148,17 @@ def test_an_impossible_ini_is_shown_with_its_fault(tmp_path: Path, roomy: None) 
     sent = form.take_file(str(path), "starter", ENGLISH)
     assert "#set-model_channels" in sent[-2]
     views = form.describe(ENGLISH, sent[-3], "starter", "")
-    assert views.outline == "" and views.levels == ""
+    assert views.summary == "" and views.levels == ""
 
 
 def test_a_wish_of_the_other_half_is_taken(roomy: None) -> None:
     wished = Config.preset("small").with_settings(["training.steps=12"])
-    sent = form.take_wish({"ini": wished.to_ini(), "at": 1.0}, "starter")
-    assert settings.read(as_fields(sent))[0] == wished and sent[-1] == "small"
-    assert form.take_wish(None, "starter") == form.untouched()
+    sent = form.take_proposal({"ini": wished.to_ini(), "at": 1.0}, "starter")
+    assert settings.read_config(as_fields(sent))[0] == wished and sent[-1] == "small"
+    assert form.take_proposal(None, "starter") == form.leave_fields()
     for bad in ({"ini": 7}, {"ini": "x" * 10**6}, {"ini": "["}, {}):
         with pytest.raises(gr.Error):
-            form.take_wish(bad, "starter")
+            form.take_proposal(bad, "starter")
 
 
 def click(kind: Any) -> Any:
@@ -169,11 +169,13 @@ def test_one_click_mends_the_schedule(home: Path, roomy: None) -> None:
     now = fields("seed")
     told = form.describe(ENGLISH, Config.preset("seed").to_ini(), "starter", "")
     assert 'data-fix="terminal_snr"' in told.remarks and "0.152" in told.doctor
-    config, _ = settings.read(as_fields(form.mend(ENGLISH, click("terminal_snr"), "starter", *now)))
+    config, _ = settings.read_config(
+        as_fields(form.apply_fix(ENGLISH, click("terminal_snr"), "starter", *now))
+    )
     assert config is not None and config.diffusion.rescale_betas
     for bad in ("leak", None, 7, "training.steps=1"):
         with pytest.raises(gr.Error, match="fix = "):
-            form.mend(ENGLISH, click(bad), "starter", *now)
+            form.apply_fix(ENGLISH, click(bad), "starter", *now)
 
 
 def test_strong_changes_are_warned_of_beside_them(home: Path) -> None:
@@ -185,7 +187,7 @@ def test_strong_changes_are_warned_of_beside_them(home: Path) -> None:
 
 def test_what_was_measured_is_forgotten_when_the_settings_change(home: Path) -> None:
     config = Config.preset("tiny")
-    of = form.mark(config, "starter"), "what was measured"
+    of = form.measured_key(config, "starter"), "what was measured"
     other = config.with_settings(["training.steps=1"])
     assert form.describe(ENGLISH, config.to_ini(), "starter", of).told == "what was measured"
     assert form.describe(ENGLISH, other.to_ini(), "starter", of).told == ""
@@ -249,20 +251,22 @@ def test_a_plan_fills_the_fields_and_says_why(
 ) -> None:
     given = answering(monkeypatch, ANSWER)
     now = fields(flip=True, classes=["cats"], batch_size=-3)  # what is planned anew may be wrong
-    seen = list(forecast.plan_for(ENGLISH, 3, "starter", "cpu", *now))
+    seen = list(forecast_view.fill_from_plan(ENGLISH, 3, "starter", "cpu", *now))
     assert given == ["--minutes=3", "--device=cpu", "--", "starter"]
     assert "Measuring" in seen[0][0] and seen[0][4]["visible"] and not seen[0][2]["visible"]
     told, of, go, measured, stop, *sent = seen[-1]
     assert go["visible"] and measured["visible"] and not stop["visible"]
     wanted = ["training.flip=True", 'training.classes=["cats"]', *ANSWER["settings"]]
     config = Config.preset("tiny").with_settings(wanted)
-    assert settings.read(as_fields(sent)) == (config, {})
-    assert of == (form.mark(config, "starter"), told)
+    assert settings.read_config(as_fields(sent)) == (config, {})
+    assert of == (form.measured_key(config, "starter"), told)
     assert "3 min 10 s" in told and "910 MB" in told and "&lt;i&gt;The rate" in told
 
 
 def test_reasons_are_told_in_chinese_where_the_table_knows_them() -> None:
-    known, unheard, no_numbers = (forecast.reason(each, "zh") for each in ANSWER["reasons"])
+    known, unheard, no_numbers = (
+        forecast_view.reason_html(each, "zh") for each in ANSWER["reasons"]
+    )
     assert "50" in known and "学习率" in known
     assert unheard == "Something new" and no_numbers == "No numbers"
 
@@ -271,20 +275,20 @@ def test_settings_are_measured_as_they_stand(
     home: Path, roomy: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = answering(monkeypatch, ANSWER)
-    seen = list(forecast.measure(ENGLISH, "starter", "auto", *fields(steps=33)))
+    seen = list(forecast_view.show_forecast(ENGLISH, "starter", "auto", *fields(steps=33)))
     assert given[0] == "--config" and given[2:5] == ["--device=auto", "--", "starter"]
     assert Config.from_ini(given[-1]).training.steps == 33
     assert not Path(given[1]).exists()
     assert "900 steps" in seen[-1][0] and seen[-1][2]["visible"]
     with pytest.raises(gr.Error, match=r"training\.steps"):
-        list(forecast.measure(ENGLISH, "starter", "auto", *fields(steps=-1)))
+        list(forecast_view.show_forecast(ENGLISH, "starter", "auto", *fields(steps=-1)))
 
 
 def test_a_refused_plan_is_one_line_and_the_buttons_come_back(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answering(monkeypatch, InputError("training.batch_size = 4: needs <much>"))
-    steps, seen = forecast.plan_for(ENGLISH, 3, "starter", "cpu", *fields()), []
+    steps, seen = forecast_view.fill_from_plan(ENGLISH, 3, "starter", "cpu", *fields()), []
     with pytest.raises(gr.Error, match="needs &lt;much&gt;"):
         for each in steps:
             seen.append(each)
@@ -299,7 +303,7 @@ def test_a_plan_refuses_hostile_values(
     given, words = answering(monkeypatch, ANSWER), [3, "starter", "cpu"]
     words[place] = value
     with pytest.raises(gr.Error):
-        list(forecast.plan_for(ENGLISH, *words, *fields()))
+        list(forecast_view.fill_from_plan(ENGLISH, *words, *fields()))
     assert given == []
 
 
@@ -320,7 +324,7 @@ def endless(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_a_closed_page_ends_the_child(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = endless(monkeypatch)
-    steps = forecast.plan_for(ENGLISH, 3, "starter", "cpu", *fields())
+    steps = forecast_view.fill_from_plan(ENGLISH, 3, "starter", "cpu", *fields())
     next(steps), next(steps)
     assert ended == []
     steps.close()
@@ -333,27 +337,29 @@ def test_cancel_ends_the_child_of_this_page_alone(
     ended = endless(monkeypatch)
     one, other = (SimpleNamespace(headers={}, session_hash=name) for name in ("one", "other"))
     for each in (one, other):
-        told, _, _, _, stop = forecast.begin(each)
+        told, _, _, _, stop = forecast_view.show_measuring(each)
         assert "Measuring" in told and stop["visible"]
-    here, there = (forecast.plan_for(each, 3, "starter", "cpu", *fields()) for each in (one, other))
+    here, there = (
+        forecast_view.fill_from_plan(each, 3, "starter", "cpu", *fields()) for each in (one, other)
+    )
     next(here), next(there)
-    forecast.cancel(one)
+    forecast_view.cancel(one)
     told, _, go, _, stop, *sent = next(here)
     assert "Cancelled" in told and go["visible"] and not stop["visible"]
-    assert sent == form.untouched()
+    assert sent == form.leave_fields()
     assert next(here, None) is None and len(ended) == 1
     assert "Measuring" in next(there)[0]
-    forecast.begin(one)
-    assert "Measuring" in next(forecast.plan_for(one, 3, "starter", "cpu", *fields()))[0]
+    forecast_view.show_measuring(one)
+    assert "Measuring" in next(forecast_view.fill_from_plan(one, 3, "starter", "cpu", *fields()))[0]
 
 
 # --- texts and lists ---
 
 
 def test_the_lists_are_those_of_the_package() -> None:
-    assert plan.DEVICES == device.DEVICES
+    assert plan_view.DEVICES == device.DEVICES
     assert set(texts.FAMILIES["about"]) == {key for keys in KEYS.values() for key in keys}
-    assert set(outline.OF_PICTURES) | {outline.OF_SCHEDULE} <= set(coach.LINES)
+    assert set(summary.PICTURE_REMARKS) | {summary.SCHEDULE_REMARK} <= set(coach.LINES)
 
 
 def test_every_reason_has_its_chinese_with_the_same_numbers() -> None:
@@ -365,8 +371,8 @@ def test_every_reason_has_its_chinese_with_the_same_numbers() -> None:
 
 
 def test_the_pages_that_cancelled_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forecast, "STOPPED", {})
-    monkeypatch.setattr(forecast, "MOST_STOPPED", 2)
+    monkeypatch.setattr(forecast_view, "CANCELLED", {})
+    monkeypatch.setattr(forecast_view, "MOST_CANCELLED", 2)
     for name in "abac":
-        forecast.cancel(SimpleNamespace(session_hash=name))
-    assert "c" in forecast.STOPPED and len(forecast.STOPPED) == 2
+        forecast_view.cancel(SimpleNamespace(session_hash=name))
+    assert "c" in forecast_view.CANCELLED and len(forecast_view.CANCELLED) == 2

@@ -11,7 +11,7 @@ import pytest
 from sd.common.validation import InputError
 from sd.config import KEYS, Config, preset_names
 from sd.training.planning import memory
-from sd.ui.train import form, outline, plan, settings
+from sd.ui.train import form, plan_view, settings, summary
 from tests.helpers.planning import (
     ENGLISH,
     HOSTILE,
@@ -28,9 +28,11 @@ from tests.helpers.planning import (
 
 def test_there_is_one_field_for_every_key() -> None:
     assert len(settings.ORDER) == sum(len(keys) for keys in KEYS.values())
-    beside = set(settings.PICTURE_KEYS)
+    beside = set(settings.KEYS_BESIDE_PICTURES)
     with gr.Blocks():
-        made = {key: each for name in KEYS for key, each in settings.group(name, Config()).items()}
+        made = {
+            key: each for name in KEYS for key, each in settings.build_group(name, Config()).items()
+        }
     assert set(made) | beside == {key for _, key in settings.ORDER}
     assert not set(made) & beside
     kinds = {"conv_resample": gr.Checkbox, "batch_size": gr.Number, "schedule": gr.Dropdown}
@@ -42,9 +44,9 @@ def test_there_is_one_field_for_every_key() -> None:
 def test_the_words_of_a_list_are_those_of_its_check(key: str) -> None:
     section = next(name for name in KEYS if key in KEYS[name])
     for word in settings.WORDS[key]:
-        assert settings.value_of(section, key, word) == word
+        assert settings.from_widget(section, key, word) == word
     with pytest.raises(InputError) as told:
-        settings.value_of(section, key, "?")
+        settings.from_widget(section, key, "?")
     assert f"must be one of {', '.join(settings.WORDS[key])}" in str(told.value)
 
 
@@ -61,16 +63,16 @@ def test_every_key_that_is_a_word_is_a_list() -> None:
 @pytest.mark.parametrize("key", settings.RANGES)
 def test_a_slider_ends_where_its_check_does(key: str) -> None:
     most = settings.RANGES[key][0]
-    assert settings.value_of("training", key, most) == most
+    assert settings.from_widget("training", key, most) == most
     with pytest.raises(InputError):
-        settings.value_of("training", key, most * 1.01)
+        settings.from_widget("training", key, most * 1.01)
 
 
 @pytest.mark.parametrize("preset", preset_names())
 def test_what_the_fields_show_is_read_back(preset: str, roomy: None) -> None:
     config = Config.preset(preset)
-    assert settings.read(settings.shown(config)) == (config, {})
-    assert settings.nearest_preset(config) == preset
+    assert settings.read_config(settings.widget_values(config)) == (config, {})
+    assert settings.find_nearest_preset(config) == preset
 
 
 def test_odd_settings_are_read_back(roomy: None) -> None:
@@ -84,7 +86,7 @@ def test_odd_settings_are_read_back(roomy: None) -> None:
         "training.dataset_path=7",
     ]
     config = Config.preset("tiny").with_settings(odd[:-1])
-    assert settings.read(settings.shown(config)) == (config, {})
+    assert settings.read_config(settings.widget_values(config)) == (config, {})
 
 
 def is_meant(key: str, value: Any) -> bool:
@@ -104,29 +106,29 @@ def test_no_field_takes_hostile_values(section: str, key: str, value: Any) -> No
     if is_meant(key, value):
         return
     values = fields(**{key: value})
-    config, faults = settings.read(values)
+    config, faults = settings.read_config(values)
     assert config is None and list(faults) == [key]
     line = faults[key]
     assert re.match(rf"{section}\.{key}( =|:) ", line)
     assert len(line) <= 300 and "\n" not in line
     with pytest.raises(InputError):
-        plan.launch(*values, "starter", 0, "auto")
+        plan_view.launch(*values, "starter", 0, "auto")
 
 
 def test_the_page_opens_no_encoder_that_a_visitor_names(roomy: None) -> None:
-    config, faults = settings.read(fields(encoder="/etc/somewhere"))
+    config, faults = settings.read_config(fields(encoder="/etc/somewhere"))
     assert config is not None and list(faults) == ["encoder"]
     assert faults["encoder"].startswith("conditioning.encoder = '/etc/somewhere': the page loads")
     with pytest.raises(InputError, match="the page loads no other"):
-        plan.launch(*fields(encoder="/etc/somewhere"), "starter", 0, "auto")
+        plan_view.launch(*fields(encoder="/etc/somewhere"), "starter", 0, "auto")
 
 
 def test_faults_of_several_keys_stand_beside_one(roomy: None) -> None:
-    assert list(settings.read(fields(n_embed=1))[1]) == ["n_embed"]
-    assert list(settings.read(fields(num_head_channels=-1))[1]) == ["num_heads"]
-    config, faults = settings.read(fields(model_channels=40))
+    assert list(settings.read_config(fields(n_embed=1))[1]) == ["n_embed"]
+    assert list(settings.read_config(fields(num_head_channels=-1))[1]) == ["num_heads"]
+    config, faults = settings.read_config(fields(model_channels=40))
     assert config is not None and list(faults) == ["model_channels"]
-    assert list(settings.read(fields(zero_terminal_snr=True, prediction="eps"))[1]) == [
+    assert list(settings.read_config(fields(zero_terminal_snr=True, prediction="eps"))[1]) == [
         "prediction"
     ]
 
@@ -135,10 +137,10 @@ def test_what_the_memory_does_not_hold_is_refused_beside_its_field(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(memory, "available", lambda: 2 * 2**30)
-    _, faults = settings.read(fields(batch_size=60_000))
+    _, faults = settings.read_config(fields(batch_size=60_000))
     assert "fits" in faults["batch_size"]
     with pytest.raises(InputError, match="batch_size"):
-        plan.launch(*fields(batch_size=60_000), "starter", 0, "auto")
+        plan_view.launch(*fields(batch_size=60_000), "starter", 0, "auto")
 
 
 def test_a_fault_is_told_beside_its_field_and_harms_no_style() -> None:
@@ -146,7 +148,7 @@ def test_a_fault_is_told_beside_its_field_and_harms_no_style() -> None:
     told = form.fault_html({"steps": line})
     style, _, words = told.partition("</style>")
     assert "#set-steps::after" in style and "<script" not in told and "</" not in style
-    assert re.fullmatch(r'"(\\[0-9a-f]{6}|[A-Za-z0-9])*"', form.css_text(line))
+    assert re.fullmatch(r'"(\\[0-9a-f]{6}|[A-Za-z0-9])*"', form.css_string(line))
     assert 'role="alert"' in words and "&lt;script&gt;" in words
     assert form.fault_html({}) == ""
 
@@ -155,30 +157,30 @@ def test_a_fault_is_told_beside_its_field_and_harms_no_style() -> None:
 
 
 def test_settling_gives_the_settings_or_the_fault(roomy: None, home: Path) -> None:
-    text, fault = form.settle(ENGLISH, "starter", *fields(steps=7))
+    text, fault = form.read_fields(ENGLISH, "starter", *fields(steps=7))
     assert Config.from_ini(text).training.steps == 7 and fault == ""
-    text, fault = form.settle(ENGLISH, "starter", *fields(steps=-7))
+    text, fault = form.read_fields(ENGLISH, "starter", *fields(steps=-7))
     assert not isinstance(text, str) and "training.steps = -7" in fault
 
 
 def test_a_class_that_is_not_there_is_a_fault(mine: str, roomy: None) -> None:
-    assert form.settle(ENGLISH, mine, *fields(classes=["dogs"]))[1] == ""
-    told = form.settle(ENGLISH, mine, *fields(classes=["dog"]))[1]
+    assert form.read_fields(ENGLISH, mine, *fields(classes=["dogs"]))[1] == ""
+    told = form.read_fields(ENGLISH, mine, *fields(classes=["dog"]))[1]
     assert "#set-classes" in told and "did you mean" in told
     with pytest.raises(InputError, match=r"training\.classes"):
-        plan.launch(*fields(classes=["dog"]), mine, 0, "auto")
+        plan_view.launch(*fields(classes=["dog"]), mine, 0, "auto")
 
 
 def test_a_kind_that_the_pictures_cannot_serve_is_a_fault(mine: str, roomy: None) -> None:
-    assert form.settle(ENGLISH, mine, *fields(kind="class_tokens"))[1] == ""
-    told = form.settle(ENGLISH, mine, *fields(kind="captions"))[1]
+    assert form.read_fields(ENGLISH, mine, *fields(kind="class_tokens"))[1] == ""
+    told = form.read_fields(ENGLISH, mine, *fields(kind="captions"))[1]
     assert "#set-kind" in told and "none of these pictures has a caption" in told
     with pytest.raises(InputError, match=r"conditioning\.kind"):
-        plan.launch(*fields(kind="captions"), mine, 0, "auto")
+        plan_view.launch(*fields(kind="captions"), mine, 0, "auto")
 
 
 def test_a_network_that_nobody_tells_anything_is_a_fault(home: Path, roomy: None) -> None:
-    told = form.settle(ENGLISH, "starter", *fields(kind="none", context_dim="64"))[1]
+    told = form.read_fields(ENGLISH, "starter", *fields(kind="none", context_dim="64"))[1]
     assert "#set-context_dim" in told and "set conditioning.kind" in told
 
 
@@ -187,24 +189,29 @@ def test_what_is_told_is_counted_in_the_network(home: Path, roomy: None) -> None
         form.describe(ENGLISH, telling(f"conditioning.kind={kind}").to_ini(), "starter", "")
         for kind in ('"none"', "captions")
     ]
-    assert lines[0].outline != lines[1].outline and lines[0].levels != lines[1].levels
-    assert "nothing but the time" in lines[0].means and "1,292 of 1,292" in lines[1].means
+    assert lines[0].summary != lines[1].summary and lines[0].levels != lines[1].levels
+    assert (
+        "nothing but the time" in lines[0].conditioning
+        and "1,292 of 1,292" in lines[1].conditioning
+    )
 
 
 def test_settings_of_a_run_leave_the_kind_free(roomy: None, home: Path) -> None:
     done = telling("conditioning.kind=captions", "unet.context_dim=128")
-    config, _ = settings.read(as_fields(form.take_wish({"ini": done.to_ini()}, "starter")))
+    config, _ = settings.read_config(
+        as_fields(form.take_proposal({"ini": done.to_ini()}, "starter"))
+    )
     assert config is not None and config.unet.context_dim is None
-    now = as_fields(form.take_wish({"ini": done.to_ini()}, "starter"))
+    now = as_fields(form.take_proposal({"ini": done.to_ini()}, "starter"))
     now[settings.ORDER.index(("conditioning", "kind"))] = "none"
-    assert form.settle(ENGLISH, "starter", *now)[1] == ""
+    assert form.read_fields(ENGLISH, "starter", *now)[1] == ""
 
 
 def test_prompts_of_samples_are_read_as_a_list(roomy: None) -> None:
-    config, faults = settings.read(fields(sample_prompts=["a red, round heart", "鸟"]))
+    config, faults = settings.read_config(fields(sample_prompts=["a red, round heart", "鸟"]))
     assert config is not None and not faults
     assert config.conditioning.sample_prompts == ("a red, round heart", "鸟")
-    assert settings.read(settings.shown(config)) == (config, {})
+    assert settings.read_config(settings.widget_values(config)) == (config, {})
 
 
 # --- what the settings will be ---
@@ -212,23 +219,23 @@ def test_prompts_of_samples_are_read_as_a_list(roomy: None) -> None:
 
 def test_the_outline_counts_steps() -> None:
     config = Config.preset("tiny")
-    assert outline.steps_of(config, 1292) == 6000
+    assert summary.count_steps(config, 1292) == 6000
     by_epochs = config.with_settings(["training.steps=0", "training.epochs=2"])
-    assert outline.steps_of(by_epochs, 1292) == math.ceil(2 * (1292 - 65) / 32)
-    told = outline.outline_html(config.with_settings(["training.minutes=5"]), 1292, "en")
+    assert summary.count_steps(by_epochs, 1292) == math.ceil(2 * (1292 - 65) / 32)
+    told = summary.summary_html(config.with_settings(["training.minutes=5"]), 1292, "en")
     assert "32 × 32 px, 3.4 M parameters, 6,000 steps or 5 minutes of 32 pictures" in told
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_the_table_of_levels_is_the_blueprint(lang: str) -> None:
     config = Config.preset("tiny")
-    told, wanted = outline.levels_html(config, lang), outline.plan_of(config)
+    told, wanted = summary.levels_html(config, lang), summary.network_of(config)
     rows = re.findall(r"<tr>(.*?)</tr>", told)
     assert len(rows) == len(wanted.levels) + 2
     cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
-    assert {len(row) for row in cells} == {len(outline.COLUMNS)}
+    assert {len(row) for row in cells} == {len(summary.COLUMNS)}
     assert cells[4][1:4] == ["4 × 4", "96", "3 × 32"]
-    assert cells[-1][-2:] == ["3.4 M", outline.scaled(wanted.operations)]
+    assert cells[-1][-2:] == ["3.4 M", summary.format_count(wanted.operations)]
 
 
 @pytest.mark.parametrize(
@@ -236,4 +243,4 @@ def test_the_table_of_levels_is_the_blueprint(lang: str) -> None:
     [(0, "0"), (999, "999"), (999_999, "1 M"), (1234, "1.23 k"), (5.5e9, "5.5 G")],
 )
 def test_large_counts_are_short(count: float, words: str) -> None:
-    assert outline.scaled(count) == words
+    assert summary.format_count(count) == words

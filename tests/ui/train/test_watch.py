@@ -13,8 +13,7 @@ from sd import runs
 from sd.config import Config
 from sd.ui import texts
 from sd.ui.components import parts as components_parts
-from sd.ui.train import advice, choosing, watch
-from sd.ui.train import samples as sheets
+from sd.ui.train import advice, control, samples, watch
 from tests.helpers.made import (
     MACHINE,
     add_events,
@@ -49,12 +48,12 @@ def look(
     place: float = 0,
     view: str = "averaged",
     request: Any = ENGLISH,
-) -> watch.Stage:
+) -> watch.RunView:
     """Return what the page is sent when it shows a run."""
-    return watch.tick(name, seen or {}, place, view, "loss", "t", request)  # type: ignore[no-any-return]
+    return watch.refresh(name, seen or {}, place, view, "loss", "t", request)  # type: ignore[no-any-return]
 
 
-def sent(stage: watch.Stage) -> set[str]:
+def sent(stage: watch.RunView) -> set[str]:
     """Return the parts that were sent."""
     return {name for name, part in stage._asdict().items() if part != gr.skip()}
 
@@ -209,10 +208,10 @@ def test_nothing_from_the_browser_is_believed(home: Path, part: str, value: Any)
     good = {"seen": {}, "place": 0, "view": "raw", "curve": "speed", "levels": "course"}
     words = {**good, part: value}
     if part == "seen":
-        assert sent(watch.tick("made", *words.values(), ENGLISH)) >= {"progress", "picture"}
+        assert sent(watch.refresh("made", *words.values(), ENGLISH)) >= {"progress", "picture"}
     else:
         with pytest.raises(gr.Error, match=r"must be|choose"):
-            watch.tick("made", *words.values(), ENGLISH)
+            watch.refresh("made", *words.values(), ENGLISH)
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
@@ -222,7 +221,7 @@ def test_watching_takes_only_names_of_runs(name: Any, home: Path) -> None:
     with pytest.raises(gr.Error):
         watch.draw_curve(name, "loss", ENGLISH)
     with pytest.raises(gr.Error):
-        choosing.choose(name)
+        control.select_run(name)
     if name:
         for asked in (lambda: watch.pulse(name, {}), lambda: watch.wake(name)):
             with pytest.raises(gr.Error):
@@ -248,7 +247,7 @@ def test_two_buttons_beside_start_fit_the_state(
     state: str, resumable: bool, shown: set[str]
 ) -> None:
     status = runs.Status("x", state, 5, 20, 0.5, 1.0, None, "", resumable=resumable)
-    parts = watch.controls(status)
+    parts = watch.show_controls(status)
     assert {name for name in watch.CONTROLS if parts[name]["visible"]} == shown
     assert parts["further"]["visible"] is resumable
     assert parts["requests"]["visible"] is status.alive
@@ -289,7 +288,7 @@ def test_the_levels_at_each_t_and_over_the_steps(home: Path) -> None:
 def test_a_sheet_is_cut_into_its_pictures(tmp_path: Path) -> None:
     pictures = emoji(16)
     write_sheet(write_events(tmp_path) / "samples" / "b.png", pictures, 0.0)
-    cut = sheets.cells(sheets.opened(tmp_path / "samples" / "b.png"), 16)
+    cut = samples.cut_cells(samples.open_grid(tmp_path / "samples" / "b.png"), 16)
     assert [image.tobytes() for image in cut] == [image.tobytes() for image in pictures]
 
 
@@ -305,7 +304,9 @@ def test_samples_beside_their_nearest_pictures(home: Path, monkeypatch: pytest.M
     folder = made_run(home, steps=100)
     (folder / "pictures").mkdir()
     found = [(f"<i>{k}.png", image) for k, image in enumerate(emoji(16))]
-    monkeypatch.setattr(sheets, "pictures_of", lambda _, places: [found[k] for k in places])
+    monkeypatch.setattr(
+        samples, "open_training_pictures", lambda _, places: [found[k] for k in places]
+    )
     shown = look("made", view="nearest")
     assert shown.picture == gr.update(visible=False)
     pairs = shown.pairs["value"]
@@ -333,12 +334,12 @@ def test_damaged_pictures_do_not_hide_the_run(home: Path) -> None:
 )  # fmt: skip
 def test_the_meter_says_how_near(distances: list[float], told: str) -> None:
     sheet = runs.Sheet(4, Path("a.png"), None, [(0, far) for far in distances])
-    usual = sheets.Baseline("held_out", 20, 0.5, 0.9)
-    assert told in sheets.meter_html(sheet, usual, False, "en")
-    assert "20" in sheets.meter_html(sheet, usual, False, "zh")
-    alone = sheets.meter_html(sheet, None, True, "en")  # measured, with nothing to compare it with
+    usual = samples.Baseline("held_out", 20, 0.5, 0.9)
+    assert told in samples.meter_html(sheet, usual, False, "en")
+    assert "20" in samples.meter_html(sheet, usual, False, "zh")
+    alone = samples.meter_html(sheet, None, True, "en")  # measured, with nothing to compare it with
     assert f"nearest of the 2 samples is {min(distances):.2f}" in alone and "too few" in alone
-    assert sheets.meter_html(replace(sheet, nearest=[]), None, False, "en") == ""
+    assert samples.meter_html(replace(sheet, nearest=[]), None, False, "en") == ""
 
 
 def grey_run(home: Path) -> Path:
@@ -357,16 +358,16 @@ def test_a_click_takes_the_remedy_into_the_plan(home: Path) -> None:
     told = advice.advice_html(folder, False, "en")
     assert "<button" in told and "rescale_betas = True" in told
     kind = told.partition('data-fix="')[2].partition('"')[0]
-    wish = advice.mend("grey", ENGLISH, click(kind))
+    wish = advice.apply_fix("grey", ENGLISH, click(kind))
     mended = Config.from_ini(wish["ini"])
-    assert mended == advice.config_of(folder).with_settings(["diffusion.rescale_betas=True"])
+    assert mended == advice.read_config(folder).with_settings(["diffusion.rescale_betas=True"])
 
 
 @pytest.mark.parametrize("kind", ["nope", None, 3, "<b>", ["x"]])
 def test_only_a_remedy_of_the_coach_is_taken(home: Path, kind: Any) -> None:
     grey_run(home)
     with pytest.raises(gr.Error):
-        advice.mend("grey", ENGLISH, click(kind))
+        advice.apply_fix("grey", ENGLISH, click(kind))
 
 
 def test_a_run_that_needs_more_steps_is_resumed(
@@ -374,13 +375,13 @@ def test_a_run_that_needs_more_steps_is_resumed(
 ) -> None:
     folder = made_run(home, steps=100, total=100, end="finished")
     remark = SimpleNamespace(kind="more", fix=("training.steps=300",), key="steps", values={})
-    assert advice.steps_of(remark) == 300  # type: ignore[arg-type]
+    assert advice.requested_steps(remark) == 300  # type: ignore[arg-type]
     assert "300" in advice.fix_button(remark, True, "en")  # type: ignore[arg-type]
     resumed: list[Any] = []
     monkeypatch.setattr(advice.coach, "remarks", lambda config, events: [remark])
     monkeypatch.setattr(runs, "status", lambda _: SimpleNamespace(resumable=True))
     monkeypatch.setattr(runs, "resume", lambda *given: resumed.append(given))
-    assert advice.mend("made", ENGLISH, click("more")) == gr.skip()
+    assert advice.apply_fix("made", ENGLISH, click("more")) == gr.skip()
     assert resumed == [(folder, 300)]
 
 
@@ -394,13 +395,13 @@ def test_notices_are_told_and_escaped(home: Path) -> None:
 def test_a_page_finds_its_run_again(home: Path) -> None:
     made_run(home, "mine", steps=52)
     made_run(home, "newer", steps=52)
-    assert choosing.attach({"run": "mine"}, ENGLISH)[0]["value"] == "mine"
+    assert control.attach({"run": "mine"}, ENGLISH)[0]["value"] == "mine"
     asked: Any = SimpleNamespace(headers={}, query_params={"run": "newer"})
-    assert choosing.attach({"run": "mine"}, asked)[0]["value"] == "newer"
+    assert control.attach({"run": "mine"}, asked)[0]["value"] == "newer"
     for forgotten in ({"run": "../mine"}, None, [], {"run": 3}):
-        assert choosing.attach(forgotten, ENGLISH)[0]["value"] == "newer"
+        assert control.attach(forgotten, ENGLISH)[0]["value"] == "newer"
     revive(write_events(home / "alive", {"event": "start", "total": 4}))
-    assert choosing.attach({}, ENGLISH)[0]["value"] == "alive"
+    assert control.attach({}, ENGLISH)[0]["value"] == "alive"
 
 
 @pytest.mark.parametrize("name", ["nope", "../x", "", "<b>"])
@@ -410,5 +411,5 @@ def test_an_address_that_names_no_run_is_told(
     told: list[str] = []
     monkeypatch.setattr(gr, "Warning", lambda line, **_: told.append(line))
     asked: Any = SimpleNamespace(headers={}, query_params={"run": name})
-    choosing.attach({}, asked)
+    control.attach({}, asked)
     assert len(told) == 1 and "run = " in told[0] and "<b>" not in told[0]

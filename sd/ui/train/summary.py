@@ -13,23 +13,23 @@ from sd.ui.texts import say
 from sd.ui.train import advice
 
 COLUMNS = ("part", "size", "channels", "heads", "parameters", "operations")
-OF_PICTURES = ("leak", "flip")  # remarks that stand beside the changes of the pictures
-OF_SCHEDULE = "terminal_snr"
+PICTURE_REMARKS = ("leak", "flip")  # remarks that stand beside the changes of the pictures
+SCHEDULE_REMARK = "terminal_snr"
 
 
-def scaled(count: float, unit: str = "") -> str:
+def format_count(count: float, unit: str = "") -> str:
     """Return a count in three digits and a prefix: 38.2 M, 4.1 GB."""
     count = float(f"{count:.3g}")
     step = min(int(math.log10(max(count, 1))) // 3, 4)
     return f"{count / 1000**step:.3g} {('', 'k', 'M', 'G', 'T')[step]}{unit}".strip()
 
 
-def plan_of(config: Config) -> Blueprint:
+def network_of(config: Config) -> Blueprint:
     """Return what the network of these settings will be."""
     return blueprint(config.unet, config.training.input_height, config.training.input_width)
 
 
-def steps_of(config: Config, pictures: int) -> int:
+def count_steps(config: Config, pictures: int) -> int:
     """Return the steps that training takes on a set of so many pictures."""
     training = config.training
     kept = pictures - round(pictures * training.held_out)
@@ -37,10 +37,10 @@ def steps_of(config: Config, pictures: int) -> int:
     return training.steps or max(1, -(-training.epochs * kept // at_once))
 
 
-def outline_html(config: Config, pictures: int, lang: str) -> str:
+def summary_html(config: Config, pictures: int, lang: str) -> str:
     """Return the settings in one line: size, parameters, steps."""
     training = config.training
-    steps = f"{steps_of(config, pictures):,}"
+    steps = f"{count_steps(config, pictures):,}"
     minutes = f"{training.minutes:g}"
     words = "outline_minutes" if training.minutes else "outline_steps"
     line = say(
@@ -48,7 +48,7 @@ def outline_html(config: Config, pictures: int, lang: str) -> str:
         lang,
         w=training.input_width,
         h=training.input_height,
-        parameters=scaled(plan_of(config).parameters),
+        parameters=format_count(network_of(config).parameters),
         steps=say(words, lang).format(n=steps, m=minutes),
         batch=f"{training.batch_size * training.gradient_accumulation:,}",
     )
@@ -65,23 +65,30 @@ def level_cells(level: Level, lang: str) -> list[str]:
     """Return one row of the table of levels."""
     heads = f"{level.heads} × {level.head_width}" if level.attention else ""
     size = f"{level.height} × {level.width}" if level.name != "time" else ""
-    costs = scaled(level.parameters), scaled(level.operations)
+    costs = format_count(level.parameters), format_count(level.operations)
     return [level_name(level.name, lang), size, str(level.channels), heads, *costs]
 
 
 def levels_html(config: Config, lang: str) -> str:
     """Return the table of the network's levels, and what training keeps in memory."""
-    plan, batch = plan_of(config), config.training.batch_size
+    plan, batch = network_of(config), config.training.batch_size
     head = "".join(f'<th scope="col">{say(f"level_{name}", lang)}</th>' for name in COLUMNS)
     rows = [level_cells(level, lang) for level in plan.levels]
     rows.append(
-        [say("level_total", lang), "", "", "", scaled(plan.parameters), scaled(plan.operations)]
+        [
+            say("level_total", lang),
+            "",
+            "",
+            "",
+            format_count(plan.parameters),
+            format_count(plan.operations),
+        ]
     )
     body = "".join(
         f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{cell}</td>" for cell in row[1:])}</tr>'
         for row in rows
     )
-    kept = scaled(plan.activation_bytes * batch, "B")
+    kept = format_count(plan.activation_bytes * batch, "B")
     note = say("level_note", lang, kept=kept, batch=f"{batch:,}")
     return (
         f'<table class="levels"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
@@ -89,12 +96,12 @@ def levels_html(config: Config, lang: str) -> str:
     )
 
 
-def doctor_html(config: Config, lang: str) -> str:
+def schedule_check_html(config: Config, lang: str) -> str:
     """Return how the noise ends, and the click that mends it where it does not end as noise."""
     schedule = Schedule.from_settings(config.diffusion)
     if not schedule.warning:
         return f'<p class="note">{say("doctor_good", lang, snr=f"{schedule.terminal_snr:.2g}")}</p>'
-    told = [each for each in coach.before(config, 10**6) if each.kind == OF_SCHEDULE]
+    told = [each for each in coach.before(config, 10**6) if each.kind == SCHEDULE_REMARK]
     return remarks_html(told, lang)
 
 
@@ -112,6 +119,6 @@ def fix_button(remark: coach.Remark, lang: str) -> str:
     """Return the button that sets what mends a plan, if anything does."""
     if not remark.fix:
         return ""
-    words = html.escape(say("plan_mend", lang, settings=advice.in_words(remark.fix)))
+    words = html.escape(say("plan_mend", lang, settings=advice.format_settings(remark.fix)))
     kind = html.escape(remark.kind)
     return f' <button class="fix" type="button" data-fix="{kind}">{words}</button>'

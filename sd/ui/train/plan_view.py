@@ -22,10 +22,10 @@ from sd.ui.components.parts import (
     note,
     seed_row,
 )
-from sd.ui.train import advice, forecast, form, pictures, settings
+from sd.ui.train import advice, forecast_view, form, pictures, settings
 from sd.ui.train.form import Views
 
-DEVICES = forecast.DEVICES
+DEVICES = forecast_view.DEVICES
 USUAL_MINUTES = 5
 LATEST: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
 MEASURE: dict[str, Any] = {**QUIET, "concurrency_id": "measure", "concurrency_limit": 1}
@@ -65,7 +65,7 @@ def launch(*asked: Any) -> str:
     `asked` is one value per key, then data, seed and device. Raises `InputError`.
     """
     *fields, data, seed, device = asked
-    config = settings.config_in(fields)
+    config = settings.require_config(fields)
     pictures.check_choices(data, config)
     return begin(data, config, seed, device)
 
@@ -87,12 +87,12 @@ def command(text: Any, data: Any, seed: Any, device: Any, fault: Any = "") -> st
         return ""
     try:
         config = Config.from_ini(text)
-        preset = settings.nearest_preset(config)
+        preset = settings.find_nearest_preset(config)
         source = uploads.source_of(data)
         if source != uploads.STARTER and Path(source).is_relative_to(Path.cwd()):
             source = str(Path(source).relative_to(Path.cwd()))
         validation.seed("seed", seed)
-        changes = config.settings_from(settings.preset_of(preset))
+        changes = config.settings_from(settings.read_preset(preset))
         return runs.command(
             source, preset, changes, seed, validation.choice("device", device, DEVICES)
         )
@@ -102,7 +102,7 @@ def command(text: Any, data: Any, seed: Any, device: Any, fault: Any = "") -> st
 
 def build(demo: gr.Blocks, chosen: pictures.Pictures) -> Parts:
     """Lay out the second group and wire both."""
-    config = settings.preset_of(settings.FIRST)
+    config = settings.read_preset(settings.FIRST)
     with gr.Column(elem_classes="group", elem_id="plan"):
         heading("train_plan")
         minutes, go, measured, stop = build_planner()
@@ -124,7 +124,7 @@ def build(demo: gr.Blocks, chosen: pictures.Pictures) -> Parts:
             load, save, seed, dice, device = build_extras()
             made, levels, doctor = build_groups(config)
     views = Views(
-        *(line, levels, doctor, advised, chosen.leak, chosen.told, chosen.cut),
+        *(line, levels, doctor, advised, chosen.leak, chosen.conditioning, chosen.cut),
         *(chosen.sheet, chosen.caption, save, told),
     )
     every = [{**made, **chosen.fields}[key] for _, key in settings.ORDER]
@@ -135,8 +135,8 @@ def build(demo: gr.Blocks, chosen: pictures.Pictures) -> Parts:
 def build_planner() -> tuple[gr.Slider, gr.Button, gr.Button, gr.Button]:
     """Lay out what plans and measures."""
     minutes = inputs.Slider(
-        forecast.LEAST_MINUTES,
-        forecast.MOST_MINUTES,
+        forecast_view.LEAST_MINUTES,
+        forecast_view.MOST_MINUTES,
         value=USUAL_MINUTES,
         step=1,
         buttons=[],
@@ -187,7 +187,7 @@ def build_groups(config: Config) -> tuple[dict[str, Any], gr.HTML, gr.HTML]:
                     js_on_load=advice.LISTENER,
                 )
             with gr.Column(elem_classes="fields"):
-                made |= settings.group(section, config)
+                made |= settings.build_group(section, config)
     return made, views["unet"], views["diffusion"]
 
 
@@ -202,18 +202,18 @@ def wire(chosen: pictures.Pictures, fields: Fields, views: Views, config: Config
     # of order, of fields that were filled from here (gradio 6.31).
     told = [each.input for each in every]
     told += [each.blur for each in every if isinstance(each, gr.Textbox)]
-    gr.on(told, form.settle, typed, [text, fields.fault], **LATEST | SURVEY)
+    gr.on(told, form.read_fields, typed, [text, fields.fault], **LATEST | SURVEY)
     for event in chosen.taken:
-        event.then(form.settle, typed, [text, fields.fault], **QUIET | SURVEY).then(
+        event.then(form.read_fields, typed, [text, fields.fault], **QUIET | SURVEY).then(
             form.describe, asked, shown, **QUIET | SURVEY
         )
     text.change(form.describe, asked, shown, **LATEST | SURVEY)
     reading = QUIET | SURVEY
     fields.preset.input(form.take_preset, [fields.preset, *typed], sent[:-1], **reading)
     fields.load.upload(form.take_file, [fields.load, data], sent, **reading)
-    wish.change(form.take_wish, [wish, data], sent, **reading)
+    wish.change(form.take_proposal, [wish, data], sent, **reading)
     for place in (views.remarks, views.leak, views.doctor):
-        place.click(form.mend, typed, sent, **QUIET | SURVEY)
+        place.click(form.apply_fix, typed, sent, **QUIET | SURVEY)
     fields.dice.click(new_seed, None, fields.seed, **QUIET)
     wire_planner(fields, views, data, told_of, sent)
     given = [*every, data, fields.seed, fields.device]
@@ -227,11 +227,13 @@ def wire_planner(
     told = [views.told, told_of, fields.go, fields.measure, fields.stop]
     asked = [data, fields.device, *fields.all]
     for button, measured, given, shown in (
-        (fields.go, forecast.plan_for, [fields.minutes, *asked], [*told, *sent]),
-        (fields.measure, forecast.measure, asked, told),
+        (fields.go, forecast_view.fill_from_plan, [fields.minutes, *asked], [*told, *sent]),
+        (fields.measure, forecast_view.show_forecast, asked, told),
     ):
-        button.click(forecast.begin, None, told, **QUIET).then(measured, given, shown, **MEASURE)
-    fields.stop.click(forecast.cancel, None, None, **QUIET)
+        button.click(forecast_view.show_measuring, None, told, **QUIET).then(
+            measured, given, shown, **MEASURE
+        )
+    fields.stop.click(forecast_view.cancel, None, None, **QUIET)
 
 
 def build_command(demo: gr.Blocks, parts: Parts) -> gr.Textbox:

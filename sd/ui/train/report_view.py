@@ -13,7 +13,7 @@ from sd.ui.texts import say
 if TYPE_CHECKING:
     from sd.data.reading.report import Report
 
-MOST_NAMED = 20  # files that are told by name
+MOST_FILES_NAMED = 20  # files that are told by name
 MOST_COUNTED = 60  # classes or sizes that are told
 LONGEST_NAME = 120
 
@@ -53,11 +53,11 @@ def left_out_html(report: "Report", lang: str) -> str:
     if not report.left_out:
         return ""
     rows = [
-        f"<b>{escaped(each.name)}</b> {html.escape(each.reason)}"
-        for each in report.left_out[:MOST_NAMED]
+        f"<b>{name_html(each.name)}</b> {html.escape(each.reason)}"
+        for each in report.left_out[:MOST_FILES_NAMED]
     ]
     title = say("report_left_out", lang, n=f"{len(report.left_out):,}")
-    return fold(title, listed(rows, len(report.left_out), lang))
+    return fold(title, list_html(rows, len(report.left_out), lang))
 
 
 def alike_html(report: "Report", lang: str) -> str:
@@ -65,46 +65,48 @@ def alike_html(report: "Report", lang: str) -> str:
     if not report.duplicates:
         return ""
     rows = [
-        say("report_alike", lang, names=", ".join(f"<b>{escaped(name)}</b>" for name in group[:6]))
-        for group in report.duplicates[:MOST_NAMED]
+        say(
+            "report_alike", lang, names=", ".join(f"<b>{name_html(name)}</b>" for name in group[:6])
+        )
+        for group in report.duplicates[:MOST_FILES_NAMED]
     ]
     count = sum(len(group) - 1 for group in report.duplicates)
     title = say("report_duplicates", lang, n=f"{count:,}")
-    return fold(title, listed(rows, len(report.duplicates), lang))
+    return fold(title, list_html(rows, len(report.duplicates), lang))
 
 
 def details_html(report: "Report", lang: str) -> str:
     """Return how many pictures there are of each size, kind and class."""
     sizes = {f"{width} × {height}": count for (width, height), count in report.sizes.items()}
-    modes = {channels(mode, lang): count for mode, count in report.modes.items()}
+    modes = {mode_html(mode, lang): count for mode, count in report.modes.items()}
     tables = [("report_sizes_row", sizes), ("report_modes_row", modes)]
     if len(report.classes) > 1:
         tables.append(("report_classes_row", report.classes))
-    rows = [f"<p><b>{say(key, lang)}</b> {counted(counts, lang)}</p>" for key, counts in tables]
+    rows = [f"<p><b>{say(key, lang)}</b> {counts_html(counts, lang)}</p>" for key, counts in tables]
     return fold(say("report_details", lang), "".join(rows))
 
 
-def channels(mode: str, lang: str) -> str:
+def mode_html(mode: str, lang: str) -> str:
     """Return Pillow's mode of a file in words: grey or colour."""
     grey = mode in ("1", "L", "LA", "La", "I", "F") or mode.startswith("I;16")
-    return say("mode_grey" if grey else "mode_colour", lang, mode=escaped(mode))
+    return say("mode_grey" if grey else "mode_colour", lang, mode=name_html(mode))
 
 
-def counted(counts: dict[str, int], lang: str) -> str:
+def counts_html(counts: dict[str, int], lang: str) -> str:
     """Return names with their counts, the most frequent first."""
     ordered = sorted(counts.items(), key=lambda pair: -pair[1])
-    words = [f"{escaped(name)} ({count:,})" for name, count in ordered[:MOST_COUNTED]]
+    words = [f"{name_html(name)} ({count:,})" for name, count in ordered[:MOST_COUNTED]]
     if len(ordered) > MOST_COUNTED:
         words.append(say("report_more", lang, n=f"{len(ordered) - MOST_COUNTED:,}"))
     return ", ".join(words)
 
 
-def escaped(name: str) -> str:
+def name_html(name: str) -> str:
     """Return a name from outside, shortened and harmless in HTML."""
     return html.escape(name[:LONGEST_NAME])
 
 
-def listed(rows: Sequence[str], count: int, lang: str) -> str:
+def list_html(rows: Sequence[str], count: int, lang: str) -> str:
     """Return rows as a list, and how many more there are."""
     more = [say("report_more", lang, n=f"{count - len(rows):,}")] if count > len(rows) else []
     return "<ul>" + "".join(f"<li>{row}</li>" for row in [*rows, *more]) + "</ul>"
@@ -126,29 +128,29 @@ def cut_html(report: "Report", training: TrainingConfig, lang: str) -> str:
         line = say("cut_none" if training.fit == "crop" else f"cut_{training.fit}", lang)
     lines = [line]
     if training.held_out:
-        chosen = used(report, training)
+        chosen = count_chosen(report, training)
         held = f"{max(1, round(chosen * training.held_out)):,}"
         lines.append(say("held_pictures", lang, held=held, total=f"{chosen:,}"))
     return f'<p class="note">{" ".join(lines)}</p>'
 
 
-def told(report: "Report", config: Config) -> Config:
+def decide_conditioning(report: "Report", config: Config) -> Config:
     """Return the settings with what the model is told decided for these pictures.
 
     Raises `InputError` where they lack what it is to be told.
     """
-    classes, chosen = config.training.classes, used(report, config.training)
+    classes, chosen = config.training.classes, count_chosen(report, config.training)
     labels = len(report.classes if classes is None else classes)
     return decided(config, min(report.captions, chosen), labels if report.classes else 0)
 
 
-def told_html(report: "Report", config: Config, lang: str) -> str:
+def conditioning_html(report: "Report", config: Config, lang: str) -> str:
     """Return in one line what the model will be told of the pictures."""
     try:
-        kind = told(report, config).conditioning.kind
+        kind = decide_conditioning(report, config).conditioning.kind
     except InputError as error:
         return f'<p class="warning">{html.escape(str(error), quote=False)}</p>'
-    chosen = used(report, config.training)
+    chosen = count_chosen(report, config.training)
     counts = {"n": f"{report.captions:,}", "total": f"{report.used:,}"}
     if kind == "captions" and report.captions == report.used:
         line = say("told_captions", lang, n=f"{chosen:,}", total=f"{chosen:,}")
@@ -162,7 +164,7 @@ def told_html(report: "Report", config: Config, lang: str) -> str:
     return f'<p class="note">{line}</p>'
 
 
-def used(report: "Report", training: TrainingConfig) -> int:
+def count_chosen(report: "Report", training: TrainingConfig) -> int:
     """Return how many pictures the chosen classes hold."""
     if training.classes is None or not report.classes:
         return report.used
