@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from sd.checkpoints.model import Model
     from sd.common.outputs import Output
     from sd.diffusion.process import Diffusion
-    from sd.runs.recorder import Heard
+    from sd.runs.recorder import Listener
     from sd.training.loop import TrainStep
-    from sd.training.planning.planner import Pictures, Plan
+    from sd.training.planning.planner import PictureStats, Plan
 
 DEFAULT_PRESET = "tiny"
 NOISED = "noise.png"  # unless told
@@ -75,9 +75,9 @@ def train(args: argparse.Namespace) -> None:
     # A terminal that is closed must not end a run before it is saved.
     out = DetachableStream(sys.stderr)
     progress = Progress(lambda line: print(line, file=out, flush=True))
-    heard = None if out.isatty() else progress.on_event
+    listener = None if out.isatty() else progress.on_event
     again = args.resume or args.restart
-    stream = (_continue_training if again else _start_training)(args, folder, began, heard)
+    stream = (_continue_training if again else _start_training)(args, folder, began, listener)
     with tqdm(unit="step", file=out, disable=not out.isatty()) as bar:
         for number, step in enumerate(stream):
             if number == 0:
@@ -86,13 +86,13 @@ def train(args: argparse.Namespace) -> None:
             bar.total = step.total
             bar.update()
             bar.set_postfix(loss=f"{step.loss:.4f}", refresh=False)
-            if heard is not None:
+            if listener is not None:
                 progress.step(step)
     print(f"{runs.status(folder).line}: {folder}", file=DetachableStream(sys.stdout), flush=True)
 
 
 def _start_training(
-    args: argparse.Namespace, folder: Path, began: float, heard: "Heard | None"
+    args: argparse.Namespace, folder: Path, began: float, listener: "Listener | None"
 ) -> Iterator["TrainStep"]:
     """Return a new training as a stream, planned first where only its minutes are given."""
     config = settings_of(args)
@@ -108,13 +108,13 @@ def _start_training(
         made = _plan(args, data, device, config.conditioning.kind)
         config = made.config
         print("\n".join(reason.line for reason in made.reasons), file=sys.stderr)
-    from sd.runs.worker import work
+    from sd.runs.worker import begin
 
-    return work(config, data, folder, seed, device, began, heard)
+    return begin(config, data, folder, seed, device, began, listener)
 
 
 def _continue_training(
-    args: argparse.Namespace, folder: Path, began: float, heard: "Heard | None"
+    args: argparse.Namespace, folder: Path, began: float, listener: "Listener | None"
 ) -> Iterator["TrainStep"]:
     """Return the training of an old run as a stream, gone on with or begun anew, to --steps."""
     flag = "--restart" if args.restart else "--resume"
@@ -131,8 +131,8 @@ def _continue_training(
     from sd.runs.worker import restart, resume
 
     if args.restart:
-        return restart(folder, steps, args.device, began, heard)
-    return resume(folder, steps, args.device, heard)
+        return restart(folder, steps, args.device, began, listener)
+    return resume(folder, steps, args.device, listener)
 
 
 def start_lines(folder: Path) -> list[str]:
@@ -145,7 +145,7 @@ def start_lines(folder: Path) -> list[str]:
     lines.append(f"on {machine['label']}{by}")
     if begun["event"] == "start" and "line" in begun:
         lines.append(begun["line"])
-    lines += unused_lines(config, begun["pictures"], begun["held_out"], runs.source(folder))
+    lines += unused_lines(config, begun["pictures"], begun["held_out"], runs.read_source(folder))
     if warning := Schedule.from_settings(config.diffusion).warning:
         lines.append(f"warning: {warning}")
     return lines
@@ -228,11 +228,11 @@ def _forecast(args: argparse.Namespace, config: Config, data: str, device: str) 
     return Plan(config, (), forecast(shaped, pictures.count, machine, start))
 
 
-def look_at(data: str) -> "Pictures":
+def look_at(data: str) -> "PictureStats":
     """Return how many pictures a source has and what a few of them are like."""
     from sd.data.image_set import inspect_images, some_pictures
     from sd.data.reading.source import passage
-    from sd.training.planning.planner import Pictures
+    from sd.training.planning.planner import PictureStats
 
     with passage(data) as reading:
         told = reading.told()
@@ -242,7 +242,9 @@ def look_at(data: str) -> "Pictures":
         raise InputError(f"{brief(printable(Path(data).name))}: most pictures cannot be read")
     sides = sorted(min(picture.size) for picture in seen)
     channels = 1 if all(each.mode in ("L", "LA") for each in seen) else 3
-    return Pictures(told.pictures, sides[len(sides) // 2], channels, told.captions, told.classes)
+    return PictureStats(
+        told.pictures, sides[len(sides) // 2], channels, told.captions, told.classes
+    )
 
 
 def _data_of(args: argparse.Namespace, config: Config) -> str:

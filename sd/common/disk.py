@@ -13,14 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def temporary_of(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """Return where to write before renaming to `path`: beside it, hidden, known to `sweep`."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary folder, flush it to the disk and rename it to `folder`."""
-    temporary = temporary_of(folder)
+    temporary = temporary_path(folder)
     temporary.mkdir(parents=True)
     try:
         write(temporary)
@@ -52,7 +52,7 @@ def digest(path: Path) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
-    temporary = temporary_of(path)
+    temporary = temporary_path(path)
     try:
         temporary.write_text(text, encoding="utf-8")
         flush(temporary)
@@ -95,7 +95,7 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
 
 def remove(folder: Path) -> None:
     """Delete a folder so that a kill midway leaves no half of it under its own name."""
-    doomed = temporary_of(folder)
+    doomed = temporary_path(folder)
     folder.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
 

@@ -30,7 +30,7 @@ PREFIXES = (
 SECRET = re.compile(r"SECRET|TOKEN|PASS|CREDENTIAL|ADMIN|KEY")
 
 
-def of_child(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+def for_child(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the environment of a child that runs this package; see `NAMES` and `PREFIXES`."""
     kept = {name: value for name, value in environment.items() if is_needed(name)}
     path = filter(None, [str(PROJECT), environment.get("PYTHONPATH")])

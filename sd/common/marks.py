@@ -89,7 +89,7 @@ def is_run(names: Iterable[str]) -> bool:
     return any(each <= files for each in RUN_FILES)
 
 
-def lies_in(name: str, folders: set[str]) -> bool:
+def is_within(name: str, folders: set[str]) -> bool:
     """Tell whether a path lies in any of the folders, however deep."""
     parts = name.split("/")
     return bool(folders) and any("/".join(parts[:end]) in folders for end in range(1, len(parts)))

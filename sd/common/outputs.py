@@ -13,7 +13,7 @@ from tempfile import TemporaryFile
 from typing import NamedTuple
 
 from sd.common import validation
-from sd.common.disk import flush, temporary_of
+from sd.common.disk import flush, temporary_path
 from sd.common.text import brief, printable, why
 from sd.common.validation import InputError
 
@@ -114,7 +114,7 @@ def write_free(path: Path, fill: Callable[[Path], None]) -> Path:
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     """Yield where a file is written before it is put at `path`; an error names that, not this."""
-    temporary = temporary_of(path)
+    temporary = temporary_path(path)
     try:
         yield temporary
     except OSError as error:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sd.common.disk import digest, flush, temporary_of
+from sd.common.disk import digest, flush, temporary_path
 from sd.common.text import brief, in_words, printable, why
 from sd.common.validation import InputError, text, whole
 from sd.data.decoding.decoder import check_fit
@@ -51,7 +51,7 @@ def ingest_images(
     """
     check_fit(height, width, channels, fit)
     wanted = Fit(height, width, channels, fit)
-    temporary = temporary_of(folder)
+    temporary = temporary_path(folder)
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)

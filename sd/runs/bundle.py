@@ -17,7 +17,7 @@ from typing import Any
 
 from sd import runs
 from sd.checkpoints.checkpoint import ABOUT, CARD, TRAINING, WEIGHTS, check_digests, read_about
-from sd.common.disk import numbered, temporary_of
+from sd.common.disk import numbered, temporary_path
 from sd.common.text import brief, printable
 from sd.common.validation import InputError, shown
 from sd.config import Config
@@ -44,7 +44,7 @@ def pack(folder: Path, target: Path, resumable: bool = True) -> Path:
     `resumable`: with what going on with training needs, if the run has it. Raises `InputError` for
     a run without a whole checkpoint, `OSError` if it cannot be written. The run may be going on.
     """
-    temporary = temporary_of(target)
+    temporary = temporary_path(target)
     for last in (False, False, True):
         try:
             with zipfile.ZipFile(temporary, "w") as packed:

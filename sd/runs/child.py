@@ -23,7 +23,7 @@ def spawn(words: Sequence[str], log: Path) -> int:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=environment.of_child(),
+            env=environment.for_child(),
         )
     return child.pid
 
@@ -40,7 +40,7 @@ def ask(words: Sequence[str], seconds: float) -> Iterator[dict[str, Any] | None]
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment.of_child(),
+        env=environment.for_child(),
     )
     until = time.monotonic() + seconds
     try:

@@ -19,14 +19,14 @@ from sd.config.sections import MOST_STEPS
 from sd.runs import child, process
 from sd.runs.process import STARTING
 from sd.runs.run import (
-    ASKS,
     CONFIG,
     LOG,
     PAUSE,
+    REQUESTS,
     SAMPLE,
     SAVE,
     STOP,
-    living,
+    live_runs,
     new_folder,
     obstacle,
     status,
@@ -38,7 +38,7 @@ LONGEST_DATA = 4096  # characters of the path of a picture set
 PLAN_SECONDS = 120.0
 
 
-def command(
+def train_command(
     data: str, preset: str, settings: Sequence[str] = (), seed: int = 0, device: str = "auto"
 ) -> str:
     """Return the command line that trains as these arguments say, for people to copy."""
@@ -96,7 +96,7 @@ def _one_at_a_time(own: str = "") -> Iterator[None]:
     Two trainings on one machine would slow each other down more than one after the other takes.
     """
     with FileLock(writable_home() / START_LOCK):
-        for each in living():
+        for each in live_runs():
             if each.state != "paused" and each.name != own:
                 raise InputError(f"run {each.name} is being trained: stop or pause it first")
         yield
@@ -104,7 +104,7 @@ def _one_at_a_time(own: str = "") -> Iterator[None]:
 
 def _spawn(folder: Path, words: Sequence[str]) -> None:
     """Start a run's process; what was asked of the one before it is forgotten."""
-    for name in ASKS:
+    for name in REQUESTS:
         (folder / name).unlink(missing_ok=True)
     process.record(folder, child.spawn(words, folder / LOG), STARTING)
 
@@ -123,30 +123,30 @@ def stop(folder: Path) -> None:
     """Ask a run's process to finish its step, save and leave; asked again, it leaves at once."""
     if status(folder).state == "stopping":
         process.kill(folder)
-    _ask(folder, STOP)
+    _request(folder, STOP)
 
 
 def pause(folder: Path) -> None:
-    """Ask a run's process to save and wait, until `go_on`."""
-    _ask(folder, PAUSE)
+    """Ask a run's process to save and wait, until `unpause`."""
+    _request(folder, PAUSE)
 
 
-def go_on(folder: Path) -> None:
+def unpause(folder: Path) -> None:
     """Let a paused run go on; raise `InputError` while another one is being trained."""
     with _one_at_a_time(folder.name):
         (folder / PAUSE).unlink(missing_ok=True)
 
 
-def ask_sample(folder: Path) -> None:
+def request_sample(folder: Path) -> None:
     """Ask a run's process for samples after the step at hand."""
-    _ask(folder, SAMPLE)
+    _request(folder, SAMPLE)
 
 
-def ask_save(folder: Path) -> None:
+def request_save(folder: Path) -> None:
     """Ask a run's process for a checkpoint after the step at hand."""
-    _ask(folder, SAVE)
+    _request(folder, SAVE)
 
 
-def _ask(folder: Path, what: str) -> None:
+def _request(folder: Path, what: str) -> None:
     if status(folder).alive:
         (folder / what).touch()

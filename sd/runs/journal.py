@@ -54,7 +54,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class SampleGrid:
     """A run's samples at one step, from the averaged and from the raw weights.
 
     nearest: per sample the training picture most like it and the distance.
@@ -96,7 +96,7 @@ class Outline:
     seconds_left: float | None = None
     line: str = ""
     machine: str = ""
-    read: tuple[int, int] | None = None
+    ingested: tuple[int, int] | None = None
 
 
 _OUTLINES: dict[Path, tuple[tuple[int, int, int], Outline]] = {}
@@ -232,14 +232,14 @@ def evaluations(folder: Path) -> list[Evaluation]:
     return [found[step] for step in sorted(found)]
 
 
-def samples(folder: Path) -> list[Sheet]:
+def samples(folder: Path) -> list[SampleGrid]:
     """Return a run's samples, oldest first; those whose pictures are gone are left out."""
-    sheets: dict[int, Sheet] = {}
+    sheets: dict[int, SampleGrid] = {}
     for each in of_kind(events(folder), "samples"):
         average, raw = (_picture(folder, each.get(key)) for key in ("file", "raw"))
         nearest = [(picture, float(far)) for picture, far in each.get("nearest") or []]
         if average:
-            sheets[each["step"]] = Sheet(each["step"], average, raw, nearest)
+            sheets[each["step"]] = SampleGrid(each["step"], average, raw, nearest)
     return [sheets[step] for step in sorted(sheets)]
 
 

@@ -30,7 +30,7 @@ def identity(pid: int) -> str | None:
         capture_output=True,
         text=True,
         check=False,
-        env=environment.of_child(),
+        env=environment.for_child(),
     ).stdout.split()
     return None if not listed or listed[0].startswith("Z") else " ".join(listed[1:])
 
@@ -42,7 +42,7 @@ def record(folder: Path, pid: int, name: str = PROCESS) -> None:
         write_text(folder / name, json.dumps(note))
 
 
-def lives(folder: Path, name: str = PROCESS) -> bool:
+def is_alive(folder: Path, name: str = PROCESS) -> bool:
     """Tell whether the process that was noted under `name` is still at work."""
     pid, started = _note(folder, name)
     return started is not None and identity(pid) == started
@@ -50,11 +50,11 @@ def lives(folder: Path, name: str = PROCESS) -> bool:
 
 def kill(folder: Path) -> None:
     """End the noted process at once, if it lives."""
-    if lives(folder):
+    if is_alive(folder):
         os.kill(_note(folder, PROCESS)[0], signal.SIGKILL)
 
 
-def same(folder: Path, one: str, other: str) -> bool:
+def is_same(folder: Path, one: str, other: str) -> bool:
     """Tell whether two notes are of one process."""
     return _note(folder, one) == _note(folder, other)
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from sd import runs
 from sd.checkpoints.checkpoint import save_checkpoint
-from sd.common.disk import flush, numbered, remove, sweep, temporary_of
+from sd.common.disk import flush, numbered, remove, sweep, temporary_path
 from sd.common.marks import save_png
 from sd.common.text import in_words, printable, why
 from sd.common.validation import InputError
@@ -20,7 +20,7 @@ from sd.runs import journal, process
 from sd.training.loop import Training, TrainStep
 
 MOST_LOGGED = 1000  # rows of steps in a journal
-Heard = Callable[[str, Mapping[str, Any]], None]
+Listener = Callable[[str, Mapping[str, Any]], None]
 SPARE_BYTES = 16 * 2**20  # left on the disk, so that the journal can always tell why a run ended
 
 
@@ -45,17 +45,17 @@ def was_refused(folder: Path) -> bool:
 class Recorder:
     """Holds a run's folder for this process and writes what is in it."""
 
-    def __init__(self, folder: Path, new: bool, heard: Heard | None = None) -> None:
+    def __init__(self, folder: Path, new: bool, listener: Listener | None = None) -> None:
         """Claim a `new` run's folder, or that of an old one; sweep what was left half written.
 
-        `heard` is told of each event (its kind, its facts) once that is written, and of the pace
+        `listener` is told of each event (its kind, its facts) once that is written, and of the pace
         at every step that has no row. Raises `InputError` if another process writes there, or if
         there is a run and should be none, or none where one is to go on.
         """
         if not new and not (folder / runs.RUN).is_file():
             raise InputError(f"{folder.absolute().name}: holds no run that can go on")
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self._lock, self._heard = folder, process.claim(folder), heard
+        self.folder, self._lock, self._listener = folder, process.claim(folder), listener
         if new and has_begun(folder):
             self.close()
             name = folder.absolute().name
@@ -68,8 +68,8 @@ class Recorder:
                 remove(folder / runs.PICTURES)
         process.record(folder, os.getpid())
         # What was asked while this process was starting holds; of one before it, it is forgotten.
-        asked = process.same(folder, process.STARTING, process.PROCESS)
-        for name in (process.STARTING, *(() if asked else runs.ASKS)):
+        asked = process.is_same(folder, process.STARTING, process.PROCESS)
+        for name in (process.STARTING, *(() if asked else runs.REQUESTS)):
             (folder / name).unlink(missing_ok=True)
         sweep(folder)
         self._every, self._pictures = 1, 1
@@ -87,8 +87,8 @@ class Recorder:
     def event(self, event: str, **facts: Any) -> None:
         """Append one event to the run's journal."""
         journal.append(self.folder, event, facts)
-        if self._heard is not None:
-            self._heard(event, facts)
+        if self._listener is not None:
+            self._listener(event, facts)
 
     def failed(self, line: str, **facts: Any) -> None:
         """Let the run's last event tell in one line why it ended, and where if that is known."""
@@ -128,8 +128,8 @@ class Recorder:
             self._norm = step.grad_norm
         pace = self._pace(left)
         if not self._count or not (last or step.step == 1 or step.step % self._every == 0):
-            if self._heard is not None:
-                self._heard("pace", pace)
+            if self._listener is not None:
+                self._listener("pace", pace)
             return
         self.event(
             "step",
@@ -157,7 +157,7 @@ class Recorder:
         """Save a sheet of samples as samples/`name`; return that path."""
         target = self.folder / "samples" / name
         target.parent.mkdir(exist_ok=True)
-        temporary = temporary_of(target)
+        temporary = temporary_path(target)
         save_png(sheet, temporary)
         flush(temporary)
         temporary.replace(target)

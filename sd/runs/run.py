@@ -38,7 +38,7 @@ CONFIG, RUN, SOURCE, LOG, PICTURES = (
     "train.log",
     "pictures",
 )
-STOP, PAUSE, SAMPLE, SAVE = ASKS = ("stop", "pause", "sample", "save")
+STOP, PAUSE, SAMPLE, SAVE = REQUESTS = ("stop", "pause", "sample", "save")
 STARTING_SECONDS = 10  # how long a run may be without a process before it counts as lost
 PROBE = 4096  # bytes, which a full disk does not take
 ASIDE = "before-"  # with the time: what a run had made when it was begun anew
@@ -51,8 +51,8 @@ class Status:
 
     state: starting, running, pausing, paused, stopping, stopped, finished, failed or lost. loss
     and rates are of the newest event; seconds_left is None when nothing is being trained. line:
-    what to tell. machine: what it runs on, in words, once it has started. read: pictures read so
-    far and all of them, while they are taken in. resumable: whether training can go on from here.
+    what to tell. machine: what it runs on, in words, once it has started. ingested: pictures read
+    so far and all of them, while they are read. resumable: whether training can go on from here.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Status:
     seconds_left: float | None
     line: str
     machine: str = ""
-    read: tuple[int, int] | None = None
+    ingested: tuple[int, int] | None = None
     resumable: bool = False
 
     @property
@@ -115,7 +115,7 @@ def new_folder() -> Path:
     return home() / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
 
 
-def source(folder: Path) -> str:
+def read_source(folder: Path) -> str:
     """Return where a run has its pictures from; "" where that was not kept."""
     try:
         return str(json.loads((folder / SOURCE).read_text(encoding="utf-8"))["data"])
@@ -148,17 +148,17 @@ def status(folder: Path) -> Status:
         told.seconds_left if state == "running" else None,
         line,
         told.machine,
-        told.read,
+        told.ingested,
         state in (*ENDS, "lost") and not obstacle(folder),
     )
 
 
 def _state(folder: Path, told: Outline) -> str:
-    if process.lives(folder, STARTING) and not process.same(folder, STARTING, PROCESS):
+    if process.is_alive(folder, STARTING) and not process.is_same(folder, STARTING, PROCESS):
         return "starting"
     if told.last in ENDS:
         return told.last
-    if not process.lives(folder):
+    if not process.is_alive(folder):
         return "starting" if not told.last and _is_new(folder) else "lost"
     if (folder / STOP).exists():
         return "stopping"
@@ -225,14 +225,14 @@ def list_runs() -> list[Status]:
     return [status(folder) for folder in run_folders()]
 
 
-def living() -> list[Status]:
+def live_runs() -> list[Status]:
     """Return those of your runs whose process is there; of the others no journal is read."""
     found = [folder for folder in run_folders() if _may_live(folder)]
     return [now for now in map(status, found) if now.alive]
 
 
 def _may_live(folder: Path) -> bool:
-    return process.lives(folder) or process.lives(folder, STARTING) or _is_new(folder)
+    return process.is_alive(folder) or process.is_alive(folder, STARTING) or _is_new(folder)
 
 
 def run_folders() -> list[Path]:

@@ -1,5 +1,4 @@
-"""The training process: `work` begins a run, `resume` goes on with one, as if it had never stopped,
-and `restart` begins one anew.
+"""The training process: `begin` a run, `resume` one as if it had never stopped, `restart` one anew.
 
 What the page asks of it lies as files in the run's folder. SIGTERM, SIGINT, SIGHUP (a closed
 terminal, unless that is ignored, as by nohup) and `stop` end it after the step at hand, saved; a
@@ -32,7 +31,7 @@ from sd.data.image_set import ImageSet
 from sd.data.ingest import ingest_images, open_images
 from sd.data.reading.source import BUNDLED
 from sd.networks.conditioning_facts import read_facts
-from sd.runs.recorder import Heard, Recorder
+from sd.runs.recorder import Listener, Recorder
 from sd.runs.session import Session
 from sd.training.loop import NotFinite, Training, TrainStep
 from sd.training.planning import memory
@@ -105,22 +104,22 @@ def recorded(recorder: Recorder, config: Config) -> Iterator[list[int]]:
         raise
 
 
-def work(
+def begin(
     config: Config,
     data: str,
     folder: Path,
     seed: int = 0,
     device: str = "auto",
     began: float | None = None,
-    heard: Heard | None = None,
+    listener: Listener | None = None,
 ) -> Iterator[TrainStep]:
     """Train in this process into a new run folder; yield each step after it is recorded.
 
-    `began`: the time (Unix) from which training.minutes count, now if not told. `heard` is told of
-    what is recorded. Raises `InputError` for a person's mistake.
+    `began`: the time (Unix) from which training.minutes count, by default now. `listener` is called
+    with each event. Raises `InputError` for a person's mistake.
     """
     began = time.time() if began is None else began
-    recorder = Recorder(folder, new=True, heard=heard)
+    recorder = Recorder(folder, new=True, listener=listener)
     try:
         (folder / "events.jsonl").touch()
         with recorded(recorder, config) as received:
@@ -141,15 +140,15 @@ def restart(
     steps: int | None = None,
     device: str | None = None,
     began: float | None = None,
-    heard: Heard | None = None,
+    listener: Listener | None = None,
 ) -> Iterator[TrainStep]:
     """Begin a run anew from step 0 in its own folder: its settings, its seed, its source read anew.
 
     What was there, checkpoints too, is set aside in the folder and stays. Where the run cannot
-    begin all is as it was. The arguments are those of `work` and `resume`, and so are the errors.
+    begin all is as it was. The arguments are those of `begin` and `resume`, and so are the errors.
     """
     began = time.time() if began is None else began
-    recorder = Recorder(folder, new=False, heard=heard)
+    recorder = Recorder(folder, new=False, listener=listener)
     try:
         before = Config.read(folder / runs.CONFIG)
         note = read_note(folder) | ({} if device is None else {"device": device})
@@ -199,15 +198,18 @@ def _run(
 
 
 def resume(
-    folder: Path, steps: int | None = None, device: str | None = None, heard: Heard | None = None
+    folder: Path,
+    steps: int | None = None,
+    device: str | None = None,
+    listener: Listener | None = None,
 ) -> Iterator[TrainStep]:
     """Go on with a run from its newest whole checkpoint; to `steps` in all if told.
 
     Machine, seed and pictures are those that were recorded, so the result is what it would have
-    been without the stop. `heard` is told of what is recorded. Raises `InputError` where that
+    been without the stop. `listener` is told of what is recorded. Raises `InputError` where that
     cannot be.
     """
-    recorder = Recorder(folder, new=False, heard=heard)
+    recorder = Recorder(folder, new=False, listener=listener)
     try:
         if reason := runs.obstacle(folder):
             raise InputError(f"{folder.absolute().name}: {reason}")

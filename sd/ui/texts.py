@@ -11,14 +11,14 @@ from typing import Any
 from sd.common.paths import PACKAGE
 from sd.config import KEYS, about
 from sd.generation.player.words import WORDS
-from sd.training.coach import LINES
-from sd.training.planning.reasons import LINES as REASONS
+from sd.training.coach import MESSAGES as COACH
+from sd.training.planning.reasons import MESSAGES as REASONS
 
 LOCALES = PACKAGE / "ui" / "locales"
 LANGUAGES = ("en", "zh")
 PREFIX = "sd_"  # gradio's own keys ("label", "file", ...) share one table with ours in the browser
 FAMILIES = {  # table of the other languages -> its English; keys begin with the table's name
-    "coach": LINES,
+    "coach": COACH,
     "why": REASONS,
     "about": {key: about(section, key) for section, keys in KEYS.items() for key in keys},
     "player": WORDS,

@@ -71,9 +71,9 @@ def end_runs(home: Path) -> None:
     """End training processes that a failed test left behind."""
     for name in (process.PROCESS, process.STARTING):
         for record in home.glob(f"*/{name}"):
-            if process.lives(record.parent, name):
+            if process.is_alive(record.parent, name):
                 os.kill(json.loads(record.read_text())["pid"], signal.SIGKILL)
-                while process.lives(record.parent, name):
+                while process.is_alive(record.parent, name):
                     time.sleep(0.02)
 
 

@@ -126,7 +126,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_text_is_on_the_disk_before_its_name_is(tmp_path: Path, order: list[str]) -> None:
     disk.write_text(tmp_path / "note.json", "new")
-    written = disk.temporary_of(tmp_path / "note.json").name
+    written = disk.temporary_path(tmp_path / "note.json").name
     assert order == [f"flush {written}", "rename note.json", f"flush {tmp_path.name}"]
 
 
@@ -138,7 +138,7 @@ def test_a_folder_is_on_the_disk_before_its_name_is(tmp_path: Path, order: list[
 
     disk.write_folder(tmp_path / "run", fill)
     *before, renamed, after = order
-    written = disk.temporary_of(tmp_path / "run").name
+    written = disk.temporary_path(tmp_path / "run").name
     wanted = {f"flush {name}" for name in ("config.ini", "checkpoint-1", "weights", written)}
     assert set(before) == wanted
     assert (renamed, after) == ("rename run", f"flush {tmp_path.name}")

@@ -41,14 +41,14 @@ LINUX = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /
 
 
 def test_a_child_gets_what_it_needs_and_nothing_else() -> None:
-    assert environment.of_child({**SECRETS, **NEEDED}) == {
+    assert environment.for_child({**SECRETS, **NEEDED}) == {
         **NEEDED,
         "PYTHONPATH": str(PROJECT),
     }
 
 
 def test_this_package_is_found_before_others() -> None:
-    path = environment.of_child({"PYTHONPATH": "/others"})["PYTHONPATH"]
+    path = environment.for_child({"PYTHONPATH": "/others"})["PYTHONPATH"]
     assert path == f"{PROJECT}{os.pathsep}/others"
 
 
@@ -63,7 +63,7 @@ def test_each_process_that_is_started_is_told_its_environment() -> None:
     assert {name for name, _ in calls} >= {"child.py", "pool.py", "process.py"}
     for name, call in calls:
         told = {each.arg: ast.unparse(each.value) for each in call.keywords}
-        assert told.get("env") == "environment.of_child()", name
+        assert told.get("env") == "environment.for_child()", name
 
 
 @LINUX

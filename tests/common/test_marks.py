@@ -19,7 +19,7 @@ from sd.data.reading.archive import pack_files
 from sd.data.reading.source import passage
 from sd.generation import export
 from sd.generation.player.words import WORDS
-from sd.runs.worker import work
+from sd.runs.worker import begin
 from sd.ui.components.parts import stage_picture
 from sd.ui.train.samples import picture_or_why
 from tests.generation.test_export import RECIPE, noise, steps_of
@@ -150,7 +150,7 @@ def test_an_earlier_run_among_the_pictures_is_left_out(
     settings = ["training.steps=1", f"training.save_path={data / 'other'}"]
     config = tiny_config.with_settings(settings)
     for name in ("old", "deep/er"):
-        list(work(config, str(data), data / name))
+        list(begin(config, str(data), data / name))
     Image.new("RGB", (8, 8)).save(data / "old" / "samples" / "unmarked.png")
     for source in (data, zipped(data)):
         images = read_images(source)
@@ -162,7 +162,7 @@ def test_an_earlier_run_among_the_pictures_is_left_out(
 
 def test_a_run_into_its_own_pictures_can_read_them_again(data: Path, tiny_config: Config) -> None:
     config = tiny_config.with_settings(["training.steps=1", "training.sample_every=1"])
-    list(work(config, str(data), data))
+    list(begin(config, str(data), data))
     images = read_images(data)
     assert images.report.used == 6
     assert {name.split("/")[0] for name in marked(images)} == {"samples"}

@@ -25,7 +25,7 @@ from sd.runs import bundle as bundle_module
 from sd.runs.bundle import pack
 from sd.runs.event_schema import check_event
 from sd.runs.unbundle import unpack
-from sd.runs.worker import resume, work
+from sd.runs.worker import begin, resume
 from tests.helpers.networks import with_weights
 from tests.networks.test_conditioning import trained
 
@@ -260,7 +260,7 @@ def test_a_real_run_goes_on_from_its_bundle_as_it_would_have(
     tiny_config: Config, home: Path, pictures: Path, tmp_path: Path
 ) -> None:
     run = home / "here"
-    for _ in work(tiny_config, str(pictures), run):
+    for _ in begin(tiny_config, str(pictures), run):
         pass
     opened = unpack(pack(run, tmp_path / "run.zip"), home)
     for folder in (run, opened):

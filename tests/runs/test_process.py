@@ -15,19 +15,19 @@ from sd.runs import process
 def test_a_noted_process_lives_until_it_ends(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         process.record(tmp_path, child.pid)
-        assert process.lives(tmp_path)
+        assert process.is_alive(tmp_path)
         note = json.loads((tmp_path / process.PROCESS).read_text())
         assert note["pid"] == child.pid
         process.kill(tmp_path)
         assert child.wait(timeout=10) == -9
-    assert not process.lives(tmp_path)
+    assert not process.is_alive(tmp_path)
     process.kill(tmp_path)  # nobody is there to be killed
 
 
 def test_a_reused_number_is_another_process(tmp_path: Path) -> None:
     note = {"pid": os.getpid(), "started": "1"}
     (tmp_path / process.PROCESS).write_text(json.dumps(note))
-    assert not process.lives(tmp_path)
+    assert not process.is_alive(tmp_path)
     process.kill(tmp_path)  # or this test would end here
 
 
@@ -44,14 +44,14 @@ def test_a_process_that_ended_and_was_not_yet_asked_after_is_dead(tmp_path: Path
         process.record(tmp_path, child.pid)
         child.kill()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # a zombie from here on
-        assert not process.lives(tmp_path) and process.identity(child.pid) is None
+        assert not process.is_alive(tmp_path) and process.identity(child.pid) is None
 
 
 def test_two_notes_of_one_process_are_the_same(tmp_path: Path) -> None:
     process.record(tmp_path, os.getpid(), process.STARTING)
-    assert not process.same(tmp_path, process.STARTING, process.PROCESS)
+    assert not process.is_same(tmp_path, process.STARTING, process.PROCESS)
     process.record(tmp_path, os.getpid())
-    assert process.same(tmp_path, process.STARTING, process.PROCESS)
+    assert process.is_same(tmp_path, process.STARTING, process.PROCESS)
 
 
 def test_a_folder_has_one_writer_until_it_lets_go_or_dies(tmp_path: Path) -> None:

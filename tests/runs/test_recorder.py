@@ -31,16 +31,16 @@ def test_a_row_is_the_mean_of_the_steps_since_the_last_one(tmp_path: Path) -> No
 
 
 def test_a_listener_hears_the_pace_of_every_step(tmp_path: Path) -> None:
-    heard: list[tuple[str, Any]] = []
+    calls: list[tuple[str, Any]] = []
     folder = tmp_path / "run"
-    recorder = Recorder(folder, new=True, heard=lambda event, facts: heard.append((event, facts)))
+    recorder = Recorder(folder, new=True, listener=lambda *call: calls.append(call))
     recorder.log_for(4000, pictures=8)  # a row every four steps
     for step in range(1, 4):
         recorder.step(done(step), False, lambda _, step=step: 10.0 - step)  # type: ignore[misc]
     recorder.close()
-    assert [event for event, _ in heard] == ["step", "pace", "pace"]
-    assert [facts["seconds_left"] for _, facts in heard] == [9.0, 8.0, 7.0]
-    assert {facts["pictures_per_second"] for _, facts in heard} == {16.0}
+    assert [event for event, _ in calls] == ["step", "pace", "pace"]
+    assert [facts["seconds_left"] for _, facts in calls] == [9.0, 8.0, 7.0]
+    assert {facts["pictures_per_second"] for _, facts in calls} == {16.0}
     assert runs.history(folder).steps == [1]
 
 
@@ -62,8 +62,8 @@ def test_a_new_process_forgets_what_the_last_one_was_asked(
     folder = tmp_path / "run"
     Recorder(folder, new=True).close()
     (folder / process.PROCESS).unlink()
-    for name in (runs.RUN, runs.SOURCE, *runs.ASKS):
+    for name in (runs.RUN, runs.SOURCE, *runs.REQUESTS):
         (folder / name).write_text("{}")
     runs.resume(folder)
     assert runs.status(folder).state == "starting"
-    assert not [name for name in runs.ASKS if (folder / name).exists()]
+    assert not [name for name in runs.REQUESTS if (folder / name).exists()]

@@ -12,7 +12,7 @@ from sd.cli.parser import main
 from sd.common.disk import numbered
 from sd.common.validation import InputError
 from sd.config import Config
-from sd.runs.worker import resume, work
+from sd.runs.worker import begin, resume
 from tests.helpers.commands import Capture, files_below, refused
 
 
@@ -25,7 +25,7 @@ def _small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(name="run")
 def _run(tiny_config: Config, pictures: Path, home: Path) -> Path:
     """A run that was stopped at step 2 of 4."""
-    for step in work(tiny_config, str(pictures), home / "run", seed=5):
+    for step in begin(tiny_config, str(pictures), home / "run", seed=5):
         if step.step == 2:
             runs.stop(home / "run")
     assert runs.status(home / "run").resumable
@@ -107,7 +107,7 @@ def test_page_and_command_agree_about_what_can_go_on(run: Path, home: Path) -> N
 def test_a_run_without_a_checkpoint_reads_its_pictures_anew(
     tiny_config: Config, pictures: Path, home: Path
 ) -> None:
-    stream = work(tiny_config, str(pictures), home / "run")
+    stream = begin(tiny_config, str(pictures), home / "run")
     next(stream)
     stream.close()  # as if it were killed
     shutil.rmtree(home / "run" / runs.PICTURES)

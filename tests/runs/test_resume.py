@@ -24,7 +24,7 @@ from sd.common.disk import numbered
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.runs.session import Session
-from sd.runs.worker import newest_whole, resume, work
+from sd.runs.worker import begin, newest_whole, resume
 from sd.training import coach
 from sd.training.loop import Training
 
@@ -108,7 +108,7 @@ def uninterrupted(
     config = tiny_config.with_settings(EVERYTHING)
     with pytest.MonkeyPatch.context() as patch:
         make_small_samples(patch)
-        list(work(config, str(place / "pictures"), place / "whole", seed=7))
+        list(begin(config, str(place / "pictures"), place / "whole", seed=7))
     assert len(rows(place / "whole")) == STEPS
     return place / "whole"
 
@@ -133,7 +133,7 @@ def test_two_random_stops_of_a_run_change_no_byte(
     for run in range(count):
         first, second = dice.randint(1, 10), dice.randint(13, STEPS - 2)
         folder = home / f"stopped-{run}"
-        until_stop(work(config, str(pictures), folder, seed=7), folder, first)
+        until_stop(begin(config, str(pictures), folder, seed=7), folder, first)
         status = runs.status(folder)
         assert (status.state, status.step, status.resumable) == ("stopped", first, True)
         until_stop(resume(folder), folder, second)
@@ -146,7 +146,7 @@ def test_a_pause_samples_and_saves_on_request_change_no_byte(
     config: Config, pictures: Path, home: Path, whole: Path
 ) -> None:
     folder = home / "asked"
-    for step in work(config, str(pictures), folder, seed=7):
+    for step in begin(config, str(pictures), folder, seed=7):
         if step.step == 5:
             for what in (runs.SAMPLE, runs.SAVE):
                 (folder / what).touch()
@@ -168,7 +168,7 @@ def test_a_stop_while_samples_are_made_is_obeyed_and_they_come_later(
 
     with monkeypatch.context() as patch:
         patch.setattr(Session, "_sample", stopped)
-        list(work(config, str(pictures), folder, seed=7))
+        list(begin(config, str(pictures), folder, seed=7))
     assert (runs.status(folder).state, runs.status(folder).step) == ("stopped", 9)
     assert runs.samples(folder) == []
     list(resume(folder))
@@ -179,7 +179,7 @@ def test_train_more_is_as_if_it_had_been_planned(
     config: Config, pictures: Path, home: Path, whole: Path
 ) -> None:
     folder = home / "more"
-    list(work(config.with_settings(["training.steps=10"]), str(pictures), folder, seed=7))
+    list(begin(config.with_settings(["training.steps=10"]), str(pictures), folder, seed=7))
     with pytest.raises(InputError, match="more: finished at step 10; give more --steps"):
         list(resume(folder))
     assert runs.status(folder).state == "finished"
@@ -195,10 +195,10 @@ def test_the_row_that_was_begun_is_not_lost(
 ) -> None:
     monkeypatch.setattr("sd.runs.recorder.MOST_LOGGED", 3)  # of nine steps every third
     config = config.with_settings(["training.steps=9", "training.gradient_accumulation=1"])
-    list(work(config, str(pictures), home / "whole", seed=7))
+    list(begin(config, str(pictures), home / "whole", seed=7))
     assert [step for step, *_ in rows(home / "whole")] == [1, 3, 6, 9]
     folder = home / "stopped"
-    until_stop(work(config, str(pictures), folder, seed=7), folder, 5)
+    until_stop(begin(config, str(pictures), folder, seed=7), folder, 5)
     assert [step for step, *_ in rows(folder)] == [1, 3]
     list(resume(folder))
     assert rows(folder) == rows(home / "whole")
@@ -222,7 +222,7 @@ def test_minutes_that_are_gone_are_gone(
                 (folder / runs.STOP).touch()
         return int(step.step)
 
-    assert trained(work(config, str(pictures), folder, seed=7), stop=4) == 4
+    assert trained(begin(config, str(pictures), folder, seed=7), stop=4) == 4
     clock[0] += 10_000  # the time between does not count
     assert trained(resume(folder)) == 7  # begun at 60 s, when nothing is left
     assert runs.status(folder).state == "finished"
@@ -279,7 +279,7 @@ def killed_again_and_again(
             return (
                 resume(folder)
                 if (folder / runs.RUN).exists()
-                else work(config, str(pictures), folder, seed=7)
+                else begin(config, str(pictures), folder, seed=7)
             )
 
         while done < kills and runs.status(folder).state != "finished":
@@ -387,7 +387,7 @@ def test_a_run_goes_on_from_before_the_damage(
     config: Config, pictures: Path, home: Path, whole: Path, kind: str
 ) -> None:
     folder = home / "damaged"
-    until_stop(work(config, str(pictures), folder, seed=7), folder, 14)
+    until_stop(begin(config, str(pictures), folder, seed=7), folder, 14)
     damage(folder / "checkpoint-000000014" / TRAINING, kind, random.Random(5))
     list(resume(folder))
     notices = runs.notices(folder)
@@ -416,7 +416,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
     config: Config, pictures: Path, home: Path, whole: Path
 ) -> None:
     folder = home / "full"
-    until_stop(work(config, str(pictures), folder, seed=7), folder, 5)
+    until_stop(begin(config, str(pictures), folder, seed=7), folder, 5)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
     try:
@@ -438,7 +438,7 @@ def test_a_disk_without_room_is_noticed_while_it_can_be_told(
     monkeypatch.setattr("sd.runs.recorder.SPARE_BYTES", 2**60)
     line = r"was not saved: it takes \d MiB and [\d.,]+ \w+ of the disk are free, of which "
     with pytest.raises(InputError, match=line):
-        list(work(config, str(pictures), home / "run", seed=7))
+        list(begin(config, str(pictures), home / "run", seed=7))
     assert re.search(line, runs.status(home / "run").line)
 
 
@@ -452,7 +452,7 @@ def test_a_lost_loss_is_left_out_and_told(
         return loss * float("nan") if args[4] == 7 else loss
 
     monkeypatch.setattr(Training, "_loss", broken)
-    steps = list(work(config, str(pictures), home / "run", seed=7))
+    steps = list(begin(config, str(pictures), home / "run", seed=7))
     assert [step.step for step in steps if step.skipped] == [7]
     line = "the loss is not a finite number at step 7: this step changed nothing"
     assert [event["line"] for event in runs.notices(home / "run")] == [line]
@@ -470,7 +470,7 @@ def test_a_loss_that_stays_lost_ends_the_run_in_one_line(
     folder = home / "run"
     with monkeypatch.context() as patch, pytest.raises(InputError) as caught:
         patch.setattr(Training, "_loss", broken)
-        list(work(config, str(pictures), folder, seed=7))
+        list(begin(config, str(pictures), folder, seed=7))
     line = (
         "loss or gradient is not a finite number at 5 steps in a row, up to step 11: "
         "training.learning_rate = 0.002 may be too high; try 0.001"
@@ -479,7 +479,7 @@ def test_a_loss_that_stays_lost_ends_the_run_in_one_line(
     assert (runs.status(folder).state, runs.status(folder).line) == ("failed", line)
     about = load_checkpoint(folder).about  # finite, or it would have been refused
     assert about["step"] == 8 and about["state"]["skipped"] == 2
-    said, *_ = coach.remarks(Config.read(folder / runs.CONFIG), runs.events(folder))
+    said, *_ = coach.review_run(Config.read(folder / runs.CONFIG), runs.events(folder))
     assert "ended at step 11:" in said.line and "checkpoint of step 8 is whole" in said.line
     assert said.fix == ("training.learning_rate=0.001",)  # the same as in the line
 
@@ -489,13 +489,13 @@ def test_a_loss_that_stays_lost_ends_the_run_in_one_line(
 
 def test_two_processes_never_write_one_run(config: Config, pictures: Path, home: Path) -> None:
     folder = home / "run"
-    stream = work(config, str(pictures), folder, seed=7)
+    stream = begin(config, str(pictures), folder, seed=7)
     next(stream)
     journal = (folder / "events.jsonl").read_bytes()
     with pytest.raises(InputError, match="run: a training process is at work there already"):
         list(resume(folder))
     with pytest.raises(InputError, match="run: a training process is at work there already"):
-        list(work(config, str(pictures), folder))
+        list(begin(config, str(pictures), folder))
     assert (folder / "events.jsonl").read_bytes() == journal
     stream.close()
     list(resume(folder))
@@ -511,7 +511,7 @@ def test_a_run_needs_its_pictures_only_once(
     config: Config, pictures: Path, home: Path, whole: Path
 ) -> None:
     folder = home / "moved"
-    until_stop(work(config, str(pictures), folder, seed=7), folder, 5)
+    until_stop(begin(config, str(pictures), folder, seed=7), folder, 5)
     pictures.rename(pictures.with_name("elsewhere"))
     list(resume(folder))
     same(folder, whole)
@@ -521,7 +521,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(
     config: Config, pictures: Path, home: Path, whole: Path
 ) -> None:
     folder = home / "young"
-    stream = work(config, str(pictures), folder, seed=7)
+    stream = begin(config, str(pictures), folder, seed=7)
     next(stream)
     stream.close()
     assert runs.status(folder).state == "running"  # by this process, which lives on
@@ -533,7 +533,7 @@ def test_stale_files_of_killed_writers_are_swept(
     config: Config, pictures: Path, home: Path
 ) -> None:
     folder = home / "run"
-    until_stop(work(config, str(pictures), folder, seed=7), folder, 5)
+    until_stop(begin(config, str(pictures), folder, seed=7), folder, 5)
     (folder / ".checkpoint-000000009.77.tmp").mkdir()
     (folder / ".checkpoint-000000009.77.tmp" / "model.safetensors").write_bytes(b"half")
     (folder / "samples").mkdir()
@@ -545,7 +545,7 @@ def test_stale_files_of_killed_writers_are_swept(
 
 def test_the_recorded_machine_is_obeyed(config: Config, pictures: Path, home: Path) -> None:
     folder = home / "run"
-    until_stop(work(config, str(pictures), folder, seed=7), folder, 5)
+    until_stop(begin(config, str(pictures), folder, seed=7), folder, 5)
     about = folder / "checkpoint-000000005" / ABOUT
     recorded = json.loads(about.read_text())
     recorded["machine"]["torch"] = "2.0.0"

@@ -110,7 +110,7 @@ def test_a_child_trains_to_the_end_as_the_library_does(home: Path, pictures: Pat
     states = list(dict.fromkeys(status.state for status in seen))
     assert states in (["starting", "running", "finished"], ["starting", "finished"])
     assert [s.step for s in seen] == sorted(s.step for s in seen)
-    assert all(s.seconds_left is None or 0 <= s.seconds_left < 60 for s in seen)
+    assert all(s.seconds_left is None or 0 <= s.seconds_left < 600 for s in seen)
     last = seen[-1]
     assert (last.step, last.total, last.line) == (30, 30, "finished 30 steps")
     assert last.pictures_per_second is not None and last.pictures_per_second > 0
@@ -446,7 +446,7 @@ def test_new_folders_never_meet(home: Path) -> None:
 
 def test_the_printed_command_does_the_same() -> None:
     data, settings = "my pictures/$(rm -rf ~)'; x", ["training.save_path=/a b/c", "unet.dims=2"]
-    line = runs.command(data, "small", settings, 7, "cpu")
+    line = runs.train_command(data, "small", settings, 7, "cpu")
     python, *words = shlex.split(line)
     assert python == "python" and words[:2] == ["-m", "sd"]
     args = parser().parse_args(words[2:])
@@ -476,9 +476,9 @@ def test_a_run_that_waits_blocks_no_other_and_one_that_trains_does(
     other = runs.start("starter", tiny())
     (other / "train.log").touch()  # as its process does
     with pytest.raises(InputError, match=f"run {other.name} is being trained"):
-        runs.go_on(folder)
+        runs.unpause(folder)
     shutil.rmtree(other)
-    runs.go_on(folder)
+    runs.unpause(folder)
     assert runs.status(folder).state == "pausing" or not (folder / "pause").exists()
 
 
@@ -498,7 +498,7 @@ def test_a_page_load_reads_no_journal_of_a_run_that_ended(
     asked: Any = SimpleNamespace(headers={}, query_params={})
     for _ in range(3):
         assert control.attach({}, asked)[0]["value"] == "run-69"
-        assert models.list_choices() and runs.living() == [] and read == []
+        assert models.list_choices() and runs.live_runs() == [] and read == []
     assert [each.step for each in runs.list_runs()] == list(range(69, -1, -1))
     assert len(read) == 70
     assert [each.state for each in runs.list_runs()] == ["stopped"] * 70 and len(read) == 70
@@ -516,7 +516,7 @@ def test_only_what_lives_is_living(home: Path) -> None:
     make_run(home, "a", events=START + STEP, noted=alive())
     make_run(home, "b", events=START + STEP, noted=DEAD)
     make_run(home, "c", log="")
-    assert [(each.name, each.state) for each in runs.living()] == [
+    assert [(each.name, each.state) for each in runs.live_runs()] == [
         ("c", "starting"),
         ("a", "running"),
     ]

@@ -12,7 +12,7 @@ from sd.checkpoints.checkpoint import newest_checkpoint, read_about
 from sd.config import Config
 from sd.data.image_set import split
 from sd.data.ingest import open_images
-from sd.runs.worker import work
+from sd.runs.worker import begin
 from tests.conftest import TINY
 
 
@@ -32,7 +32,7 @@ def classed(tmp_path: Path) -> Path:
 def sampled(data: Path, folder: Path, *settings: str) -> tuple[Config, list[str] | None]:
     """Train two steps; return the recorded settings and what the samples were asked for."""
     config = Config().with_settings([*TINY, "training.steps=2", *settings])
-    assert len(list(work(config, str(data), folder, device="cpu"))) == 2
+    assert len(list(begin(config, str(data), folder, device="cpu"))) == 2
     events = [each for each in runs.events(folder) if each["event"] == "samples"]
     return Config.read(folder / runs.CONFIG), events[-1].get("prompts")
 
@@ -66,7 +66,7 @@ def test_samples_are_compared_with_what_was_trained_on_and_that_with_what_was_no
     folder = tmp_path / "run"
     settings = ["training.held_out=0.3", "training.steps=6", "training.sample_every=3"]
     config = Config().with_settings([*TINY, *settings, 'conditioning.kind="none"'])
-    list(work(config, str(classed), folder, seed=3, device="cpu"))
+    list(begin(config, str(classed), folder, seed=3, device="cpu"))
     rows, held = split(open_images(folder / runs.PICTURES), 0.3, 3)
     usual = [each for each in runs.events(folder) if each["event"] == "baseline"]
     assert [(each["kind"], each["count"]) for each in usual] == [("held_out", len(held))]
@@ -88,7 +88,7 @@ def test_a_pause_is_no_time_of_the_run(
     stopped = SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep)
     monkeypatch.setattr("sd.runs.session.time", stopped)
     config = Config().with_settings([*TINY, "training.steps=3", 'conditioning.kind="none"'])
-    for step in work(config, str(classed), folder, device="cpu"):
+    for step in begin(config, str(classed), folder, device="cpu"):
         if step.step == 1:
             runs.pause(folder)
     assert clock.now == 1000

@@ -19,7 +19,7 @@ from sd.config import Config
 from sd.runs import recorder
 from sd.runs.recorder import Recorder
 from sd.runs.session import Session
-from sd.runs.worker import resume, work
+from sd.runs.worker import begin, resume
 from sd.training.loop import Training
 
 LONG = "training.steps=100000"
@@ -45,7 +45,7 @@ def test_events_samples_and_checkpoints_of_a_run(
         ["training.steps=9", "training.save_every=2", "training.sample_every=3"]
     )
     folder = home / "run"
-    steps = list(work(config, str(pictures), folder, seed=5, device="cpu"))
+    steps = list(begin(config, str(pictures), folder, seed=5, device="cpu"))
     assert [step.step for step in steps] == list(range(1, 10))
     kinds = [event["event"] for event in runs.events(folder)]
     assert kinds[0] == "start" and kinds[-4:] == ["checkpoint", "evaluation", "samples", "finished"]
@@ -71,7 +71,7 @@ def test_few_events_tell_the_mean_of_many_steps(
 ) -> None:
     monkeypatch.setattr(recorder, "MOST_LOGGED", 5)
     config = config.with_settings(["training.steps=17"])
-    losses = [step.loss for step in work(config, str(pictures), home / "run")]
+    losses = [step.loss for step in begin(config, str(pictures), home / "run")]
     history = runs.history(home / "run")
     assert history.steps == [1, 4, 8, 12, 16, 17]
     spans = [(0, 1), (1, 4), (4, 8), (8, 12), (12, 16), (16, 17)]
@@ -92,7 +92,7 @@ def test_a_stop_file_ends_the_run_after_the_step_at_hand(
     monkeypatch.setattr(recorder, "MOST_LOGGED", 1)  # so that the last step is not due
     folder = home / "run"
     seen = []
-    for step in work(config.with_settings([LONG]), str(pictures), folder):
+    for step in begin(config.with_settings([LONG]), str(pictures), folder):
         seen.append(step.step)
         if step.step == 3:
             assert runs.status(folder).state == "running"
@@ -120,15 +120,15 @@ def test_a_pause_waits_saved_until_it_is_taken_back(
         try:
             until(lambda: runs.status(folder).state == "paused")
             seen.append(runs.status(folder).step)
-            runs.ask_sample(folder)
+            runs.request_sample(folder)
             until(lambda: bool(runs.samples(folder)))
             seen.append(runs.status(folder).state)
-            runs.go_on(folder)
+            runs.unpause(folder)
         finally:
             (folder / runs.PAUSE).unlink(missing_ok=True)  # or a failure would wait for ever
 
     thread = threading.Thread(target=visitor)
-    for step in work(config.with_settings(["training.steps=6"]), str(pictures), folder):
+    for step in begin(config.with_settings(["training.steps=6"]), str(pictures), folder):
         if step.step == 2:
             runs.pause(folder)
             assert runs.status(folder).state == "pausing"
@@ -142,7 +142,7 @@ def test_a_pause_waits_saved_until_it_is_taken_back(
 
 def test_a_stop_ends_a_pause_too(config: Config, pictures: Path, home: Path) -> None:
     folder = home / "run"
-    for step in work(config.with_settings([LONG]), str(pictures), folder):
+    for step in begin(config.with_settings([LONG]), str(pictures), folder):
         if step.step == 2:
             runs.pause(folder)
             threading.Timer(0.5, lambda: runs.stop(folder)).start()
@@ -153,7 +153,7 @@ def test_a_stop_ends_a_pause_too(config: Config, pictures: Path, home: Path) -> 
 
 
 def test_a_stop_at_the_last_step_is_a_finish(config: Config, pictures: Path, home: Path) -> None:
-    for step in work(config, str(pictures), home / "run"):
+    for step in begin(config, str(pictures), home / "run"):
         if step.step == step.total:
             runs.stop(home / "run")
     assert runs.status(home / "run").state == "finished"
@@ -165,7 +165,7 @@ def test_a_signal_ends_the_run_and_a_second_one_acts_at_once(
 ) -> None:
     before = signal.getsignal(number)
     seen = []
-    for step in work(config.with_settings([LONG]), str(pictures), home / "run"):
+    for step in begin(config.with_settings([LONG]), str(pictures), home / "run"):
         seen.append(step.step)
         if step.step == 2:
             os.kill(os.getpid(), number)
@@ -182,7 +182,7 @@ def test_a_closed_terminal_ends_the_run_saved_unless_that_is_ignored(
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
     seen = []
     try:
-        for step in work(config.with_settings(["training.steps=5"]), str(pictures), home / "run"):
+        for step in begin(config.with_settings(["training.steps=5"]), str(pictures), home / "run"):
             seen.append(step.step)
             if step.step == 2:
                 os.kill(os.getpid(), signal.SIGHUP)
@@ -207,7 +207,7 @@ def usual_interrupt() -> Iterator[None]:
 
 @pytest.mark.usefixtures("usual_interrupt")
 def test_two_interrupts_leave_at_once(config: Config, pictures: Path, home: Path) -> None:
-    stream = work(config.with_settings([LONG]), str(pictures), home / "run")
+    stream = begin(config.with_settings([LONG]), str(pictures), home / "run")
     next(stream)
     os.kill(os.getpid(), signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
@@ -242,15 +242,15 @@ def test_a_run_killed_before_its_first_word_can_be_begun_again(
     folder.mkdir(parents=True)
     (folder / "events.jsonl").touch()
     (folder / ".config.ini.1.tmp").touch()
-    list(work(config, str(pictures), folder))
+    list(begin(config, str(pictures), folder))
     assert runs.status(folder).state == "finished" and not list(folder.glob(".*.tmp"))
 
 
 def test_a_refused_second_run_changes_no_byte(config: Config, pictures: Path, home: Path) -> None:
-    list(work(config, str(pictures), home / "run"))
+    list(begin(config, str(pictures), home / "run"))
     before = {path: path.read_bytes() for path in (home / "run").rglob("*") if path.is_file()}
     with pytest.raises(InputError, match="holds a run already"):
-        list(work(config.with_settings(["training.steps=2"]), str(pictures), home / "run"))
+        list(begin(config.with_settings(["training.steps=2"]), str(pictures), home / "run"))
     after = {path: path.read_bytes() for path in (home / "run").rglob("*") if path.is_file()}
     assert after == before
 
@@ -264,9 +264,9 @@ def test_a_run_that_was_refused_before_it_began_can_be_begun(
         (pictures, "conditioning.kind=captions"),
     ):
         with pytest.raises(InputError, match=r"misspelt|captions"):
-            list(work(config.with_settings([setting]), str(data), folder))
+            list(begin(config.with_settings([setting]), str(data), folder))
         assert [each["event"] for each in runs.events(folder)] == ["failed"]
-    list(work(config, str(pictures), folder))
+    list(begin(config, str(pictures), folder))
     assert runs.status(folder).state == "finished"
     assert runs.events(folder)[0]["event"] == "start"
 
@@ -288,7 +288,7 @@ def test_a_lack_of_memory_is_told_with_what_to_lower(
         "smaller network"
     )
     with pytest.raises(InputError) as caught:
-        list(work(config, str(pictures), home / "run"))
+        list(begin(config, str(pictures), home / "run"))
     assert str(caught.value) == line
     status = runs.status(home / "run")
     assert (status.state, status.line) == ("failed", line)
@@ -306,7 +306,7 @@ def test_the_unexpected_is_the_last_event_in_one_line(
 ) -> None:
     monkeypatch.setattr(Training, "_loss", raiser(RuntimeError("shapes\n  differ " + "x" * 500)))
     with pytest.raises(RuntimeError):
-        list(work(config, str(pictures), home / "run"))
+        list(begin(config, str(pictures), home / "run"))
     status = runs.status(home / "run")
     assert status.state == "failed" and status.line.startswith("RuntimeError: shapes differ xxx")
     assert len(status.line) == 300
@@ -317,7 +317,7 @@ def test_samples_that_fail_cost_no_checkpoint(
 ) -> None:
     monkeypatch.setattr(Session, "_show", raiser(RuntimeError("no picture")))
     with pytest.raises(RuntimeError):
-        list(work(config, str(pictures), home / "run"))
+        list(begin(config, str(pictures), home / "run"))
     assert load_checkpoint(home / "run").about["step"] == 4
 
 
@@ -329,7 +329,7 @@ def test_markup_and_newlines_in_names_break_nothing(
     for number, content in enumerate(emoji.values()):
         (data / f"{number}\n<script>.png").write_bytes(content)
     folder = home / "b\n<b>"
-    list(work(config, str(data), folder))
+    list(begin(config, str(data), folder))
     status = runs.status(folder)
     assert status.state == "finished" and load_checkpoint(folder).about["pictures"] == 12
     assert all(line.isprintable() for line in event_lines(folder, "start")[0]["report"])
@@ -343,7 +343,7 @@ def test_outputs_inside_the_picture_folder_are_left_out(config: Config, pictures
     samples.mkdir()
     Image.new("L", (8, 8)).save(samples / "seed-00000.png")
     config = config.with_settings([f"training.save_path={samples}"])
-    list(work(config, str(pictures), pictures / "run"))
+    list(begin(config, str(pictures), pictures / "run"))
     start = event_lines(pictures / "run", "start")[0]
     reason = "a folder that training or sampling writes to"
     assert start["pictures"] == 12 and start["left_out"] == 2

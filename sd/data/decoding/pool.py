@@ -125,7 +125,7 @@ class _Helper:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=environment.of_child(),
+            env=environment.for_child(),
             start_new_session=True,  # Ctrl-C is for the parent, which ends its helpers itself
         )
         self._to = cast(BinaryIO, self._process.stdin)

@@ -21,7 +21,7 @@ from sd.common.marks import (
     RUN_REASON,
     is_marked,
     is_run,
-    lies_in,
+    is_within,
     remark,
     run_folders,
 )
@@ -103,7 +103,7 @@ class Passage:
                 raise InputError(f"{brief(name)}: {reason}")
         runs = run_folders(listing.names)
         self._left_out += [LeftOut(folder, RUN_REASON) for folder in sorted(runs)]
-        names = [name for name in listing.names if not lies_in(name, runs)]
+        names = [name for name in listing.names if not is_within(name, runs)]
         self._unused: Counter[str] = Counter()  # suffix -> files beside the pictures
         self.candidates = sorted(self._candidates(names), key=natural)
         unsure = [left.name for left in listing.left_out if left.reason == TWICE]

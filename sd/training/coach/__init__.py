@@ -10,10 +10,10 @@ from typing import Any
 from sd.config import Config
 from sd.data.reading.report import Report
 from sd.training.coach import plan, run
-from sd.training.coach.facts import Facts
-from sd.training.coach.lines import LINES, Remark
+from sd.training.coach.messages import MESSAGES, Remark
+from sd.training.coach.summary import Summary
 
-__all__ = ["LINES", "Remark", "before", "remarks"]
+__all__ = ["MESSAGES", "Remark", "review_plan", "review_run"]
 
 MOST_REMARKS = 4
 LOST_SAYS_ALL = {"skipped", "skipped_often", "explodes", "stuck_high", "few_steps", "rate_high"}
@@ -28,26 +28,26 @@ SILENCES = {  # what a louder remark makes pointless
     "few_steps": {"noise_yet", "still_falling", "levelled", "ema_long", "only_end"},
     "few_minutes": {"noise_yet", "still_falling"},
 }
-Rule = Callable[[Facts], Iterator[Remark]]
+Rule = Callable[[Summary], Iterator[Remark]]
 
 
-def before(config: Config, pictures: int, report: Report | None = None) -> list[Remark]:
+def review_plan(config: Config, pictures: int, report: Report | None = None) -> list[Remark]:
     """Return what to tell about a plan, most important first.
 
     `pictures`: how many are chosen, held-out ones included. `report`: the set's, where known.
     """
-    facts = Facts(config, pictures=pictures)
-    return _said(facts if report is None else facts.on(report), plan.RULES)
+    summary = Summary(config, pictures=pictures)
+    return _select(summary if report is None else summary.with_report(report), plan.RULES)
 
 
-def remarks(config: Config, events: Sequence[Mapping[str, Any]]) -> list[Remark]:
+def review_run(config: Config, events: Sequence[Mapping[str, Any]]) -> list[Remark]:
     """Return what to tell about a run, most important first; it may be running or over."""
-    facts = Facts.of(config, events)
-    return _said(facts, run.RULES) or list(run.well(facts))
+    summary = Summary.of_run(config, events)
+    return _select(summary, run.RULES) or list(run.well(summary))
 
 
-def _said(facts: Facts, rules: Sequence[Rule]) -> list[Remark]:
-    said = [remark for rule in rules for remark in rule(facts)]
+def _select(summary: Summary, rules: Sequence[Rule]) -> list[Remark]:
+    said = [remark for rule in rules for remark in rule(summary)]
     kinds = {remark.kind for remark in said}
     hidden = {kind for louder, quiet in SILENCES.items() if louder in kinds for kind in quiet}
     return [remark for remark in said if remark.kind not in hidden][:MOST_REMARKS]

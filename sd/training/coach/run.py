@@ -6,9 +6,9 @@ from statistics import fmean, median, pvariance
 from typing import Any
 
 from sd.training.coach import plan
-from sd.training.coach.facts import Event, Facts, count, is_number
-from sd.training.coach.lines import Remark, figure, rounded
+from sd.training.coach.messages import Remark, figure, rounded
 from sd.training.coach.plan import ENOUGH_STEPS, SHAPES_AT, good_rate
+from sd.training.coach.summary import Event, Summary, count, is_number
 from sd.training.likeness import verdict
 
 NARROWEST, WIDEST = 5, 100  # logged steps in a running median
@@ -26,146 +26,148 @@ BLOBS_UNTIL = 500  # steps; what the bundled run drew
 FALLING, LEVEL = 0.03, 0.01  # share of the loss that the last quarter of a run took off
 
 
-def not_finite(facts: Facts) -> Iterator[Remark]:
+def not_finite(summary: Summary) -> Iterator[Remark]:
     """Speak where the run failed because its loss was lost."""
-    end = facts.end or {}
+    end = summary.end or {}
     if end.get("event") == "failed" and "not a finite number" in str(end.get("line")):
-        values, fix = _rates(facts, _lower(facts))
-        left_out = [count(each.get("step")) for each in facts.skipped]
-        values["step"] = count(end.get("step")) or max([facts.step, *left_out])
-        if facts.saved:
-            yield Remark("not_finite", {**values, "saved": facts.saved}, fix)
+        values, fix = _rates(summary, _lower(summary))
+        left_out = [count(each.get("step")) for each in summary.skipped]
+        values["step"] = count(end.get("step")) or max([summary.step, *left_out])
+        if summary.saved:
+            yield Remark("not_finite", {**values, "saved": summary.saved}, fix)
         else:
             yield Remark("not_finite_unsaved", values, fix)
 
 
-def skipped(facts: Facts) -> Iterator[Remark]:
+def skipped(summary: Summary) -> Iterator[Remark]:
     """Tell of steps that were left out: of many always, of one while it is news."""
-    if not facts.skipped:
+    if not summary.skipped:
         return
-    number, last = len(facts.skipped), facts.skipped[-1].get("step", 0)
+    number, last = len(summary.skipped), summary.skipped[-1].get("step", 0)
     if number >= OFTEN:
-        values, fix = _rates(facts, _lower(facts))
+        values, fix = _rates(summary, _lower(summary))
         yield Remark("skipped_often", {"count": number, "step": last, **values}, fix)
-    elif facts.step - last <= max(200, facts.planned // 10):
+    elif summary.step - last <= max(200, summary.planned_steps // 10):
         yield Remark("skipped", {"step": last})
 
 
-def explodes(facts: Facts) -> Iterator[Remark]:
+def explodes(summary: Summary) -> Iterator[Remark]:
     """Speak where the loss is far above what it was."""
-    smooth = _smooth(facts)
+    smooth = _smooth(summary)
     if not smooth:
         return
     low, now = min(smooth), smooth[-1]
-    if now > EXPLODED * low or now > ABOVE_FIRST * max(facts.losses[0], smooth[0]):
-        values, fix = _rates(facts, _lower(facts))
-        told = {"low": figure(low), "now": figure(now), "step": facts.step}
+    if now > EXPLODED * low or now > ABOVE_FIRST * max(summary.losses[0], smooth[0]):
+        values, fix = _rates(summary, _lower(summary))
+        told = {"low": figure(low), "now": figure(now), "step": summary.step}
         yield Remark("explodes", {**told, **values}, fix)
 
 
-def stuck(facts: Facts) -> Iterator[Remark]:
+def stuck(summary: Summary) -> Iterator[Remark]:
     """Speak where the loss never left its beginning, if the learning rate explains it."""
-    training, smooth = facts.config.training, _smooth(facts)
-    if not smooth or facts.step < training.warmup_steps + STUCK_AFTER:
+    training, smooth = summary.config.training, _smooth(summary)
+    if not smooth or summary.step < training.warmup_steps + STUCK_AFTER:
         return
-    first = max(facts.losses[0], smooth[0])
-    rate, good = training.learning_rate, good_rate(facts.config)
+    first = max(summary.losses[0], smooth[0])
+    rate, good = training.learning_rate, good_rate(summary.config)
     if min(smooth) < STUCK * first or rate == good:
         return
     kind = "stuck_high" if rate > good else "stuck_low"
-    values, fix = _rates(facts, good / 3 if rate > good else min(10 * rate, good))
-    told = {"step": facts.step, "first": figure(first), "now": figure(smooth[-1])}
+    values, fix = _rates(summary, good / 3 if rate > good else min(10 * rate, good))
+    told = {"step": summary.step, "first": figure(first), "now": figure(smooth[-1])}
     yield Remark(kind, {**told, **values}, fix)
 
 
-def copies(facts: Facts) -> Iterator[Remark]:
+def copies(summary: Summary) -> Iterator[Remark]:
     """Speak where far more of the newest samples are copies than chance makes."""
-    sheet, known = facts.sheet or {}, facts.baseline
+    sheet, known = summary.sheet or {}, summary.baseline
     nearest = sheet.get("nearest") or []
     if not known or len(nearest) < FEWEST_SAMPLES:
         return
     found = sum(verdict(float(distance), known) == "copy" for _, distance in nearest)
     if found >= COPIED * len(nearest):
-        values = {"copies": found, "count": len(nearest), "step": sheet.get("step", facts.step)}
+        values = {"copies": found, "count": len(nearest), "step": sheet.get("step", summary.step)}
         yield Remark("copies", {**values, "low": figure(known.low)})
 
 
-def memorises(facts: Facts) -> Iterator[Remark]:
+def memorises(summary: Summary) -> Iterator[Remark]:
     """Speak where held-out loss has risen since its lowest point and training's went on falling."""
     curve = [
-        (e["step"], fmean(e["train"]), fmean(e["held_out"])) for e in facts.evaluations if _whole(e)
+        (e["step"], fmean(e["train"]), fmean(e["held_out"]))
+        for e in summary.evaluations
+        if _whole(e)
     ]
     if len(curve) < 3:
         return
     since, train, low = min(curve, key=lambda each: each[2])
     later = [held for step, _, held in curve if step > since]
-    lasting = len(later) >= (2 if facts.held_out >= MANY_HELD_OUT else 4)
+    lasting = len(later) >= (2 if summary.held_out >= MANY_HELD_OUT else 4)
     if not lasting or min(later[-2:]) < (1 + RISE) * low or curve[-1][1] > (1 - LEARNED) * train:
         return
-    training, unet = facts.config.training, facts.config.unet
+    training, unet = summary.config.training, summary.config.unet
     fix = [] if training.shift else ["training.shift=0.05"]
     fix += [] if unet.dropout else ["unet.dropout=0.1"]
     values = {"since": since, "low": figure(low), "now": figure(later[-1])}
-    yield Remark("memorises", {**values, "pictures": facts.pictures}, tuple(fix))
+    yield Remark("memorises", {**values, "pictures": summary.pictures}, tuple(fix))
 
 
-def few_minutes(facts: Facts) -> Iterator[Remark]:
+def few_minutes(summary: Summary) -> Iterator[Remark]:
     """Speak where the clock, not the plan, ends the run before shapes can come."""
-    minutes, steps = facts.config.training.minutes, facts.planned
-    if minutes and facts.step and 0 < steps < SHAPES_AT <= facts.asked:
+    minutes, steps = summary.config.training.minutes, summary.planned_steps
+    if minutes and summary.step and 0 < steps < SHAPES_AT <= summary.configured_steps:
         better = math.ceil(minutes * ENOUGH_STEPS / steps)
         values = {"minutes": f"{minutes:g}", "steps": rounded(steps), "better": better}
         fix = (f"training.minutes={better}",)
         yield Remark("few_minutes", {**values, "shapes": f"{SHAPES_AT:,}"}, fix)
 
 
-def ema_young(facts: Facts) -> Iterator[Remark]:
+def ema_young(summary: Summary) -> Iterator[Remark]:
     """Speak while the averaged weights, which samples show first, lag behind the raw ones."""
-    step = (facts.sheet or {}).get("step", EMA_LAGS_UNTIL)
-    decay = min(facts.config.training.ema_decay, (1 + step) / (10 + step))
+    step = (summary.sheet or {}).get("step", EMA_LAGS_UNTIL)
+    decay = min(summary.config.training.ema_decay, (1 + step) / (10 + step))
     length = round(1 / (1 - decay))
     if step < EMA_LAGS_UNTIL and length > SHORT_AVERAGE:
         yield Remark("ema_young", {"step": step, "length": length, "until": EMA_LAGS_UNTIL})
 
 
-def noise_yet(facts: Facts) -> Iterator[Remark]:
+def noise_yet(summary: Summary) -> Iterator[Remark]:
     """Say early in a run that noise is what samples should be."""
-    if facts.sheet and not facts.end and facts.step < BLOBS_UNTIL <= facts.planned:
-        yield Remark("noise_yet", {"step": facts.step, "shapes": f"{SHAPES_AT:,}"})
+    if summary.sheet and not summary.end and summary.step < BLOBS_UNTIL <= summary.planned_steps:
+        yield Remark("noise_yet", {"step": summary.step, "shapes": f"{SHAPES_AT:,}"})
 
 
-def at_the_end(facts: Facts) -> Iterator[Remark]:
+def at_the_end(summary: Summary) -> Iterator[Remark]:
     """Tell, when a run is over, whether more steps are worth it."""
-    if (facts.end or {}).get("event") not in ("finished", "stopped") or facts.step < SHAPES_AT:
+    if (summary.end or {}).get("event") not in ("finished", "stopped") or summary.step < SHAPES_AT:
         return
-    before = _losses_between(facts, 0.625, 0.75)
-    after = _losses_between(facts, 0.875, 1.0)
+    before = _losses_between(summary, 0.625, 0.75)
+    after = _losses_between(summary, 0.875, 1.0)
     if min(len(before), len(after)) < NARROWEST or fmean(before) <= 0:
         return
     fall, doubt = 1 - fmean(after) / fmean(before), 2 * _error(before, after) / fmean(before)
     values = {"now": figure(fmean(after)), "percent": figure(max(0.0, 100 * fall))}
-    if fall > max(FALLING, doubt) and not _held_out_rises(facts):
-        more = max(500, rounded(facts.step / 2))
-        fix = [f"training.steps={facts.step + more}"]
-        fix += ["training.minutes=0.0"] if facts.config.training.minutes else []
+    if fall > max(FALLING, doubt) and not _held_out_rises(summary):
+        more = max(500, rounded(summary.step / 2))
+        fix = [f"training.steps={summary.step + more}"]
+        fix += ["training.minutes=0.0"] if summary.config.training.minutes else []
         yield Remark("still_falling", {**values, "more": f"{more:,}"}, tuple(fix))
     elif -LEVEL < fall < LEVEL and doubt < LEVEL:
         yield Remark("levelled", values)
 
 
-def duplicates(facts: Facts) -> Iterator[Remark]:
+def duplicates(summary: Summary) -> Iterator[Remark]:
     """Speak where many pictures are there more than once."""
-    everything = facts.pictures + facts.held_out
-    if facts.duplicates * 20 >= everything > 0:
-        yield Remark("duplicates", {"duplicates": facts.duplicates, "pictures": everything})
+    everything = summary.pictures + summary.held_out
+    if summary.duplicates * 20 >= everything > 0:
+        yield Remark("duplicates", {"duplicates": summary.duplicates, "pictures": everything})
 
 
-def well(facts: Facts) -> Iterator[Remark]:
+def well(summary: Summary) -> Iterator[Remark]:
     """Say that all is well, where it is."""
-    smooth, failed = _smooth(facts), (facts.end or {}).get("event") == "failed"
+    smooth, failed = _smooth(summary), (summary.end or {}).get("event") == "failed"
     if smooth and not failed and smooth[-1] < STUCK * smooth[0]:
         values = {"first": figure(smooth[0]), "now": figure(smooth[-1])}
-        yield Remark("well", {**values, "step": f"{facts.step:,}"})
+        yield Remark("well", {**values, "step": f"{summary.step:,}"})
 
 
 RULES = (
@@ -188,24 +190,24 @@ RULES = (
 )
 
 
-def _lower(facts: Facts) -> float:
+def _lower(summary: Summary) -> float:
     """Return the learning rate to start again with where the run's is too high."""
-    return facts.config.training.lower_rate
+    return summary.config.training.lower_rate
 
 
-def _rates(facts: Facts, better: float) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _rates(summary: Summary, better: float) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the figures and the fix of a remark about the learning rate."""
-    training = facts.config.training
+    training = summary.config.training
     fix = [f"training.learning_rate={better:.2g}"]
     fix += [] if training.grad_clip else ["training.grad_clip=1.0"]
     return {"rate": f"{training.learning_rate:g}", "better": f"{better:.2g}"}, tuple(fix)
 
 
-def _smooth(facts: Facts) -> list[float]:
+def _smooth(summary: Summary) -> list[float]:
     """Return running medians of the loss, each over enough pictures to be calm; [] if too few."""
-    losses = facts.losses
-    apart = max(1, facts.step // max(len(losses), 1))  # optimiser steps in one logged loss
-    width = min(WIDEST, max(NARROWEST, math.ceil(CALM_AFTER / (apart * facts.batch))))
+    losses = summary.losses
+    apart = max(1, summary.step // max(len(losses), 1))  # optimiser steps in one logged loss
+    width = min(WIDEST, max(NARROWEST, math.ceil(CALM_AFTER / (apart * summary.batch))))
     if len(losses) < 2 * width:
         return []
     return [median(losses[end - width : end]) for end in range(width, len(losses) + 1)]
@@ -217,16 +219,16 @@ def _whole(evaluation: Event) -> bool:
     return all(map(is_number, both))
 
 
-def _held_out_rises(facts: Facts) -> bool:
+def _held_out_rises(summary: Summary) -> bool:
     """Tell whether the held-out loss is above its lowest, so that more steps may harm."""
-    held = [fmean(each["held_out"]) for each in facts.evaluations if _whole(each)]
+    held = [fmean(each["held_out"]) for each in summary.evaluations if _whole(each)]
     return bool(held) and held[-1] > 1.01 * min(held)
 
 
-def _losses_between(facts: Facts, low: float, high: float) -> list[float]:
+def _losses_between(summary: Summary, low: float, high: float) -> list[float]:
     """Return the losses logged between two shares of the run."""
-    first, last = low * facts.step, high * facts.step
-    return [float(each["loss"]) for each in facts.steps if first < each.get("step", 0) <= last]
+    first, last = low * summary.step, high * summary.step
+    return [float(each["loss"]) for each in summary.steps if first < each.get("step", 0) <= last]
 
 
 def _error(a: Sequence[float], b: Sequence[float]) -> float:

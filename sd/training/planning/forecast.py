@@ -35,7 +35,7 @@ RANDOM_CLASSES, RANDOM_WORDS, CAPTION_WORDS = 10, 1000, 8
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """Seconds of one step; of samples of both sets of weights and their evaluation; of a save."""
 
     step: float
@@ -72,7 +72,7 @@ class Forecast:
         ]
 
 
-def measure(config: Config, machine: Machine, seconds: float = 8.0) -> Measured:
+def measure(config: Config, machine: Machine, seconds: float = 8.0) -> Measurement:
     """Time real steps, parts of a sheet of samples and a save; in about `seconds`, at least once.
 
     The network runs in this process as a run would: call `machine.apply()` before.
@@ -92,7 +92,7 @@ def measure(config: Config, machine: Machine, seconds: float = 8.0) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
         save_checkpoint(model, Path(folder) / "measured", {"step": 0}, training.state())
-        return Measured(step, sheet, time.perf_counter() - begun)
+        return Measurement(step, sheet, time.perf_counter() - begun)
 
 
 def random_pictures(config: Config) -> ImageSet:
@@ -142,7 +142,7 @@ def forecast(
     start: seconds until the pictures are read. Raises `InputError` where memory does not suffice.
     """
     check_memory(config, machine)
-    return foreseen(config, pictures, machine, measure(config, machine), start)
+    return extrapolate(config, pictures, machine, measure(config, machine), start)
 
 
 def check_memory(config: Config, machine: Machine) -> None:
@@ -150,8 +150,8 @@ def check_memory(config: Config, machine: Machine) -> None:
         memory.check(config)
 
 
-def foreseen(
-    config: Config, pictures: int, machine: Machine, measured: Measured, start: float
+def extrapolate(
+    config: Config, pictures: int, machine: Machine, measured: Measurement, start: float
 ) -> Forecast:
     """Return the forecast that follows from a measurement."""
     training = config.training
@@ -181,7 +181,7 @@ def _count(steps: int, every: int) -> int:
     return math.ceil(steps / every) if every else 1
 
 
-def _steps_within(config: Config, seconds: float, measured: Measured) -> int:
+def _steps_within(config: Config, seconds: float, measured: Measurement) -> int:
     """Return how many steps fit into the seconds beside the samples and saves that are due."""
     training, last = config.training, measured.sheet + measured.save
     per_step = measured.step

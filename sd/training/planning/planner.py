@@ -17,13 +17,13 @@ from sd.training.planning.forecast import (
     PICTURE_SECONDS,
     START_SECONDS,
     Forecast,
-    Measured,
-    foreseen,
+    Measurement,
+    extrapolate,
     measure,
 )
 from sd.training.planning.reasons import Reason
 
-BASE = "tiny"  # the preset from which a plan's settings depart
+BASE = "tiny"  # the preset from which a plan's settings differ
 MOST_MINUTES = 100_000.0
 MEASURING_SHARE, MEASURING_SECONDS = 0.08, 25.0  # of the minutes, and at most, spent on measuring
 LEAST_SHEETS, MOST_SHEETS, SHEETS_SHARE = 3, 18, 0.1  # of a planned run, and of its time
@@ -37,7 +37,7 @@ MANY_PICTURES = 1000  # of fewer, fewer steps are enough
 FEWEST_PLACES = 3  # a side, of a level that attends
 
 
-class Rung(NamedTuple):
+class SizePreset(NamedTuple):
     """A size of pictures with a network for it; its shapes show after `enough` steps.
 
     patch: the side of the pixel blocks that enter as one position. base: the preset that tells all
@@ -54,7 +54,7 @@ class Rung(NamedTuple):
     base: str = BASE
 
     def config(self, channels: int) -> Config:
-        """Return the settings of this rung for grey (1) or colour (3) pictures."""
+        """Return the settings of this size for grey (1) or colour (3) pictures."""
         sizes = [f"training.input_{each}={self.side}" for each in ("height", "width")]
         colour = [f"unet.{each}={channels}" for each in ("channel", "n_embed")]
         network = [
@@ -76,13 +76,13 @@ class Rung(NamedTuple):
 
 # Shapes at 32 pixels need about 1,200 steps of 32 pictures (digits are clear after 200), at 64
 # some 3,000; what is smaller and simpler is learned in fewer, what is larger needs more.
-# Blocks of 4 x 4 pixels make 64 pixels as cheap a step as 32 in blocks of 2 x 2, so 48 has no rung.
-LADDER = (
-    Rung(16, 2, 32, (1, 2), 32, 0.002, 600),
-    Rung(24, 4, 32, (2, 3, 3), 32, 0.002, 900),
-    Rung(32, 4, 32, (2, 3, 3), 32, 0.002, 1200),
-    Rung(64, 4, 32, (2, 3, 3), 32, 0.002, 3000, "small"),
-    Rung(64, 2, 64, (2, 2, 3, 4), 64, 0.0005, 10000),
+# Blocks of 4 x 4 pixels make 64 pixels as cheap a step as 32 in blocks of 2 x 2, so 48 is left out.
+SIZE_PRESETS = (
+    SizePreset(16, 2, 32, (1, 2), 32, 0.002, 600),
+    SizePreset(24, 4, 32, (2, 3, 3), 32, 0.002, 900),
+    SizePreset(32, 4, 32, (2, 3, 3), 32, 0.002, 1200),
+    SizePreset(64, 4, 32, (2, 3, 3), 32, 0.002, 3000, "small"),
+    SizePreset(64, 2, 64, (2, 2, 3, 4), 64, 0.0005, 10000),
 )
 
 
@@ -105,7 +105,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class PictureStats:
     """What a plan knows of the pictures.
 
     shortest: typical length of their short side, or 0. captions: how many have one. labels: how
@@ -121,7 +121,7 @@ class Pictures:
 
 def plan(
     minutes: float,
-    pictures: Pictures,
+    pictures: PictureStats,
     machine: Machine,
     start: float = START_SECONDS,
     kind: str = "auto",
@@ -135,110 +135,110 @@ def plan(
     """
     real("--minutes", minutes, 0.1, MOST_MINUTES)
     search = _Search(minutes, pictures, machine, start, kind)
-    rung = search.best()
-    measured = search.lowered(rung)
-    config = search.settled(rung, measured)
-    expected = foreseen(config, pictures.count, machine, measured, start)
+    size = search.best()
+    measured = search.try_lower_precision(size)
+    config = search.settle(size, measured)
+    expected = extrapolate(config, pictures.count, machine, measured, start)
     config = config.with_settings([f"training.steps={expected.steps}"])
-    return Plan(undecided(config), tuple(search.reasons(rung, config, expected)), expected)
+    return Plan(undecided(config), tuple(search.reasons(size, config, expected)), expected)
 
 
 class _Search:
-    """Measures rungs of the ladder until it is known which is the highest with enough steps."""
+    """Measures size presets until it is known which is the largest that gets enough steps."""
 
     def __init__(
-        self, minutes: float, pictures: Pictures, machine: Machine, start: float, kind: str
+        self, minutes: float, pictures: PictureStats, machine: Machine, start: float, kind: str
     ) -> None:
         self.minutes, self.pictures, self.machine = minutes, pictures, machine
         self.wanted, self.kind = kind, resolve_kind(kind, pictures.captions, pictures.labels)
         self.seconds = 60 * minutes - start - PICTURE_SECONDS * pictures.count
         self.until = time.perf_counter() + min(MEASURING_SECONDS, MEASURING_SHARE * 60 * minutes)
-        self.measured: dict[Rung, Measured] = {}
+        self.measured: dict[SizePreset, Measurement] = {}
         self.precision, self.gain = "float32", 1.0
-        self.rungs = [rung for rung in LADDER if self._suits(rung)] or [LADDER[0]]
-        held = [rung for rung in self.rungs if self._has_room(rung)]
-        self.crowded, self.rungs = len(held) < len(self.rungs), held
-        if not held:
-            memory.check(self.config(LADDER[0]))
+        self.sizes = [size for size in SIZE_PRESETS if self._suits(size)] or [SIZE_PRESETS[0]]
+        fitting = [size for size in self.sizes if self._has_room(size)]
+        self.crowded, self.sizes = len(fitting) < len(self.sizes), fitting
+        if not fitting:
+            memory.check(self.config(SIZE_PRESETS[0]))
             raise InputError("there is too little memory for any network")
 
-    def config(self, rung: Rung) -> Config:
-        """Return the settings of a rung for these pictures, with what they make of the U-Net."""
+    def config(self, size: SizePreset) -> Config:
+        """Return the settings of a size for these pictures, with what they make of the U-Net."""
         told = [f"conditioning.kind={ini.spelled(self.kind)}"]
         told.append(f"training.precision={self.precision}")
         if self.kind == "captions":  # words find their places where there are places enough
-            told.append(f"unet.attention_resolutions=[{2 ** max(0, len(rung.mult) - 2)}]")
-        config = rung.config(self.pictures.channels).with_settings(told)
+            told.append(f"unet.attention_resolutions=[{2 ** max(0, len(size.mult) - 2)}]")
+        config = size.config(self.pictures.channels).with_settings(told)
         return decided(config, self.pictures.captions, self.pictures.labels)
 
-    def _suits(self, rung: Rung) -> bool:
-        """Tell whether a rung does not enlarge the pictures by more than a quarter."""
-        return not self.pictures.shortest or rung.side <= 1.25 * self.pictures.shortest
+    def _suits(self, size: SizePreset) -> bool:
+        """Tell whether a size does not enlarge the pictures by more than a quarter."""
+        return not self.pictures.shortest or size.side <= 1.25 * self.pictures.shortest
 
-    def _has_room(self, rung: Rung) -> bool:
+    def _has_room(self, size: SizePreset) -> bool:
         if self.machine.device != "cpu":
             return True
-        return memory.needed(self.config(rung)) <= memory.available()
+        return memory.needed(self.config(size)) <= memory.available()
 
-    def best(self) -> Rung:
-        """Return the highest rung that gets enough steps, or the lowest; it is measured."""
-        chosen = self.rungs[0]
+    def best(self) -> SizePreset:
+        """Return the largest size that gets enough steps, or the lowest; it is measured."""
+        chosen = self.sizes[0]
         self._measure(chosen)
         while time.perf_counter() < self.until:
-            wanted = self._highest()
+            wanted = self._largest()
             if wanted in self.measured:
                 return wanted
             self._measure(wanted)
-        fitting = [rung for rung in self.rungs if rung in self.measured and self._is_enough(rung)]
+        fitting = [size for size in self.sizes if size in self.measured and self._is_enough(size)]
         return fitting[-1] if fitting else chosen
 
-    def lowered(self, rung: Rung) -> Measured:
-        """Return what the rung takes in the faster precision, which all that follows is in."""
-        plain = self.measured[rung]
+    def try_lower_precision(self, size: SizePreset) -> Measurement:
+        """Return what the size takes in the faster precision, which all that follows is in."""
+        plain = self.measured[size]
         if not multiplies_bfloat16(self.machine.device):
             return plain
         self.precision = LOWER
-        lower = measure(self.config(rung), self.machine, BOTH_SECONDS)
+        lower = measure(self.config(size), self.machine, BOTH_SECONDS)
         if lower.step * GAIN <= plain.step:
-            self.gain, self.measured[rung] = plain.step / lower.step, lower
+            self.gain, self.measured[size] = plain.step / lower.step, lower
             return lower
         self.precision = "float32"
         return plain
 
-    def _highest(self) -> Rung:
-        """Return the highest rung that gets enough steps as far as is known."""
-        fitting = [rung for rung in self.rungs if self._is_enough(rung)]
-        return fitting[-1] if fitting else self.rungs[0]
+    def _largest(self) -> SizePreset:
+        """Return the largest size that gets enough steps as far as is known."""
+        fitting = [size for size in self.sizes if self._is_enough(size)]
+        return fitting[-1] if fitting else self.sizes[0]
 
-    def _is_enough(self, rung: Rung) -> bool:
-        return self.minutes_for(rung) <= self.minutes
+    def _is_enough(self, size: SizePreset) -> bool:
+        return self.minutes_for(size) <= self.minutes
 
-    def _measure(self, rung: Rung) -> None:
+    def _measure(self, size: SizePreset) -> None:
         left = max(0.0, self.until - time.perf_counter())
-        self.measured[rung] = measure(self.config(rung), self.machine, left / 2)
+        self.measured[size] = measure(self.config(size), self.machine, left / 2)
 
-    def times(self, rung: Rung) -> Measured:
-        """Return what a rung was measured to take, or what its operations make one expect."""
-        if rung in self.measured:
-            return self.measured[rung]
-        nearest = min(self.measured, key=lambda each: abs(_work(each) - _work(rung)))
-        known, ratio = self.measured[nearest], _work(rung) / _work(nearest)
-        return Measured(known.step * ratio, known.sheet * ratio, known.save * ratio)
+    def times(self, size: SizePreset) -> Measurement:
+        """Return what a size was measured to take, or what its operations make one expect."""
+        if size in self.measured:
+            return self.measured[size]
+        nearest = min(self.measured, key=lambda each: abs(_work(each) - _work(size)))
+        known, ratio = self.measured[nearest], _work(size) / _work(nearest)
+        return Measurement(known.step * ratio, known.sheet * ratio, known.save * ratio)
 
-    def enough(self, rung: Rung) -> int:
+    def enough(self, size: SizePreset) -> int:
         """Return the steps that are enough for these pictures: few are learned sooner."""
         share = math.sqrt(self.pictures.count / MANY_PICTURES)
-        return round(rung.enough * min(1.0, max(0.3, share)))
+        return round(size.enough * min(1.0, max(0.3, share)))
 
-    def minutes_for(self, rung: Rung) -> float:
+    def minutes_for(self, size: SizePreset) -> float:
         """Return how long enough steps take, with samples and saves."""
-        measured = self.times(rung)
-        trained = self.enough(rung) * measured.step * (1 + measured.save / KEEP_SECONDS)
+        measured = self.times(size)
+        trained = self.enough(size) * measured.step * (1 + measured.save / KEEP_SECONDS)
         sheets = max(LEAST_SHEETS * measured.sheet, SHEETS_SHARE * trained)
         return (60 * self.minutes - self.seconds + trained + sheets) / 60
 
-    def settled(self, rung: Rung, measured: Measured) -> Config:
-        """Return a rung's settings with all that depends on the number of steps."""
+    def settle(self, size: SizePreset, measured: Measurement) -> Config:
+        """Return a size's settings with all that depends on the number of steps."""
         seconds = self.seconds
         most = math.floor(SHEETS_SHARE * seconds / measured.sheet)
         sheets = min(max(most, LEAST_SHEETS), MOST_SHEETS)
@@ -254,39 +254,39 @@ class _Search:
             f"training.sample_every={math.ceil(steps / sheets)}",
             f"training.save_every={max(1, round(apart / measured.step))}",
         ]
-        return self.config(rung).with_settings(settings)
+        return self.config(size).with_settings(settings)
 
-    def reasons(self, rung: Rung, config: Config, expected: Forecast) -> Iterator[Reason]:
+    def reasons(self, size: SizePreset, config: Config, expected: Forecast) -> Iterator[Reason]:
         """Yield why a plan is as it is, what matters most first."""
-        yield from self._why_size(rung, expected)
-        yield self._why_told()
+        yield from self._why_size(size, expected)
+        yield self._why_conditioning()
         yield from self._why_steps(config, expected)
-        parameters = blueprint(config.unet, rung.side, rung.side).parameters
+        parameters = blueprint(config.unet, size.side, size.side).parameters
         words = f"{parameters / 1e6:.1f}"
-        yield Reason("network", {"parameters": words, "batch": rung.batch})
+        yield Reason("network", {"parameters": words, "batch": size.batch})
         if self.precision == LOWER:
             yield Reason("bfloat16", {"ratio": f"{self.gain:.1f}"})
         yield from _why_rest(config, expected)
 
-    def _why_size(self, rung: Rung, expected: Forecast) -> Iterator[Reason]:
-        enough, steps = self.enough(rung), expected.steps
-        if not self._is_enough(rung):
+    def _why_size(self, size: SizePreset, expected: Forecast) -> Iterator[Reason]:
+        enough, steps = self.enough(size), expected.steps
+        if not self._is_enough(size):
             facts = {"minutes": f"{self.minutes:g}", "steps": steps, "enough": enough}
-            needed = math.ceil(self.minutes_for(rung))
+            needed = math.ceil(self.minutes_for(size))
             yield Reason("short", {**facts, "needed_minutes": needed})
             return
-        yield Reason("size", {"side": rung.side, "steps": steps, "enough": enough})
-        larger = [each for each in self.rungs if each.side > rung.side]
+        yield Reason("size", {"side": size.side, "steps": steps, "enough": enough})
+        larger = [each for each in self.sizes if each.side > size.side]
         if larger:
             needed = math.ceil(self.minutes_for(larger[0]))
             yield Reason("larger", {"side": larger[0].side, "needed_minutes": needed})
         elif self.crowded:
             yield Reason("crowded", {})
-        elif self.rungs[-1].side < LADDER[-1].side:
+        elif self.sizes[-1].side < SIZE_PRESETS[-1].side:
             shortest = self.pictures.shortest
-            yield Reason("small_pictures", {"side": rung.side, "shortest": shortest})
+            yield Reason("small_pictures", {"side": size.side, "shortest": shortest})
 
-    def _why_told(self) -> Reason:
+    def _why_conditioning(self) -> Reason:
         seen = self.pictures
         if self.kind == "captions":
             return Reason("told_captions", {"captions": seen.captions, "pictures": seen.count})
@@ -309,9 +309,9 @@ class _Search:
         yield Reason("speed", facts)
 
 
-def _work(rung: Rung) -> int:
+def _work(size: SizePreset) -> int:
     """Return the operations of a step, forward."""
-    return rung.batch * blueprint(rung.config(3).unet, rung.side, rung.side).operations
+    return size.batch * blueprint(size.config(3).unet, size.side, size.side).operations
 
 
 def _why_rest(config: Config, expected: Forecast) -> Iterator[Reason]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-LINES = {
+MESSAGES = {
     "size": "Pictures of {side} x {side} pixels: the largest whose network gets enough steps here, "
     "{steps} where about {enough} are enough for shapes.",
     "short": "{minutes} minutes give {steps} steps of the smallest network; shapes need about "
@@ -44,7 +44,7 @@ class Reason:
     @property
     def line(self) -> str:
         """The sentence."""
-        return LINES[self.kind].format(**self.values)
+        return MESSAGES[self.kind].format(**self.values)
 
     def to_json(self) -> dict[str, Any]:
         """Return it in types that JSON has."""

@@ -31,7 +31,7 @@ def read_config(folder: Path) -> Config:
 def advice_html(folder: Path, resumable: bool, lang: str) -> str:
     """Return the coach's sentences with a button for what one click mends, then the notices."""
     items = []
-    for remark in coach.remarks(read_config(folder), runs.events(folder)):
+    for remark in coach.review_run(read_config(folder), runs.events(folder)):
         line = html.escape(say(remark.key, lang).format(**remark.values), quote=False)
         items.append(f"<li>{line}{fix_button(remark, resumable, lang)}</li>")
     for notice in runs.notices(folder)[-MOST_NOTICES:]:
@@ -75,7 +75,7 @@ def apply_fix(name: Any, request: gr.Request, event: gr.EventData) -> Any:
     """
     folder, lang = runs.find_run(name), language(request)
     config, status = read_config(folder), runs.status(folder)
-    mended = {each.kind: each for each in coach.remarks(config, runs.events(folder)) if each.fix}
+    mended = {each.kind: each for each in coach.review_run(config, runs.events(folder)) if each.fix}
     asked = event._data.get("kind") if isinstance(event._data, dict) else None
     remark = mended[validation.choice("fix", asked, list(mended) or ["(nothing to mend)"])]
     steps = requested_steps(remark) if status.resumable else None

@@ -33,7 +33,7 @@ def attach(kept: Any, request: gr.Request) -> tuple[Any, Any]:
     if asked is not None and asked not in names:
         gr.Warning(html.escape(why_not_found(asked)), title=say("mistake", language(request)))
     wishes = [asked, kept.get("run") if isinstance(kept, dict) else None]
-    wishes += [status.name for status in runs.living()]
+    wishes += [status.name for status in runs.live_runs()]
     value = next((wish for wish in [*wishes, *names] if wish in names), None)
     return gr.update(choices=names, value=value), {}
 
@@ -75,7 +75,7 @@ def pause(name: Any) -> None:
 @guarded
 def unpause(name: Any) -> None:
     """Let the run that is shown go on."""
-    runs.go_on(find_alive(name))
+    runs.unpause(find_alive(name))
 
 
 @guarded
@@ -109,14 +109,14 @@ def train_more(name: Any, steps: Any) -> None:
 @guarded
 def sample_now(name: Any, request: gr.Request) -> None:
     """Ask for samples after the step at hand."""
-    runs.ask_sample(find_alive(name))
+    runs.request_sample(find_alive(name))
     gr.Info(say("asked_sample", language(request)), title=say("sample_now", language(request)))
 
 
 @guarded
 def save_now(name: Any, request: gr.Request) -> None:
     """Ask for a checkpoint after the step at hand."""
-    runs.ask_save(find_alive(name))
+    runs.request_save(find_alive(name))
     gr.Info(say("asked_save", language(request)), title=say("save_now", language(request)))
 
 

@@ -162,7 +162,7 @@ def apply_fix(request: gr.Request, event: gr.EventData, data: Any, *fields: Any)
 def find_remarks(config: Config, data: Any) -> list[coach.Remark]:
     """Return what the coach tells of a plan."""
     found = uploads.survey_of(data).report
-    return coach.before(config, report_view.count_chosen(found, config.training), found)
+    return coach.review_plan(config, report_view.count_chosen(found, config.training), found)
 
 
 def measured_key(config: Config, data: Any) -> str:

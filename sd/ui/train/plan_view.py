@@ -93,7 +93,7 @@ def command(text: Any, data: Any, seed: Any, device: Any, fault: Any = "") -> st
             source = str(Path(source).relative_to(Path.cwd()))
         validation.seed("seed", seed)
         changes = config.settings_from(settings.read_preset(preset))
-        return runs.command(
+        return runs.train_command(
             source, preset, changes, seed, validation.choice("device", device, DEVICES)
         )
     except InputError:

@@ -17,7 +17,7 @@ from sd import runs
 from sd.common import marks, validation
 from sd.common.validation import InputError
 from sd.config import Config
-from sd.runs.journal import Sheet
+from sd.runs.journal import SampleGrid
 from sd.runs.sample_grid import ACROSS, GAP, open_sheet
 from sd.training.likeness import Baseline, verdict
 from sd.ui.components import curves
@@ -65,7 +65,7 @@ def encode_pairs(folder: Path, sheet: Path, places: tuple[int, ...]) -> list[tup
     ]
 
 
-def pairs_html(folder: Path, sheet: Sheet, baseline: Baseline | None, lang: str) -> str:
+def pairs_html(folder: Path, sheet: SampleGrid, baseline: Baseline | None, lang: str) -> str:
     """Return every sample beside its nearest training picture, the nearest pair first."""
     addresses = encode_pairs(folder, sheet.average, tuple(k for k, _ in sheet.nearest))
     rows = []
@@ -88,7 +88,9 @@ def read_baseline(folder: Path) -> Baseline | None:
     return Baseline.from_event(event) if event else None
 
 
-def meter_html(sheet: Sheet | None, baseline: Baseline | None, waiting: bool, lang: str) -> str:
+def meter_html(
+    sheet: SampleGrid | None, baseline: Baseline | None, waiting: bool, lang: str
+) -> str:
     """Return how near samples come to training pictures, as marks before the usual distance.
 
     waiting: whether it may still be measured; a run that never measured it says nothing. Where
@@ -141,7 +143,9 @@ def prompts_html(prompts: Sequence[str], lang: str) -> str:
     return f'<div class="told asked">{inside}</div>'
 
 
-def show_samples(folder: Path, sheet: Sheet | None, view: str, lang: str) -> tuple[Any, Any, str]:
+def show_samples(
+    folder: Path, sheet: SampleGrid | None, view: str, lang: str
+) -> tuple[Any, Any, str]:
     """Return the picture, the pairs and the caption of one sheet, as `view` wants it.
 
     A view that the run has not kept is answered with the averaged samples and a sentence.
@@ -181,7 +185,7 @@ def picture_or_why(path: Path) -> tuple[Image.Image | None, str]:
         return None, f"{html.escape(str(error))}:"
 
 
-def pairs_or_why(folder: Path, sheet: Sheet, lang: str) -> tuple[str, str]:
+def pairs_or_why(folder: Path, sheet: SampleGrid, lang: str) -> tuple[str, str]:
     """Return the pairs of a sheet, or nothing and the sentence why there are none."""
     if not sheet.nearest or not (folder / runs.PICTURES).is_dir():
         return "", say("no_nearest", lang)

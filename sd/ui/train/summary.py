@@ -101,7 +101,7 @@ def schedule_check_html(config: Config, lang: str) -> str:
     schedule = Schedule.from_settings(config.diffusion)
     if not schedule.warning:
         return f'<p class="note">{say("doctor_good", lang, snr=f"{schedule.terminal_snr:.2g}")}</p>'
-    told = [each for each in coach.before(config, 10**6) if each.kind == SCHEDULE_REMARK]
+    told = [each for each in coach.review_plan(config, 10**6) if each.kind == SCHEDULE_REMARK]
     return remarks_html(told, lang)
 
 

@@ -57,8 +57,8 @@ class RunView(NamedTuple):
 def progress_line(status: runs.Status, lang: str) -> str:
     """Return a run's state in words: step, speed, time left."""
     step, total = f"{status.step:,}", f"{status.total:,}"
-    if status.state == "starting" and status.read:
-        done, count = (f"{number:,}" for number in status.read)
+    if status.state == "starting" and status.ingested:
+        done, count = (f"{number:,}" for number in status.ingested)
         return say("state_reading", lang, done=done, total=count)
     line = html.escape(status.line)
     key = f"state_{status.state}"
@@ -78,7 +78,7 @@ def progress_html(status: runs.Status | None, lang: str) -> str:
     """Return the progress line and its bar."""
     if status is None:
         return f'<div class="progress"><p><span>{say("no_run", lang)}</span></p></div>'
-    done, total = status.read or (status.step, status.total)
+    done, total = status.ingested or (status.step, status.total)
     share = min(100.0, 100 * done / max(total, 1))
     return (
         f'<div class="progress {status.state}"><p><span>{progress_line(status, lang)}</span></p>'
@@ -163,7 +163,9 @@ def show_controls(status: runs.Status | None) -> dict[str, Any]:
 
 def pulse_of(status: runs.Status, folder: Path) -> str:
     """Return a short text that changes whenever anything shown of a run does."""
-    return f"{status.name} {status.state} {status.read} {runs.outline(folder).count} {status.line}"
+    return (
+        f"{status.name} {status.state} {status.ingested} {runs.outline(folder).count} {status.line}"
+    )
 
 
 @guarded

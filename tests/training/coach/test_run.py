@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from sd.config import Config
-from sd.training.coach import remarks
-from sd.training.coach.lines import figure
+from sd.training.coach import review_run
+from sd.training.coach.messages import figure
 from tests.helpers.coaching import TINY, Event, falling, healthy, kinds, only, run
 
 
@@ -31,30 +31,30 @@ FINISHED = {"event": "finished", "line": "finished"}
 
 def test_a_young_average_is_named_until_the_samples_are_of_step_300() -> None:
     early = [*healthy(150), {"event": "samples", "step": 150}]
-    remark = only(remarks(TINY, early), "ema_young")
+    remark = only(review_run(TINY, early), "ema_young")
     assert remark.values == {"step": 150, "length": 18, "until": 300}  # (10 + 150) / 9
-    assert "ema_young" not in kinds(remarks(TINY, [*early, {"event": "samples", "step": 300}]))
+    assert "ema_young" not in kinds(review_run(TINY, [*early, {"event": "samples", "step": 300}]))
     quick = TINY.with_settings(["training.ema_decay=0.8"])  # averages 5 steps
-    assert "ema_young" not in kinds(remarks(quick, early))
+    assert "ema_young" not in kinds(review_run(quick, early))
 
 
 def test_noise_early_in_a_run_is_called_normal() -> None:
     events = [*healthy(480), {"event": "samples", "step": 400}]
-    assert kinds(remarks(TINY, events)) == ["noise_yet"]
-    assert kinds(remarks(TINY, [*healthy(600), {"event": "samples", "step": 600}])) == ["well"]
+    assert kinds(review_run(TINY, events)) == ["noise_yet"]
+    assert kinds(review_run(TINY, [*healthy(600), {"event": "samples", "step": 600}])) == ["well"]
 
 
 def test_a_loss_that_was_lost_for_good_is_named_with_a_lower_rate() -> None:
     line = "the loss is not a finite number at 5 steps in a row, up to step 77: ..."
     failed = {"event": "failed", "step": 77, "line": line}
-    said = remarks(TINY, [*healthy(72), *[skip(step) for step in range(73, 78)], failed])
+    said = review_run(TINY, [*healthy(72), *[skip(step) for step in range(73, 78)], failed])
     assert kinds(said) == ["not_finite_unsaved"]
     assert "step 77" in said[0].line and said[0].fix == ("training.learning_rate=0.001",)
     assert "before there was a checkpoint" in said[0].line
     saved = [{"event": "checkpoint", "step": step} for step in (30, 60)]
-    (said_again,) = remarks(TINY, [*healthy(72), *saved, skip(73), {**failed, "step": None}])
+    (said_again,) = review_run(TINY, [*healthy(72), *saved, skip(73), {**failed, "step": None}])
     assert "step 73" in said_again.line and "checkpoint of step 60 is whole" in said_again.line
-    assert remarks(TINY, [*healthy(72), {"event": "failed", "line": "the disk is full"}]) == []
+    assert review_run(TINY, [*healthy(72), {"event": "failed", "line": "the disk is full"}]) == []
 
 
 def skip(step: int) -> Event:
@@ -62,10 +62,10 @@ def skip(step: int) -> Event:
 
 
 def test_one_step_left_out_is_told_while_it_is_news_and_many_are_an_alarm() -> None:
-    said = remarks(TINY, [*healthy(300), skip(200)])
+    said = review_run(TINY, [*healthy(300), skip(200)])
     assert kinds(said) == ["skipped"] and "step 200" in said[0].line
-    assert kinds(remarks(TINY, [*healthy(1200), skip(200)])) == ["well"]
-    often = only(remarks(TINY, [*healthy(300), *map(skip, (10, 20, 290))]), "skipped_often")
+    assert kinds(review_run(TINY, [*healthy(1200), skip(200)])) == ["well"]
+    often = only(review_run(TINY, [*healthy(300), *map(skip, (10, 20, 290))]), "skipped_often")
     assert often.values["count"] == 3 and often.values["step"] == 290
 
 
@@ -75,14 +75,14 @@ def test_an_explosion_is_named_and_the_rate_lowered(rate: str, better: str) -> N
     for after in (0.9, 30.0):
         torn = [(step, after) for step in range(606, 640, 6)]
         events = [*healthy(600), *run(torn)[1:]]
-        remark = only(remarks(config, events), "explodes")
+        remark = only(review_run(config, events), "explodes")
         assert remark.fix == (f"training.learning_rate={better}",)
         assert f"to {after:.3g} by step 636" in remark.line
 
 
 def test_a_loss_that_only_grows_is_an_explosion_too() -> None:
     events = run([(step, 1.0 + step / 20) for step in range(1, 60)])
-    assert kinds(remarks(TINY, events)) == ["explodes"]
+    assert kinds(review_run(TINY, events)) == ["explodes"]
 
 
 @pytest.mark.parametrize(
@@ -102,17 +102,17 @@ def test_a_loss_that_never_falls_is_named(
     settings = [f"training.learning_rate={rate}", "training.warmup_steps=200"]
     config = TINY.with_settings([*settings, f"training.optimizer={optimizer}"])
     flat = run([(step, 0.29 + step % 3 / 100) for step in range(6, 601, 6)])
-    said = remarks(config, flat)
+    said = review_run(config, flat)
     assert kinds(said) == ([kind] if kind else [])
     assert [each.values["better"] for each in said] == ([better] if kind else [])
     warming = [event for event in flat if event.get("step", 0) <= 450]
-    assert remarks(config, warming) == []  # the warm-up of 200 steps does not count
+    assert review_run(config, warming) == []  # the warm-up of 200 steps does not count
 
 
 def test_without_clipping_the_fix_clips_too() -> None:
     config = TINY.with_settings(["training.grad_clip=0.0"])
     events = run([(step, 1.0 + step / 20) for step in range(1, 60)])
-    assert only(remarks(config, events), "explodes").fix[1] == "training.grad_clip=1.0"
+    assert only(review_run(config, events), "explodes").fix[1] == "training.grad_clip=1.0"
 
 
 RISING = [0.30, 0.20, 0.16, 0.15, 0.152, 0.156, 0.160]
@@ -120,7 +120,7 @@ FALLS = [0.30, 0.20, 0.15, 0.13, 0.11, 0.10, 0.09]
 
 
 def test_memorising_is_named_with_the_step_since_when() -> None:
-    remark = only(remarks(TINY, [*healthy(1750), *evaluations(RISING, FALLS)]), "memorises")
+    remark = only(review_run(TINY, [*healthy(1750), *evaluations(RISING, FALLS)]), "memorises")
     assert "Since step 1000" in remark.line and "(0.15 to 0.16)" in remark.line
     assert "its 1228 pictures" in remark.line
     assert remark.fix == ("training.shift=0.05", "unet.dropout=0.1")
@@ -139,50 +139,52 @@ def test_memorising_is_named_with_the_step_since_when() -> None:
 def test_held_out_loss_that_does_not_rise_alone_is_no_memorising(
     held_out: list[float], train: list[float]
 ) -> None:
-    said = remarks(TINY, [*healthy(1750), *evaluations(held_out, train)])
+    said = review_run(TINY, [*healthy(1750), *evaluations(held_out, train)])
     assert "memorises" not in kinds(said)
 
 
 def test_of_few_held_out_pictures_the_rise_must_last_longer() -> None:
     few = run([(step, falling(step)) for step in range(6, 1751, 6)], held_out=4)
-    assert "memorises" not in kinds(remarks(TINY, [*few, *evaluations(RISING, FALLS)]))
+    assert "memorises" not in kinds(review_run(TINY, [*few, *evaluations(RISING, FALLS)]))
     longer = evaluations([*RISING, 0.162, 0.165], [*FALLS, 0.08, 0.07])
-    assert "memorises" in kinds(remarks(TINY, [*few, *longer]))
+    assert "memorises" in kinds(review_run(TINY, [*few, *longer]))
 
 
 def test_a_real_run_that_memorised_31_pictures_is_told_so() -> None:
     held_out = [0.3408, 0.317, 0.3062, 0.3036, 0.3053, 0.3068, 0.3078, 0.309, 0.3149, 0.3194]
     train = [0.289, 0.2442, 0.2181, 0.1994, 0.1888, 0.1811, 0.1706, 0.1632, 0.1586, 0.1567]
     few = run([(step, falling(step)) for step in range(6, 2501, 6)], pictures=31, held_out=10)
-    said = only(remarks(TINY, [*few, *evaluations(held_out, train)]), "memorises")
+    said = only(review_run(TINY, [*few, *evaluations(held_out, train)]), "memorises")
     assert said.line.startswith("Since step 1000 the loss on held-out pictures rises (0.304 to ")
     for until in range(1, 9):
         early = [*few, *evaluations(held_out[:until], train[:until])]
-        assert "memorises" not in kinds(remarks(TINY, early)), until
+        assert "memorises" not in kinds(review_run(TINY, early)), until
 
 
 def test_a_run_without_held_out_pictures_is_not_accused_of_memorising() -> None:
     told = [{**each, "held_out": None} for each in evaluations(RISING, FALLS)]
-    assert "memorises" not in kinds(remarks(TINY, [*healthy(1750), *told]))
+    assert "memorises" not in kinds(review_run(TINY, [*healthy(1750), *told]))
 
 
 def test_copies_are_named_where_there_are_more_than_chance_makes() -> None:
     copied = [*healthy(3000), *sheet(3000, [0.1] * 5 + [0.8] * 11)]
-    remark = only(remarks(TINY, copied), "copies")
+    remark = only(review_run(TINY, copied), "copies")
     assert remark.line.startswith("5 of 16 samples at step 3000 nearly copy")
-    assert kinds(remarks(TINY, [*healthy(3000), *sheet(3000, [0.1] * 3 + [0.8] * 13)])) == ["well"]
+    assert kinds(review_run(TINY, [*healthy(3000), *sheet(3000, [0.1] * 3 + [0.8] * 13)])) == [
+        "well"
+    ]
     film = [*healthy(3000), *sheet(3000, [0.2] * 16, low=0.1)]  # as near as unseen ones
-    assert kinds(remarks(TINY, film)) == ["well"]
+    assert kinds(review_run(TINY, film)) == ["well"]
 
 
 def test_the_newest_samples_count() -> None:
     events = [*healthy(3000), *sheet(2000, [0.1] * 16), *sheet(3000, [0.8] * 16)]
-    assert kinds(remarks(TINY, events)) == ["well"]
+    assert kinds(review_run(TINY, events)) == ["well"]
 
 
 def test_the_schedule_s_fault_is_told_of_a_run_too() -> None:
     events = run([(step, falling(step)) for step in range(1, 120)], total=150, pictures=500)
-    said = remarks(Config.preset("seed"), events)
+    said = review_run(Config.preset("seed"), events)
     assert kinds(said) == ["terminal_snr_run", "few_steps"]
     assert "0.152" in said[0].line and "start again" in said[0].line
 
@@ -190,65 +192,67 @@ def test_the_schedule_s_fault_is_told_of_a_run_too() -> None:
 def test_minutes_that_are_too_few_are_told_from_the_run_s_own_total() -> None:
     config = TINY.with_settings(["training.minutes=3.0"])
     slow = [*healthy(114), {**healthy(120)[-1], "total": 183}]  # by the clock
-    said = remarks(config, slow)
+    said = review_run(config, slow)
     assert kinds(said) == ["few_minutes"]
     assert "3 minutes are about 180 steps" in said[0].line
     assert said[0].fix == ("training.minutes=50",)
     quick = [*healthy(114), {**healthy(120)[-1], "total": 1830}]
-    assert kinds(remarks(config, quick)) == ["well"]
+    assert kinds(review_run(config, quick)) == ["well"]
     short = config.with_settings(["training.steps=180"])
-    assert "few_steps" in kinds(remarks(short, slow))
+    assert "few_steps" in kinds(review_run(short, slow))
 
 
 def test_few_logged_losses_of_many_pictures_are_calm_enough() -> None:
-    assert kinds(remarks(TINY, healthy(72))) == ["well"]  # twelve, each the last of six steps
+    assert kinds(review_run(TINY, healthy(72))) == ["well"]  # twelve, each the last of six steps
 
 
 def test_at_the_end_it_tells_whether_to_train_on() -> None:
     events = healthy(6000)
-    remark = only(remarks(TINY, [*events, FINISHED]), "still_falling")
+    remark = only(review_run(TINY, [*events, FINISHED]), "still_falling")
     last = [each["loss"] for each in events[1:] if each["step"] > 5250]  # the last eighth
     assert remark.values["now"] == figure(fmean(last))
     assert remark.values["more"] == "3,000" and remark.fix == ("training.steps=9000",)
     flat = [(step, max(falling(step), falling(2000))) for step in range(6, 6001, 6)]
-    said = remarks(TINY, [*run(flat), FINISHED])
+    said = review_run(TINY, [*run(flat), FINISHED])
     assert kinds(said) == ["levelled"]
     assert "levelled off at 0.0299: the last quarter took off only 0%" in said[0].line
-    assert kinds(remarks(TINY, run(flat))) == ["well"]  # while it runs, nothing is said of the end
+    assert kinds(review_run(TINY, run(flat))) == [
+        "well"
+    ]  # while it runs, nothing is said of the end
 
 
 def test_no_one_is_told_to_train_on_into_memorising() -> None:
     rising = evaluations(RISING, FALLS)
-    said = remarks(TINY, [*healthy(6000), *rising, FINISHED])
+    said = review_run(TINY, [*healthy(6000), *rising, FINISHED])
     assert "memorises" in kinds(said) and "still_falling" not in kinds(said)
     slightly = evaluations([0.3, 0.15, 0.152, 0.152], [0.3, 0.15, 0.14, 0.13])
-    assert "still_falling" not in kinds(remarks(TINY, [*healthy(6000), *slightly, FINISHED]))
+    assert "still_falling" not in kinds(review_run(TINY, [*healthy(6000), *slightly, FINISHED]))
 
 
 @pytest.mark.parametrize("told", [100, [["a", "b"]] * 100])
 def test_many_duplicates_are_told(told: Any) -> None:
     events = run([(step, falling(step)) for step in range(6, 1200, 6)], duplicates=told)
-    said = only(remarks(TINY, events), "duplicates")
+    said = only(review_run(TINY, events), "duplicates")
     assert said.line.startswith("100 of 1292 pictures repeat others")
     few = run([(step, falling(step)) for step in range(6, 1200, 6)], duplicates=3)
-    assert kinds(remarks(TINY, few)) == ["well"]
+    assert kinds(review_run(TINY, few)) == ["well"]
     for count in (64, 65):  # of 1,300: a twentieth is many
         events = run([(step, falling(step)) for step in range(6, 1200, 6)], 6000, 1236)
         events[0]["duplicates"] = count
-        assert ("duplicates" in kinds(remarks(TINY, events))) == (count == 65)
+        assert ("duplicates" in kinds(review_run(TINY, events))) == (count == 65)
 
 
 def test_a_run_of_coloured_pictures_in_grey_is_told_by_its_report() -> None:
     grey = Config.preset("seed-fixed").with_settings(["training.steps=6000"])
     losses = [(step, falling(step)) for step in range(6, 1200, 6)]
     report = ["pictures used: 3", "modes: RGBA (2), L (1)"]
-    assert "grey" in kinds(remarks(grey, run(losses, report=report)))
-    assert "grey" not in kinds(remarks(grey, run(losses, report=["modes: L (3)"])))
+    assert "grey" in kinds(review_run(grey, run(losses, report=report)))
+    assert "grey" not in kinds(review_run(grey, run(losses, report=["modes: L (3)"])))
 
 
 def test_a_run_taken_up_again_counts_its_new_total() -> None:
     events = [*run([(step, falling(step)) for step in range(1, 600)], total=600)]
     config = TINY.with_settings(["training.steps=600"])
-    assert "few_steps" in kinds(remarks(config, events))
+    assert "few_steps" in kinds(review_run(config, events))
     events.append({"event": "resumed", "step": 600, "total": 4000})
-    assert "few_steps" not in kinds(remarks(config, events))
+    assert "few_steps" not in kinds(review_run(config, events))

@@ -23,15 +23,15 @@ from sd.training import samples
 from sd.training.loop import Training
 from sd.training.planning import forecast, memory, planner
 from sd.training.planning import forecast as forecasts
-from sd.training.planning.forecast import Measured, foreseen, measure
-from sd.training.planning.planner import HELD_OUT, LADDER, Pictures, Plan, plan
-from sd.training.planning.reasons import LINES, Reason
+from sd.training.planning.forecast import Measurement, extrapolate, measure
+from sd.training.planning.planner import HELD_OUT, SIZE_PRESETS, PictureStats, Plan, plan
+from sd.training.planning.reasons import MESSAGES, Reason
 from tests.conftest import TINY
 from tests.helpers.sets import folder, picture
 
 CPU = Machine("cpu", 1, "mkl", "CPU, 1 thread")
-STARTER = Pictures(1292, 64)
-CAPTIONED = Pictures(1292, 64, captions=930, labels=44)
+STARTER = PictureStats(1292, 64)
+CAPTIONED = PictureStats(1292, 64, captions=930, labels=44)
 
 
 @pytest.fixture
@@ -39,12 +39,12 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """A machine of 200 GFLOP/s that takes no time to measure; the list of what was measured."""
     asked: list[Config] = []
 
-    def measured(config: Config, machine: Machine, seconds: float = 0.0) -> Measured:
+    def measured(config: Config, machine: Machine, seconds: float = 0.0) -> Measurement:
         asked.append(config)
         training = config.training
         plan = blueprint(config.unet, training.input_height, training.input_width)
         passage = plan.operations / 200e9
-        return Measured(3 * training.batch_size * passage, 1440 * passage, 0.3)
+        return Measurement(3 * training.batch_size * passage, 1440 * passage, 0.3)
 
     monkeypatch.setattr(planner, "multiplies_bfloat16", lambda device: False)
     monkeypatch.setattr(planner, "measure", measured)
@@ -67,8 +67,10 @@ def test_more_minutes_buy_larger_pictures(fast: list[Config]) -> None:
 def test_the_lower_precision_is_taken_where_it_is_faster(
     monkeypatch: pytest.MonkeyPatch, ratio: float, taken: bool
 ) -> None:
-    def measured(config: Config, machine: Machine, seconds: float = 0.0) -> Measured:
-        return Measured(0.2 / (ratio if config.training.precision == "bfloat16" else 1), 3.0, 0.3)
+    def measured(config: Config, machine: Machine, seconds: float = 0.0) -> Measurement:
+        return Measurement(
+            0.2 / (ratio if config.training.precision == "bfloat16" else 1), 3.0, 0.3
+        )
 
     monkeypatch.setattr(planner, "measure", measured)
     monkeypatch.setattr(planner, "multiplies_bfloat16", lambda device: False)
@@ -116,7 +118,7 @@ def test_ten_minutes_or_more_show_some_fifteen_sheets(fast: list[Config]) -> Non
 def test_few_slow_steps_are_not_each_shown(
     fast: list[Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planner, "measure", lambda *_: Measured(2.0, 0.1, 0.1))
+    monkeypatch.setattr(planner, "measure", lambda *_: Measurement(2.0, 0.1, 0.1))
     found = plan(1, STARTER, CPU).forecast
     assert planner.MOST_SHEETS / 2 < found.sheets <= planner.MOST_SHEETS < found.steps
 
@@ -141,21 +143,23 @@ def test_too_few_minutes_are_told_with_how_many_it_takes(fast: list[Config]) -> 
 
 
 def test_pictures_are_not_blown_up(fast: list[Config]) -> None:
-    made = plan(600, Pictures(5000, 28), CPU)
+    made = plan(600, PictureStats(5000, 28), CPU)
     assert made.config.training.input_height == 32 and "small_pictures" in kinds(made)
-    assert plan(600, Pictures(5000, 8), CPU).config.training.input_height == 16
+    assert plan(600, PictureStats(5000, 8), CPU).config.training.input_height == 16
 
 
 def test_grey_pictures_are_trained_grey(fast: list[Config]) -> None:
-    unet = plan(3, Pictures(1292, 64, 1), CPU).config.unet
+    unet = plan(3, PictureStats(1292, 64, 1), CPU).config.unet
     assert (unet.channel, unet.n_embed) == (1, 1)
 
 
 def test_few_pictures_need_fewer_steps(fast: list[Config]) -> None:
-    many, few = plan(10, STARTER, CPU), plan(10, Pictures(60, 64), CPU)
+    many, few = plan(10, STARTER, CPU), plan(10, PictureStats(60, 64), CPU)
     assert few.config.training.input_height > many.config.training.input_height
     assert "few" in kinds(few) and "few" not in kinds(many)
-    sizes = [plan(10, Pictures(count, 16), CPU).reasons[0] for count in (1, 60, 160, 1000, 4000)]
+    sizes = [
+        plan(10, PictureStats(count, 16), CPU).reasons[0] for count in (1, 60, 160, 1000, 4000)
+    ]
     assert [size.values["enough"] for size in sizes] == [180, 180, 240, 600, 600]
 
 
@@ -190,8 +194,11 @@ def test_the_search_ends_when_its_time_is_over(
 
 def test_what_was_not_measured_is_foreseen_from_the_nearest_that_was() -> None:
     search = planner._Search(10, STARTER, CPU, 0, "auto")
-    search.measured = {LADDER[0]: Measured(1, 1, 1), LADDER[2]: Measured(2, 3, 4)}
-    found, ratio = search.times(LADDER[3]), planner._work(LADDER[3]) / planner._work(LADDER[2])
+    search.measured = {SIZE_PRESETS[0]: Measurement(1, 1, 1), SIZE_PRESETS[2]: Measurement(2, 3, 4)}
+    found, ratio = (
+        search.times(SIZE_PRESETS[3]),
+        planner._work(SIZE_PRESETS[3]) / planner._work(SIZE_PRESETS[2]),
+    )
     assert astuple(found) == pytest.approx((2 * ratio, 3 * ratio, 4 * ratio))
 
 
@@ -200,20 +207,20 @@ def test_a_slow_machine_measures_nothing_beyond_what_it_can_use(fast: list[Confi
     assert max(each.training.input_height for each in fast) <= 24
 
 
-def test_every_rung_can_be_trained_and_costs_more_than_the_one_before() -> None:
+def test_every_size_can_be_trained_and_costs_more_than_the_one_before() -> None:
     costs = []
-    for rung in LADDER:
-        config = rung.config(3)
-        cost = blueprint(config.unet, rung.side, rung.side).operations
-        costs.append(cost * rung.batch * rung.enough)
+    for size in SIZE_PRESETS:
+        config = size.config(3)
+        cost = blueprint(config.unet, size.side, size.side).operations
+        costs.append(cost * size.batch * size.enough)
         memory.needed(config)
     assert costs == sorted(costs)
-    assert [rung.side for rung in LADDER] == sorted(rung.side for rung in LADDER)
+    assert [size.side for size in SIZE_PRESETS] == sorted(size.side for size in SIZE_PRESETS)
 
 
 def test_every_reason_has_its_line_and_travels_as_json(fast: list[Config]) -> None:
-    plans = [plan(m, p, CPU) for m in (0.3, 3, 900) for p in (STARTER, Pictures(40, 20, 1))]
-    plans += [plan(3, told, CPU) for told in (CAPTIONED, Pictures(500, labels=7))]
+    plans = [plan(m, p, CPU) for m in (0.3, 3, 900) for p in (STARTER, PictureStats(40, 20, 1))]
+    plans += [plan(3, told, CPU) for told in (CAPTIONED, PictureStats(500, labels=7))]
     plans.append(plan(3, CAPTIONED, CPU, kind="none"))
     for made in plans:
         told = json.loads(json.dumps(made.to_json()))
@@ -222,7 +229,7 @@ def test_every_reason_has_its_line_and_travels_as_json(fast: list[Config]) -> No
         base = Config.preset(told["preset"])
         assert base.with_settings(told["settings"]) == made.config
         assert told["forecast"]["samples"] == 16 * made.forecast.sheets
-    assert set().union(*map(kinds, plans)) >= set(LINES) - {"crowded", "bfloat16"}
+    assert set().union(*map(kinds, plans)) >= set(MESSAGES) - {"crowded", "bfloat16"}
     assert Reason("crowded", {}).line
 
 
@@ -231,13 +238,13 @@ def test_every_reason_has_its_line_and_travels_as_json(fast: list[Config]) -> No
     [
         (CAPTIONED, "auto", "captions", "the captions, which 930 of 1292 pictures have"),
         (CAPTIONED, "class_embedding", "class_embedding", "one of 44"),
-        (Pictures(500, labels=7), "auto", "class_tokens", "one of 7"),
-        (Pictures(500, labels=1), "auto", "none", "no captions and no two classes"),
+        (PictureStats(500, labels=7), "auto", "class_tokens", "one of 7"),
+        (PictureStats(500, labels=1), "auto", "none", "no captions and no two classes"),
         (CAPTIONED, "none", "none", "nothing but the time, as was chosen"),
     ],
 )
 def test_a_plan_says_what_is_told_and_is_measured_with_it(
-    fast: list[Config], pictures: Pictures, wanted: str, kind: str, reason: str
+    fast: list[Config], pictures: PictureStats, wanted: str, kind: str, reason: str
 ) -> None:
     made = plan(3, pictures, CPU, kind=wanted)
     assert made.config.conditioning.kind == kind
@@ -318,19 +325,22 @@ def test_steps_are_timed_after_warming_up(
 
 def test_the_forecast_is_the_sum_of_its_parts(tiny_config: Config) -> None:
     settings = ["training.steps=1000", "training.sample_every=300", "training.save_every=250"]
-    found = foreseen(tiny_config.with_settings(settings), 500, CPU, Measured(0.1, 2.0, 0.5), 4.0)
+    found = extrapolate(
+        tiny_config.with_settings(settings), 500, CPU, Measurement(0.1, 2.0, 0.5), 4.0
+    )
     start = 4 + 500 * forecasts.PICTURE_SECONDS
     assert found.seconds == pytest.approx(start + 100 + 4 * 2.0 + 4 * 0.5, abs=0.1)
     assert (found.steps, found.sheets, found.pictures_per_second) == (1000, 4, 40)
     by_epochs = ["training.steps=0", "training.epochs=10", "training.held_out=0.1"]
     assert (
-        foreseen(tiny_config.with_settings(by_epochs), 500, CPU, Measured(1, 1, 1), 0).steps == 1125
+        extrapolate(tiny_config.with_settings(by_epochs), 500, CPU, Measurement(1, 1, 1), 0).steps
+        == 1125
     )
 
 
 def test_the_last_samples_and_the_last_save_lie_within_the_minutes(tiny_config: Config) -> None:
     settings = ["training.minutes=1", "training.sample_every=0", "training.save_every=0"]
-    found = foreseen(tiny_config.with_settings(settings), 4, CPU, Measured(1, 10, 5), 20.5)
+    found = extrapolate(tiny_config.with_settings(settings), 4, CPU, Measurement(1, 10, 5), 20.5)
     assert found.steps == 60 - 21 - 10 - 5
 
 

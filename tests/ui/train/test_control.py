@@ -36,7 +36,11 @@ def test_requests_are_files_in_the_runs_folder(alive: Path) -> None:
     control.pause("alive")
     control.sample_now("alive", ENGLISH)
     control.save_now("alive", ENGLISH)
-    assert {name for name in runs.ASKS if (alive / name).exists()} == {"pause", "sample", "save"}
+    assert {name for name in runs.REQUESTS if (alive / name).exists()} == {
+        "pause",
+        "sample",
+        "save",
+    }
     control.unpause("alive")
     control.stop("alive")
     assert not (alive / "pause").exists() and (alive / "stop").exists()

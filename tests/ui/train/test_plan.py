@@ -359,7 +359,7 @@ def test_cancel_ends_the_child_of_this_page_alone(
 def test_the_lists_are_those_of_the_package() -> None:
     assert plan_view.DEVICES == device.DEVICES
     assert set(texts.FAMILIES["about"]) == {key for keys in KEYS.values() for key in keys}
-    assert set(summary.PICTURE_REMARKS) | {summary.SCHEDULE_REMARK} <= set(coach.LINES)
+    assert set(summary.PICTURE_REMARKS) | {summary.SCHEDULE_REMARK} <= set(coach.MESSAGES)
 
 
 def test_every_reason_has_its_chinese_with_the_same_numbers() -> None:

@@ -333,7 +333,7 @@ def test_damaged_pictures_do_not_hide_the_run(home: Path) -> None:
      ([0.1, 0.2], "2 of 2 samples are copies")],
 )  # fmt: skip
 def test_the_meter_says_how_near(distances: list[float], told: str) -> None:
-    sheet = runs.Sheet(4, Path("a.png"), None, [(0, far) for far in distances])
+    sheet = runs.SampleGrid(4, Path("a.png"), None, [(0, far) for far in distances])
     usual = samples.Baseline("held_out", 20, 0.5, 0.9)
     assert told in samples.meter_html(sheet, usual, False, "en")
     assert "20" in samples.meter_html(sheet, usual, False, "zh")

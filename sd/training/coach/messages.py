@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-LINES = {
+MESSAGES = {
     "not_finite": "Training ended at step {step}: the loss was no number any more, several times "
     "in a row. The checkpoint of step {saved} is whole. The learning rate {rate} is too high: "
     "start again with {better}.",
@@ -89,7 +89,7 @@ class Remark:
     @property
     def line(self) -> str:
         """Its sentence in English."""
-        return LINES[self.kind].format(**self.values)
+        return MESSAGES[self.kind].format(**self.values)
 
 
 def figure(value: float) -> str:

@@ -16,7 +16,7 @@ Event = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Facts:
+class Summary:
     """A plan or a run; what is not known is 0, empty or None.
 
     pictures: those trained on, in a run; all of the set, in a plan.
@@ -41,8 +41,8 @@ class Facts:
     end: Event | None = None  # finished, stopped or failed
 
     @classmethod
-    def of(cls, config: Config, events: Sequence[Event]) -> "Facts":
-        """Gather the facts of a run's events."""
+    def of_run(cls, config: Config, events: Sequence[Event]) -> "Summary":
+        """Sort a run's events by kind."""
         kinds: dict[str, list[Event]] = {}
         for event in events:
             kinds.setdefault(str(event.get("event")), []).append(event)
@@ -66,8 +66,8 @@ class Facts:
             end=last if last.get("event") in ("finished", "stopped", "failed") else None,
         )
 
-    def on(self, report: Report) -> "Facts":
-        """Return these facts of a plan with what a report tells of its pictures."""
+    def with_report(self, report: Report) -> "Summary":
+        """Return this summary with what a report knows of the pictures."""
         chosen = self.config.training.classes
         classes = {
             name: count
@@ -102,12 +102,12 @@ class Facts:
         return self.config.training.batch_size * self.config.training.gradient_accumulation
 
     @property
-    def planned(self) -> int:
+    def planned_steps(self) -> int:
         """The steps of the run: its own total, which the clock may cut, or what is asked for."""
-        return self.total or self.asked
+        return self.total or self.configured_steps
 
     @property
-    def asked(self) -> int:
+    def configured_steps(self) -> int:
         """The steps that the settings make of the pictures."""
         training = self.config.training
         return training.steps or -(-training.epochs * self.trained_on // self.batch)
