@@ -19,9 +19,9 @@ from sd.diffusion import timesteps
 from sd.ui import models, uploads
 from sd.ui.adapter import cache, inputs
 from sd.ui.components.parts import LARGEST_SEED, MODEL, SURVEY, UPLOAD, guarded
-from sd.ui.denoise import live, prompts
+from sd.ui.denoise import prompts
 from sd.ui.denoise.grid import MOST_GUIDANCE
-from sd.ui.denoise.job import Job
+from sd.ui.denoise.job import Job, watch
 from sd.ui.noise import exact
 from sd.ui.train import plan_view
 
@@ -69,8 +69,8 @@ def denoise_pictures(
     recipe = models.make_recipe(model, *settings, **told)
     job = Job(recipe, pictured=True)
     seen = 0
-    for _ in live.watched(job):
-        if (film := job.show()) is None or job.last is None or not job.pictures:
+    for _ in watch(job):
+        if (film := job.film_json()) is None or job.last is None or not job.pictures:
             continue
         step, frames = job.last, film["frames"][seen:]
         seen += len(frames)

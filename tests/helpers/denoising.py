@@ -30,11 +30,11 @@ from sd.networks.tokenizer import Vocabulary
 from sd.runs import run
 from sd.training.randomness import new_network
 from sd.ui import models
-from sd.ui.denoise import algorithm, job, takeaway
+from sd.ui.denoise import algorithm2, job
 from sd.ui.denoise import tab as denoise
-from sd.ui.denoise.fields import Fields
-from sd.ui.denoise.job import Job, Kept
-from sd.ui.denoise.prompts import Asking
+from sd.ui.denoise.form import SamplingForm
+from sd.ui.denoise.job import Job, StepCache
+from sd.ui.denoise.prompts import PromptForm
 from sd.ui.denoise.tree import Tree
 from tests.helpers.networks import with_weights
 
@@ -113,7 +113,7 @@ def told_model(base: Config, name: str) -> Model:
 @pytest.fixture(name="quick")
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at samplings every few milliseconds."""
-    monkeypatch.setattr(job, "LOOKS", (0.005,))
+    monkeypatch.setattr(job, "INTERVALS", (0.005,))
 
 
 class Slow:
@@ -158,11 +158,11 @@ def slowed(
     return slow
 
 
-def another_day(monkeypatch: pytest.MonkeyPatch, most: int = job.MOST_KEPT) -> Kept:
+def another_day(monkeypatch: pytest.MonkeyPatch, most: int = job.MOST_BYTES_KEPT) -> StepCache:
     """Forget every step that was kept; return what keeps the next ones."""
-    kept = Kept(most)
-    for module in (job, takeaway, algorithm):
-        monkeypatch.setattr(module, "KEPT", kept)
+    kept = StepCache(most)
+    for module in (job, algorithm2):
+        monkeypatch.setattr(module, "STEPS", kept)
     return kept
 
 
@@ -176,10 +176,10 @@ def recipe(**changes: Any) -> Recipe:
 
 def values(**changes: Any) -> list[Any]:
     """Return what the fields hold, in their order: those of `recipe()` unless changed."""
-    usual = Fields(
+    usual = SamplingForm(
         *(NAME, "ddim", 6, 0.0, "fixed_small", "trailing", True, 5, 2),
         *("noise", 0, 60.0, "owl.png", None),
-        *Asking(),
+        *PromptForm(),
     )
     return list(usual._replace(**changes))
 

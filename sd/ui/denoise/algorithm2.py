@@ -8,9 +8,18 @@ alpha_bar_s.
 import html
 import math
 import re
-from typing import NamedTuple
+from collections import deque
+from typing import Any, NamedTuple
 
+import gradio as gr
+
+from sd.common.validation import InputError
 from sd.diffusion.schedule import Schedule
+from sd.generation.recipe import Recipe
+from sd.ui import models
+from sd.ui.components.parts import PANEL, QUIET, guarded, label, language, note
+from sd.ui.denoise.job import STEPS, steps_of
+from sd.ui.denoise.tree import Tree
 from sd.ui.texts import say
 
 DECIMALS = 4  # of pixel values and noises
@@ -55,7 +64,7 @@ FACTORS = {  # of the update lines, in those quantities; [...] is under a root
 }
 
 
-class StepFacts(NamedTuple):
+class StepNumbers(NamedTuple):
     """Step i of `total`, from t to s, at one pixel of the standard process (noise mean 0, std 1).
 
     `before` and `after` are the pixel's x_t and x_s, `x0` and `eps` the estimate that the step
@@ -110,7 +119,7 @@ SOLVER = Form(  # Lu et al. 2022, DPM-Solver++, eq. 9 with k = 1
 )
 
 
-def panel(facts: StepFacts, lang: str) -> str:
+def algorithm_html(facts: StepNumbers, lang: str) -> str:
     """Return the algorithm as HTML, this step's numbers in it and the running line marked."""
     values, form, symbols = _values(facts), _form(facts), _symbols(facts, lang)
     key = "algorithm2_paper" if facts.sampler == "ddpm" else "algorithm2_other"
@@ -129,7 +138,7 @@ def panel(facts: StepFacts, lang: str) -> str:
     return f'<div class="algorithm"><p>{about}</p><ol>{items}</ol><dl>{meanings}</dl></div>'
 
 
-def pixel(channel: int, channels: int, row: int, column: int, picture: int, lang: str) -> str:
+def pixel_name(channel: int, channels: int, row: int, column: int, picture: int, lang: str) -> str:
     """Return the name of a pixel; row, column and picture are counted from 1, channel from 0."""
     colour = say(f"algorithm2_{CHANNELS[channels][channel]}", lang)
     return say("algorithm2_pixel", lang, channel=colour, row=row, column=column, picture=picture)
@@ -149,7 +158,7 @@ def _glued(line: str) -> str:
     return line.replace(" · ", "\u00a0·\u00a0").replace(" / ", "\u00a0/\u00a0")
 
 
-def _begun(facts: StepFacts, lang: str) -> str:
+def _begun(facts: StepNumbers, lang: str) -> str:
     """Return what line 1 gave, if this is the first step."""
     if facts.i > 1:
         return ""
@@ -159,14 +168,14 @@ def _begun(facts: StepFacts, lang: str) -> str:
     return say("algorithm2_begun_at", lang, t=f"{facts.t:g}", value=value)
 
 
-def _loop(facts: StepFacts, lang: str) -> str:
+def _loop(facts: StepNumbers, lang: str) -> str:
     """Return which round of the loop this is."""
     times = {"t": f"{facts.t:g}", "s": f"{facts.s:g}"}
     line = say("algorithm2_step", lang, i=facts.i, total=facts.total, **times)
     return line if facts.t - facts.s == 1 else line + say("algorithm2_leap", lang)
 
 
-def _noise(facts: StepFacts, values: dict[str, float], lang: str) -> str:
+def _noise(facts: StepNumbers, values: dict[str, float], lang: str) -> str:
     """Return line 3: the noise of this step, found from what the step made."""
     if not _eta(facts):
         return say("algorithm2_none", lang, sampler=facts.sampler)
@@ -179,7 +188,7 @@ def _noise(facts: StepFacts, values: dict[str, float], lang: str) -> str:
 
 
 def _update(
-    facts: StepFacts, form: Form, values: dict[str, float], symbols: dict[str, str], lang: str
+    facts: StepNumbers, form: Form, values: dict[str, float], symbols: dict[str, str], lang: str
 ) -> str:
     """Return line 4: the update in symbols, in numbers, and what it gives."""
     left = values["x_s"] - values["first"]
@@ -199,7 +208,7 @@ def _update(
     )
 
 
-def _ended(facts: StepFacts, lang: str) -> str:
+def _ended(facts: StepNumbers, lang: str) -> str:
     """Return what line 6 gives, if this is the last step."""
     if facts.s > 0:
         return ""
@@ -213,20 +222,20 @@ def _meaning(key: str, values: dict[str, float], symbols: dict[str, str], lang: 
     return f'<div><dt>{symbols[key]}</dt><dd class="number">{text}</dd><dd>{about}</dd></div>'
 
 
-def _eta(facts: StepFacts) -> float:
+def _eta(facts: StepNumbers) -> float:
     """Return DDIM's eta that belongs to the sampler: 1 adds as much noise as DDPM."""
     if facts.sampler == "ddim":
         return facts.eta
     return 1.0 if facts.sampler in ("ddpm", "euler_ancestral") else 0.0
 
 
-def _steep(facts: StepFacts) -> bool:
+def _steep(facts: StepNumbers) -> bool:
     """Tell whether x_t weighs so little that a division by sqrt(alpha) would lose the digits."""
     a, a_s = facts.schedule.signal([facts.t, facts.s])
     return facts.sampler in DIVIDES and bool(a * STEEPEST < a_s)
 
 
-def _form(facts: StepFacts) -> Form:
+def _form(facts: StepNumbers) -> Form:
     steep = _steep(facts)
     if facts.sampler == "ddpm":
         return POSTERIOR if steep else PAPER
@@ -237,7 +246,7 @@ def _form(facts: StepFacts) -> Form:
     return ANCESTRAL if facts.sampler == "euler_ancestral" else EULER
 
 
-def _values(facts: StepFacts) -> dict[str, float]:
+def _values(facts: StepNumbers) -> dict[str, float]:
     """Return the number of each quantity and factor, of the noise z, and of x_s without it."""
     numbers = _factors(facts)
     # DDIM's eq. 12 is the first order of every rule, and DDPM's mean that of eta = 1.
@@ -248,7 +257,7 @@ def _values(facts: StepFacts) -> dict[str, float]:
     return numbers | pixel | {"z": z, "first": mean + sigma * z}
 
 
-def _factors(facts: StepFacts) -> dict[str, float]:
+def _factors(facts: StepNumbers) -> dict[str, float]:
     """Return what the schedule and the sampler alone decide; infinite where SNR is 0."""
     schedule, t, s = facts.schedule, facts.t, facts.s
     (a, a_s), (b, b_s) = (f([t, s]).tolist() for f in (schedule.signal, schedule.noise))
@@ -266,7 +275,7 @@ def _factors(facts: StepFacts) -> dict[str, float]:
     return numbers | {"fall": fall, "fall_far": fall, "rest": 1 - e_h}
 
 
-def _symbols(facts: StepFacts, lang: str) -> dict[str, str]:
+def _symbols(facts: StepNumbers, lang: str) -> dict[str, str]:
     """Return each quantity and factor as HTML; a quantity says on hover what it is."""
     near = facts.t - facts.s == 1
     places = {"down": "t−1" if near else "s", "across": "t" if near else "t|s"}
@@ -295,3 +304,69 @@ def _filled(form: Form, values: dict[str, float]) -> str:
     texts = {key: number(value, DECIMALS if key in PIXELS else 0) for key, value in values.items()}
     bracketed = {key: f"({text})" if text[0] == "−" else text for key, text in texts.items()}
     return re.sub(r"(^|\()\((−[\d.]+)\)", r"\1\2", form.line.format(**bracketed))
+
+
+# ---- on the page
+
+
+@guarded
+def show_numbers(request: gr.Request, tree: Tree, seen: Any = True) -> Any:
+    """Return the algorithm at the step where the slider rests, with one pixel's numbers.
+
+    Unless it is `seen` nothing is done: the steps of an example would have to be made first.
+    """
+    if not seen:
+        return gr.skip()
+    node, lang = tree.current, language(request)
+    i = max(1, min(tree.place or 1, node.recipe.steps))
+    return algorithm_html(step_numbers(node.recipe, i, lang), lang)
+
+
+def step_numbers(recipe: Recipe, i: int, lang: str) -> StepNumbers:
+    """Return the numbers of one pixel at step i: kept ones, else the sampling is made again."""
+    from sd.generation.pipeline import sampling_of, seen_pixel
+
+    source = models.open_model(models.find_recipe_model(recipe))
+    deque(steps_of(recipe, i), maxlen=0)  # so that they are kept
+    kept, x = STEPS.steps(recipe), STEPS.before(recipe, i)
+    if x is None or len(kept) < i:
+        raise InputError(f"step {i} of {recipe.steps}: too large to be kept; take fewer pictures")
+    step = kept[i - 1]
+    times = [*sampling_of(recipe, source).times, 0.0]
+    row, column = seen_pixel(recipe, source.shape)
+    place = (0, 0, row, column)
+    process = source.diffusion
+    before = process.standardise(x, times[i - 1])
+    after = process.standardise(step.x_t, times[i])
+    return StepNumbers(
+        sampler=recipe.sampler,
+        i=i,
+        total=recipe.steps,
+        t=times[i - 1],
+        s=times[i],
+        schedule=process.schedule,
+        eta=recipe.eta,
+        large=recipe.variance == "fixed_large",
+        before=float(before[place]),
+        after=float(after[place]),
+        x0=float(step.x0[place]) / process.std,
+        eps=float(step.eps[place]),
+        name_of_pixel=pixel_name(0, source.shape[0], row + 1, column + 1, 1, lang),
+    )
+
+
+def build() -> tuple[gr.Accordion, gr.HTML]:
+    """Lay out the algorithm."""
+    fold = gr.Accordion(label("algorithm2"), open=False, elem_classes="fold", elem_id="algorithm2")
+    with fold:
+        note("algorithm2_about")
+        return fold, gr.HTML(elem_classes="algorithm", elem_id="algorithm2-panel")
+
+
+def wire(fold: gr.Accordion, moved: Any, tree: gr.State, shown: gr.HTML) -> None:
+    """Tell the numbers when the fold opens, and while it is open whenever the slider rests."""
+    seen = gr.State(False)
+    queued: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", **PANEL}
+    fold.collapse(lambda: False, None, seen, **QUIET)
+    for event in (fold.expand(lambda: True, None, seen, **QUIET), moved):
+        event.then(show_numbers, [tree, seen], shown, **queued)

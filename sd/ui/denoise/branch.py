@@ -17,13 +17,13 @@ from sd.ui import models
 from sd.ui.adapter.inputs import Textbox
 from sd.ui.components import painter
 from sd.ui.components.parts import label, note, seed_number, slider
-from sd.ui.denoise.fields import choice
-from sd.ui.denoise.grid import LONGEST_SCALES, is_asked, scale_of
+from sd.ui.denoise.form import choice
+from sd.ui.denoise.grid import LONGEST_SCALES, has_prompt, parse_scale
 from sd.ui.denoise.tree import Node, Tree
 from sd.ui.texts import say
 
 
-class Asked(NamedTuple):
+class BranchForm(NamedTuple):
     """The fields of a branch, in the order of `recipe_of`."""
 
     sampler: Any
@@ -36,7 +36,7 @@ class Asked(NamedTuple):
 
 def recipe_of(node: Node, at: Any, *values: Any) -> Recipe:
     """Return the recipe that leaves a node's after step `at`; raise `InputError`."""
-    told = Asked(*values)
+    told = BranchForm(*values)
     parent = node.recipe
     if parent.steps < 2:
         raise InputError("branch: a sampling of one step has no step to go on from")
@@ -64,8 +64,8 @@ def guidance_of(parent: Recipe, value: Any) -> tuple[float, ...]:
     words = validation.text("guidance from there", "" if value is None else value, LONGEST_SCALES)
     if not words.strip():
         return parent.guidance
-    scale = scale_of(words)
-    return (scale,) if is_asked(parent) else parent.guidance
+    scale = parse_scale(words)
+    return (scale,) if has_prompt(parent) else parent.guidance
 
 
 def place_of(node: Node, i: int) -> int:
@@ -89,18 +89,18 @@ def offered(tree: Tree, lang: str) -> tuple[Any, ...]:
     return f'<p class="note">{words}</p>', *fields._replace(steps=left, paint=drawn)
 
 
-def begun(recipe: Recipe) -> Asked:
+def begun(recipe: Recipe) -> BranchForm:
     """Return what the fields of a branch from a recipe's pictures begin with: what made these."""
     scales = set(recipe.guidance)
     scale = f"{recipe.guidance[0]:.10g}" if len(scales) == 1 else ""  # a grid keeps its own
-    guided = gr.update(value=scale, visible=is_asked(recipe))
-    return Asked(recipe.sampler, recipe.steps, recipe.eta, recipe.seed, guided, None)
+    guided = gr.update(value=scale, visible=has_prompt(recipe))
+    return BranchForm(recipe.sampler, recipe.steps, recipe.eta, recipe.seed, guided, None)
 
 
-def typed(recipe: Recipe) -> Asked:
+def typed(recipe: Recipe) -> BranchForm:
     """Return the fields of a branch as they are; guidance is there where it counts."""
-    guided = gr.update(visible=is_asked(recipe))
-    return Asked(*(gr.skip(),) * len(Asked._fields))._replace(guidance=guided)
+    guided = gr.update(visible=has_prompt(recipe))
+    return BranchForm(*(gr.skip(),) * len(BranchForm._fields))._replace(guidance=guided)
 
 
 def frame_at(film: Mapping[str, Any], i: int) -> Mapping[str, Any]:
@@ -130,7 +130,7 @@ def settings_of(recipe: Recipe, root: Node | None, lang: str) -> tuple[Any, ...]
     The paint lies over the estimate of the step that was left, if that can be seen, else over grey.
     """
     if recipe.branch is None:
-        return tuple(gr.skip() for _ in Asked._fields)
+        return tuple(gr.skip() for _ in BranchForm._fields)
     paint = recipe.branch.paint
     if root and root.film and recipe.branch.recipe == root.recipe:
         base = still(root.film, "x0", frame_at(root.film, recipe.branch.at))
@@ -140,8 +140,8 @@ def settings_of(recipe: Recipe, root: Node | None, lang: str) -> tuple[Any, ...]
     drawn = painter.content("paint", base, lang, paint)
     changed = recipe.guidance != recipe.branch.recipe.guidance
     scale = f"{recipe.guidance[0]:.10g}" if changed else ""
-    guided = gr.update(value=scale, visible=is_asked(recipe))
-    return tuple(Asked(recipe.sampler, recipe.steps, recipe.eta, recipe.seed, guided, drawn))
+    guided = gr.update(value=scale, visible=has_prompt(recipe))
+    return tuple(BranchForm(recipe.sampler, recipe.steps, recipe.eta, recipe.seed, guided, drawn))
 
 
 def guidance_field() -> Textbox:
@@ -156,7 +156,7 @@ def guidance_field() -> Textbox:
     return Textbox("", max_length=LONGEST_SCALES, visible=False, elem_id="branch-guidance", **about)
 
 
-def build() -> tuple[Asked, gr.HTML, gr.Button]:
+def build() -> tuple[BranchForm, gr.HTML, gr.Button]:
     """Lay out the fields of a branch; return them, the words above and the button."""
     with gr.Accordion(label("branch"), open=False, elem_classes="fold", elem_id="denoise-branch"):
         note("branch_about")
@@ -170,4 +170,4 @@ def build() -> tuple[Asked, gr.HTML, gr.Button]:
                 seed = seed_number("branch_seed", 0, elem_id="branch-seed")
                 guided = guidance_field()
                 go = gr.Button(label("branch_go"), elem_id="branch-go")
-    return Asked(sampler, steps, eta, seed, guided, paint), words, go
+    return BranchForm(sampler, steps, eta, seed, guided, paint), words, go

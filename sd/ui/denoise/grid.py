@@ -6,33 +6,26 @@ with it.
 
 import html
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sd.common import validation
 from sd.common.validation import InputError, shown
 from sd.generation.recipe import Recipe
 from sd.ui import models
-from sd.ui.denoise.job import Job
 from sd.ui.texts import say
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from sd.generation.film import Film
-    from sd.generation.pipeline import Source
 
 MOST_SCALES, MOST_GUIDANCE = 6, 10.0
 LONGEST_SCALES = 100  # characters
 
 
-def is_asked(recipe: Recipe) -> bool:
+def has_prompt(recipe: Recipe) -> bool:
     """Tell whether a recipe asks its model for anything, or away from anything."""
     return bool(recipe.prompts or recipe.negative)
 
 
-def grid_of(recipe: Recipe, scales: Any) -> Recipe:
+def grid_recipe(recipe: Recipe, scales: Any) -> Recipe:
     """Return a recipe's prompts (down) with every scale (across), all from one noise."""
-    across, down = scales_of(scales), tuple(dict.fromkeys(recipe.prompts))
+    across, down = parse_scales(scales), tuple(dict.fromkeys(recipe.prompts))
     if not down:
         raise InputError("grid: ask for at least one prompt or class, of a model that knows any")
     count = len(down) * len(across)
@@ -46,17 +39,17 @@ def grid_of(recipe: Recipe, scales: Any) -> Recipe:
     return replace(recipe, prompts=prompts, guidance=guidance, seed_to=seed, count=count)
 
 
-def scales_of(value: Any) -> tuple[float, ...]:
+def parse_scales(value: Any) -> tuple[float, ...]:
     """Return the numbers of a text like "1, 2, 4", each once."""
     text = validation.text("guidance scales", "" if value is None else value, LONGEST_SCALES)
     words = [word for word in text.replace("，", ",").split(",") if word.strip()]
-    found = tuple(dict.fromkeys(map(scale_of, words)))
+    found = tuple(dict.fromkeys(map(parse_scale, words)))
     if not 1 <= len(found) <= MOST_SCALES:
         raise InputError(f"guidance scales = {shown(text)}: must be 1 to {MOST_SCALES} numbers")
     return found
 
 
-def scale_of(word: str) -> float:
+def parse_scale(word: str) -> float:
     """Return the number that a word says."""
     try:
         scale = float(word)
@@ -84,19 +77,9 @@ def columns_of(recipe: Recipe) -> int:
     return across if (prompts, scales) == (whole, scales[:across] * len(down)) else 0
 
 
-class Laid(Job):
-    """A job whose film lays the pictures of a grid out as the grid."""
-
-    def _empty_film(self, source: "Source", start: "Tensor") -> "Film":
-        film = super()._empty_film(source, start)
-        across = columns_of(self.recipe)
-        film.wide = across if across > 1 else 0  # one scale: as near to a square as can be
-        return film
-
-
 def legend(recipe: Recipe, lang: str) -> str:
     """Return what the pictures were asked for and which is which; "" where nothing was."""
-    if not is_asked(recipe):
+    if not has_prompt(recipe):
         return ""
     prompts, scales = list(recipe.prompts), [f"{scale:g}" for scale in recipe.guidance]
     across = columns_of(recipe) if len(scales) > 1 else 0
@@ -116,9 +99,9 @@ def legend(recipe: Recipe, lang: str) -> str:
     return f'<dl class="legend">{"".join(told)}</dl>'
 
 
-def titled(recipe: Recipe, lang: str) -> list[str]:
+def prompt_title(recipe: Recipe, lang: str) -> list[str]:
     """Return what a node's title says of what was asked for."""
-    if not is_asked(recipe):
+    if not has_prompt(recipe):
         return []
     if across := columns_of(recipe):
         down = len(root_of(recipe).prompts) // across

@@ -3,10 +3,12 @@
 It ends within one network call of being asked to, and only then lets the next one begin.
 """
 
+import html
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from contextvars import copy_context
 from itertools import islice
 from queue import SimpleQueue
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sd.generation.recipe import Recipe
 from sd.ui import models
 from sd.ui.components.player import keep_chunk
+from sd.ui.texts import duration, say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,21 +26,23 @@ if TYPE_CHECKING:
     from sd.generation.film import Film
     from sd.generation.pipeline import Source
 
-# Seconds between looks at a sampling: the first pictures come soon, later ones together, for every
-# look costs the browser about a tenth of a second of a core that the sampling wants.
-LOOKS = (0.25, 0.5, 1.0, 2.0)
-PATIENCE = 1.5  # longest looks until there is none: with 1 that came just before every look
-MOST_KEPT = 256 * 2**20  # bytes of all steps that are kept for branches and arrays
+# Seconds between updates of the page: the first pictures come soon, later ones together, for every
+# update costs the browser about a tenth of a second of a core that the sampling wants.
+INTERVALS = (0.25, 0.5, 1.0, 2.0)
+# Without new pictures the page is updated after 1.5 of the longest interval; after exactly one it
+# was updated twice in a row, just before every update with pictures.
+PATIENCE = 1.5
+MOST_BYTES_KEPT = 256 * 2**20  # bytes of all steps that are kept for branches and arrays
 
 
 class Stopped(Exception):
-    """A person asked a sampling to end while it made its parent's steps again."""
+    """A person stopped a sampling while it made its parent's steps again."""
 
 
-class Kept:
+class StepCache:
     """The steps of the newest samplings, by recipe; what has gone is made again when needed."""
 
-    def __init__(self, most: int = MOST_KEPT) -> None:
+    def __init__(self, most: int = MOST_BYTES_KEPT) -> None:
         """Keep at most so many bytes."""
         self._most, self._bytes, self._lock = most, 0, threading.Lock()
         self._steps: OrderedDict[Recipe, list[SampleStep]] = OrderedDict()
@@ -80,10 +85,10 @@ class Kept:
             self._bytes -= 3 * step.x_t.nbytes
 
 
-KEPT = Kept()
+STEPS = StepCache()
 
 
-class Bench:
+class Worker:
     """The one thread on which jobs are done, one after the other.
 
     One for all, because OpenMP keeps a team of threads for each that ever computed: with more of
@@ -93,12 +98,12 @@ class Bench:
     def __init__(self) -> None:
         """Begin with nothing to do; the thread starts with the first task."""
         self._tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._started = threading.Lock()
+        self._begun = threading.Lock()
 
-    def do(self, task: Callable[[], None]) -> None:
-        """Do a task, which raises nothing, when those before it are done."""
+    def run(self, task: Callable[[], None]) -> None:
+        """Run a task, which raises nothing, after those before it."""
         self._tasks.put(task)
-        if self._started.acquire(blocking=False):
+        if self._begun.acquire(blocking=False):
             threading.Thread(target=self._work, daemon=True, name="samplings").start()
 
     def _work(self) -> None:
@@ -106,7 +111,7 @@ class Bench:
             self._tasks.get()()
 
 
-BENCH = Bench()
+WORKER = Worker()
 
 
 class Job:
@@ -117,27 +122,33 @@ class Job:
     """
 
     def __init__(
-        self, recipe: Recipe, label: str = "", seen: bool = True, pictured: bool = False
+        self,
+        recipe: Recipe,
+        label: str = "",
+        *,
+        columns: int = 0,
+        filmed: bool = True,
+        pictured: bool = False,
     ) -> None:
-        """Take a recipe and what its film is called; one not `seen` keeps its last step alone.
+        """Take a recipe and what its film is called; one not `filmed` keeps its last step alone.
 
-        If `pictured`, its film has numbers alone: what is shown are `pictures`, x_t and x0 of the
-        newest step that was handed on.
+        columns: of the film's pictures; nearly square unless there are several. If `pictured`, its
+        film has numbers alone: what is shown are `pictures`, x_t and x0 of the newest step.
         """
         self.pictured = pictured
         self.pictures: tuple[Any, ...] = ()
-        self.recipe, self.label, self.seen = recipe, label, seen
+        self.recipe, self.label, self.columns, self.filmed = recipe, label, columns, filmed
         self.film: Film | None = None
         self.last: SampleStep | None = None
         self.done = self.replayed = 0
-        self.began = self.seconds = 0.0
+        self.started = self.seconds = 0.0
         self.error: Exception | None = None
         self._stop, self._ended, self._news = (threading.Event() for _ in range(3))
         self._context = copy_context()  # of the event, in which gradio notes the files of a page
 
     def start(self) -> None:
         """Begin, as soon as no other sampling is at work."""
-        BENCH.do(self._work)
+        WORKER.run(self._work)
 
     def stop(self) -> None:
         """Ask for the end after the step at hand."""
@@ -147,12 +158,12 @@ class Job:
         """Wait at most `seconds` for the end; tell whether it has come."""
         return self._ended.wait(seconds)
 
-    def news(self) -> bool:
-        """Wait for more to show, somewhat longer than the longest look; tell whether it ended.
+    def wait_news(self) -> bool:
+        """Wait for more to show, but not for ever; tell whether the job has ended.
 
-        For one watcher: what was told is news no more.
+        For one watcher only: the news are cleared.
         """
-        self._news.wait(PATIENCE * LOOKS[-1])
+        self._news.wait(PATIENCE * INTERVALS[-1])
         self._news.clear()
         return self._ended.is_set()
 
@@ -161,7 +172,7 @@ class Job:
         """Whether it was asked to end before its last step."""
         return self._stop.is_set() and self.done < self.recipe.steps
 
-    def show(self, line: str = "") -> dict[str, Any] | None:
+    def film_json(self, line: str = "") -> dict[str, Any] | None:
         """Return its film as far as it was handed on, with a line of words; None before that."""
         if self.film is None or not self.film.frames:
             return None
@@ -180,7 +191,7 @@ class Job:
             self._ended.set()
             self._news.set()
 
-    def steps_again(self) -> Generator["SampleStep", None, None]:
+    def remake(self) -> Generator["SampleStep", None, None]:
         """Yield each step here and now, without a film; close it to let the next sampling begin."""
         with models.turn():
             yield from self._steps()
@@ -191,22 +202,22 @@ class Job:
         finally:
             if self.film:
                 self.film.end()
-                self._hand_on(self.film)
+                self._publish(self.film)
 
     def _follow(self) -> None:
-        handed, looks = time.monotonic(), 0
+        published, updates = time.monotonic(), 0
         for step in self._steps():
             self.last, self.done = step, step.i
-            self.seconds = time.monotonic() - self.began
+            self.seconds = time.monotonic() - self.started
             if self.film:
                 self.film.add(step)
-                if time.monotonic() - handed >= LOOKS[min(looks, len(LOOKS) - 1)]:
-                    self._hand_on(self.film)
-                    handed, looks = time.monotonic(), looks + 1
+                if time.monotonic() - published >= INTERVALS[min(updates, len(INTERVALS) - 1)]:
+                    self._publish(self.film)
+                    published, updates = time.monotonic(), updates + 1
             if self._stop.is_set():
                 break
 
-    def _hand_on(self, film: "Film") -> None:
+    def _publish(self, film: "Film") -> None:
         """Make pictures of the newest steps, here where torch has its threads, and store them."""
         if not self.pictured:
             self._context.run(film.flush, keep_chunk)
@@ -224,14 +235,14 @@ class Job:
             models.open_model(models.find_recipe_model(self.recipe)),
             models.machine().device,
         )
-        start = begin(self.recipe, there, device, self._after)
-        if self.seen:
-            KEPT.begin(self.recipe, start)
+        start = begin(self.recipe, there, device, self._parent_step)
+        if self.filmed:
+            STEPS.begin(self.recipe, start)
             self.film = self._empty_film(there, start.to(device))
-        self.began = time.monotonic()
+        self.started = time.monotonic()
         for step in stream(self.recipe, there, device, start=start):
-            if self.seen:
-                KEPT.add(self.recipe, step)
+            if self.filmed:
+                STEPS.add(self.recipe, step)
             yield step
 
     def _empty_film(self, source: "Source", start: "Tensor") -> "Film":
@@ -239,11 +250,13 @@ class Job:
         from sd.generation.film import Film
 
         schedule, calls = source.diffusion.schedule, calls_per_step(self.recipe.sampler)
-        return Film(schedule, self.recipe.steps, calls, label=self.label, start=start)
+        film = Film(schedule, self.recipe.steps, calls, label=self.label, start=start)
+        film.wide = self.columns if self.columns > 1 else 0
+        return film
 
-    def _after(self, recipe: Recipe, source: "Source", at: int) -> "SampleStep":
+    def _parent_step(self, recipe: Recipe, source: "Source", at: int) -> "SampleStep":
         """Return a parent's step, kept or made again."""
-        kept = KEPT.steps(recipe)
+        kept = STEPS.steps(recipe)
         if len(kept) >= at:
             return kept[at - 1]
         return list(self._again(recipe, source, at))[-1]
@@ -251,8 +264,71 @@ class Job:
     def _again(self, recipe: Recipe, source: "Source", at: int) -> Iterator["SampleStep"]:
         from sd.generation.pipeline import stream
 
-        for step in islice(stream(recipe, source, models.machine().device, self._after), at):
+        for step in islice(stream(recipe, source, models.machine().device, self._parent_step), at):
             self.replayed += 1
             if self._stop.is_set():
                 raise Stopped
             yield step
+
+
+def steps_of(recipe: Recipe, count: int) -> Iterator["SampleStep"]:
+    """Yield the first `count` steps of a recipe: those that are kept, else made again."""
+    kept = STEPS.steps(recipe)
+    if len(kept) >= count:
+        yield from kept[:count]
+        return
+    with closing(Job(recipe).remake()) as steps:
+        yield from islice(steps, count)
+
+
+# ---- as the page shows it
+
+
+def progress_html(words: list[str], share: float) -> str:
+    """Return the progress line and its bar."""
+    line = "</span><span>".join(html.escape(word, quote=False) for word in words)
+    return (
+        f'<div class="progress"><p><span>{line}</span></p><div class="track" role="progressbar"'
+        f' aria-valuemin="0" aria-valuemax="100" aria-valuenow="{100 * share:.0f}">'
+        f'<i style="width:{100 * share:.1f}%"></i></div></div>'
+    )
+
+
+def watch(job: Job) -> Iterator[bool]:
+    """Start a job and yield whenever there is news, or none for a while; True when it has ended.
+
+    Closing this iterator, as a closed page does, asks the job to end. What the job could not do is
+    raised after everything that it could do was shown.
+    """
+    job.start()
+    try:
+        ended = False
+        while not ended:
+            ended = job.wait_news()
+            yield ended
+    finally:
+        job.stop()
+    if job.error:
+        raise job.error
+
+
+def progress_line(job: Job, lang: str, ended: bool) -> str:
+    """Return where a sampling is on its way, as words and a bar."""
+    total = job.recipe.steps
+    share = job.done / total
+    if ended and job.stopped:
+        return progress_html([say("stopped", lang, i=job.done, n=total)], share)
+    if ended:
+        values = {"n": total, "s": f"{job.seconds:.1f}", "device": models.machine().label}
+        return progress_html([say("done", lang, **values)], share)
+    if not job.done:
+        if job.replayed and job.recipe.branch:
+            of = job.recipe.branch.at
+            return progress_html([say("replaying", lang, i=job.replayed, n=of)], 0)
+        return progress_html([say("loading", lang)], 0)
+    left = duration(job.seconds / job.done * (total - job.done), lang)
+    t = f"{job.last.t:g}" if job.last else "0"
+    words = [say("progress", lang, i=job.done, n=total, t=t), say("progress_left", lang, s=left)]
+    if job.recipe.clip_x0 and job.last:
+        words.append(say("progress_clipped", lang, n=f"{100 * job.last.clipped:.0f}"))
+    return progress_html(words, share)

@@ -16,7 +16,7 @@ from sd.networks.conditioning_facts import usual_guidance
 from sd.ui import models
 from sd.ui.adapter.inputs import LONGEST_TEXT, LONGEST_WORD, Dropdown, Textbox
 from sd.ui.components.parts import QUIET, guarded, label, language, note, slider
-from sd.ui.denoise.grid import LONGEST_SCALES, MOST_GUIDANCE, columns_of, is_asked, short
+from sd.ui.denoise.grid import LONGEST_SCALES, MOST_GUIDANCE, columns_of, has_prompt, short
 from sd.ui.model_metadata import ConditioningMetadata
 from sd.ui.texts import say
 
@@ -33,7 +33,7 @@ LISTENER = """element.addEventListener("click", (event) => {
 });"""
 
 
-class Asking(NamedTuple):
+class PromptForm(NamedTuple):
     """The fields of what a model is asked for; `classes` and `avoided` are those of classes."""
 
     prompt: Any = ""
@@ -60,7 +60,7 @@ class Shown(NamedTuple):
 # ---- read as a recipe's settings, and set again from a recipe
 
 
-def asking(entry: models.ModelEntry, asked: Asking) -> dict[str, Any]:
+def asking(entry: models.ModelEntry, asked: PromptForm) -> dict[str, Any]:
     """Return what a recipe says of prompts and guidance, each field checked.
 
     Nothing for a model that can be told nothing, and where nothing is asked for: there guidance
@@ -85,7 +85,7 @@ def lacks_half(entry: models.ModelEntry, negative: str) -> bool:
     return not negative and not models.config_of(entry).conditioning.drop
 
 
-def words_of(asked: Asking, told: ConditioningMetadata | None) -> tuple[tuple[str, ...], str]:
+def words_of(asked: PromptForm, told: ConditioningMetadata | None) -> tuple[tuple[str, ...], str]:
     """Return the prompts or classes that are asked for, and what they are held against."""
     typed, against = lines(asked.prompt), " ".join(lines(asked.negative))
     chosen, avoided = listed(asked.classes), listed([asked.avoided] if asked.avoided else ())
@@ -115,8 +115,8 @@ def plain(
     else:
         words = words or models.usual_prompts(entry)
     if told is None or not told.labels:
-        return asking(entry, Asking("\n".join(words), (), negative, None, guidance))
-    return asking(entry, Asking("", words, "", " ".join(against) or None, guidance))
+        return asking(entry, PromptForm("\n".join(words), (), negative, None, guidance))
+    return asking(entry, PromptForm("", words, "", " ".join(against) or None, guidance))
 
 
 def lines(value: Any) -> tuple[str, ...]:
@@ -145,16 +145,16 @@ def class_of(told: ConditioningMetadata, name: str) -> str:
     return name
 
 
-def settings_of(recipe: Recipe, told: ConditioningMetadata | None) -> Asking:
+def settings_of(recipe: Recipe, told: ConditioningMetadata | None) -> PromptForm:
     """Return what the fields are set to, so that `asking` gives this recipe's settings again."""
-    if not is_asked(recipe):
-        return Asking(avoided=gr.update(value=None), classes=gr.update(value=[]))
+    if not has_prompt(recipe):
+        return PromptForm(avoided=gr.update(value=None), classes=gr.update(value=[]))
     across = columns_of(recipe)
     prompts = tuple(dict.fromkeys(recipe.prompts)) if across else recipe.prompts
     names = list(told.labels[:MOST_LISTED]) if told else []
     chosen = [name for name in dict.fromkeys(prompts) if name in names]
     avoided = recipe.negative if recipe.negative in names else None
-    return Asking(
+    return PromptForm(
         "" if names else "\n".join(prompts),
         gr.update(choices=names, value=chosen),
         "" if names else recipe.negative,
@@ -172,7 +172,7 @@ def settings_of(recipe: Recipe, told: ConditioningMetadata | None) -> Asking:
 @guarded
 def about(request: gr.Request, model: Any, *values: Any) -> tuple[str, str]:
     """Return what the model has never seen of what is asked for, and what guidance costs."""
-    entry, lang, asked = models.find(model), language(request), Asking(*values)
+    entry, lang, asked = models.find(model), language(request), PromptForm(*values)
     told, made = models.read_conditioning(entry), asking(entry, asked)
     guided = made.get("guidance", (1.0,))[0] not in (0.0, 1.0)
     both = f"<p>{say('guidance_both', lang)}</p>" if guided else ""
@@ -326,7 +326,7 @@ def named(key: str, **more: Any) -> Dropdown:
     return Dropdown([], visible=False, **about, **more)
 
 
-def wire(model: Any, asked: Asking, extras: Shown) -> None:
+def wire(model: Any, asked: PromptForm, extras: Shown) -> None:
     """Wire what a model can be asked: which fields it has, what is told of them, the examples."""
     fields = [asked.prompt, asked.classes, asked.negative, asked.avoided, asked.guidance]
     fields += [asked.rescale, asked.low, asked.high]

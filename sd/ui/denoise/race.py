@@ -20,9 +20,8 @@ from sd.ui.adapter.inputs import CheckboxGroup
 from sd.ui.components.parts import MODEL, QUIET, guarded, label, language, note, slider
 from sd.ui.components.player import player
 from sd.ui.components.player import shown as played
-from sd.ui.denoise import live
-from sd.ui.denoise.fields import recipe_of
-from sd.ui.denoise.job import Job
+from sd.ui.denoise.form import recipe_of
+from sd.ui.denoise.job import Job, progress_html, progress_line, watch
 from sd.ui.texts import say
 
 if TYPE_CHECKING:
@@ -140,8 +139,8 @@ def raced(held: Race, lanes: Sequence[Recipe], many: bool, lang: str) -> Iterato
     for recipe in lanes:
         job = held.job = Job(recipe, named(recipe, many, lang))
         done.append(job)
-        for ended in live.watched(job):
-            yield shown([each.show() for each in done], lang), live.line_of(job, lang, ended)
+        for ended in watch(job):
+            yield shown([each.film_json() for each in done], lang), progress_line(job, lang, ended)
         if held.stopped or job.stopped:
             return
     if compares:
@@ -154,8 +153,8 @@ def compared(held: Race, done: Sequence[Job], lang: str) -> Iterator[tuple[Any, 
     if fine not in REFERENCES:
         yield from made_fine(held, fine, lang)
     if (exact := REFERENCES.get(fine)) is not None:
-        films = [job.show(far_from(exact, job, lang)) for job in done]
-        yield shown(films, lang), live.progress_html([say("race_done", lang, n=fine.steps)], 1)
+        films = [job.film_json(far_from(exact, job, lang)) for job in done]
+        yield shown(films, lang), progress_html([say("race_done", lang, n=fine.steps)], 1)
 
 
 def far_from(exact: "Tensor", job: Job, lang: str) -> str:
@@ -169,11 +168,11 @@ def far_from(exact: "Tensor", job: Job, lang: str) -> str:
 
 def made_fine(held: Race, fine: Recipe, lang: str) -> Iterator[tuple[Any, str]]:
     """Make the reference without showing its steps, and keep its end."""
-    job = held.job = Job(fine, seen=False)
-    for ended in live.watched(job):
+    job = held.job = Job(fine, filmed=False)
+    for ended in watch(job):
         key = "stopped" if ended and job.stopped else "race_reference"
         words = say(key, lang, i=job.done, n=fine.steps)
-        yield gr.skip(), live.progress_html([words], job.done / fine.steps)
+        yield gr.skip(), progress_html([words], job.done / fine.steps)
     if job.last is not None and not job.stopped:
         while len(REFERENCES) >= MOST_REFERENCES:
             REFERENCES.pop(next(iter(REFERENCES)), None)

@@ -16,14 +16,15 @@ from sd.ui.adapter.inputs import Dropdown
 from sd.ui.components.parts import MODEL, QUIET, command_box, guarded, label, language, new_seed
 from sd.ui.components.player import keep_chunk, player
 from sd.ui.components.player import shown as played
-from sd.ui.denoise import algorithm, branch, example, fields, live, race, takeaway
-from sd.ui.denoise.attention import panel as looked
-from sd.ui.denoise.grid import Laid, grid_of, legend, root_of
+from sd.ui.denoise import algorithm2, branch, example, form, race, takeaway
+from sd.ui.denoise.attention import panel as attention
+from sd.ui.denoise.grid import columns_of, grid_recipe, legend, root_of
+from sd.ui.denoise.job import Job, progress_html, progress_line, watch
 from sd.ui.denoise.tree import ALONE, LISTENER, Node, Tree, title, tree_html
 from sd.ui.texts import say
 
 FIRST_SHARE = 0.6  # of the bundled example's steps, where the page opens it
-OFFERED = 1 + len(branch.Asked._fields)  # the words about a step, and the fields of a branch there
+OFFERED = 1 + len(branch.BranchForm._fields)  # the words about a step and the branch's fields
 
 
 class Stage(NamedTuple):
@@ -64,36 +65,36 @@ def making(tree: Tree, recipe: Recipe, lang: str) -> Iterator[tuple[Any, ...]]:
         tree.job.stop()
     node = tree.of(recipe) or tree.add(recipe)
     tree.show(node.number)
-    job = tree.job = Laid(recipe, title(node, lang))
+    job = tree.job = Job(recipe, title(node, lang), columns=columns_of(recipe))
     # The player waits for this job's own film: gradio sends what an event shows as differences
     # from what it showed before, and the frames of an older, longer film come out wrong.
-    yield gr.skip(), *shown(tree, live.line_of(job, lang, False), lang)[1:]
+    yield gr.skip(), *shown(tree, progress_line(job, lang, False), lang)[1:]
     try:
-        for ended in live.watched(job):
-            film = job.show()
+        for ended in watch(job):
+            film = job.film_json()
             node.film = film or node.film
             if not ended:
                 pictures = seen(tree, lang) if film else gr.skip()
-                yield pictures, live.line_of(job, lang, False), *(gr.skip(),) * 3
+                yield pictures, progress_line(job, lang, False), *(gr.skip(),) * 3
     finally:
-        if (film := job.show()) is not None and job.last is not None:
+        if (film := job.film_json()) is not None and job.last is not None:
             node.film, node.done, node.end = film, job.done, job.last.x_t
         if not node.film:
             tree.forget(node)
-    yield shown(tree, live.line_of(job, lang, True), lang)
+    yield shown(tree, progress_line(job, lang, True), lang)
 
 
 @guarded
 def run(request: gr.Request, tree: Tree, *values: Any) -> Iterator[tuple[Any, ...]]:
     """Sample as the fields say, and yield the stage as it comes."""
-    yield from making(tree, fields.recipe_of(*values), language(request))
+    yield from making(tree, form.recipe_of(*values), language(request))
 
 
 @guarded
 def run_grid(request: gr.Request, tree: Tree, *values: Any) -> Iterator[tuple[Any, ...]]:
     """Sample every prompt with every guidance, and yield the stage as it comes."""
-    scales = fields.Fields(*values).scales
-    yield from making(tree, grid_of(fields.recipe_of(*values), scales), language(request))
+    scales = form.SamplingForm(*values).scales
+    yield from making(tree, grid_recipe(form.recipe_of(*values), scales), language(request))
 
 
 @guarded
@@ -135,7 +136,7 @@ def said(node: Node, lang: str) -> str:
     """Return the line of a sampling that is looked at again."""
     key = "finished" if node.done == node.recipe.steps else "stopped"
     words = say(key, lang, i=node.done, n=node.recipe.steps)
-    return live.progress_html([words], node.done / node.recipe.steps)
+    return progress_html([words], node.done / node.recipe.steps)
 
 
 @guarded
@@ -170,15 +171,15 @@ def first_view(request: gr.Request, tree: Tree) -> tuple[Any, ...]:
     """
     lang, found = language(request), example.bundled()
     if found is None or tree.nodes:
-        return (gr.skip(),) * (len(Stage._fields) + OFFERED + len(fields.Fields._fields))
+        return (gr.skip(),) * (len(Stage._fields) + OFFERED + len(form.SamplingForm._fields))
     recipe, film = found
     node = tree.add(recipe)
     node.film, node.done = {**film, "label": title(node, lang)}, recipe.steps
     tree.place = max(1, round(FIRST_SHARE * recipe.steps))
-    line = live.progress_html([say("example", lang)], 1)
+    line = progress_html([say("example", lang)], 1)
     _, *others = shown(tree, line, lang)
     opened = played(tree.films(), lang, at=tree.place)
-    controls = fields.settings_of(recipe, keep_chunk, lang)
+    controls = form.settings_of(recipe, keep_chunk, lang)
     return opened, *others, *branch.offered(tree, lang), *controls
 
 
@@ -194,7 +195,7 @@ def model_list(value: Any, upload: Any) -> Any:
 def told(*values: Any) -> str:
     """Return the command line of the fields; nothing while a field is being typed."""
     try:
-        return models.sample_command(fields.recipe_of(*values))
+        return models.sample_command(form.recipe_of(*values))
     except InputError:
         return ""
 
@@ -207,7 +208,7 @@ def depending(
     sampler = validation.choice("sampler", sampler, SAMPLERS)
     steps = validation.whole("steps", steps, 1, models.MOST_STEPS)
     entry, lang = models.find(model), language(request)
-    start = fields.start_time(entry, share) if begin == fields.PICTURE else None
+    start = form.start_time(entry, share) if begin == form.PICTURE else None
     calls = models.network_calls(entry, sampler, steps, spacing, start)
     about = f"{say(f'about_{sampler}', lang)} {say('sampler_calls', lang, calls=calls)}"
     return gr.update(visible=sampler == "ddim"), gr.update(visible=sampler == "ddpm"), about
@@ -218,7 +219,7 @@ def build(demo: gr.Blocks, upload: Any) -> None:
     tree = gr.State(Tree())
     with gr.Row(elem_classes="page wide denoise-page"):
         with gr.Column(elem_classes="side"):
-            asked, extras = fields.build()
+            asked, extras = form.build()
             with gr.Column(elem_classes="actions"), gr.Row(elem_classes="buttons"):
                 go = gr.Button(label("denoise"), variant="primary", elem_id="denoise-go")
                 stop = gr.Button(label("stop"), elem_id="denoise-stop", elem_classes="stop")
@@ -226,8 +227,8 @@ def build(demo: gr.Blocks, upload: Any) -> None:
             stage = build_stage()
     branching, place, leave = branch.build()
     race.build(asked)
-    fold, numbers = algorithm.build()
-    looked_fold, panel = looked.build()
+    fold, numbers = algorithm2.build()
+    attention_fold, panel = attention.build()
     taking = takeaway.build()
     box = command_box()
     outputs = list(stage)
@@ -240,8 +241,8 @@ def build(demo: gr.Blocks, upload: Any) -> None:
     taking.again.click(again, tree, outputs, **queued)
     stop.click(halt, tree, None, **QUIET)
     moved = stage.player.select(rest, tree, offered, trigger_mode="multiple", **QUIET)
-    algorithm.wire(fold, moved, tree, numbers)
-    looked.wire(looked_fold, moved, tree, panel)
+    algorithm2.wire(fold, moved, tree, numbers)
+    attention.wire(attention_fold, moved, tree, panel)
     rooted = [*asked, extras.upload, extras.gallery]
     chosen = [*outputs, *offered, *rooted]
     stage.tree.click(choose_node, tree, chosen, trigger_mode="multiple", **QUIET)
@@ -270,7 +271,7 @@ def build_stage() -> Stage:
 
 
 def wire_fields(
-    demo: gr.Blocks, asked: fields.Fields, extras: fields.Extras, box: gr.Textbox, upload: Any
+    demo: gr.Blocks, asked: form.SamplingForm, extras: form.Extras, box: gr.Textbox, upload: Any
 ) -> None:
     """Wire what the fields change among themselves."""
     listing: dict[str, Any] = {"inputs": [asked.model, upload], "outputs": asked.model}
@@ -285,7 +286,7 @@ def wire_fields(
     }
     for each in dependents:
         each.change(trigger_mode="always_last", **dependent)
-    fields.wire(asked, extras)
+    form.wire(asked, extras)
     for each in asked:
         if not isinstance(each, gr.State | gr.HTML):
             each.change(told, list(asked), box, trigger_mode="always_last", **QUIET)

@@ -1,11 +1,9 @@
 """Take a sampling away, as picture, film, numbers or page; and bring a picture's recipe back."""
 
 import html
-from collections.abc import Iterator, Sequence
-from contextlib import closing
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -19,15 +17,11 @@ from sd.ui.adapter.inputs import Radio, UploadButton
 from sd.ui.components import player
 from sd.ui.components.parts import MODEL, QUIET, guarded, label, language, note, slider
 from sd.ui.components.player import keep_chunk
-from sd.ui.denoise import branch, fields
+from sd.ui.denoise import branch, form
 from sd.ui.denoise.grid import root_of
-from sd.ui.denoise.job import KEPT, Job
-from sd.ui.denoise.live import progress_html
+from sd.ui.denoise.job import progress_html, steps_of
 from sd.ui.denoise.tree import Node, Tree
 from sd.ui.texts import say
-
-if TYPE_CHECKING:
-    from sd.diffusion.sampling import SampleStep
 
 FORMS = PNG, GIF, MP4, NPZ, HTML = ("png", "gif", "mp4", "npz", "html")
 LONGEST_LABEL = 80  # characters of the machine on which a recipe was made
@@ -49,16 +43,6 @@ class Taking(NamedTuple):
 def record(recipe: Recipe, index: int) -> dict[str, Any]:
     """Return what a PNG carries: the recipe, which picture it is, and on what it was made."""
     return {"recipe": recipe.to_json(), "index": index, "made": models.machine().record()}
-
-
-def steps_of(node: Node) -> Iterator["SampleStep"]:
-    """Yield the steps that a node made: those that are kept, else made again."""
-    kept = KEPT.steps(node.recipe)
-    if len(kept) >= node.done:
-        yield from kept[: node.done]
-        return
-    with closing(Job(node.recipe).steps_again()) as steps:
-        yield from islice(steps, node.done)
 
 
 def written(node: Node, form: str, index: int, lang: str) -> Path:
@@ -90,7 +74,7 @@ def write_steps(node: Node, path: Path, form: str) -> None:
     from sd.generation import export
 
     check_room(node)
-    steps = list(steps_of(node))
+    steps = list(steps_of(node.recipe, node.done))
     if form == NPZ:
         export.write_npz(path, steps, node.recipe.seeds)
     else:
@@ -120,7 +104,7 @@ def write_picture(node: Node, path: Path, index: int) -> None:
             "carries its recipe; take gif, mp4, npz or html"
         )
     if node.end is None:
-        *_, last = steps_of(node)
+        *_, last = steps_of(node.recipe, node.done)
         node.end = last.x_t
     write_png(to_pil(node.end[index]), path, record(node.recipe, index))
 
@@ -168,7 +152,7 @@ def controls(recipe: Recipe, lang: str, tree: Tree) -> tuple[Any, ...]:
 
 def root_controls(root: Recipe, lang: str) -> tuple[Any, ...]:
     """Return what the fields, the upload and the gallery of a sampling are set to."""
-    return *fields.settings_of(root, keep_chunk, lang), *fields.picture_of(root)
+    return *form.settings_of(root, keep_chunk, lang), *form.picture_of(root)
 
 
 def build() -> Taking:

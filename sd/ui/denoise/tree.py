@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sd.common import validation
 from sd.common.validation import InputError
 from sd.generation.recipe import Recipe
-from sd.ui.denoise.grid import titled
+from sd.ui.denoise.grid import prompt_title
 from sd.ui.denoise.job import Job
 from sd.ui.texts import say
 
@@ -128,7 +128,7 @@ def title(node: Node, lang: str) -> str:
         words.append(say("node_paint", lang))
     if recipe.start:
         words.append(say("node_picture", lang, t=f"{recipe.start.t:g}"))
-    words += titled(recipe, lang)
+    words += prompt_title(recipe, lang)
     if recipe.seed_to not in (None, recipe.seed):
         words.append(say("node_seed_to", lang, seed=recipe.seed_to))
     return ", ".join(words)

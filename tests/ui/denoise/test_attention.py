@@ -22,11 +22,11 @@ from sd.networks.inside.attention_hooks import Recording
 from sd.networks.inside.heatmaps import pixel_map, word_map
 from sd.ui import models
 from sd.ui.denoise import job
-from sd.ui.denoise.attention import ask as looking
-from sd.ui.denoise.attention import panel as looked
-from sd.ui.denoise.attention import pictures as heat
-from sd.ui.denoise.attention.ask import At, Look, Looks
-from sd.ui.denoise.attention.panel import Held
+from sd.ui.denoise.attention import panel as attention
+from sd.ui.denoise.attention import pictures as attention_pictures
+from sd.ui.denoise.attention import record
+from sd.ui.denoise.attention.panel import Selection
+from sd.ui.denoise.attention.record import AttentionRecord, RecordCache, Spot
 from sd.ui.denoise.tree import Tree
 from sd.ui.texts import TEXTS
 from tests.helpers.denoising import (
@@ -42,6 +42,7 @@ from tests.helpers.denoising import (
 from tests.helpers.denoising import recipe as plain_recipe
 
 RED, DOG = "a red heart", "a small dog"
+NOTHING = Selection()
 CLOSE = 1e-5  # a picture alone and the same one in a batch
 
 
@@ -49,7 +50,7 @@ CLOSE = 1e-5  # a picture alone and the same one in a batch
 def _home(told: dict[str, Model], monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test has the three models, and has kept nothing."""
     another_day(monkeypatch)
-    monkeypatch.setattr(looking, "LOOKS", Looks())
+    monkeypatch.setattr(record, "RECORDS", RecordCache())
 
 
 @pytest.fixture(name="calls")
@@ -77,14 +78,14 @@ def tree_of(made: Recipe, place: int = 3) -> Tree:
     return tree
 
 
-def look(made: Recipe, i: int = 3, k: int = 0) -> Look:
-    found = looking.look(made, i, k)
+def look(made: Recipe, i: int = 3, k: int = 0) -> AttentionRecord:
+    found = record.record_attention(made, i, k)
     assert found is not None
     return found
 
 
-def show(tree: Tree, held: Held = Held(), request: Any = ENGLISH, picture: Any = 1) -> Any:  # noqa: B008
-    return looked.show(request, tree, held, picture, "averaged", "all")
+def show(tree: Tree, held: Selection = NOTHING, request: Any = ENGLISH, picture: Any = 1) -> Any:
+    return attention.show(request, tree, held, picture, "averaged", "all")
 
 
 def pictures(shown: str) -> list[Image.Image]:
@@ -112,7 +113,7 @@ def test_a_picture_alone_looks_where_it_looked_in_its_batch(guidance: tuple[floa
         torch.testing.assert_close(seen.word(k), wanted, atol=CLOSE, rtol=0)
     layer = seen.layers[0]
     wanted = pixel_map(calls, 6, 1, 0, 1, (8, 8), layer, 0)
-    torch.testing.assert_close(seen.place(At(6, 1), layer, 0), wanted, atol=CLOSE, rtol=0)
+    torch.testing.assert_close(seen.place(Spot(6, 1), layer, 0), wanted, atol=CLOSE, rtol=0)
     wanted = word_map(calls, seen.words[1][1], 0, 1, (8, 8), layer.replace("self", "cross"))
     torch.testing.assert_close(seen.word(1, layer), wanted, atol=CLOSE, rtol=0)
     assert float((look(made, 3, 0).word(0) - seen.word(0)).abs().max()) > 1e-3
@@ -139,12 +140,14 @@ def test_each_picture_of_a_step_has_a_look_of_its_own() -> None:
 
 def test_heads_are_counted_from_one_and_the_mark_lies_on_its_pixel() -> None:
     four: Any = SimpleNamespace(layers=["a self"], heads=lambda _layer: 4)
-    found = [heat.part_of(four, "a self", str(k)) for k in (1, 2, 4)]
+    found = [attention_pictures.part_of(four, "a self", str(k)) for k in (1, 2, 4)]
     assert found == [("a self", 0), ("a self", 1), ("a self", 3)]
-    assert heat.part_of(four, "averaged", "all") == (None, None)
+    assert attention_pictures.part_of(four, "averaged", "all") == (None, None)
     seen = look(recipe())
-    assert "left:81.250%;top:18.750%" in heat.place_html(seen, At(1, 6), "en")
-    assert "row 2, column 7" in heat.where_html(seen, At(1, 6), "averaged", "all", "en")
+    assert "left:81.250%;top:18.750%" in attention_pictures.place_html(seen, Spot(1, 6), "en")
+    assert "row 2, column 7" in attention_pictures.where_html(
+        seen, Spot(1, 6), "averaged", "all", "en"
+    )
 
 
 def test_the_oldest_looks_make_room() -> None:
@@ -154,20 +157,20 @@ def test_the_oldest_looks_make_room() -> None:
         layer.weights.nbytes for call in first.calls for layer in call.layers.values()
     )
     assert all(len(layer.weights) == 1 for call in first.calls for layer in call.layers.values())
-    looks = Looks(2 * first.nbytes)
+    looks = RecordCache(2 * first.nbytes)
     for i in (1, 2, 3):
         looks.keep((made, i, 0), first)
     assert [looks.get((made, i, 0)) for i in (1, 2, 3)] == [None, first, first]
-    Looks(1).keep((made, 1, 0), first)
+    RecordCache(1).keep((made, 1, 0), first)
 
 
 def test_a_branch_and_a_grid_are_asked_what_each_picture_was() -> None:
     parent = recipe(guidance=(1.0, 4.0))
     branch = replace(parent, branch=Branch(parent, 2), steps=4)
-    one = looking.alone(branch, 1)
+    one = record.alone(branch, 1)
     assert (one.prompts, one.guidance, one.count, one.branch) == ((DOG,), (4.0,), 1, None)
     assert look(branch, 2, 1).words == look(parent, 2, 1).words
-    assert looking.alone(recipe(prompts=()), 1).prompts == ("",)
+    assert record.alone(recipe(prompts=()), 1).prompts == ("",)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +188,7 @@ def test_a_branch_and_a_grid_are_asked_what_each_picture_was() -> None:
 def test_without_words_there_is_a_reason(changes: dict[str, Any], missing: str) -> None:
     seen = look(recipe(**changes))
     assert seen.missing == missing and bool(seen.words) is not bool(missing)
-    assert float(seen.place(At(4, 4)).sum()) == pytest.approx(1, abs=0.4)
+    assert float(seen.place(Spot(4, 4)).sum()) == pytest.approx(1, abs=0.4)
     panel = show(tree_of(recipe(**changes)))
     words = panel[3]
     if missing:
@@ -197,7 +200,7 @@ def test_without_words_there_is_a_reason(changes: dict[str, Any], missing: str) 
 
 def test_a_class_that_is_added_to_the_time_is_no_word() -> None:
     source: Any = SimpleNamespace(conditioner=SimpleNamespace(kind="class_embedding"))
-    assert looking.words_of(recipe(), source, 3.0) == ((), "looked_embedding")
+    assert record.words_of(recipe(), source, 3.0) == ((), "looked_embedding")
 
 
 def test_a_formula_has_no_network_and_says_so() -> None:
@@ -205,8 +208,8 @@ def test_a_formula_has_no_network_and_says_so() -> None:
     panel = show(tree)
     assert "ideal:pictured is a formula over the pictures" in panel[3]
     assert panel[1] == panel[2] == panel[9] == ""
-    assert looked.redraw(ENGLISH, tree, Held(), 1, "averaged", "all") == (gr.skip(),) * 3
-    assert list(looked.through(ENGLISH, tree, Held(), 1, "averaged", "all"))[-1] == ("", "")
+    assert attention.redraw(ENGLISH, tree, NOTHING, 1, "averaged", "all") == (gr.skip(),) * 3
+    assert list(attention.through(ENGLISH, tree, NOTHING, 1, "averaged", "all"))[-1] == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -214,7 +217,7 @@ def test_a_formula_has_no_network_and_says_so() -> None:
     [(1, [1]), (3, [1, 2, 3]), (50, [1, 8, 15, 22, 29, 36, 43, 50]), (9, [1, 2, 3, 4, 6, 7, 8, 9])],
 )
 def test_steps_are_spread_from_the_first_to_the_last(last: int, steps: list[int]) -> None:
-    assert looking.spread(last, 8) == steps
+    assert record.spread(last, 8) == steps
 
 
 # ---- shown
@@ -225,7 +228,7 @@ def test_the_panel_shows_the_estimate_the_place_and_every_word() -> None:
     panel = show(tree_of(made))
     held, place, where, words, picture, layer, head, subject, *_ = panel
     seen = look(made)
-    assert held == Held(made, 0, At(4, 4, 0))
+    assert held == Selection(made, 0, Spot(4, 4, 0))
     (base,) = pictures(place)
     wanted = to_pil(seen.x0).convert("RGB").resize((320, 320), Image.Resampling.NEAREST)
     assert np.array_equal(np.asarray(base), np.asarray(wanted))
@@ -241,7 +244,7 @@ def test_the_panel_shows_the_estimate_the_place_and_every_word() -> None:
 
 def test_only_an_open_fold_looks_and_only_at_what_was_made(calls: list[int]) -> None:
     tree = tree_of(recipe())
-    assert looked.show(ENGLISH, tree, Held(), 1, "averaged", "all", False) == (gr.skip(),) * 10
+    assert attention.show(ENGLISH, tree, NOTHING, 1, "averaged", "all", False) == (gr.skip(),) * 10
     assert calls == []
     with pytest.raises(gr.Error, match="press Denoise first"):
         show(Tree())
@@ -249,12 +252,12 @@ def test_only_an_open_fold_looks_and_only_at_what_was_made(calls: list[int]) -> 
 
 def test_a_step_of_the_same_sampling_keeps_what_was_chosen() -> None:
     tree = tree_of(recipe())
-    held = Held(recipe(), 0, At(1, 2, 2))
+    held = Selection(recipe(), 0, Spot(1, 2, 2))
     panel = show(tree, held)
     assert panel[0] == held and panel[8:] == (gr.skip(), gr.skip())
     assert 'data-x="2" data-y="1"' in panel[1]
     other = show(tree, held, picture=9)  # more than there are: the last
-    assert other[0] == Held(recipe(), 1, At(4, 4, 0)) and other[4]["value"] == 2
+    assert other[0] == Selection(recipe(), 1, Spot(4, 4, 0)) and other[4]["value"] == 2
     assert other[8:] == ("", "")
 
 
@@ -277,38 +280,38 @@ def test_what_was_asked_for_is_no_html() -> None:
 def test_another_layer_and_head_are_drawn() -> None:
     made = recipe()
     seen, tree = look(made), tree_of(made)
-    held = Held(made, 0, At(4, 4, 0))
-    where, words, head = looked.redraw(ENGLISH, tree, held, 1, seen.layers[0], "1")
+    held = Selection(made, 0, Spot(4, 4, 0))
+    where, words, head = attention.redraw(ENGLISH, tree, held, 1, seen.layers[0], "1")
     wanted = show(tree, held)
     assert head["value"] == "1" and len(pictures(words)) == 3
     assert len(pictures(where)) == len(pictures(wanted[2])) == 1
     with pytest.raises(gr.Error, match="layer = 'middle': must be one of averaged, "):
-        looked.redraw(ENGLISH, tree, held, 1, "middle", "all")
+        attention.redraw(ENGLISH, tree, held, 1, "middle", "all")
     with pytest.raises(gr.Error, match="head = '9': must be one of all, 1"):
-        looked.choose(ENGLISH, tree, held, 1, "averaged", "9", {"x": 1, "y": 1})
-    assert looked.redraw(ENGLISH, tree, held, 1, "averaged", "9")[2]["value"] == "all"
+        attention.choose(ENGLISH, tree, held, 1, "averaged", "9", {"x": 1, "y": 1})
+    assert attention.redraw(ENGLISH, tree, held, 1, "averaged", "9")[2]["value"] == "all"
 
 
 def test_a_pressed_place_is_looked_from() -> None:
-    tree, held = tree_of(recipe()), Held(recipe(), 0, At(4, 4, 0))
+    tree, held = tree_of(recipe()), Selection(recipe(), 0, Spot(4, 4, 0))
     asked = ENGLISH, tree, held, 1, "averaged", "all"
-    now, where, subject = looked.choose(*asked, {"x": 7, "y": 0})
-    assert now.at == At(0, 7) and "row 1, column 8" in where and "row 1, column 8" in subject
-    back, where, subject = looked.choose(*asked, {"word": 2})
-    assert back.at == At(4, 4, 2) and where == gr.skip() and "heat of “heart”" in subject
+    now, where, subject = attention.choose(*asked, {"x": 7, "y": 0})
+    assert now.at == Spot(0, 7) and "row 1, column 8" in where and "row 1, column 8" in subject
+    back, where, subject = attention.choose(*asked, {"word": 2})
+    assert back.at == Spot(4, 4, 2) and where == gr.skip() and "heat of “heart”" in subject
 
 
 @pytest.mark.parametrize("value", [-1, 8, 1.5, True, None, "1", [1]])
 def test_a_place_or_word_that_is_none_is_told(value: Any) -> None:
-    tree, held = tree_of(recipe()), Held(recipe(), 0, At(4, 4, 0))
+    tree, held = tree_of(recipe()), Selection(recipe(), 0, Spot(4, 4, 0))
     for name in ("x", "y"):
         data = {"x": 1, "y": 1} | {name: value}
         with pytest.raises(gr.Error, match=f"{name} = .*must be a whole number from 0 to 7"):
-            looked.choose(ENGLISH, tree, held, 1, "averaged", "all", data)
+            attention.choose(ENGLISH, tree, held, 1, "averaged", "all", data)
     with pytest.raises(gr.Error, match=r"word = .*from 0 to 2"):
-        looked.choose(ENGLISH, tree, held, 1, "averaged", "all", {"word": value})
+        attention.choose(ENGLISH, tree, held, 1, "averaged", "all", {"word": value})
     with pytest.raises(gr.Error, match="y = None"):
-        looked.choose(ENGLISH, tree, held, 1, "averaged", "all", value)
+        attention.choose(ENGLISH, tree, held, 1, "averaged", "all", value)
     if value is not None:
         with pytest.raises(gr.Error, match=r"picture = .*from 1 to 16"):
             show(tree, picture=99 if value == 8 else value)
@@ -316,8 +319,8 @@ def test_a_place_or_word_that_is_none_is_told(value: Any) -> None:
 
 def test_through_the_sampling_each_step_is_asked_once(calls: list[int]) -> None:
     made = recipe()
-    tree, held = tree_of(made), Held(made, 0, At(4, 4, 1))
-    told = list(looked.through(ENGLISH, tree, held, 1, "averaged", "all"))
+    tree, held = tree_of(made), Selection(made, 0, Spot(4, 4, 1))
+    told = list(attention.through(ENGLISH, tree, held, 1, "averaged", "all"))
     assert calls == [4] * 5 + [2] * 6  # the steps are made again once, then six looks
     assert [re.findall(r"step (\d) of 6", line) for line, _ in told[:-1]] == [
         [str(i)] for i in range(6)
@@ -326,7 +329,9 @@ def test_through_the_sampling_each_step_is_asked_once(calls: list[int]) -> None:
     assert re.search(r"6 steps looked at in \d+\.\d s", line)
     assert len(pictures(strip)) == 6 and "heat of “red”" in strip
     assert re.findall(r"<span>step (\d)</span>", strip) == list("123456")
-    place = list(looked.through(CHINESE, tree, Held(made, 0, At(0, 1)), 1, "averaged", "all"))
+    place = list(
+        attention.through(CHINESE, tree, Selection(made, 0, Spot(0, 1)), 1, "averaged", "all")
+    )
     assert len(calls) == 11 and "第 1 行，第 2 列" in place[-1][1]
 
 
@@ -339,8 +344,8 @@ def test_a_strip_has_one_scale_of_colours(monkeypatch: pytest.MonkeyPatch) -> No
         heatmaps, "overlay", lambda image, heat, peak: peaks.append(peak) or real(image, heat, peak)
     )
     made = recipe()
-    asked = tree_of(made), Held(made, 0, At(4, 4, 1)), 1, "averaged", "all"
-    list(looked.through(ENGLISH, *asked))
+    asked = tree_of(made), Selection(made, 0, Spot(4, 4, 1)), 1, "averaged", "all"
+    list(attention.through(ENGLISH, *asked))
     wanted = max(float(look(made, i).word(1).max()) for i in range(1, 7))
     assert peaks == [pytest.approx(wanted)] * 6
 
@@ -349,4 +354,4 @@ def test_a_sampling_too_large_to_be_kept_says_so(monkeypatch: pytest.MonkeyPatch
     another_day(monkeypatch, 1000)
     with pytest.raises(gr.Error, match="step 3 of 6: too large to be kept"):
         show(tree_of(recipe()))
-    assert job.KEPT.steps(recipe()) == []
+    assert job.STEPS.steps(recipe()) == []

@@ -17,7 +17,7 @@ from sd.common.validation import InputError
 from sd.data.images import to_array
 from sd.diffusion.timesteps import SAMPLERS
 from sd.generation.recipe import DEEPEST, Branch, from_json
-from sd.ui.denoise import algorithm, branch
+from sd.ui.denoise import algorithm2, branch
 from sd.ui.denoise import tab as denoise
 from sd.ui.denoise.tree import Tree
 from tests.helpers import denoising
@@ -234,12 +234,12 @@ def test_the_algorithms_line_gives_the_step(
     made = replayed(tree.current.recipe, little)
     for i in (1, 3, 6):
         tree.place = i
-        panel = algorithm.numbers(ENGLISH, tree)
+        panel = algorithm2.show_numbers(ENGLISH, tree)
         assert result_of(panel) == pytest.approx(float(made[i - 1].x_t[0, 0, 4, 4]), abs=RESULT)
     assert "row 5, column 5" in panel
     another_day(monkeypatch)
     tree.place = 3
-    again = algorithm.numbers(CHINESE, tree)
+    again = algorithm2.show_numbers(CHINESE, tree)
     assert result_of(again) == pytest.approx(float(made[2].x_t[0, 0, 4, 4]), abs=RESULT)
     assert re.search(r"[\u4e00-\u9fff]", again)
 
@@ -251,11 +251,11 @@ def test_the_algorithms_pixel_lies_within_the_mask(little: Model) -> None:
     mask = sent(painted_png(lower))
     list(denoise.run(ENGLISH, tree, *values(begin="picture", mask=mask)))
     tree.place = 3
-    panel = algorithm.numbers(ENGLISH, tree)
+    panel = algorithm2.show_numbers(ENGLISH, tree)
     x = float(replayed(tree.current.recipe, little)[2].x_t[0, 0, 6, 2])
     assert "row 7, column 3" in panel and result_of(panel) == pytest.approx(x, abs=RESULT)
     with pytest.raises(gr.Error, match="press Denoise first"):
-        algorithm.numbers(ENGLISH, Tree())
+        algorithm2.show_numbers(ENGLISH, Tree())
 
 
 def painted_png(pixels: Any) -> bytes:
@@ -270,4 +270,4 @@ def test_a_sampling_too_large_to_be_kept_says_so(
     another_day(monkeypatch, 1000)
     tree.place = 3
     with pytest.raises(gr.Error, match="step 3 of 6: too large to be kept"):
-        algorithm.numbers(ENGLISH, tree)
+        algorithm2.show_numbers(ENGLISH, tree)

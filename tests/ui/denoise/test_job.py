@@ -16,9 +16,8 @@ from sd.common.validation import InputError
 from sd.diffusion.sampling import SampleStep
 from sd.generation.recipe import DEEPEST, Branch, Recipe, Start
 from sd.ui import api, models
-from sd.ui.denoise import live
 from sd.ui.denoise import tab as denoise
-from sd.ui.denoise.job import Job, Kept
+from sd.ui.denoise.job import Job, StepCache, watch
 from sd.ui.denoise.tree import MOST_NODES, Tree, title, tree_html
 from tests.helpers import denoising
 from tests.helpers.denoising import (
@@ -40,7 +39,7 @@ PLAIN = Recipe("little", count=2, steps=6, seed=5)
 
 def ran(job: Job) -> Job:
     """Run a job to its end, as the page does."""
-    for _ in live.watched(job):
+    for _ in watch(job):
         pass
     return job
 
@@ -54,7 +53,7 @@ def test_a_job_makes_what_the_package_makes(
     assert equal(kept.steps(recipe), expected)
     assert job.last is not None and torch.equal(job.last.x_t, expected[-1].x_t)
     assert (job.done, job.stopped, job.error) == (recipe.steps, False, None)
-    film = job.show("told")
+    film = job.film_json("told")
     assert film is not None
     assert (film["label"], film["line"], film["running"]) == ("a name", "told", False)
     assert [frame["i"] for frame in film["frames"]] == [step.i for step in expected]
@@ -63,11 +62,11 @@ def test_a_job_makes_what_the_package_makes(
 
 
 def test_no_look_comes_just_before_the_next_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sd.ui.denoise.job.LOOKS", (0.25, 2.0))
+    monkeypatch.setattr("sd.ui.denoise.job.INTERVALS", (0.25, 2.0))
     waited: list[float] = []
     job = Job(PLAIN)
     monkeypatch.setattr(job._news, "wait", waited.append)
-    job.news()
+    job.wait_news()
     assert len(waited) == 1 and waited[0] > 2.5
 
 
@@ -75,8 +74,8 @@ def test_a_job_that_is_not_seen_keeps_its_end_alone(
     little: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept, recipe = another_day(monkeypatch), denoising.recipe()
-    job = ran(Job(recipe, seen=False))
-    assert job.show() is None and kept.steps(recipe) == []
+    job = ran(Job(recipe, filmed=False))
+    assert job.film_json() is None and kept.steps(recipe) == []
     assert job.last is not None and torch.equal(job.last.x_t, replayed(recipe, little)[-1].x_t)
 
 
@@ -94,7 +93,7 @@ def test_stop_ends_after_the_step_at_hand_and_keeps_what_came(
     assert at <= job.done <= at + 1 < 40 and slow.calls == job.done
     assert job.stopped and equal(kept.steps(recipe), replayed(recipe, little)[: job.done])
     assert job.film is not None and job.film.chunks
-    film = job.show()
+    film = job.film_json()
     assert film is not None and not film["running"] and film["total"] == 40
     assert [frame["i"] for frame in film["frames"]] == list(range(1, job.done + 1))
 
@@ -130,7 +129,7 @@ def test_jobs_wait_for_their_turn_and_one_stopped_before_it_asks_nothing(
         job.start()
         other.start()
         job.stop()
-        assert not job.wait(0.05) and job.show() is None
+        assert not job.wait(0.05) and job.film_json() is None
     assert job.wait(denoising.PATIENCE) and other.wait(denoising.PATIENCE)
     assert (job.done, job.error, other.done, slow.calls) == (0, None, 6, 6)
 
@@ -141,10 +140,10 @@ def test_what_the_model_cannot_is_raised_after_what_it_could(
     slowed(monkeypatch, little, fails_at=4)
     job, looks = Job(denoising.recipe()), []
     with pytest.raises(FloatingPointError, match="network is lost"):
-        for ended in live.watched(job):
+        for ended in watch(job):
             looks.append(ended)
     assert looks[-1] is True and job.done == 3 and free()
-    film = job.show()
+    film = job.film_json()
     assert film is not None and [frame["i"] for frame in film["frames"]] == [1, 2, 3]
 
 
@@ -172,7 +171,7 @@ def test_a_closed_page_ends_the_sampling_within_a_step(
         stream: Any = api.denoise_pictures("little", "ddim", *asked)
     else:
         streams = {"making": lambda: denoise.making(tree, recipe, "en")}
-        stream = streams.get(opened, lambda: live.watched(Job(recipe)))()
+        stream = streams.get(opened, lambda: watch(Job(recipe)))()
     next(stream)
     if opened == "making":
         next(stream)
@@ -265,14 +264,14 @@ def named(seed: int) -> Recipe:
     return Recipe("little", seed=seed)
 
 
-def filled(kept: Kept, recipe: Recipe, steps: int) -> None:
+def filled(kept: StepCache, recipe: Recipe, steps: int) -> None:
     kept.begin(recipe, torch.zeros(1000))
     for i in range(1, steps + 1):
         kept.add(recipe, step(i))
 
 
 def test_the_oldest_recipe_makes_room() -> None:
-    kept = Kept(90_000)  # 4,000 for a start and 12,000 a step
+    kept = StepCache(90_000)  # 4,000 for a start and 12,000 a step
     for seed in (1, 2):
         filled(kept, named(seed), 3)
     assert [len(kept.steps(named(seed))) for seed in (1, 2)] == [3, 3]
@@ -286,7 +285,7 @@ def test_the_oldest_recipe_makes_room() -> None:
 
 
 def test_a_sampling_too_large_is_not_kept_and_made_anew_it_begins_empty() -> None:
-    kept = Kept(30_000)
+    kept = StepCache(30_000)
     filled(kept, named(1), 5)
     assert kept.steps(named(1)) == [] and kept.before(named(1), 1) is None
     filled(kept, named(1), 2)
@@ -295,7 +294,7 @@ def test_a_sampling_too_large_is_not_kept_and_made_anew_it_begins_empty() -> Non
 
 
 def test_x_before_a_step() -> None:
-    kept = Kept()
+    kept = StepCache()
     filled(kept, named(1), 3)
     found = [kept.before(named(1), i) for i in range(6)]
     assert [None if x is None else float(x[0]) for x in found] == [None, 0, 1, 2, 3, None]

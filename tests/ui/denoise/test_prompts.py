@@ -21,9 +21,9 @@ from sd.config import Config
 from sd.generation.recipe import Recipe
 from sd.networks import conditioning_facts as facts
 from sd.ui import api, model_metadata, models
-from sd.ui.denoise import branch, fields, grid, prompts, race
+from sd.ui.denoise import branch, form, grid, prompts, race
 from sd.ui.denoise import tab as denoise
-from sd.ui.denoise.prompts import Asking
+from sd.ui.denoise.prompts import PromptForm
 from sd.ui.denoise.tree import Tree, title
 from tests.helpers import denoising
 from tests.helpers.denoising import (
@@ -64,7 +64,7 @@ def asked(model: str = WORDED, **changes: Any) -> list[Any]:
 
 
 def recipe(model: str = WORDED, **changes: Any) -> Recipe:
-    return fields.recipe_of(*asked(model, **changes))
+    return form.recipe_of(*asked(model, **changes))
 
 
 def end_of(recipe: Recipe) -> torch.Tensor:
@@ -160,7 +160,7 @@ def test_a_recipe_says_what_the_fields_ask_for() -> None:
 def test_where_nothing_is_asked_nothing_is_said() -> None:
     plain = denoising.recipe()
     unread = {"prompt": "a red heart", "classes": ["cat"], "negative": "x", "avoided": "dog"}
-    assert fields.recipe_of(*values(**unread, guidance=7)) == plain
+    assert form.recipe_of(*values(**unread, guidance=7)) == plain
     for model in (WORDED, LABELLED):
         empty = recipe(model, prompt=" \n ", classes=[], guidance=7, rescale=0.5)
         assert (empty.prompts, empty.negative, empty.guidance) == ((), "", (1.0,))
@@ -188,18 +188,18 @@ def test_every_control_comes_back_from_a_recipe(tmp_path: Path, changes: dict[st
         return str(tmp_path / "kept")
 
     made = recipe(changes.pop("model", WORDED), **changes)
-    told = [value_of(each) for each in fields.settings_of(made, keep, "en")]
-    assert fields.recipe_of(*told) == made
+    told = [value_of(each) for each in form.settings_of(made, keep, "en")]
+    assert form.recipe_of(*told) == made
 
 
 @pytest.mark.parametrize("model", ["little", LABELLED, WORDED])
-@pytest.mark.parametrize("name", Asking._fields[:-1])
+@pytest.mark.parametrize("name", PromptForm._fields[:-1])
 def test_each_field_refuses_what_it_cannot_hold(model: str, name: str) -> None:
     for value in HOSTILE:
         if (name, value) == ("guidance", 5):
             continue
         with pytest.raises(InputError) as error:
-            fields.recipe_of(*asked(model, **{name: value}))
+            form.recipe_of(*asked(model, **{name: value}))
         one_line(error.value)
 
 
@@ -244,15 +244,15 @@ def test_a_model_that_never_trained_untold_is_asked_without_guidance(
     monkeypatch.setattr(models, "config_of", lambda entry: untold)
     assert recipe(prompt=RED, negative="", guidance=3).guidance == (1.0,)
     assert recipe(prompt=RED, negative="dog", guidance=3).guidance == (3.0,)
-    _, told = prompts.about(ENGLISH, WORDED, *Asking(prompt=RED, negative="", guidance=3))
+    _, told = prompts.about(ENGLISH, WORDED, *PromptForm(prompt=RED, negative="", guidance=3))
     assert "Guidance 1 is used" in told
-    _, told = prompts.about(ENGLISH, WORDED, *Asking(prompt=RED, negative="", guidance=1))
+    _, told = prompts.about(ENGLISH, WORDED, *PromptForm(prompt=RED, negative="", guidance=1))
     assert told == ""
 
 
 def test_what_was_never_seen_and_what_is_cut_is_told() -> None:
     def told_of(request: Any, model: str, **changes: Any) -> tuple[str, str]:
-        answer: tuple[str, str] = prompts.about(request, model, *Asking(**changes))
+        answer: tuple[str, str] = prompts.about(request, model, *PromptForm(**changes))
         return answer
 
     line, both = told_of(ENGLISH, WORDED, prompt="a red zebra\na Blue <b>yak</b>", negative="zebra")
@@ -324,7 +324,7 @@ def test_the_page_makes_them_tells_of_them_and_takes_them_away(
     another_day(monkeypatch)
     page = Tree()
     controls = brought(page, path)
-    assert fields.recipe_of(*controls[BROUGHT]) == node.recipe == page.restored
+    assert form.recipe_of(*controls[BROUGHT]) == node.recipe == page.restored
     list(denoise.again(ENGLISH, page))
     assert taken(page, index=2).read_bytes() == path.read_bytes()
 
@@ -389,7 +389,7 @@ def test_a_branch_changes_guidance_or_leaves_it(monkeypatch: pytest.MonkeyPatch)
     assert other.guidance == (8.0,) and not torch.allclose(end_of(other), end, atol=1e-3)
     for made_of, expected in ((same, ""), (other, "8")):
         controls = brought(Tree(), taken(made(made_of)))
-        assert branch.Asked(*controls[BRANCH]).guidance == expected
+        assert branch.BranchForm(*controls[BRANCH]).guidance == expected
         assert branch.recipe_of(node, 4, *controls[BRANCH]) == made_of
     for wrong in ("11", "-1", "nan", "x", "1, 2", "1" * 101, 5, True, [1]):
         with pytest.raises(InputError, match="guidance"):
@@ -414,8 +414,8 @@ def test_a_grid_holds_every_prompt_with_every_scale_from_one_noise(model: str) -
     assert (node.film["columns"], node.film["count"]) == (3, 6)
     ends = end_of(made)
     for k, (row, scale) in enumerate((word, scale) for word in words for scale in (1, 2.5, 4)):
-        alone = fields.recipe_of(
-            *fields.Fields(*values)._replace(prompt=row, classes=[row], guidance=scale, count=1)
+        alone = form.recipe_of(
+            *form.SamplingForm(*values)._replace(prompt=row, classes=[row], guidance=scale, count=1)
         )
         assert torch.allclose(ends[k], end_of(alone)[0], atol=1e-4), (row, scale)
     assert not torch.allclose(ends[0], ends[2], atol=1e-2)
@@ -430,9 +430,9 @@ def test_a_grid_comes_back_and_a_branch_of_it_stays_one() -> None:
     tree = Tree()
     list(denoise.run_grid(ENGLISH, tree, *asked(scales="0，3", negative="dog", guidance=9)))
     node = tree.current
-    controls = fields.Fields(*brought(Tree(), taken(tree, index=4))[BROUGHT])
+    controls = form.SamplingForm(*brought(Tree(), taken(tree, index=4))[BROUGHT])
     assert (controls.begin, controls.scales, controls.prompt) == ("noise", "0, 3", f"{RED}\n{BLUE}")
-    assert grid.grid_of(fields.recipe_of(*controls), controls.scales) == node.recipe
+    assert grid.grid_recipe(form.recipe_of(*controls), controls.scales) == node.recipe
     back = denoise.choose_node(ENGLISH, tree, pressed(1))
     assert "Across" in back[4] and branch.begun(node.recipe).guidance["value"] == ""
     denoise.rest(ENGLISH, tree, resting(3))
@@ -449,8 +449,8 @@ def test_a_grid_comes_back_and_a_branch_of_it_stays_one() -> None:
 
 
 def test_a_grid_from_a_picture_and_one_of_one_scale() -> None:
-    begun = fields.recipe_of(*asked(begin="picture"))
-    made = grid.grid_of(begun, "2")
+    begun = form.recipe_of(*asked(begin="picture"))
+    made = grid.grid_recipe(begun, "2")
     assert made.start == begun.start and made.seeds == [5, 5] and made.guidance == (2.0, 2.0)
     assert grid.columns_of(made) == 1
     tree = Tree()
@@ -459,7 +459,7 @@ def test_a_grid_from_a_picture_and_one_of_one_scale() -> None:
 
 
 def test_what_is_no_grid_has_no_columns() -> None:
-    made = grid.grid_of(recipe(), "1, 2")
+    made = grid.grid_recipe(recipe(), "1, 2")
     assert grid.columns_of(made) == 2
     for changes in (
         {"seed_to": None},
@@ -527,7 +527,7 @@ def test_the_command_says_it_too() -> None:
 )
 def test_the_command_line_understands_it(model: str, changes: dict[str, Any]) -> None:
     made = recipe(model, **changes)
-    for each in (made, grid.grid_of(made, "0, 2.5")):
+    for each in (made, grid.grid_recipe(made, "0, 2.5")):
         args = parser().parse_args(shlex.split(models.sample_command(each))[3:])
         told = args.prompt if model == WORDED else args.label
         assert (tuple(told), args.negative or "") == (each.prompts, each.negative)

@@ -16,7 +16,7 @@ from sd.generation.recipe import Recipe, Start
 from sd.ui import models
 from sd.ui.components.painter import mask_paint
 from sd.ui.denoise import race
-from sd.ui.denoise.job import Kept
+from sd.ui.denoise.job import StepCache
 from sd.ui.denoise.race import Race
 from tests.helpers import denoising
 from tests.helpers.denoising import (
@@ -60,7 +60,7 @@ def far(film: dict[str, Any]) -> float:
     return float(found.group(1))
 
 
-def starts(kept: Kept, recipes: list[Recipe]) -> list[torch.Tensor]:
+def starts(kept: StepCache, recipes: list[Recipe]) -> list[torch.Tensor]:
     found = [kept.before(recipe, 1) for recipe in recipes]
     return [x for x in found if x is not None]
 

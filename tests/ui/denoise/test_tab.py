@@ -16,7 +16,7 @@ from sd.data.images import to_pil
 from sd.diffusion.sampling import SampleStep
 from sd.ui import api, models
 from sd.ui.components import painter
-from sd.ui.denoise import branch, example, fields
+from sd.ui.denoise import branch, example, form
 from sd.ui.denoise import tab as denoise
 from sd.ui.denoise.tree import Tree
 from tests.helpers import denoising
@@ -38,8 +38,10 @@ from tests.helpers.denoising import (
 )
 
 pytestmark = pytest.mark.usefixtures("little", "quick")
-BRANCH = slice(6, 6 + len(branch.Asked._fields))  # of what a pressed node sets, after the stage
-FIELDS = slice(BRANCH.stop, BRANCH.stop + len(fields.Fields._fields))
+BRANCH = slice(
+    6, 6 + len(branch.BranchForm._fields)
+)  # of what a pressed node sets, after the stage
+FIELDS = slice(BRANCH.stop, BRANCH.stop + len(form.SamplingForm._fields))
 
 
 def test_a_sampling_made_again_sends_no_old_film_first(tree: Tree) -> None:
@@ -104,10 +106,10 @@ def test_a_node_that_is_pressed_comes_back_with_its_settings(tree: Tree) -> None
     assert [node.parent for node in tree.nodes.values()] == [None, None, 2]
     back = denoise.choose_node(ENGLISH, tree, pressed(1))
     assert back[0]["lanes"] == [tree.nodes[1].film] and "all 6 steps" in back[1]
-    assert fields.recipe_of(*map(value_of, back[FIELDS])) == tree.nodes[1].recipe
+    assert form.recipe_of(*map(value_of, back[FIELDS])) == tree.nodes[1].recipe
     branched = denoise.choose_node(ENGLISH, tree, pressed(3))
-    assert fields.recipe_of(*map(value_of, branched[FIELDS])) == tree.nodes[2].recipe
-    own = branch.Asked(*map(value_of, branched[BRANCH]))
+    assert form.recipe_of(*map(value_of, branched[FIELDS])) == tree.nodes[2].recipe
+    own = branch.BranchForm(*map(value_of, branched[BRANCH]))
     assert own[:4] == ("heun", 1, 0.5, 11)  # as the branch was made, of which it goes on
     assert painter.read_paint(own.paint, 8, 8) is None
     assert 'data-node="3" aria-current="true"' in branched[2]
@@ -182,7 +184,7 @@ def test_the_page_opens_with_an_example_that_can_be_made_again(
     monkeypatch.setattr("sd.runs.run.BUNDLED", denoising.BUNDLED)
     tree = Tree()
     opened, line, *others = denoise.first_view(ENGLISH, tree)
-    begun = branch.Asked(*others[4:10])
+    begun = branch.BranchForm(*others[4:10])
     left, content = begun.steps, begun.paint
     recipe, film = tree.current.recipe, tree.current.film
     assert "finished example" in line and opened["at"] == tree.place == round(0.6 * recipe.steps)
@@ -197,10 +199,10 @@ def test_the_page_opens_with_an_example_that_can_be_made_again(
     assert away.mean() < CLOSE and away.max() < 100  # colours that JPEG cannot hold
     assert "value" not in denoise.first_view(ENGLISH, tree)[0]  # once
     assert begun[:1] + begun[2:4] == (recipe.sampler, recipe.eta, recipe.seed)
-    controls = fields.Fields(*others[10:])
+    controls = form.SamplingForm(*others[10:])
     assert controls.seed_to not in (None, controls.seed)
     asked = [each.get("value") if isinstance(each, dict) else each for each in controls]
-    assert fields.recipe_of(*asked) == recipe
+    assert form.recipe_of(*asked) == recipe
 
 
 def test_the_examples_pictures_come_back_when_they_were_cleaned_away(
@@ -218,7 +220,7 @@ def test_the_examples_pictures_come_back_when_they_were_cleaned_away(
 def test_without_an_example_the_page_begins_empty() -> None:
     assert example.bundled() is None
     tree = Tree()
-    outputs = 5 + 7 + len(fields.Fields._fields)
+    outputs = 5 + 7 + len(form.SamplingForm._fields)
     assert len(denoise.first_view(ENGLISH, tree)) == outputs and tree.nodes == {}
 
 

@@ -26,7 +26,7 @@ from sd.generation.recipe import Branch, Recipe, from_json
 from sd.ui import models
 from sd.ui.adapter import scratch
 from sd.ui.components import painter
-from sd.ui.denoise import fields, takeaway
+from sd.ui.denoise import form, takeaway
 from sd.ui.denoise import tab as denoise
 from sd.ui.denoise.tree import Tree
 from tests.helpers import denoising
@@ -45,7 +45,7 @@ from tests.helpers.denoising import (
 )
 
 pytestmark = pytest.mark.usefixtures("little", "quick")
-FIELDS = slice(3, 3 + len(fields.Fields._fields))
+FIELDS = slice(3, 3 + len(form.SamplingForm._fields))
 BRANCH = slice(FIELDS.stop + 2, None)  # after the upload and the gallery
 
 
@@ -65,7 +65,7 @@ def taken(tree: Tree, form: str = "png", index: Any = 1) -> Path:
 
 
 def brought(tree: Tree, path: Path) -> list[Any]:
-    """Bring a PNG back; return the values of every control, first those of the fields."""
+    """Bring a PNG back; return the values of every control, first those of the form."""
     return [value_of(each) for each in takeaway.bring(ENGLISH, tree, str(path))]
 
 
@@ -128,7 +128,7 @@ def test_the_picture_in_the_file_is_the_one_that_was_asked_for(little: Model) ->
 def test_every_control_is_set_from_the_file(name: str) -> None:
     path = taken(made(beginnings()[name]))
     controls = brought(Tree(), path)
-    assert fields.recipe_of(*controls[FIELDS]) == beginnings()[name]
+    assert form.recipe_of(*controls[FIELDS]) == beginnings()[name]
     assert controls[BRANCH] == [None] * 6  # they stay as they are
     assert "Set as in little-seed-5.png" in controls[0] and models.machine().label in controls[0]
     other = takeaway.bring(CHINESE, Tree(), str(path))
@@ -143,7 +143,7 @@ def test_a_branch_sets_the_controls_of_its_root_and_its_own() -> None:
     tree = made(recipe)
     for page in (Tree(), tree):
         controls = brought(page, taken(tree))
-        assert fields.recipe_of(*controls[FIELDS]) == root
+        assert form.recipe_of(*controls[FIELDS]) == root
         sampler, steps, eta, seed, guidance, drawn = controls[BRANCH]
         assert (sampler, steps, eta, seed, guidance) == ("ddpm", 4, 0.25, 8, "")
         assert (drawn["width"], drawn["height"]) == (8, 8)
@@ -194,7 +194,7 @@ def test_caps_hold_for_what_is_brought_back(tmp_path: Path) -> None:
     for words, each in cases.items():
         assert words in refusal(brought, Tree(), forged(tmp_path, each))
     large = replace(recipe, seed=LARGEST_SEED)  # as the command line may have it
-    seed = fields.Fields(*brought(Tree(), forged(tmp_path, large))[FIELDS]).seed
+    seed = form.SamplingForm(*brought(Tree(), forged(tmp_path, large))[FIELDS]).seed
     assert value_of(seed) == LARGEST_SEED
     nested = recipe.to_json()
     for _ in range(20):
@@ -294,8 +294,8 @@ def test_a_picture_that_is_none_is_refused(index: Any) -> None:
 
 def test_forms_and_nodes_that_are_none_are_refused() -> None:
     tree = made(denoising.recipe())
-    for form in ("pdf", "", None, 5, ["png"], {}):
-        assert "form = " in refusal(taken, tree, form)
+    for kind in ("pdf", "", None, 5, ["png"], {}):
+        assert "form = " in refusal(taken, tree, kind)
     assert "press Denoise first" in refusal(taken, Tree())
 
 
@@ -375,8 +375,8 @@ def test_what_was_stopped_is_taken_as_far_as_it_came(
 def test_steps_too_many_for_the_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     tree = made(denoising.recipe())
     monkeypatch.setattr(takeaway, "MOST_BYTES", 12 * 6 * 2 * 64 - 1)
-    for form in ("npz", "gif", "mp4"):
-        line = refusal(taken, tree, form)
+    for kind in ("npz", "gif", "mp4"):
+        line = refusal(taken, tree, kind)
         assert "6 steps of 2 pictures" in line and "take fewer" in line
     taken(tree)
     monkeypatch.setattr(takeaway, "MOST_BYTES", 12 * 6 * 2 * 64)
@@ -397,7 +397,7 @@ def test_a_closed_form_is_taken_away_and_comes_back(monkeypatch: pytest.MonkeyPa
     assert path.name == "ideal-pictured-seed-5.png"
     another_day(monkeypatch)
     page = Tree()
-    assert fields.recipe_of(*brought(page, path)[FIELDS]) == fields.recipe_of(*asked)
+    assert form.recipe_of(*brought(page, path)[FIELDS]) == form.recipe_of(*asked)
     list(denoise.again(ENGLISH, page))
     assert taken(page).read_bytes() == path.read_bytes()
 

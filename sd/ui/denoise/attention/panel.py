@@ -1,6 +1,6 @@
 """Where a model looked, at the step where the slider rests: each word, and a place of the picture.
 
-What was looked at is asked for by `sd.ui.denoise.attention.ask` and drawn by
+What was looked at is asked for by `sd.ui.denoise.attention.record` and drawn by
 `sd.ui.denoise.attention.pictures`.
 """
 
@@ -16,8 +16,7 @@ from sd.generation.recipe import Recipe
 from sd.ui import models
 from sd.ui.adapter.inputs import Dropdown
 from sd.ui.components.parts import MODEL, PANEL, QUIET, guarded, label, language, note, number
-from sd.ui.denoise.attention import ask as looking
-from sd.ui.denoise.attention.ask import CLASS_TOKENS, At, Look
+from sd.ui.denoise.attention import record
 from sd.ui.denoise.attention.pictures import (
     ALL,
     AVERAGED,
@@ -30,7 +29,8 @@ from sd.ui.denoise.attention.pictures import (
     where_html,
     words_html,
 )
-from sd.ui.denoise.live import progress_html
+from sd.ui.denoise.attention.record import CLASS_TOKENS, AttentionRecord, Spot
+from sd.ui.denoise.job import progress_html
 from sd.ui.denoise.tree import Tree
 from sd.ui.texts import say
 
@@ -53,12 +53,12 @@ class Panel(NamedTuple):
     strip: gr.HTML
 
 
-class Held(NamedTuple):
+class Selection(NamedTuple):
     """What a page looks at: which sampling and picture, and where from."""
 
     recipe: Recipe | None = None
     k: int = 0
-    at: At = At(0, 0)
+    at: Spot = Spot(0, 0)
 
 
 # ---- what is asked for
@@ -72,23 +72,23 @@ def meant(tree: Tree, picture: Any) -> tuple[Recipe, int, int]:
     return recipe, i, min(chosen, recipe.count) - 1
 
 
-def begun(look: Look, recipe: Recipe, k: int) -> Held:
+def begun(look: AttentionRecord, recipe: Recipe, k: int) -> Selection:
     """Return where to look from at first: a word that was asked for, else a pixel that tells."""
     from sd.generation.pipeline import seen_pixel
 
     first = 1 if look.kind == CLASS_TOKENS else 0
     word = first if len(look.words) > first else None
-    return Held(recipe, k, At(*seen_pixel(recipe, (look.x0.shape[0], *look.size)), word))
+    return Selection(recipe, k, Spot(*seen_pixel(recipe, (look.x0.shape[0], *look.size)), word))
 
 
-def pressed(look: Look, at: At, said: Any) -> At:
+def pressed(look: AttentionRecord, at: Spot, said: Any) -> Spot:
     """Return what the browser says was pressed: {"word"}, or {"y", "x"} in pixels."""
     told = said if isinstance(said, dict) else {}
     if "word" in told:
         return at._replace(word=validation.whole("word", told["word"], 0, len(look.words) - 1))
     height, width = look.size
     y = validation.whole("y", told.get("y"), 0, height - 1)
-    return At(y, validation.whole("x", told.get("x"), 0, width - 1))
+    return Spot(y, validation.whole("x", told.get("x"), 0, width - 1))
 
 
 # ---- shown
@@ -98,7 +98,7 @@ def pressed(look: Look, at: At, said: Any) -> At:
 def show(
     request: gr.Request,
     tree: Tree,
-    held: Held,
+    held: Selection,
     picture: Any,
     layer: Any,
     head: Any,
@@ -111,10 +111,10 @@ def show(
     if not seen:
         return (gr.skip(),) * 10
     lang, (recipe, i, k) = language(request), meant(tree, picture)
-    look = looking.look(recipe, i, k)
+    look = record.record_attention(recipe, i, k)
     if look is None:
         line = say("looked_closed", lang, model=html.escape(recipe.model))
-        return Held(), "", "", nothing(line), *(gr.skip(),) * 3, "", "", ""
+        return Selection(), "", "", nothing(line), *(gr.skip(),) * 3, "", "", ""
     other = (held.recipe, held.k) != (recipe, k)
     held = begun(look, recipe, k) if other else held
     layer = layer if layer in look.layers else AVERAGED
@@ -135,10 +135,10 @@ def show(
 
 @guarded
 def redraw(
-    request: gr.Request, tree: Tree, held: Held, picture: Any, layer: Any, head: Any
+    request: gr.Request, tree: Tree, held: Selection, picture: Any, layer: Any, head: Any
 ) -> tuple[Any, ...]:
     """Return the heat of another layer or head: from the place, of the words; and the heads."""
-    lang, look = language(request), looking.look(*meant(tree, picture))
+    lang, look = language(request), record.record_attention(*meant(tree, picture))
     if look is None:
         return (gr.skip(),) * 3
     layer = validation.choice("layer", layer, [AVERAGED, *look.layers])
@@ -152,14 +152,14 @@ def redraw(
 def choose(
     request: gr.Request,
     tree: Tree,
-    held: Held,
+    held: Selection,
     picture: Any,
     layer: Any,
     head: Any,
     said: Any,
 ) -> tuple[Any, ...]:
     """Take what was pressed: look from a place, or take a word for the way."""
-    lang, look = language(request), looking.look(*meant(tree, picture))
+    lang, look = language(request), record.record_attention(*meant(tree, picture))
     if look is None:
         return (gr.skip(),) * 3
     held = held._replace(at=pressed(look, held.at, said))
@@ -171,22 +171,22 @@ def choose(
 
 @guarded
 def through(
-    request: gr.Request, tree: Tree, held: Held, picture: Any, layer: Any, head: Any
+    request: gr.Request, tree: Tree, held: Selection, picture: Any, layer: Any, head: Any
 ) -> Iterator[tuple[Any, Any]]:
     """Look at about eight steps of the sampling; yield how far it is, at last the pictures."""
     lang, (recipe, _, k) = language(request), meant(tree, picture)
     last = min(max(tree.current.done, tree.place, 1), recipe.steps)
-    steps, began = looking.spread(last, COLUMNS), time.monotonic()
-    if looking.networked(recipe) is None:
+    steps, began = record.spread(last, COLUMNS), time.monotonic()
+    if record.networked(recipe) is None:
         yield "", ""
         return
-    looks: list[Look] = []
+    looks: list[AttentionRecord] = []
     for done, i in enumerate(steps):
         words = say("looked_progress", lang, i=done, n=len(steps))
         yield progress_html([words], done / len(steps)), gr.skip()
         if not done:
-            looking.before(recipe, last)  # with it comes x before all the others
-        if (look := looking.look(recipe, i, k)) is not None:
+            record.before(recipe, last)  # with it comes x before all the others
+        if (look := record.record_attention(recipe, i, k)) is not None:
             looks.append(look)
     strip = strip_html(steps, looks, held.at, layer, head, lang)
     taken = say("looked_done", lang, n=len(steps), s=f"{time.monotonic() - began:.1f}")
@@ -239,7 +239,7 @@ def build() -> tuple[gr.Accordion, Panel]:
 
 def wire(fold: gr.Accordion, moved: Any, tree: gr.State, panel: Panel) -> None:
     """Look when the fold opens, and while it is open whenever the slider rests."""
-    seen, held = gr.State(False), gr.State(Held())
+    seen, held = gr.State(False), gr.State(Selection())
     queued: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", **PANEL}
     last: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
     asked = [tree, held, panel.picture, panel.layer, panel.head]

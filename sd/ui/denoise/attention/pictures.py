@@ -11,7 +11,7 @@ from PIL import Image
 
 from sd.common import validation
 from sd.ui.components.parts import enlarged
-from sd.ui.denoise.attention.ask import CLASS_TOKENS, At, Look
+from sd.ui.denoise.attention.record import CLASS_TOKENS, AttentionRecord, Spot
 from sd.ui.texts import say
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ MOST_WORDS = 40  # that are shown
 NAMES = {"(rest)": "looked_rest", "(any)": "looked_any"}  # of class tokens
 
 
-def part_of(look: Look, layer: Any, head: Any) -> tuple[str | None, int | None]:
+def part_of(look: AttentionRecord, layer: Any, head: Any) -> tuple[str | None, int | None]:
     """Return the layer and the head, from 0, that are wanted; None is the mean of all."""
     name = validation.choice("layer", layer, [AVERAGED, *look.layers])
     wanted = None if name == AVERAGED else name
@@ -32,7 +32,7 @@ def part_of(look: Look, layer: Any, head: Any) -> tuple[str | None, int | None]:
     return wanted, None if chosen == ALL else int(chosen) - 1
 
 
-def layers_of(look: Look, lang: str) -> list[tuple[str, str]]:
+def layers_of(look: AttentionRecord, lang: str) -> list[tuple[str, str]]:
     """Return the layers that can be chosen, by place; by full name where places have two."""
     twice = any(name.endswith(" 2") for name in look.layers)
     return [(say("looked_averaged", lang), AVERAGED)] + [
@@ -40,7 +40,7 @@ def layers_of(look: Look, lang: str) -> list[tuple[str, str]]:
     ]
 
 
-def heads_of(look: Look, layer: str, head: Any, lang: str) -> dict[str, Any]:
+def heads_of(look: AttentionRecord, layer: str, head: Any, lang: str) -> dict[str, Any]:
     """Return the heads that can be chosen, and the one that still can."""
     count = look.heads(None if layer == AVERAGED else layer)
     names = [str(k) for k in range(1, count + 1)]
@@ -48,7 +48,7 @@ def heads_of(look: Look, layer: str, head: Any, lang: str) -> dict[str, Any]:
     return gr.update(choices=choices, value=head if head in names else ALL)
 
 
-def heat_of(look: Look, at: At, layer: Any, head: Any) -> "Tensor | None":
+def heat_of(look: AttentionRecord, at: Spot, layer: Any, head: Any) -> "Tensor | None":
     """Return the heat of what was chosen; None of a word that this call did not read."""
     part = part_of(look, layer, head)
     if at.word is None:
@@ -56,7 +56,9 @@ def heat_of(look: Look, at: At, layer: Any, head: Any) -> "Tensor | None":
     return look.word(at.word, *part) if at.word < len(look.words) else None
 
 
-def drawn(look: Look, heat: "Tensor | None", side: int, peak: float | None = None) -> str:
+def drawn(
+    look: AttentionRecord, heat: "Tensor | None", side: int, peak: float | None = None
+) -> str:
     """Return the estimate under a heat as a data address of a PNG of about `side` pixels."""
     from sd.data.decoding.decoder import as_colour
     from sd.data.images import to_pil
@@ -81,7 +83,7 @@ def nothing(line: str) -> str:
     return f'<p class="note looked-none">{line}</p>'
 
 
-def place_html(look: Look, at: At, lang: str) -> str:
+def place_html(look: AttentionRecord, at: Spot, lang: str) -> str:
     """Return the estimate, on which a place can be pressed or moved by the arrow keys."""
     (height, width), where = look.size, say("painter_place", lang, row=at.y + 1, column=at.x + 1)
     left, top = 100 * (at.x + 0.5) / width, 100 * (at.y + 0.5) / height
@@ -97,7 +99,7 @@ def place_html(look: Look, at: At, lang: str) -> str:
     )
 
 
-def where_html(look: Look, at: At, layer: Any, head: Any, lang: str) -> str:
+def where_html(look: AttentionRecord, at: Spot, layer: Any, head: Any, lang: str) -> str:
     """Return where the place looks."""
     heat = look.place(at, *part_of(look, layer, head))
     words = say("looked_where", lang, row=at.y + 1, column=at.x + 1)
@@ -107,7 +109,7 @@ def where_html(look: Look, at: At, layer: Any, head: Any, lang: str) -> str:
     )
 
 
-def words_html(look: Look, at: At, layer: Any, head: Any, lang: str) -> str:
+def words_html(look: AttentionRecord, at: Spot, layer: Any, head: Any, lang: str) -> str:
     """Return every word as a button under its heat; without words, why there are none."""
     if look.missing:
         return nothing(say(look.missing, lang))
@@ -129,34 +131,39 @@ def words_html(look: Look, at: At, layer: Any, head: Any, lang: str) -> str:
 
 
 def strip_html(
-    steps: Sequence[int], looks: Sequence[Look], at: At, layer: Any, head: Any, lang: str
+    steps: Sequence[int],
+    records: Sequence[AttentionRecord],
+    at: Spot,
+    layer: Any,
+    head: Any,
+    lang: str,
 ) -> str:
     """Return the heat of one word or place at all steps; its hottest colour is that of them all."""
-    heats = [heat_of(look, at, layer, head) for look in looks]
+    heats = [heat_of(look, at, layer, head) for look in records]
     peak = max((float(heat.max()) for heat in heats if heat is not None), default=0.0)
     columns = "".join(
         f'<div class="column"><b>t = {look.t:.4g}</b><img src="{drawn(look, heat, TILE, peak)}"'
         f' alt="t = {look.t:.4g}"><span>{say("looked_step", lang, i=i)}</span></div>'
-        for i, look, heat in zip(steps, looks, heats, strict=True)
+        for i, look, heat in zip(steps, records, heats, strict=True)
     )
-    of = of_html(looks[0], at, lang)
+    of = of_html(records[0], at, lang)
     about = f'<p class="note">{say("looked_strip", lang, of=of)}</p>'
     return f'{about}<div class="sights">{columns}</div>'
 
 
-def of_html(look: Look, at: At, lang: str) -> str:
+def of_html(look: AttentionRecord, at: Spot, lang: str) -> str:
     """Return the chosen word, or the place, in words."""
     if at.word is not None and at.word < len(look.words):
         return html.escape(f"“{named(look, look.words[at.word][0], lang)}”")
     return say("painter_place", lang, row=at.y + 1, column=at.x + 1)
 
 
-def subject_html(look: Look, at: At, lang: str) -> str:
+def subject_html(look: AttentionRecord, at: Spot, lang: str) -> str:
     """Return what the way through the sampling will be shown for."""
     return f'<p class="note">{say("looked_subject", lang, of=of_html(look, at, lang))}</p>'
 
 
-def named(look: Look, word: str, lang: str) -> str:
+def named(look: AttentionRecord, word: str, lang: str) -> str:
     """Return how a word is called; the tokens of classes that are none have names of their own."""
     if look.kind == CLASS_TOKENS and word in NAMES:
         return say(NAMES[word], lang)

@@ -37,7 +37,7 @@ FIRST_SAMPLER, FIRST_STEPS = "dpmpp_2m", 25  # as near to the end as 50 steps of
 FIRST_SHARE = 60  # percent of T, where a picture is left at first
 
 
-class Fields(NamedTuple):
+class SamplingForm(NamedTuple):
     """The fields of a recipe, in the order of `recipe_of`."""
 
     model: Any
@@ -65,9 +65,9 @@ class Fields(NamedTuple):
     scales: Any
 
     @property
-    def asking(self) -> prompts.Asking:
+    def asking(self) -> prompts.PromptForm:
         """Those of what a model is asked for, which come last."""
-        return prompts.Asking(*self[-len(prompts.Asking._fields) :])
+        return prompts.PromptForm(*self[-len(prompts.PromptForm._fields) :])
 
 
 class Extras(NamedTuple):
@@ -83,7 +83,7 @@ class Extras(NamedTuple):
 
 def recipe_of(*values: Any) -> Recipe:
     """Return the recipe of the fields' values, each checked; raise `InputError`."""
-    told = Fields(*values)
+    told = SamplingForm(*values)
     begin = validation.choice("begin", told.begin, BEGINNINGS)
     more: dict[str, Any] = {}
     if begin == SEEDS:
@@ -138,7 +138,7 @@ def settings_of(recipe: Recipe, keep_file: Any, lang: str) -> tuple[Any, ...]:
         begin, picture = PICTURE, keep_file(recipe.start.picture)
         share = round(100 * recipe.start.t / models.timesteps(entry), 9)
         mask = mask_content(recipe.start.picture, lang, recipe.start.mask)
-    fields = Fields(
+    fields = SamplingForm(
         gr.update(value=recipe.model),
         gr.update(value=recipe.sampler),
         recipe.steps,
@@ -178,7 +178,7 @@ def choice(key: str, allowed: Sequence[str], **more: Any) -> gr.Dropdown:
     return Dropdown(named, filterable=False, **settings)
 
 
-def build() -> tuple[Fields, Extras]:
+def build() -> tuple[SamplingForm, Extras]:
     """Lay out the fields in the order in which a person thinks of them."""
     with gr.Column(elem_classes="group"):
         model = Dropdown([], filterable=False, label=label("model"), info=label("model_info"))
@@ -199,7 +199,7 @@ def build() -> tuple[Fields, Extras]:
         negative, avoided, *course = prompts.build_more()
     begin, seed_to, share, picture, mask, upload, gallery, group = build_beginning()
     fold, scales, grid = prompts.build_grid()
-    fields = Fields(
+    fields = SamplingForm(
         *(model, sampler, steps, eta, variance, spacing, clip, seed, count),
         *(begin, seed_to, share, picture, mask),
         *(prompt, classes, negative, avoided, guidance, *course, scales),
@@ -273,7 +273,7 @@ def lay_mask(request: gr.Request, begin: Any, model: Any, picture: str) -> Any:
     return mask_content(png, language(request))
 
 
-def wire(asked: Fields, extras: Extras) -> None:
+def wire(asked: SamplingForm, extras: Extras) -> None:
     """Wire where a sampling begins and what is asked for: what is shown, what lies under masks."""
     prompts.wire(asked.model, asked.asking, extras.shown)
     picture, laid = asked.picture, [asked.begin, asked.model, asked.picture]

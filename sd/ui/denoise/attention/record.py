@@ -4,7 +4,7 @@ The call is the first of a step, for one picture of the batch, with what that on
 """
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +12,6 @@ from sd.common.validation import InputError
 from sd.generation.recipe import Recipe
 from sd.ui import models
 from sd.ui.denoise import job
-from sd.ui.denoise.algorithm import made_again
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,11 +19,11 @@ if TYPE_CHECKING:
     from sd.generation.pipeline import Source
     from sd.networks.inside.attention_hooks import Call
 
-MOST_KEPT = 128 * 2**20  # bytes of the attention of the newest calls
+MOST_BYTES_KEPT = 128 * 2**20  # bytes of the attention of the newest calls
 CLASS_TOKENS = "class_tokens"
 
 
-class At(NamedTuple):
+class Spot(NamedTuple):
     """What is looked from or at: a pixel, and the number of a word where one was chosen instead."""
 
     y: int
@@ -32,7 +31,7 @@ class At(NamedTuple):
     word: int | None = None
 
 
-class Look(NamedTuple):
+class AttentionRecord(NamedTuple):
     """One call at time t: its estimate x0 [C, H, W] and its attention, under the condition.
 
     kind: of the conditioner. words: each with its places among the tokens. missing: the key of the
@@ -75,27 +74,27 @@ class Look(NamedTuple):
         cross = None if layer is None else layer.replace(" self", " cross")
         return word_map(self.calls, self.words[k][1], 0, 1, self.size, cross, head)
 
-    def place(self, at: At, layer: str | None = None, head: int | None = None) -> "Tensor":
+    def place(self, at: Spot, layer: str | None = None, head: int | None = None) -> "Tensor":
         """Return how much a pixel looks at each other pixel, [H, W]."""
         from sd.networks.inside.heatmaps import pixel_map
 
         return pixel_map(self.calls, at.y, at.x, 0, 1, self.size, layer, head)
 
 
-class Looks:
+class RecordCache:
     """The newest looks, by recipe, step and picture; what has gone is asked for again."""
 
-    def __init__(self, most: int = MOST_KEPT) -> None:
+    def __init__(self, most: int = MOST_BYTES_KEPT) -> None:
         """Keep at most so many bytes."""
         self._most, self._lock = most, threading.Lock()
-        self._looks: OrderedDict[tuple[Recipe, int, int], Look] = OrderedDict()
+        self._looks: OrderedDict[tuple[Recipe, int, int], AttentionRecord] = OrderedDict()
 
-    def get(self, key: tuple[Recipe, int, int]) -> Look | None:
+    def get(self, key: tuple[Recipe, int, int]) -> AttentionRecord | None:
         """Return a look if it is kept."""
         with self._lock:
             return self._looks.get(key)
 
-    def keep(self, key: tuple[Recipe, int, int], look: Look) -> None:
+    def keep(self, key: tuple[Recipe, int, int], look: AttentionRecord) -> None:
         """Keep one look more; the oldest make room, even this one if it is too large."""
         with self._lock:
             self._looks[key] = look
@@ -103,21 +102,21 @@ class Looks:
                 self._looks.popitem(last=False)
 
 
-LOOKS = Looks()
+RECORDS = RecordCache()
 
 
-def look(recipe: Recipe, i: int, k: int) -> Look | None:
+def record_attention(recipe: Recipe, i: int, k: int) -> AttentionRecord | None:
     """Return what picture `k` looks at when step `i` begins; None of a model without a network.
 
     Raises `InputError` where x before that step is too large to be kept.
     """
-    if (kept := LOOKS.get((recipe, i, k))) is not None:
+    if (kept := RECORDS.get((recipe, i, k))) is not None:
         return kept
     source = networked(recipe)
     if source is None:
         return None
     seen = asked(recipe, source, i, k)
-    LOOKS.keep((recipe, i, k), seen)
+    RECORDS.keep((recipe, i, k), seen)
     return seen
 
 
@@ -127,7 +126,7 @@ def networked(recipe: Recipe) -> "Source | None":
     return None if getattr(source, "network", None) is None else source
 
 
-def asked(recipe: Recipe, source: Any, i: int, k: int) -> Look:
+def asked(recipe: Recipe, source: Any, i: int, k: int) -> AttentionRecord:
     """Ask a network once, as step `i` does for picture `k`, and return what it looked at."""
     from sd.generation.pipeline import denoiser_of, sampling_of
     from sd.networks.inside.attention_hooks import Recording, halves
@@ -149,14 +148,15 @@ def asked(recipe: Recipe, source: Any, i: int, k: int) -> Look:
     ]
     conditioner = getattr(source, "conditioner", None)
     words, missing = words_of(one, source, t)
-    return Look(answer.x0[0].cpu(), t, calls, getattr(conditioner, "kind", "none"), words, missing)
+    kind = getattr(conditioner, "kind", "none")
+    return AttentionRecord(answer.x0[0].cpu(), t, calls, kind, words, missing)
 
 
 def before(recipe: Recipe, i: int) -> "Tensor":
     """Return x [B, C, H, W] before step `i`: kept, else its steps are made again."""
-    if job.KEPT.before(recipe, i) is None:
-        made_again(recipe, max(1, i - 1))
-    x = job.KEPT.before(recipe, i)
+    if job.STEPS.before(recipe, i) is None:
+        deque(job.steps_of(recipe, max(1, i - 1)), maxlen=0)  # so that they are kept
+    x = job.STEPS.before(recipe, i)
     if x is None:
         raise InputError(f"step {i} of {recipe.steps}: too large to be kept; take fewer pictures")
     return x

@@ -21,9 +21,9 @@ from sd.generation.recipe import Recipe, Start
 from sd.ui import api, models
 from sd.ui.components import painter, parts
 from sd.ui.components.parts import LARGEST_SEED
-from sd.ui.denoise import fields
+from sd.ui.denoise import form
 from sd.ui.denoise import tab as denoise
-from sd.ui.denoise.prompts import Asking
+from sd.ui.denoise.prompts import PromptForm
 from tests.helpers import denoising
 from tests.helpers.denoising import (
     CHINESE,
@@ -53,10 +53,10 @@ def test_every_control_comes_back_from_a_recipe(tmp_path: Path, name: str) -> No
     made = replace(
         beginnings()[name], eta=0.35, variance="fixed_large", spacing="karras", clip_x0=False
     )
-    told = [value_of(each) for each in fields.settings_of(made, keep, "en")]
-    assert fields.recipe_of(*told) == made
+    told = [value_of(each) for each in form.settings_of(made, keep, "en")]
+    assert form.recipe_of(*told) == made
     other = replace(made, seed=6)
-    assert fields.recipe_of(*fields.Fields(*told)._replace(seed=6)) == other != made
+    assert form.recipe_of(*form.SamplingForm(*told)._replace(seed=6)) == other != made
 
 
 @pytest.mark.parametrize("share", [0.1, 1, 12.3456789, 33.3, 60, 99.9, 100])
@@ -65,30 +65,30 @@ def test_how_far_into_the_noise_comes_back(tmp_path: Path, share: float) -> None
         (tmp_path / "kept").write_bytes(png)
         return str(tmp_path / "kept")
 
-    made = fields.recipe_of(*values(begin="picture", share=share))
+    made = form.recipe_of(*values(begin="picture", share=share))
     assert made.start is not None
     assert made.start.t == pytest.approx(models.timesteps(models.find("little")) * share / 100)
-    told = [value_of(each) for each in fields.settings_of(made, keep, "en")]
-    assert fields.recipe_of(*told) == made
+    told = [value_of(each) for each in form.settings_of(made, keep, "en")]
+    assert form.recipe_of(*told) == made
 
 
 def test_a_recipe_names_the_model_as_it_is() -> None:
-    made = fields.recipe_of(*values())
+    made = form.recipe_of(*values())
     assert made == Recipe(
         *("little", denoising.STEP, models.digest(models.find("little"))),
         *("ddim", 6, 0.0, "fixed_small", "trailing", True, 5, 2),
     )
     assert re.fullmatch("[0-9a-f]{16}", made.digest)
-    assert fields.recipe_of(*values(seed_to=7, share=20)) == made  # those of other beginnings
-    assert fields.recipe_of(*values(begin="seeds", seed_to=7)).seed_to == 7
-    start = fields.recipe_of(*values(begin="picture", share=20, mask=None)).start
+    assert form.recipe_of(*values(seed_to=7, share=20)) == made  # those of other beginnings
+    assert form.recipe_of(*values(begin="seeds", seed_to=7)).seed_to == 7
+    start = form.recipe_of(*values(begin="picture", share=20, mask=None)).start
     assert start is not None and start.t == 10 and start.mask is None
     with Image.open(io.BytesIO(start.picture)) as image:
         assert (image.size, image.mode) == ((8, 8), "L")
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: repr(value)[:12])
-@pytest.mark.parametrize("name", fields.Fields._fields[: -len(Asking._fields)])
+@pytest.mark.parametrize("name", form.SamplingForm._fields[: -len(PromptForm._fields)])
 def test_each_field_refuses_what_it_cannot_hold(name: str, value: Any) -> None:
     good = {"clip": [True], "eta": [], "mask": [None, {}], "share": [4.7], "seed": [10**9]}
     good |= {"seed_to": [10**9]}
@@ -97,7 +97,7 @@ def test_each_field_refuses_what_it_cannot_hold(name: str, value: Any) -> None:
     needed = {"seed_to": "seeds", "share": "picture", "mask": "picture"}
     changes = {name: value, **({"begin": needed[name]} if name in needed else {})}
     with pytest.raises(InputError) as error:
-        fields.recipe_of(*values(**changes))
+        form.recipe_of(*values(**changes))
     one_line(error.value)
 
 
@@ -116,11 +116,11 @@ def test_what_fits_in_no_field_is_shown_where_it_counts() -> None:
     for wrong in (("gone", "ddim", 6), ("little", "dimd", 6), ("little", "ddim", math.nan)):
         with pytest.raises(gr.Error):
             denoise.depending(ENGLISH, *wrong, "trailing", "noise", 60)
-    assert [each["visible"] for each in fields.choose_begin("seeds")] == [True, False]
-    assert [each["visible"] for each in fields.choose_begin("picture")] == [False, True]
-    laid = fields.lay_mask(ENGLISH, "picture", "little", "owl.png")
+    assert [each["visible"] for each in form.choose_begin("seeds")] == [True, False]
+    assert [each["visible"] for each in form.choose_begin("picture")] == [False, True]
+    laid = form.lay_mask(ENGLISH, "picture", "little", "owl.png")
     assert (laid["width"], laid["height"], laid["paint"]) == (8, 8, None)
-    assert "value" not in fields.lay_mask(ENGLISH, "noise", "little", "owl.png")
+    assert "value" not in form.lay_mask(ENGLISH, "noise", "little", "owl.png")
 
 
 @pytest.mark.parametrize(
@@ -137,39 +137,39 @@ def test_what_fits_in_no_field_is_shown_where_it_counts() -> None:
 def test_two_seeds_never_begin_as_twice_the_same(
     begin: str, seed: int, seed_to: int, found: int | None
 ) -> None:
-    assert value_of(fields.second_seed(begin, seed, seed_to)) == found
+    assert value_of(form.second_seed(begin, seed, seed_to)) == found
 
 
 @pytest.mark.parametrize("seed", [0, 1, 7, LARGEST_SEED])
 def test_a_recipe_leaves_no_second_seed_that_is_its_first(seed: int) -> None:
     for made in (denoising.recipe(seed=seed), denoising.recipe(seed=seed, start=START)):
-        told = fields.Fields(*map(value_of, fields.settings_of(made, lambda png: "kept", "en")))
+        told = form.SamplingForm(*map(value_of, form.settings_of(made, lambda png: "kept", "en")))
         assert told.seed == seed != told.seed_to
-        assert fields.recipe_of(*told._replace(begin="seeds")).seed_to == told.seed_to
+        assert form.recipe_of(*told._replace(begin="seeds")).seed_to == told.seed_to
 
 
 def test_a_recipe_leaves_no_picture_in_sight_that_is_not_its_own() -> None:
-    upload, gallery = fields.picture_of(denoising.recipe(start=START))
+    upload, gallery = form.picture_of(denoising.recipe(start=START))
     assert upload["value"] is None and gallery["selected_index"] is None
     plain = denoising.recipe()
-    told = fields.Fields(*fields.settings_of(plain, lambda png: "kept", "en"))
-    shown = (told.picture, *fields.picture_of(plain))
+    told = form.SamplingForm(*form.settings_of(plain, lambda png: "kept", "en"))
+    shown = (told.picture, *form.picture_of(plain))
     assert shown == (gr.skip(),) * 3  # what is in sight is still what would be begun from
 
 
 def test_an_upload_to_begin_from_must_be_a_picture(tmp_path: Path) -> None:
     (tmp_path / "good.png").write_bytes(denoising.picture(20))
     (tmp_path / "bad.png").write_text("<html>")
-    assert fields.choose_upload(str(tmp_path / "good.png"), "owl.png")[0].endswith("good.png")
-    assert fields.choose_upload(None, "owl.png")[0] == "owl.png"
+    assert form.choose_upload(str(tmp_path / "good.png"), "owl.png")[0].endswith("good.png")
+    assert form.choose_upload(None, "owl.png")[0] == "owl.png"
     with pytest.raises(gr.Error, match="not a picture"):
-        fields.choose_upload(str(tmp_path / "bad.png"), "owl.png")
+        form.choose_upload(str(tmp_path / "bad.png"), "owl.png")
 
 
 def test_what_start_means() -> None:
     made = denoising.recipe(start=Start(denoising.picture(), 30.0, denoising.mask()))
-    told = fields.settings_of(made, lambda png: "kept", "en")
-    assert painter.read_mask(fields.Fields(*told).mask, 8, 8) == denoising.mask()
+    told = form.settings_of(made, lambda png: "kept", "en")
+    assert painter.read_mask(form.SamplingForm(*told).mask, 8, 8) == denoising.mask()
 
 
 # ---- the models
@@ -258,7 +258,7 @@ def test_a_digest_tells_a_model_from_another_of_its_name() -> None:
 )
 def test_the_command_is_one_that_the_command_line_understands(changes: dict[str, Any]) -> None:
     asked = values(**changes)
-    recipe, line = fields.recipe_of(*asked), denoise.told(*asked)
+    recipe, line = form.recipe_of(*asked), denoise.told(*asked)
     words = shlex.split(line)
     assert words[:4] == ["python", "-m", "sd", "sample"]
     args = parser().parse_args(words[3:])
@@ -282,7 +282,7 @@ def test_other_commands_name_the_picture_and_none_a_field_that_is_empty() -> Non
 def test_a_seed_of_minus_one_becomes_one_that_is_seen_and_recorded() -> None:
     assert parts.settled(7) == gr.skip() and parts.settled(None) == gr.skip()
     assert 0 <= parts.settled(-1) < 10**6
-    made = fields.recipe_of(*values(seed=-1, seed_to=-1, begin="seeds"))
+    made = form.recipe_of(*values(seed=-1, seed_to=-1, begin="seeds"))
     assert 0 <= made.seed < 10**6 and made.seed != made.seed_to
     usual = ("little", "ddim", 2, -1, 1, 0.0, "fixed_small", "trailing", True)
     seeds = [list(api.denoise_pictures(*usual))[-1][2]["seed"] for _ in range(2)]
