@@ -32,7 +32,7 @@ from sd.networks.conditioning import (
     parameters_of,
     tensors_of,
 )
-from sd.networks.conditioning_facts import CONDITIONING, read_facts
+from sd.networks.conditioning_metadata import CONDITIONING, read_metadata
 from sd.networks.unet import UNetModel
 
 WEIGHTS, CONFIG, ABOUT, CARD = "model.safetensors", "config.ini", "checkpoint.json", "README.md"
@@ -78,7 +78,7 @@ def save_checkpoint(
     told = {name: value for name, value in about.items() if name != STATE}
     texts = {CONFIG: model.config.to_ini(), CARD: card(model.config, _parameters(model), told)}
     if model.conditioner is not None:
-        texts[CONDITIONING] = json.dumps(model.conditioner.facts(), ensure_ascii=False, indent=1)
+        texts[CONDITIONING] = json.dumps(model.conditioner.metadata(), ensure_ascii=False, indent=1)
     tensors = {WEIGHTS: weights, **({TRAINING: training} if training is not None else {})}
 
     def write(target: Path) -> None:
@@ -125,7 +125,7 @@ def load_checkpoint(path: str | Path, device: str = "cpu") -> Model:
     config = Config.read(_member(folder, CONFIG))
     network = _empty_network(config, weights.stat().st_size)
     with torch.device("meta" if config.conditioning.encoder is None else "cpu"):
-        conditioner = conditioner_of(config, read_facts(folder))
+        conditioner = conditioner_of(config, read_metadata(folder))
     state = _read_weights(weights, tensors_of(network, conditioner))
     load_tensors(network, conditioner, state, assign=True)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -13,7 +13,7 @@ from sd.diffusion.guidance import Denoiser, Guidance
 from sd.diffusion.process import Diffusion
 from sd.diffusion.sampling import Sampling
 from sd.networks.conditioning import Conditioner
-from sd.networks.conditioning_facts import usual_prompts
+from sd.networks.conditioning_metadata import default_prompts
 from sd.networks.unet import UNetModel
 
 
@@ -70,12 +70,12 @@ class Model:
         return Denoiser(self.network, self.diffusion, asked, against, guidance)
 
     @property
-    def usual_prompts(self) -> tuple[str, ...]:
+    def default_prompts(self) -> tuple[str, ...]:
         """What the samples of its own run were asked for; nothing where it is told nothing."""
         if self.conditioner is None:
             return ()
         chosen = self.config.conditioning.sample_prompts
-        return usual_prompts(chosen, self.conditioner.labels, self.conditioner.examples)
+        return default_prompts(chosen, self.conditioner.labels, self.conditioner.examples)
 
     def sampling(self, sampler: str = "ddim", steps: int = 50, **settings: Any) -> Sampling:
         """Return a `Sampling` over this model's own schedule and noise."""

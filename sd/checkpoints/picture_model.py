@@ -15,7 +15,7 @@ from sd.config import Config
 from sd.data.image_set import ImageSet, read_images
 from sd.data.ingest import open_images
 from sd.data.reading.source import BUNDLED
-from sd.diffusion.closed_form import KINDS, WeightedPictures
+from sd.diffusion.closed_form import KINDS, ClosedFormDenoiser
 from sd.diffusion.guidance import Guidance
 from sd.diffusion.process import Diffusion
 from sd.diffusion.sampling import Sampling
@@ -31,7 +31,7 @@ class PictureModel:
     `about` holds its kind ("ideal" or "linear") and the number of its pictures.
     """
 
-    denoiser: WeightedPictures
+    denoiser: ClosedFormDenoiser
     config: Config
     about: Mapping[str, Any] = field(default_factory=dict)
 
@@ -50,7 +50,7 @@ class PictureModel:
         prompts: Sequence[str] = (),
         negative: str = "",
         guidance: Guidance = Guidance(),  # noqa: B008 (a constant)
-    ) -> WeightedPictures:
+    ) -> ClosedFormDenoiser:
         """Return the denoiser; raise `InputError` where it is told anything, which it cannot be."""
         if any(prompts) or negative:
             told = shown(next(filter(None, [*prompts, negative])))

@@ -286,7 +286,7 @@ def _noise_picture(args: argparse.Namespace) -> tuple["Diffusion", "Image"]:
     from sd.cli.pictures import read_and_remark
     from sd.data.images import fit_picture, grid, to_float
     from sd.diffusion.process import Diffusion
-    from sd.diffusion.sampling import draw, generators
+    from sd.diffusion.sampling import draw_noise, generators
 
     config = settings_of(args)
     diffusion = Diffusion.from_config(config.diffusion)
@@ -296,7 +296,7 @@ def _noise_picture(args: argparse.Namespace) -> tuple["Diffusion", "Image"]:
         picture, training.input_height, training.input_width, channels, training.fit
     )
     x0 = to_float(pixels)[None]
-    eps = draw(x0.shape[1:], generators([_seed(args.seed)]))
+    eps = draw_noise(x0.shape[1:], generators([_seed(args.seed)]))
     times = [diffusion.schedule.check_time(t, "--t") for t in args.t]
     noised = torch.cat([diffusion.q_sample(x0, t, eps) for t in times])
     return diffusion, grid(noised, columns=len(noised))

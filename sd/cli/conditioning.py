@@ -14,7 +14,7 @@ from sd.common import validation
 from sd.common.validation import InputError
 from sd.generation.pipeline import sampling_of
 from sd.generation.recipe import Recipe
-from sd.networks.conditioning_facts import usual_guidance
+from sd.networks.conditioning_metadata import default_guidance
 
 NAMED = 4  # prompts in a line
 LONGEST_NAMED = 40  # characters of each
@@ -28,7 +28,7 @@ def read_conditioning(args: argparse.Namespace, source: Model | PictureModel) ->
     if args.guidance is not None:
         told["guidance"] = tuple(args.guidance)
     elif prompts or args.negative:
-        told["guidance"] = (usual_guidance(source.config.conditioning.drop),)
+        told["guidance"] = (default_guidance(source.config.conditioning.drop),)
     if args.rescale is not None:
         told["rescale"] = args.rescale
     if args.interval is not None:
@@ -40,7 +40,7 @@ def default_prompts(args: argparse.Namespace, source: Model | PictureModel) -> t
     """Return what is asked for where the flags ask for nothing."""
     if args.label or args.prompt or args.unconditional or not isinstance(source, Model):
         return ()
-    return source.usual_prompts
+    return source.default_prompts
 
 
 def _check(args: argparse.Namespace, conditioner: Any) -> None:

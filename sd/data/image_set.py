@@ -79,7 +79,7 @@ def read_images(
         pixels = _room(len(reading.candidates), channels, height, width)
         wanted = Fit(height, width, channels, fit)
         found = enumerate(filter(None, reading.pixels(wanted)))
-        for number, data in chain(found, reading.rescaled(wanted)):
+        for number, data in chain(found, reading.rescale(wanted)):
             pixels[number] = _as_picture(data, channels, height, width)
         told = reading.described()
     if len(told.rows) < len(pixels):

@@ -64,7 +64,7 @@ def ingest_images(
                 out.write(data or b"")
                 if done < total and pace.due(done):
                     yield done, total
-            for row, data in reading.rescaled(wanted):
+            for row, data in reading.rescale(wanted):
                 out.seek(row * len(data))
                 out.write(data)
             told = reading.described()

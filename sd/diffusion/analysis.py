@@ -19,10 +19,10 @@ from sd.diffusion.schedule import Schedule
 
 Array = NDArray[np.float64]
 
-KEPT_MOMENTS = 8  # pictures of a walk that are kept on its way
+MOST_SNAPSHOTS = 8  # pictures of a walk that are kept on its way
 
 
-class Spread(NamedTuple):
+class Summary(NamedTuple):
     """How values are spread: mean, standard deviation, and the distance to N(0, 1).
 
     distance: the largest gap between the two cumulative distributions (Kolmogorov 1933).
@@ -33,7 +33,7 @@ class Spread(NamedTuple):
     distance: float
 
 
-class Walk(NamedTuple):
+class ForwardChain(NamedTuple):
     """x_t [C, H, W] reached by single steps, and by the closed form in two ways.
 
     stepped: by the chain. jumped: by q_sample with noise of its own. coupled: by q_sample with the
@@ -43,7 +43,7 @@ class Walk(NamedTuple):
     stepped: Tensor
     jumped: Tensor
     coupled: Tensor
-    moments: list[tuple[int, Tensor]]
+    snapshots: list[tuple[int, Tensor]]
 
     @property
     def gap(self) -> float:
@@ -51,7 +51,7 @@ class Walk(NamedTuple):
         return float((self.stepped - self.coupled).abs().max())
 
 
-class Sight(NamedTuple):
+class PredictionAt(NamedTuple):
     """What a model says of one x_t in one shot; errors are root mean squares."""
 
     t: float
@@ -62,7 +62,7 @@ class Sight(NamedTuple):
     eps_error: float
 
 
-class Return(NamedTuple):
+class RoundTrip(NamedTuple):
     """A picture noised to t and brought back: `x0` in [-1, 1], its RMS error and PSNR in dB."""
 
     t: float
@@ -72,7 +72,7 @@ class Return(NamedTuple):
     psnr: float
 
 
-class Iteration(NamedTuple):
+class TrainingIteration(NamedTuple):
     """One pass of Algorithm 1: what was drawn, what was asked, and how wrong the answer was.
 
     loss: mean squared error of what the network was trained to say. eps_loss: of eps, as the
@@ -87,7 +87,7 @@ class Iteration(NamedTuple):
     eps_loss: float
 
 
-def time_of(schedule: Schedule, alpha_bar: float) -> float:
+def time_of_alpha_bar(schedule: Schedule, alpha_bar: float) -> float:
     """Return the t in [0, T] at which a schedule has this alpha_bar, or T if it never falls so far.
 
     The inverse of `Schedule.alpha_bar_at`.
@@ -123,7 +123,7 @@ def spectrum(x0: Tensor) -> Array:
     return (sums / counts)[1 : side // 2 + 1].numpy()
 
 
-def finest(power: Array, alpha_bar: float, std: float = 1.0) -> int:
+def finest_frequency(power: Array, alpha_bar: float, std: float = 1.0) -> int:
     """Return the highest frequency, in cycles per side, still above the noise; 0 if none is.
 
     The picture's power at t is alpha_bar `power`, the noise's is (1 - alpha_bar) std^2 throughout.
@@ -144,34 +144,34 @@ def naive_means(schedule: Schedule, mean: float) -> Array:
     return means
 
 
-def spread(values: Tensor) -> Spread:
+def summarize(values: Tensor) -> Summary:
     """Return mean, standard deviation and distance to N(0, 1) of values of any shape."""
     ordered = values.detach().cpu().double().flatten().sort().values
     count = len(ordered)
     expected = torch.special.ndtr(ordered)
     ranks = torch.arange(count, dtype=torch.float64) / count
     gap = torch.maximum(expected - ranks, ranks + 1 / count - expected).max()
-    return Spread(float(ordered.mean()), float(ordered.std(correction=0)), float(gap))
+    return Summary(float(ordered.mean()), float(ordered.std(correction=0)), float(gap))
 
 
-def residual(process: Diffusion, x0: Tensor, x_t: Tensor, t: float) -> Tensor:
+def implied_noise(process: Diffusion, x0: Tensor, x_t: Tensor, t: float) -> Tensor:
     """Return the standard noise that is in x_t: (w_t - a w_0) / b, for t > 0."""
     a, b = process.factors(t, x_t)
     return (process.standardise(x_t, t) - a * x0 / process.std) / b
 
 
-def walk(process: Diffusion, x0: Tensor, t: int, seed: int) -> Walk:
+def sample_chain(process: Diffusion, x0: Tensor, t: int, seed: int) -> ForwardChain:
     """Go from x0 [C, H, W] to time t >= 1 step by step and at once."""
     source = torch.Generator().manual_seed(seed)
     noises = [torch.randn(x0.shape, generator=source, dtype=x0.dtype) for _ in range(t)]
     own = torch.randn(x0.shape, generator=source, dtype=x0.dtype)
-    wanted = set(np.linspace(1, t, min(t, KEPT_MOMENTS)).round().astype(int).tolist())
-    moments, stepped = [], x0
+    wanted = set(np.linspace(1, t, min(t, MOST_SNAPSHOTS)).round().astype(int).tolist())
+    snapshots, stepped = [], x0
     for place, stepped in enumerate(process.chain(x0, noises), start=1):
         if place in wanted:
-            moments.append((place, stepped))
+            snapshots.append((place, stepped))
     coupled = process.q_sample(x0, t, process.coupled_noise(noises))
-    return Walk(stepped, process.q_sample(x0, t, own), coupled, moments)
+    return ForwardChain(stepped, process.q_sample(x0, t, own), coupled, snapshots)
 
 
 def rms(difference: Tensor) -> float:
@@ -180,37 +180,39 @@ def rms(difference: Tensor) -> float:
 
 
 @torch.no_grad()
-def sight(source: Any, x0: Tensor, t: float, eps: Tensor, device: str = "cpu") -> Sight:
+def predict_at(source: Any, x0: Tensor, t: float, eps: Tensor, device: str = "cpu") -> PredictionAt:
     """Ask a source once about x0 [C, H, W] noised to t in (0, T] with eps."""
     x_t = source.diffusion.q_sample(x0, t, eps)
     answer = source.denoiser(x_t[None].to(device), t)
     x0_hat, eps_hat = (each[0].to("cpu", x0.dtype) for each in answer)
-    return Sight(t, x_t, x0_hat, eps_hat, rms(x0_hat - x0), rms(eps_hat - eps))
+    return PredictionAt(t, x_t, x0_hat, eps_hat, rms(x0_hat - x0), rms(eps_hat - eps))
 
 
-def return_times(t: float, calls: int) -> list[float]:
+def round_trip_times(t: float, calls: int) -> list[float]:
     """Return at most `calls` times that fall evenly from t >= 1 to no less than 1."""
     calls = max(1, min(calls, math.floor(t)))
     return [t * (calls - k) / calls for k in range(calls)]
 
 
-def there_and_back(
+def noise_and_denoise(
     source: Any, x0: Tensor, t: float, eps: Tensor, calls: int, device: str = "cpu"
-) -> Return:
+) -> RoundTrip:
     """Noise x0 [C, H, W] to t >= 1 with eps, and bring it back with DDIM in `calls` calls.
 
     Meng et al. 2022 (SDEdit) start from such an x_t. PSNR is of a range of 2, from -1 to 1.
     """
     x_t = source.diffusion.q_sample(x0, t, eps)
-    sampling = source.sampling("ddim", times=return_times(t, calls))
+    sampling = source.sampling("ddim", times=round_trip_times(t, calls))
     for step in sampling.steps(source.denoiser, x0.shape, [0], device, start=x_t[None]):
         last = step.x_t
     back = last[0].to("cpu", x0.dtype).clamp(-1, 1)
     error = rms(back - x0)
-    return Return(t, x_t, back, error, 20 * math.log10(2 / max(error, 1e-9)))
+    return RoundTrip(t, x_t, back, error, 20 * math.log10(2 / max(error, 1e-9)))
 
 
-def iteration(source: Any, x0: Tensor, seed: int, device: str = "cpu") -> Iteration:
+def training_iteration(
+    source: Any, x0: Tensor, seed: int, device: str = "cpu"
+) -> TrainingIteration:
     """Pass once through Algorithm 1 (Ho et al. 2020) with x0 [C, H, W], without the gradient step.
 
     t ~ Uniform({1, ..., T}) and eps ~ N(0, I) are drawn from the seed.
@@ -219,16 +221,16 @@ def iteration(source: Any, x0: Tensor, seed: int, device: str = "cpu") -> Iterat
     diffusion: Diffusion = source.diffusion
     t = int(torch.randint(1, diffusion.schedule.timesteps + 1, (1,), generator=chance))
     eps = torch.randn(x0.shape, generator=chance)
-    seen = sight(source, x0, t, eps, device)
+    seen = predict_at(source, x0, t, eps, device)
     a, b = diffusion.factors(t, x0)
     wanted, said = (
         target_of(diffusion.prediction, diffusion.standard_x0(clean), noise, a, b)
         for clean, noise in ((x0, eps), (seen.x0, seen.eps))
     )
     answer = Prediction(seen.x0, seen.eps)
-    return Iteration(t, eps, seen.x_t, answer, rms(said - wanted) ** 2, seen.eps_error**2)
+    return TrainingIteration(t, eps, seen.x_t, answer, rms(said - wanted) ** 2, seen.eps_error**2)
 
 
-def evenly(last: float, count: int) -> Sequence[float]:
+def even_times(last: float, count: int) -> Sequence[float]:
     """Return `count` times from last / count to `last`, evenly spaced."""
     return [last * (k + 1) / count for k in range(count)]

@@ -1,10 +1,10 @@
 """Models that need no training: closed-form denoisers of a picture set.
 
-`Ideal` is the exact posterior mean E[x_0 | x_t] when x_0 is one of the pictures: what a network
-would answer that fitted the training loss to the last digit. Sampled to the end it can only repeat
-pictures of the set (Kamb & Ganguli 2024, "An analytic theory of creativity in convolutional
-diffusion models"). `Linear` is the best of the affine denoisers, the Wiener filter: that of a
-Gaussian with the set's mean and covariance. Its samples have the set's colours and its shapes in
+`IdealDenoiser` is the exact posterior mean E[x_0 | x_t] when x_0 is one of the pictures: what a
+network would answer that fitted the training loss to the last digit. Sampled to the end it can only
+repeat pictures of the set (Kamb & Ganguli 2024, "An analytic theory of creativity in convolutional
+diffusion models"). `LinearDenoiser` is the best of the affine denoisers, the Wiener filter: that of
+a Gaussian with the set's mean and covariance. Its samples have the set's colours and its shapes in
 the large, and are no pictures. A trained network lies between the two.
 
 Both answer a weighted sum of the pictures, so both are two passes over the set, in parts that bound
@@ -25,7 +25,7 @@ PART_BYTES = 4 * 2**20  # of pictures as float64 at once
 MOST_FITTED = 2048  # pictures whose covariance is taken; its eigenvectors cost their number cubed
 
 
-class WeightedPictures:
+class ClosedFormDenoiser:
     """The callable (x_t [B, C, H, W], t) -> Prediction(x0, eps) whose x0 is a sum of pictures.
 
     Times are in (0, T], the answer has the type and device of x_t. A subclass tells the weights.
@@ -88,7 +88,7 @@ class WeightedPictures:
         return total.div_(HALF).sub_(weights.sum(1, keepdim=True))
 
 
-class Ideal(WeightedPictures):
+class IdealDenoiser(ClosedFormDenoiser):
     """The posterior mean over the pictures (Karras et al. 2022, appendix B.3, eq. 57).
 
         E[x_0 | x_t] = sum_n p_n x_n,    p = softmax_n(-||w_t - a x_n||^2 / (2 b^2))
@@ -107,7 +107,7 @@ class Ideal(WeightedPictures):
         return torch.softmax((a * self._products(w_t) - a**2 / 2 * self.squares) / b**2, dim=1)
 
 
-class Linear(WeightedPictures):
+class LinearDenoiser(ClosedFormDenoiser):
     """The Wiener filter of the set, whose mean is mu, its covariance sum_k lam_k u_k u_k^T:
 
         E[x_0 | x_t] = mu + sum_k a lam_k / (a^2 lam_k + b^2) u_k u_k^T (w_t - a mu)
@@ -160,4 +160,4 @@ def _centred(values: Tensor, dim: int) -> Tensor:
     return values - values.mean(dim, keepdim=True)
 
 
-KINDS: dict[str, type[WeightedPictures]] = {"ideal": Ideal, "linear": Linear}
+KINDS: dict[str, type[ClosedFormDenoiser]] = {"ideal": IdealDenoiser, "linear": LinearDenoiser}

@@ -26,11 +26,11 @@ class Condition(NamedTuple):
     context: Tensor | None = None
     mask: Tensor | None = None
 
-    def of(self, count: int) -> "Condition":
+    def for_batch(self, count: int) -> "Condition":
         """Return it for `count` pictures, which take its rows in turn."""
         return Condition(*(None if part is None else _cycled(part, count) for part in self))
 
-    def beside(self, other: "Condition") -> "Condition":
+    def concat(self, other: "Condition") -> "Condition":
         """Return both below each other, for one batch."""
         pairs = zip(self, other, strict=True)
         return Condition(*(None if a is None or b is None else torch.cat([a, b]) for a, b in pairs))
@@ -46,7 +46,7 @@ class Guidance(NamedTuple):
     """How strongly a condition is followed.
 
     scale: of each picture, which take them in turn; 1 is the condition itself and one pass, 0 is
-    what it is held against. rescale: 0..1, see `rescaled`. interval: the shares of T between which
+    what it is held against. rescale: 0..1, see `rescale`. interval: the shares of T between which
     there is guidance; outside, the condition alone counts (Kynkäänniemi et al. 2024).
     """
 
@@ -66,12 +66,12 @@ class Denoiser:
         self,
         network: Any,
         diffusion: Diffusion,
-        asked: Condition | None = None,
-        against: Condition | None = None,
+        cond: Condition | None = None,
+        uncond: Condition | None = None,
         guidance: Guidance = Guidance(),  # noqa: B008 (a constant)
     ) -> None:
         self.network, self.diffusion = network, diffusion
-        self.asked, self.against, self.guidance = asked, against, guidance
+        self.cond, self.uncond, self.guidance = cond, uncond, guidance
 
     @torch.no_grad()
     def __call__(self, x_t: Tensor, t: float) -> Prediction:
@@ -81,32 +81,32 @@ class Denoiser:
     def _guided(self, w_t: Tensor, t: float) -> Tensor:
         """Return what the network estimates at w_t, guided where the settings say so."""
         scales = self._scales(t)
-        if self.asked is None or self.against is None or set(scales) == {1.0}:
-            return self._output(w_t, t, self.asked)
+        if self.cond is None or self.uncond is None or set(scales) == {1.0}:
+            return self._output(w_t, t, self.cond)
         if set(scales) == {0.0}:
-            return self._output(w_t, t, self.against)
+            return self._output(w_t, t, self.uncond)
         count = len(w_t)
-        both = self.asked.of(count).beside(self.against.of(count))
-        asked, against = self._output(torch.cat([w_t, w_t]), t, both).chunk(2)
-        scale = asked.new_tensor([scales[k % len(scales)] for k in range(count)])
-        guided = against + scale.reshape(-1, *[1] * (w_t.ndim - 1)) * (asked - against)
-        return rescaled(guided, asked, self.guidance.rescale)
+        both = self.cond.for_batch(count).concat(self.uncond.for_batch(count))
+        cond, uncond = self._output(torch.cat([w_t, w_t]), t, both).chunk(2)
+        scale = cond.new_tensor([scales[k % len(scales)] for k in range(count)])
+        guided = uncond + scale.reshape(-1, *[1] * (w_t.ndim - 1)) * (cond - uncond)
+        return rescale(guided, cond, self.guidance.rescale)
 
     def _scales(self, t: float) -> tuple[float, ...]:
         low, high = self.guidance.interval
         inside = low <= t / self.diffusion.schedule.timesteps <= high
         return self.guidance.scale if inside else (1.0,)
 
-    def _output(self, w_t: Tensor, t: float, told: Condition | None) -> Tensor:
+    def _output(self, w_t: Tensor, t: float, condition: Condition | None) -> Tensor:
         times = torch.full((len(w_t),), Schedule.network_time(t), device=w_t.device)
-        if told is None:
+        if condition is None:
             out: Tensor = self.network(w_t, times)
             return out
-        out = self.network(w_t, times, **told.of(len(w_t))._asdict())
+        out = self.network(w_t, times, **condition.for_batch(len(w_t))._asdict())
         return out
 
 
-def rescaled(guided: Tensor, asked: Tensor, share: float) -> Tensor:
+def rescale(guided: Tensor, cond: Tensor, share: float) -> Tensor:
     """Return share * guided std(asked) / std(guided) + (1 - share) guided, [B, C, ...].
 
     Large scales spread values too far; this takes their spread back (Lin et al. 2023, eq. 15, 16).
@@ -114,5 +114,5 @@ def rescaled(guided: Tensor, asked: Tensor, share: float) -> Tensor:
     if not share:
         return guided
     axes = tuple(range(1, guided.ndim))
-    ratio = asked.std(axes, keepdim=True) / guided.std(axes, keepdim=True).clamp_min(1e-12)
+    ratio = cond.std(axes, keepdim=True) / guided.std(axes, keepdim=True).clamp_min(1e-12)
     return guided * (share * ratio + (1 - share))

@@ -25,11 +25,12 @@ __all__ = [
     "SPACINGS",
     "VARIANCES",
     "DenoiserLike",
-    "Known",
+    "KnownRegion",
     "SampleStep",
     "Sampling",
+    "TrustRegion",
     "calls_per_step",
-    "draw",
+    "draw_noise",
     "generators",
     "slerp",
     "step_noise",
@@ -54,14 +55,14 @@ class SampleStep(NamedTuple):
     clipped: float
 
 
-class Known(NamedTuple):
+class KnownRegion(NamedTuple):
     """A picture x0 [C, H, W] or [B, C, H, W] that stays where mask [H, W] is 0; 1: made anew."""
 
     x0: Tensor
     mask: Tensor
 
 
-class Held(NamedTuple):
+class TrustRegion(NamedTuple):
     """A picture x0 [C, H, W] that a sampling began from, and how far from it estimates may be, rms.
 
     With `radius` the sigma at which it began: the mean of all x_0 that x_t may come from is on
@@ -85,7 +86,7 @@ def generators(seeds: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-def draw(shape: Sequence[int], sources: Sequence[torch.Generator]) -> Tensor:
+def draw_noise(shape: Sequence[int], sources: Sequence[torch.Generator]) -> Tensor:
     """Return standard noise [B, *shape], each picture's from its own generator."""
     return torch.stack([torch.randn(tuple(shape), generator=source) for source in sources])
 
@@ -93,7 +94,7 @@ def draw(shape: Sequence[int], sources: Sequence[torch.Generator]) -> Tensor:
 def step_noise(shape: Sequence[int], seeds: Sequence[int], step: int) -> Tensor:
     """Return the noise [B, *shape] of step 1, 2, ...: each seed's own, whatever came before."""
     digests = (hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=8) for seed in seeds)
-    return draw(shape, generators([int.from_bytes(d.digest(), "big") >> 1 for d in digests]))
+    return draw_noise(shape, generators([int.from_bytes(d.digest(), "big") >> 1 for d in digests]))
 
 
 def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
@@ -157,13 +158,13 @@ class Sampling:
 
     @property
     def calls(self) -> int:
-        """How often the whole run asks the network: once in a step that is `endless`."""
+        """How often the whole run asks the network: once in a step that is `single_call`."""
         full = calls_per_step(self.sampler)
-        return sum(1 if step.endless else full for step in self._steps())
+        return sum(1 if step.single_call else full for step in self._steps())
 
     def start(self, shape: Sequence[int], seeds: Sequence[int]) -> Tensor:
         """Return the pictures [B, *shape] of pure noise from which `seeds` start."""
-        return self.begin(draw(shape, generators(seeds)))
+        return self.begin(draw_noise(shape, generators(seeds)))
 
     def begin(self, noise: Tensor) -> Tensor:
         """Return the pictures of pure noise that standard noise [B, ...] means."""
@@ -178,8 +179,8 @@ class Sampling:
         device: torch.device | str = "cpu",
         start: Tensor | None = None,
         first: int = 0,
-        known: Known | None = None,
-        held: Held | None = None,
+        known: KnownRegion | None = None,
+        trust_region: TrustRegion | None = None,
     ) -> Iterator[SampleStep]:
         """Yield a `SampleStep` after each completed step, for pictures [C, ...] one a seed.
 
@@ -188,20 +189,20 @@ class Sampling:
         work is done in its type. A branch begins after `first` steps of another run, so that its
         noise goes on as there; rules of several steps begin anew. `known` is put back after
         every step, noised by the seed's start noise (Lugmayr et al. 2022, eq. 8, no jumps).
-        `held` tells the picture from which noise was begun, near which all estimates stay.
+        `trust_region` tells the picture from which noise was begun, near which all estimates stay.
         """
-        eps = draw(shape, generators(seeds))
+        eps = draw_noise(shape, generators(seeds))
         x = (self.begin(eps) if start is None else start).to(device)
         rule, told = self.rule(), list[tuple[Prediction, float]]()
 
-        def ask(w: Tensor, t: float) -> Prediction:
-            told.append(self._estimate(denoiser, self.process.unstandardise(w, t), t, held))
+        def denoise(w: Tensor, t: float) -> Prediction:
+            told.append(self._estimate(denoiser, self.process.unstandardise(w, t), t, trust_region))
             estimate, _ = told[-1]
             return Prediction(self.process.standard_x0(estimate.x0), estimate.eps)
 
         for i, step in enumerate(self._steps(), start=1):
             noise = partial(self._noise, x, shape, seeds, first + i)
-            w = rule(ask, self.process.standardise(x, step.t), step, noise)
+            w = rule(denoise, self.process.standardise(x, step.t), step, noise)
             x = self.process.unstandardise(w, step.s)
             if known is not None:
                 x = self._put_back(x, step.s, eps, known)
@@ -222,18 +223,18 @@ class Sampling:
         return x
 
     def _estimate(
-        self, denoiser: DenoiserLike, x: Tensor, t: float, held: Held | None
+        self, denoiser: DenoiserLike, x: Tensor, t: float, trust_region: TrustRegion | None
     ) -> tuple[Prediction, float]:
         """Ask the denoiser; clip and hold x0 if wanted, with the eps that then explains x."""
         estimate, clipped = denoiser(x, t), 0.0
-        if not self.clip_x0 and held is None:
+        if not self.clip_x0 and trust_region is None:
             return estimate, clipped
         x0 = estimate.x0
         if self.clip_x0:
             x0 = x0.clamp(-1, 1)
             clipped = int((x0 != estimate.x0).count_nonzero()) / x0.numel()
-        if held is not None:
-            x0 = held.near(x0)
+        if trust_region is not None:
+            x0 = trust_region.near(x0)
         a, b = self.schedule.at(t)
         w, w_0 = self.process.standardise(x, t), self.process.standard_x0(x0)
         return Prediction(x0, torch.sub(w, w_0, alpha=a) / b), clipped
@@ -241,7 +242,7 @@ class Sampling:
     def _noise(self, like: Tensor, shape: Sequence[int], seeds: Sequence[int], k: int) -> Tensor:
         return step_noise(shape, seeds, k).to(like)
 
-    def _put_back(self, x: Tensor, s: float, eps: Tensor, known: Known) -> Tensor:
+    def _put_back(self, x: Tensor, s: float, eps: Tensor, known: KnownRegion) -> Tensor:
         """Return x where the mask is 1, the known picture at time s where it is 0."""
         mask = known.mask.to(x)
         return mask * x + (1 - mask) * self.process.q_sample(known.x0.to(x), s, eps.to(x))

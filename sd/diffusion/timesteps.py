@@ -20,10 +20,10 @@ CALLS = {
 SAMPLERS = tuple(CALLS)
 VARIANCES = ("fixed_small", "fixed_large")
 SPACINGS = ("trailing", "leading", "linspace", "karras")
-FINEST = 1000  # steps that every schedule allows: a reference for grids of fewer
+REFERENCE_STEPS = 1000  # steps that every schedule allows: a reference for grids of fewer
 RHO = 7  # Karras et al. 2022, section 3
-ENDLESS = 1000  # a sigma above it is as good as infinite; cosine ends at 20,000
-LARGEST = 80  # the sigma from which Karras et al. 2022 begin
+INFINITE_SIGMA = 1000  # a sigma above it is as good as infinite; cosine ends at 20,000
+KARRAS_SIGMA_MAX = 80  # the sigma from which Karras et al. 2022 begin
 
 
 def calls_per_step(sampler: str) -> int:
@@ -33,7 +33,7 @@ def calls_per_step(sampler: str) -> int:
 
 def most_steps(schedule: Schedule) -> int:
     """Return the largest number of steps of a grid, max(T, 1000)."""
-    return max(schedule.timesteps, FINEST)
+    return max(schedule.timesteps, REFERENCE_STEPS)
 
 
 def time_grid(
@@ -85,8 +85,8 @@ def _karras(schedule: Schedule, first: float, steps: int) -> list[float]:
     """
     if steps == 1:
         return [first]
-    if schedule.sigma(first) > ENDLESS:
-        return [first, *_karras(schedule, float(schedule.time_of(LARGEST)), steps - 1)]
+    if schedule.sigma(first) > INFINITE_SIGMA:
+        return [first, *_karras(schedule, float(schedule.time_of(KARRAS_SIGMA_MAX)), steps - 1)]
     last = _last(first, steps)
     ends = schedule.sigma([first, last]) ** (1 / RHO)
     sigmas = np.linspace(ends[0], ends[1], steps)[1:-1] ** RHO

@@ -20,11 +20,11 @@ from sd.diffusion.guidance import Guidance
 from sd.diffusion.process import Diffusion
 from sd.diffusion.sampling import (
     DenoiserLike,
-    Held,
-    Known,
+    KnownRegion,
     SampleStep,
     Sampling,
-    draw,
+    TrustRegion,
+    draw_noise,
     generators,
     slerp,
 )
@@ -72,7 +72,7 @@ def stream(
         start=start,
         first=recipe.first,
         known=known_of(recipe, source.shape),
-        held=held_of(recipe, source),
+        trust_region=trust_region_of(recipe, source),
     )
 
 
@@ -163,9 +163,9 @@ def beginning(recipe: Recipe, source: Source) -> Tensor:
     (Shoemake 1985): pictures 0 and count - 1 start exactly where the two seeds do.
     """
     process = source.diffusion
-    eps = draw(source.shape, generators(recipe.seeds))
+    eps = draw_noise(source.shape, generators(recipe.seeds))
     if recipe.seed_to is not None:
-        other = draw(source.shape, generators([recipe.seed_to]))[0]
+        other = draw_noise(source.shape, generators([recipe.seed_to]))[0]
         shares = [k / max(recipe.count - 1, 1) for k in range(recipe.count)]
         eps = torch.stack(
             [slerp(one, other, share) for one, share in zip(eps, shares, strict=True)]
@@ -177,28 +177,28 @@ def beginning(recipe: Recipe, source: Source) -> Tensor:
     return process.std * eps + process.mean
 
 
-def known_of(recipe: Recipe, shape: tuple[int, int, int]) -> Known | None:
+def known_of(recipe: Recipe, shape: tuple[int, int, int]) -> KnownRegion | None:
     """Return the picture and mask that hold outside of what is made anew; branches inherit them."""
     start = recipe.start
     if start is None:
         return known_of(recipe.branch.recipe, shape) if recipe.branch else None
     if start.mask is None:
         return None
-    return Known(picture_tensor(start.picture, shape), mask_tensor(start.mask, shape))
+    return KnownRegion(picture_tensor(start.picture, shape), mask_tensor(start.mask, shape))
 
 
-def held_of(recipe: Recipe, source: Source) -> Held | None:
+def trust_region_of(recipe: Recipe, source: Source) -> TrustRegion | None:
     """Return the picture near which estimates stay, that at which it began; branches inherit it.
 
     Not those that are painted on: paint is meant to lead away.
     """
     if recipe.branch:
-        return None if recipe.branch.paint else held_of(recipe.branch.recipe, source)
+        return None if recipe.branch.paint else trust_region_of(recipe.branch.recipe, source)
     if recipe.start is None:
         return None
     a, b = source.diffusion.schedule.at(sampling_of(recipe, source).times[0])
     x0 = picture_tensor(recipe.start.picture, source.shape)
-    return Held(x0, source.diffusion.std * b / a) if a else None
+    return TrustRegion(x0, source.diffusion.std * b / a) if a else None
 
 
 def painted(step: SampleStep, paint: bytes | None, source: Source) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sd.common.validation import LARGEST_SEED, InputError, choice, flag, real, shown, text, whole
 from sd.diffusion.timesteps import SAMPLERS, SPACINGS, VARIANCES
-from sd.networks.conditioning_facts import MOST_GUIDANCE
+from sd.networks.conditioning_metadata import MOST_GUIDANCE
 
 FORMAT = 1
 MOST_PICTURES, MOST_STEPS = 4096, 100_000

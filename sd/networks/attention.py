@@ -180,14 +180,14 @@ class SpatialTransformer(nn.Module):
         self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """x [B, C, ...] -> [B, C, ...]; context [B, L, D_context] and its mask bool [B, L]."""
-        h = at_each(self.proj_in, rearrange(self.norm(x), "b c ... -> b (...) c"))
+        h = pointwise(self.proj_in, rearrange(self.norm(x), "b c ... -> b (...) c"))
         for block in self.transformer_blocks:
             h = block(h, context, mask)
-        h = at_each(self.proj_out, h)
+        h = pointwise(self.proj_out, h)
         return x + rearrange(h, "b n c -> b c n").reshape(*x.shape)
 
 
-def at_each(conv: Any, tokens: Tensor) -> Tensor:
+def pointwise(conv: Any, tokens: Tensor) -> Tensor:
     """Return a convolution with one weight a place, done on tokens [B, N, C]: a linear layer.
 
     As convolutions the two made a training step of `tiny` about a twentieth longer

@@ -81,7 +81,7 @@ def blueprint(
     `context_tokens` counts only where context_dim is set. Raises `InputError` for what cannot be.
     """
     check_network(unet, height, width)
-    rows = list(_Walk(unet, height, width, context_tokens).rows())
+    rows = list(_NetworkCost(unet, height, width, context_tokens).rows())
     total = sum((cost for _, cost in rows), Cost())
     return Blueprint(
         tuple(level for level, _ in rows),
@@ -110,7 +110,7 @@ def check_network(unet: UNetConfig, height: int = 1, width: int = 1) -> None:
         if 2**level in unet.attention_resolutions:
             _check_heads(unet, f"level {level + 1}", mult * unet.model_channels)
     _check_heads(unet, "the middle", unet.channel_mult[-1] * unet.model_channels)
-    parameters = sum(cost.parameters for _, cost in _Walk(unet, 1, 1, 1).rows())
+    parameters = sum(cost.parameters for _, cost in _NetworkCost(unet, 1, 1, 1).rows())
     if parameters > MOST_PARAMETERS:
         raise InputError(
             f"unet.model_channels = {unet.model_channels}: the network would have {parameters:,} "
@@ -228,7 +228,7 @@ def _part(
     return Level(name, *size, channels, heads != (0, 0), *heads, *counts), cost
 
 
-class _Walk:
+class _NetworkCost:
     """One pass through the network in the order in which it is built."""
 
     def __init__(self, unet: UNetConfig, height: int, width: int, context_tokens: int) -> None:

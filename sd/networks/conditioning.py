@@ -17,7 +17,7 @@ from sd.config import Config
 from sd.config.conditioning_kind import CONTEXT_WIDTH, check_ports
 from sd.diffusion.guidance import Condition
 from sd.networks.blueprint import TIME_EMBEDDING
-from sd.networks.conditioning_facts import EXAMPLES, examples_of, labels_of
+from sd.networks.conditioning_metadata import EXAMPLES, examples_of, labels_of
 from sd.networks.pretrained_text import PretrainedText
 from sd.networks.text_encoder import TextEncoder
 from sd.networks.tokenizer import Vocabulary
@@ -48,7 +48,7 @@ class Conditioner(nn.Module):
         """Return the words of a prompt that training never saw."""
         return []
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """Return what `conditioner_of` needs beside settings and weights, as JSON."""
         return {"kind": self.kind, "examples": list(self.examples)}
 
@@ -81,8 +81,8 @@ class ClassEmbedding(Conditioner):
         """Return the labels themselves."""
         return Condition(y=rows)
 
-    def facts(self) -> dict[str, Any]:
-        return {**super().facts(), "labels": list(self.labels)}
+    def metadata(self) -> dict[str, Any]:
+        return {**super().metadata(), "labels": list(self.labels)}
 
 
 class ClassTokens(ClassEmbedding):
@@ -155,8 +155,8 @@ class Captions(Conditioner):
     def unseen(self, prompt: str) -> list[str]:
         return self.vocabulary.unseen(prompt)
 
-    def facts(self) -> dict[str, Any]:
-        return {**super().facts(), "vocabulary": self.vocabulary.to_json()}
+    def metadata(self) -> dict[str, Any]:
+        return {**super().metadata(), "vocabulary": self.vocabulary.to_json()}
 
 
 class FrozenCaptions(Conditioner):
@@ -191,20 +191,20 @@ class FrozenCaptions(Conditioner):
         return self._frozen[0].spans(prompt)
 
 
-def conditioner_of(config: Config, facts: Mapping[str, Any] | None) -> Conditioner | None:
+def conditioner_of(config: Config, metadata: Mapping[str, Any] | None) -> Conditioner | None:
     """Return the conditioner that settings and facts describe, with new weights.
 
-    `facts` may come from anywhere: raises `InputError` for what is unfit.
+    `metadata` may come from anywhere: raises `InputError` for what is unfit.
     """
     check_ports(config)
     wanted, kind, width = config.conditioning, config.conditioning.kind, config.unet.context_dim
-    if kind == "none" or (kind == "auto" and facts is None):  # nothing was ever told
+    if kind == "none" or (kind == "auto" and metadata is None):  # nothing was ever told
         return None
-    if facts is None or facts.get("kind") != kind:
-        told = None if facts is None else facts.get("kind")
+    if metadata is None or metadata.get("kind") != kind:
+        told = None if metadata is None else metadata.get("kind")
         raise InputError(f"conditioning.kind = {kind}: but the model's facts are of {shown(told)}")
     if kind != "captions":
-        labels = labels_of(facts)
+        labels = labels_of(metadata)
         if kind == "class_tokens":
             return ClassTokens(labels, width or CONTEXT_WIDTH)
         if config.unet.num_classes != len(labels) + 1:
@@ -213,7 +213,7 @@ def conditioner_of(config: Config, facts: Mapping[str, Any] | None) -> Condition
                 "more than the labels"
             )
         return ClassEmbedding(labels)
-    examples = examples_of(facts)
+    examples = examples_of(metadata)
     pooled = TIME_EMBEDDING * config.unet.model_channels if wanted.pooled else 0
     if wanted.encoder is not None:
         frozen = FrozenCaptions(wanted.encoder, wanted.text_length, examples, pooled)
@@ -223,7 +223,7 @@ def conditioner_of(config: Config, facts: Mapping[str, Any] | None) -> Condition
                 f"{frozen.width}; this model takes {width}"
             )
         return frozen
-    vocabulary, width = Vocabulary.from_json(facts.get("vocabulary")), width or CONTEXT_WIDTH
+    vocabulary, width = Vocabulary.from_json(metadata.get("vocabulary")), width or CONTEXT_WIDTH
     return Captions(vocabulary, wanted.text_length, width, wanted.text_layers, examples, pooled)
 
 

@@ -153,14 +153,14 @@ def _load(place: str) -> tuple[Any, Any, list[str]]:
         whole("num_hidden_layers of the encoder", layers, 1, MOST_LAYERS)
         tokenizer = transformers.AutoTokenizer.from_pretrained(place, **here)
         tokenizer.truncation_side = "right"
-        encoder, told = getattr(transformers, ENCODERS[kind]).from_pretrained(
+        encoder, info = getattr(transformers, ENCODERS[kind]).from_pretrained(
             place,
             use_safetensors=True,
             attn_implementation="eager",  # else a config could name one to be fetched from the hub
             output_loading_info=True,
             **here,
         )
-    return tokenizer, encoder, sorted(told["missing_keys"])
+    return tokenizer, encoder, sorted(info["missing_keys"])
 
 
 @contextmanager

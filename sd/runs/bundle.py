@@ -22,7 +22,7 @@ from sd.common.text import brief, printable
 from sd.common.validation import InputError, shown
 from sd.config import Config
 from sd.data.ingest import open_images
-from sd.networks.conditioning_facts import CONDITIONING
+from sd.networks.conditioning_metadata import CONDITIONING
 from sd.runs.event_schema import check_event, check_place
 from sd.runs.journal import ENDS, EVENTS, Event, events, up_to
 from sd.runs.sample_grid import open_sheet

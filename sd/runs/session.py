@@ -15,7 +15,7 @@ from sd.runs import journal
 from sd.runs.recorder import Recorder
 from sd.training.evaluation import EVALUATED, LEVELS
 from sd.training.loop import Training, TrainStep
-from sd.training.memorisation import baseline, nearest
+from sd.training.memorisation import find_nearest, measure_baseline
 from sd.training.samples import sheet_denoiser, sheet_passes
 
 SAMPLE_SEEDS = range(16)  # the fixed noises of a run's samples
@@ -213,9 +213,9 @@ class Session:
         """Return the training picture most like each sample, and how far it is."""
         training, flips = self.training, self.settings.flip
         if journal.baseline(self.recorder.folder) is None:
-            usual = baseline(training.pixels, training.rows, training.held_out, flips)
+            usual = measure_baseline(training.pixels, training.rows, training.held_out, flips)
             if usual is not None:
                 self.recorder.event("baseline", **asdict(usual))
-        found = nearest(pictures, training.pixels, training.rows, flips)
+        found = find_nearest(pictures, training.pixels, training.rows, flips)
         distances = [round(distance, 4) for distance in found.distance.tolist()]
         return list(zip(found.picture.tolist(), distances, strict=True))

@@ -35,7 +35,7 @@ from sd.config import Config
 from sd.data.ingest import open_images
 from sd.data.reading.archive import BROKEN, ENCRYPTED_FLAG, judged
 from sd.networks.blueprint import TIME_EMBEDDING, blueprint
-from sd.networks.conditioning_facts import CONDITIONING, LARGEST_FACTS
+from sd.networks.conditioning_metadata import CONDITIONING, LARGEST_METADATA
 from sd.runs.event_schema import check_event, check_place
 from sd.runs.journal import EVENTS
 from sd.runs.sample_grid import NAME, open_sheet
@@ -133,7 +133,7 @@ class _Bundle:
             raise self._wrong(f"{runs.CONFIG}: describes {told}")
         parameters = plan.parameters + self._told(config)
         longest = {WEIGHTS: 4 * parameters + SPARE, TRAINING: STATE_BYTES * parameters + SPARE}
-        longest |= {CONDITIONING: LARGEST_FACTS, EVENTS: LONGEST_JOURNAL}
+        longest |= {CONDITIONING: LARGEST_METADATA, EVENTS: LONGEST_JOURNAL}
         longest |= dict.fromkeys((runs.CONFIG, ABOUT, runs.RUN), LONGEST_RECORD)
         for name, info in self._infos.items():
             part = name.rpartition("/")[2]
@@ -177,7 +177,7 @@ class _Bundle:
         """Return the most parameters of what reads labels or words: each takes a byte at least."""
         facts = self._infos.get(f"{self._checkpoint}/{CONDITIONING}")
         width, told = config.unet.context_dim or 0, config.conditioning
-        known = 0 if facts is None else min(facts.file_size, LARGEST_FACTS)
+        known = 0 if facts is None else min(facts.file_size, LARGEST_METADATA)
         pooled = TIME_EMBEDDING * config.unet.model_channels if told.pooled else 0
         return (width + 1) * (known + told.text_length + 16 * told.text_layers * width + pooled)
 

@@ -30,7 +30,7 @@ from sd.config.conditioning_kind import undecided
 from sd.data.image_set import ImageSet
 from sd.data.ingest import ingest_images, open_images
 from sd.data.reading.source import BUNDLED
-from sd.networks.conditioning_facts import read_facts
+from sd.networks.conditioning_metadata import read_metadata
 from sd.runs.recorder import Listener, Recorder
 from sd.runs.session import Session
 from sd.training.loop import NotFinite, Training, TrainStep
@@ -224,7 +224,7 @@ def resume(
             images = take_pictures(recorder, config, received)
             if images is None:
                 return
-            facts = read_facts(found) if found else None
+            facts = read_metadata(found) if found else None
             training = Training(config, images, note["seed"], machine, facts)
             state: dict[str, Any] = {}
             if found:

@@ -66,6 +66,6 @@ def told_network(network: Network, conditioner: Conditioner | None, rows: Tensor
     return partial(network, **conditioner(rows)._asdict())
 
 
-def spread_rows(rows: Tensor, count: int) -> Tensor:
+def evenly_spaced_rows(rows: Tensor, count: int) -> Tensor:
     """Return `count` of the rows, or all if there are fewer, evenly spaced."""
     return rows[torch.linspace(0, len(rows) - 1, min(count, len(rows))).round().long()]

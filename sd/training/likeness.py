@@ -37,7 +37,7 @@ class Baseline:
             return None
 
 
-def verdict(distance: float, baseline: Baseline) -> str:
+def judge(distance: float, baseline: Baseline) -> str:
     """Return "copy", "close" or "own" for a sample's distance.
 
     Two limits count: a third of the distance to its own neighbours (`COPY`), and what all but 5%

@@ -23,18 +23,18 @@ from sd.data.augment import augment
 from sd.data.image_set import ImageSet, split
 from sd.data.images import to_float
 from sd.networks.conditioning import load_tensors, parameters_of, tensors_of
-from sd.networks.conditioning_facts import usual_prompts
+from sd.networks.conditioning_metadata import default_prompts
 from sd.training.evaluation import (
     EVALUATED,  # part of this module's interface
     MEMORY_FORMAT,
     Evaluation,
+    evenly_spaced_rows,
     levels,
     losses,
-    spread_rows,
     told_network,
 )
 from sd.training.optimizers import Optimizer
-from sd.training.prompts import dropped, facts_of, prompts_of, resolve
+from sd.training.prompts import drop_prompts, metadata_of, prompts_of, resolve
 from sd.training.randomness import (
     batch_indices,  # part of this module's interface
     draw_times,
@@ -115,9 +115,9 @@ class Training:
         images: ImageSet,
         seed: int,
         machine: Machine,
-        facts: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        """Begin; `facts` are those of the conditioner of a training that goes on."""
+        """Begin; `metadata` are those of the conditioner of a training that goes on."""
         config = resolve(config, images)
         check_trainable(config, images)
         self.config, self.seed, self.machine = config, seed, machine
@@ -127,7 +127,7 @@ class Training:
         self.step = self.updates = self.skipped = 0  # done; of these with an update; in a row none
         network = new_network(config, seed)
         self.network = network.to(machine.device, memory_format=MEMORY_FORMAT).train()  # type: ignore[call-overload]
-        self._begin_told(images, facts)
+        self._build_conditioner(images, metadata)
         average = copy.deepcopy(self.network).eval().requires_grad_(False)
         told = copy.deepcopy(self.conditioner)
         if told is not None:
@@ -138,19 +138,22 @@ class Training:
         wanted = config.training.compile
         self._called = torch.compile(self.network) if wanted else self.network
 
-    def _begin_told(self, images: ImageSet, facts: Mapping[str, Any] | None) -> None:
+    def _build_conditioner(self, images: ImageSet, metadata: Mapping[str, Any] | None) -> None:
         """Make the conditioner, read what is told of every picture, and choose what to sample."""
-        facts = facts_of(self.config, images, self.rows) if facts is None else facts
-        self.conditioner = new_conditioner(self.config, facts, self.seed)
+        metadata = metadata_of(self.config, images, self.rows) if metadata is None else metadata
+        self.conditioner = new_conditioner(self.config, metadata, self.seed)
         self.sample_prompts: tuple[str, ...] = ()
         if self.conditioner is None:
             return
         prompts = prompts_of(self.conditioner, images)
-        self._told, self._null = self.conditioner.read(prompts), self.conditioner.read([""])
+        self._prompt_rows, self._null_row = (
+            self.conditioner.read(prompts),
+            self.conditioner.read([""]),
+        )
         wanted = self.config.conditioning.sample_prompts
         if wanted is None:
             there = [prompts[row] for row in self.rows.tolist() if prompts[row]]
-            wanted = usual_prompts(None, self.conditioner.labels, there)
+            wanted = default_prompts(None, self.conditioner.labels, there)
         self.conditioner.read(wanted)  # a class that is not there is refused before the first step
         self.sample_prompts = wanted
         self.conditioner.to(self.machine.device)
@@ -198,7 +201,7 @@ class Training:
             value = float(loss.detach()) / count
             total += value
             if not math.isfinite(total):
-                self.optimizer.clear()
+                self.optimizer.zero_grad()
                 break
             torch.autograd.backward(loss / count)
         return total
@@ -226,7 +229,9 @@ class Training:
         if self.conditioner is None:
             return torch.zeros(len(chosen))
         source = stream(self.seed, "condition", step)
-        return dropped(self._told[chosen], self._null, self.config.conditioning.drop, source)
+        return drop_prompts(
+            self._prompt_rows[chosen], self._null_row, self.config.conditioning.drop, source
+        )
 
     def _loss(
         self, x0: Tensor, t: Tensor, eps: Tensor, rows: Tensor, step: int, number: int
@@ -254,7 +259,7 @@ class Training:
             averages: list[Tensor] = list(parameters_of(model.network, model.conditioner).values())
             with torch.no_grad():
                 torch._foreach_lerp_(averages, parameters, 1 - ema_decay(training.ema_decay, step))
-        self.optimizer.clear()
+        self.optimizer.zero_grad()
         return grad_norm
 
     def evaluate(self) -> Evaluation:
@@ -264,8 +269,8 @@ class Training:
         """
         times = levels(self.diffusion.schedule.timesteps)
         count = min(EVALUATED, len(self.held_out) or EVALUATED)
-        train = self._losses(spread_rows(self.rows, count), times)
-        held_out = self._losses(spread_rows(self.held_out, count), times)
+        train = self._losses(evenly_spaced_rows(self.rows, count), times)
+        held_out = self._losses(evenly_spaced_rows(self.held_out, count), times)
         return Evaluation(times, train, held_out or None)
 
     def _losses(self, rows: Tensor, times: Sequence[int]) -> list[float]:
@@ -273,7 +278,7 @@ class Training:
         if not len(rows):
             return []
         size = max(8, self.config.training.batch_size)  # no more at once than a step takes
-        told = None if self.conditioner is None else self._told[rows]
+        told = None if self.conditioner is None else self._prompt_rows[rows]
         return losses(self.model, to_float(self.pixels[rows]), told, times, self.seed, size)
 
     def state(self) -> dict[str, Tensor]:

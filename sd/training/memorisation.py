@@ -31,7 +31,7 @@ class Nearest(NamedTuple):
     distance: Tensor  # float32 [N], relative: 0 the same picture, about 1 its own
 
 
-def nearest(
+def find_nearest(
     samples: Tensor, pixels: Tensor, rows: Tensor | None = None, flips: bool = False
 ) -> Nearest:
     """Find the training picture nearest to each of `samples` [N, C, H, W] in [-1, 1].
@@ -44,7 +44,9 @@ def nearest(
     return _nearest(queries, pixels, rows, flips, torch.full((len(queries),), -1))
 
 
-def baseline(pixels: Tensor, train: Tensor, held: Tensor, flips: bool = False) -> Baseline | None:
+def measure_baseline(
+    pixels: Tensor, train: Tensor, held: Tensor, flips: bool = False
+) -> Baseline | None:
     """Return how near unseen pictures lie to the training pictures; None if too few can tell.
 
     pixels: uint8 [M, C, H, W]; train, held: int64 indices into it. At most 256 held-out pictures,
@@ -67,7 +69,7 @@ def _spread(rows: Tensor) -> Tensor:
 
 
 def _nearest(queries: Tensor, pixels: Tensor, rows: Tensor, flips: bool, own: Tensor) -> Nearest:
-    """Do what `nearest` tells; `own` [N] names the picture that each query is, or -1."""
+    """Do what `find_nearest` tells; `own` [N] names the picture that each query is, or -1."""
     best = torch.full((len(queries), 0), torch.inf)  # the smallest distances so far, [N, K]
     picture = torch.empty((len(queries), 0), dtype=torch.int64)
     for chunk, pictures in _chunks(pixels, rows):

@@ -36,19 +36,19 @@ def hidden_matrices(parameters: Mapping[str, nn.Parameter]) -> dict[str, nn.Para
     }
 
 
-def orthogonal(x: Tensor) -> Tensor:
+def orthogonalize(x: Tensor) -> Tensor:
     """Return x [N, m, n] with every singular value brought near 1 (0.7 to 1.2), none exactly.
 
     Newton-Schulz, x <- (a + b x x^T + c (x x^T)^2) x. A CPU gathers the factors; a GPU, which
     may multiply in TF32, does not, as what rounding adds to a small value would grow with it.
     """
     if x.shape[1] > x.shape[2]:
-        return orthogonal(x.mT).mT
+        return orthogonalize(x.mT).mT
     x = x / torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).clamp_min(1e-12)
-    return gathered(x) if x.device.type == "cpu" else in_turn(x)
+    return newton_schulz_gathered(x) if x.device.type == "cpu" else newton_schulz(x)
 
 
-def in_turn(x: Tensor) -> Tensor:
+def newton_schulz(x: Tensor) -> Tensor:
     """Return the last x [N, m, n] of the iteration as it is published."""
     a, b, c = QUINTIC
     for _ in range(ITERATIONS):
@@ -57,7 +57,7 @@ def in_turn(x: Tensor) -> Tensor:
     return x
 
 
-def gathered(x: Tensor) -> Tensor:
+def newton_schulz_gathered(x: Tensor) -> Tensor:
     """Return the same; all factors are polynomials of the first x x^T, [m, m], multiplied there.
 
     For m << n that takes a half to a third of the time.
@@ -90,7 +90,7 @@ class Muon(torch.optim.Optimizer):
                 self._step(weights, group["lr"], group["weight_decay"])
 
     def _step(self, weights: list[nn.Parameter], lr: float, weight_decay: float) -> None:
-        ways = orthogonal(torch.stack([self._way(each).flatten(1) for each in weights]))
+        ways = orthogonalize(torch.stack([self._way(each).flatten(1) for each in weights]))
         length = LIKE_ADAMW * math.sqrt(max(ways.shape[1:]))
         for each, way in zip(weights, ways, strict=True):
             each.mul_(1 - lr * weight_decay).sub_(way.reshape(each.shape), alpha=lr * length)
@@ -138,7 +138,7 @@ class Optimizer:
                 group["lr"] = lr
             part.step()
 
-    def clear(self) -> None:
+    def zero_grad(self) -> None:
         """Let go of all gradients."""
         for part in self._parts:
             part.zero_grad(set_to_none=True)

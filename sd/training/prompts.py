@@ -10,7 +10,7 @@ from sd.config import Config
 from sd.config.conditioning_kind import decided
 from sd.data.image_set import ImageSet
 from sd.networks.conditioning import Conditioner
-from sd.networks.conditioning_facts import EXAMPLES, spread
+from sd.networks.conditioning_metadata import EXAMPLES, evenly_spaced
 from sd.networks.pretrained_text import PretrainedText
 from sd.networks.tokenizer import Vocabulary
 
@@ -23,14 +23,14 @@ def resolve(config: Config, images: ImageSet) -> Config:
     captions = sum(map(bool, images.captions or ()))
     labels = 0 if images.labels is None else len(images.label_names)
     made = decided(config, captions, labels)
-    told = made.conditioning
-    if told.kind != "captions" or told.encoder is None:
+    known = made.conditioning
+    if known.kind != "captions" or known.encoder is None:
         return made
-    width = PretrainedText(told.encoder, told.text_length).width
+    width = PretrainedText(known.encoder, known.text_length).width
     return replace(made, unet=replace(made.unet, context_dim=width))
 
 
-def facts_of(config: Config, images: ImageSet, rows: Tensor) -> dict[str, Any] | None:
+def metadata_of(config: Config, images: ImageSet, rows: Tensor) -> dict[str, Any] | None:
     """Return the facts of a new conditioner for the pictures at `rows`; None if there is none."""
     kind = config.conditioning.kind
     if kind == "none":
@@ -38,11 +38,11 @@ def facts_of(config: Config, images: ImageSet, rows: Tensor) -> dict[str, Any] |
     if kind != "captions":
         return {"kind": kind, "labels": list(images.label_names)}
     captions = [(images.captions or ())[row] for row in rows.tolist()]
-    told = [caption for caption in captions if caption]
-    facts: dict[str, Any] = {"kind": kind, "examples": spread(told, EXAMPLES)}
+    known = [caption for caption in captions if caption]
+    metadata: dict[str, Any] = {"kind": kind, "examples": evenly_spaced(known, EXAMPLES)}
     if config.conditioning.encoder is None:
-        facts["vocabulary"] = Vocabulary.train(told, config.conditioning.vocabulary).to_json()
-    return facts
+        metadata["vocabulary"] = Vocabulary.train(known, config.conditioning.vocabulary).to_json()
+    return metadata
 
 
 def prompts_of(conditioner: Conditioner, images: ImageSet) -> list[str]:
@@ -53,7 +53,7 @@ def prompts_of(conditioner: Conditioner, images: ImageSet) -> list[str]:
     return [images.label_names[number] for number in images.labels.tolist()]
 
 
-def dropped(rows: Tensor, null: Tensor, share: float, source: torch.Generator) -> Tensor:
+def drop_prompts(rows: Tensor, null: Tensor, share: float, source: torch.Generator) -> Tensor:
     """Return rows [B] or [B, L], about a `share` of them replaced by the null's [1] or [1, L]."""
     lost = torch.rand(len(rows), generator=source) < share
     return torch.where(lost.reshape(-1, *[1] * (rows.ndim - 1)), null, rows)

@@ -49,9 +49,9 @@ def new_network(config: Config, seed: int) -> UNetModel:
 
 
 def new_conditioner(
-    config: Config, facts: Mapping[str, Any] | None, seed: int
+    config: Config, metadata: Mapping[str, Any] | None, seed: int
 ) -> Conditioner | None:
     """Return the conditioner of settings and facts with the initial weights of a seed."""
     with torch.random.fork_rng():
         torch.manual_seed(stream(seed, "conditioner", 0).initial_seed())
-        return conditioner_of(config, facts)
+        return conditioner_of(config, metadata)

@@ -2,7 +2,7 @@
 
 from sd.checkpoints.model import Model
 from sd.diffusion.guidance import Denoiser, Guidance
-from sd.networks.conditioning_facts import usual_guidance
+from sd.networks.conditioning_metadata import default_guidance
 from sd.training.loop import Training
 
 SHEET_PICTURES, SHEET_STEPS = 16, 25  # a sheet of samples, as a run makes it of both its weights
@@ -10,11 +10,11 @@ SHEET_PICTURES, SHEET_STEPS = 16, 25  # a sheet of samples, as a run makes it of
 
 def sheet_denoiser(training: Training, model: Model) -> Denoiser:
     """Return a model as a run's samples ask it: for the run's prompts, if it is told anything."""
-    scale = usual_guidance(training.config.conditioning.drop)
+    scale = default_guidance(training.config.conditioning.drop)
     return model.guided(training.sample_prompts, guidance=Guidance((scale,)))
 
 
 def sheet_passes(training: Training) -> int:
     """Return how often the network is asked for a step of a sample; guidance has two halves."""
-    guided = training.sample_prompts and usual_guidance(training.config.conditioning.drop) != 1
+    guided = training.sample_prompts and default_guidance(training.config.conditioning.drop) != 1
     return 2 if guided else 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sd.common import validation
 from sd.config.sections import KINDS
-from sd.networks.conditioning_facts import CONDITIONING, examples_of, labels_of, read_facts
+from sd.networks.conditioning_metadata import CONDITIONING, examples_of, labels_of, read_metadata
 
 if TYPE_CHECKING:
     from sd.networks.tokenizer import Vocabulary
@@ -39,7 +39,7 @@ def _read(folder: Path, changed: int, length: int) -> ConditioningMetadata | Non
     """Return what a file tells, checked; when it was `changed` tells a newer one from an older."""
     from sd.networks.tokenizer import Vocabulary
 
-    facts = read_facts(folder) or {}
+    facts = read_metadata(folder) or {}
     kind = validation.choice(f"{CONDITIONING}: kind", facts.get("kind"), KINDS)
     if kind == "none":
         return None

@@ -20,7 +20,7 @@ from sd.common.disk import numbered
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.generation.recipe import Recipe
-from sd.networks import conditioning_facts
+from sd.networks import conditioning_metadata
 from sd.ui import model_cost, uploads
 from sd.ui.components.parts import briefly
 from sd.ui.model_metadata import ConditioningMetadata, read_conditioning_metadata
@@ -138,12 +138,14 @@ def read_conditioning(entry: ModelEntry) -> ConditioningMetadata | None:
     )
 
 
-def usual_prompts(entry: ModelEntry) -> tuple[str, ...]:
+def default_prompts(entry: ModelEntry) -> tuple[str, ...]:
     """Return what the samples of a model's own run were asked for; () if nothing."""
     told = read_conditioning(entry)
     chosen = config_of(entry).conditioning.sample_prompts
     return (
-        () if told is None else conditioning_facts.usual_prompts(chosen, told.labels, told.examples)
+        ()
+        if told is None
+        else conditioning_metadata.default_prompts(chosen, told.labels, told.examples)
     )
 
 

@@ -17,7 +17,7 @@ from sd.common import device
 from sd.config import Config
 from sd.data.image_set import read_images
 from sd.data.images import to_float
-from sd.diffusion.closed_form import Ideal, Linear
+from sd.diffusion.closed_form import IdealDenoiser, LinearDenoiser
 from sd.diffusion.guidance import Denoiser
 from sd.diffusion.process import Diffusion
 from sd.networks.unet import UNetModel
@@ -37,8 +37,8 @@ def main() -> None:
     diffusion = Diffusion.from_config(config.diffusion)
     pixels = read_images("starter", height=64, width=64).pixels
     network = UNetModel.from_config(config.unet).eval().to(memory_format=torch.channels_last)
-    asked = {"small U-Net": Denoiser(network, diffusion), "ideal": Ideal(pixels, diffusion)}
-    fitting = seconds(lambda: asked.update(linear=Linear(pixels, diffusion)))
+    asked = {"small U-Net": Denoiser(network, diffusion), "ideal": IdealDenoiser(pixels, diffusion)}
+    fitting = seconds(lambda: asked.update(linear=LinearDenoiser(pixels, diffusion)))
     print(f"{machine.label}; {len(pixels)} pictures; linear fitted in {fitting:.1f} s")
     x0 = to_float(pixels[:PICTURES])
     for t in (10, 500, 1000):

@@ -72,7 +72,12 @@ class Plain:
 def answers(words: argparse.Namespace) -> Mapping[str, Callable[..., Any]]:
     """Return what a variant's process can be asked."""
     precision = "bfloat16" if words.variant == "ours-bf16" else "float32"
-    settings = {"steps": ENDLESS, "minutes": 0, "batch_size": words.batch, "precision": precision}
+    settings = {
+        "steps": ENDLESS,
+        "minutes": 0,
+        "batch_size": words.batch,
+        "precision": precision,
+    }
     config = Config.preset(words.preset).with_settings(
         [f"training.{name}={value}" for name, value in settings.items()]
     )

@@ -66,7 +66,7 @@ def test_where_nothing_is_asked_it_is_what_the_run_s_own_samples_were(
     capsys: Capture, models: dict[str, Path], tmp_path: Path, kind: str
 ) -> None:
     plain, model = ["--count", 3, "--steps", 2, "--out"], load_checkpoint(models[kind])
-    own = list(model.usual_prompts)
+    own = list(model.default_prompts)
     assert own == list(trained(Config().with_settings(TINY), kind).sample_prompts) and len(own) > 1
     (line,) = remarked(capsys, "sample", models[kind], *plain, tmp_path / "usual.png")
     assert line.startswith("asked for what its own samples were, ") and own[0] in line
@@ -87,8 +87,8 @@ def test_where_nothing_is_asked_it_is_what_the_run_s_own_samples_were(
 
 def test_what_a_run_s_samples_were_told_to_be_comes_first(tiny_config: Config) -> None:
     chosen = trained(tiny_config, "class_tokens", 'conditioning.sample_prompts=["square"]', steps=0)
-    assert chosen.model.usual_prompts == ("square",)
-    assert Model(chosen.network, tiny_config).usual_prompts == ()
+    assert chosen.model.default_prompts == ("square",)
+    assert Model(chosen.network, tiny_config).default_prompts == ()
 
 
 NOTHING = "this model is told nothing"

@@ -29,13 +29,13 @@ def noise_like(x: torch.Tensor, seed: int = 2) -> torch.Tensor:
 @pytest.mark.parametrize("t", [0, 1, 0.4, 17.3, 199, 199.9, 200])
 def test_time_of_inverts_alpha_bar(t: float) -> None:
     alpha_bar = float(SEED.alpha_bar_at(t))
-    assert analysis.time_of(SEED, alpha_bar) == pytest.approx(t, abs=1e-6)
+    assert analysis.time_of_alpha_bar(SEED, alpha_bar) == pytest.approx(t, abs=1e-6)
 
 
 def test_time_of_a_mix_that_is_never_reached_is_the_end() -> None:
-    assert analysis.time_of(SEED, SEED.alpha_bar[-1] / 2) == 200
+    assert analysis.time_of_alpha_bar(SEED, SEED.alpha_bar[-1] / 2) == 200
     zero = Schedule.create("linear", 200, zero_terminal_snr=True)
-    assert analysis.time_of(zero, 0.0) == 200
+    assert analysis.time_of_alpha_bar(zero, 0.0) == 200
 
 
 @pytest.mark.parametrize("std", [1.0, 0.5])
@@ -76,10 +76,10 @@ def test_spectrum_of_standard_noise_is_one_everywhere() -> None:
 
 def test_finest_is_the_last_frequency_above_the_noise() -> None:
     power = np.array([100.0, 1.0, 4.0, 0.01])
-    assert analysis.finest(power, 0.5) == 3
-    assert analysis.finest(power, 0.5, std=3) == 1
-    assert analysis.finest(power, 0.001) == 0
-    assert analysis.finest(power, 1.0) == 4
+    assert analysis.finest_frequency(power, 0.5) == 3
+    assert analysis.finest_frequency(power, 0.5, std=3) == 1
+    assert analysis.finest_frequency(power, 0.001) == 0
+    assert analysis.finest_frequency(power, 1.0) == 4
 
 
 @pytest.mark.parametrize(("T", "end"), [(200, 11.15), (1000, 14.97)])
@@ -97,24 +97,24 @@ def test_the_naive_chain_leaves_the_closed_form(T: int, end: float) -> None:
 
 def test_spread_tells_mean_deviation_and_distance() -> None:
     values = torch.tensor([-1.0, 0.0, 0.0, 1.0])
-    found = analysis.spread(values)
+    found = analysis.summarize(values)
     assert (found.mean, found.std) == (0.0, pytest.approx(0.5**0.5))
     assert found.distance == pytest.approx(0.25)  # at 0: half below against a quarter or three
-    assert analysis.spread(torch.randn(20_000, generator=torch.Generator())).distance < 0.0115
-    assert analysis.spread(torch.full((9,), 40.0)).distance == pytest.approx(1)
+    assert analysis.summarize(torch.randn(20_000, generator=torch.Generator())).distance < 0.0115
+    assert analysis.summarize(torch.full((9,), 40.0)).distance == pytest.approx(1)
 
 
 @pytest.mark.parametrize("noise_info", [(0.0, 1.0), (0.7, 1.6)])
 @pytest.mark.parametrize("t", [1, 37])
 def test_the_chain_and_the_closed_form_agree(noise_info: tuple[float, float], t: int) -> None:
     process, x0 = Diffusion(COSINE, "v", noise_info), picture(32).double()
-    made = analysis.walk(process, x0, t, seed=3)
+    made = analysis.sample_chain(process, x0, t, seed=3)
     assert made.gap < 1e-12
-    assert [when for when, _ in made.moments][-1] == t
-    assert torch.equal(made.moments[-1][1], made.stepped)
+    assert [when for when, _ in made.snapshots][-1] == t
+    assert torch.equal(made.snapshots[-1][1], made.stepped)
     assert not torch.equal(made.jumped, made.coupled)
     for x_t in (made.stepped, made.jumped, made.coupled):
-        inside = analysis.spread(analysis.residual(process, x0, x_t, t))
+        inside = analysis.summarize(analysis.implied_noise(process, x0, x_t, t))
         assert inside.distance < 1.95 / x0.numel() ** 0.5  # once in a thousand by chance
 
 
@@ -123,7 +123,7 @@ def knows(x0: torch.Tensor, process: Diffusion, wrong: float = 0.0) -> Any:
 
     def denoiser(x_t: torch.Tensor, t: float) -> Prediction:
         guess = (x0 + wrong).expand(x_t.shape)
-        return Prediction(guess, analysis.residual(process, guess, x_t, t))
+        return Prediction(guess, analysis.implied_noise(process, guess, x_t, t))
 
     return SimpleNamespace(
         diffusion=process,
@@ -134,7 +134,7 @@ def knows(x0: torch.Tensor, process: Diffusion, wrong: float = 0.0) -> Any:
 
 def test_sight_measures_both_errors() -> None:
     process, x0 = Diffusion(COSINE, "v"), picture()
-    seen = analysis.sight(knows(x0, process, wrong=0.1), x0, 25.5, noise_like(x0))
+    seen = analysis.predict_at(knows(x0, process, wrong=0.1), x0, 25.5, noise_like(x0))
     a, b = float(COSINE.signal(25.5)), float(COSINE.noise(25.5))
     assert torch.allclose(seen.x_t, a * x0 + b * noise_like(x0), atol=1e-6)
     assert seen.x0_error == pytest.approx(0.1, rel=1e-4)
@@ -146,15 +146,15 @@ def test_sight_measures_both_errors() -> None:
     [(40, 4, [40, 30, 20, 10]), (2.5, 10, [2.5, 1.25]), (1, 10, [1])],
 )
 def test_the_way_back_never_asks_below_time_one(t: float, calls: int, expected: Any) -> None:
-    assert analysis.return_times(t, calls) == pytest.approx(expected)
+    assert analysis.round_trip_times(t, calls) == pytest.approx(expected)
 
 
 def test_who_knows_the_picture_brings_it_back() -> None:
     process, x0 = Diffusion(COSINE, "v"), picture()
     for t in (1, 20, 50):
-        came = analysis.there_and_back(knows(x0, process), x0, t, noise_like(x0), 5)
+        came = analysis.noise_and_denoise(knows(x0, process), x0, t, noise_like(x0), 5)
         assert came.rms < 1e-5 and came.psnr > 100
-    came = analysis.there_and_back(knows(x0 * 0.5, process, 0.1), x0, 30, noise_like(x0), 5)
+    came = analysis.noise_and_denoise(knows(x0 * 0.5, process, 0.1), x0, 30, noise_like(x0), 5)
     assert came.rms == pytest.approx(float((x0 * 0.5 - 0.1).square().mean() ** 0.5), rel=1e-3)
     assert came.psnr == pytest.approx(20 * math.log10(2 / came.rms))
 
@@ -163,9 +163,9 @@ def test_who_knows_the_picture_brings_it_back() -> None:
 def test_one_pass_of_algorithm_1_has_the_loss_of_training(kind: str) -> None:
     process, x0 = Diffusion(COSINE, kind, (0.2, 1.3)), picture()
     source = knows(x0, process, wrong=0.05)
-    made = analysis.iteration(source, x0, seed=4)
+    made = analysis.training_iteration(source, x0, seed=4)
     assert 1 <= made.t <= 50 and made.eps.shape == x0.shape
-    again = analysis.iteration(source, x0, seed=4)
+    again = analysis.training_iteration(source, x0, seed=4)
     assert again.t == made.t and torch.equal(again.eps, made.eps)
 
     def network(w_t: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
@@ -182,11 +182,13 @@ def test_one_pass_of_algorithm_1_has_the_loss_of_training(kind: str) -> None:
 
 
 def test_times_are_evenly_spread() -> None:
-    assert analysis.evenly(40, 4) == [10, 20, 30, 40]
+    assert analysis.even_times(40, 4) == [10, 20, 30, 40]
 
 
 def test_algorithm_1_draws_every_time_from_1_to_the_last() -> None:
     process = Diffusion(Schedule.create("linear", 3), "eps")
     source = SimpleNamespace(diffusion=process, denoiser=lambda x, _t: Prediction(x, x))
-    drawn = {analysis.iteration(source, torch.zeros(1, 2, 2), seed).t for seed in range(40)}
+    drawn = {
+        analysis.training_iteration(source, torch.zeros(1, 2, 2), seed).t for seed in range(40)
+    }
     assert drawn == {1, 2, 3}

@@ -13,9 +13,9 @@ from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.image_set import read_images
 from sd.data.ingest import ingest_images
-from sd.diffusion.closed_form import Ideal, Linear, WeightedPictures
+from sd.diffusion.closed_form import ClosedFormDenoiser, IdealDenoiser, LinearDenoiser
 from sd.diffusion.process import Diffusion
-from sd.diffusion.sampling import Sampling, draw, generators
+from sd.diffusion.sampling import Sampling, draw_noise, generators
 from sd.diffusion.schedule import Schedule
 
 COSINE = Schedule.create("cosine", 1000)
@@ -24,7 +24,7 @@ SHIFTED = Diffusion(COSINE, "v", (0.3, 1.7))
 TERMINAL = Diffusion(Schedule.create("linear", 1000, zero_terminal_snr=True), "v")
 TIMES = (0.01, 1, 20, 150, 400, 700, 900, 1000)
 RANGE = 2.0  # of pictures, -1 to 1
-Kind = type[WeightedPictures]
+Kind = type[ClosedFormDenoiser]
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +67,15 @@ def wiener(pixels: Tensor, diffusion: Diffusion, x_t: Tensor, t: float) -> Tenso
 def noised(pixels: Tensor, diffusion: Diffusion, t: float, count: int = 6) -> Tensor:
     """Return x_t of the first pictures, as float32."""
     x0 = values(pixels[:count]).reshape(-1, *pixels.shape[1:])
-    eps = draw(x0.shape[1:], generators(range(count)))
+    eps = draw_noise(x0.shape[1:], generators(range(count)))
     return diffusion.q_sample(x0, t, eps.double()).float()
 
 
 @pytest.mark.parametrize("diffusion", [PLAIN, SHIFTED, TERMINAL], ids=["plain", "shifted", "snr 0"])
 @pytest.mark.parametrize("t", TIMES)
-@pytest.mark.parametrize(("kind", "brute"), [(Ideal, posterior_mean), (Linear, wiener)])
+@pytest.mark.parametrize(
+    ("kind", "brute"), [(IdealDenoiser, posterior_mean), (LinearDenoiser, wiener)]
+)
 def test_the_answer_is_that_of_brute_force(
     kind: Kind,
     brute: Callable[[Tensor, Diffusion, Tensor, float], Tensor],
@@ -96,12 +98,12 @@ def test_the_answer_is_that_of_brute_force(
 def test_at_snr_0_both_answer_the_mean_picture(emoji16: Tensor) -> None:
     x_t = noised(emoji16, TERMINAL, 1000)
     mean = values(emoji16).mean(0).float().reshape(1, 3, 16, 16).expand(6, -1, -1, -1)
-    for kind in (Ideal, Linear):
+    for kind in (IdealDenoiser, LinearDenoiser):
         torch.testing.assert_close(kind(emoji16, TERMINAL)(x_t, 1000).x0, mean, rtol=0, atol=1e-6)
 
 
 def test_weights_tell_which_pictures_are_answered(emoji16: Tensor) -> None:
-    ideal, linear = Ideal(emoji16, PLAIN), Linear(emoji16, PLAIN)
+    ideal, linear = IdealDenoiser(emoji16, PLAIN), LinearDenoiser(emoji16, PLAIN)
     for t in (1, 500, 1000):
         x_t = noised(emoji16[20:], PLAIN, t)
         for denoiser in (ideal, linear):
@@ -115,7 +117,7 @@ def test_weights_tell_which_pictures_are_answered(emoji16: Tensor) -> None:
     assert float(linear.weights(x_t, 1).min()) < 0 <= float(ideal.weights(x_t, 1).min())
 
 
-@pytest.mark.parametrize("kind", [Ideal, Linear])
+@pytest.mark.parametrize("kind", [IdealDenoiser, LinearDenoiser])
 def test_parts_and_batches_change_nothing(
     kind: Kind, emoji16: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,7 +138,9 @@ def test_a_set_with_fewer_pictures_than_values_and_one_with_more(emoji16: Tensor
     for pixels in (small, small[:9]):
         x_t = noised(pixels, PLAIN, 300)
         wanted = wiener(pixels, PLAIN, x_t, 300).float()
-        torch.testing.assert_close(Linear(pixels, PLAIN)(x_t, 300).x0, wanted, rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            LinearDenoiser(pixels, PLAIN)(x_t, 300).x0, wanted, rtol=0, atol=1e-6
+        )
 
 
 def test_of_a_large_set_the_covariance_is_that_of_an_even_part(
@@ -144,7 +148,7 @@ def test_of_a_large_set_the_covariance_is_that_of_an_even_part(
 ) -> None:
     monkeypatch.setattr("sd.diffusion.closed_form.MOST_FITTED", 20)
     x_t = noised(emoji16, PLAIN, 500)
-    found, wanted = (Linear(part, PLAIN)(x_t, 500).x0 for part in (emoji16, emoji16[::4]))
+    found, wanted = (LinearDenoiser(part, PLAIN)(x_t, 500).x0 for part in (emoji16, emoji16[::4]))
     assert torch.equal(found, wanted)
 
 
@@ -161,7 +165,7 @@ def test_sampled_to_the_end_the_ideal_gives_pictures_of_its_set(
 ) -> None:
     real = emoji16[:60]
     sampling = Sampling(COSINE, sampler, 50, spacing=spacing, clip_x0=False)
-    samples = sampling.sample(Ideal(real, PLAIN), (3, 16, 16), range(24))
+    samples = sampling.sample(IdealDenoiser(real, PLAIN), (3, 16, 16), range(24))
     assert closest(samples, real).max() <= 1 / 255
     found = (
         (samples[:, None] - values(real).float().reshape(1, -1, 3, 16, 16)).abs().amax((2, 3, 4))
@@ -176,7 +180,7 @@ def test_what_the_linear_one_samples_has_the_mean_and_covariance_of_the_set(
     pixels = emoji16[:, :1, 6:10, 6:10]
     sampling = Sampling(COSINE, "ddim", 1000, clip_x0=False)
     start = torch.cat([torch.zeros(1, 16), torch.eye(16)]).double().reshape(17, 1, 4, 4)
-    steps = sampling.steps(Linear(pixels, PLAIN), (1, 4, 4), range(17), start=start)
+    steps = sampling.steps(LinearDenoiser(pixels, PLAIN), (1, 4, 4), range(17), start=start)
     *_, last = steps
     ends = last.x_t.flatten(1)
     mean, columns = ends[0], ends[1:] - ends[0]
@@ -188,16 +192,16 @@ def test_what_the_linear_one_samples_has_the_mean_and_covariance_of_the_set(
 
 def test_what_cannot_be_is_one_line(emoji16: Tensor) -> None:
     with pytest.raises(InputError, match="needs a picture; the set is empty"):
-        Ideal(emoji16[:0], PLAIN)
+        IdealDenoiser(emoji16[:0], PLAIN)
     with pytest.raises(InputError, match="needs at least 2 pictures; the set has 1"):
-        Linear(emoji16[:1], PLAIN)
+        LinearDenoiser(emoji16[:1], PLAIN)
     x_t = noised(emoji16, PLAIN, 999)
     alone = values(emoji16[:1]).float().reshape(1, 3, 16, 16).expand(6, -1, -1, -1)
-    torch.testing.assert_close(Ideal(emoji16[:1], PLAIN)(x_t, 999).x0, alone)
+    torch.testing.assert_close(IdealDenoiser(emoji16[:1], PLAIN)(x_t, 999).x0, alone)
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("kind", [Ideal, Linear])
+@pytest.mark.parametrize("kind", [IdealDenoiser, LinearDenoiser])
 def test_on_cuda_the_answer_is_that_of_the_cpu(kind: Kind, emoji16: Tensor) -> None:
     for t in TIMES:
         x_t = noised(emoji16, PLAIN, t)

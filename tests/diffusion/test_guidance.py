@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sd.diffusion.guidance import Condition, Denoiser, Guidance, rescaled
+from sd.diffusion.guidance import Condition, Denoiser, Guidance, rescale
 from sd.diffusion.process import Diffusion
 from sd.diffusion.schedule import Schedule
 from sd.training.randomness import new_network
@@ -36,11 +36,11 @@ def alone(model: Any, prompt: str, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 2.0, 7.5])
 def test_guidance_is_the_formula(model: Any, scale: float) -> None:
-    asked, other = prompts(model)
+    cond, other = prompts(model)
     for negative in ("", other):
-        wanted, against = alone(model, asked, X), alone(model, negative, X)
-        made = model.guided([asked], negative, Guidance((scale,)))(X, T)
-        assert torch.allclose(made.eps, against + scale * (wanted - against), atol=1e-4)
+        wanted, uncond = alone(model, cond, X), alone(model, negative, X)
+        made = model.guided([cond], negative, Guidance((scale,)))(X, T)
+        assert torch.allclose(made.eps, uncond + scale * (wanted - uncond), atol=1e-4)
 
 
 def test_pictures_take_prompts_and_scales_in_turn(model: Any) -> None:
@@ -66,8 +66,8 @@ class Counting:
 def counting(guidance: Guidance) -> tuple[Counting, Denoiser]:
     network = Counting()
     process = Diffusion(Schedule.create("linear", 100), "eps")
-    asked, against = Condition(y=torch.tensor([5])), Condition(y=torch.tensor([2]))
-    return network, Denoiser(network, process, asked, against, guidance)
+    cond, uncond = Condition(y=torch.tensor([5])), Condition(y=torch.tensor([2]))
+    return network, Denoiser(network, process, cond, uncond, guidance)
 
 
 @pytest.mark.parametrize(
@@ -91,15 +91,15 @@ def test_outside_its_interval_the_condition_alone_counts() -> None:
 
 
 def test_rescaling_is_the_formula(model: Any) -> None:
-    asked = prompts(model)[0]
-    wanted, against = alone(model, asked, X), alone(model, "", X)
-    guided = against + 6 * (wanted - against)
+    cond = prompts(model)[0]
+    wanted, uncond = alone(model, cond, X), alone(model, "", X)
+    guided = uncond + 6 * (wanted - uncond)
     for k in range(len(X)):
         ratio = wanted[k].std() / guided[k].std()
         hand = 0.7 * guided[k] * ratio + 0.3 * guided[k]
-        assert torch.allclose(rescaled(guided, wanted, 0.7)[k], hand, atol=1e-4)
-    assert torch.equal(rescaled(guided, wanted, 0.0), guided)
-    spread = rescaled(guided, wanted, 1.0).flatten(1).std(1)
+        assert torch.allclose(rescale(guided, wanted, 0.7)[k], hand, atol=1e-4)
+    assert torch.equal(rescale(guided, wanted, 0.0), guided)
+    spread = rescale(guided, wanted, 1.0).flatten(1).std(1)
     assert torch.allclose(spread, wanted.flatten(1).std(1), atol=1e-4)
 
 
@@ -107,11 +107,11 @@ def test_rescaling_takes_the_spread_of_a_whole_picture() -> None:
     """Over all its channels: here they differ in spread, and go on to differ."""
     spreads = torch.tensor([0.1, 1.0, 5.0]).reshape(1, 3, 1, 1)
     source = torch.Generator().manual_seed(6)
-    guided, asked = (spreads * torch.randn(2, 3, 4, 4, generator=source) for _ in range(2))
-    asked[1] *= 3
-    found = rescaled(guided, asked.flip(1), 0.7)
+    guided, cond = (spreads * torch.randn(2, 3, 4, 4, generator=source) for _ in range(2))
+    cond[1] *= 3
+    found = rescale(guided, cond.flip(1), 0.7)
     for k in range(2):
-        ratio = asked[k].std() / guided[k].std()
+        ratio = cond[k].std() / guided[k].std()
         assert torch.allclose(found[k], guided[k] * (0.7 * ratio + 0.3), atol=1e-4)
 
 
@@ -144,8 +144,8 @@ def test_the_network_is_shown_what_training_showed_it(process: Diffusion) -> Non
     network, eps = Seeing(), torch.randn(X.shape, generator=torch.Generator().manual_seed(8))
     process.loss(network, X, torch.full((3,), int(T)), eps)
     made = Denoiser(network, process)(process.q_sample(X, T, eps), T)
-    (shown, times), (w_t, asked) = network.seen
-    assert torch.allclose(w_t, shown, atol=1e-4) and asked == times == [T - 1] * 3
+    (shown, times), (w_t, cond) = network.seen
+    assert torch.allclose(w_t, shown, atol=1e-4) and cond == times == [T - 1] * 3
     a, b = process.schedule.at(T)
     answer = Seeing()(w_t, torch.full((3,), T - 1))
     w_0, noise = {
@@ -159,14 +159,16 @@ def test_the_network_is_shown_what_training_showed_it(process: Diffusion) -> Non
 
 def test_guided_and_rescaled_it_is_shown_the_same_twice() -> None:
     process, network = Diffusion(Schedule.create("cosine", 50), "v", (0.5, 2.0)), Seeing()
-    asked, against = Condition(y=torch.tensor([5])), Condition(y=torch.tensor([2]))
-    made = Denoiser(network, process, asked, against, Guidance((4.0,), 0.6))(X, 19.5)
+    cond, uncond = Condition(y=torch.tensor([5])), Condition(y=torch.tensor([2]))
+    made = Denoiser(network, process, cond, uncond, Guidance((4.0,), 0.6))(X, 19.5)
     ((shown, times),) = network.seen
     w_t, b = process.standardise(X, 19.5), process.schedule.at(19.5)[1]
     assert torch.allclose(w_t, (X - b * 0.5) / 2, atol=1e-6)
     assert torch.equal(shown, torch.cat([w_t, w_t])) and times == [18.5] * 6
-    wanted, held = (Seeing()(w_t, torch.full((3,), 18.5), y=c.of(3).y) for c in (asked, against))
-    output = rescaled(held + 4 * (wanted - held), wanted, 0.6)
+    wanted, held = (
+        Seeing()(w_t, torch.full((3,), 18.5), y=c.for_batch(3).y) for c in (cond, uncond)
+    )
+    output = rescale(held + 4 * (wanted - held), wanted, 0.6)
     for found, hand in zip(made, process.predict(output, X, 19.5), strict=True):
         assert torch.allclose(found, hand, rtol=1e-4, atol=1e-4)
 

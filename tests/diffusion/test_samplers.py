@@ -17,8 +17,8 @@ from diffusers import (
 )
 from diffusers.schedulers import scheduling_ddpm, scheduling_euler_ancestral_discrete
 
-from sd.diffusion.samplers import Past, Step, UniPC
-from sd.diffusion.sampling import Sampling, draw, generators, step_noise
+from sd.diffusion.samplers import PastStep, Step, UniPC
+from sd.diffusion.sampling import Sampling, draw_noise, generators, step_noise
 from sd.diffusion.schedule import Schedule
 from sd.diffusion.timesteps import time_grid
 from tests.helpers.analytic import mixture, mixture_mean
@@ -42,7 +42,7 @@ def agrees(ours, theirs):
 
 def our_run(sampler, times, **settings):
     """Yield x after each of our steps, in float64."""
-    start = draw(SHAPE, generators(SEEDS)).double()
+    start = draw_noise(SHAPE, generators(SEEDS)).double()
     sampling = Sampling(SD, sampler, times=times, clip_x0=False, **settings)
     for step in sampling.steps(mixture(SD), SHAPE, SEEDS, start=start):
         yield step.x_t
@@ -60,7 +60,7 @@ def their_run(scheduler, times, divided=False, twice=False):
     scheduler.set_begin_index(0)
     scheduler.is_scale_input_called = True
     signal = [float(SD.signal(t)) if divided else 1.0 for t in [*at, 0]]
-    x = draw(SHAPE, generators(SEEDS)).double() / signal[0]
+    x = draw_noise(SHAPE, generators(SEEDS)).double() / signal[0]
     for k, t in enumerate(at):
         eps = mixture(SD)(x * signal[k], t).eps
         x = scheduler.step(eps, scheduler.timesteps[k], x).prev_sample.double()
@@ -106,7 +106,7 @@ def test_ddpm_agrees_per_step_with_an_independent_scheduler(variance, grid, monk
     theirs = DDPMScheduler(clip_sample=False, variance_type=variance, **SD_WORDS)
     theirs.alphas_cumprod = torch.tensor(SD.alpha_bar[1:])
     theirs.set_timesteps(timesteps=[t - 1 for t in times])
-    x = draw(SHAPE, generators(SEEDS)).double()
+    x = draw_noise(SHAPE, generators(SEEDS)).double()
     ours = our_run("ddpm", times, variance=variance)
     for t, mine in zip(times, ours, strict=True):
         answer = theirs.step(mixture(SD)(x, t).eps, t - 1, x)
@@ -124,7 +124,7 @@ def test_ddim_agrees_per_step_with_an_independent_scheduler(spacing, eta, count)
     theirs.alphas_cumprod = torch.tensor(SD.alpha_bar[1:])
     theirs.set_timesteps(count)
     assert theirs.timesteps.tolist() == [t - 1 for t in times]
-    x = draw(SHAPE, generators(SEEDS)).double()
+    x = draw_noise(SHAPE, generators(SEEDS)).double()
     for k, (t, ours) in enumerate(zip(times, our_run("ddim", times, eta=eta), strict=True), 1):
         noise = step_noise(SHAPE, SEEDS, k).double() * (k < count)
         eps = mixture(SD)(x, t).eps
@@ -152,7 +152,7 @@ def test_euler_is_its_own_formula():
 def test_unipc_without_its_corrector_is_dpm_solver_2m():
     sampling = Sampling(SD, "unipc", times=UNEVEN, clip_x0=False)
     sampling.rule = partial(UniPC, corrector=False)
-    start = draw(SHAPE, generators(SEEDS)).double()
+    start = draw_noise(SHAPE, generators(SEEDS)).double()
     for step, other in zip(
         sampling.steps(mixture(SD), SHAPE, SEEDS, start=start),
         our_run("dpmpp_2m", UNEVEN),
@@ -168,11 +168,13 @@ def test_the_corrector_is_exact_where_the_estimate_is_a_parabola():
     D = [torch.tensor([0.3 - 0.7 * u + 0.2 * u**2], dtype=torch.float64) for u in ends]
     w = torch.tensor([0.4], dtype=torch.float64)
     rule = UniPC()
-    rule.before = Past(first, w, D[0])
+    rule.before = PastStep(first, w, D[0])
     # The integral of e^u (p + q u + r u^2) is e^u (p + q (u - 1) + r (u^2 - 2 u + 2)).
     start, end = (np.exp(u) * (0.3 - 0.7 * (u - 1) + 0.2 * (u**2 - 2 * u + 2)) for u in ends[1:])
     exact = last.b_s / last.b * w + last.b_s * (end - start)
-    torch.testing.assert_close(rule.correct(Past(last, w, D[1]), D[2]), exact, rtol=1e-9, atol=0)
+    torch.testing.assert_close(
+        rule.correct(PastStep(last, w, D[1]), D[2]), exact, rtol=1e-9, atol=0
+    )
 
 
 LONG = Schedule(np.array([1, 1 / (1 + 0.02**2), 1 / (1 + 20**2)]))  # log sigma is linear in t

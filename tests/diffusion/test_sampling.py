@@ -12,9 +12,9 @@ from sd.diffusion.process import Diffusion, Prediction
 from sd.diffusion.sampling import (
     SAMPLERS,
     SPACINGS,
-    Known,
+    KnownRegion,
     Sampling,
-    draw,
+    draw_noise,
     generators,
     slerp,
     step_noise,
@@ -47,7 +47,7 @@ def recursion(schedule, times, eta):
 def test_a_sampler_follows_the_exact_recursion(eta):
     """Every pixel is an affine map of its noises: the map is compared, so nothing is sampled."""
     sampling = Sampling(COSINE, "ddim", 20, eta=eta, clip_x0=False)
-    x = draw(SHAPE, generators([4])).double()
+    x = draw_noise(SHAPE, generators([4])).double()
     steps = sampling.steps(gaussian(COSINE), SHAPE, [3], start=x)
     exact = recursion(COSINE, sampling.times, eta)
     for step, (slope, offset, sigma2, _, _) in zip(steps, exact, strict=True):
@@ -84,7 +84,7 @@ def test_noise_of_another_mean_and_width_is_taken_back_too(sampler):
 
 def test_ddim_with_eta_one_over_all_steps_is_ddpm():
     schedule = Schedule.create("linear", 100)
-    start = draw(SHAPE, generators([0, 1])).double()
+    start = draw_noise(SHAPE, generators([0, 1])).double()
     runs = [
         Sampling(schedule, sampler, 100, eta=1.0, clip_x0=False).steps(
             gaussian(schedule), SHAPE, [2, 3], start=start
@@ -150,7 +150,10 @@ def test_the_stream_leaves_gradients_as_they_were():
 
 def test_the_noise_of_a_step_is_its_own():
     shape = (1, 100, 100)
-    noises = [draw(shape, generators([4]))[0], *(step_noise(shape, [4], k)[0] for k in (1, 2))]
+    noises = [
+        draw_noise(shape, generators([4]))[0],
+        *(step_noise(shape, [4], k)[0] for k in (1, 2)),
+    ]
     noises += [step_noise(shape, [5], 1)[0], step_noise(shape, [4, 41], 1)[1]]
     for k, one in enumerate(noises):
         assert float(one.mean()) == pytest.approx(0, abs=0.05)
@@ -190,9 +193,9 @@ def test_a_branch_with_another_seed_goes_elsewhere():
 def test_what_is_known_stays_and_the_rest_is_made_anew(sampler, noise_info):
     mask = torch.zeros(4, 4)
     mask[:, 2:] = 1
-    known = Known(torch.linspace(-1, 1, 16).reshape(SHAPE), mask)
+    known = KnownRegion(torch.linspace(-1, 1, 16).reshape(SHAPE), mask)
     process = Diffusion(COSINE, "v", noise_info)
-    eps = draw(SHAPE, generators([1, 2]))
+    eps = draw_noise(SHAPE, generators([1, 2]))
     sampling = Sampling(COSINE, sampler, 8, noise_info=noise_info)
     denoiser = gaussian(COSINE, noise_info)
     for step in sampling.steps(denoiser, SHAPE, [1, 2], known=known):
@@ -206,10 +209,14 @@ def test_a_soft_mask_mixes_and_a_full_one_changes_nothing():
     sampling, x0 = Sampling(COSINE, "ddim", 4), torch.ones(SHAPE)
     plain, full, half = (
         list(sampling.steps(gaussian(COSINE), SHAPE, [3], known=known))
-        for known in (None, Known(x0, torch.ones(4, 4)), Known(x0, torch.full((4, 4), 0.5)))
+        for known in (
+            None,
+            KnownRegion(x0, torch.ones(4, 4)),
+            KnownRegion(x0, torch.full((4, 4), 0.5)),
+        )
     )
     assert all(torch.equal(a.x_t, b.x_t) for a, b in zip(plain, full, strict=True))
-    known = Diffusion(COSINE, "v").q_sample(x0, half[0].t, draw(SHAPE, generators([3])))
+    known = Diffusion(COSINE, "v").q_sample(x0, half[0].t, draw_noise(SHAPE, generators([3])))
     torch.testing.assert_close(half[0].x_t, (plain[0].x_t + known) / 2)
 
 
@@ -217,7 +224,7 @@ def test_slerp_walks_the_great_circle():
     a, b = torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 3.0]])
     third = 3 * torch.tensor([[math.cos(math.pi / 6), math.sin(math.pi / 6)]])
     torch.testing.assert_close(slerp(a, b, 1 / 3), third)
-    one, other = draw((3, 32, 32), generators([0, 1]))
+    one, other = draw_noise((3, 32, 32), generators([0, 1]))
     assert torch.equal(slerp(one, other, 0), one) and torch.equal(slerp(one, other, 1), other)
     middle = slerp(one, other, 0.5)
     assert middle.shape == one.shape and float(middle.std()) == pytest.approx(1, abs=0.03)
@@ -269,7 +276,7 @@ def test_of_two_calls_the_first_is_told():
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
 def test_the_work_is_done_in_the_type_of_the_start(sampler, kind):
-    start = draw(SHAPE, generators([0])).to(kind)
+    start = draw_noise(SHAPE, generators([0])).to(kind)
     for step in Sampling(COSINE, sampler, 6).steps(gaussian(COSINE), SHAPE, [0], start=start):
         assert step.x_t.dtype == step.x0.dtype == kind and step.x_t.isfinite().all()
 
@@ -278,7 +285,7 @@ def test_a_run_may_start_from_a_picture_at_t():
     sampling = Sampling(COSINE, "ddim", 5, start_time=300)
     assert sampling.times == [300, 240, 180, 120, 60] and sampling.calls == 5
     picture = torch.full((1, *SHAPE), 0.3)
-    x = sampling.process.q_sample(picture, 300, draw(SHAPE, generators([0])))
+    x = sampling.process.q_sample(picture, 300, draw_noise(SHAPE, generators([0])))
     *_, last = sampling.steps(gaussian(COSINE), SHAPE, [0], start=x)
     assert last.t == 0 and last.x_t.isfinite().all()
 

@@ -15,17 +15,17 @@ from sd.config import Config
 from sd.data.images import to_float, to_uint8
 from sd.diffusion.guidance import Guidance
 from sd.diffusion.process import PREDICTIONS
-from sd.diffusion.sampling import SampleStep, draw, generators, slerp
+from sd.diffusion.sampling import SampleStep, draw_noise, generators, slerp
 from sd.diffusion.timesteps import SAMPLERS, SPACINGS
 from sd.generation.pipeline import (
     begin,
     check,
     distance,
-    held_of,
     painted,
     png_bytes,
     seen_pixel,
     stream,
+    trust_region_of,
 )
 from sd.generation.recipe import Branch, Recipe, Start
 from sd.networks.conditioning import conditioner_of
@@ -82,7 +82,7 @@ def test_all_that_a_recipe_asks_for_is_asked(without: str) -> None:
 
 def test_pictures_between_two_seeds_begin_and_end_at_them(model: Model) -> None:
     recipe = replace(PLAIN, seed_to=40, count=3)
-    one, other = draw(model.shape, generators([5, 40]))
+    one, other = draw_noise(model.shape, generators([5, 40]))
     start = begin(recipe, model, "cpu")
     assert torch.allclose(start[0], one) and torch.allclose(start[2], other, atol=1e-6)
     assert torch.allclose(start[1], slerp(one, other, 0.5))
@@ -94,7 +94,7 @@ def test_a_picture_is_left_at_its_time(model: Model) -> None:
     recipe = replace(PLAIN, start=Start(grey(0, 90, 255), 20))
     x0 = to_float(torch.from_numpy(np.array(Image.open(io.BytesIO(recipe.start.picture)))))
     a, b = (float(f(20)) for f in (model.diffusion.schedule.signal, model.diffusion.schedule.noise))
-    eps = draw(model.shape, generators([5, 6]))
+    eps = draw_noise(model.shape, generators([5, 6]))
     assert torch.allclose(begin(recipe, model, "cpu"), a * x0 + b * eps, atol=1e-6)
     steps = made(recipe, model)
     assert len(steps) == 10 and steps[0].t == 18
@@ -160,7 +160,10 @@ def test_branches_stay_near_too_but_for_what_is_painted(mistaken: Model) -> None
     assert torch.equal(made(branch, mistaken)[-1].x_t, made(parent, mistaken)[-1].x_t)
     white = Image.new("RGBA", (8, 8), "white")
     painted_on = replace(branch, branch=Branch(parent, 2, png_bytes(white)))
-    assert held_of(branch, mistaken) is not None and held_of(painted_on, mistaken) is None
+    assert (
+        trust_region_of(branch, mistaken) is not None
+        and trust_region_of(painted_on, mistaken) is None
+    )
 
 
 def test_a_leading_grid_begins_with_the_noise_of_its_first_time(model: Model) -> None:
@@ -168,7 +171,7 @@ def test_a_leading_grid_begins_with_the_noise_of_its_first_time(model: Model) ->
     x0 = to_float(torch.from_numpy(np.array(Image.open(io.BytesIO(grey(0, 90, 255))))))
     assert made(recipe, model)[0].t == 33  # of 37, 33, ... 1: ten steps of four below 49
     a, b = model.diffusion.schedule.at(37)
-    eps = draw(model.shape, generators([5, 6]))
+    eps = draw_noise(model.shape, generators([5, 6]))
     assert torch.allclose(begin(recipe, model, "cpu"), a * x0 + b * eps, atol=1e-6)
 
 
@@ -177,9 +180,11 @@ def test_what_began_from_a_picture_stays_as_near_as_its_noise_was_large(
 ) -> None:
     config = tiny_config.with_settings(["diffusion.noise_info=[0.5, 2.0]"])
     model = Model(network_of(config), config)
-    held = held_of(replace(PLAIN, spacing="leading", start=Start(grey(90), 49)), model)
-    assert held is not None  # the first time of this grid is 37
-    assert held.radius == pytest.approx(2 * float(model.diffusion.schedule.sigma(37)))
+    trust_region = trust_region_of(
+        replace(PLAIN, spacing="leading", start=Start(grey(90), 49)), model
+    )
+    assert trust_region is not None  # the first time of this grid is 37
+    assert trust_region.radius == pytest.approx(2 * float(model.diffusion.schedule.sigma(37)))
 
 
 def test_outside_the_mask_the_picture_stays(model: Model) -> None:

@@ -21,7 +21,7 @@ from sd.diffusion.sampling import SampleStep
 from sd.generation import export, pipeline
 from sd.generation.film import KINDS, Film
 from sd.training.loop import train
-from sd.training.memorisation import nearest
+from sd.training.memorisation import find_nearest
 from sd.ui.components import painter, parts
 from sd.ui.components import parts as components_parts
 from sd.ui.denoise import algorithm2
@@ -84,7 +84,7 @@ def test_the_closed_forms_have_four_channels(kind: str, config: Config, images: 
     steps = list(model.sampling("ddim", 10).steps(model.denoiser, model.shape, [0, 1]))
     assert steps[-1].x_t.shape == (2, 4, 8, 8)
     if kind == "ideal":
-        found = nearest(steps[-1].x_t, images.pixels)
+        found = find_nearest(steps[-1].x_t, images.pixels)
         assert (to_float(images.pixels[found.picture]) - steps[-1].x_t).abs().max() < 0.02
 
 

@@ -18,10 +18,10 @@ from sd.data.images import to_uint8
 from sd.data.reading.report import Report
 from sd.diffusion.guidance import Condition
 from sd.networks.conditioning import Captions, ClassEmbedding, ClassTokens, conditioner_of
-from sd.networks.conditioning_facts import spread
+from sd.networks.conditioning_metadata import evenly_spaced
 from sd.networks.tokenizer import END, PAD, START, Vocabulary
 from sd.training.loop import Training
-from sd.training.prompts import dropped, resolve
+from sd.training.prompts import drop_prompts, resolve
 from sd.training.randomness import new_conditioner, new_network, stream
 from tests.helpers.networks import with_weights
 
@@ -142,8 +142,8 @@ def test_a_word_changes_the_picture_and_its_place_does_too() -> None:
 
 def test_conditions_are_taken_in_turn_and_laid_beside_each_other() -> None:
     one = Condition(y=torch.tensor([4, 5]))
-    assert one.of(5).y.tolist() == [4, 5, 4, 5, 4]  # type: ignore[union-attr]
-    assert one.beside(Condition(y=torch.tensor([9]))).y.tolist() == [4, 5, 9]  # type: ignore[union-attr]
+    assert one.for_batch(5).y.tolist() == [4, 5, 4, 5, 4]  # type: ignore[union-attr]
+    assert one.concat(Condition(y=torch.tensor([9]))).y.tolist() == [4, 5, 9]  # type: ignore[union-attr]
 
 
 def test_the_mean_of_a_caption_s_tokens_is_added_to_the_time(tiny_config: Config) -> None:
@@ -163,15 +163,15 @@ def test_the_mean_of_a_caption_s_tokens_is_added_to_the_time(tiny_config: Config
 
 def test_about_a_share_is_dropped_whole() -> None:
     rows, null = torch.arange(1, 4001).reshape(2000, 2), torch.zeros(1, 2, dtype=torch.int64)
-    kept = dropped(rows, null, 0.1, stream(0, "condition", 1))
+    kept = drop_prompts(rows, null, 0.1, stream(0, "condition", 1))
     lost = (kept == 0).all(1)
     assert torch.equal(kept[~lost], rows[~lost]) and 150 < int(lost.sum()) < 250
-    assert torch.equal(dropped(rows, null, 0.0, stream(0, "condition", 1)), rows)
+    assert torch.equal(drop_prompts(rows, null, 0.0, stream(0, "condition", 1)), rows)
 
 
 def test_spread_takes_different_ones_from_all_over() -> None:
-    assert spread(["a", "b", "a", "c", "d", "e"], 2) == ["a", "c"]
-    assert spread(["a", "a"], 5) == ["a"] and spread([], 5) == []
+    assert evenly_spaced(["a", "b", "a", "c", "d", "e"], 2) == ["a", "c"]
+    assert evenly_spaced(["a", "a"], 5) == ["a"] and evenly_spaced([], 5) == []
 
 
 # training and checkpoints
@@ -251,13 +251,18 @@ def test_a_model_comes_back_with_what_it_can_be_told(
 def test_a_stranger_s_facts_are_checked(tiny_config: Config, tmp_path: Path) -> None:
     model = trained(tiny_config, "class_tokens").model
     assert model.conditioner is not None
-    facts: dict[str, Any] = model.conditioner.facts()
-    for wrong in (None, {**facts, "kind": "captions"}, {**facts, "labels": "ab"}, {"kind": 3}):
+    metadata: dict[str, Any] = model.conditioner.metadata()
+    for wrong in (
+        None,
+        {**metadata, "kind": "captions"},
+        {**metadata, "labels": "ab"},
+        {"kind": 3},
+    ):
         with pytest.raises(InputError) as error:
             conditioner_of(model.config, wrong)
         assert "\n" not in str(error.value)
     folder = save_checkpoint(model, tmp_path / "x", {"step": 3})
-    (folder / "conditioning.json").write_text(json.dumps({**facts, "labels": ["only"]}))
+    (folder / "conditioning.json").write_text(json.dumps({**metadata, "labels": ["only"]}))
     with pytest.raises(InputError, match=r"x/conditioning.json: damaged"):
         load_checkpoint(folder)
     about = json.loads((folder / "checkpoint.json").read_text())

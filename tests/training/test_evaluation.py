@@ -6,7 +6,7 @@ import torch
 from sd.common.device import choose
 from sd.config import Config
 from sd.data.images import to_float
-from sd.training.evaluation import losses, spread_rows
+from sd.training.evaluation import evenly_spaced_rows, losses
 from sd.training.loop import Training
 from sd.training.randomness import stream
 from tests.helpers.networks import with_weights
@@ -18,9 +18,9 @@ MACHINE = choose("cpu")
 
 def test_rows_are_taken_from_all_over_the_set() -> None:
     rows = torch.arange(10, 31)
-    assert spread_rows(rows, 5).tolist() == [10, 15, 20, 25, 30]
-    assert spread_rows(rows, 4).tolist() == [10, 17, 23, 30]
-    assert torch.equal(spread_rows(rows, 99), rows)
+    assert evenly_spaced_rows(rows, 5).tolist() == [10, 15, 20, 25, 30]
+    assert evenly_spaced_rows(rows, 4).tolist() == [10, 17, 23, 30]
+    assert torch.equal(evenly_spaced_rows(rows, 99), rows)
 
 
 @pytest.mark.parametrize("kind", ["class_embedding", "captions"])
@@ -32,7 +32,7 @@ def test_a_loss_is_the_mean_error_at_its_time_of_pictures_that_are_told(
     model = training.model
     with_weights(model.network)
     assert model.conditioner is not None
-    x0, rows = to_float(training.pixels), training._told
+    x0, rows = to_float(training.pixels), training._prompt_rows
     found = losses(model, x0, rows, [7, 40], 5, size)
     for level, t in enumerate((7, 40)):
         eps = torch.randn(x0.shape, generator=stream(5, "evaluation", level))
@@ -54,7 +54,7 @@ def test_each_side_is_measured_on_its_own_pictures_as_they_are(tiny_config: Conf
     training = Training(tiny_config.with_settings(changes), many, 0, MACHINE)
     with_weights(training.model.network)
     measured = training.evaluate()
-    as_many = spread_rows(training.rows, len(training.held_out))
+    as_many = evenly_spaced_rows(training.rows, len(training.held_out))
     for rows, found in ((as_many, measured.train), (training.held_out, measured.held_out)):
         x0 = to_float(many.pixels[rows])
         assert found == losses(training.model, x0, None, measured.times, 0, 8)
@@ -66,6 +66,6 @@ def test_what_is_told_counts_in_the_losses_of_a_run(tiny_config: Config) -> None
     with_weights(training.model.network)
     measured = training.evaluate()
     x0 = to_float(training.pixels)
-    assert measured.train == losses(training.model, x0, training._told, measured.times, 0, 8)
-    nothing = training._null.expand(4)
+    assert measured.train == losses(training.model, x0, training._prompt_rows, measured.times, 0, 8)
+    nothing = training._null_row.expand(4)
     assert measured.train != losses(training.model, x0, nothing, measured.times, 0, 8)

@@ -18,10 +18,10 @@ from sd.training.optimizers import (
     QUINTIC,
     Muon,
     Optimizer,
-    gathered,
     hidden_matrices,
-    in_turn,
-    orthogonal,
+    newton_schulz,
+    newton_schulz_gathered,
+    orthogonalize,
 )
 
 MUON = TrainingConfig(optimizer="muon", learning_rate=0.01)
@@ -45,12 +45,12 @@ def step_by_step(x: Tensor) -> Tensor:
 def test_it_is_the_published_iteration_on_every_matrix(shape: tuple[int, int]) -> None:
     x = drawn(3, *shape)
     wanted = torch.stack([step_by_step(each) for each in x])
-    found = orthogonal(x)
+    found = orthogonalize(x)
     assert found.shape == x.shape
     assert (found - wanted).abs().max() <= 1e-4
 
 
-@pytest.mark.parametrize("way", [in_turn, gathered])
+@pytest.mark.parametrize("way", [newton_schulz, newton_schulz_gathered])
 @pytest.mark.parametrize("shape", [(8, 8), (8, 72), (96, 864)])
 def test_both_orders_of_the_products_come_to_the_same(
     way: Callable[[Tensor], Tensor], shape: tuple[int, int]
@@ -65,7 +65,7 @@ def test_both_orders_of_the_products_come_to_the_same(
 def test_every_direction_comes_out_about_as_long(shape: tuple[int, int]) -> None:
     u, _, v = torch.linalg.svd(drawn(*shape), full_matrices=False)
     uneven = torch.logspace(0, -2, len(v))
-    found = orthogonal(((u * uneven) @ v)[None])[0]
+    found = orthogonalize(((u * uneven) @ v)[None])[0]
     assert torch.linalg.svdvals(found).min() >= 0.65
     assert torch.linalg.svdvals(found).max() <= 1.25
     along = ((u.T @ found) * v).sum(1)  # and in the same direction
@@ -73,7 +73,7 @@ def test_every_direction_comes_out_about_as_long(shape: tuple[int, int]) -> None
 
 
 def test_no_gradient_at_all_moves_nothing() -> None:
-    assert (orthogonal(torch.zeros(1, 4, 6)) == 0).all()
+    assert (orthogonalize(torch.zeros(1, 4, 6)) == 0).all()
 
 
 def test_a_step_is_as_long_as_its_matrix_asks() -> None:
@@ -153,7 +153,7 @@ def moved(each: nn.Module, optimizer: Optimizer, first: int, last: int) -> list[
     for number in range(first, last):
         each(drawn(5, 4, seed=number)).square().sum().backward()
         optimizer.step(0.01)
-        optimizer.clear()
+        optimizer.zero_grad()
     return [parameter.detach().clone() for parameter in each.parameters()]
 
 

@@ -155,7 +155,7 @@ class Passage:
                 )
             raise InputError(f"{self._source}: no picture could be read{self._first_left_out()}")
 
-    def rescaled(self, wanted: Fit) -> Iterator[tuple[int, bytes]]:
+    def rescale(self, wanted: Fit) -> Iterator[tuple[int, bytes]]:
         """Yield the place among the found pictures, and the new pixels, of those to be read again.
 
         Of these the values of all pictures together tell another scale than their own had told.

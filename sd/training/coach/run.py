@@ -9,7 +9,7 @@ from sd.training.coach import plan
 from sd.training.coach.messages import Remark, figure, rounded
 from sd.training.coach.plan import ENOUGH_STEPS, SHAPES_AT, good_rate
 from sd.training.coach.summary import Event, Summary, count, is_number
-from sd.training.likeness import verdict
+from sd.training.likeness import judge
 
 NARROWEST, WIDEST = 5, 100  # logged steps in a running median
 CALM_AFTER = 320  # pictures; the median of so many single losses hardly jumps
@@ -84,7 +84,7 @@ def copies(summary: Summary) -> Iterator[Remark]:
     nearest = sheet.get("nearest") or []
     if not known or len(nearest) < FEWEST_SAMPLES:
         return
-    found = sum(verdict(float(distance), known) == "copy" for _, distance in nearest)
+    found = sum(judge(float(distance), known) == "copy" for _, distance in nearest)
     if found >= COPIED * len(nearest):
         values = {"copies": found, "count": len(nearest), "step": sheet.get("step", summary.step)}
         yield Remark("copies", {**values, "low": figure(known.low)})

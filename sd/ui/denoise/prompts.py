@@ -12,7 +12,7 @@ import gradio as gr
 from sd.common import validation
 from sd.common.validation import InputError, shown
 from sd.generation.recipe import Recipe
-from sd.networks.conditioning_facts import usual_guidance
+from sd.networks.conditioning_metadata import default_guidance
 from sd.ui import models
 from sd.ui.adapter.inputs import LONGEST_TEXT, LONGEST_WORD, Dropdown, Textbox
 from sd.ui.components.parts import QUIET, guarded, label, language, note, slider
@@ -113,7 +113,7 @@ def plain(
         if words:
             raise InputError(f"prompt = {shown(words[0])}: unconditional asks for nothing")
     else:
-        words = words or models.usual_prompts(entry)
+        words = words or models.default_prompts(entry)
     if told is None or not told.labels:
         return asking(entry, PromptForm("\n".join(words), (), negative, None, guidance))
     return asking(entry, PromptForm("", words, "", " ".join(against) or None, guidance))
@@ -238,10 +238,10 @@ def fill(model: Any, prompt: Any, classes: Any, negative: Any) -> tuple[Any, ...
     held against, and guidance, which a model that never trained untold cannot have.
     """
     entry = models.find(model)
-    told, usual = models.read_conditioning(entry), list(models.usual_prompts(entry))
+    told, usual = models.read_conditioning(entry), list(models.default_prompts(entry))
     if told is None or not usual:
         return (gr.skip(),) * 4
-    scale = usual_guidance(models.config_of(entry).conditioning.drop)
+    scale = default_guidance(models.config_of(entry).conditioning.drop)
     guidance = gr.skip() if scale == FIRST_GUIDANCE else scale
     if told.labels:
         names = list(told.labels[:MOST_LISTED])

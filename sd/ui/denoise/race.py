@@ -13,7 +13,7 @@ import gradio as gr
 from sd import runs
 from sd.common import validation
 from sd.common.validation import InputError
-from sd.diffusion.timesteps import FINEST, SAMPLERS, calls_per_step
+from sd.diffusion.timesteps import REFERENCE_STEPS, SAMPLERS, calls_per_step
 from sd.generation.recipe import Recipe
 from sd.ui import models, uploads
 from sd.ui.adapter.inputs import CheckboxGroup
@@ -103,7 +103,7 @@ def set_of(entry: models.ModelEntry) -> str:
 
 def reference_of(recipe: Recipe) -> Recipe:
     """Return the fine solution from the same start, in max(T, 1000) steps."""
-    steps = max(models.timesteps(models.find(recipe.model)), FINEST)
+    steps = max(models.timesteps(models.find(recipe.model)), REFERENCE_STEPS)
     return replace(recipe, sampler=REFERENCE, steps=steps, eta=0.0, spacing="trailing")
 
 

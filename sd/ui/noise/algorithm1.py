@@ -25,13 +25,13 @@ def first_values(values: Any) -> str:
 
 def run_iteration(model: Any, picture: Picture, seed: int) -> tuple[Any, Any, Any]:
     """Return one iteration, the picture in the model's size, and the model."""
-    from sd.diffusion.analysis import iteration
+    from sd.diffusion.analysis import training_iteration
 
     entry = models.find(model)
     with models.turn():
         source = models.open_model(entry)
         x0 = read_pixels(picture, tuple(source.shape))
-        return iteration(source, x0, seed, models.machine().device), x0, source
+        return training_iteration(source, x0, seed, models.machine().device), x0, source
 
 
 def algorithm_lines(made: Any, x0: Any, source: Any, lang: str) -> list[tuple[str, str]]:

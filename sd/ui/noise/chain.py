@@ -22,13 +22,13 @@ LARGEST_CHAIN = 64  # pixels along a side: a thousand steps of noise are held at
 @lru_cache(maxsize=8)
 def forward_chain(picture: Picture, course: str, t: int, mean: float, std: float) -> Any:
     """Return the walk of a small copy of the picture to time t, and that copy."""
-    from sd.diffusion.analysis import walk
+    from sd.diffusion.analysis import sample_chain
     from sd.diffusion.process import Diffusion
 
     side = max(8, min(LARGEST_CHAIN, *read_image(picture).size))
     x0 = read_pixels(picture, (3, side, side))
     process = Diffusion(schedules.read_schedule(course), "v", (mean, std))
-    return walk(process, x0, t, 0), x0, process
+    return sample_chain(process, x0, t, 0), x0, process
 
 
 @guarded
@@ -47,19 +47,19 @@ def chain_html(done: Any, lang: str) -> str:
     """Return pictures on the chain's way."""
     columns = "".join(
         f'<div class="column"><b>{t}</b>{tile_html(x_t, alt=f"x_t, t = {t}")}</div>'
-        for t, x_t in done.moments
+        for t, x_t in done.snapshots
     )
     return f'<p class="note">{say("walk_way", lang)}</p><div class="sights way">{columns}</div>'
 
 
 def ends_html(done: Any, x0: Any, process: Any, t: int, lang: str) -> str:
     """Return x_t reached in three ways, each with the noise that is in it."""
-    from sd.diffusion.analysis import residual, spread
+    from sd.diffusion.analysis import implied_noise, summarize
 
     tiles = []
     for key in ("stepped", "jumped", "coupled"):
         x_t = getattr(done, key)
-        inside = spread(residual(process, x0, x_t, t))
+        inside = summarize(implied_noise(process, x0, x_t, t))
         numbers = {
             "mean": f"{inside.mean:.3f}",
             "std": f"{inside.std:.3f}",

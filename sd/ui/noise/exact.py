@@ -72,7 +72,7 @@ def show_exact(
     request: gr.Request,
 ) -> tuple[str, str]:
     """Return the exact figures of x_t where t has come to rest, and the command line."""
-    from sd.diffusion.analysis import finest, kl_to_prior, spectrum, spread
+    from sd.diffusion.analysis import finest_frequency, kl_to_prior, spectrum, summarize
 
     schedules.find_schedule(course)
     mean = validation.real("noise mean", mean, *stage.MEANS)
@@ -82,7 +82,7 @@ def show_exact(
     seed = validation.seed("seed", seed)
     x_t = process.q_sample(x0, t, draw_picture_noise(picture, seed))
     power, detail = float((x0 / std).double().square().mean()), spectrum(x0)
-    alpha_bar, found = float(process.schedule.alpha_bar[t]), spread(x_t)
+    alpha_bar, found = float(process.schedule.alpha_bar[t]), summarize(x_t)
     values = {
         "t": t,
         "a": f"{float(process.schedule.signal(t)):.6f}",
@@ -92,7 +92,7 @@ def show_exact(
         "kl": f"{kl_to_prior(process.schedule, t, power):.4g}".replace("inf", "∞"),
         "mean": f"{found.mean:.4f}",
         "std": f"{found.std:.4f}",
-        "n": finest(detail, alpha_bar, std),
+        "n": finest_frequency(detail, alpha_bar, std),
         "most": len(detail),
     }
     line = say("noise_exact", language(request), **values)

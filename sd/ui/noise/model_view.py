@@ -34,10 +34,10 @@ def tile_html(pixels: Any, words: str = "", alt: str = "") -> str:
 
 def matching_time(source: Any, course: str, t: int) -> float:
     """Return the model's own time at which x_t is mixed as it is at t of a schedule; at least 1."""
-    from sd.diffusion.analysis import time_of
+    from sd.diffusion.analysis import time_of_alpha_bar
 
     alpha_bar = float(schedules.read_schedule(course).alpha_bar[t])
-    return max(1.0, round(time_of(source.diffusion.schedule, alpha_bar), 6))
+    return max(1.0, round(time_of_alpha_bar(source.diffusion.schedule, alpha_bar), 6))
 
 
 def prediction_html(seen: Any, T: int, lang: str) -> str:
@@ -99,17 +99,17 @@ class ModelProbe:
 
     def sight(self, t: float) -> Any:
         """Return what the model sees at its time t."""
-        from sd.diffusion.analysis import sight
+        from sd.diffusion.analysis import predict_at
 
         with models.turn():
-            return sight(self.source, self.x0, t, self.eps, self.device)
+            return predict_at(self.source, self.x0, t, self.eps, self.device)
 
     def back(self, t: float) -> Any:
         """Return the way to the model's time t and back."""
-        from sd.diffusion.analysis import there_and_back
+        from sd.diffusion.analysis import noise_and_denoise
 
         with models.turn():
-            return there_and_back(self.source, self.x0, t, self.eps, CALLS, self.device)
+            return noise_and_denoise(self.source, self.x0, t, self.eps, CALLS, self.device)
 
 
 def check_time(t: Any, course: Any) -> int:
@@ -124,14 +124,14 @@ def show_predictions(
     model: Any, t: Any, picture: Picture, course: Any, seed: Any, request: gr.Request
 ) -> Iterator[tuple[str, str]]:
     """Ask the model at this t, then at ten; yield its answers as they come, and the progress."""
-    from sd.diffusion.analysis import evenly
+    from sd.diffusion.analysis import even_times
 
     lang, t = language(request), check_time(t, course)
     asked = ModelProbe(model, picture, seed, COLUMNS + 1)
     now = prediction_html(asked.sight(matching_time(asked.source, course, t)), asked.T, lang)
     yield now, progress_html(0, COLUMNS, lang)
     columns: list[str] = []
-    for each in evenly(asked.T, COLUMNS):
+    for each in even_times(asked.T, COLUMNS):
         columns.append(column_html(asked.sight(max(1.0, each)), lang))
         yield now + strip_html(columns, lang), progress_html(len(columns), COLUMNS, lang)
     yield now + strip_html(columns, lang), ""
@@ -142,12 +142,12 @@ def show_round_trips(
     model: Any, picture: Picture, seed: Any, request: gr.Request
 ) -> Iterator[tuple[str, str]]:
     """Noise the picture to eight times and bring it back; yield what came back, and the curve."""
-    from sd.diffusion.analysis import evenly
+    from sd.diffusion.analysis import even_times
 
     lang, asked = language(request), ModelProbe(model, picture, seed, RETURNS * CALLS)
     came: list[Any] = []
     yield "", progress_html(0, RETURNS, lang)
-    for t in evenly(asked.T, RETURNS):
+    for t in even_times(asked.T, RETURNS):
         came.append(asked.back(max(1.0, t)))
         yield round_trips_html(came, asked, lang), progress_html(len(came), RETURNS, lang)
     yield round_trips_html(came, asked, lang), ""

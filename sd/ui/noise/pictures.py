@@ -104,9 +104,9 @@ def read_pixels(picture: Picture, shape: tuple[int, int, int] | None = None) -> 
 @lru_cache(maxsize=16)
 def draw_noise(shape: tuple[int, ...], seed: int) -> Any:
     """Return the standard noise [C, H, W] of a seed: the one from which Denoise would start."""
-    from sd.diffusion.sampling import draw, generators
+    from sd.diffusion.sampling import draw_noise, generators
 
-    return draw(shape, generators([seed]))[0]
+    return draw_noise(shape, generators([seed]))[0]
 
 
 def name_on_disk(picture: Picture) -> str:

@@ -19,7 +19,7 @@ from sd.common.validation import InputError
 from sd.config import Config
 from sd.runs.journal import SampleGrid
 from sd.runs.sample_grid import ACROSS, GAP, open_sheet
-from sd.training.likeness import Baseline, verdict
+from sd.training.likeness import Baseline, judge
 from sd.ui.components import curves
 from sd.ui.components.parts import data_address, enlarged
 from sd.ui.texts import say
@@ -71,7 +71,7 @@ def pairs_html(folder: Path, sheet: SampleGrid, baseline: Baseline | None, lang:
     rows = []
     for place in sorted(range(len(sheet.nearest)), key=lambda k: sheet.nearest[k][1]):
         (mine, theirs, name), (_, far) = addresses[place], sheet.nearest[place]
-        kind = verdict(far, baseline) if baseline else "own"
+        kind = judge(far, baseline) if baseline else "own"
         word = f' <b class="{kind}">{say(f"likeness_{kind}", lang)}</b>' if baseline else ""
         named = html.escape(name[:120])
         rows.append(
@@ -102,7 +102,7 @@ def meter_html(
     if baseline is None:
         line = say("meter_few", lang, n=len(distances), near=f"{min(distances):.2f}")
         return f'<p class="note">{line}</p>'
-    found = Counter(verdict(far, baseline) for far in distances)
+    found = Counter(judge(far, baseline) for far in distances)
     worst = next(kind for kind in ("copy", "close", "own") if found[kind])
     facts = {"n": len(distances), "k": found[worst], "near": f"{min(distances):.2f}"}
     usual = {"low": f"{baseline.low:.2f}", "median": f"{baseline.median:.2f}"}

@@ -280,7 +280,7 @@ def test_a_run_that_is_told_nothing_asks_once(tiny_config: Config) -> None:
     config = tiny_config.with_settings(['conditioning.kind="none"'])
     training = Training(config, forecasts.random_pictures(config), 0, CPU)
     assert samples.sheet_passes(training) == 1
-    assert samples.sheet_denoiser(training, training.model).asked is None
+    assert samples.sheet_denoiser(training, training.model).cond is None
 
 
 def test_a_measurement_times_the_real_thing(tiny_config: Config) -> None:

@@ -19,7 +19,7 @@ from sd.cli.parser import parser
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.generation.recipe import Recipe
-from sd.networks import conditioning_facts as facts
+from sd.networks import conditioning_metadata as facts
 from sd.ui import api, model_metadata, models
 from sd.ui.denoise import branch, form, grid, prompts, race
 from sd.ui.denoise import tab as denoise
@@ -140,7 +140,7 @@ def test_facts_are_read_once_and_again_when_they_change(tmp_path: Path) -> None:
     assert model_metadata.read_conditioning_metadata(
         tmp_path, 8
     ) == model_metadata.ConditioningMetadata("captions", (), (), None, 8)
-    os.truncate(path, facts.LARGEST_FACTS + 1)
+    os.truncate(path, facts.LARGEST_METADATA + 1)
     with pytest.raises(InputError, match="more than 16,000,000 bytes"):
         model_metadata.read_conditioning_metadata(tmp_path, 8)
 

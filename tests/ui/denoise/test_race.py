@@ -10,7 +10,7 @@ import torch
 
 from sd.checkpoints.model import Model
 from sd.common.validation import InputError
-from sd.diffusion.timesteps import FINEST, SAMPLERS, SPACINGS
+from sd.diffusion.timesteps import REFERENCE_STEPS, SAMPLERS, SPACINGS
 from sd.generation.pipeline import distance
 from sd.generation.recipe import Recipe, Start
 from sd.ui import models
@@ -40,7 +40,7 @@ FINE = 80  # steps of the reference here; the real one has a thousand
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """A race of which no reference is known, measured against fewer steps."""
     monkeypatch.setattr(race, "REFERENCES", {})
-    monkeypatch.setattr(race, "FINEST", FINE)
+    monkeypatch.setattr(race, "REFERENCE_STEPS", FINE)
 
 
 def lanes(shown: list[tuple[Any, str]]) -> list[dict[str, Any]]:
@@ -136,7 +136,7 @@ def test_few_references_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_real_reference_is_at_least_a_thousand_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(race, "FINEST", FINEST)
+    monkeypatch.setattr(race, "REFERENCE_STEPS", REFERENCE_STEPS)
     fine = race.reference_of(race.recipe_of(*values(sampler="heun", eta=0.5, spacing="karras")))
     assert (fine.steps, fine.sampler, fine.eta, fine.spacing) == (
         1000,

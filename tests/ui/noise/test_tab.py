@@ -22,7 +22,7 @@ from sd.common.validation import InputError
 from sd.config import Config, preset_names
 from sd.data.images import to_pil
 from sd.data.ingest import ingest_images
-from sd.diffusion.analysis import finest, kl_to_prior, naive_means, spectrum
+from sd.diffusion.analysis import finest_frequency, kl_to_prior, naive_means, spectrum
 from sd.diffusion.schedule import TERMINAL_SNR_LIMIT, Schedule
 from sd.networks.unet import UNetModel
 from sd.ui import models, starters
@@ -164,8 +164,8 @@ def test_at_rest_the_server_tells_the_exact_figures() -> None:
     nats = kl_to_prior(schedule, 60, float((clean / 2).double().square().mean()))
     detail, alpha_bar = spectrum(clean), float(schedule.alpha_bar[60])
     assert f"{nats:.4g} nats" in line
-    assert finest(detail, alpha_bar, 2) != finest(detail, alpha_bar)
-    assert re.search(rf"\b{finest(detail, alpha_bar, 2)} of {len(detail)}\b", line), line
+    assert finest_frequency(detail, alpha_bar, 2) != finest_frequency(detail, alpha_bar)
+    assert re.search(rf"\b{finest_frequency(detail, alpha_bar, 2)} of {len(detail)}\b", line), line
     assert "SNR ∞, ∞ nats" in exact.show_exact(0, LION, "seed", 3, 0, 1, ENGLISH)[0]
 
 

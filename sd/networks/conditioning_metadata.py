@@ -8,16 +8,16 @@ from typing import Any
 from sd.common.validation import InputError, shown, text
 
 CONDITIONING = "conditioning.json"
-LARGEST_FACTS = 16_000_000  # bytes of a vocabulary and its words, or of many labels
+LARGEST_METADATA = 16_000_000  # bytes of a vocabulary and its words, or of many labels
 EXAMPLES = 16  # captions that are kept beside a model: what its run's samples were asked for
 LONGEST_PROMPT = 100_000  # characters
 LONGEST_LABEL, MOST_LABELS = 200, 1_000_000
 
 
-MOST_GUIDANCE, USUAL_GUIDANCE = 50.0, 2.0  # the latter where something is asked for
+MOST_GUIDANCE, DEFAULT_GUIDANCE = 50.0, 2.0  # the latter where something is asked for
 
 
-def read_facts(folder: Path) -> dict[str, Any] | None:
+def read_metadata(folder: Path) -> dict[str, Any] | None:
     """Return a checkpoint's conditioning.json, None where it has none.
 
     Raises `InputError` for what is too long or no JSON object.
@@ -25,28 +25,28 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
     path = folder / CONDITIONING
     if not path.is_file():
         return None
-    if path.stat().st_size > LARGEST_FACTS:
-        raise InputError(f"{CONDITIONING}: more than {LARGEST_FACTS:,} bytes")
+    if path.stat().st_size > LARGEST_METADATA:
+        raise InputError(f"{CONDITIONING}: more than {LARGEST_METADATA:,} bytes")
     try:
-        facts: Any = json.loads(path.read_text(encoding="utf-8"))
+        metadata: Any = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
-        facts = None
-    if not isinstance(facts, dict):
+        metadata = None
+    if not isinstance(metadata, dict):
         raise InputError(f"{CONDITIONING}: not readable as JSON")
-    return facts
+    return metadata
 
 
-def labels_of(facts: Mapping[str, Any]) -> tuple[str, ...]:
+def labels_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the classes that facts name, in the order of their numbers; or raise `InputError`."""
-    return _texts("labels", facts.get("labels"), LONGEST_LABEL, MOST_LABELS)
+    return _texts("labels", metadata.get("labels"), LONGEST_LABEL, MOST_LABELS)
 
 
-def examples_of(facts: Mapping[str, Any]) -> tuple[str, ...]:
+def examples_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the captions or classes that facts give as examples; or raise `InputError`."""
-    return _texts("examples", facts.get("examples", []), LONGEST_PROMPT, EXAMPLES)
+    return _texts("examples", metadata.get("examples", []), LONGEST_PROMPT, EXAMPLES)
 
 
-def usual_prompts(
+def default_prompts(
     chosen: Sequence[str] | None, labels: Sequence[str], examples: Sequence[str]
 ) -> tuple[str, ...]:
     """Return what a run's own samples are asked for, and so whoever says nothing himself.
@@ -54,18 +54,18 @@ def usual_prompts(
     chosen: conditioning.sample_prompts; where there are none the classes, or captions of the set.
     """
     known = [each for each in chosen or () if not labels or each in labels]
-    return tuple(known or spread(labels or examples, EXAMPLES))
+    return tuple(known or evenly_spaced(labels or examples, EXAMPLES))
 
 
-def usual_guidance(drop: float) -> float:
+def default_guidance(drop: float) -> float:
     """Return how strongly what is asked for is followed, unless told.
 
     1 for a model that never trained untold (conditioning.drop = 0): it has no half to guide from.
     """
-    return USUAL_GUIDANCE if drop else 1.0
+    return DEFAULT_GUIDANCE if drop else 1.0
 
 
-def spread(items: Sequence[str], count: int) -> list[str]:
+def evenly_spaced(items: Sequence[str], count: int) -> list[str]:
     """Return `count` items, evenly spread, each once; or all if there are fewer."""
     different = list(dict.fromkeys(items))
     taken = min(count, len(different))
