@@ -63,7 +63,9 @@ class PictureModel:
         return Sampling(self.diffusion.schedule, sampler, steps, noise_info=noise_info, **settings)
 
 
-def second_zero(kind: str, images: ImageSet, config: Config, device: str = "cpu") -> PictureModel:
+def build_picture_model(
+    kind: str, images: ImageSet, config: Config, device: str = "cpu"
+) -> PictureModel:
     """Return the model of that kind, "ideal" or "linear", of a picture set.
 
     The process is that of `config`, whose shape the pictures must have. Raises `InputError` for
@@ -90,7 +92,7 @@ def parse_name(name: str) -> tuple[str, str] | None:
     return kind, data
 
 
-def open_pictures(name: str, device: str = "cpu") -> PictureModel:
+def open_picture_model(name: str, device: str = "cpu") -> PictureModel:
     """Return the model called "ideal:DATA" or "linear:DATA".
 
     A run's folder gives the pictures and settings of the run; all else is read as the preset
@@ -100,8 +102,8 @@ def open_pictures(name: str, device: str = "cpu") -> PictureModel:
     if parsed is None:
         raise InputError(f"model = {shown(name)}: must be ideal:DATA or linear:DATA")
     kind, data = parsed
-    config, images = _run(Path(data)) if _is_run(data) else _pictures(data)
-    return second_zero(kind, images, config, device)
+    config, images = _read_run(Path(data)) if _is_run(data) else _read_pictures(data)
+    return build_picture_model(kind, images, config, device)
 
 
 def _shape(config: Config) -> tuple[int, int, int]:
@@ -116,14 +118,14 @@ def _is_run(data: str) -> bool:
         return False
 
 
-def _run(folder: Path) -> tuple[Config, ImageSet]:
+def _read_run(folder: Path) -> tuple[Config, ImageSet]:
     if not (folder / PICTURES).is_dir():
         label = brief(printable(folder.name))
         raise InputError(f"{label}: holds {CONFIG} but no {PICTURES}: a run without its pictures")
     return Config.read(folder / CONFIG), open_images(folder / PICTURES)
 
 
-def _pictures(data: str) -> tuple[Config, ImageSet]:
+def _read_pictures(data: str) -> tuple[Config, ImageSet]:
     config = Config.preset(PRESET)
     channels, height, width = _shape(config)
     fit = config.training.fit

@@ -284,7 +284,7 @@ def _noise_picture(args: argparse.Namespace) -> tuple["Diffusion", "Image"]:
     import torch
 
     from sd.cli.pictures import read_and_remark
-    from sd.data.images import fit_picture, grid, to_float
+    from sd.data.images import fit_picture, make_grid, to_float
     from sd.diffusion.process import Diffusion
     from sd.diffusion.sampling import draw_noise, generators
 
@@ -299,7 +299,7 @@ def _noise_picture(args: argparse.Namespace) -> tuple["Diffusion", "Image"]:
     eps = draw_noise(x0.shape[1:], generators([_seed(args.seed)]))
     times = [diffusion.schedule.check_time(t, "--t") for t in args.t]
     noised = torch.cat([diffusion.q_sample(x0, t, eps) for t in times])
-    return diffusion, grid(noised, columns=len(noised))
+    return diffusion, make_grid(noised, columns=len(noised))
 
 
 def _write_grid(sheet: "Image", out: "Output") -> Path:

@@ -29,10 +29,10 @@ from sd.data.masks import anew_of, laid_over
 from sd.data.reading.source import BUNDLED
 from sd.diffusion.timesteps import most_steps
 from sd.generation import export, pipeline
-from sd.generation.attention_pictures import Watched, check_attention, write_attention
+from sd.generation.attention_pictures import AttentionRecorder, check_attention, write_attention
 from sd.generation.recipe import MOST_PICTURES, Recipe, Start, from_json
 from sd.generation.registry import NamedModel, open_model, open_recipe_model
-from sd.generation.writing import FORMS, Made, prepared, write
+from sd.generation.save import FORMS, Generation, prepare_output, save
 
 COUNT = 16  # pictures, unless told
 MATMULS = ("mkl", "onednn")
@@ -59,16 +59,16 @@ def sample(args: argparse.Namespace) -> None:
     made, lines = _from_recipe(args) if args.recipe is not None else _from_flags(args)
     watched = None if looked is None else record_attention(made, args.attention)
     steps = made.steps(watched)
-    out = prepared(out, made.source.config.training.save_path)
+    out = prepare_output(out, made.source.config.training.save_path)
     if looked is not None:
         make_place(looked)
     if args.keep_steps and out.form == ".png":
         lines.append("--keep-steps changes nothing: a sheet has the end alone; a folder has all")
     for line in lines:
         print(line, file=sys.stderr)
-    write(out, steps, made, args.keep_steps)
+    save(out, steps, made, args.keep_steps)
     if looked is not None and watched is not None:
-        write_attention(looked, watched.told())
+        write_attention(looked, watched.record())
         print(f"where it looked: {args.attention}")
     count = len(made.indices)
     print(f"{count} picture{'s' if count > 1 else ''} on {made.machine.label}: {out.path}")
@@ -90,7 +90,7 @@ def _outputs(args: argparse.Namespace) -> tuple[Output | None, Output | None]:
     return out, looked
 
 
-def record_attention(made: Made, out: str) -> Watched:
+def record_attention(made: Generation, out: str) -> AttentionRecorder:
     """Return what watches where the first picture looks; `InputError` for a closed form."""
     source, recipe = made.source, made.recipe
     if not isinstance(source, Model):
@@ -100,10 +100,10 @@ def record_attention(made: Made, out: str) -> Watched:
     index = made.index or 0
     prompt = recipe.prompts[index % len(recipe.prompts)] if recipe.prompts else ""
     words = [] if source.conditioner is None else source.conditioner.spans(prompt)
-    return Watched(source.network, recipe.count, words, index, full=True)
+    return AttentionRecorder(source.network, recipe.count, words, index, full=True)
 
 
-def _from_flags(args: argparse.Namespace) -> tuple[Made, list[str]]:
+def _from_flags(args: argparse.Namespace) -> tuple[Generation, list[str]]:
     """Return the sampling that the flags describe, and what there is to remark."""
     machine = choose(args.device).apply()
     model = open_model(_place(args), machine.device)
@@ -114,10 +114,10 @@ def _from_flags(args: argparse.Namespace) -> tuple[Made, list[str]]:
             read_picture(Path(each), each, transparency=True) for each in (args.mask, args.picture)
         )
         lines += masks.remarks(painted, under.size)
-    return Made(recipe, model.source, machine), lines
+    return Generation(recipe, model.source, machine), lines
 
 
-def _from_recipe(args: argparse.Namespace) -> tuple[Made, list[str]]:
+def _from_recipe(args: argparse.Namespace) -> tuple[Generation, list[str]]:
     """Return the sampling that a PNG's recipe describes, and what is not as it was."""
     for name, flag in OWN.items():
         if getattr(args, name) is not None and getattr(args, name) is not False:
@@ -132,7 +132,7 @@ def _from_recipe(args: argparse.Namespace) -> tuple[Made, list[str]]:
     machine, remark = same_machine(told.get("made"), args.device)
     source = open_recipe_model(recipe, machine.device).source
     wanted = None if told.get("sheet") is True else index
-    return Made(recipe, source, machine, wanted), [remark] if remark else []
+    return Generation(recipe, source, machine, wanted), [remark] if remark else []
 
 
 def _place(args: argparse.Namespace) -> str:

@@ -94,7 +94,7 @@ def to_pil(x: Tensor) -> Image.Image:
     return image
 
 
-def grid(x: Tensor, columns: int | None = None, scale: int = 1, gap: int = 2) -> Image.Image:
+def make_grid(x: Tensor, columns: int | None = None, scale: int = 1, gap: int = 2) -> Image.Image:
     """Return pictures [N, C, H, W], float in [-1, 1], row by row on one white RGB sheet.
 
     Each is enlarged `scale` times by repeating pixels; `gap` white pixels lie between neighbours,
@@ -111,7 +111,7 @@ def grid(x: Tensor, columns: int | None = None, scale: int = 1, gap: int = 2) ->
     return whole_sheet if x.shape[1] == 4 else whole_sheet.convert("RGB")
 
 
-def visible(x: Tensor) -> Tensor:
+def lay_on_white(x: Tensor) -> Tensor:
     """Return pictures [..., C, H, W] in [-1, 1] as they are seen: transparency laid on white.
 
     C = 4 becomes 3; grey and colour stay as they are.

@@ -35,7 +35,7 @@ FONTS = ("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "PingFang.ttc", "msyh.ttc"
 MISSING = "\U0010ffff"  # a character that no font draws
 
 
-class Seen(NamedTuple):
+class AttentionStep(NamedTuple):
     """One step of the watched picture: its estimate x0 [C, H, W] and what was looked at.
 
     heat: [words, H, W], as `sd.networks.inside.heatmaps.word_map` tells, over all calls, layers and
@@ -50,18 +50,18 @@ class Seen(NamedTuple):
     layers: dict[str, Tensor]
 
 
-class Told(NamedTuple):
+class AttentionRecord(NamedTuple):
     """The words with their places among the tokens, and the steps of a sampling.
 
     sizes: height and width of each layer's map, where layers are kept.
     """
 
     words: tuple[tuple[str, tuple[int, ...]], ...]
-    steps: tuple[Seen, ...]
+    steps: tuple[AttentionStep, ...]
     sizes: dict[str, tuple[int, int]]
 
 
-class Watched:
+class AttentionRecorder:
     """Watches one picture of a sampling while it is open, as a `with` block, fed every step.
 
     The steps fed are those of the whole batch. Without words, what the picture's centre looks at
@@ -86,10 +86,10 @@ class Watched:
         self.words = with_tokens if network.config.context_dim is not None else ()
         kinds = ("cross",) if self.words else ("self",)
         self._recording = Recording(network, kinds, [picture], count)
-        self._steps: list[Seen] = []
+        self._steps: list[AttentionStep] = []
         self._sizes: dict[str, tuple[int, int]] = {}
 
-    def __enter__(self) -> "Watched":
+    def __enter__(self) -> "AttentionRecorder":
         self._recording.__enter__()
         return self
 
@@ -106,11 +106,11 @@ class Watched:
         else:
             maps = [pixel_map(calls, height // 2, width // 2, 0, 1, (height, width))]
         layers = self._layers(calls, (height // 2, width // 2)) if self.full else {}
-        self._steps.append(Seen(step.i, step.t, x0, torch.stack(maps).cpu(), layers))
+        self._steps.append(AttentionStep(step.i, step.t, x0, torch.stack(maps).cpu(), layers))
 
-    def told(self) -> Told:
+    def record(self) -> AttentionRecord:
         """Return all that was kept so far."""
-        return Told(self.words or ((CENTRE, ()),), tuple(self._steps), self._sizes)
+        return AttentionRecord(self.words or ((CENTRE, ()),), tuple(self._steps), self._sizes)
 
     def _layers(self, calls: Sequence[Call], middle: tuple[int, int]) -> dict[str, Tensor]:
         found: dict[str, list[Tensor]] = {}
@@ -130,19 +130,19 @@ def check_attention(out: str) -> Output:
     return output_of("--attention", out, FORMS)
 
 
-def write_attention(out: Output, told: Told) -> None:
+def write_attention(out: Output, told: AttentionRecord) -> None:
     """Write a sheet (FILE.png), the weights (FILE.npz), or into a folder a PNG for each word."""
     if out.form == ".npz":
         write_named(out.path, partial(_write_arrays, told))
     elif out.form == ".png":
-        write_named(out.path, partial(save_png, sheet(told)))
+        write_named(out.path, partial(save_png, draw_table(told)))
     else:
         for k, (word, _) in enumerate(told.words):
-            name = f"{k + 1:02d}-{_named(word)}.png"
-            write_free(out.path / name, partial(save_png, word_picture(told, k)))
+            name = f"{k + 1:02d}-{_file_name(word)}.png"
+            write_free(out.path / name, partial(save_png, draw_word(told, k)))
 
 
-def _write_arrays(told: Told, file: Path) -> None:
+def _write_arrays(told: AttentionRecord, file: Path) -> None:
     """Write float16 "STEP/LAYER" [h, N, L], and what explains it.
 
     words [W]; places bool [W, last token + 1]; layers, and their sizes [layers, 2], N = height
@@ -168,46 +168,46 @@ def _write_arrays(told: Told, file: Path) -> None:
         mark_zip(opened)
 
 
-def sheet(told: Told) -> Image.Image:
+def draw_table(told: AttentionRecord) -> Image.Image:
     """Return the estimates x_0 of about ten steps in a row, below it a row of heat for each word.
 
     A word's hottest colour is its maximum over all steps, so its steps compare.
     """
     chosen = np.unique(np.linspace(0, len(told.steps) - 1, MOST_COLUMNS).round().astype(int))
     steps = [told.steps[k] for k in chosen]
-    pictures = [_enlarged(step.x0, SIDE) for step in steps]
+    pictures = [_enlarge(step.x0, SIDE) for step in steps]
     rows = [("x0", pictures)]
     for k, (word, _) in enumerate(told.words):
         heated = [
-            overlay(picture, step.heat[k], _peak(told, k))
+            overlay(picture, step.heat[k], _hottest(told, k))
             for picture, step in zip(pictures, steps, strict=True)
         ]
         rows.append((word, heated))
-    return _table(rows, [f"t = {step.t:.4g}" for step in steps])
+    return _draw_table(rows, [f"t = {step.t:.4g}" for step in steps])
 
 
-def word_picture(told: Told, k: int) -> Image.Image:
+def draw_word(told: AttentionRecord, k: int) -> Image.Image:
     """Return the last estimate of x_0 under the heat of word `k`, the mean over all steps."""
     heat = torch.stack([step.heat[k] for step in told.steps]).mean(dim=0)
-    return overlay(_enlarged(told.steps[-1].x0, LARGE_SIDE), heat)
+    return overlay(_enlarge(told.steps[-1].x0, LARGE_SIDE), heat)
 
 
-def _peak(told: Told, k: int) -> float:
+def _hottest(told: AttentionRecord, k: int) -> float:
     return max(float(step.heat[k].max()) for step in told.steps)
 
 
-def _enlarged(x0: Tensor, side: int) -> Image.Image:
+def _enlarge(x0: Tensor, side: int) -> Image.Image:
     """Return a picture [C, H, W] with each pixel a block, its longer side about `side` pixels."""
     factor = max(1, round(side / max(x0.shape[1:])))
     image = as_colour(to_pil(x0))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
-def _table(rows: Sequence[tuple[str, list[Image.Image]]], heads: Sequence[str]) -> Image.Image:
+def _draw_table(rows: Sequence[tuple[str, list[Image.Image]]], heads: Sequence[str]) -> Image.Image:
     """Return pictures of one size in rows, each row named at its left, each column above it."""
-    words = [_short(name) for name, _ in rows]
+    words = [_shorten(name) for name, _ in rows]
     font = font_for(words)
-    names = [legible(word, font) for word in words]
+    names = [replace_missing(word, font) for word in words]
     width, height = (length + GAP for length in rows[0][1][0].size)
     left = GAP + int(max(font.getlength(name) for name in names)) + GAP
     width, top = max(width, int(max(map(font.getlength, heads))) + GAP), LETTERS + 2 * GAP
@@ -233,25 +233,27 @@ def font_for(words: Sequence[str]) -> Any:
     for name in FONTS:
         with suppress(OSError):  # not on this machine
             fonts.append(ImageFont.truetype(name, LETTERS))
-    fit = (font for font in fonts if all(_drawn(letter, font) for letter in letters))
+    fit = (font for font in fonts if all(_has_glyph(letter, font) for letter in letters))
     return next(fit, own)
 
 
-def legible(word: str, font: Any) -> str:
+def replace_missing(word: str, font: Any) -> str:
     """Return a label with U+ numbers for the letters that a font lacks."""
-    return "".join(letter if _drawn(letter, font) else f"U+{ord(letter):04X}" for letter in word)
+    return "".join(
+        letter if _has_glyph(letter, font) else f"U+{ord(letter):04X}" for letter in word
+    )
 
 
-def _drawn(letter: str, font: Any) -> bool:
+def _has_glyph(letter: str, font: Any) -> bool:
     return bytes(font.getmask(letter)) != bytes(font.getmask(MISSING))
 
 
-def _short(word: str) -> str:
+def _shorten(word: str) -> str:
     """Return what of a word a label shows: no joiners, no more than there is room for."""
     shown = "".join(letter for letter in word if letter.isprintable())
     return shown if len(shown) <= LONGEST_WORD else shown[: LONGEST_WORD - 1] + "…"
 
 
-def _named(word: str) -> str:
+def _file_name(word: str) -> str:
     """Return a word as a part of a file's name."""
     return re.sub(r"[^\w-]+", "", word, flags=re.ASCII)[:40] or "word"

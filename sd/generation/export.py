@@ -22,18 +22,18 @@ from PIL import Image
 
 from sd.common.marks import MARK, RECIPE, SIGNATURE, mark_zip, png_text
 from sd.common.validation import InputError
-from sd.data.images import grid, to_array, visible
+from sd.data.images import lay_on_white, make_grid, to_array
 from sd.data.reading.files import read_bytes
 from sd.diffusion.sampling import SampleStep
 
 LONGEST_RECIPE = 5 * 2**20  # bytes
 MOST_CHUNKS = 100_000  # of a PNG that is read
-PACE = Fraction(25, 2)  # frames a second
+FRAME_RATE = Fraction(25, 2)  # frames a second
 MOST_FRAMES = 100  # of a moving picture: eight seconds
-HOLD = 1.0  # seconds for which the finished pictures stay
+LAST_SECONDS = 1.0  # seconds for which the finished pictures stay
 GIF_SIDE, MP4_SIDE = 270, 512  # pixels of each half, about
 GAP = 2
-LONGEST_LINE = 80  # characters of a recipe's value where a person reads it
+MOST_SHOWN = 80  # characters of a recipe's value where a person reads it
 PLAYER = Path(__file__).with_name("player")
 SCRIPTS = ("reel.js", "player.js")
 STYLES = ("file.css", "player.css")
@@ -58,7 +58,7 @@ def read_recipe(file: Path | BinaryIO) -> dict[str, Any]:
     """
     for kind, body in png_chunks(read_bytes(file)):
         if kind == b"iTXt" and body.startswith(RECIPE.encode() + b"\0"):
-            return _parsed(_text_of(body))
+            return _parse_recipe(_text_of(body))
     raise InputError("a PNG from elsewhere: it carries no recipe")
 
 
@@ -98,7 +98,7 @@ def _text_of(body: bytes) -> str:
         raise InputError("its recipe cannot be read: the text is damaged") from None
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def _parse_recipe(text: str) -> dict[str, Any]:
     """Return the object that a recipe's text holds."""
     try:
         found = json.loads(text)
@@ -109,19 +109,19 @@ def _parsed(text: str) -> dict[str, Any]:
     return found
 
 
-def thinned(steps: Sequence[SampleStep], most: int = MOST_FRAMES) -> list[SampleStep]:
+def thin_steps(steps: Sequence[SampleStep], most: int = MOST_FRAMES) -> list[SampleStep]:
     """Return at most `most` steps, evenly spaced, the last among them."""
     count = min(most, len(steps))
     return [steps[math.ceil((k + 1) * len(steps) / count) - 1] for k in range(count)]
 
 
-def frames_of(steps: Sequence[SampleStep]) -> list[Image.Image]:
+def draw_frames(steps: Sequence[SampleStep]) -> list[Image.Image]:
     """Return what a film shows of each step: x_t beside x0, a pixel for a pixel, on white."""
-    seen = ((visible(step.x_t), visible(step.x0)) for step in steps)
-    return [_beside(grid(x_t, gap=GAP), grid(x0, gap=GAP)) for x_t, x0 in seen]
+    seen = ((lay_on_white(step.x_t), lay_on_white(step.x0)) for step in steps)
+    return [_place_beside(make_grid(x_t, gap=GAP), make_grid(x0, gap=GAP)) for x_t, x0 in seen]
 
 
-def _beside(left: Image.Image, right: Image.Image) -> Image.Image:
+def _place_beside(left: Image.Image, right: Image.Image) -> Image.Image:
     between = 4 * GAP
     sheet = Image.new("RGB", (2 * left.width + between, left.height), "white")
     sheet.paste(left, (0, 0))
@@ -129,7 +129,7 @@ def _beside(left: Image.Image, right: Image.Image) -> Image.Image:
     return sheet
 
 
-def factor_of(frame: Image.Image, side: int) -> int:
+def scale_for(frame: Image.Image, side: int) -> int:
     """Return the even factor, or 1, that brings a frame's height near to `side` pixels.
 
     Even, because a video keeps colour at half the resolution: no block then shares its colour.
@@ -137,7 +137,7 @@ def factor_of(frame: Image.Image, side: int) -> int:
     return max(1, 2 * round(side / frame.height / 2))
 
 
-def enlarged(frame: Image.Image, factor: int) -> Image.Image:
+def enlarge(frame: Image.Image, factor: int) -> Image.Image:
     """Return a frame with each pixel a block."""
     size = frame.width * factor, frame.height * factor
     return frame.resize(size, Image.Resampling.NEAREST)
@@ -145,26 +145,26 @@ def enlarged(frame: Image.Image, factor: int) -> Image.Image:
 
 def write_gif(frames: Sequence[Image.Image], file: Path | BinaryIO, side: int = GIF_SIDE) -> None:
     """Write frames as an endless GIF of 256 colours a frame; the last stays for a second."""
-    factor = factor_of(frames[0], side)
+    factor = scale_for(frames[0], side)
     few = [frame.quantize(256, dither=Image.Dither.NONE) for frame in frames]
-    large = [enlarged(frame, factor) for frame in few]
-    times = [round(1000 / PACE)] * (len(frames) - 1) + [int(1000 * HOLD)]
+    large = [enlarge(frame, factor) for frame in few]
+    times = [round(1000 / FRAME_RATE)] * (len(frames) - 1) + [int(1000 * LAST_SECONDS)]
     shown: dict[str, Any] = {"append_images": large[1:], "duration": times, "loop": 0}
     large[0].save(file, "GIF", save_all=True, optimize=False, comment=MARK.encode(), **shown)
 
 
 def write_mp4(frames: Sequence[Image.Image], path: Path, side: int = MP4_SIDE) -> None:
     """Write frames as H.264 in yuv420p, which plays everywhere; the last stays for a second."""
-    factor = factor_of(frames[0], side)
-    width, height = (length + length % 2 for length in enlarged(frames[0], factor).size)
-    held = [frames[-1]] * round(PACE * HOLD)
+    factor = scale_for(frames[0], side)
+    width, height = (length + length % 2 for length in enlarge(frames[0], factor).size)
+    held = [frames[-1]] * round(FRAME_RATE * LAST_SECONDS)
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as file:
         file.metadata["comment"] = MARK
-        stream = file.add_stream("libx264", rate=PACE, options={"crf": "16"})
+        stream = file.add_stream("libx264", rate=FRAME_RATE, options={"crf": "16"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for frame in [*frames, *held]:
             picture = Image.new("RGB", (width, height), "white")
-            picture.paste(enlarged(frame, factor), (0, 0))
+            picture.paste(enlarge(frame, factor), (0, 0))
             pixels = np.asarray(picture)
             file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         file.mux(stream.encode(None))
@@ -195,11 +195,11 @@ def write_html(
 ) -> None:
     """Write one file that plays `films` without a network: player, pictures and words are in it.
 
-    films: as `sd.generation.film.Film.json` tells them, their chunks as `data_uri`s (see
-    `sd.generation.film.embedded`). words: `sd.generation.player.words.words(language)`. The file
-    may run nothing but its own scripts.
+    films: as `sd.generation.film.Film.json` returns them, their chunks as `data_uri`s (see
+    `sd.generation.film.embed_chunks`). words: `sd.generation.player.words.WORDS` or a translation.
+    The file may run nothing but its own scripts.
     """
-    style, script = _joined(STYLES), _joined(SCRIPTS)
+    style, script = _read_player(STYLES), _read_player(SCRIPTS)
     text = Template((PLAYER / "player.html").read_text(encoding="utf-8")).substitute(
         language=html.escape(language),
         title=html.escape(words["title"]),
@@ -209,10 +209,10 @@ def write_html(
         script=script,
         start=START,
         script_hashes=f"{_hash(script)} {_hash(START)}",
-        value=_harmless(
+        value=_script_safe(
             {"lanes": list(films), "words": dict(words), "live": False, "recipe": recipe}
         ),
-        recipe=_readable(words["made"], recipe) if recipe else "",
+        recipe=_recipe_html(words["made"], recipe) if recipe else "",
     )
     path.write_text(text, encoding="utf-8")
 
@@ -227,7 +227,7 @@ def read_html(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         raise InputError(f"{path.name}: not a player that was written here") from None
 
 
-def _joined(names: Sequence[str]) -> str:
+def _read_player(names: Sequence[str]) -> str:
     return "\n".join((PLAYER / name).read_text(encoding="utf-8") for name in names)
 
 
@@ -236,21 +236,21 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _harmless(value: Any) -> str:
+def _script_safe(value: Any) -> str:
     """Return JSON in which nothing ends the element that holds it."""
     return json.dumps(value, allow_nan=False).replace("<", "\\u003c")
 
 
-def _readable(title: str, recipe: Mapping[str, Any]) -> str:
+def _recipe_html(title: str, recipe: Mapping[str, Any]) -> str:
     """Return a recipe for a person to read, folded; embedded pictures only by their length."""
-    text = json.dumps(_shortened(recipe), indent=2, ensure_ascii=False)
+    text = json.dumps(_shorten(recipe), indent=2, ensure_ascii=False)
     heading = f"<summary>{html.escape(title)}</summary>"
     return f"<details>{heading}<pre>{html.escape(text)}</pre></details>"
 
 
-def _shortened(value: Any) -> Any:
+def _shorten(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _shortened(each) for key, each in value.items()}
-    if isinstance(value, str) and len(value) > LONGEST_LINE:
+        return {key: _shorten(each) for key, each in value.items()}
+    if isinstance(value, str) and len(value) > MOST_SHOWN:
         return f"{value[:20]}… ({len(value)})"
     return value

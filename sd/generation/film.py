@@ -18,7 +18,7 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
-from sd.data.images import visible
+from sd.data.images import lay_on_white
 from sd.diffusion.sampling import SampleStep
 from sd.diffusion.schedule import Schedule
 
@@ -46,7 +46,7 @@ GREY = 128
 Keep = Callable[[bytes], str]
 
 
-class Shot(NamedTuple):
+class Frame(NamedTuple):
     """A step to be shown, and x before it, where that is known."""
 
     step: SampleStep
@@ -94,8 +94,8 @@ class Film:
         self._shape: tuple[int, ...] = (0, 0, 0, 0)
         self._stride, self._roomy = 1, 1.0
         self._first = 0
-        self._seen: Shot | None = None
-        self._pending: list[Shot] = []
+        self._seen: Frame | None = None
+        self._pending: list[Frame] = []
         self._before = start
         self._quality = {kind: QUALITIES.index(FIRST_QUALITY[kind]) for kind in KINDS}
 
@@ -103,7 +103,7 @@ class Film:
         """Note a step; nothing is computed or copied."""
         if not self._first:
             self._measure(step)
-        self._seen = Shot(step, self._before)
+        self._seen = Frame(step, self._before)
         if step.i == self.total or (step.i - self._first) % self._stride == 0:
             self._keep()
         self._before = step.x_t
@@ -144,8 +144,8 @@ class Film:
             return None
         del self._pending[: len(shots)]
         first = len(self.frames) + 1
-        pictures = {kind: stacked(kind, shots) for kind in KINDS}
-        self.frames += numbers(shots, norms_of(pictures, shots), self.schedule)
+        pictures = {kind: stack_kind(kind, shots) for kind in KINDS}
+        self.frames += frame_numbers(shots, measure_norms(pictures, shots), self.schedule)
         jpegs = self._jpegs(pictures)
         parts = [len(jpegs[kind]) for kind in KINDS]
         data = b"".join(jpegs[kind] for kind in KINDS)
@@ -166,8 +166,8 @@ class Film:
         """Work out the numbers of what was noted, for no pictures of it; tell if there was any."""
         shots, self._pending = self._pending, []
         if shots:
-            pictures = {kind: stacked(kind, shots) for kind in ("x_t", "x0", "eps")}
-            self.frames += numbers(shots, norms_of(pictures, shots), self.schedule)
+            pictures = {kind: stack_kind(kind, shots) for kind in ("x_t", "x0", "eps")}
+            self.frames += frame_numbers(shots, measure_norms(pictures, shots), self.schedule)
         return bool(shots)
 
     def json(self, line: str = "", running: bool = False) -> dict[str, Any]:
@@ -205,8 +205,8 @@ class Film:
         made: dict[str, bytes] = {}
         left = WHOLE * self._roomy
         for kind in sorted(pictures, key=KINDS.index, reverse=True):
-            seen = pictures[kind][:, :, :3] if kind == "eps" else visible(pictures[kind])
-            sheet = sheets(seen, self.columns, SCALE.get(kind, 1.0))
+            seen = pictures[kind][:, :, :3] if kind == "eps" else lay_on_white(pictures[kind])
+            sheet = tile_frames(seen, self.columns, SCALE.get(kind, 1.0))
             pixels = sheet.width * sheet.height
             share = SHARE[kind] * self._roomy if kind in SHARE else left
             made[kind] = self._jpeg(kind, sheet, int(share * pixels))
@@ -216,26 +216,26 @@ class Film:
     def _jpeg(self, kind: str, sheet: Image.Image, allowed: int) -> bytes:
         """Return the best JPEG of at most `allowed` bytes, near the last chunk's quality."""
         place = self._quality[kind]
-        data = jpeg(sheet, QUALITIES[place])
+        data = encode_jpeg(sheet, QUALITIES[place])
         while len(data) > allowed and place < len(QUALITIES) - 1:
             place += 1
-            data = jpeg(sheet, QUALITIES[place])
+            data = encode_jpeg(sheet, QUALITIES[place])
         better = place > 0 and len(data) < ROOMY * allowed
         self._quality[kind] = place - 1 if better else place
         return data
 
 
-def stacked(kind: str, shots: list[Shot]) -> Tensor:
+def stack_kind(kind: str, shots: list[Frame]) -> Tensor:
     """Return one kind of the steps' pictures [S, N, C, H, W] as float32, a copy.
 
     "change" is grey, C = 1: how far a step moved each pixel, against the step's own rms.
     """
     if kind == "change":
-        return torch.stack([moved(shot) for shot in shots]).to(torch.float32)
+        return torch.stack([step_change(shot) for shot in shots]).to(torch.float32)
     return torch.stack([getattr(shot.step, kind) for shot in shots]).to(torch.float32)
 
 
-def moved(shot: Shot) -> Tensor:
+def step_change(shot: Frame) -> Tensor:
     """Return sqrt(mean over C of (x_t - x_before)^2) [N, 1, H, W], -1 for none, 1 for 3 rms."""
     x_t = shot.step.x_t
     if shot.before is None:
@@ -244,7 +244,7 @@ def moved(shot: Shot) -> Tensor:
     return square.div_(square.mean().clamp_min(1e-30)).sqrt_().mul_(2 / BRIGHTEST).sub_(1)
 
 
-def sheets(x: Tensor, columns: int, scale: float = 1.0) -> Image.Image:
+def tile_frames(x: Tensor, columns: int, scale: float = 1.0) -> Image.Image:
     """Return steps' pictures [S, N, C, H, W] / scale as S sheets below each other, using up `x`.
 
     One operation and one transfer for all steps: `sd.data.images.to_uint8` done in place.
@@ -261,19 +261,19 @@ def sheets(x: Tensor, columns: int, scale: float = 1.0) -> Image.Image:
     return bands[0] if len(bands) == 1 else Image.merge("RGB", bands)
 
 
-def jpeg(sheet: Image.Image, quality: int) -> bytes:
+def encode_jpeg(sheet: Image.Image, quality: int) -> bytes:
     """Return a JPEG with full colour resolution."""
     file = io.BytesIO()
     sheet.save(file, "JPEG", quality=quality, subsampling=0)
     return file.getvalue()
 
 
-def norms_of(pictures: Mapping[str, Tensor], shots: list[Shot]) -> list[list[float]]:
+def measure_norms(pictures: Mapping[str, Tensor], shots: list[Frame]) -> list[list[float]]:
     """Return sqrt(mean(x^2)) of each shot's x_t, x0, eps and change, with one transfer."""
     before = torch.stack([s.step.x_t if s.before is None else s.before for s in shots])
     change = before.to(torch.float32) - pictures["x_t"]
     columns = [rms(x) for x in (pictures["x_t"], pictures["x0"], pictures["eps"], change)]
-    return [[digits(value) for value in row] for row in torch.stack(columns, 1).tolist()]
+    return [[significant(value) for value in row] for row in torch.stack(columns, 1).tolist()]
 
 
 def rms(x: Tensor) -> Tensor:
@@ -282,25 +282,25 @@ def rms(x: Tensor) -> Tensor:
     return sums / math.sqrt(x[0].numel())
 
 
-def numbers(
-    shots: list[Shot], norms: list[list[float]], schedule: Schedule
+def frame_numbers(
+    shots: list[Frame], norms: list[list[float]], schedule: Schedule
 ) -> list[dict[str, Any]]:
     """Return each frame's numbers as a film carries them."""
     levels = schedule.log_snr([shot.step.t for shot in shots]).tolist()
     return [
         {
             "i": shot.step.i,
-            "t": digits(shot.step.t, 6),
+            "t": significant(shot.step.t, 6),
             "rms": norm[:-1],
             "change": None if shot.before is None else norm[-1],
-            "clipped": digits(shot.step.clipped),
-            "log_snr": digits(level) if math.isfinite(level) else None,
+            "clipped": significant(shot.step.clipped),
+            "log_snr": significant(level) if math.isfinite(level) else None,
         }
         for shot, norm, level in zip(shots, norms, levels, strict=True)
     ]
 
 
-def digits(value: float, count: int = 4) -> float:
+def significant(value: float, count: int = 4) -> float:
     """Return `value` with so many significant digits; what is no number becomes 0."""
     return float(f"{value:.{count}g}") if math.isfinite(value) else 0.0
 
@@ -310,7 +310,7 @@ def data_uri(data: bytes) -> str:
     return "data:application/octet-stream;base64," + base64.b64encode(data).decode("ascii")
 
 
-def embedded(film: Mapping[str, Any]) -> dict[str, Any]:
+def embed_chunks(film: Mapping[str, Any]) -> dict[str, Any]:
     """Return a film of our own whose chunks lie in files with the files' bytes in it instead."""
     chunks = [
         chunk

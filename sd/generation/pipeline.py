@@ -60,10 +60,10 @@ def stream(
     """Yield each completed step of a recipe's pictures.
 
     `after` (recipe, source, at) tells a parent's step for whoever has kept it; else it is made
-    again. `start` is what `begin` returned, for whoever has it. Raises `InputError`, before
+    again. `start` is what `begin_x` returned, for whoever has it. Raises `InputError`, before
     anything is made, where the recipe does not fit the model.
     """
-    start = begin(recipe, source, device, after) if start is None else start
+    start = begin_x(recipe, source, device, after) if start is None else start
     return sampling_of(recipe, source).steps(
         denoiser_of(recipe, source),
         source.shape,
@@ -82,19 +82,19 @@ def denoiser_of(recipe: Recipe, source: Source) -> DenoiserLike:
     return source.guided(recipe.prompts, recipe.negative, guidance)
 
 
-def begin(
+def begin_x(
     recipe: Recipe, source: Source, device: torch.device | str, after: After | None = None
 ) -> Tensor:
     """Return x [B, C, H, W] before a recipe's first step; `after` is that of `stream`."""
     check(recipe, source)
     if not recipe.branch:
-        return beginning(recipe, source)
+        return starting_x(recipe, source)
     parent, at = recipe.branch.recipe, recipe.branch.at
-    step = after(parent, source, at) if after else made_again(parent, source, at, device)
-    return painted(step, recipe.branch.paint, source)
+    step = after(parent, source, at) if after else replay_to(parent, source, at, device)
+    return paint_over(step, recipe.branch.paint, source)
 
 
-def made_again(recipe: Recipe, source: Source, at: int, device: torch.device | str) -> SampleStep:
+def replay_to(recipe: Recipe, source: Source, at: int, device: torch.device | str) -> SampleStep:
     """Return a recipe's step number `at` by making all up to it."""
     return next(islice(stream(recipe, source, device), at - 1, None))
 
@@ -109,7 +109,7 @@ def sampling_of(recipe: Recipe, source: Source) -> Sampling:
         spacing=recipe.spacing,
         clip_x0=recipe.clip_x0,
         times=remaining_times(recipe, source),
-        start_time=begin_time(recipe, source),
+        start_time=start_time(recipe, source),
     )
 
 
@@ -124,7 +124,7 @@ def remaining_times(recipe: Recipe, source: Source) -> list[float] | None:
     return left if len(left) == recipe.steps else None
 
 
-def begin_time(recipe: Recipe, source: Source) -> float | None:
+def start_time(recipe: Recipe, source: Source) -> float | None:
     """Return the t at which a recipe begins; None is T."""
     if recipe.start:
         return max(recipe.start.t, float(source.diffusion.schedule.time_of(LEAST_SIGMA)))
@@ -141,7 +141,7 @@ def begin_time(recipe: Recipe, source: Source) -> float | None:
 
 def check(recipe: Recipe, source: Source) -> None:
     """Raise `InputError` where a recipe's pictures, time or branch do not fit the model."""
-    begin_time(recipe, source)
+    start_time(recipe, source)
     denoiser_of(recipe, source)
     if recipe.start:
         T = source.diffusion.schedule.timesteps
@@ -156,7 +156,7 @@ def check(recipe: Recipe, source: Source) -> None:
         check(recipe.branch.recipe, source)
 
 
-def beginning(recipe: Recipe, source: Source) -> Tensor:
+def starting_x(recipe: Recipe, source: Source) -> Tensor:
     """Return x [B, C, H, W] where a recipe without a branch begins: noise, or a picture at t.
 
     The noise is the seed's, or lies between two seeds' on the great circle through both
@@ -201,7 +201,7 @@ def trust_region_of(recipe: Recipe, source: Source) -> TrustRegion | None:
     return TrustRegion(x0, source.diffusion.std * b / a) if a else None
 
 
-def painted(step: SampleStep, paint: bytes | None, source: Source) -> Tensor:
+def paint_over(step: SampleStep, paint: bytes | None, source: Source) -> Tensor:
     """Return x_t with `paint` laid over its estimate of x_0 under the same noise.
 
     x_t = a x_0 + b eps: where the paint covers a share p, x_0 becomes x_0 + p (colour - x_0), so
@@ -214,7 +214,7 @@ def painted(step: SampleStep, paint: bytes | None, source: Source) -> Tensor:
     return step.x_t + a * share * (colour - step.x0)
 
 
-def seen_pixel(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[int, int]:
+def pick_pixel(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[int, int]:
     """Return row and column of a pixel that tells of the sampling: the middle, or within a mask."""
     known = known_of(recipe, shape)
     if known is None:
@@ -223,7 +223,7 @@ def seen_pixel(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[int, int]:
     return row, column
 
 
-def distance(x: Tensor, y: Tensor) -> float:
+def rms_distance(x: Tensor, y: Tensor) -> float:
     """Return the root of the mean squared difference of pictures of one shape, in units of x."""
     return float((x - y).square().mean().sqrt())
 

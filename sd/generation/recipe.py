@@ -87,11 +87,11 @@ class Recipe:
         choice("spacing", self.spacing, SPACINGS)
         flag("clip x0", self.clip_x0)
         for field, (low, high) in BOUNDS.items():
-            _keep_whole(self, field, low, high)
+            _check_whole(self, field, low, high)
         if self.seed_to is not None:
-            _keep_whole(self, "seed_to", *BOUNDS["seed"])
-        _check_told(self)
-        _check_beginning(self)
+            _check_whole(self, "seed_to", *BOUNDS["seed"])
+        _check_prompts(self)
+        _check_start(self)
 
     @property
     def seeds(self) -> list[int]:
@@ -114,11 +114,11 @@ class Recipe:
         """Return the recipe as JSON; pictures as base64."""
         told = {**asdict(self), "format": FORMAT}
         if self.start:
-            told["start"] = {**asdict(self.start), "picture": _encoded(self.start.picture)}
-            told["start"]["mask"] = _encoded(self.start.mask)
+            told["start"] = {**asdict(self.start), "picture": _encode(self.start.picture)}
+            told["start"]["mask"] = _encode(self.start.mask)
         if self.branch:
             branch = self.branch
-            told["branch"] = {"at": branch.at, "paint": _encoded(branch.paint)}
+            told["branch"] = {"at": branch.at, "paint": _encode(branch.paint)}
             told["branch"]["recipe"] = branch.recipe.to_json()
         return told
 
@@ -127,52 +127,52 @@ def from_json(value: Any, depth: int = 0) -> Recipe:
     """Return the recipe that JSON describes; raise `InputError` for anything else."""
     if depth > DEEPEST:
         raise InputError(f"recipe: branches of branches, more than {DEEPEST} deep")
-    fields = _object("recipe", value, (*Recipe.__dataclass_fields__, "format"))
+    fields = _check_object("recipe", value, (*Recipe.__dataclass_fields__, "format"))
     whole("recipe format", fields.pop("format", None), FORMAT, FORMAT)
     if (start := fields.get("start")) is not None:
-        told = _object("start", start, ("picture", "t", "mask"))
-        picture, mask = _decoded("picture", told.get("picture")), told.get("mask")
+        told = _check_object("start", start, ("picture", "t", "mask"))
+        picture, mask = _decode("picture", told.get("picture")), told.get("mask")
         if picture is None:
             raise InputError("recipe: a start without its picture")
-        fields["start"] = Start(picture, told.get("t", math.nan), _decoded("mask", mask))
+        fields["start"] = Start(picture, told.get("t", math.nan), _decode("mask", mask))
     if (branch := fields.get("branch")) is not None:
-        told = _object("branch", branch, ("recipe", "at", "paint"))
+        told = _check_object("branch", branch, ("recipe", "at", "paint"))
         parent = from_json(told.get("recipe"), depth + 1)
         at = whole("branch at", told.get("at"), 1, MOST_STEPS)
-        fields["branch"] = Branch(parent, at, _decoded("paint", told.get("paint")))
+        fields["branch"] = Branch(parent, at, _decode("paint", told.get("paint")))
     if "model" not in fields:
         raise InputError("recipe: it names no model")
     return Recipe(**fields)
 
 
-def _keep_whole(recipe: Recipe, field: str, low: int, high: int) -> None:
+def _check_whole(recipe: Recipe, field: str, low: int, high: int) -> None:
     """Hold a field to whole numbers; one that came as 3.0 becomes 3."""
     value = whole(field.replace("_", " "), getattr(recipe, field), low, high)
     object.__setattr__(recipe, field, value)
 
 
-def _check_told(recipe: Recipe) -> None:
+def _check_prompts(recipe: Recipe) -> None:
     """Check what is told; lists, as JSON has them, become tuples."""
-    for each in (*_several("prompts", recipe.prompts), recipe.negative):
+    for each in (*_check_list("prompts", recipe.prompts), recipe.negative):
         text("prompt", each, LONGEST_PROMPT)
-    if not _several("guidance", recipe.guidance):
+    if not _check_list("guidance", recipe.guidance):
         raise InputError("guidance = (): must be at least one number")
     scales = tuple(real("guidance", each, 0, MOST_GUIDANCE) for each in recipe.guidance)
-    low, high = _pair("guidance interval", recipe.interval)
+    low, high = _check_interval("guidance interval", recipe.interval)
     object.__setattr__(recipe, "prompts", tuple(recipe.prompts))
     object.__setattr__(recipe, "guidance", scales)
     object.__setattr__(recipe, "rescale", real("guidance rescale", recipe.rescale, 0, 1))
     object.__setattr__(recipe, "interval", (low, high))
 
 
-def _several(name: str, value: Any) -> tuple[Any, ...]:
+def _check_list(name: str, value: Any) -> tuple[Any, ...]:
     if not isinstance(value, tuple | list) or len(value) > MOST_PICTURES:
         raise InputError(f"{name} = {shown(value)}: must be a list of at most {MOST_PICTURES}")
     return tuple(value)
 
 
-def _pair(name: str, value: Any) -> tuple[float, float]:
-    values = _several(name, value)
+def _check_interval(name: str, value: Any) -> tuple[float, float]:
+    values = _check_list(name, value)
     if len(values) == 2:
         low, high = (real(name, each, 0, 1) for each in values)
         if low <= high:
@@ -180,7 +180,7 @@ def _pair(name: str, value: Any) -> tuple[float, float]:
     raise InputError(f"{name} = {shown(value)}: must be two numbers, 0 <= first <= last <= 1")
 
 
-def _check_beginning(recipe: Recipe) -> None:
+def _check_start(recipe: Recipe) -> None:
     if recipe.start:
         real("t", recipe.start.t, 0, 1e9)
     if not recipe.branch:
@@ -195,7 +195,7 @@ def _check_beginning(recipe: Recipe) -> None:
         raise InputError("recipe: a branch has the model and the count of its parent")
 
 
-def _object(name: str, value: Any, keys: tuple[str, ...]) -> dict[str, Any]:
+def _check_object(name: str, value: Any, keys: tuple[str, ...]) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise InputError(f"{name} = {shown(value)}: must be an object")
     for key in value:
@@ -203,11 +203,11 @@ def _object(name: str, value: Any, keys: tuple[str, ...]) -> dict[str, Any]:
     return dict(value)
 
 
-def _encoded(data: bytes | None) -> str | None:
+def _encode(data: bytes | None) -> str | None:
     return None if data is None else base64.b64encode(data).decode("ascii")
 
 
-def _decoded(name: str, value: Any) -> bytes | None:
+def _decode(name: str, value: Any) -> bytes | None:
     if value is None:
         return None
     if not isinstance(value, str) or len(value) > 4 / 3 * LARGEST_PICTURE + 4:

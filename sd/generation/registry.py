@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sd import runs
 from sd.checkpoints.checkpoint import WEIGHTS, load_checkpoint, newest_checkpoint
 from sd.checkpoints.model import Model
-from sd.checkpoints.picture_model import PictureModel, open_pictures, parse_name
+from sd.checkpoints.picture_model import PictureModel, open_picture_model, parse_name
 from sd.common import validation
 from sd.common.validation import InputError
 from sd.data.reading.source import BUNDLED
@@ -32,7 +32,7 @@ def open_model(place: str, device: str) -> NamedModel:
     parsed = parse_name(place)
     if parsed is not None:
         kind, data = parsed
-        return NamedModel(open_pictures(place, device), f"{kind}:{_run_name(data) or data}")
+        return NamedModel(open_picture_model(place, device), f"{kind}:{_run_name(data) or data}")
     folder = newest_checkpoint(Path(place))
     model = load_checkpoint(folder, device)
     digest = model.about["sha256"][WEIGHTS][:DIGITS]

@@ -25,7 +25,7 @@ from sd.data.ingest import open_images
 from sd.networks.conditioning_metadata import CONDITIONING
 from sd.runs.event_schema import check_event, check_place
 from sd.runs.journal import ENDS, EVENTS, Event, events, up_to
-from sd.runs.sample_grid import open_sheet
+from sd.runs.sample_grid import open_sample_grid
 from sd.runs.unbundle import (
     INDEX,
     MOST_EVENTS,
@@ -79,7 +79,7 @@ def _members(folder: Path, resumable: bool) -> Iterator[tuple[str, Path | str]]:
     for path in sorted((folder / "samples").glob("*.png")):
         if SAMPLE.fullmatch(f"samples/{path.name}"):
             with suppress(InputError):  # one that is damaged or of another size stays here
-                open_sheet(path, config)
+                open_sample_grid(path, config)
                 yield f"samples/{path.name}", path
     for name, content in _checkpoint_members(checkpoint, resumable):
         yield f"{checkpoint.name}/{name}", content

@@ -15,27 +15,27 @@ from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.decoding.decoder import as_colour
 
-ACROSS = 4  # samples of one row
-MOST = ACROSS * ACROSS  # samples of a sheet
+COLUMNS = 4  # samples of one row
+MOST_SAMPLES = COLUMNS * COLUMNS  # samples of a sheet
 GAP = 2  # pixels between them
 NAME = re.compile(r"(?:step|raw)-[0-9]{1,12}\.png")
-HEAD = struct.Struct(">8s4x4s2L")  # signature, kind of the first chunk, width, height
+HEADER = struct.Struct(">8s4x4s2L")  # signature, kind of the first chunk, width, height
 
 
-def size_of(config: Config) -> tuple[int, int]:
+def grid_size(config: Config) -> tuple[int, int]:
     """Return width and height in pixels of a sheet of these settings' pictures."""
     training = config.training
     sides = training.input_width, training.input_height
-    return sides[0] * ACROSS + GAP * (ACROSS - 1), sides[1] * ACROSS + GAP * (ACROSS - 1)
+    return sides[0] * COLUMNS + GAP * (COLUMNS - 1), sides[1] * COLUMNS + GAP * (COLUMNS - 1)
 
 
-def open_sheet(path: Path, config: Config) -> Image.Image:
+def open_sample_grid(path: Path, config: Config) -> Image.Image:
     """Return a sheet as RGB; raise `InputError` for what is no PNG of the size it must have."""
-    name, wanted = brief(printable(path.name)), size_of(config)
+    name, wanted = brief(printable(path.name)), grid_size(config)
     try:
         with path.open("rb") as file:
-            head = file.read(HEAD.size)
-        signature, kind, *size = HEAD.unpack(head.ljust(HEAD.size))
+            head = file.read(HEADER.size)
+        signature, kind, *size = HEADER.unpack(head.ljust(HEADER.size))
         if signature != b"\x89PNG\r\n\x1a\n" or kind != b"IHDR":
             raise InputError(f"{name}: not a PNG")
         if tuple(size) != wanted:

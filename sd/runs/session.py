@@ -10,13 +10,13 @@ from torch import Tensor
 
 from sd import runs
 from sd.checkpoints.model import Model
-from sd.data.images import grid
+from sd.data.images import make_grid
 from sd.runs import journal
 from sd.runs.recorder import Recorder
 from sd.training.evaluation import EVALUATED, LEVELS
 from sd.training.loop import Training, TrainStep
 from sd.training.memorisation import find_nearest, measure_baseline
-from sd.training.samples import sheet_denoiser, sheet_passes
+from sd.training.samples import passes_per_step, sample_denoiser
 
 SAMPLE_SEEDS = range(16)  # the fixed noises of a run's samples
 SAMPLE_STEPS = 25
@@ -132,7 +132,7 @@ class Session:
 
         A step computes about three times as much as asking the network for its pictures.
         """
-        samples = 2 * len(SAMPLE_SEEDS) * SAMPLE_STEPS * sheet_passes(self.training)
+        samples = 2 * len(SAMPLE_SEEDS) * SAMPLE_STEPS * passes_per_step(self.training)
         asked = samples + 2 * LEVELS * EVALUATED
         return self._ending or step_seconds * asked / (3 * self._pictures)
 
@@ -180,8 +180,8 @@ class Session:
         self.recorder.event(
             "samples",
             step=step,
-            file=self.recorder.picture(grid(average), f"step-{step:09d}.png"),
-            raw=self.recorder.picture(grid(raw), f"raw-{step:09d}.png"),
+            file=self.recorder.picture(make_grid(average), f"step-{step:09d}.png"),
+            raw=self.recorder.picture(make_grid(raw), f"raw-{step:09d}.png"),
             nearest=self._nearest(average),
             **self._prompts(),
             seconds=round(time.monotonic() - begun, 2),
@@ -200,7 +200,7 @@ class Session:
         training, device = model.network.training, self.training.machine.device
         model.network.eval()
         try:
-            denoiser = sheet_denoiser(self.training, model)
+            denoiser = sample_denoiser(self.training, model)
             for step in sampling.steps(denoiser, model.shape, SAMPLE_SEEDS, device):
                 pictures = step.x_t
                 if self._stopping():

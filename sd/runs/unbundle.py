@@ -38,7 +38,7 @@ from sd.networks.blueprint import TIME_EMBEDDING, blueprint
 from sd.networks.conditioning_metadata import CONDITIONING, LARGEST_METADATA
 from sd.runs.event_schema import check_event, check_place
 from sd.runs.journal import EVENTS
-from sd.runs.sample_grid import NAME, open_sheet
+from sd.runs.sample_grid import NAME, open_sample_grid
 from sd.training.planning import memory
 
 Parsed = TypeVar("Parsed")
@@ -198,7 +198,7 @@ class _Bundle:
             open_images(folder / runs.PICTURES, verify=True)
         for path in sorted((folder / "samples").glob("*.png")):
             try:
-                open_sheet(path, self._config)
+                open_sample_grid(path, self._config)
             except InputError as error:
                 raise self._wrong(f"samples/{error}") from None
 

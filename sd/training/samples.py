@@ -5,16 +5,16 @@ from sd.diffusion.guidance import Denoiser, Guidance
 from sd.networks.conditioning_metadata import default_guidance
 from sd.training.loop import Training
 
-SHEET_PICTURES, SHEET_STEPS = 16, 25  # a sheet of samples, as a run makes it of both its weights
+SAMPLE_COUNT, SAMPLE_STEPS = 16, 25  # a sheet of samples, as a run makes it of both its weights
 
 
-def sheet_denoiser(training: Training, model: Model) -> Denoiser:
+def sample_denoiser(training: Training, model: Model) -> Denoiser:
     """Return a model as a run's samples ask it: for the run's prompts, if it is told anything."""
     scale = default_guidance(training.config.conditioning.drop)
     return model.guided(training.sample_prompts, guidance=Guidance((scale,)))
 
 
-def sheet_passes(training: Training) -> int:
+def passes_per_step(training: Training) -> int:
     """Return how often the network is asked for a step of a sample; guidance has two halves."""
     guided = training.sample_prompts and default_guidance(training.config.conditioning.drop) != 1
     return 2 if guided else 1

@@ -187,11 +187,11 @@ def open_model(entry: ModelEntry) -> "Source":
 def _opened(name: str, place: str, device: str) -> "Source":
     """Return a model."""
     from sd.checkpoints.checkpoint import load_checkpoint
-    from sd.checkpoints.picture_model import open_pictures
+    from sd.checkpoints.picture_model import open_picture_model
 
     if not is_closed(name):
         return load_checkpoint(place, device)
-    return open_pictures(f"{name.partition(':')[0]}:{place}", device)
+    return open_picture_model(f"{name.partition(':')[0]}:{place}", device)
 
 
 def _bytes_of(opened: Any) -> int:

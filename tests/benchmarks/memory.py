@@ -21,7 +21,7 @@ from sd.config import Config
 from sd.training.loop import Training
 from sd.training.planning import memory
 from sd.training.planning.forecast import random_pictures
-from sd.training.samples import SHEET_PICTURES
+from sd.training.samples import SAMPLE_COUNT
 
 ROOT = Path(__file__).parent.parent.parent
 ROWS = [
@@ -49,7 +49,7 @@ def train(config: Config) -> int:
     for step in training.steps():
         model = step.model
     sampling = model.sampling(steps=3)
-    for _ in sampling.steps(model.denoiser, model.shape, range(SHEET_PICTURES), "cpu"):
+    for _ in sampling.steps(model.denoiser, model.shape, range(SAMPLE_COUNT), "cpu"):
         pass
     training.evaluate()
     with tempfile.TemporaryDirectory() as folder:

@@ -13,7 +13,7 @@ from sd.config.conditioning_kind import decided
 from sd.config.unused import REASONS, RULES, unused
 from sd.training.loop import Training
 from sd.training.planning.forecast import random_pictures
-from sd.training.samples import sheet_denoiser, sheet_passes
+from sd.training.samples import passes_per_step, sample_denoiser
 from sd.ui.texts import TEXTS
 from sd.ui.train import form
 from tests.helpers.commands import Capture
@@ -80,8 +80,8 @@ def test_a_model_that_never_trained_untold_is_not_guided(
     config = tiny_config.with_settings(told)
     training = Training(config, random_pictures(config), 0, MACHINE)
     scale = 2.0 if drop else 1.0
-    assert sheet_denoiser(training, training.model).guidance.scale == (scale,)
-    assert sheet_passes(training) == passes
+    assert sample_denoiser(training, training.model).guidance.scale == (scale,)
+    assert passes_per_step(training) == passes
 
 
 def test_a_run_tells_what_it_does_not_use(

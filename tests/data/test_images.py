@@ -20,7 +20,15 @@ from PIL import Image
 from sd.common.validation import InputError
 from sd.data.decoding import decoder
 from sd.data.decoding.decoder import decode
-from sd.data.images import fit_picture, grid, read_picture, to_array, to_float, to_pil, to_uint8
+from sd.data.images import (
+    fit_picture,
+    make_grid,
+    read_picture,
+    to_array,
+    to_float,
+    to_pil,
+    to_uint8,
+)
 
 RAMP = np.arange(12 * 8 * 3, dtype=np.uint8).reshape(12, 8, 3)  # [H, W, C]
 
@@ -410,7 +418,7 @@ def test_to_pil_refuses_other_channels() -> None:
 
 def test_grid_places_pictures_row_by_row() -> None:
     x = to_float(torch.tensor([10, 20, 30, 40, 50], dtype=torch.uint8)).reshape(5, 1, 1, 1)
-    sheet = grid(x.expand(5, 3, 2, 4), scale=3, gap=2)
+    sheet = make_grid(x.expand(5, 3, 2, 4), scale=3, gap=2)
     assert sheet.mode == "RGB" and sheet.size == (3 * 12 + 2 * 2, 2 * 6 + 2)
     array = np.asarray(sheet)
     for n, value in enumerate([10, 20, 30, 40, 50]):
@@ -422,19 +430,19 @@ def test_grid_places_pictures_row_by_row() -> None:
 
 def test_grid_enlarges_by_repeating_pixels() -> None:
     pixels = torch.randint(0, 256, (1, 3, 4, 4), dtype=torch.uint8)
-    array = np.asarray(grid(to_float(pixels), scale=5))
+    array = np.asarray(make_grid(to_float(pixels), scale=5))
     assert np.array_equal(array[::5, ::5], pixels[0].permute(1, 2, 0))
     assert np.array_equal(array, array[::5, ::5].repeat(5, 0).repeat(5, 1))
 
 
 @pytest.mark.parametrize(("count", "columns"), [(1, 1), (4, 2), (5, 3), (16, 4), (17, 5)])
 def test_grid_is_nearly_square(count: int, columns: int) -> None:
-    assert grid(torch.zeros(count, 1, 1, 1), gap=0).width == columns
+    assert make_grid(torch.zeros(count, 1, 1, 1), gap=0).width == columns
 
 
 def test_grid_without_pictures_is_refused() -> None:
     with pytest.raises(InputError, match="at least one"):
-        grid(torch.zeros(0, 3, 4, 4))
+        make_grid(torch.zeros(0, 3, 4, 4))
 
 
 # What is no pixel never costs the picture

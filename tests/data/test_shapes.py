@@ -201,5 +201,5 @@ def test_a_closed_form_model_takes_the_word_too(monkeypatch):
     monkeypatch.setattr(picture_model, "read_images", lambda data, **_: asked.append(data))
     asked = []
     with pytest.raises(AttributeError):  # of the None that stands for the pictures
-        picture_model.open_pictures("ideal:shapes")
+        picture_model.open_picture_model("ideal:shapes")
     assert asked == ["shapes"]

@@ -8,7 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from sd.checkpoints.picture_model import PictureModel, open_pictures, parse_name, second_zero
+from sd.checkpoints.picture_model import (
+    PictureModel,
+    build_picture_model,
+    open_picture_model,
+    parse_name,
+)
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.image_set import read_images
@@ -225,7 +230,7 @@ def test_a_name_tells_kind_and_pictures() -> None:
 
 @pytest.mark.parametrize("kind", ["ideal", "linear"])
 def test_a_folder_is_a_model_with_the_settings_of_tiny(kind: str, pictures: Path) -> None:
-    model = open_pictures(f"{kind}:{pictures}")
+    model = open_picture_model(f"{kind}:{pictures}")
     assert isinstance(model, PictureModel) and model.config == Config.preset("tiny")
     assert model.shape == (3, 32, 32) and model.about == {"kind": kind, "pictures": 12}
     assert model.sampling("ddpm", 7, clip_x0=False).times[0] == model.diffusion.schedule.timesteps
@@ -250,7 +255,7 @@ def run(pictures: Path, tiny_config: Config, tmp_path: Path) -> Path:
 
 
 def test_a_run_is_a_model_of_its_own_pictures_and_settings(run: Path, pictures: Path) -> None:
-    model = open_pictures(f"ideal:{run}")
+    model = open_picture_model(f"ideal:{run}")
     assert model.shape == (1, 8, 8) and model.diffusion.std == 2.0
     assert model.config == Config.read(run / "config.ini")
     samples = model.sampling("ddim", 50).sample(model.denoiser, model.shape, range(8))
@@ -261,10 +266,10 @@ def test_a_run_is_a_model_of_its_own_pictures_and_settings(run: Path, pictures: 
 def test_a_run_that_holds_no_pictures_is_refused(run: Path) -> None:
     (run / "pictures" / "index.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match="pictures: not a picture set, or a damaged one"):
-        open_pictures(f"ideal:{run}")
+        open_picture_model(f"ideal:{run}")
     shutil.rmtree(run / "pictures")
     with pytest.raises(InputError, match=r"run: holds config.ini but no pictures"):
-        open_pictures(f"linear:{run}")
+        open_picture_model(f"linear:{run}")
 
 
 def test_the_word_starter_is_the_bundled_set_wherever_one_is(
@@ -272,7 +277,7 @@ def test_the_word_starter_is_the_bundled_set_wherever_one_is(
 ) -> None:
     run.rename(tmp_path / "starter")
     monkeypatch.chdir(tmp_path)
-    assert open_pictures("ideal:starter").about["pictures"] == 1292
+    assert open_picture_model("ideal:starter").about["pictures"] == 1292
 
 
 @pytest.mark.parametrize(
@@ -288,7 +293,7 @@ def test_the_word_starter_is_the_bundled_set_wherever_one_is(
 )
 def test_a_name_that_is_none_is_one_line(name: str, line: str) -> None:
     with pytest.raises(InputError, match=line):
-        open_pictures(name)
+        open_picture_model(name)
 
 
 def test_pictures_that_do_not_fit_the_settings_and_other_kinds_are_one_line(
@@ -296,6 +301,6 @@ def test_pictures_that_do_not_fit_the_settings_and_other_kinds_are_one_line(
 ) -> None:
     images = read_images(pictures, height=8, width=8, channels=1)
     with pytest.raises(InputError, match="must be one of ideal, linear; did you mean 'ideal'"):
-        second_zero("idael", images, tiny_config)
+        build_picture_model("idael", images, tiny_config)
     with pytest.raises(InputError, match=r"\(1, 8, 8\).*; \(3, 32, 32\) is wanted"):
-        second_zero("ideal", images, Config.preset("tiny"))
+        build_picture_model("ideal", images, Config.preset("tiny"))

@@ -21,11 +21,11 @@ from sd.diffusion.sampling import SampleStep
 from sd.diffusion.schedule import Schedule
 from sd.generation import export
 from sd.generation.export import (
-    factor_of,
-    frames_of,
+    draw_frames,
     read_html,
     read_recipe,
-    thinned,
+    scale_for,
+    thin_steps,
     write_gif,
     write_html,
     write_mp4,
@@ -148,24 +148,24 @@ def test_a_packed_text_is_never_unpacked_beyond_its_bound() -> None:
 
 
 def test_frames_show_x_t_beside_x0() -> None:
-    frames = frames_of(steps_of(3))
+    frames = draw_frames(steps_of(3))
     assert len(frames) == 3 and frames[0].size == (34 + 8 + 34, 34)
     assert frames[2].getpixel((5, 5)) == (191,) * 3  # x_t = 0.5
     assert frames[2].getpixel((42 + 5, 5)) == (255,) * 3  # x0 = 1
     assert frames[0].getpixel((38, 10)) == (255,) * 3  # between them: white
-    assert factor_of(frames[0], 270) == 8 and factor_of(frames[0], 20) == 1
+    assert scale_for(frames[0], 270) == 8 and scale_for(frames[0], 20) == 1
 
 
 def test_steps_are_thinned_evenly_to_the_last() -> None:
-    few = thinned(steps_of(1000, count=1, side=1), most=100)
+    few = thin_steps(steps_of(1000, count=1, side=1), most=100)
     assert [step.i for step in few] == list(range(10, 1001, 10))
-    assert [step.i for step in thinned(steps_of(7, count=1, side=1))] == list(range(1, 8))
-    assert [step.i for step in thinned(steps_of(7, count=1, side=1), most=3)] == [3, 5, 7]
+    assert [step.i for step in thin_steps(steps_of(7, count=1, side=1))] == list(range(1, 8))
+    assert [step.i for step in thin_steps(steps_of(7, count=1, side=1), most=3)] == [3, 5, 7]
 
 
 def test_a_gif_has_every_frame_and_stays_on_the_last() -> None:
     file = io.BytesIO()
-    frames = frames_of(steps_of(6))
+    frames = draw_frames(steps_of(6))
     write_gif(frames, file, side=70)
     with Image.open(io.BytesIO(file.getvalue())) as gif:
         assert gif.n_frames == 6 and gif.size == (152, 68) and gif.info["loop"] == 0
@@ -178,7 +178,7 @@ def test_a_gif_has_every_frame_and_stays_on_the_last() -> None:
 
 @pytest.mark.parametrize("side", [16, 15])  # an odd height is filled up
 def test_an_mp4_plays_everywhere_and_has_every_frame(tmp_path: Path, side: int) -> None:
-    path, frames = tmp_path / "a.mp4", frames_of(steps_of(6, count=1, side=side))
+    path, frames = tmp_path / "a.mp4", draw_frames(steps_of(6, count=1, side=side))
     write_mp4(frames, path, side=side)
     with av.open(str(path)) as film:
         stream = film.streams.video[0]

@@ -24,7 +24,7 @@ from sd.generation.film import (
     Chunk,
     Film,
     data_uri,
-    embedded,
+    embed_chunks,
     film_of,
 )
 
@@ -256,6 +256,6 @@ def test_files_are_taken_into_the_film(tmp_path: Path) -> None:
         return str(path)
 
     film = film_of([step(1, 1, smooth(1))], SCHEDULE, 1, keep)
-    (chunk,) = embedded(film)["chunks"]
+    (chunk,) = embed_chunks(film)["chunks"]
     assert base64.b64decode(chunk["src"].partition(",")[2]) == (tmp_path / "chunk.bin").read_bytes()
-    assert embedded(embedded(film)) == embedded(film)
+    assert embed_chunks(embed_chunks(film)) == embed_chunks(film)

@@ -18,12 +18,12 @@ from sd.diffusion.process import PREDICTIONS
 from sd.diffusion.sampling import SampleStep, draw_noise, generators, slerp
 from sd.diffusion.timesteps import SAMPLERS, SPACINGS
 from sd.generation.pipeline import (
-    begin,
+    begin_x,
     check,
-    distance,
-    painted,
+    paint_over,
+    pick_pixel,
     png_bytes,
-    seen_pixel,
+    rms_distance,
     stream,
     trust_region_of,
 )
@@ -83,7 +83,7 @@ def test_all_that_a_recipe_asks_for_is_asked(without: str) -> None:
 def test_pictures_between_two_seeds_begin_and_end_at_them(model: Model) -> None:
     recipe = replace(PLAIN, seed_to=40, count=3)
     one, other = draw_noise(model.shape, generators([5, 40]))
-    start = begin(recipe, model, "cpu")
+    start = begin_x(recipe, model, "cpu")
     assert torch.allclose(start[0], one) and torch.allclose(start[2], other, atol=1e-6)
     assert torch.allclose(start[1], slerp(one, other, 0.5))
     alone = made(replace(recipe, count=1), model)
@@ -95,10 +95,10 @@ def test_a_picture_is_left_at_its_time(model: Model) -> None:
     x0 = to_float(torch.from_numpy(np.array(Image.open(io.BytesIO(recipe.start.picture)))))
     a, b = (float(f(20)) for f in (model.diffusion.schedule.signal, model.diffusion.schedule.noise))
     eps = draw_noise(model.shape, generators([5, 6]))
-    assert torch.allclose(begin(recipe, model, "cpu"), a * x0 + b * eps, atol=1e-6)
+    assert torch.allclose(begin_x(recipe, model, "cpu"), a * x0 + b * eps, atol=1e-6)
     steps = made(recipe, model)
     assert len(steps) == 10 and steps[0].t == 18
-    assert distance(steps[-1].x_t, made(PLAIN, model)[-1].x_t) > 0.1
+    assert rms_distance(steps[-1].x_t, made(PLAIN, model)[-1].x_t) > 0.1
 
 
 def from_picture(sampler: str, spacing: str, t: float, **more: Any) -> Recipe:
@@ -146,7 +146,7 @@ def test_it_stays_whatever_the_network_estimates(tiny_config: Config, prediction
 
 def test_far_from_t_0_nothing_is_held_and_without_clipping_it_is(mistaken: Model) -> None:
     recipe = from_picture("ddim", "trailing", 900.0)
-    start = begin(recipe, mistaken, "cpu")
+    start = begin_x(recipe, mistaken, "cpu")
     sampling = mistaken.sampling("ddim", 5, start_time=900.0)
     plain = list(sampling.steps(mistaken.denoiser, mistaken.shape, [0, 1], start=start))
     assert torch.equal(made(recipe, mistaken)[-1].x_t, plain[-1].x_t)
@@ -172,7 +172,7 @@ def test_a_leading_grid_begins_with_the_noise_of_its_first_time(model: Model) ->
     assert made(recipe, model)[0].t == 33  # of 37, 33, ... 1: ten steps of four below 49
     a, b = model.diffusion.schedule.at(37)
     eps = draw_noise(model.shape, generators([5, 6]))
-    assert torch.allclose(begin(recipe, model, "cpu"), a * x0 + b * eps, atol=1e-6)
+    assert torch.allclose(begin_x(recipe, model, "cpu"), a * x0 + b * eps, atol=1e-6)
 
 
 def test_what_began_from_a_picture_stays_as_near_as_its_noise_was_large(
@@ -216,7 +216,7 @@ def test_a_branch_with_something_changed_is_another(
 ) -> None:
     parent = replace(PLAIN, sampler="ddpm") if "seed" in change else PLAIN
     branch = replace(parent, **{"steps": 6, "branch": Branch(parent, 4), **change})
-    assert distance(made(branch, model)[-1].x_t, made(parent, model)[-1].x_t) > 1e-4
+    assert rms_distance(made(branch, model)[-1].x_t, made(parent, model)[-1].x_t) > 1e-4
 
 
 def test_kept_steps_spare_the_parents_work(model: Model) -> None:
@@ -236,7 +236,7 @@ def test_paint_moves_the_estimate_and_leaves_the_noise(model: Model) -> None:
     step = made(PLAIN, model)[3]
     stroke = Image.new("RGBA", (8, 8))
     stroke.putpixel((2, 1), (255, 255, 255, 255))
-    x = painted(step, png_bytes(stroke), model)
+    x = paint_over(step, png_bytes(stroke), model)
     a, b = model.diffusion.factors(step.t, step.x_t)
     eps = (step.x_t - a * step.x0) / b
     assert torch.allclose(x[:, 0, 1, 2], (a * 1 + b * eps)[:, 0, 1, 2], atol=1e-5)
@@ -267,12 +267,14 @@ def test_what_does_not_fit_the_model_is_told_before_anything_is_made(
 
 def test_the_pixel_that_is_told_of_lies_where_something_is_made() -> None:
     shape = (1, 8, 8)
-    assert seen_pixel(PLAIN, shape) == (4, 4)
+    assert pick_pixel(PLAIN, shape) == (4, 4)
     mask = np.zeros((8, 8), np.uint8)
     mask[5, 2:4] = 255
     start = Start(grey(0, 255), 40, png_bytes(Image.fromarray(mask)))
-    assert seen_pixel(replace(PLAIN, start=start), shape) == (5, 2)
+    assert pick_pixel(replace(PLAIN, start=start), shape) == (5, 2)
 
 
 def test_distance_is_the_root_of_the_mean_square() -> None:
-    assert distance(torch.tensor([1.0, 2.0]), torch.tensor([4.0, -2.0])) == pytest.approx(12.5**0.5)
+    assert rms_distance(torch.tensor([1.0, 2.0]), torch.tensor([4.0, -2.0])) == pytest.approx(
+        12.5**0.5
+    )

@@ -9,13 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from sd.checkpoints.picture_model import second_zero
+from sd.checkpoints.picture_model import build_picture_model
 from sd.common.device import choose
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.augment import augment
 from sd.data.image_set import ImageSet, inspect_images, read_images
-from sd.data.images import grid, to_float, to_pil, visible
+from sd.data.images import lay_on_white, make_grid, to_float, to_pil
 from sd.diffusion.process import Diffusion
 from sd.diffusion.sampling import SampleStep
 from sd.generation import export, pipeline
@@ -80,7 +80,7 @@ def test_a_network_of_four_channels_trains_and_samples(config: Config, images: I
 
 @pytest.mark.parametrize("kind", ["ideal", "linear"])
 def test_the_closed_forms_have_four_channels(kind: str, config: Config, images: ImageSet) -> None:
-    model = second_zero(kind, images, config)
+    model = build_picture_model(kind, images, config)
     steps = list(model.sampling("ddim", 10).steps(model.denoiser, model.shape, [0, 1]))
     assert steps[-1].x_t.shape == (2, 4, 8, 8)
     if kind == "ideal":
@@ -99,7 +99,7 @@ def test_other_numbers_of_channels_are_refused_with_the_reason(channels: int) ->
 
 def test_a_picture_and_a_sheet_keep_transparency(images: ImageSet) -> None:
     x = to_float(images.pixels)
-    picture, sheet = to_pil(x[0]), grid(x)
+    picture, sheet = to_pil(x[0]), make_grid(x)
     assert picture.mode == sheet.mode == "RGBA" and sheet.size == (18, 18)
     assert corner_and_middle(picture) == ((0, 0, 0, 0), (200, 40, 30, 255))
     assert sheet.getpixel((8, 8)) == (255, 255, 255, 255)
@@ -110,7 +110,7 @@ def test_what_is_shown_lies_on_white(images: ImageSet) -> None:
     for shown in (
         parts.enlarged(picture, 8),
         parts.tiled([picture]),
-        to_pil(visible(to_float(images.pixels[0]))),
+        to_pil(lay_on_white(to_float(images.pixels[0]))),
         Image.open(io.BytesIO(_decoded(components_parts.data_address(picture)))),
         Image.open(io.BytesIO(_decoded(painter.content("paint", picture, "en")["base"]))),
     ):
@@ -140,7 +140,7 @@ def test_a_film_and_moving_pictures_lie_on_white(images: ImageSet, tmp_path: Pat
         place += length
         if kind in ("x_t", "x0"):
             assert min(sheet.getpixel((0, 0))) > 200  # JPEG at a small size
-    frames = export.frames_of(steps)
+    frames = export.draw_frames(steps)
     assert corner_and_middle(frames[0]) == ((255, 255, 255), (200, 40, 30))
     export.write_gif(frames, tmp_path / "x.gif", 8)
     export.write_npz(tmp_path / "x.npz", steps, [0, 1, 2, 3])

@@ -22,9 +22,9 @@ from sd.networks.inside.attention_hooks import (
     halves,
 )
 
-COVER = 0.65  # share of an overlay's colour that is heat
+HEAT_SHARE = 0.65  # share of an overlay's colour that is heat
 # From cold to hot. Lightness rises evenly (a test measures it), so it reads without colour too.
-RAMP = ((24, 18, 62), (103, 34, 118), (190, 62, 96), (240, 130, 52), (252, 205, 84))
+COLOUR_MAP = ((24, 18, 62), (103, 34, 118), (190, 62, 96), (240, 130, 52), (252, 205, 84))
 
 
 def layer_names(calls: Sequence[Call], kind: str) -> list[str]:
@@ -52,9 +52,9 @@ def word_map(
     size: (H, W) of the network's input. No places: zero. Raises `InputError`.
     """
     maps = []
-    for found, weights in _chosen(calls, "cross", picture, count, layer, head):
+    for found, weights in _chosen_weights(calls, "cross", picture, count, layer, head):
         wanted = [whole("token", place, 0, weights.shape[-1] - 1) for place in places]
-        maps.append(enlarged(weights[:, wanted].sum(dim=-1), found, size))
+        maps.append(upsample(weights[:, wanted].sum(dim=-1), found, size))
     return torch.stack(maps).mean(dim=0)
 
 
@@ -75,13 +75,13 @@ def pixel_map(
     """
     y, x = whole("y", y, 0, size[0] - 1), whole("x", x, 0, size[1] - 1)
     maps = []
-    for found, weights in _chosen(calls, "self", picture, count, layer, head):
+    for found, weights in _chosen_weights(calls, "self", picture, count, layer, head):
         row = weights[(y // found.stride) * found.width + x // found.stride]  # [N]
-        maps.append(enlarged(row / found.stride**2, found, size))
+        maps.append(upsample(row / found.stride**2, found, size))
     return torch.stack(maps).mean(dim=0)
 
 
-def _chosen(
+def _chosen_weights(
     calls: Sequence[Call], kind: str, picture: int, count: int, name: str | None, head: int | None
 ) -> Iterator[tuple[Layer, Tensor]]:
     """Yield the wanted layers of all calls, each with its weights [N, L]: a head's, or the mean."""
@@ -99,7 +99,7 @@ def _chosen(
                 yield found, weights[whole("head", head, 0, len(weights) - 1)]
 
 
-def enlarged(values: Tensor, layer: Layer, size: tuple[int, int]) -> Tensor:
+def upsample(values: Tensor, layer: Layer, size: tuple[int, int]) -> Tensor:
     """Return values [N] of a layer's positions as a map [H, W], bilinear.
 
     Positions at the rim may cover more than the picture: that part is cut off.
@@ -109,7 +109,7 @@ def enlarged(values: Tensor, layer: Layer, size: tuple[int, int]) -> Tensor:
     return F.interpolate(plane, covered, mode="bilinear")[0, 0, : size[0], : size[1]]
 
 
-def strongest(heat: Tensor, share: float = 0.2) -> Tensor:
+def strongest_region(heat: Tensor, share: float = 0.2) -> Tensor:
     """Return where a map [H, W] is strongest, bool [H, W]: exactly that share, at least a pixel."""
     wanted = max(1, round(share * heat.numel()))
     mask = torch.zeros(heat.numel(), dtype=torch.bool, device=heat.device)
@@ -117,7 +117,7 @@ def strongest(heat: Tensor, share: float = 0.2) -> Tensor:
     return mask.view(heat.shape)
 
 
-def centre(heat: Tensor) -> tuple[float, float]:
+def centre_of_mass(heat: Tensor) -> tuple[float, float]:
     """Return the centre of mass (y, x) of a mask or map [H, W], in rows and columns from 0.
 
     Of a map that is zero everywhere it is the picture's middle.
@@ -146,8 +146,11 @@ def overlay(picture: Image.Image | Tensor, heat: Tensor, peak: float | None = No
     heat = heat.detach().float().cpu()[None, None] / (peak if peak > 0 else 1.0)
     if heat.shape[2:] != (image.height, image.width):
         heat = F.interpolate(heat, (image.height, image.width), mode="bilinear")
-    ramp, position = np.asarray(RAMP, float), heat[0, 0].clamp(0, 1).numpy() * (len(RAMP) - 1)
-    anchors = np.arange(len(RAMP))
+    ramp, position = (
+        np.asarray(COLOUR_MAP, float),
+        heat[0, 0].clamp(0, 1).numpy() * (len(COLOUR_MAP) - 1),
+    )
+    anchors = np.arange(len(COLOUR_MAP))
     hot = np.stack([np.interp(position, anchors, ramp[:, c]) for c in range(3)], axis=-1)
-    mixed = COVER * hot + (1 - COVER) * np.asarray(image, float)
+    mixed = HEAT_SHARE * hot + (1 - HEAT_SHARE) * np.asarray(image, float)
     return Image.fromarray(mixed.round().astype(np.uint8))

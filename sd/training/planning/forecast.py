@@ -26,7 +26,7 @@ from sd.data.reading.report import Report
 from sd.training.evaluation import EVALUATED, LEVELS
 from sd.training.loop import Training, total_steps
 from sd.training.planning import memory
-from sd.training.samples import SHEET_PICTURES, SHEET_STEPS, sheet_denoiser, sheet_passes
+from sd.training.samples import SAMPLE_COUNT, SAMPLE_STEPS, passes_per_step, sample_denoiser
 
 START_SECONDS = 4.0  # until the first step, without the pictures: mostly importing torch
 PICTURE_SECONDS = 0.0008  # to read one
@@ -59,7 +59,7 @@ class Forecast:
 
     def to_json(self) -> dict[str, Any]:
         """Return it in types that JSON has."""
-        return {**asdict(self), "samples": SHEET_PICTURES * self.sheets}
+        return {**asdict(self), "samples": SAMPLE_COUNT * self.sheets}
 
     def lines(self) -> list[str]:
         """Return it as short lines."""
@@ -83,11 +83,11 @@ def measure(config: Config, machine: Machine, seconds: float = 8.0) -> Measureme
     stream = training.steps()
     step = _median(_timed(stream, 2, 15, until - seconds / 3))
     model = training.model
-    sampling = model.sampling(steps=min(SHEET_STEPS, model.diffusion.schedule.timesteps))
-    denoiser, passes = sheet_denoiser(training, model), sheet_passes(training)
-    calls = sampling.steps(denoiser, model.shape, range(SHEET_PICTURES), machine.device)
+    sampling = model.sampling(steps=min(SAMPLE_STEPS, model.diffusion.schedule.timesteps))
+    denoiser, passes = sample_denoiser(training, model), passes_per_step(training)
+    calls = sampling.steps(denoiser, model.shape, range(SAMPLE_COUNT), machine.device)
     call = _median(_timed(calls, 1, 5, until))
-    evaluation = 2 * LEVELS * EVALUATED / (SHEET_PICTURES * passes)  # in calls for a sheet
+    evaluation = 2 * LEVELS * EVALUATED / (SAMPLE_COUNT * passes)  # in calls for a sheet
     sheet = call * (2 * len(sampling.times) + evaluation)
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()

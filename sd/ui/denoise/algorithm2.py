@@ -324,7 +324,7 @@ def show_numbers(request: gr.Request, tree: Tree, seen: Any = True) -> Any:
 
 def step_numbers(recipe: Recipe, i: int, lang: str) -> StepNumbers:
     """Return the numbers of one pixel at step i: kept ones, else the sampling is made again."""
-    from sd.generation.pipeline import sampling_of, seen_pixel
+    from sd.generation.pipeline import pick_pixel, sampling_of
 
     source = models.open_model(models.find_recipe_model(recipe))
     deque(steps_of(recipe, i), maxlen=0)  # so that they are kept
@@ -333,7 +333,7 @@ def step_numbers(recipe: Recipe, i: int, lang: str) -> StepNumbers:
         raise InputError(f"step {i} of {recipe.steps}: too large to be kept; take fewer pictures")
     step = kept[i - 1]
     times = [*sampling_of(recipe, source).times, 0.0]
-    row, column = seen_pixel(recipe, source.shape)
+    row, column = pick_pixel(recipe, source.shape)
     place = (0, 0, row, column)
     process = source.diffusion
     before = process.standardise(x, times[i - 1])

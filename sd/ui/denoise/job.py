@@ -222,20 +222,20 @@ class Job:
         if not self.pictured:
             self._context.run(film.flush, keep_chunk)
         elif film.count() and self.last is not None:
-            from sd.data.images import grid
+            from sd.data.images import make_grid
 
-            self.pictures = grid(self.last.x_t), grid(self.last.x0)
+            self.pictures = make_grid(self.last.x_t), make_grid(self.last.x0)
         self._news.set()
 
     def _steps(self) -> Iterator["SampleStep"]:
         """Yield the recipe's steps, which are kept if they are to be seen."""
-        from sd.generation.pipeline import begin, stream
+        from sd.generation.pipeline import begin_x, stream
 
         there, device = (
             models.open_model(models.find_recipe_model(self.recipe)),
             models.machine().device,
         )
-        start = begin(self.recipe, there, device, self._parent_step)
+        start = begin_x(self.recipe, there, device, self._parent_step)
         if self.filmed:
             STEPS.begin(self.recipe, start)
             self.film = self._empty_film(there, start.to(device))

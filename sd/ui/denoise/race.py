@@ -159,11 +159,11 @@ def compared(held: Race, done: Sequence[Job], lang: str) -> Iterator[tuple[Any, 
 
 def far_from(exact: "Tensor", job: Job, lang: str) -> str:
     """Return how far the end of a lane lies from the reference, in words."""
-    from sd.generation.pipeline import distance
+    from sd.generation.pipeline import rms_distance
 
     if is_random(job.recipe) or job.last is None:
         return say("lane_random", lang)
-    return say("lane_distance", lang, far=f"{distance(job.last.x_t, exact):.3f}")
+    return say("lane_distance", lang, far=f"{rms_distance(job.last.x_t, exact):.3f}")
 
 
 def made_fine(held: Race, fine: Recipe, lang: str) -> Iterator[tuple[Any, str]]:

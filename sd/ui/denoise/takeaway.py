@@ -64,9 +64,11 @@ def written(node: Node, form: str, index: int, lang: str) -> Path:
 def write_player(node: Node, path: Path, index: int, lang: str) -> None:
     """Write the player with all its pictures as one file."""
     from sd.generation.export import write_html
-    from sd.generation.film import embedded
+    from sd.generation.film import embed_chunks
 
-    write_html([embedded(node.film)], path, player.words(lang), record(node.recipe, index), lang)
+    write_html(
+        [embed_chunks(node.film)], path, player.words(lang), record(node.recipe, index), lang
+    )
 
 
 def write_steps(node: Node, path: Path, form: str) -> None:
@@ -79,7 +81,7 @@ def write_steps(node: Node, path: Path, form: str) -> None:
         export.write_npz(path, steps, node.recipe.seeds)
     else:
         write = export.write_gif if form == GIF else export.write_mp4
-        write(export.frames_of(export.thinned(steps)), path)
+        write(export.draw_frames(export.thin_steps(steps)), path)
 
 
 def check_room(node: Node) -> None:

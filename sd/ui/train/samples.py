@@ -18,7 +18,7 @@ from sd.common import marks, validation
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.runs.journal import SampleGrid
-from sd.runs.sample_grid import ACROSS, GAP, open_sheet
+from sd.runs.sample_grid import COLUMNS, GAP, open_sample_grid
 from sd.training.likeness import Baseline, judge
 from sd.ui.components import curves
 from sd.ui.components.parts import data_address, enlarged
@@ -32,13 +32,13 @@ STRIP_MOST = 1.5  # of the distances on the meter; 1 is as far as one of its own
 
 def open_grid(path: Path) -> Image.Image:
     """Return a sheet of samples, decoded; raise `InputError` for what is none of this run's."""
-    return open_sheet(path, Config.read(path.parent.parent / runs.CONFIG))
+    return open_sample_grid(path, Config.read(path.parent.parent / runs.CONFIG))
 
 
 def cut_cells(sheet: Image.Image, count: int) -> list[Image.Image]:
     """Return the first `count` pictures of a sheet, row by row."""
-    side = [(length + GAP) // ACROSS for length in sheet.size]
-    corners = [(k % ACROSS * side[0], k // ACROSS * side[1]) for k in range(count)]
+    side = [(length + GAP) // COLUMNS for length in sheet.size]
+    corners = [(k % COLUMNS * side[0], k // COLUMNS * side[1]) for k in range(count)]
     return [sheet.crop((x, y, x + side[0] - GAP, y + side[1] - GAP)) for x, y in corners]
 
 
@@ -135,7 +135,7 @@ def prompts_html(prompts: Sequence[str], lang: str) -> str:
     line = number_prompts(prompts)
     if len(line) <= SHORT_LIST:
         return f'<p class="note">{say("asked", lang, prompts=html.escape(line))}</p>'
-    fitting = (k for k in range(ACROSS, 1, -1) if len(number_prompts(prompts[:k])) <= BEGINNING)
+    fitting = (k for k in range(COLUMNS, 1, -1) if len(number_prompts(prompts[:k])) <= BEGINNING)
     begun = html.escape(number_prompts(prompts[: next(fitting, 1)])[:BEGINNING])
     rows = "".join(f"<li>{html.escape(prompt)}</li>" for prompt in prompts)
     title = say("asked", lang, prompts=f"{begun} …")

@@ -18,7 +18,7 @@ from sd.checkpoints.model import Model
 from sd.data import shapes
 from sd.data.images import to_array
 from sd.networks.inside.attention_hooks import Recording
-from sd.networks.inside.heatmaps import centre, layer_names, strongest, word_map
+from sd.networks.inside.heatmaps import centre_of_mass, layer_names, strongest_region, word_map
 from tests.benchmarks.conditioning.asked import Way, device_of, share, told
 
 BATCH = 25
@@ -120,7 +120,7 @@ class Scores:
             self.areas.append(float(mask.mean()))
             self.middles.append(bool(mask[mask.shape[0] // 2, mask.shape[1] // 2]))
         for steps, layers, each in variants(heat, drawn):
-            y, x = centre(strongest(each))
+            y, x = centre_of_mass(strongest_region(each))
             inside = bool(mask[round(y), round(x)])
             self.inside.setdefault((target.role, steps, layers), []).append(inside)
 

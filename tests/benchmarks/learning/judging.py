@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sd.common.validation import InputError
 from sd.data.image_set import ImageSet, read_images, split
-from sd.data.images import grid, to_float, to_uint8
+from sd.data.images import make_grid, to_float, to_uint8
 from tests.benchmarks.digits import HELD_OUT, Classifier, Judge, frechet, train_judge
 from tests.benchmarks.learning.contest import CHANNELS, SIDE, Competitor, Verdict
 
@@ -65,7 +65,7 @@ class Jury:
 
     def write_sheet(self, path: Path) -> None:
         """Write the first of the newest samples, none picked, as one picture."""
-        grid(self.made[:SHOWN], scale=SCALE).save(path)
+        make_grid(self.made[:SHOWN], scale=SCALE).save(path)
 
 
 def samples(competitor: Competitor, seeds: Sequence[int]) -> Tensor:

@@ -11,20 +11,20 @@ from sd.common.validation import InputError
 from sd.data.images import to_uint8
 from sd.diffusion.sampling import SampleStep
 from sd.generation.attention_pictures import (
-    Watched,
+    AttentionRecorder,
     check_attention,
     font_for,
-    legible,
+    replace_missing,
     write_attention,
 )
 from sd.networks.inside.attention_hooks import Call, Layer, Recording
 from sd.networks.inside.heatmaps import (
-    RAMP,
-    centre,
+    COLOUR_MAP,
+    centre_of_mass,
     layer_names,
     overlay,
     pixel_map,
-    strongest,
+    strongest_region,
     word_map,
 )
 from tests.helpers.attending import D, L, asked, hooks, tiny
@@ -119,20 +119,20 @@ def test_a_pixel_outside_is_told():
 
 def test_the_strongest_fifth_is_a_fifth():
     heat = torch.rand(10, 10)
-    mask = strongest(heat)
+    mask = strongest_region(heat)
     assert mask.sum() == 20 and heat[mask].min() >= heat[~mask].max()
-    assert strongest(torch.ones(10, 10)).sum() == 20  # even where all are equal
-    assert strongest(torch.rand(2, 2), 0.01).sum() == 1
+    assert strongest_region(torch.ones(10, 10)).sum() == 20  # even where all are equal
+    assert strongest_region(torch.rand(2, 2), 0.01).sum() == 1
 
 
 def test_the_centre_of_mass():
     mask = torch.zeros(5, 9, dtype=torch.bool)
     mask[1:4, 6:8] = True
-    assert centre(mask) == (2.0, 6.5)
+    assert centre_of_mass(mask) == (2.0, 6.5)
     heat = torch.zeros(4, 4)
     heat[0, 0], heat[3, 1] = 1.0, 3.0
-    assert centre(heat) == (2.25, 0.75)
-    assert centre(torch.zeros(4, 6)) == (1.5, 2.5)
+    assert centre_of_mass(heat) == (2.25, 0.75)
+    assert centre_of_mass(torch.zeros(4, 6)) == (1.5, 2.5)
 
 
 def lightness(colours):
@@ -151,7 +151,7 @@ def test_heat_reads_on_dark_and_light_pictures(ground):
     rises = np.diff(light)
     assert rises.min() > 0 and rises.max() < 3.5 * rises.min()  # rounding to bytes included
     assert light[-1] - light[0] > 40
-    evenly = np.diff(lightness(RAMP))
+    evenly = np.diff(lightness(COLOUR_MAP))
     assert evenly.max() < 1.15 * evenly.min()
 
 
@@ -159,10 +159,10 @@ def test_an_overlay_by_hand_and_its_peak():
     heat = torch.tensor([[0.0, 0.5]])
     picture = torch.full((1, 1, 2), 100, dtype=torch.uint8)
     own = np.asarray(overlay(picture, heat))
-    for pixel, colour in zip(own[0], (RAMP[0], RAMP[-1]), strict=True):
+    for pixel, colour in zip(own[0], (COLOUR_MAP[0], COLOUR_MAP[-1]), strict=True):
         assert pixel.tolist() == [round(0.65 * c + 35) for c in colour]
     half = np.asarray(overlay(picture, heat, peak=1.0))
-    assert half[0, 1].tolist() == [round(0.65 * c + 35) for c in RAMP[2]]
+    assert half[0, 1].tolist() == [round(0.65 * c + 35) for c in COLOUR_MAP[2]]
     assert np.array_equal(np.asarray(overlay(picture, 9 * heat, peak=0.5)), own)
     assert overlay(picture, torch.zeros(1, 2)).getpixel((1, 0)) == tuple(own[0, 0])
     assert overlay(Image.new("L", (8, 6)), heat).size == (8, 6)
@@ -175,7 +175,7 @@ def sampled(network, words=(), steps=3, count=2, **settings):
     """A sampling of pictures, watched; every step's mean map by the long way is told too."""
     told = asked(network, (8, 8), 2 * count)  # as with guidance: both halves in one batch
     by_hand = []
-    with torch.no_grad(), Watched(network, count, words, **settings) as watched:
+    with torch.no_grad(), AttentionRecorder(network, count, words, **settings) as watched:
         for i in range(1, steps + 1):
             kinds = ("cross",) if words else ("self",)
             with Recording(network, kinds) as second:
@@ -185,7 +185,7 @@ def sampled(network, words=(), steps=3, count=2, **settings):
             watched.add(SampleStep(i, float(steps - i), x0, x0, x0, 0.0))
             by_hand.append(second.drain())
     assert hooks(network) == []
-    return watched.told(), by_hand
+    return watched.record(), by_hand
 
 
 def test_watched_keeps_a_map_of_each_word_and_step():
@@ -213,7 +213,7 @@ def test_without_words_the_centre_is_watched(context_dim):
 
 def test_a_model_without_a_context_has_no_words():
     network = tiny(1, attend=(), context_dim=None)
-    assert Watched(network, 1, [("cat", [1])]).words == ()
+    assert AttentionRecorder(network, 1, [("cat", [1])]).words == ()
 
 
 def test_the_sheet_is_a_row_of_estimates_and_a_row_for_each_word(tmp_path):
@@ -286,7 +286,7 @@ def test_another_ending_is_told_in_one_line(tmp_path):
 
 def test_letters_that_no_font_has_become_their_numbers():
     own = ImageFont.load_default(14)
-    assert legible("cat é", own) == "cat U+00E9"
+    assert replace_missing("cat é", own) == "cat U+00E9"
     private = "a\U0010abcd"
-    assert legible(private, font_for([private])) == "aU+10ABCD"
+    assert replace_missing(private, font_for([private])) == "aU+10ABCD"
     assert font_for(["cat", "x0"]).getname() == own.getname()

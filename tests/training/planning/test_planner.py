@@ -271,16 +271,16 @@ def test_what_is_told_is_measured_too(tiny_config: Config, kind: str) -> None:
     images = forecasts.random_pictures(config)
     training = Training(config, images, 0, CPU)
     assert training.config.conditioning.kind == kind and training.sample_prompts
-    denoiser = samples.sheet_denoiser(training, training.model)
-    assert denoiser.guidance.scale == (2.0,) and samples.sheet_passes(training) == 2
+    denoiser = samples.sample_denoiser(training, training.model)
+    assert denoiser.guidance.scale == (2.0,) and samples.passes_per_step(training) == 2
     assert measure(config, CPU, 0.0).sheet > 0
 
 
 def test_a_run_that_is_told_nothing_asks_once(tiny_config: Config) -> None:
     config = tiny_config.with_settings(['conditioning.kind="none"'])
     training = Training(config, forecasts.random_pictures(config), 0, CPU)
-    assert samples.sheet_passes(training) == 1
-    assert samples.sheet_denoiser(training, training.model).cond is None
+    assert samples.passes_per_step(training) == 1
+    assert samples.sample_denoiser(training, training.model).cond is None
 
 
 def test_a_measurement_times_the_real_thing(tiny_config: Config) -> None:
@@ -345,8 +345,8 @@ def test_the_last_samples_and_the_last_save_lie_within_the_minutes(tiny_config: 
 
 
 def test_what_a_sheet_is_taken_to_be_is_what_a_run_makes() -> None:
-    assert len(session.SAMPLE_SEEDS) == samples.SHEET_PICTURES
-    assert session.SAMPLE_STEPS == samples.SHEET_STEPS
+    assert len(session.SAMPLE_SEEDS) == samples.SAMPLE_COUNT
+    assert session.SAMPLE_STEPS == samples.SAMPLE_STEPS
 
 
 def test_a_forecast_refuses_what_the_memory_refuses(

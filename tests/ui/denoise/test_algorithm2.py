@@ -17,7 +17,7 @@ from sd.diffusion.process import Prediction
 from sd.diffusion.sampling import Sampling, step_noise
 from sd.diffusion.schedule import Schedule
 from sd.diffusion.timesteps import SAMPLERS
-from sd.generation.pipeline import begin, sampling_of
+from sd.generation.pipeline import begin_x, sampling_of
 from sd.training.randomness import new_network
 from sd.ui import models
 from sd.ui.denoise import algorithm2
@@ -220,7 +220,7 @@ def test_every_number_is_of_its_step_and_of_the_standard_process(
     tiny_config: Config, monkeypatch: pytest.MonkeyPatch, noise_info: tuple[float, float]
 ) -> None:
     another_day(monkeypatch)
-    monkeypatch.setattr("sd.generation.pipeline.seen_pixel", lambda *_: (2, 6))
+    monkeypatch.setattr("sd.generation.pipeline.pick_pixel", lambda *_: (2, 6))
     (mean, std), name = noise_info, f"noise-{noise_info[1]:g}"
     config = tiny_config.with_settings([f"diffusion.noise_info=[{mean:g}, {std:g}]"])
     network = with_weights(new_network(config, 0).eval())
@@ -230,7 +230,7 @@ def test_every_number_is_of_its_step_and_of_the_standard_process(
     made = replace(made, variance="fixed_large", clip_x0=False)
     model: Any = models.open_model(models.find(name))
     steps, times = replayed(made, model), [*sampling_of(made, model).times, 0.0]
-    x = [begin(made, model, "cpu"), *(step.x_t for step in steps)]
+    x = [begin_x(made, model, "cpu"), *(step.x_t for step in steps)]
     w = [
         (each - model.diffusion.schedule.at(t)[1] * mean) / std
         for each, t in zip(x, times, strict=True)

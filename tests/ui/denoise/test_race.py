@@ -11,7 +11,7 @@ import torch
 from sd.checkpoints.model import Model
 from sd.common.validation import InputError
 from sd.diffusion.timesteps import REFERENCE_STEPS, SAMPLERS, SPACINGS
-from sd.generation.pipeline import distance
+from sd.generation.pipeline import rms_distance
 from sd.generation.recipe import Recipe, Start
 from sd.ui import models
 from sd.ui.components.painter import mask_paint
@@ -99,7 +99,7 @@ def test_lanes_start_alike_and_tell_how_far_they_ended(
     exact = race.REFERENCES[fine]
     assert torch.equal(exact, replayed(fine, little)[-1].x_t)
     for recipe, film in zip(recipes[:3], films, strict=False):
-        there = distance(replayed(recipe, little)[-1].x_t, exact)
+        there = rms_distance(replayed(recipe, little)[-1].x_t, exact)
         assert far(film) == pytest.approx(there, abs=0.0006)
     assert "no single end to compare with" in films[3]["line"]
     assert f"measured against {FINE} steps" in shown[-1][1]

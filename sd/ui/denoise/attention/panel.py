@@ -74,11 +74,11 @@ def meant(tree: Tree, picture: Any) -> tuple[Recipe, int, int]:
 
 def begun(look: AttentionRecord, recipe: Recipe, k: int) -> Selection:
     """Return where to look from at first: a word that was asked for, else a pixel that tells."""
-    from sd.generation.pipeline import seen_pixel
+    from sd.generation.pipeline import pick_pixel
 
     first = 1 if look.kind == CLASS_TOKENS else 0
     word = first if len(look.words) > first else None
-    return Selection(recipe, k, Spot(*seen_pixel(recipe, (look.x0.shape[0], *look.size)), word))
+    return Selection(recipe, k, Spot(*pick_pixel(recipe, (look.x0.shape[0], *look.size)), word))
 
 
 def pressed(look: AttentionRecord, at: Spot, said: Any) -> Spot:

@@ -14,11 +14,11 @@ from sd.checkpoints.picture_model import PictureModel
 from sd.common.device import Machine
 from sd.common.marks import save_png
 from sd.common.outputs import Output, make_place, write_free, write_named
-from sd.data.images import grid, to_pil
+from sd.data.images import make_grid, to_pil
 from sd.diffusion.sampling import SampleStep
 from sd.diffusion.timesteps import calls_per_step
 from sd.generation import export, pipeline
-from sd.generation.attention_pictures import Watched
+from sd.generation.attention_pictures import AttentionRecorder
 from sd.generation.film import Film, data_uri
 from sd.generation.player.words import WORDS
 from sd.generation.recipe import Recipe
@@ -28,7 +28,7 @@ TOGETHER = 32  # steps of a film that become pictures at once
 
 
 @dataclass(frozen=True)
-class Made:
+class Generation:
     """A sampling: its recipe, by which model and on what, and the one picture wanted of it, or all.
 
     index: counted from 0; None for all pictures.
@@ -39,17 +39,17 @@ class Made:
     machine: Machine
     index: int | None = None
 
-    def steps(self, watched: Watched | None = None) -> Iterable[SampleStep]:
+    def steps(self, watched: AttentionRecorder | None = None) -> Iterable[SampleStep]:
         """Return the steps of what is wanted, with a bar on a terminal; `InputError` if unfit.
 
         `watched` sees all of them as they come.
         """
         stream = pipeline.stream(self.recipe, self.source, self.machine.device)
         if watched is not None:
-            stream = seen(stream, watched)
+            stream = record_attention(stream, watched)
         quiet = not sys.stderr.isatty()
         bar = tqdm(stream, total=self.recipe.steps, unit="step", disable=quiet)
-        return bar if self.index is None else (picked(step, self.index) for step in bar)
+        return bar if self.index is None else (pick_picture(step, self.index) for step in bar)
 
     @property
     def indices(self) -> list[int]:
@@ -65,7 +65,9 @@ class Made:
         return {**told, "made": self.machine.record()}
 
 
-def seen(steps: Iterable[SampleStep], watched: Watched) -> Iterator[SampleStep]:
+def record_attention(
+    steps: Iterable[SampleStep], watched: AttentionRecorder
+) -> Iterator[SampleStep]:
     """Yield the steps while where their network looks is watched."""
     with watched:
         for step in steps:
@@ -73,13 +75,13 @@ def seen(steps: Iterable[SampleStep], watched: Watched) -> Iterator[SampleStep]:
             yield step
 
 
-def picked(step: SampleStep, index: int) -> SampleStep:
+def pick_picture(step: SampleStep, index: int) -> SampleStep:
     """Return a step of one of its pictures."""
     one = slice(index, index + 1)
     return step._replace(x_t=step.x_t[one], x0=step.x0[one], eps=step.eps[one])
 
 
-def prepared(out: Output | None, save_path: str | None) -> Output:
+def prepare_output(out: Output | None, save_path: str | None) -> Output:
     """Return where samples go, its folder made before any of them is: else the ini's, or samples.
 
     An ini's save_path is always a folder.
@@ -89,7 +91,7 @@ def prepared(out: Output | None, save_path: str | None) -> Output:
     return out
 
 
-def write(out: Output, steps: Iterable[SampleStep], made: Made, every: bool) -> None:
+def save(out: Output, steps: Iterable[SampleStep], made: Generation, every: bool) -> None:
     """Write the pictures of the last of `steps`, and the others where the form or `every` asks.
 
     A folder gets a PNG per picture, and of `every` step a sheet, each under a free name. FILE.png
@@ -97,14 +99,14 @@ def write(out: Output, steps: Iterable[SampleStep], made: Made, every: bool) -> 
     steps.
     """
     if not out.is_file:
-        _write_folder(out.path, steps, made, every)
+        _save_folder(out.path, steps, made, every)
         return
-    kept = _kept(steps, every) if out.form in (".npz", ".png") else steps
-    write_named(out.path, partial(_write_file, out.form, kept, made, every))
+    kept = _needed_steps(steps, every) if out.form in (".npz", ".png") else steps
+    write_named(out.path, partial(_save_file, out.form, kept, made, every))
 
 
-def _write_file(
-    form: str, steps: Iterable[SampleStep], made: Made, every: bool, file: Path
+def _save_file(
+    form: str, steps: Iterable[SampleStep], made: Generation, every: bool, file: Path
 ) -> None:
     if form == ".npz":
         seeds = [made.recipe.seeds[index] for index in made.indices]
@@ -112,30 +114,30 @@ def _write_file(
             export.write_npz(opened, list(steps), seeds, every)
     elif form == ".png":
         *_, last = steps
-        export.write_png(grid(last.x_t), file, made.record(made.index))
+        export.write_png(make_grid(last.x_t), file, made.record(made.index))
     elif form == ".html":
-        export.write_html([_film(steps, made)], file, WORDS, made.record(made.index))
+        export.write_html([_film_of(steps, made)], file, WORDS, made.record(made.index))
     else:
-        frames = export.frames_of(export.thinned(list(steps)))
+        frames = export.draw_frames(export.thin_steps(list(steps)))
         (export.write_gif if form == ".gif" else export.write_mp4)(frames, file)
 
 
-def _kept(steps: Iterable[SampleStep], every: bool) -> list[SampleStep]:
+def _needed_steps(steps: Iterable[SampleStep], every: bool) -> list[SampleStep]:
     return [step for step in steps if every or step.t == 0]
 
 
-def _write_folder(out: Path, steps: Iterable[SampleStep], made: Made, every: bool) -> None:
+def _save_folder(out: Path, steps: Iterable[SampleStep], made: Generation, every: bool) -> None:
     for step in steps:
         if every:
-            write_free(out / f"step-{step.i:04d}.png", partial(save_png, grid(step.x_t)))
+            write_free(out / f"step-{step.i:04d}.png", partial(save_png, make_grid(step.x_t)))
         if step.t > 0:
             continue
         for index, picture in zip(made.indices, step.x_t, strict=True):
             fill = partial(export.write_png, to_pil(picture), recipe=made.record(index))
-            write_free(out / f"{_called(made.recipe, index)}.png", fill)
+            write_free(out / f"{_picture_name(made.recipe, index)}.png", fill)
 
 
-def _called(recipe: Recipe, index: int) -> str:
+def _picture_name(recipe: Recipe, index: int) -> str:
     """Return the name of a picture: its seed, or its place between two."""
     name = f"seed-{recipe.seeds[index]:05d}"
     if recipe.seed_to is None:
@@ -143,7 +145,7 @@ def _called(recipe: Recipe, index: int) -> str:
     return f"{name}-to-{recipe.seed_to:05d}-{index + 1:04d}"
 
 
-def _film(steps: Iterable[SampleStep], made: Made) -> dict[str, Any]:
+def _film_of(steps: Iterable[SampleStep], made: Generation) -> dict[str, Any]:
     recipe, schedule = made.recipe, made.source.diffusion.schedule
     film = Film(schedule, recipe.steps, calls_per_step(recipe.sampler), label=recipe.model)
     for step in steps:
