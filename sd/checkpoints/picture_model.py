@@ -14,8 +14,8 @@ from sd.common.validation import InputError, choice, shown
 from sd.config import Config
 from sd.data.image_set import ImageSet, read_images
 from sd.data.ingest import open_images
-from sd.data.reading.source import BUNDLED
-from sd.diffusion.closed_form import KINDS, ClosedFormDenoiser
+from sd.data.reading.source import BUNDLED_SETS
+from sd.diffusion.closed_form import CLOSED_FORMS, ClosedFormDenoiser
 from sd.diffusion.guidance import Guidance
 from sd.diffusion.process import Diffusion
 from sd.diffusion.sampling import Sampling
@@ -71,11 +71,11 @@ def build_picture_model(
     The process is that of `config`, whose shape the pictures must have. Raises `InputError` for
     another kind or shape, an empty set, and a linear model of one picture.
     """
-    choice("kind", kind, list(KINDS))
+    choice("kind", kind, list(CLOSED_FORMS))
     found, wanted = tuple(images.pixels.shape[1:]), _shape(config)
     if found != wanted:
         raise InputError(f"the pictures are {found} (channels, height, width); {wanted} is wanted")
-    denoiser = KINDS[kind](images.pixels, Diffusion.from_config(config.diffusion), device)
+    denoiser = CLOSED_FORMS[kind](images.pixels, Diffusion.from_config(config.diffusion), device)
     return PictureModel(denoiser, config, {"kind": kind, "pictures": len(denoiser.pixels)})
 
 
@@ -85,7 +85,7 @@ def parse_name(name: str) -> tuple[str, str] | None:
     Raises `InputError` where DATA is missing.
     """
     kind, colon, data = name.partition(":")
-    if kind not in KINDS or not colon:
+    if kind not in CLOSED_FORMS or not colon:
         return None
     if not data:
         raise InputError(f"{kind}: tell of which pictures: {kind}:DATA, such as {kind}:starter")
@@ -113,7 +113,7 @@ def _shape(config: Config) -> tuple[int, int, int]:
 
 def _is_run(data: str) -> bool:
     try:
-        return data not in BUNDLED and (Path(data) / CONFIG).is_file()
+        return data not in BUNDLED_SETS and (Path(data) / CONFIG).is_file()
     except (OSError, ValueError):  # no path at all; reading pictures says so
         return False
 

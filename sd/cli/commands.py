@@ -20,7 +20,7 @@ from sd.common import validation
 from sd.common.text import brief, printable
 from sd.common.validation import InputError
 from sd.config import Config, preset_names
-from sd.config.unused import unused
+from sd.config.unused import find_unused
 from sd.diffusion.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def unused_lines(config: Config, pictures: int, held_out: int, source: str) -> l
         lines.append(f"{share}: none of {pictures} pictures can be spared")
     if told.kind != "none" and not told.drop:
         lines.append("conditioning.drop = 0: samples are made with guidance 1, which adds nothing")
-    return lines + [each.line for each in unused(config)]
+    return lines + [each.line for each in find_unused(config)]
 
 
 def plan(args: argparse.Namespace) -> None:
@@ -191,7 +191,7 @@ def _plan(args: argparse.Namespace, data: str, device: str, kind: str) -> "Plan"
     """Return a plan; where --set changes it, with a forecast of what it is then."""
     begun = time.monotonic()
     from sd.common.device import choose
-    from sd.config.conditioning_kind import decided
+    from sd.config.conditioning_kind import resolve_conditioning
     from sd.training.planning.forecast import forecast
     from sd.training.planning.planner import plan as planned
 
@@ -202,7 +202,7 @@ def _plan(args: argparse.Namespace, data: str, device: str, kind: str) -> "Plan"
     config = made.config.with_settings(args.set)
     if config == made.config:
         return made
-    shaped = decided(config, pictures.captions, pictures.labels)
+    shaped = resolve_conditioning(config, pictures.captions, pictures.labels)
     told = forecast(shaped, pictures.count, machine, start)
     return replace(made, config=config, forecast=told)
 
@@ -216,12 +216,12 @@ def _say_measuring(args: argparse.Namespace) -> None:
 def _forecast(args: argparse.Namespace, config: Config, data: str, device: str) -> "Plan":
     begun = time.monotonic()
     from sd.common.device import choose
-    from sd.config.conditioning_kind import decided
+    from sd.config.conditioning_kind import resolve_conditioning
     from sd.training.planning.forecast import check_memory, forecast
     from sd.training.planning.planner import Plan
 
     machine, pictures = choose(device).apply(), look_at(data)
-    shaped = decided(config, pictures.captions, pictures.labels)
+    shaped = resolve_conditioning(config, pictures.captions, pictures.labels)
     check_memory(shaped, machine)
     _say_measuring(args)
     start = time.monotonic() - begun + FIRST_SECONDS
@@ -231,11 +231,11 @@ def _forecast(args: argparse.Namespace, config: Config, data: str, device: str) 
 def look_at(data: str) -> "PictureStats":
     """Return how many pictures a source has and what a few of them are like."""
     from sd.data.image_set import inspect_images, some_pictures
-    from sd.data.reading.source import passage
+    from sd.data.reading.source import open_source
     from sd.training.planning.planner import PictureStats
 
-    with passage(data) as reading:
-        told = reading.told()
+    with open_source(data) as reading:
+        told = reading.counts()
     seen = some_pictures(data, PEEKED)
     if not seen:
         inspect_images(data)  # says why, where none is usable

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from sd.cli import commands
 from sd.common import threads, validation
-from sd.common.text import brief, printable, why
+from sd.common.text import brief, printable, system_reason
 from sd.common.validation import InputError
 from sd.config import preset_about, preset_names
 from sd.diffusion.timesteps import SAMPLERS, SPACINGS, VARIANCES
@@ -219,4 +219,4 @@ def one_line(error: InputError | OSError) -> InputError:
     if isinstance(error, InputError):
         return error
     names = [brief(printable(str(name))) for name in (error.filename,) if name is not None]
-    return InputError(": ".join([*names, why(error)]))
+    return InputError(": ".join([*names, system_reason(error)]))

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, TextIO
 
+from sd.common.text import format_seconds
 from sd.training.loop import TrainStep
-from sd.training.planning.forecast import in_words
 
 SECONDS = 30.0  # at most one line in so many, but at a sampling
 
@@ -75,7 +75,7 @@ class Progress:
             parts.append(f"{speed:.3g} pictures/s")
         left = self._row.get("seconds_left")
         if left and step.step < step.total:  # else samples and all were made when this is said
-            parts.append(f"{in_words(left)} left")
+            parts.append(f"{format_seconds(left)} left")
         parts += [self._sheet] if self._sheet else []
         self._sheet = ""
         self._print(", ".join(parts))

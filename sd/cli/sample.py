@@ -25,8 +25,8 @@ from sd.common.text import brief, printable
 from sd.common.validation import InputError
 from sd.data import masks
 from sd.data.images import fit_picture, read_picture, to_pil
-from sd.data.masks import anew_of, laid_over
-from sd.data.reading.source import BUNDLED
+from sd.data.masks import anew_of, fit_mask
+from sd.data.reading.source import BUNDLED_SETS
 from sd.diffusion.timesteps import most_steps
 from sd.generation import export, pipeline
 from sd.generation.attention_pictures import AttentionRecorder, check_attention, write_attention
@@ -37,13 +37,13 @@ from sd.generation.save import FORMS, Generation, prepare_output, save
 COUNT = 16  # pictures, unless told
 MATMULS = ("mkl", "onednn")
 DIGITS_DEPEND_ON = ("device", "threads", "matmul", "torch")  # of a machine's record
-WORDS = ("sampler", "variance", "spacing")  # a recipe's own fields, as typed
+TYPED_AS_IS = ("sampler", "variance", "spacing")  # a recipe's own fields, as typed
 NUMBERS = ("steps", "seed", "seed_to")
 # What a recipe tells itself, by flag; only where to and on what is told with --recipe.
 OWN = {
     "checkpoint": "CHECKPOINT",
     "count": "--count",
-    **{name: f"--{name.replace('_', '-')}" for name in (*NUMBERS, "eta", *WORDS, "no_clip")},
+    **{name: f"--{name.replace('_', '-')}" for name in (*NUMBERS, "eta", *TYPED_AS_IS, "no_clip")},
     **{name: f"--{name}" for name in ("label", "prompt", "negative", "guidance", "rescale")},
     "interval": "--interval",
     "unconditional": "--unconditional",
@@ -81,7 +81,7 @@ def _outputs(args: argparse.Namespace) -> tuple[Output | None, Output | None]:
     read = [Path(each) for each in (args.picture, args.mask, args.recipe) if each is not None]
     if args.checkpoint is not None:
         _, data = parse_name(args.checkpoint) or ("", args.checkpoint)
-        read += [] if data in BUNDLED else [Path(data)]
+        read += [] if data in BUNDLED_SETS else [Path(data)]
     for flag, each in (("--out", out), ("--attention", looked)):
         if each is not None:
             check_free(flag, each, read, args.overwrite)
@@ -174,7 +174,7 @@ def recipe_of(args: argparse.Namespace, model: NamedModel) -> Recipe:
     if args.steps is not None:
         most = most_steps(model.source.diffusion.schedule)
         told["steps"] = validation.whole("--steps", args.steps, 1, most)
-    told |= {name: getattr(args, name) for name in WORDS if getattr(args, name) is not None}
+    told |= {name: getattr(args, name) for name in TYPED_AS_IS if getattr(args, name) is not None}
     if args.eta is not None:
         told["eta"] = validation.real("--eta", args.eta, 0, 1)
     told |= read_conditioning(args, model.source)
@@ -206,6 +206,6 @@ def start_of(args: argparse.Namespace, source: Model | PictureModel) -> Start | 
     fit, mask = source.config.training.fit, None
     fitted = to_pil(fit_picture(picture, height, width, source.shape[0], fit))
     if args.mask is not None:
-        anew = laid_over(anew_of(read_and_remark(args.mask)), picture.size, height, width, fit)
+        anew = fit_mask(anew_of(read_and_remark(args.mask)), picture.size, height, width, fit)
         mask = pipeline.png_bytes(Image.fromarray(anew))
     return Start(pipeline.png_bytes(fitted), t, mask)

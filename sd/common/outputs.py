@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from sd.common import validation
 from sd.common.disk import flush, temporary_path
-from sd.common.text import brief, printable, why
+from sd.common.text import brief, printable, system_reason
 from sd.common.validation import InputError
 
 SLASHES = tuple(filter(None, (os.sep, os.altsep)))
@@ -80,7 +80,9 @@ def make_place(out: Output) -> None:
         TemporaryFile(dir=folder).close()
     except OSError as error:
         name = brief(printable(str(folder)))
-        raise InputError(f"{name}: nothing can be written there ({why(error)})") from error
+        raise InputError(
+            f"{name}: nothing can be written there ({system_reason(error)})"
+        ) from error
 
 
 def _lies_at(path: Path, other: Path) -> bool:

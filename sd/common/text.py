@@ -1,8 +1,9 @@
-"""Text as it is shown to people: printable names, short names, bytes in words."""
+"""Text as it is shown to people: printable names, short names, sizes, times and counts."""
 
+import math
 import unicodedata
 
-LONGEST_NAME = 80  # characters of a name in a message
+LONGEST_SHOWN_NAME = 80  # characters of a name in a message
 JOINERS = "\u200c\u200d"  # join letters or part them in Persian and Hindi, and join emoji
 
 
@@ -29,10 +30,14 @@ def _stand_in(before: str, character: str) -> str:
 
 def brief(name: str) -> str:
     """Return `name` short enough for a message: its beginning and its end."""
-    return name if len(name) <= LONGEST_NAME else f"{name[:30]}…{name[-(LONGEST_NAME - 31) :]}"
+    return (
+        name
+        if len(name) <= LONGEST_SHOWN_NAME
+        else f"{name[:30]}…{name[-(LONGEST_SHOWN_NAME - 31) :]}"
+    )
 
 
-def why(error: OSError) -> str:
+def system_reason(error: OSError) -> str:
     """Return the system's own reason for an error, as "No space left on device"."""
     if isinstance(error, FileExistsError):  # "File exists" does not tell that it is in the way
         return "a file of that name is there"
@@ -42,9 +47,24 @@ def why(error: OSError) -> str:
 MIB = 2**20
 
 
-def in_words(count: int) -> str:
+def format_bytes(count: int) -> str:
     """Return a number of bytes for people, as "40 KiB", "850 MiB" or "1.2 GiB"."""
     if count < MIB:
         return f"{count / 1024:.0f} KiB" if count >= 1024 else f"{count} bytes"
     gib = count / 2**30
     return f"{count / MIB:.0f} MiB" if gib < 1 else f"{gib:,.{1 if gib < 10 else 0}f} GiB"
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a time for people: "45 s", "12 min" or "3 h 20 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def format_count(count: float, unit: str = "") -> str:
+    """Return a count in three digits and a prefix: "38.2 M", "4.1 GB"."""
+    count = float(f"{count:.3g}")
+    step = min(int(math.log10(max(count, 1))) // 3, 4)
+    return f"{count / 1000**step:.3g} {('', 'k', 'M', 'G', 'T')[step]}{unit}".strip()

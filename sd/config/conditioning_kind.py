@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sd.common.validation import InputError, choice
 from sd.config import Config
-from sd.config.sections import KINDS
+from sd.config.sections import CONDITIONING_KINDS
 
 CLASS_KINDS = ("class_embedding", "class_tokens")
 FEWEST_CLASSES = 2  # of one class, its name tells nothing
@@ -15,7 +15,7 @@ AUTO_CLASSES = "class_tokens"  # what auto takes for classes: their tokens' atte
 CONTEXT_WIDTH = 128  # of context tokens, unless unet.context_dim says otherwise
 
 
-def decided(config: Config, captions: int, labels: int) -> Config:
+def resolve_conditioning(config: Config, captions: int, labels: int) -> Config:
     """Return the settings with the kind resolved for such pictures, and the U-Net made to fit it.
 
     unet.num_classes has one more than the labels, the null; the context is CONTEXT_WIDTH wide
@@ -36,7 +36,7 @@ def decided(config: Config, captions: int, labels: int) -> Config:
     return told
 
 
-def undecided(config: Config) -> Config:
+def unresolve_conditioning(config: Config) -> Config:
     """Return settings without what of the U-Net follows from the kind, so that it may change."""
     kind, unet = config.conditioning.kind, config.unet
     if kind == "class_embedding":
@@ -70,13 +70,13 @@ def resolve_kind(kind: str, captions: int, labels: int, unlabelled: bool = False
     `InputError` for a kind that such pictures cannot serve.
     """
     labels = 0 if unlabelled else labels
-    if choice("conditioning.kind", kind, ("auto", *KINDS)) == "auto":
+    if choice("conditioning.kind", kind, ("auto", *CONDITIONING_KINDS)) == "auto":
         classes = AUTO_CLASSES if labels >= FEWEST_CLASSES else "none"
         return "captions" if captions else classes
     if kind == "captions" and not captions:
         raise InputError(
             f"conditioning.kind = {kind!r}: none of these pictures has a caption; "
-            f"choose {_instead(captions, labels)}"
+            f"choose {_possible_kinds(captions, labels)}"
         )
     if kind in CLASS_KINDS and labels < FEWEST_CLASSES:
         found = (
@@ -85,12 +85,12 @@ def resolve_kind(kind: str, captions: int, labels: int, unlabelled: bool = False
             else "not all these pictures have a class"
         )
         raise InputError(
-            f"conditioning.kind = {kind!r}: {found}; choose {_instead(captions, labels)}"
+            f"conditioning.kind = {kind!r}: {found}; choose {_possible_kinds(captions, labels)}"
         )
     return kind
 
 
-def _instead(captions: int, labels: int) -> str:
+def _possible_kinds(captions: int, labels: int) -> str:
     """Return the kinds that such pictures can serve."""
     fit = (["captions"] if captions else []) + (
         list(CLASS_KINDS) if labels >= FEWEST_CLASSES else []

@@ -86,13 +86,13 @@ class Config:
                 raise InputError(f"setting {shown(setting)}: must look like section.key=value")
             head, dot, last = name.strip().rpartition(".")
             section = locate(head if dot else None, last)
-            values.setdefault(section, {})[last] = ini.value_of(value)
+            values.setdefault(section, {})[last] = ini.parse_value(value)
         return self._with(values)
 
     def settings_from(self, base: "Config") -> list[str]:
         """Return the texts with which `base.with_settings` gives these settings."""
         return [
-            f"{name}.{each}={ini.spelled(getattr(getattr(self, name), each))}"
+            f"{name}.{each}={ini.spell(getattr(getattr(self, name), each))}"
             for name, keys in KEYS.items()
             for each in keys
             if getattr(getattr(self, name), each) != getattr(getattr(base, name), each)
@@ -143,7 +143,7 @@ def _preset_text(name: str) -> str:
 
 def _section_text(section: Section) -> str:
     lines = [
-        f"{each.name} = {ini.spelled(getattr(section, each.name))}  # {each.metadata['about']}\n"
+        f"{each.name} = {ini.spell(getattr(section, each.name))}  # {each.metadata['about']}\n"
         for each in fields(section)
     ]
     return f"[{section.name}]\n" + "".join(lines)

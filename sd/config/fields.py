@@ -16,7 +16,7 @@ from sd.common.validation import InputError, shown
 Check = Callable[[str, Any], Any]
 
 LONGEST_PATH = 4096  # characters
-LONGEST_NAME, MOST_NAMES = 200, 1000  # of a list of names
+LONGEST_ENTRY, MOST_ENTRIES = 200, 1000  # of a list of names
 UNWRITABLE = ("Cc", "Cs", "Zl", "Zp")  # Unicode: control, surrogate, line and paragraph end
 
 
@@ -122,17 +122,17 @@ def path_text(name: str, value: Any) -> str | None:
 def names(name: str, value: Any) -> tuple[str, ...] | None:
     """Check for a list of names, or its text: JSON, or words between commas; [] is kept as None."""
     if isinstance(value, str):
-        value = _listed(value)
+        value = _parse_list(value)
     if value is None or value in ((), []):
         return None
-    if not isinstance(value, list | tuple) or len(value) > MOST_NAMES:
+    if not isinstance(value, list | tuple) or len(value) > MOST_ENTRIES:
         raise InputError(
-            f'{name} = {shown(value)}: must be a list of at most {MOST_NAMES} names, ["a", "b"]'
+            f'{name} = {shown(value)}: must be a list of at most {MOST_ENTRIES} names, ["a", "b"]'
         )
-    return tuple(dict.fromkeys(validation.text(name, each, LONGEST_NAME) for each in value))
+    return tuple(dict.fromkeys(validation.text(name, each, LONGEST_ENTRY) for each in value))
 
 
-def _listed(text: str) -> Any:
+def _parse_list(text: str) -> Any:
     """Return the list that a text spells as JSON, or else as words between commas."""
     if not text.lstrip().startswith("["):
         return [word.strip() for word in text.split(",") if word.strip()]

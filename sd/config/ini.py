@@ -24,7 +24,7 @@ QUOTED = re.compile(
 )
 QUOTES = ("'", '"', "‘", "“")
 LITERAL = re.compile(r"(?:[0-9eE+\-.,_\s\[\](){}]|None|True|False)+")
-WORDS = {"true": True, "false": False, "none": None}
+NAMED_VALUES = {"true": True, "false": False, "none": None}
 FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {
     ord(wide): plain for wide, plain in zip("　【】〔〕、−", " [][],-", strict=True)
 }
@@ -70,7 +70,7 @@ def read_entries(text: str, source: str) -> list[Entry]:
         if not line.strip() or line.lstrip()[0] in "#＃;":
             comment_open = bool(line.strip())
         elif match := KEY.fullmatch(line):
-            value, comment_open = _value_and_comment(match[2])
+            value, comment_open = _split_comment(match[2])
             _add(entries, Entry(section, match[1], value, number), source)
         elif comment_open and line[0].isspace():
             continue  # an inline comment wraps over this line
@@ -84,21 +84,21 @@ def read_entries(text: str, source: str) -> list[Entry]:
     return list(entries.values())
 
 
-def value_of(text: str) -> Any:
+def parse_value(text: str) -> Any:
     """Return the number, word, list or text that `text` spells, without evaluating anything."""
     text = text.strip()
     if match := QUOTED.fullmatch(text):
-        return _unquoted(match) if match[5] is None else text
+        return _unquote(match) if match[5] is None else text
     plain = text.translate(FULL_WIDTH).strip()
     if len(plain) <= LONGEST_LITERAL and LITERAL.fullmatch(plain):
         try:
             return ast.literal_eval(plain)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             return text
-    return WORDS.get(plain.lower(), text)
+    return NAMED_VALUES.get(plain.lower(), text)
 
 
-def spelled(value: Any) -> str:
+def spell(value: Any) -> str:
     """Return how `value` is written after `key =`, so that reading it gives `value` again."""
     if isinstance(value, tuple) and value and all(isinstance(each, str) for each in value):
         return json.dumps(value, ensure_ascii=False).replace("#", "\\u0023")
@@ -106,24 +106,24 @@ def spelled(value: Any) -> str:
         return f"[{', '.join(map(repr, value))}]"
     if not isinstance(value, str):
         return repr(value)
-    is_plain = value[:1] not in QUOTES and _value_and_comment(value) == (value, False)
+    is_plain = value[:1] not in QUOTES and _split_comment(value) == (value, False)
     return value if is_plain else '"' + value.replace('"', '""') + '"'
 
 
-def _value_and_comment(rest: str) -> tuple[Any, bool]:
+def _split_comment(rest: str) -> tuple[Any, bool]:
     """Return the value in what follows `=`, and whether a comment begins behind it."""
     if match := QUOTED.fullmatch(rest):
-        return _unquoted(match), match[5] is not None
+        return _unquote(match), match[5] is not None
     if match := re.search(r"(?:^|\s)[#＃]", rest):
-        return value_of(rest[: match.start()]), True
+        return parse_value(rest[: match.start()]), True
     before, mark, _ = rest.replace("＃", "#").partition("#")
-    value = value_of(before)
+    value = parse_value(before)
     if mark and not isinstance(value, str):
         return value, True
-    return value_of(rest), False
+    return parse_value(rest), False
 
 
-def _unquoted(match: re.Match[str]) -> str:
+def _unquote(match: re.Match[str]) -> str:
     double, single, *curly = match.groups()[:4]
     if double is not None:
         return double.replace('""', '"')

@@ -255,12 +255,14 @@ class DiffusionConfig(Section):
             )
 
 
-KINDS = ("none", "class_embedding", "class_tokens", "captions")  # of a condition
+CONDITIONING_KINDS = ("none", "class_embedding", "class_tokens", "captions")  # of a condition
 
 
 def _kind(name: str, value: Any) -> str:
     """Check for a kind of condition; None, as an ini spells nothing, is none."""
-    return validation.choice(name, "none" if value is None else value, ("auto", *KINDS))
+    return validation.choice(
+        name, "none" if value is None else value, ("auto", *CONDITIONING_KINDS)
+    )
 
 
 @dataclass(frozen=True)

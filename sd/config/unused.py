@@ -76,14 +76,14 @@ RULES = (
 )
 
 
-def unused(config: Config) -> list[Unused]:
+def find_unused(config: Config) -> list[Unused]:
     """Return the settings that come to nothing, each once; not where a preset has them so."""
     found: dict[str, Unused] = {}
     for rule in RULES:
         for key in rule.keys if rule.holds(config) else ():
             value = _value(config, key)
-            if value not in _usual(key):
-                found.setdefault(key, Unused(key, ini.spelled(value), rule.reason))
+            if value not in _preset_values(key):
+                found.setdefault(key, Unused(key, ini.spell(value), rule.reason))
     return list(found.values())
 
 
@@ -93,7 +93,7 @@ def _value(config: Config, key: str) -> Any:
 
 
 @cache
-def _usual(key: str) -> tuple[Any, ...]:
+def _preset_values(key: str) -> tuple[Any, ...]:
     """Return the values that a key has by default and in the presets: nobody chose those."""
     section, _, name = key.partition(".")
     presets = [_value(Config.preset(preset), key) for preset in preset_names()]

@@ -30,7 +30,7 @@ def augment(pixels: Tensor, training: TrainingConfig, source: torch.Generator) -
     if training.shift or training.rotation:
         angle = _draw(count, training.rotation, source) * (math.pi / 180)
         down, right = (_draw(count, training.shift, source) for _ in range(2))
-        pixels = _moved(pixels, angle, down, right)
+        pixels = _move(pixels, angle, down, right)
     if training.brightness:
         factor = 1 + _draw(count, training.brightness, source)
         lit = _to_bytes(pixels * rearrange(factor, "b -> b 1 1 1"))
@@ -44,7 +44,7 @@ def _draw(count: int, most: float, source: torch.Generator) -> Tensor:
     return (torch.rand(count, generator=source) * 2 - 1) * most
 
 
-def _moved(pixels: Tensor, angle: Tensor, down: Tensor, right: Tensor) -> Tensor:
+def _move(pixels: Tensor, angle: Tensor, down: Tensor, right: Tensor) -> Tensor:
     """Return pictures turned by `angle` (radians) and shifted by shares of their sides.
 
     Shifts are by whole pixels, so that a picture that is only shifted stays sharp.

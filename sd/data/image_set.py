@@ -14,21 +14,21 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sd.common.text import in_words
+from sd.common.text import format_bytes
 from sd.common.validation import InputError, real
 from sd.data.decoding.decoder import Decoded, check_fit
-from sd.data.decoding.depth import scales
+from sd.data.decoding.depth import scales_of
 from sd.data.decoding.pool import Fit
 from sd.data.reading.report import Report
 from sd.data.reading.source import (
-    Described,
     Pace,
-    passage,
+    SetDescription,
+    open_source,
 )
 
 MOST_BYTES = 2**31  # of all pixels together, in memory
-SURVEYED = Fit(64, 64, 3, "crop")  # how a survey looks at pictures, for duplicates
-TRIED = 5  # files of a part of the set until one is a picture
+SURVEY_FIT = Fit(64, 64, 3, "crop")  # how a survey looks at pictures, for duplicates
+MOST_TRIED = 5  # files of a part of the set until one is a picture
 FEWEST_TO_SPLIT = 8  # pictures; of fewer, none is held out
 
 
@@ -44,7 +44,7 @@ class ImageSet:
     report: Report
 
     @classmethod
-    def of(cls, pixels: Tensor, told: Described) -> "ImageSet":
+    def of(cls, pixels: Tensor, told: SetDescription) -> "ImageSet":
         """Join the pixels and what is told of them."""
         index = {name: number for number, name in enumerate(told.report.classes)}
         numbers = torch.tensor([index[label] for label in told.labels], dtype=torch.int64)
@@ -75,19 +75,19 @@ def read_images(
     holds no usable picture or none of a class, or too many for the memory.
     """
     check_fit(height, width, channels, fit)
-    with passage(source, leave_out, classes) as reading:
-        pixels = _room(len(reading.candidates), channels, height, width)
+    with open_source(source, leave_out, classes) as reading:
+        pixels = _make_room(len(reading.candidates), channels, height, width)
         wanted = Fit(height, width, channels, fit)
         found = enumerate(filter(None, reading.pixels(wanted)))
         for number, data in chain(found, reading.rescale(wanted)):
             pixels[number] = _as_picture(data, channels, height, width)
-        told = reading.described()
+        told = reading.describe()
     if len(told.rows) < len(pixels):
         pixels = pixels[torch.tensor(told.rows)]
     return ImageSet.of(pixels, told)
 
 
-def _room(count: int, channels: int, height: int, width: int) -> Tensor:
+def _make_room(count: int, channels: int, height: int, width: int) -> Tensor:
     """Return room for `count` pictures; InputError if they would take too much memory."""
     need = count * channels * height * width
     if need > MOST_BYTES:
@@ -98,7 +98,7 @@ def _room(count: int, channels: int, height: int, width: int) -> Tensor:
     try:
         return torch.empty((count, channels, height, width), dtype=torch.uint8)
     except RuntimeError as error:  # what torch raises where memory is short
-        raise InputError(f"there is no memory for {in_words(need)} of pictures") from error
+        raise InputError(f"there is no memory for {format_bytes(need)} of pictures") from error
 
 
 def _as_picture(data: bytes, channels: int, height: int, width: int) -> Tensor:
@@ -124,7 +124,7 @@ def survey_images(source: str | Path, leave_out: Sequence[Path] = ()) -> "Survey
 
 
 class Survey:
-    """A passage through a source for its report alone; made by `survey_images`."""
+    """Reads a source for its report alone; made by `survey_images`."""
 
     report: Report
 
@@ -134,13 +134,13 @@ class Survey:
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Yield how far it is, often; InputError as from `read_images`."""
         pace = Pace()
-        with passage(self._source, self._leave_out) as reading:
+        with open_source(self._source, self._leave_out) as reading:
             total = len(reading.candidates)
             yield 0, total
-            for done, _ in enumerate(reading.pixels(SURVEYED), start=1):
+            for done, _ in enumerate(reading.pixels(SURVEY_FIT), start=1):
                 if done < total and pace.due(done):
                     yield done, total
-            self.report = reading.described().report
+            self.report = reading.describe().report
         yield total, total
 
 
@@ -151,17 +151,17 @@ def some_pictures(source: str | Path, count: int = 16, side: int = 256) -> list[
     What cannot be decoded is skipped; InputError if the source cannot be opened.
     """
     found: dict[str, Decoded] = {}
-    with passage(source) as reading:
+    with open_source(source) as reading:
         names = reading.candidates
         for part in range(count):
             for name in names[part * len(names) // count : (part + 1) * len(names) // count][
-                :TRIED
+                :MOST_TRIED
             ]:
                 with suppress(InputError):
                     found[name] = reading.picture(name, side)
                     found[name].image.thumbnail((side, side))
                     break
-        common = scales(each.span for each in found.values() if each.span)
+        common = scales_of(each.span for each in found.values() if each.span)
         for name, (*_, span) in found.items():
             if span and span.scale() != common[span.whole]:
                 found[name] = reading.picture(name, side, common[span.whole])
@@ -183,7 +183,7 @@ def split(images: ImageSet, share: float, seed: int) -> tuple[Tensor, Tensor]:
         source = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(groups), generator=source).tolist()
         shuffled = [groups[place] for place in order]
-        for number in _drawn(shuffled, max(1, round(share * count))):
+        for number in _draw_groups(shuffled, max(1, round(share * count))):
             held[shuffled[number]] = True
     return torch.nonzero(~held).flatten(), torch.nonzero(held).flatten()
 
@@ -197,7 +197,7 @@ def _equal_pictures(images: ImageSet) -> list[list[int]]:
     return list(groups.values())
 
 
-def _drawn(groups: Sequence[Sequence[int]], wanted: int) -> list[int]:
+def _draw_groups(groups: Sequence[Sequence[int]], wanted: int) -> list[int]:
     """Return which groups to hold out so that they are `wanted` pictures or a few fewer.
 
     Where every group is larger than that, the smallest one, if more than it is left to train on.

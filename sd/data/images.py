@@ -23,8 +23,8 @@ from sd.data.decoding.decoder import (
     FITS,  # part of this module's interface
     check_channels,
     decode,
+    explain_reason,
     fit_array,
-    named,
     on_white,
 )
 from sd.data.reading.files import read_bytes
@@ -46,7 +46,7 @@ def read_with_remarks(file: BinaryIO | Path, name: str) -> tuple[Image.Image, li
     try:
         found = decode(read_bytes(file))
     except InputError as error:
-        raise InputError(f"{brief(printable(name))}: {named(str(error), name)}") from error
+        raise InputError(f"{brief(printable(name))}: {explain_reason(str(error), name)}") from error
     return found.image, depth.remarks([found.span] if found.span else [])
 
 

@@ -1,6 +1,6 @@
-"""A picture set on disk: taken in once, as a stream, and mapped into memory whenever it is used.
+"""A picture set on disk: ingested once, as a stream, and mapped into memory whenever it is used.
 
-Memory does not grow with the number of pictures, neither while they are taken in nor while they
+Memory does not grow with the number of pictures, neither while they are ingested nor while they
 are trained on. A set's folder holds `pixels.bin` (uint8 [N, C, H, W], raw) and `index.json`.
 """
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sd.common.disk import digest, flush, temporary_path
-from sd.common.text import brief, in_words, printable, why
+from sd.common.text import brief, format_bytes, printable, system_reason
 from sd.common.validation import InputError, text, whole
 from sd.data.decoding.decoder import check_fit
 from sd.data.decoding.pool import Fit
@@ -24,12 +24,12 @@ from sd.data.image_set import ImageSet
 from sd.data.reading.files import MOST_FILES
 from sd.data.reading.metadata import LONGEST_CAPTION, LONGEST_LABEL
 from sd.data.reading.report import Report
-from sd.data.reading.source import Described, Pace, passage
+from sd.data.reading.source import Pace, SetDescription, open_source
 
 PIXELS, INDEX = "pixels.bin", "index.json"
 LONGEST_INDEX = 64 * 2**20  # bytes
-LONGEST_NAME = 10_000  # characters of a picture's path
-SPARE = 64 * 2**20  # bytes of the disk that pictures leave free
+LONGEST_PICTURE_PATH = 10_000  # characters of a picture's path
+SPARE_BYTES = 64 * 2**20  # bytes of the disk that pictures leave free
 
 
 def ingest_images(
@@ -55,7 +55,10 @@ def ingest_images(
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        with passage(source, leave_out, classes) as reading, (temporary / PIXELS).open("xb") as out:
+        with (
+            open_source(source, leave_out, classes) as reading,
+            (temporary / PIXELS).open("xb") as out,
+        ):
             total = len(reading.candidates)
             _check_room(temporary, total * height * width * channels)
             yield 0, total
@@ -67,7 +70,7 @@ def ingest_images(
             for row, data in reading.rescale(wanted):
                 out.seek(row * len(data))
                 out.write(data)
-            told = reading.described()
+            told = reading.describe()
         _keep_rows(temporary / PIXELS, told.rows, height * width * channels)
         _write_index(temporary, told, wanted)
         for path in [*temporary.iterdir(), temporary]:
@@ -76,7 +79,9 @@ def ingest_images(
         flush(folder.parent)
         yield total, total
     except OSError as error:
-        raise InputError(f"the pictures cannot be written to disk ({why(error)})") from error
+        raise InputError(
+            f"the pictures cannot be written to disk ({system_reason(error)})"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -84,10 +89,11 @@ def ingest_images(
 def _check_room(folder: Path, need: int) -> None:
     """Refuse pictures that the disk has no room for."""
     free = shutil.disk_usage(folder).free
-    if need > free - SPARE:
+    if need > free - SPARE_BYTES:
         raise InputError(
-            f"the pictures need {in_words(need)} on disk; {in_words(free)} are free there, of "
-            f"which {in_words(SPARE)} must stay so: make room, or use fewer or smaller pictures"
+            f"the pictures need {format_bytes(need)} on disk; {format_bytes(free)} are free there, "
+            f"of which {format_bytes(SPARE_BYTES)} must stay so: make room, or use fewer or "
+            "smaller pictures"
         )
 
 
@@ -104,7 +110,7 @@ def _keep_rows(path: Path, rows: Sequence[int], size: int) -> None:
         file.truncate(len(rows) * size)
 
 
-def _write_index(folder: Path, told: Described, wanted: Fit) -> None:
+def _write_index(folder: Path, told: SetDescription, wanted: Fit) -> None:
     """Write all that is known of the pictures beside their pixels."""
     report = told.report
     numbers = {label: number for number, label in enumerate(report.classes)}
@@ -136,7 +142,7 @@ def open_images(folder: Path, verify: bool = False) -> ImageSet:
     try:
         index = _index(folder)
         shape = _shape(index["shape"])
-        images = _image_set(index, _mapped(folder / PIXELS, shape))
+        images = _image_set(index, _map_pixels(folder / PIXELS, shape))
     except (InputError, LookupError, TypeError, OSError, ValueError, RecursionError) as error:
         reason = f" ({error})" if isinstance(error, InputError) else ""
         raise InputError(f"{label}: not a picture set, or a damaged one{reason}") from error
@@ -164,7 +170,7 @@ def _shape(value: Any) -> tuple[int, int, int, int]:
     return count, channels, height, width
 
 
-def _mapped(path: Path, shape: tuple[int, int, int, int]) -> Tensor:
+def _map_pixels(path: Path, shape: tuple[int, int, int, int]) -> Tensor:
     """Return the raw pixels in a file as a tensor of `shape`, which must be its size exactly."""
     if path.is_symlink() or not path.is_file() or path.stat().st_size != np.prod(shape):
         raise InputError(f"{PIXELS} has not the size that {INDEX} tells")
@@ -180,14 +186,14 @@ def _mapped(path: Path, shape: tuple[int, int, int, int]) -> Tensor:
 def _image_set(index: Mapping[str, Any], pixels: Tensor) -> ImageSet:
     """Return an index and its pixels as a set; InputError or what Python raises if unfit."""
     count = len(pixels)
-    label_names = _texts(index["label_names"], LONGEST_LABEL)
+    label_names = _check_texts(index["label_names"], LONGEST_LABEL)
     labels = index["labels"]
     if labels is not None:
         labels = [whole("label", label, 0, len(label_names) - 1) for label in labels]
     captions = index["captions"]
     if captions is not None:
-        captions = _texts(captions, LONGEST_CAPTION)
-    names = _texts(index["names"], LONGEST_NAME)
+        captions = _check_texts(captions, LONGEST_CAPTION)
+    names = _check_texts(index["names"], LONGEST_PICTURE_PATH)
     if {len(each) for each in (names, labels, captions) if each is not None} != {count}:
         raise InputError(f"{INDEX} tells of another number of pictures")
     report = Report.from_json(index["report"])
@@ -195,7 +201,7 @@ def _image_set(index: Mapping[str, Any], pixels: Tensor) -> ImageSet:
     return ImageSet(pixels, names, numbers, label_names, captions, report)
 
 
-def _texts(values: Any, longest: int) -> tuple[str, ...]:
+def _check_texts(values: Any, longest: int) -> tuple[str, ...]:
     if not isinstance(values, list):
         raise InputError("it holds no list where one belongs")
     return tuple(text("it", value, longest) for value in values)

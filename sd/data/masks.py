@@ -43,7 +43,7 @@ def _most(levels: Image.Image) -> int:
     return int(np.asarray(levels).max())
 
 
-def laid_over(
+def fit_mask(
     anew: Image.Image, size: tuple[int, int], height: int, width: int, fit: str
 ) -> NDArray[np.uint8]:
     """Return a mask "L" at a model's size, uint8 [height, width]: 255 is made anew, 0 stays.

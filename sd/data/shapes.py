@@ -31,7 +31,7 @@ FILLS = {"circle": math.pi / 4, "square": 1.0, "triangle": 0.5}  # share of the 
 RELATIONS = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)}
 # Only these are said, so that the order of the words is that of the things: to learn which of two
 # opposite words turns the order round takes far longer than to learn colours, shapes and places.
-SAID = ("left of", "above")
+CAPTION_RELATIONS = ("left of", "above")
 OTHER = "other"  # a colour or a shape that is none of these
 PAPER = 255
 SIDE, FINE = 32, 8  # pixels; a pixel is the mean of FINE x FINE points
@@ -56,7 +56,7 @@ class Thing(NamedTuple):
     shape: str
 
 
-class Asked(NamedTuple):
+class Scene(NamedTuple):
     """What a caption asks for: the `first` thing, or it in a `relation` to the `second`."""
 
     first: Thing
@@ -64,7 +64,7 @@ class Asked(NamedTuple):
     second: Thing | None = None
 
 
-class Found(NamedTuple):
+class Region(NamedTuple):
     """A shape in a picture: the mean of its pixels' places, their number, and which they are."""
 
     colour: str
@@ -86,20 +86,20 @@ class _Box(NamedTuple):
 def captions() -> list[str]:
     """Return all captions of the set: 12 of one shape, 216 of two of different colours."""
     things = [Thing(colour, shape) for colour in COLOURS for shape in FILLS]
-    pairs = [(a, word, b) for a in things for word in SAID for b in things]
+    pairs = [(a, word, b) for a in things for word in CAPTION_RELATIONS for b in things]
     two = [f"{' '.join(a)} {word} {' '.join(b)}" for a, word, b in pairs if a.colour != b.colour]
     return [" ".join(thing) for thing in things] + two
 
 
-def parse(caption: str) -> Asked:
+def parse(caption: str) -> Scene:
     """Return what a caption asks for, also by the opposite words; else raise `InputError`."""
     words = caption.lower().split() if isinstance(caption, str) else []
     relation, ends = " ".join(words[2:-2]), [*words[:2], *words[-2:]]
     known = [ends[k] in (FILLS if k % 2 else COLOURS) for k in range(len(ends))]
     if len(words) == 2 and all(known):
-        return Asked(Thing(*words))
+        return Scene(Thing(*words))
     if len(words) > 4 and all(known) and relation in RELATIONS and words[0] != words[-2]:
-        return Asked(Thing(*words[:2]), relation, Thing(*words[-2:]))
+        return Scene(Thing(*words[:2]), relation, Thing(*words[-2:]))
     raise InputError(
         f"caption = {shown(caption)}: must be like 'red circle' or 'red circle left of blue "
         f"square', of {', '.join(COLOURS)}; {', '.join(FILLS)}; {', '.join(RELATIONS)}"
@@ -183,7 +183,7 @@ def make_set(count: int, seed: int) -> bytes:
     rows.writerow(["file_name", "text", "label"])
     with zipfile.ZipFile(file, "w") as archive:
         for number in range(count):
-            caption, picture = made(seed, number)
+            caption, picture = make_picture(seed, number)
             name = f"{number:04}.png"
             rows.writerow([name, caption, parse(caption).first.shape])
             picture.save(png := io.BytesIO(), "PNG", optimize=True)
@@ -194,7 +194,7 @@ def make_set(count: int, seed: int) -> bytes:
     return file.getvalue()
 
 
-def made(seed: int, number: int) -> tuple[str, Image.Image]:
+def make_picture(seed: int, number: int) -> tuple[str, Image.Image]:
     """Return caption and picture `number` of the set of this seed."""
     source = np.random.default_rng([seed, number])
     every, things = captions(), len(COLOURS) * len(FILLS)
@@ -203,7 +203,7 @@ def made(seed: int, number: int) -> tuple[str, Image.Image]:
     return caption, draw(caption, source)
 
 
-def read(picture: Image.Image | NDArray[np.uint8]) -> list[Found]:
+def find_shapes(picture: Image.Image | NDArray[np.uint8]) -> list[Region]:
     """Return the shapes in a picture, the largest first; specks are not told.
 
     picture: RGB, or uint8 [H, W, 3], with sides of at most 128. A shape is a connected region of
@@ -212,7 +212,7 @@ def read(picture: Image.Image | NDArray[np.uint8]) -> list[Found]:
     """
     kinds = _kinds(_pixels(picture))
     large = [mask for mask in _regions(kinds) if mask.sum() >= SMALLEST * kinds.size]
-    found = [_found(mask, kinds) for mask in large]
+    found = [_measure(mask, kinds) for mask in large]
     return sorted(found, key=lambda each: -each.area)
 
 
@@ -263,11 +263,11 @@ def _regions(kinds: NDArray[np.int64]) -> Iterator[Bools]:
         yield mask
 
 
-def _found(mask: Bools, kinds: NDArray[np.int64]) -> Found:
+def _measure(mask: Bools, kinds: NDArray[np.int64]) -> Region:
     """Return what is known of one region."""
     rows, columns = np.nonzero(mask)
     colour = [*COLOURS, OTHER][kinds[rows[0], columns[0]] - 1]
-    return Found(colour, _shape(mask), float(columns.mean()), float(rows.mean()), len(rows), mask)
+    return Region(colour, _shape(mask), float(columns.mean()), float(rows.mean()), len(rows), mask)
 
 
 def _shape(mask: Bools) -> str:
@@ -291,7 +291,7 @@ def follows(caption: str, picture: Image.Image | NDArray[np.uint8]) -> bool:
     The relation holds where the centres differ in its direction, and more along it than across
     it. Raises `InputError` for a bad caption or picture.
     """
-    asked, found = parse(caption), read(picture)
+    asked, found = parse(caption), find_shapes(picture)
     wanted = [asked.first, *([asked.second] if asked.second else [])]
     seen = {Thing(each.colour, each.shape): each for each in found}
     if len(found) != len(wanted) or any(thing not in seen for thing in wanted):

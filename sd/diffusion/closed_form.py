@@ -160,4 +160,7 @@ def _centred(values: Tensor, dim: int) -> Tensor:
     return values - values.mean(dim, keepdim=True)
 
 
-KINDS: dict[str, type[ClosedFormDenoiser]] = {"ideal": IdealDenoiser, "linear": LinearDenoiser}
+CLOSED_FORMS: dict[str, type[ClosedFormDenoiser]] = {
+    "ideal": IdealDenoiser,
+    "linear": LinearDenoiser,
+}

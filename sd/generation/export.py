@@ -196,8 +196,8 @@ def write_html(
     """Write one file that plays `films` without a network: player, pictures and words are in it.
 
     films: as `sd.generation.film.Film.json` returns them, their chunks as `data_uri`s (see
-    `sd.generation.film.embed_chunks`). words: `sd.generation.player.words.WORDS` or a translation.
-    The file may run nothing but its own scripts.
+    `sd.generation.film.embed_chunks`). words: `sd.generation.player.words.PLAYER_TEXTS` or a
+    translation. The file may run nothing but its own scripts.
     """
     style, script = _read_player(STYLES), _read_player(SCRIPTS)
     text = Template((PLAYER / "player.html").read_text(encoding="utf-8")).substitute(

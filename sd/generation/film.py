@@ -22,7 +22,7 @@ from sd.data.images import lay_on_white
 from sd.diffusion.sampling import SampleStep
 from sd.diffusion.schedule import Schedule
 
-KINDS = ("x_t", "x0", "eps", "change")
+FRAME_KINDS = ("x_t", "x0", "eps", "change")
 MOST_FRAMES = 1000  # of one film; a longer sampling keeps every second step, or third, ...
 MOST_DRAWN = 2**24  # pixels of one kind in all frames together: 1,024 steps of 16 x 32 x 32
 MOST_TOGETHER = 64  # frames of one chunk
@@ -97,7 +97,7 @@ class Film:
         self._seen: Frame | None = None
         self._pending: list[Frame] = []
         self._before = start
-        self._quality = {kind: QUALITIES.index(FIRST_QUALITY[kind]) for kind in KINDS}
+        self._quality = {kind: QUALITIES.index(FIRST_QUALITY[kind]) for kind in FRAME_KINDS}
 
     def add(self, step: SampleStep) -> None:
         """Note a step; nothing is computed or copied."""
@@ -118,7 +118,7 @@ class Film:
         frames = -(-self.total // self._stride)
         self._roomy = min(MOST_ROOMY, max(1.0, USUAL / (drawn * frames)))
         if self._roomy > 1:
-            self._quality = dict.fromkeys(KINDS, QUALITIES.index(85))
+            self._quality = dict.fromkeys(FRAME_KINDS, QUALITIES.index(85))
 
     def end(self) -> None:
         """Say that no step follows: the newest is kept, though it may lie between two strides."""
@@ -144,11 +144,11 @@ class Film:
             return None
         del self._pending[: len(shots)]
         first = len(self.frames) + 1
-        pictures = {kind: stack_kind(kind, shots) for kind in KINDS}
+        pictures = {kind: stack_kind(kind, shots) for kind in FRAME_KINDS}
         self.frames += frame_numbers(shots, measure_norms(pictures, shots), self.schedule)
         jpegs = self._jpegs(pictures)
-        parts = [len(jpegs[kind]) for kind in KINDS]
-        data = b"".join(jpegs[kind] for kind in KINDS)
+        parts = [len(jpegs[kind]) for kind in FRAME_KINDS]
+        data = b"".join(jpegs[kind] for kind in FRAME_KINDS)
         return Chunk(data, first, parts, self.frames[first - 1 :])
 
     def flush(self, keep: Keep) -> bool:
@@ -184,7 +184,7 @@ class Film:
             "columns": self.columns,
             "width": width,
             "height": height,
-            "kinds": list(KINDS),
+            "kinds": list(FRAME_KINDS),
             "total": self.total,
             "calls": self.calls,
             "running": running,
@@ -204,7 +204,7 @@ class Film:
         """Return a JPEG per kind; x_t, the largest, gets what the others leave."""
         made: dict[str, bytes] = {}
         left = WHOLE * self._roomy
-        for kind in sorted(pictures, key=KINDS.index, reverse=True):
+        for kind in sorted(pictures, key=FRAME_KINDS.index, reverse=True):
             seen = pictures[kind][:, :, :3] if kind == "eps" else lay_on_white(pictures[kind])
             sheet = tile_frames(seen, self.columns, SCALE.get(kind, 1.0))
             pixels = sheet.width * sheet.height

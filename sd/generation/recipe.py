@@ -25,7 +25,7 @@ BOUNDS = {
     "count": (1, MOST_PICTURES),
 }
 DEEPEST = 8  # branches of branches
-LONGEST_NAME = 4096
+LONGEST_MODEL_NAME = 4096
 LONGEST_PROMPT = 10_000  # characters; no model reads more
 LARGEST_PICTURE = 2**20  # bytes of an embedded PNG
 
@@ -79,7 +79,7 @@ class Recipe:
     branch: Branch | None = None
 
     def __post_init__(self) -> None:
-        text("model", self.model, LONGEST_NAME)
+        text("model", self.model, LONGEST_MODEL_NAME)
         text("digest", self.digest, 64)
         choice("sampler", self.sampler, SAMPLERS)
         real("eta", self.eta, 0, 1)

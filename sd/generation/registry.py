@@ -9,7 +9,7 @@ from sd.checkpoints.model import Model
 from sd.checkpoints.picture_model import PictureModel, open_picture_model, parse_name
 from sd.common import validation
 from sd.common.validation import InputError
-from sd.data.reading.source import BUNDLED
+from sd.data.reading.source import BUNDLED_SETS
 from sd.generation.recipe import Recipe
 
 DIGITS = 16  # of the SHA-256 of a model's weights: enough to tell it from another
@@ -78,6 +78,6 @@ def _folder_of(name: str) -> str:
 
 def _data_of(name: str) -> str:
     try:
-        return name if name in BUNDLED else str(runs.find_run(name))
+        return name if name in BUNDLED_SETS else str(runs.find_run(name))
     except InputError:
         return name

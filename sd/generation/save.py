@@ -20,7 +20,7 @@ from sd.diffusion.timesteps import calls_per_step
 from sd.generation import export, pipeline
 from sd.generation.attention_pictures import AttentionRecorder
 from sd.generation.film import Film, data_uri
-from sd.generation.player.words import WORDS
+from sd.generation.player.words import PLAYER_TEXTS
 from sd.generation.recipe import Recipe
 
 FORMS = (".png", ".npz", ".gif", ".mp4", ".html")
@@ -116,7 +116,7 @@ def _save_file(
         *_, last = steps
         export.write_png(make_grid(last.x_t), file, made.record(made.index))
     elif form == ".html":
-        export.write_html([_film_of(steps, made)], file, WORDS, made.record(made.index))
+        export.write_html([_film_of(steps, made)], file, PLAYER_TEXTS, made.record(made.index))
     else:
         frames = export.draw_frames(export.thin_steps(list(steps)))
         (export.write_gif if form == ".gif" else export.write_mp4)(frames, file)

@@ -4,10 +4,10 @@ It follows the latent-diffusion U-Net (Rombach et al. 2021, appendix E) block by
 in which `sd.networks.unet` builds it, and refuses by name what cannot be built. No torch.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from sd.common.text import format_count
 from sd.common.validation import InputError, shown, whole
 from sd.config.sections import MOST_PIXELS, UNetConfig
 
@@ -137,9 +137,9 @@ def describe(plan: Blueprint) -> list[str]:
     return [
         *lines,
         f"{plan.parameters:,} parameters in {plan.tensors} tensors, "
-        f"{_scaled(plan.weight_bytes, 'B')} as float32",
-        f"{_scaled(plan.operations, 'FLOP')} per picture forward; training keeps about "
-        f"{_scaled(plan.activation_bytes, 'B')} per picture",
+        f"{format_count(plan.weight_bytes, 'B')} as float32",
+        f"{format_count(plan.operations, 'FLOP')} per picture forward; training keeps about "
+        f"{format_count(plan.activation_bytes, 'B')} per picture",
     ]
 
 
@@ -170,14 +170,8 @@ def _check_heads(unet: UNetConfig, place: str, channels: int) -> None:
 def _row(level: Level) -> tuple[str, ...]:
     heads = f"{level.heads} x {level.head_width}" if level.attention else "-"
     size = f"{level.height} x {level.width}"
-    counts = f"{level.parameters:,}", _scaled(level.operations, "FLOP")
+    counts = f"{level.parameters:,}", format_count(level.operations, "FLOP")
     return level.name, size, str(level.channels), heads, *counts
-
-
-def _scaled(count: float, unit: str) -> str:
-    count = float(f"{count:.3g}")
-    step = min(int(math.log10(max(count, 1))) // 3, 4)
-    return f"{count / 1000**step:.3g} {('', 'k', 'M', 'G', 'T')[step]}{unit}"
 
 
 def _convolution(inputs: int, outputs: int, taps: int, places: int) -> Cost:

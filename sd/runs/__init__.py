@@ -28,7 +28,7 @@ from sd.runs.journal import (
 )
 from sd.runs.run import (
     ASIDE,
-    BUNDLED,
+    BUNDLED_RUNS,
     CONFIG,
     LOG,
     PAUSE,
@@ -59,7 +59,7 @@ from sd.runs.run import (
 
 __all__ = [
     "ASIDE",
-    "BUNDLED",
+    "BUNDLED_RUNS",
     "CONFIG",
     "ENDS",
     "LOG",

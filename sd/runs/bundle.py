@@ -1,7 +1,7 @@
 """A run in one file: a zip to take away and to open again, here or elsewhere.
 
 It holds the settings, the journal, the samples and the newest whole checkpoint; to go on with
-training also its training state and the pictures as taken in. Nothing of the machine travels: no
+training also its training state and the pictures as ingested. Nothing of the machine travels: no
 process, no log, no path.
 """
 

@@ -14,7 +14,7 @@ from sd import runs
 from sd.checkpoints.checkpoint import save_checkpoint
 from sd.common.disk import flush, numbered, remove, sweep, temporary_path
 from sd.common.marks import save_png
-from sd.common.text import in_words, printable, why
+from sd.common.text import format_bytes, printable, system_reason
 from sd.common.validation import InputError
 from sd.runs import journal, process
 from sd.training.loop import Training, TrainStep
@@ -179,8 +179,10 @@ class Recorder:
         try:
             save_checkpoint(training.model, folder, facts, tensors)
         except OSError as error:
-            reason = why(error)
-            raise InputError(f"{folder.name} ({in_words(need)}) was not saved: {reason}") from error
+            reason = system_reason(error)
+            raise InputError(
+                f"{folder.name} ({format_bytes(need)}) was not saved: {reason}"
+            ) from error
         seconds = round(time.monotonic() - begun, 2)
         self.event(
             "checkpoint", step=training.step, folder=folder.name, bytes=need, seconds=seconds
@@ -195,6 +197,7 @@ class Recorder:
         free = shutil.disk_usage(self.folder).free
         if free < need + SPARE_BYTES:
             raise InputError(
-                f"{name} was not saved: it takes {in_words(need)} and {in_words(free)} of the disk "
-                f"are free, of which {in_words(SPARE_BYTES)} must stay so; make room, then resume"
+                f"{name} was not saved: it takes {format_bytes(need)} and {format_bytes(free)} of "
+                f"the disk are free, of which {format_bytes(SPARE_BYTES)} must stay so; make "
+                "room, then resume"
             )

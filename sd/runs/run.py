@@ -19,7 +19,7 @@ from tempfile import TemporaryFile
 
 from sd.common.disk import numbered
 from sd.common.paths import PROJECT
-from sd.common.text import brief, printable, why
+from sd.common.text import brief, printable, system_reason
 from sd.common.validation import InputError, file_name
 from sd.runs import process
 from sd.runs.journal import (
@@ -30,7 +30,7 @@ from sd.runs.journal import (
 )
 from sd.runs.process import PROCESS, STARTING
 
-BUNDLED = PROJECT / "checkpoints"
+BUNDLED_RUNS = PROJECT / "checkpoints"
 CONFIG, RUN, SOURCE, LOG, PICTURES = (
     "config.ini",
     "run.json",
@@ -85,7 +85,7 @@ class ModelEntry:
 
 def home() -> Path:
     """Return the folder of runs: SD_HOME, or `checkpoints/` beside the package."""
-    return Path(os.environ.get("SD_HOME") or BUNDLED).expanduser().resolve()
+    return Path(os.environ.get("SD_HOME") or BUNDLED_RUNS).expanduser().resolve()
 
 
 def writable_home() -> Path:
@@ -101,7 +101,7 @@ def writable_home() -> Path:
     except FileExistsError:
         raise InputError(_unwritable(place, "it is a file")) from None
     except OSError as error:
-        raise InputError(_unwritable(place, why(error))) from error
+        raise InputError(_unwritable(place, system_reason(error))) from error
     return place
 
 
@@ -125,7 +125,7 @@ def read_source(folder: Path) -> str:
 
 def find_run(name: str) -> Path:
     """Return the folder of the run called `name`, yours or bundled; raise `InputError` if none."""
-    for place in (home(), BUNDLED):
+    for place in (home(), BUNDLED_RUNS):
         folder = place / file_name("run", name)
         if (folder / CONFIG).is_file():
             return folder
@@ -261,8 +261,8 @@ def _is_run(folder: Path) -> bool:
 
 def list_models() -> list[ModelEntry]:
     """Return the models that can be sampled: the bundled ones, then yours, newest first."""
-    yours = [] if home() == BUNDLED else folders_in(home())
-    bundled = set(folders_in(BUNDLED))
+    yours = [] if home() == BUNDLED_RUNS else folders_in(home())
+    bundled = set(folders_in(BUNDLED_RUNS))
     entries = []
     for folder in [*sorted(bundled, reverse=True), *yours]:
         found = numbered(folder, "checkpoint-*")

@@ -29,11 +29,11 @@ from sd.checkpoints.checkpoint import (
     load_checkpoint,
 )
 from sd.common.disk import write_folder
-from sd.common.text import brief, in_words, printable
+from sd.common.text import brief, format_bytes, printable
 from sd.common.validation import InputError, shown, text, whole
 from sd.config import Config
 from sd.data.ingest import open_images
-from sd.data.reading.archive import BROKEN, ENCRYPTED_FLAG, judged
+from sd.data.reading.archive import BROKEN, ENCRYPTED_FLAG, open_judged
 from sd.networks.blueprint import TIME_EMBEDDING, blueprint
 from sd.networks.conditioning_metadata import CONDITIONING, LARGEST_METADATA
 from sd.runs.event_schema import check_event, check_place
@@ -66,7 +66,7 @@ def unpack(archive: Path, home: Path) -> Path:
     label = brief(printable(archive.name))
     folder = home / runs.new_folder().name
     try:
-        with judged(archive, label) as packed:
+        with open_judged(archive, label) as packed:
             bundle = _Bundle(label, packed)
             home.mkdir(parents=True, exist_ok=True)
             bundle.check_room(shutil.disk_usage(home).free)
@@ -170,8 +170,8 @@ class _Bundle:
         """Raise `InputError` where the disk has not the room for what would be written."""
         need = sum(info.file_size for info in self._infos.values()) + SPARE_DISK
         if need > free:
-            there = f"{in_words(free)} of the disk are free"
-            raise self._wrong(f"unpacks to {in_words(need)}; {there}")
+            there = f"{format_bytes(free)} of the disk are free"
+            raise self._wrong(f"unpacks to {format_bytes(need)}; {there}")
 
     def _told(self, config: Config) -> int:
         """Return the most parameters of what reads labels or words: each takes a byte at least."""

@@ -23,13 +23,13 @@ from sd import runs
 from sd.checkpoints.checkpoint import STATE, check_record, load_training, read_about
 from sd.common.device import Machine, choose
 from sd.common.disk import numbered, write_text
-from sd.common.text import brief, printable, why
+from sd.common.text import brief, printable, system_reason
 from sd.common.validation import LARGEST_SEED, InputError, whole
 from sd.config import Config
-from sd.config.conditioning_kind import undecided
+from sd.config.conditioning_kind import unresolve_conditioning
 from sd.data.image_set import ImageSet
 from sd.data.ingest import ingest_images, open_images
-from sd.data.reading.source import BUNDLED
+from sd.data.reading.source import BUNDLED_SETS
 from sd.networks.conditioning_metadata import read_metadata
 from sd.runs.recorder import Listener, Recorder
 from sd.runs.session import Session
@@ -90,7 +90,7 @@ def recorded(recorder: Recorder, config: Config) -> Iterator[list[int]]:
             yield received
     except OSError as error:
         name = printable(Path(str(error.filename or recorder.folder)).name)
-        line = f"{brief(name)}: {why(error)}"
+        line = f"{brief(name)}: {system_reason(error)}"
         recorder.failed(line)
         raise InputError(line) from error
     except NotFinite as error:
@@ -124,7 +124,7 @@ def begin(
         (folder / "events.jsonl").touch()
         with recorded(recorder, config) as received:
             write_text(folder / runs.CONFIG, config.to_ini())
-            source = data if data in BUNDLED or not data else os.path.abspath(data)
+            source = data if data in BUNDLED_SETS or not data else os.path.abspath(data)
             write_text(folder / runs.SOURCE, json.dumps({"data": source}))
             note = {"seed": seed, "device": device, "data": Path(data).name}
             write_text(folder / runs.RUN, json.dumps(note))
@@ -152,7 +152,7 @@ def restart(
     try:
         before = Config.read(folder / runs.CONFIG)
         note = read_note(folder) | ({} if device is None else {"device": device})
-        config = undecided(before)
+        config = unresolve_conditioning(before)
         if steps is not None:
             whole("--steps", steps, 1, 10**8)
             config = config.with_settings([f"training.steps={steps}", "training.minutes=0"])
@@ -216,7 +216,9 @@ def resume(
         config = Config.read(folder / runs.CONFIG)
         note = read_note(folder)
         found, fallen = newest_whole(folder)
-        config = config if found else undecided(config)  # its pictures may have to be read anew
+        config = (
+            config if found else unresolve_conditioning(config)
+        )  # its pictures may have to be read anew
         config = _lengthened(folder, config, found, steps)
         with recorded(recorder, config) as received:
             machine, remark = _machine_again(found, device or str(note["device"]))
@@ -287,7 +289,7 @@ def _command(note: dict[str, Any]) -> str:
 
 
 def take_pictures(recorder: Recorder, config: Config, received: list[int]) -> ImageSet | None:
-    """Return the run's own picture set, taken in from its source once; None if told to stop."""
+    """Return the run's own picture set, ingested from its source once; None if told to stop."""
     folder, training = recorder.folder, config.training
     kept = folder / runs.PICTURES
     if not kept.is_dir():

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sd.config import Config
-from sd.config.conditioning_kind import decided
+from sd.config.conditioning_kind import resolve_conditioning
 from sd.data.image_set import ImageSet
 from sd.networks.conditioning import Conditioner
 from sd.networks.conditioning_metadata import EXAMPLES, evenly_spaced
@@ -22,7 +22,7 @@ def resolve(config: Config, images: ImageSet) -> Config:
     """
     captions = sum(map(bool, images.captions or ()))
     labels = 0 if images.labels is None else len(images.label_names)
-    made = decided(config, captions, labels)
+    made = resolve_conditioning(config, captions, labels)
     known = made.conditioning
     if known.kind != "captions" or known.encoder is None:
         return made

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sd import runs
-from sd.common.text import in_words
+from sd.common.text import format_bytes
 from sd.common.validation import InputError
 from sd.config import Config
-from sd.data.reading.source import BUNDLED, bundled_path
+from sd.data.reading.source import BUNDLED_SETS, bundled_path
 from sd.diffusion.timesteps import calls_per_step
 from sd.generation.recipe import Recipe
 from sd.networks.blueprint import blueprint
@@ -78,7 +78,7 @@ def cost_of(name: str, folder: Path, config: Config) -> Cost:
 @lru_cache(maxsize=32)
 def files_in(source: str) -> int:
     """Return how many files a zip of pictures holds, or that of a bundled set's word."""
-    with zipfile.ZipFile(bundled_path(source) if source in BUNDLED else source) as packed:
+    with zipfile.ZipFile(bundled_path(source) if source in BUNDLED_SETS else source) as packed:
         return len(packed.infolist())
 
 
@@ -108,7 +108,7 @@ def check_memory(cost: Cost, pictures: int, device: str, asked: str) -> None:
     need = cost.memory_needed(pictures)
     if device != "cpu" or need <= room:
         return
-    told = f"needs about {in_words(need)} of memory, {in_words(room)} are there"
+    told = f"needs about {format_bytes(need)} of memory, {format_bytes(room)} are there"
     fewer = next((n for n in range(pictures - 1, 0, -1) if cost.memory_needed(n) <= room), 0)
     remedy = f"{fewer} at once would fit" if fewer else "that is too little for one picture"
     raise InputError(f"{asked}: {cost.name!r} {told}; {remedy}")

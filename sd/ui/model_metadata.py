@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sd.common import validation
-from sd.config.sections import KINDS
+from sd.config.sections import CONDITIONING_KINDS
 from sd.networks.conditioning_metadata import CONDITIONING, examples_of, labels_of, read_metadata
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _read(folder: Path, changed: int, length: int) -> ConditioningMetadata | Non
     from sd.networks.tokenizer import Vocabulary
 
     facts = read_metadata(folder) or {}
-    kind = validation.choice(f"{CONDITIONING}: kind", facts.get("kind"), KINDS)
+    kind = validation.choice(f"{CONDITIONING}: kind", facts.get("kind"), CONDITIONING_KINDS)
     if kind == "none":
         return None
     examples = examples_of(facts)

@@ -33,8 +33,8 @@ MOST_PICTURES = 16
 MOST_STEPS = 1000
 MOST_PROMPT_LENGTH = 20_000  # characters of a recipe's prompts; a field holds half of it
 MOST_CALLS = 4000  # of one sampling with all that it branches from
-KINDS = ("ideal", "linear")  # closed-form denoisers of a picture set
-LONGEST_NAME = 200
+CLOSED_FORM_KINDS = ("ideal", "linear")  # closed-form denoisers of a picture set
+LONGEST_CHOSEN_MODEL = 200
 CLOSED_PRESET = "tiny"  # as in sd.checkpoints.picture_model, which bears torch
 ONE_AT_A_TIME, OPENING = threading.Lock(), threading.Lock()
 LARGEST_OPENED = 2**30  # bytes of all models that stay open, beside the newest
@@ -58,7 +58,7 @@ OPENED: OrderedDict[tuple[ModelEntry, str], "Source"] = OrderedDict()  # with th
 
 def is_closed(name: str) -> bool:
     """Tell whether a name is that of a closed-form denoiser."""
-    return name.partition(":")[0] in KINDS
+    return name.partition(":")[0] in CLOSED_FORM_KINDS
 
 
 @cache
@@ -73,7 +73,7 @@ def list_choices(upload: Any = None) -> list[tuple[str, str]]:
     """Return (what is shown, name) of every model; `upload` is the handle of pictures just read."""
     trained = runs.list_models()
     told = [(f"{entry.name}, step {entry.step:,}", entry.name) for entry in trained]
-    sets = [(word, word) for word in uploads.WORDS]
+    sets = [(word, word) for word in uploads.BUNDLED_WORDS]
     if isinstance(upload, str) and uploads.HANDLE.fullmatch(upload):
         sets.append((f"upload {upload[:6]}", upload))
     sets += [
@@ -81,12 +81,14 @@ def list_choices(upload: Any = None) -> list[tuple[str, str]]:
         for folder in runs.run_folders()
         if os.path.isdir(f"{folder}/{runs.PICTURES}")
     ]
-    return told + [(f"{kind}: {title}", f"{kind}:{name}") for title, name in sets for kind in KINDS]
+    return told + [
+        (f"{kind}: {title}", f"{kind}:{name}") for title, name in sets for kind in CLOSED_FORM_KINDS
+    ]
 
 
 def find(name: Any) -> ModelEntry:
     """Return the model called `name`; raise `InputError` with what there is."""
-    validation.text("model", name, LONGEST_NAME)
+    validation.text("model", name, LONGEST_CHOSEN_MODEL)
     if is_closed(name):
         return ModelEntry(name, Path(pictures_of(name.partition(":")[2])))
     entries = {entry.name: entry for entry in runs.list_models()}
@@ -103,7 +105,7 @@ def pictures_of(name: str) -> str:
 
     Nothing else: a name from the browser is never taken for a path.
     """
-    if name in uploads.WORDS or uploads.HANDLE.fullmatch(name):
+    if name in uploads.BUNDLED_WORDS or uploads.HANDLE.fullmatch(name):
         return uploads.source_of(name)
     return str(runs.find_run(name))
 

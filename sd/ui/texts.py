@@ -10,7 +10,7 @@ from typing import Any
 
 from sd.common.paths import PACKAGE
 from sd.config import KEYS, about
-from sd.generation.player.words import WORDS
+from sd.generation.player.words import PLAYER_TEXTS
 from sd.training.coach import MESSAGES as COACH
 from sd.training.planning.reasons import MESSAGES as REASONS
 
@@ -21,7 +21,7 @@ FAMILIES = {  # table of the other languages -> its English; keys begin with the
     "coach": COACH,
     "why": REASONS,
     "about": {key: about(section, key) for section, keys in KEYS.items() for key in keys},
-    "player": WORDS,
+    "player": PLAYER_TEXTS,
 }
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sd import runs
 from sd.common import disk, validation
-from sd.common.text import brief, in_words, printable
+from sd.common.text import brief, format_bytes, printable
 from sd.common.validation import InputError
 from sd.data.reading.files import is_clutter
 from sd.ui import surveys
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sd.data.reading.report import Report
 
 Result = TypeVar("Result")
-STARTER, SHAPES = WORDS = ("starter", "shapes")  # of the bundled sets
+STARTER, SHAPES = BUNDLED_WORDS = ("starter", "shapes")  # of the bundled sets
 HANDLE = re.compile(r"[0-9a-f]{16}\.zip")
 PREVIEW_COLUMNS, PREVIEW_ROWS = 8, 2
 
@@ -38,7 +38,7 @@ def uploads() -> Path:
 
 def source_of(handle: Any) -> str:
     """Return what `read_images` takes: a bundled set's word, or the zip that `handle` names."""
-    if isinstance(handle, str) and handle in WORDS:
+    if isinstance(handle, str) and handle in BUNDLED_WORDS:
         return handle
     if handle is None:
         raise InputError(
@@ -107,7 +107,7 @@ def check_room(size: int, folder: Path) -> None:
     """Raise `InputError` where a disk has no room for so many bytes more."""
     room = shutil.disk_usage(folder).free - SPARE_DISK
     if size > room:
-        told = f"{in_words(size)}; the disk of this page has {in_words(max(0, room))} left"
+        told = f"{format_bytes(size)}; the disk of this page has {format_bytes(max(0, room))} left"
         raise InputError(f"the pictures: {told}")
 
 

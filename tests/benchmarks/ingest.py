@@ -77,7 +77,9 @@ def main(words: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary, "pictures")
         make(source, args.pictures, args.side, args.format)
-        print(f"{args.pictures} {args.format} of {args.side} to {args.to}; {pool.cores()} cores")
+        print(
+            f"{args.pictures} {args.format} of {args.side} to {args.to}; {pool.count_cores()} cores"
+        )
         for way in ("alone", "helped"):
             command = [sys.executable, "-m", "tests.benchmarks.ingest", "--take", way, str(source)]
             command += ["--to", str(args.to)]

@@ -125,7 +125,7 @@ def test_a_map_is_inside_where_its_own_shape_is() -> None:
     caption = "red circle left of blue square"
     picture = np.asarray(shapes.draw(caption, np.random.default_rng(4)))
     circle, square = (
-        next(each for each in shapes.read(picture) if each.shape == name)
+        next(each for each in shapes.find_shapes(picture) if each.shape == name)
         for name in ("circle", "square")
     )
     rows, columns = np.mgrid[:32, :32]

@@ -13,7 +13,7 @@ from sd.diffusion.sampling import SampleStep
 from sd.diffusion.schedule import Schedule
 from sd.generation.export import write_html
 from sd.generation.film import Film, film_of
-from sd.generation.player.words import WORDS
+from sd.generation.player.words import PLAYER_TEXTS
 from sd.ui.components import theme
 from sd.ui.components.player import keep_chunk, player, shown
 
@@ -287,7 +287,7 @@ def test_the_file_plays_and_scrubs_without_a_network(
 ) -> None:
     path = tmp_path / "film.html"
     film = film_of((step(i) for i in range(1, TOTAL + 1)), SCHEDULE, TOTAL)
-    write_html([film], path, WORDS, {"model": "made for a test"})
+    write_html([film], path, PLAYER_TEXTS, {"model": "made for a test"})
     context = browser.new_context(viewport={"width": width, "height": 800}, offline=True)
     page = context.new_page()
     seen, faults = requests_of(page), []

@@ -16,9 +16,9 @@ from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.image_set import ImageSet, inspect_images, read_images, some_pictures
 from sd.data.reading.archive import pack_files
-from sd.data.reading.source import passage
+from sd.data.reading.source import open_source
 from sd.generation import export
-from sd.generation.player.words import WORDS
+from sd.generation.player.words import PLAYER_TEXTS
 from sd.runs.worker import begin
 from sd.ui.components.parts import stage_picture
 from sd.ui.train.samples import picture_or_why
@@ -32,7 +32,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "film.gif": lambda path: export.write_gif(export.draw_frames(steps_of(3)), path, 64),
     "film.mp4": lambda path: export.write_mp4(export.draw_frames(steps_of(3)), path, 64),
     "steps.npz": lambda path: export.write_npz(path, steps_of(2), [1, 2, 3, 4]),
-    "film.html": lambda path: export.write_html([], path, WORDS),
+    "film.html": lambda path: export.write_html([], path, PLAYER_TEXTS),
 }
 
 
@@ -136,8 +136,8 @@ def test_outputs_among_the_pictures_are_left_out_and_counted(
         assert images.names == pure.names and images.label_names == ("cat", "dog")
         assert last_line(images).startswith(f"{REASON}, so not trained on: 8 files (")
         assert inspect_images(source).left_out == images.report.left_out
-        with passage(source) as reading:
-            assert reading.told() == (6, 0, 2)
+        with open_source(source) as reading:
+            assert reading.counts() == (6, 0, 2)
         assert len(some_pictures(source)) == 6
     loose = sorted(data.rglob("*.png"))
     packed = pack_files(loose, [path.name for path in loose], tmp_path / "loose.zip")

@@ -4,7 +4,12 @@ import pytest
 
 from sd.common.validation import InputError
 from sd.config import Config
-from sd.config.conditioning_kind import check_ports, decided, resolve_kind, undecided
+from sd.config.conditioning_kind import (
+    check_ports,
+    resolve_conditioning,
+    resolve_kind,
+    unresolve_conditioning,
+)
 
 
 @pytest.mark.parametrize(
@@ -67,19 +72,21 @@ def test_classes_count_only_where_every_picture_has_one():
     ],
 )
 def test_the_network_is_made_to_fit_the_kind(kind, num_classes, context_dim):
-    made = decided(Config().with_settings([f'conditioning.kind="{kind}"']), captions=1, labels=3)
+    made = resolve_conditioning(
+        Config().with_settings([f'conditioning.kind="{kind}"']), captions=1, labels=3
+    )
     assert made.conditioning.kind == kind
     assert (made.unet.num_classes, made.unet.context_dim) == (num_classes, context_dim)
-    assert decided(made, captions=1, labels=3) == made
-    free = undecided(made)
+    assert resolve_conditioning(made, captions=1, labels=3) == made
+    free = unresolve_conditioning(made)
     assert (free.unet.num_classes, free.unet.context_dim) == (None, None)
-    assert decided(free, captions=1, labels=3) == made
+    assert resolve_conditioning(free, captions=1, labels=3) == made
 
 
 def test_a_width_that_was_set_stays():
     wished = Config().with_settings(["conditioning.kind=captions", "unet.context_dim=64"])
-    assert decided(wished, captions=1, labels=0).unet.context_dim == 64
-    assert undecided(wished) == wished
+    assert resolve_conditioning(wished, captions=1, labels=0).unet.context_dim == 64
+    assert unresolve_conditioning(wished) == wished
 
 
 @pytest.mark.parametrize("setting", ["unet.num_classes=4", "unet.context_dim=64"])
@@ -88,4 +95,4 @@ def test_a_network_that_nobody_would_tell_anything_is_refused(setting):
     with pytest.raises(InputError, match=f"^{setting.replace('=', ' = ')}: set conditioning.kind"):
         check_ports(config)
     with pytest.raises(InputError, match="no other kind has it"):
-        decided(config, captions=1, labels=3)
+        resolve_conditioning(config, captions=1, labels=3)

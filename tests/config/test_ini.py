@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sd.common.validation import LONGEST_MESSAGE, InputError
-from sd.config.ini import LARGEST_FILE, read_entries, read_file, spelled, value_of
+from sd.config.ini import LARGEST_FILE, parse_value, read_entries, read_file, spell
 
 
 def read(text):
@@ -76,7 +76,7 @@ def test_byte_order_mark_and_line_ends(end):
     ],
 )
 def test_values(text, value):
-    result = value_of(text)
+    result = parse_value(text)
     assert (result, type(result)) == (value, type(value))
 
 
@@ -123,12 +123,12 @@ HOSTILE = [
 def test_nothing_is_evaluated(text):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert value_of(text) == text
+        assert parse_value(text) == text
 
 
 def test_a_literal_that_is_too_long_stays_a_text():
     long = f"[{'1, ' * 400}]"
-    assert value_of(long) == long
+    assert parse_value(long) == long
     assert ast.literal_eval(long) == [1] * 400
 
 
@@ -164,7 +164,7 @@ def test_files(tmp_path):
 
 @given(st.text(st.characters(exclude_characters="\r\n"), max_size=80))
 def test_every_text_on_one_line_comes_back(text):
-    assert read(f"x = {spelled(text)}  # a comment, x = 1") == {"x": text}
+    assert read(f"x = {spell(text)}  # a comment, x = 1") == {"x": text}
 
 
 numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -172,7 +172,7 @@ numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 
 @given(st.none() | st.booleans() | numbers | st.lists(numbers, max_size=5))
 def test_every_value_comes_back(value):
-    assert read(f"x = {spelled(value)}  # a comment") == {"x": value}
+    assert read(f"x = {spell(value)}  # a comment") == {"x": value}
 
 
 punctuation = st.text("[]()（）【】\"'“”# ＃=＝,、\n\tabNone12.e-", max_size=60)

@@ -9,8 +9,8 @@ from sd import runs
 from sd.cli.parser import main
 from sd.common.validation import InputError
 from sd.config import KEYS, Config, preset_names
-from sd.config.conditioning_kind import decided
-from sd.config.unused import REASONS, RULES, unused
+from sd.config.conditioning_kind import resolve_conditioning
+from sd.config.unused import REASONS, RULES, find_unused
 from sd.training.loop import Training
 from sd.training.planning.forecast import random_pictures
 from sd.training.samples import passes_per_step, sample_denoiser
@@ -38,8 +38,8 @@ def test_what_another_setting_makes_pointless_is_told_once(setting: str) -> None
     kind = "conditioning.kind=captions" if reason == "encoder" else "conditioning.kind=auto"
     usual = ["training.steps=0", "unet.resblock_updown=False"]
     without = Config().with_settings([*usual, kind, setting])
-    assert reason not in [each.reason for each in unused(without)]
-    (told,) = unused(without.with_settings([cause]))
+    assert reason not in [each.reason for each in find_unused(without)]
+    (told,) = find_unused(without.with_settings([cause]))
     assert (told.key, told.reason) == (setting.partition("=")[0], reason)
     assert told.line.startswith(f"{told.key} = ") and told.line.endswith(REASONS[reason])
 
@@ -49,7 +49,7 @@ def test_what_nobody_chose_is_not_told() -> None:
         for kind in ("auto", "none", "class_tokens", "class_embedding", "captions"):
             config = Config.preset(name)
             config = config.with_settings([f"conditioning.kind={kind}", "training.minutes=5"])
-            assert unused(config) == []
+            assert find_unused(config) == []
 
 
 def test_the_rules_name_keys_and_reasons_that_are_there_in_both_languages() -> None:
@@ -66,10 +66,12 @@ def test_another_number_of_classes_is_refused(tiny_config: Config, number: int) 
     told = [f"unet.num_classes={number}", "conditioning.kind=class_embedding"]
     line = rf"^unet.num_classes = {number}: must be None, or 11 for these pictures, one more than"
     with pytest.raises(InputError, match=line):
-        decided(tiny_config.with_settings(told), 0, 10)
+        resolve_conditioning(tiny_config.with_settings(told), 0, 10)
     for right in (None, 11):
         settings = [f"unet.num_classes={right}", told[1]]
-        assert decided(tiny_config.with_settings(settings), 0, 10).unet.num_classes == 11
+        assert (
+            resolve_conditioning(tiny_config.with_settings(settings), 0, 10).unet.num_classes == 11
+        )
 
 
 @pytest.mark.parametrize(("drop", "passes"), [(0.0, 1), (0.1, 2)])

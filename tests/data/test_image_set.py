@@ -12,7 +12,7 @@ from PIL import Image
 
 from sd.data.image_set import read_images, some_pictures
 from sd.data.reading.archive import Archive, pack_files
-from sd.data.reading.source import natural, starter_path
+from sd.data.reading.source import natural_order, starter_path
 from tests.helpers.sets import folder, left_out, picture, refusal, values, zipped
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -210,7 +210,7 @@ def test_a_large_stored_picture(tmp_path: Path) -> None:
 
 def test_natural_order() -> None:
     names = ["a10.png", "a9.png", "a09.png", "b.png", "a.png", "a" + "1" * 5000]
-    assert sorted(names, key=natural)[:4] == ["a.png", "a09.png", "a9.png", "a10.png"]
+    assert sorted(names, key=natural_order)[:4] == ["a.png", "a09.png", "a9.png", "a10.png"]
 
 
 def test_two_readings_are_equal(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_set_on_disk_can_be_picked_from_and_is_never_changed(tmp_path: Path) -
 @pytest.mark.parametrize("helped_from", [1, 10**9])
 def test_classes(helped_from: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "HELPED_FROM", helped_from)
-    monkeypatch.setattr(pool, "cores", lambda: 2)
+    monkeypatch.setattr(pool, "count_cores", lambda: 2)
     source = zipped(tmp_path / "in.zip", MIXED)
     images = taken_in(source, tmp_path / "set", classes=("fox", "cat"))
     assert images.names == ("cat/1.png", "cat/2.png", "fox/1.png")
@@ -152,7 +152,7 @@ def test_a_full_disk_is_one_line(
         raise OSError(28, "No space left on device")
 
     if fault == "no room":
-        monkeypatch.setattr("sd.data.ingest.SPARE", 2**60)
+        monkeypatch.setattr("sd.data.ingest.SPARE_BYTES", 2**60)
     else:
         name = "sd.data.ingest.flush" if fault == "flush" else "sd.data.ingest._write_index"
         monkeypatch.setattr(name, full)

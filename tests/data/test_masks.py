@@ -12,7 +12,7 @@ from sd.checkpoints.checkpoint import save_checkpoint
 from sd.checkpoints.model import Model
 from sd.common.validation import InputError
 from sd.config import Config
-from sd.data.masks import DARK_PAINT, anew_of, laid_over
+from sd.data.masks import DARK_PAINT, anew_of, fit_mask
 from sd.generation.pipeline import png_bytes
 from sd.ui.components import painter
 from tests.checkpoints.test_checkpoint import network_of
@@ -123,18 +123,18 @@ def test_a_mask_without_paint_is_told(
 
 def test_half_covered_is_made_anew_and_a_border_is_not() -> None:
     soft = left("RGBA", (255, 255, 255, 160), (255, 255, 255, 0))
-    assert (laid_over(anew_of(soft), (64, 64), 8, 8, "crop")[:, :4] == 255).all()
-    grey = laid_over(left("L", 128, 127), (64, 64), 8, 8, "crop")
+    assert (fit_mask(anew_of(soft), (64, 64), 8, 8, "crop")[:, :4] == 255).all()
+    grey = fit_mask(left("L", 128, 127), (64, 64), 8, 8, "crop")
     assert (grey == [255] * 4 + [0] * 4).all()
     blurred = left("L", 255, 0, (128, 32)).filter(ImageFilter.GaussianBlur(3))
-    assert (laid_over(blurred, (64, 64), 8, 8, "crop") == [255] * 4 + [0] * 4).all()
+    assert (fit_mask(blurred, (64, 64), 8, 8, "crop") == [255] * 4 + [0] * 4).all()
     hair = Image.new("L", (64, 64))
     hair.paste(255, (9, 0, 10, 64))
     with pytest.raises(InputError, match="nothing is left at 8 x 8 pixels"):
-        laid_over(hair, (64, 64), 8, 8, "crop")
-    wide = laid_over(Image.new("L", (64, 32), 255), (64, 32), 8, 8, "pad")
+        fit_mask(hair, (64, 64), 8, 8, "crop")
+    wide = fit_mask(Image.new("L", (64, 32), 255), (64, 32), 8, 8, "pad")
     assert (wide[:2] == 0).all() and (wide[2:6] == 255).all() and (wide[6:] == 0).all()
-    cut = laid_over(left("L", 255, 0), (64, 32), 8, 8, "crop")
+    cut = fit_mask(left("L", 255, 0), (64, 32), 8, 8, "crop")
     assert (cut[:, :4] == 255).all() and (cut[:, 4:] == 0).all()
 
 

@@ -19,7 +19,7 @@ from sd.data.reading.encodings import OF_NAMES, OF_TEXTS, UNMARKED, guess
 from sd.data.reading.matching import Match, Places
 from sd.data.reading.metadata import METADATA
 from sd.data.reading.report import Report
-from sd.data.reading.source import passage
+from sd.data.reading.source import open_source
 from sd.data.reading.tables import read_table
 from sd.ui import uploads
 from tests.helpers.planning import dropped
@@ -363,7 +363,7 @@ def test_a_set_is_read_right_whichever_way_it_comes(
     numbers = [] if images.labels is None else images.labels.tolist()
     told = zip(images.names, (images.label_names[n] for n in numbers), strict=bool(numbers))
     assert dict(told) == labels
-    with passage(source) as reading:
+    with open_source(source) as reading:
         assert reading.told() == (images.report.used, len(captions), len(set(labels.values())))
     if not loose:
         check_told(case, images.report)

@@ -12,7 +12,7 @@ from sd.common.validation import InputError
 from sd.data import shapes
 from sd.data.image_set import read_images
 from sd.data.reading.source import bundled_path
-from sd.data.shapes import COLOURS, FILLS, draw, follows, made, read
+from sd.data.shapes import COLOURS, FILLS, draw, find_shapes, follows, make_picture
 
 TRIED = 200
 MIRRORED = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
@@ -20,7 +20,7 @@ MIRRORED = {"left of": "right of", "right of": "left of", "above": "below", "bel
 
 @pytest.fixture(scope="module")
 def pictures() -> list[tuple[str, Image.Image]]:
-    return [made(shapes.SEED, number) for number in range(TRIED)]
+    return [make_picture(shapes.SEED, number) for number in range(TRIED)]
 
 
 def source(seed: int = 0) -> np.random.Generator:
@@ -79,7 +79,7 @@ def test_shapes_keep_their_distance_and_their_sizes(pictures):
     for text, picture in pictures:
         pixels = np.asarray(picture)
         assert (pixels[[0, -1]] == 255).all() and (pixels[:, [0, -1]] == 255).all()
-        found = read(picture)
+        found = find_shapes(picture)
         for each in found:
             side = np.sqrt(each.area / FILLS[each.shape])
             assert 8.4 < side < 13.6
@@ -124,11 +124,11 @@ def test_a_missing_or_an_extra_shape_is_refused():
     two = np.array(draw("red circle above blue square", source()))
     assert not follows("red circle", two) and not follows("blue square", two)
     lost = two.copy()
-    lost[max(each.mask for each in read(two) if each.colour == "red")] = 255
+    lost[max(each.mask for each in find_shapes(two) if each.colour == "red")] = 255
     assert not follows("red circle above blue square", lost)
     twice = np.full((32, 32, 3), 255, np.uint8)
     twice[3:12, 3:12] = twice[18:28, 18:28] = COLOURS["red"]
-    assert [each.shape for each in read(twice)] == ["square", "square"]
+    assert [each.shape for each in find_shapes(twice)] == ["square", "square"]
     assert not follows("red square", twice)
 
 
@@ -136,19 +136,19 @@ def test_a_missing_or_an_extra_shape_is_refused():
 def test_another_colour_or_form_is_told_as_other(colour):
     pixels = np.full((32, 32, 3), 255, np.uint8)
     pixels[4:14, 4:14] = colour
-    assert [(each.colour, each.shape) for each in read(pixels)] == [("other", "square")]
+    assert [(each.colour, each.shape) for each in find_shapes(pixels)] == [("other", "square")]
     pixels[20:24, 2:30] = COLOURS["blue"]
-    assert ("blue", "other") in [(each.colour, each.shape) for each in read(pixels)]
+    assert ("blue", "other") in [(each.colour, each.shape) for each in find_shapes(pixels)]
     assert not follows("blue square", pixels)
 
 
 def test_specks_and_empty_paper_are_nothing():
     pixels = np.full((32, 32, 3), 255, np.uint8)
-    assert read(pixels) == [] and not follows("red circle", pixels)
+    assert find_shapes(pixels) == [] and not follows("red circle", pixels)
     pixels[5:8, 5:8] = COLOURS["red"]
-    assert read(pixels) == []
+    assert find_shapes(pixels) == []
     pixels[5:9, 5:9] = COLOURS["red"]
-    (found,) = read(pixels)
+    (found,) = find_shapes(pixels)
     assert (found.colour, found.x, found.y, found.area) == ("red", 6.5, 6.5, 16)
     assert found.mask[5:9, 5:9].all() and found.mask.sum() == 16
 
@@ -183,7 +183,7 @@ def test_a_bad_caption_is_told_in_one_line(caption):
 )  # fmt: skip
 def test_a_bad_picture_is_told_in_one_line(picture, told):
     with pytest.raises(InputError, match=r"must be uint8 \[height, width, 3\]") as refused:
-        read(picture)
+        find_shapes(picture)
     assert told in str(refused.value)
 
 

@@ -33,11 +33,11 @@ from sd.generation.export import (
     write_png,
 )
 from sd.generation.film import film_of
-from sd.generation.player.words import WORDS
+from sd.generation.player.words import PLAYER_TEXTS
 
 RECIPE: dict[str, Any] = {"model": "emoji32", "steps": 50, "eta": 0.5, "姓": ["é", None, True]}
 
-CHINESE = {key: f"中 {english}" for key, english in WORDS.items()}
+CHINESE = {key: f"中 {english}" for key, english in PLAYER_TEXTS.items()}
 
 
 def steps_of(total: int, count: int = 4, side: int = 16) -> list[SampleStep]:
@@ -236,7 +236,7 @@ def test_a_page_from_elsewhere_is_no_player(tmp_path: Path, text: str) -> None:
 def test_every_word_of_the_player_has_a_text_and_every_text_a_use() -> None:
     source = "".join((export.PLAYER / name).read_text() for name in export.SCRIPTS)
     said = set(re.findall(r'say\("(\w+)"', source)) | set(re.findall(r'button\("(\w+)"', source))
-    assert said <= set(WORDS)
+    assert said <= set(PLAYER_TEXTS)
     families = ("view_", "caption_", "alt_", "norm_", "change", "log_snr", "clipped")
-    rest = set(WORDS) - said - {"title", "made", "pause", "late", "lost"}
+    rest = set(PLAYER_TEXTS) - said - {"title", "made", "pause", "late", "lost"}
     assert all(key.startswith(families) for key in rest), rest

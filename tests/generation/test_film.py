@@ -16,7 +16,7 @@ from sd.data.images import to_uint8
 from sd.diffusion.sampling import SampleStep
 from sd.diffusion.schedule import Schedule
 from sd.generation.film import (
-    KINDS,
+    FRAME_KINDS,
     MOST_FRAMES,
     MOST_PIXELS,
     MOST_TOGETHER,
@@ -155,7 +155,7 @@ def test_a_change_shows_where_it_was() -> None:
     after = before.clone()
     after[2] += 0.01
     chunk = chunk_of(Film(SCHEDULE, 2, start=before), step(1, 2, after))
-    sheet = np.asarray(opened(chunk, KINDS.index("change"))).astype(int)
+    sheet = np.asarray(opened(chunk, FRAME_KINDS.index("change"))).astype(int)
     assert sheet[16:, :16].mean() == pytest.approx(255 * 2 / 3, abs=4)  # 2 rms of at most 3
     assert sheet[:16].mean() < 4 and sheet[16:, 16:].mean() < 4
 

@@ -19,7 +19,7 @@ from sd.data.images import lay_on_white, make_grid, to_float, to_pil
 from sd.diffusion.process import Diffusion
 from sd.diffusion.sampling import SampleStep
 from sd.generation import export, pipeline
-from sd.generation.film import KINDS, Film
+from sd.generation.film import FRAME_KINDS, Film
 from sd.training.loop import train
 from sd.training.memorisation import find_nearest
 from sd.ui.components import painter, parts
@@ -135,7 +135,7 @@ def test_a_film_and_moving_pictures_lie_on_white(images: ImageSet, tmp_path: Pat
     chunk = film.take()
     assert chunk is not None
     place = 0
-    for kind, length in zip(KINDS, chunk.parts, strict=True):
+    for kind, length in zip(FRAME_KINDS, chunk.parts, strict=True):
         sheet = Image.open(io.BytesIO(chunk.data[place : place + length])).convert("RGB")
         place += length
         if kind in ("x_t", "x0"):

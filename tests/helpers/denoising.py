@@ -41,7 +41,7 @@ from tests.helpers.networks import with_weights
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
 CHINESE: Any = SimpleNamespace(headers={"accept-language": "zh-CN,zh;q=0.9"})
 NAME, PICTURED, STEP = "little", "pictured", 4
-BUNDLED = run.BUNDLED  # before any test puts another in its place
+BUNDLED = run.BUNDLED_RUNS  # before any test puts another in its place
 PATIENCE = 20.0  # seconds for what takes milliseconds
 CLOSE = 12  # of 255, on average: what a small JPEG of noise may lose
 HOSTILE = [
@@ -74,7 +74,7 @@ def little_model(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SD_HOME", str(home))
         patch.setenv("GRADIO_TEMP_DIR", str(cache))
-        patch.setattr("sd.runs.run.BUNDLED", home / "none")
+        patch.setattr("sd.runs.run.BUNDLED_RUNS", home / "none")
         models.machine()  # sets the threads, once
         yield load_checkpoint(home / NAME)
 

@@ -389,7 +389,7 @@ def test_names_that_lead_elsewhere_are_refused(home: Path, name: Any) -> None:
 
 def test_runs_are_found_at_home_and_among_the_bundled(home: Path) -> None:
     mine = make_run(home, "mine", events=START)
-    bundled = make_run(run.BUNDLED, "emoji32", events=START)
+    bundled = make_run(run.BUNDLED_RUNS, "emoji32", events=START)
     assert runs.find_run("mine") == mine and runs.find_run("emoji32") == bundled
     with pytest.raises(InputError, match="run = 'other': there is no run of that name"):
         runs.find_run("other")
@@ -399,7 +399,7 @@ def test_models_are_listed_bundled_first_then_the_newest(home: Path) -> None:
     for place, name, step in (
         (home, "20260101-a", 5),
         (home, "20270101-b", 50),
-        (run.BUNDLED, "emoji32", 6000),
+        (run.BUNDLED_RUNS, "emoji32", 6000),
     ):
         checkpoint = place / name / f"checkpoint-{step:09d}"
         checkpoint.mkdir(parents=True)
@@ -412,7 +412,7 @@ def test_models_are_listed_bundled_first_then_the_newest(home: Path) -> None:
 def test_a_model_trained_among_the_bundled_comes_after_them(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "BUNDLED", home)
+    monkeypatch.setattr(run, "BUNDLED_RUNS", home)
     for name in ("emoji32", "mine"):
         (home / name / "checkpoint-1").mkdir(parents=True)
         (home / name / "checkpoint-1" / "checkpoint.json").write_text("{}")

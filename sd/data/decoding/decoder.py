@@ -235,7 +235,7 @@ def begins_well(head: bytes) -> bool:
     return kind is None and read_format(head) is not None
 
 
-def named(reason: str, name: str) -> str:
+def explain_reason(reason: str, name: str) -> str:
     """Return the reason why a file is no picture, by its name where its bytes tell nothing."""
     return kind_by_name(name) or reason if reason == NO_PICTURE else reason
 
@@ -338,7 +338,7 @@ def _scaled(
     found = float_scale(values) if values.dtype.kind == "f" else whole_scale(colours, bits)
     span = found if isinstance(found, Span) else None
     used = found if isinstance(found, Scale) else scale or found.scale()
-    pixels = used.applied(values)
+    pixels = used.apply(values)
     if values.ndim == 3 and values.shape[2] == 4 and values[..., 3].max() > used.high:
         pixels[..., 3] = values[..., 3] >> 8
     return Image.fromarray(pixels), span
@@ -389,7 +389,7 @@ def _resized(
     return image.resize((width, height), resample)
 
 
-def cropped(width: int, height: int, to_height: int, to_width: int) -> tuple[int, int]:
+def crop_box(width: int, height: int, to_height: int, to_width: int) -> tuple[int, int]:
     """Return height and width of the largest box of the aspect to_width : to_height."""
     if width * to_height > height * to_width:
         return height, max(1, round(height * to_width / to_height))
@@ -398,7 +398,7 @@ def cropped(width: int, height: int, to_height: int, to_width: int) -> tuple[int
 
 def _centre(image: Image.Image, height: int, width: int) -> Image.Image:
     """Cut the largest centred box of the aspect width : height."""
-    box_height, box_width = cropped(*image.size, height, width)
+    box_height, box_width = crop_box(*image.size, height, width)
     top, left = round((image.height - box_height) / 2), round((image.width - box_width) / 2)
     return image.crop((left, top, left + box_width, top + box_height))
 

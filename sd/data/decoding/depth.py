@@ -25,7 +25,7 @@ class Scale(NamedTuple):
     low: float
     high: float
 
-    def applied(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+    def apply(self, values: NDArray[Any]) -> NDArray[np.uint8]:
         """Return values of any shape as uint8; those outside become black or white."""
         factor = 255 / ((self.high - self.low) or 1)
         scaled: NDArray[np.float32] = np.multiply(values, factor, dtype=np.float32)
@@ -84,7 +84,7 @@ def _is_spread(values: NDArray[Any], bits: int) -> bool:
     return free > 0 and bool((numbers == shifted).all() or (numbers == repeated).all())
 
 
-def joined(spans: Iterable[Span]) -> dict[bool, Span]:
+def join_spans(spans: Iterable[Span]) -> dict[bool, Span]:
     """Return the span of all whole numbers (True) and of all floats (False) that there are."""
     found: dict[bool, Span] = {}
     for span in spans:
@@ -94,15 +94,15 @@ def joined(spans: Iterable[Span]) -> dict[bool, Span]:
     return found
 
 
-def scales(spans: Iterable[Span]) -> dict[bool, Scale]:
+def scales_of(spans: Iterable[Span]) -> dict[bool, Scale]:
     """Return the scale of all whole numbers (True) and of all floats (False) of a set."""
-    return {is_whole: span.scale() for is_whole, span in joined(spans).items()}
+    return {is_whole: span.scale() for is_whole, span in join_spans(spans).items()}
 
 
 def remarks(spans: Sequence[Span]) -> list[str]:
     """Return how values of more than 8 bits were read where no file told it, a line each way."""
     lines = []
-    for is_whole, span in joined(spans).items():
+    for is_whole, span in join_spans(spans).items():
         count, top = sum(each.whole == is_whole for each in spans), span.scale().high
         if span.low < 0 or span.high > FULL:
             told = f"values from {span.low:g} to {span.high:g} became black to white"

@@ -56,7 +56,7 @@ class Fitted(NamedTuple):
     span: Span | None = None  # of its values, where the set decides their scale
 
 
-def fitted(data: bytes, wanted: Fit, scale: Scale | None = None) -> Fitted:
+def decode_and_fit(data: bytes, wanted: Fit, scale: Scale | None = None) -> Fitted:
     """Decode and fit the bytes of one file, unless this program made it.
 
     `scale` as for `sd.data.decoding.decoder.decode`.
@@ -73,7 +73,7 @@ def fitted(data: bytes, wanted: Fit, scale: Scale | None = None) -> Fitted:
     return Fitted("", pixels, found.mode, found.size, digest, kept, found.span)
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Return the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -111,7 +111,7 @@ def serve() -> None:
     _send(target, "ready", [])
     while message := _receive(source):
         wanted, files = Fit(*message[0]), message[1]
-        results = [fitted(data, wanted) for data in files]
+        results = [decode_and_fit(data, wanted) for data in files]
         facts = [(each.reason, *each[2:]) for each in results]  # all but the pixels
         _send(target, facts, [each.pixels for each in results])
 
@@ -131,12 +131,12 @@ class _Helper:
         self._to = cast(BinaryIO, self._process.stdin)
         self._from = cast(BinaryIO, self._process.stdout)
         try:
-            self._heard()
+            self._receive()
         except OSError:
             self.close()
             raise
 
-    def _heard(self) -> tuple[Any, list[bytes]]:
+    def _receive(self) -> tuple[Any, list[bytes]]:
         message = _receive(self._from)
         if message is None:
             raise BrokenPipeError("the helper is gone")
@@ -144,8 +144,8 @@ class _Helper:
 
     def __call__(self, files: Sequence[bytes], wanted: Fit) -> list[Fitted]:
         _send(self._to, wanted, files)
-        facts, pixels = self._heard()
-        return [_told(data, *fact) for fact, data in zip(facts, pixels, strict=True)]
+        facts, pixels = self._receive()
+        return [_from_message(data, *fact) for fact, data in zip(facts, pixels, strict=True)]
 
     def close(self) -> None:
         """End the process."""
@@ -156,7 +156,7 @@ class _Helper:
         self._process.wait()
 
 
-def _told(
+def _from_message(
     pixels: bytes,
     reason: str,
     mode: str,
@@ -187,7 +187,11 @@ class _Crew:
         helper = self._free.get()
         try:
             helper = helper or self._started()
-            return helper(files, wanted) if helper else [fitted(data, wanted) for data in files]
+            return (
+                helper(files, wanted)
+                if helper
+                else [decode_and_fit(data, wanted) for data in files]
+            )
         except OSError:
             if helper:
                 helper.close()
@@ -214,16 +218,16 @@ class _Crew:
                 helper.close()
 
 
-def fitted_all(
+def decode_and_fit_all(
     names: Sequence[str], read: Callable[[str], bytes], wanted: Fit
 ) -> Generator[Fitted, None, None]:
     """Yield each named file fitted, in order; `read` gives its bytes or raises InputError.
 
     On all cores where there are many files. Only a few pictures are in memory at any time.
     """
-    helpers = min(cores(), MOST_HELPERS)
+    helpers = min(count_cores(), MOST_HELPERS)
     if len(names) < HELPED_FROM or helpers == 1:
-        yield from (_one(read, name, wanted) for name in names)
+        yield from (_fit_one(read, name, wanted) for name in names)
         return
     area = wanted.height * wanted.width * wanted.channels
     size = max(1, min(AT_ONCE, AT_ONCE_BYTES // area))
@@ -235,7 +239,7 @@ def fitted_all(
             if len(waiting) > 2 * helpers:
                 yield from waiting.popleft().result()
             part = names[start : start + size]
-            waiting.append(threads.submit(_some, crew, part, read, wanted, stop))
+            waiting.append(threads.submit(_fit_some, crew, part, read, wanted, stop))
         while waiting:
             yield from waiting.popleft().result()
     finally:
@@ -244,14 +248,14 @@ def fitted_all(
         crew.close()
 
 
-def _one(read: Callable[[str], bytes], name: str, wanted: Fit) -> Fitted:
+def _fit_one(read: Callable[[str], bytes], name: str, wanted: Fit) -> Fitted:
     try:
-        return fitted(read(name), wanted)
+        return decode_and_fit(read(name), wanted)
     except InputError as error:
         return Fitted(str(error))
 
 
-def _some(
+def _fit_some(
     crew: _Crew,
     names: Sequence[str],
     read: Callable[[str], bytes],

@@ -33,7 +33,7 @@ from sd.data.reading.files import (
     read_head,
     too_long,
 )
-from sd.data.reading.names import packed
+from sd.data.reading.names import pack_names
 
 LONGEST_ARCHIVE = 4 * 2**30  # bytes of all files together, unpacked
 LONGEST_DIRECTORY = 16 * 2**20  # bytes of the archive's own list of entries
@@ -84,7 +84,7 @@ class _Bounded(io.FileIO):
             _check_length(self.label, size)
         data = super().read(size) or b""
         if self.opening and data.startswith(CENTRAL):
-            _check_count(self.label, _counted(data))  # the end record may have lied
+            _check_count(self.label, _count_entries(data))  # the end record may have lied
         return data
 
 
@@ -122,7 +122,7 @@ def _check_length(label: str, size: int) -> None:
         )
 
 
-def _counted(directory: bytes) -> int:
+def _count_entries(directory: bytes) -> int:
     """Return how many entries a directory holds, up to one more than are allowed."""
     place = count = 0
     while count <= MOST_FILES and directory.startswith(CENTRAL, place):
@@ -134,7 +134,7 @@ def _counted(directory: bytes) -> int:
 
 
 @contextlib.contextmanager
-def judged(path: Path, label: str) -> Iterator[zipfile.ZipFile]:
+def open_judged(path: Path, label: str) -> Iterator[zipfile.ZipFile]:
     """Open a zip if nothing speaks against it as a whole; InputError, which begins with `label`.
 
     Single entries are still to be judged: their names, kinds, lengths and encryption.
@@ -148,13 +148,13 @@ def judged(path: Path, label: str) -> Iterator[zipfile.ZipFile]:
         except BROKEN as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"{label}: {_instead(path)}") from error
+            raise InputError(f"{label}: {_describe_other_file(path)}") from error
         file.opening = False
         with opened:
             yield opened
 
 
-def _instead(path: Path) -> str:
+def _describe_other_file(path: Path) -> str:
     """Return what a file is that should have been a zip."""
     head = read_head(path)
     if not head:
@@ -171,7 +171,7 @@ class Archive:
         self.left_out: list[LeftOut] = []
         self.remarks: list[str] = []
         self._closing = contextlib.ExitStack()
-        self._zip = self._closing.enter_context(judged(path, brief(printable(path.name))))
+        self._zip = self._closing.enter_context(open_judged(path, brief(printable(path.name))))
         self._entries = self._sorted_out()
 
     def __enter__(self) -> Self:
@@ -324,14 +324,14 @@ def _wrapper(names: Sequence[str]) -> str:
 def pack_files(files: Sequence[Path], names: Sequence[str], target: Path) -> Path:
     """Pack loose `files` into the stored zip `target` under the paths that `names` tell.
 
-    `sd.data.reading.names.packed` says what becomes of names that are equal. The same files and
+    `sd.data.reading.names.pack_names` says what becomes of names that are equal. The same files and
     names give the same bytes. The zip is written beside `target` and then renamed, so `target` is
     whole or not there.
     """
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
     try:
         with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w") as archive:
-            for name, path in packed(files, names).items():
+            for name, path in pack_names(files, names).items():
                 info = zipfile.ZipInfo(name)
                 info.file_size = path.stat().st_size
                 with path.open("rb") as source, archive.open(info, "w") as entry:

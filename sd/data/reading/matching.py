@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from sd.common.text import printable
-from sd.data.reading.names import CAPTION_SUFFIXES, equal, stem
+from sd.data.reading.names import CAPTION_SUFFIXES, comparison_key, stem
 
 DEEPEST = 40  # folders of a row's path that are looked at
 MOST_NAMESAKES = 64  # beyond these a name is looked for no further
@@ -38,7 +38,10 @@ class Places:
     @cached_property
     def _whole(self) -> list[Index]:
         """The pictures by what equal paths have in common, with their suffix and without."""
-        return [_indexed((equal(key(name)), name) for name in self._names) for key in (str, stem)]
+        return [
+            _indexed((comparison_key(key(name)), name) for name in self._names)
+            for key in (str, stem)
+        ]
 
     @cached_property
     def _ends(self) -> list[Index]:
@@ -67,11 +70,13 @@ class Places:
             if exact in self._known:
                 return Match(exact, rank)
         scope = self.scope(folder)
-        parts = [part for part in equal(alone).split("/") if part not in ("", ".", "..")]
+        parts = [part for part in comparison_key(alone).split("/") if part not in ("", ".", "..")]
         near = parts[-DEEPEST:]
         ends = ["/".join(near[start:]) for start in range(len(near))]
-        tails = [equal(posixpath.join(scope, end)) for end in ends]
-        tries = [(paths, index) for paths in ([equal(joined)], tails) for index in self._whole]
+        tails = [comparison_key(posixpath.join(scope, end)) for end in ends]
+        tries = [
+            (paths, index) for paths in ([comparison_key(joined)], tails) for index in self._whole
+        ]
         for rank, (paths, index) in enumerate(tries):
             for each in paths:
                 if found := index.get(each):
@@ -106,7 +111,7 @@ def _ending(names: Sequence[str], end: str, scope: str, suffixless: bool) -> lis
     return [
         name
         for name in inside
-        if f"/{equal(stem(name) if suffixless else name)}".endswith(f"/{end}")
+        if f"/{comparison_key(stem(name) if suffixless else name)}".endswith(f"/{end}")
     ]
 
 
@@ -121,12 +126,12 @@ class Beside:
         self._alike: dict[str, set[str]] = {}  # stems of captions that are equal
         for name in sorted(captions, key=_order):
             self._files.setdefault(stem(name), []).append(name)
-            self._alike.setdefault(equal(stem(name)), set()).add(stem(name))
+            self._alike.setdefault(comparison_key(stem(name)), set()).add(stem(name))
         self._namesakes: dict[str, set[str]] = {}  # stems of pictures that are equal
         names = list(pictures)
         for name in names:
             for key in (stem(name), name) if self._files else ():
-                self._namesakes.setdefault(equal(key), set()).add(key)
+                self._namesakes.setdefault(comparison_key(key), set()).add(key)
         unsure = set(unsure)
         pairs = ((name, self._matches(name)) for name in names if self._files)
         self._found = {name: found for name, found in pairs if found}
@@ -145,8 +150,8 @@ class Beside:
 
     def _key(self, key: str) -> str:
         """Return the stem of the captions that mean `key`: its own, or the only one equal to it."""
-        alike = self._alike.get(equal(key), set())
-        if key in alike or len(alike) != 1 or len(self._namesakes[equal(key)]) > 1:
+        alike = self._alike.get(comparison_key(key), set())
+        if key in alike or len(alike) != 1 or len(self._namesakes[comparison_key(key)]) > 1:
             return key
         return next(iter(alike))
 

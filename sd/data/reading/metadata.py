@@ -17,7 +17,13 @@ from sd.common.validation import InputError, shown, text
 from sd.data.reading.encodings import CALLED, OF_TEXTS, certain, guess
 from sd.data.reading.files import LeftOut
 from sd.data.reading.matching import Beside, Places
-from sd.data.reading.names import CAPTION_SUFFIXES, equal, has_suffix, shared, stem
+from sd.data.reading.names import (
+    CAPTION_SUFFIXES,
+    comparison_key,
+    has_suffix,
+    name_before_numbering,
+    stem,
+)
 from sd.data.reading.tables import Row, Table, read_table
 
 METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.json")
@@ -90,7 +96,7 @@ class Notes:
     def labels(self) -> set[str]:
         """All labels that metadata files give, fit or not."""
         values = (row.label for row in self._rows.values())
-        return {" ".join(str(_named(value)).split()) for value in values if value is not None}
+        return {" ".join(str(_label_text(value)).split()) for value in values if value is not None}
 
     @property
     def captions(self) -> set[str]:
@@ -113,7 +119,11 @@ class Notes:
     def remarks(self) -> list[str]:
         """What else is to be said, one line each; whole when all pictures were asked about."""
         remarks = list(self._told)
-        shares = {equal(stem(found)) for name in self._texts if (found := shared(name))}
+        shares = {
+            comparison_key(stem(found))
+            for name in self._texts
+            if (found := name_before_numbering(name))
+        }
         if count := len(shares) + len(self._beside.withheld):
             remarks.append(
                 f"names that several files have: {count}; no caption of theirs is used, since "
@@ -229,7 +239,7 @@ class Notes:
         if value is None:
             return ""
         if kind == "label":
-            value = _named(value)
+            value = _label_text(value)
         elif isinstance(value, list) and value and all(isinstance(each, str) for each in value):
             value = value[0]
             self._counts["lists"] += 1
@@ -243,7 +253,7 @@ class Notes:
         return ""
 
 
-def _named(label: Any) -> Any:
+def _label_text(label: Any) -> Any:
     """Return a label as a text: 0 and 0.0 are "0". What cannot be one stays as it is."""
     if isinstance(label, float) and label.is_integer():
         label = int(label)

@@ -19,10 +19,10 @@ PICTURE_SUFFIXES = (
     *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif", ".jxl"),
 )
 CAPTION_SUFFIXES = (".txt", ".caption")  # in the order in which they count
-SHARED = re.compile(r"(.*) \(\d+ of \d+\)((?:\.[^./]*)?)", re.DOTALL)
+NUMBERED = re.compile(r"(.*) \(\d+ of \d+\)((?:\.[^./]*)?)", re.DOTALL)
 
 
-def equal(name: str) -> str:
+def comparison_key(name: str) -> str:
     """Return what names have in common that look alike but for small and capital letters."""
     if name.isascii():
         return name.lower()
@@ -39,22 +39,22 @@ def has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:
     return name.lower().endswith(suffixes)
 
 
-def packed(files: Sequence[Path], names: Sequence[str]) -> dict[str, Path]:
+def pack_names(files: Sequence[Path], names: Sequence[str]) -> dict[str, Path]:
     """Return the paths under which `files` go into one set; `names`: what they were called.
 
     The same file under the same name is one. Where different files share a name, or loose pictures
     share a stem with a caption, nobody can tell which belongs to which: all of that stem are
     numbered, "cat (1 of 3).png", and so no caption is tied to the wrong picture.
     """
-    paths = [_below(name) for name in names]
+    paths = [_path_below(name) for name in names]
     loose = not any("/" in path for path in paths)
     groups: dict[str, list[tuple[str, Path]]] = {}
-    for path, file in _different(list(zip(paths, files, strict=True))):
-        groups.setdefault(equal(stem(path)), []).append((path, file))
+    for path, file in _drop_copies(list(zip(paths, files, strict=True))):
+        groups.setdefault(comparison_key(stem(path)), []).append((path, file))
     found: dict[str, Path] = {}
     mixed = []
     for group in groups.values():
-        if _is_mixed([equal(path) for path, _ in group], loose):
+        if _is_mixed([comparison_key(path) for path, _ in group], loose):
             mixed.append(group)
         else:
             found.update(group)
@@ -68,7 +68,7 @@ def packed(files: Sequence[Path], names: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def _below(name: str) -> str:
+def _path_below(name: str) -> str:
     """Return a name as a path below the set, which leads nowhere else."""
     parts = printable(name.replace("\\", "/")).split("/")
     if len(parts) > 1 and re.fullmatch("[A-Za-z]:", parts[0]):
@@ -76,7 +76,7 @@ def _below(name: str) -> str:
     return "/".join(part for part in parts if part not in ("", ".", "..")) or "file"
 
 
-def _different(named: Sequence[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
+def _drop_copies(named: Sequence[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
     """Yield paths with their files, but a file only once under the same path."""
     count, seen = Counter(path for path, _ in named), set()
     for path, file in named:
@@ -96,7 +96,7 @@ def _is_mixed(names: Sequence[str], loose: bool) -> bool:
     return len(set(names)) < len(names) or (loose and pictures > 1 and captions > 0)
 
 
-def shared(name: str) -> str | None:
-    """Return the name that `packed` numbered, or None where it is no numbered one."""
-    found = SHARED.fullmatch(name)
+def name_before_numbering(name: str) -> str | None:
+    """Return the name that `pack_names` numbered, or None where it is no numbered one."""
+    found = NUMBERED.fullmatch(name)
     return found[1] + found[2] if found else None

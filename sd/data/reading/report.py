@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from sd.common.text import brief
 from sd.common.validation import InputError, text, whole
-from sd.data.decoding.decoder import cropped
+from sd.data.decoding.decoder import crop_box
 from sd.data.reading.files import MOST_FILES, LeftOut
 
-SHOWN = 20  # left-out names in the lines of a report
+MOST_SHOWN = 20  # left-out names in the lines of a report
 SHOWN_GROUPS = 5  # groups of equal pictures in the lines of a report
 LONGEST_LINE = 300
 LONGEST_TEXT = 10_000  # characters of one text in a report from outside
@@ -40,10 +40,10 @@ class Report:
 
     def lines(self) -> list[str]:
         """Return the report as short lines; at most 20 left-out files by name."""
-        lines = [f"pictures used: {self.used}", f"sizes: {_counted(_sizes(self.sizes))}"]
-        lines.append(f"modes: {_counted(self.modes)}")
+        lines = [f"pictures used: {self.used}", f"sizes: {_list_counts(_sizes(self.sizes))}"]
+        lines.append(f"modes: {_list_counts(self.modes)}")
         if self.classes:
-            lines.append(f"classes: {len(self.classes)}; {_counted(self.classes)}")
+            lines.append(f"classes: {len(self.classes)}; {_list_counts(self.classes)}")
         if self.captions:
             lines.append(f"captions: {self.captions}{self._untold()}")
         lines.append(f"a model can be told: {self._tellable()}")
@@ -82,9 +82,9 @@ class Report:
         if not self.left_out:
             return []
         lines = [f"left out: {len(self.left_out)}"]
-        lines += [f"  {brief(left.name)}: {left.reason}" for left in self.left_out[:SHOWN]]
-        if len(self.left_out) > SHOWN:
-            lines.append(f"  and {len(self.left_out) - SHOWN} more")
+        lines += [f"  {brief(left.name)}: {left.reason}" for left in self.left_out[:MOST_SHOWN]]
+        if len(self.left_out) > MOST_SHOWN:
+            lines.append(f"  and {len(self.left_out) - MOST_SHOWN} more")
         return lines
 
     def cut(self, height: int, width: int, fit: str) -> Cut:
@@ -111,15 +111,15 @@ class Report:
             return cls(
                 used=whole("used", data["used"], 0, MOST_FILES),
                 left_out=tuple(
-                    LeftOut(_text(left["name"]), _text(left["reason"]))
-                    for left in _listed(data["left_out"])
+                    LeftOut(_check_text(left["name"]), _check_text(left["reason"]))
+                    for left in _check_list(data["left_out"])
                 ),
                 sizes={_size(name): n for name, n in _counts(data["sizes"]).items()},
                 modes=_counts(data["modes"]),
                 classes=_counts(data["classes"]),
                 captions=whole("captions", data["captions"], 0, MOST_FILES),
-                remarks=_texts(data["remarks"]),
-                duplicates=tuple(_texts(group) for group in _listed(data["duplicates"])),
+                remarks=_check_texts(data["remarks"]),
+                duplicates=tuple(_check_texts(group) for group in _check_list(data["duplicates"])),
                 wordings=whole("wordings", data.get("wordings", 0), 0, MOST_FILES),
             )
         except (InputError, LookupError, TypeError, AttributeError, ValueError) as error:
@@ -128,7 +128,7 @@ class Report:
 
 def _cut_share(width: int, height: int, to_height: int, to_width: int) -> float:
     """Return the share of a picture's area that lies outside its largest box of an aspect."""
-    kept_height, kept_width = cropped(width, height, to_height, to_width)
+    kept_height, kept_width = crop_box(width, height, to_height, to_width)
     return 1 - kept_height * kept_width / (height * width)
 
 
@@ -141,26 +141,26 @@ def _size(name: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _counted(counts: Mapping[str, int]) -> str:
+def _list_counts(counts: Mapping[str, int]) -> str:
     """Return "a (3), b (2) and 4 more", the most frequent first."""
     ordered = Counter(counts).most_common()
     line = ", ".join(f"{name} ({count})" for name, count in ordered[:8])
     return line + (f" and {len(ordered) - 8} more" if len(ordered) > 8 else "")
 
 
-def _text(value: Any) -> str:
+def _check_text(value: Any) -> str:
     return text("it", value, LONGEST_TEXT)
 
 
-def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(_text(each) for each in _listed(value))
+def _check_texts(value: Any) -> tuple[str, ...]:
+    return tuple(_check_text(each) for each in _check_list(value))
 
 
-def _listed(value: Any) -> list[Any] | tuple[Any, ...]:
+def _check_list(value: Any) -> list[Any] | tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise TypeError("no list")
     return value
 
 
 def _counts(value: Any) -> dict[str, int]:
-    return {_text(name): whole("count", n, 0, MOST_FILES) for name, n in value.items()}
+    return {_check_text(name): whole("count", n, 0, MOST_FILES) for name, n in value.items()}

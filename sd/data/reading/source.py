@@ -1,4 +1,4 @@
-"""One passage through a source: its pictures fitted, one after the other, and what is told of them.
+"""Reads a source once: its pictures fitted, one after the other, and the description of the set.
 
 A source is a folder, a zip, one picture or the word of a bundled set. Whoever reads keeps the
 pixels: in memory (`sd.data.image_set`) or on disk (`sd.data.ingest`); here only a few are held at
@@ -37,21 +37,21 @@ from sd.data.decoding.decoder import (
     Decoded,
     begins_well,
     decode,
-    named,
+    explain_reason,
 )
 from sd.data.decoding.depth import Scale, Span
-from sd.data.decoding.pool import Fit, fitted, fitted_all
+from sd.data.decoding.pool import Fit, decode_and_fit, decode_and_fit_all
 from sd.data.reading.archive import ARCHIVE_SUFFIXES, INNER, Archive, is_archive
 from sd.data.reading.files import TWICE, Folder, LeftOut, Listing, SingleFile
 from sd.data.reading.metadata import LENIENT, Notes, class_folders, is_caption, is_metadata
-from sd.data.reading.names import has_suffix, shared
+from sd.data.reading.names import has_suffix, name_before_numbering
 from sd.data.reading.report import Report
 
 NOTICE = re.compile(
     r"(.*/)?(licen[cs]e|notice|readme|source|credits|copying)[^/.]*(\.(txt|md|rst|html))?", re.I
 )
-BUNDLED = {"starter": "emoji64.zip", "shapes": "shapes32.zip"}  # word -> file in starter/
-TOLD_EVERY, TOLD_SECONDS = 64, 0.5  # pictures, or time, between two words on how far it is
+BUNDLED_SETS = {"starter": "emoji64.zip", "shapes": "shapes32.zip"}  # word -> file in starter/
+REPORT_EVERY, REPORT_SECONDS = 64, 0.5  # pictures, or time, between two reports of how far it is
 DATA = (  # of other programs, beside pictures: counted
     *(".json", ".npz", ".npy", ".pt", ".pth", ".safetensors", ".xml", ".yaml", ".yml", ".toml"),
     *(".xmp", ".aae", ".thm", ".log", ".md", ".ini", ".cfg", ".db", ".py", ".js", ".css"),
@@ -70,7 +70,7 @@ UNDOUBTED = (".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")  # of pictures, 
 SOUND = 64  # pixels of a side that tell that a file is a picture
 
 
-class Described(NamedTuple):
+class SetDescription(NamedTuple):
     """What is told of the pictures that are used; entry n of each is about picture n of those."""
 
     rows: list[int]  # their places among all that were yielded
@@ -80,7 +80,7 @@ class Described(NamedTuple):
     report: Report
 
 
-class Told(NamedTuple):
+class SetCounts(NamedTuple):
     """What is told of a set without reading it all."""
 
     pictures: int
@@ -88,8 +88,8 @@ class Told(NamedTuple):
     classes: int  # 0 where any picture has none
 
 
-class Passage:
-    """One passage through a listing: yields its pictures and notes what is to be reported."""
+class SourceReader:
+    """Reads a listing once: yields its pictures and notes what is to be reported."""
 
     def __init__(self, source: str, listing: Listing, classes: Sequence[str] | None = None) -> None:
         """Find what may be a picture; InputError for classes that no folder or file tells of."""
@@ -97,7 +97,7 @@ class Passage:
         self._listing = listing
         self._classes = classes = None if classes is None else [*map(printable, classes)]
         self._left_out = list(listing.left_out)
-        self._found: list[_Found] = []
+        self._found: list[_ReadPicture] = []
         for name, reason in filter(lambda left: is_metadata(left.name), listing.left_out):
             if not name.lower().endswith(LENIENT):
                 raise InputError(f"{brief(name)}: {reason}")
@@ -105,7 +105,7 @@ class Passage:
         self._left_out += [LeftOut(folder, RUN_REASON) for folder in sorted(runs)]
         names = [name for name in listing.names if not is_within(name, runs)]
         self._unused: Counter[str] = Counter()  # suffix -> files beside the pictures
-        self.candidates = sorted(self._candidates(names), key=natural)
+        self.candidates = sorted(self._candidates(names), key=natural_order)
         unsure = [left.name for left in listing.left_out if left.reason == TWICE]
         self._notes = Notes(names, self.candidates, listing.read, unsure)
         self._lonely(names)
@@ -131,21 +131,23 @@ class Passage:
         for name in filter(is_caption, names):
             if name not in self._notes.captions and not NOTICE.fullmatch(name):
                 lonely = OTHER_TABLE if LISTS.fullmatch(name) else LONELY
-                self._left_out.append(LeftOut(name, SHARED if shared(name) else lonely))
+                self._left_out.append(
+                    LeftOut(name, SHARED if name_before_numbering(name) else lonely)
+                )
 
     def pixels(self, wanted: Fit) -> Iterator[bytes | None]:
         """Yield each candidate as bytes of uint8 [C, H, W], or None where it is no usable picture.
 
         Raises InputError if none is usable.
         """
-        results = fitted_all(self.candidates, self._listing.read, wanted)
+        results = decode_and_fit_all(self.candidates, self._listing.read, wanted)
         with closing(results):
             for name, result in zip(self.candidates, results, strict=True):
                 if result.reason:
-                    self._left_out.append(LeftOut(name, named(result.reason, name)))
+                    self._left_out.append(LeftOut(name, explain_reason(result.reason, name)))
                     yield None
                 else:
-                    self._found.append(_Found(name, *result[2:]))
+                    self._found.append(_ReadPicture(name, *result[2:]))
                     yield result.pixels
         if not self._found:
             if is_run(self._listing.names):
@@ -160,11 +162,11 @@ class Passage:
 
         Of these the values of all pictures together tell another scale than their own had told.
         """
-        scales = depth.scales(each.span for each in self._found if each.span)
+        scales = depth.scales_of(each.span for each in self._found if each.span)
         for row, each in enumerate(self._found):
             if each.span is None or each.span.scale() == scales[each.span.whole]:
                 continue
-            again = fitted(self._listing.read(each.name), wanted, scales[each.span.whole])
+            again = decode_and_fit(self._listing.read(each.name), wanted, scales[each.span.whole])
             if again.reason:
                 raise InputError(f"{brief(each.name)}: changed while it was read ({again.reason})")
             self._found[row] = each._replace(digest=again.digest)
@@ -197,10 +199,10 @@ class Passage:
     def _first_left_out(self) -> str:
         if not self._left_out:
             return f"; it holds {self._unused_files() or 'none'}"
-        name, reason = min(self._left_out, key=lambda left: natural(left.name))
+        name, reason = min(self._left_out, key=lambda left: natural_order(left.name))
         return f": {len(self._left_out)} left out, first {brief(name)} ({reason})"
 
-    def told(self) -> Told:
+    def counts(self) -> SetCounts:
         """Return what a plan needs to know, of which few pictures are read.
 
         So a file that begins as a picture counts though it may prove damaged.
@@ -216,7 +218,7 @@ class Passage:
             for group in groups.values():
                 broken.update(takewhile(lambda name: not self._is_sound(name, sound), group))
             if not broken:
-                return Told(count, captions, 0 if "" in groups else len(groups))
+                return SetCounts(count, captions, 0 if "" in groups else len(groups))
             names = [name for name in names if name not in broken]
 
     def _labelled(self, names: Sequence[str]) -> list[str]:
@@ -235,7 +237,7 @@ class Passage:
                 known[name] = False
         return known[name]
 
-    def described(self) -> Described:
+    def describe(self) -> SetDescription:
         """Return labels, captions and report of the pictures of the wanted classes."""
         notes = [self._notes.of(each.name) for each in self._found]
         labels, remarks = self._labels()
@@ -252,10 +254,10 @@ class Passage:
             remarks.append(remark(ours[REASON], ours[RUN_REASON]))
         report = Report(
             used=len(rows),
-            left_out=tuple(sorted(left_out, key=lambda left: natural(left.name))),
+            left_out=tuple(sorted(left_out, key=lambda left: natural_order(left.name))),
             sizes=dict(Counter(each.size for each in found).most_common()),
             modes=dict(Counter(each.mode for each in found).most_common()),
-            classes={label: classes[label] for label in sorted(classes, key=natural)},
+            classes={label: classes[label] for label in sorted(classes, key=natural_order)},
             captions=sum(map(bool, captions)),
             remarks=(
                 *self._listing.remarks,
@@ -264,10 +266,10 @@ class Passage:
                 *_remarks(found),
                 *self._not_used(),
             ),
-            duplicates=_groups(found),
+            duplicates=_group_duplicates(found),
             wordings=len(set(filter(None, captions))),
         )
-        return Described(rows, [each.name for each in found], labels, captions, report)
+        return SetDescription(rows, [each.name for each in found], labels, captions, report)
 
     def _not_used(self) -> list[str]:
         """Return in one line what was understood and is not used, if anything."""
@@ -298,7 +300,7 @@ class Passage:
 
 
 class Pace:
-    """Says when it is time to tell how far a passage is."""
+    """Says when it is time to report how far a reading is."""
 
     def __init__(self) -> None:
         self._told = time.monotonic()
@@ -306,13 +308,13 @@ class Pace:
     def due(self, done: int) -> bool:
         """Tell whether to speak after `done` pictures: every 64 of them, or every half second."""
         now = time.monotonic()
-        if done % TOLD_EVERY and now - self._told < TOLD_SECONDS:
+        if done % REPORT_EVERY and now - self._told < REPORT_SECONDS:
             return False
         self._told = now
         return True
 
 
-class _Found(NamedTuple):
+class _ReadPicture(NamedTuple):
     """A picture that was read."""
 
     name: str
@@ -331,7 +333,7 @@ REMARKS = {
 }
 
 
-def _remarks(found: Sequence["_Found"]) -> list[str]:
+def _remarks(found: Sequence[_ReadPicture]) -> list[str]:
     """Return a line for each thing that was done to pictures so that they can be used."""
     counts = Counter(note for each in found for note in each.notes)
     lines = [
@@ -344,7 +346,7 @@ def _remarks(found: Sequence["_Found"]) -> list[str]:
 
 def _known_kind(name: str) -> str | None:
     """Return why a file is not used whose name tells what it is, or None."""
-    given = shared(name)
+    given = name_before_numbering(name)
     if given and is_metadata(given):
         return SHARED
     if has_suffix(name, PARQUET):
@@ -358,7 +360,7 @@ def _known_kind(name: str) -> str | None:
     return None
 
 
-def _groups(found: Iterable[_Found]) -> tuple[tuple[str, ...], ...]:
+def _group_duplicates(found: Iterable[_ReadPicture]) -> tuple[tuple[str, ...], ...]:
     """Return the names of equal pictures, in the order of the first of each group."""
     groups: dict[str, list[str]] = {}
     for each in found:
@@ -368,7 +370,7 @@ def _groups(found: Iterable[_Found]) -> tuple[tuple[str, ...], ...]:
 
 def _check_classes(classes: Sequence[str] | None, known: Iterable[str]) -> None:
     """Refuse a wanted class that is not among the known ones."""
-    names = sorted(set(known), key=natural)
+    names = sorted(set(known), key=natural_order)
     for wanted in classes or ():
         if wanted not in names:
             listed = ", ".join(map(brief, names[:8])) + (" ..." if len(names) > 8 else "")
@@ -376,7 +378,7 @@ def _check_classes(classes: Sequence[str] | None, known: Iterable[str]) -> None:
             raise InputError(f"class {shown(wanted)}: {there}{near(wanted, names)}")
 
 
-def natural(name: str) -> tuple[str, str]:
+def natural_order(name: str) -> tuple[str, str]:
     """Return a key that sorts names as a person does, 2 before 10."""
     return re.sub("[0-9]+", lambda digits: digits[0].zfill(20), name), name
 
@@ -387,36 +389,36 @@ def starter_path() -> Path:
 
 
 def bundled_path(word: str) -> Path:
-    """Return the zip of a bundled picture set by its word, one of `BUNDLED`."""
-    return PACKAGE / "data" / "starter" / BUNDLED[word]
+    """Return the zip of a bundled picture set by its word, one of `BUNDLED_SETS`."""
+    return PACKAGE / "data" / "starter" / BUNDLED_SETS[word]
 
 
 @contextmanager
-def passage(
+def open_source(
     source: str | Path, leave_out: Sequence[Path] = (), classes: Sequence[str] | None = None
-) -> Iterator[Passage]:
-    """Open a source for one passage; InputError if it cannot be read."""
-    listing = _opened(source, leave_out)
+) -> Iterator[SourceReader]:
+    """Open a source to read it once; InputError if it cannot be read."""
+    listing = _open_listing(source, leave_out)
     try:
-        yield Passage(_label(source), listing, classes)
+        yield SourceReader(_label_of_source(source), listing, classes)
     finally:
         listing.close()
 
 
-def _label(source: str | Path) -> str:
+def _label_of_source(source: str | Path) -> str:
     """Return how messages call a source: its name without the folders above it."""
     return brief(printable(Path(source).name)) or "the picture folder"
 
 
-def _opened(source: str | Path, leave_out: Sequence[Path]) -> Listing:
+def _open_listing(source: str | Path, leave_out: Sequence[Path]) -> Listing:
     """Return the files of a source; InputError if there are none to be had."""
-    if isinstance(source, str) and source in BUNDLED:
+    if isinstance(source, str) and source in BUNDLED_SETS:
         return Archive(bundled_path(source))
     if not str(source).strip():
         raise InputError(
             "no pictures are named: give a folder, a zip, or the word starter or shapes"
         )
-    path, label = Path(source), _label(source)
+    path, label = Path(source), _label_of_source(source)
     try:
         if os.path.isdir(path):
             return Folder(path, leave_out)

@@ -3,7 +3,7 @@
 Other languages are the page's, in its locale files.
 """
 
-WORDS = {
+PLAYER_TEXTS = {
     "title": "From noise to picture, step by step",
     "made": "How these pictures were made",
     "player": "Player of the steps",

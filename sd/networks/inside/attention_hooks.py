@@ -19,7 +19,7 @@ from sd.common.validation import InputError, choice, whole
 from sd.networks.attention import BasicTransformerBlock, CrossAttention, SpatialTransformer
 from sd.networks.unet import Downsample, ResBlock, UNetModel, Upsample
 
-KINDS = ("self", "cross")
+ATTENTION_KINDS = ("self", "cross")
 MOST_WEIGHTS = 2**28  # of one layer in one call: 1 GiB
 
 
@@ -78,7 +78,7 @@ class Recording:
         if network.config.dims != 2:
             raise InputError(f"unet.dims = {network.config.dims}: only attention of pictures shows")
         self.network, self.count = network, count
-        self.kinds = tuple(choice("kinds", kind, KINDS) for kind in kinds)
+        self.kinds = tuple(choice("kinds", kind, ATTENTION_KINDS) for kind in kinds)
         self.pictures = None if pictures is None else list(pictures)
         self._hooks: list[RemovableHandle] = []
         self._calls: list[Call] = []

@@ -65,9 +65,10 @@ class Forecast:
         """Return it as short lines."""
         took = f"{self.steps:,} steps of {self.step_seconds:.3g} s on {self.machine}"
         return [
-            f"{in_words(self.seconds)}: {took}, {self.pictures_per_second:.3g} pictures a second, "
+            f"{text.format_seconds(self.seconds)}: {took}, "
+            f"{self.pictures_per_second:.3g} pictures a second, "
             f"{self.sheets} {'sheet' if self.sheets == 1 else 'sheets'} of samples",
-            f"memory: about {text.in_words(self.memory)}; {text.in_words(self.available)} "
+            f"memory: about {text.format_bytes(self.memory)}; {text.format_bytes(self.available)} "
             "are there",
         ]
 
@@ -188,11 +189,3 @@ def _steps_within(config: Config, seconds: float, measured: Measurement) -> int:
     per_step += measured.sheet / training.sample_every if training.sample_every else 0
     per_step += measured.save / training.save_every if training.save_every else 0
     return max(1, math.floor((seconds - last) / per_step))
-
-
-def in_words(seconds: float) -> str:
-    """Return a time for people: "45 s", "12 min" or "3 h 20 min"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

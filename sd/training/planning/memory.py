@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from sd.common.text import MIB, in_words
+from sd.common.text import MIB, format_bytes
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.networks.blueprint import GROUPS, blueprint
@@ -77,10 +77,10 @@ def check(config: Config) -> None:
 
 
 def _refusal(where: str, config: Config, room: int, remedy: str) -> InputError:
-    need = in_words(needed(config))
+    need = format_bytes(needed(config))
     joint = " it" if ":" in where else ":"
     return InputError(
-        f"{where}{joint} needs about {need} of memory, {in_words(room)} are there; {remedy}"
+        f"{where}{joint} needs about {need} of memory, {format_bytes(room)} are there; {remedy}"
     )
 
 

@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sd.common.device import Machine, multiplies_bfloat16
-from sd.common.text import in_words
+from sd.common.text import format_bytes
 from sd.common.validation import InputError, real
 from sd.config import Config, ini
-from sd.config.conditioning_kind import CLASS_KINDS, decided, resolve_kind, undecided
+from sd.config.conditioning_kind import (
+    CLASS_KINDS,
+    resolve_conditioning,
+    resolve_kind,
+    unresolve_conditioning,
+)
 from sd.networks.blueprint import blueprint
 from sd.training.planning import memory
 from sd.training.planning.forecast import (
@@ -140,7 +145,9 @@ def plan(
     config = search.settle(size, measured)
     expected = extrapolate(config, pictures.count, machine, measured, start)
     config = config.with_settings([f"training.steps={expected.steps}"])
-    return Plan(undecided(config), tuple(search.reasons(size, config, expected)), expected)
+    return Plan(
+        unresolve_conditioning(config), tuple(search.reasons(size, config, expected)), expected
+    )
 
 
 class _Search:
@@ -164,12 +171,12 @@ class _Search:
 
     def config(self, size: SizePreset) -> Config:
         """Return the settings of a size for these pictures, with what they make of the U-Net."""
-        told = [f"conditioning.kind={ini.spelled(self.kind)}"]
+        told = [f"conditioning.kind={ini.spell(self.kind)}"]
         told.append(f"training.precision={self.precision}")
         if self.kind == "captions":  # words find their places where there are places enough
             told.append(f"unet.attention_resolutions=[{2 ** max(0, len(size.mult) - 2)}]")
         config = size.config(self.pictures.channels).with_settings(told)
-        return decided(config, self.pictures.captions, self.pictures.labels)
+        return resolve_conditioning(config, self.pictures.captions, self.pictures.labels)
 
     def _suits(self, size: SizePreset) -> bool:
         """Tell whether a size does not enlarge the pictures by more than a quarter."""
@@ -328,7 +335,7 @@ def _why_rest(config: Config, expected: Forecast) -> Iterator[Reason]:
     held = round(training.held_out * expected.pictures)
     if held:
         yield Reason("held_out", {"count": held})
-    needed, there = in_words(expected.memory), in_words(expected.available)
+    needed, there = format_bytes(expected.memory), format_bytes(expected.available)
     yield Reason("memory", {"needed": needed, "available": there})
 
 

@@ -18,7 +18,7 @@ import gradio as gr
 from gradio.component_meta import ComponentMeta
 
 from sd.common import validation
-from sd.common.text import brief, printable, why
+from sd.common.text import brief, printable, system_reason
 from sd.common.validation import InputError
 from sd.ui.texts import PREFIX, TEXTS, language_of, say
 
@@ -70,7 +70,9 @@ def told(error: Exception, request: Any) -> Refusal:
         error = Refusal(str(error))
     elif isinstance(error, OSError) and error.errno in OF_THE_SYSTEM:
         names = [] if error.filename is None else [Path(str(error.filename)).name]
-        error = Refusal(": ".join([*(brief(printable(name)) for name in names), why(error)]))
+        error = Refusal(
+            ": ".join([*(brief(printable(name)) for name in names), system_reason(error)])
+        )
     if not isinstance(error, Refusal):
         LOG.error("unexpected error in a handler of the page", exc_info=error)
         error = Refusal(say("unexpected", lang))

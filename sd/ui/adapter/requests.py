@@ -24,7 +24,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 
-from sd.common.text import in_words
+from sd.common.text import format_bytes
 from sd.common.validation import shown
 
 LARGEST_BODY = 16 * 2**20  # bytes of one request; the names of 40,000 uploaded files
@@ -36,10 +36,10 @@ MARKS, MOST_MARKS = b",:[{", 2**20  # of JSON, up to 70 bytes each; 40,000 files
 MOST_READ, LINGERING = 17 * 2**20, 2.0  # bytes, seconds: of what is refused, thrown away
 SPARE_DISK = 2**28  # bytes that an upload leaves free
 LONGEST_ERROR = 1000  # bytes of an answer that tells an error
-LONGEST_QUERY, LONGEST_NAME = 4096, 64
+LONGEST_QUERY, LONGEST_HASH = 4096, 64
 NAMES = ("session_hash", "upload_id")  # in the query; gradio keeps tables of them
 UPLOAD = "/gradio_api/upload"
-NAME = rf"[^/]{{1,{LONGEST_NAME}}}"
+NAME = rf"[^/]{{1,{LONGEST_HASH}}}"
 PAGE = re.compile(
     r"/|/(?:config|favicon\.ico|theme\.css|manifest\.json|robots\.txt)|/(?:assets|static|svelte)/.+"
     r"|/gradio_api/(?:info|openapi\.json|app_id|user|login_check|startup-events|theme\.css"
@@ -109,8 +109,8 @@ class Requests:
         if length > LARGEST_UPLOAD:
             raise too_much(length)
         if (room := free_disk() - self.coming - SPARE_DISK) < length:
-            told = f"{in_words(length)}; the disk of this page has {in_words(max(0, room))} left"
-            raise Refusal(507, f"files: {told}")
+            left = f"the disk of this page has {format_bytes(max(0, room))} left"
+            raise Refusal(507, f"files: {format_bytes(length)}; {left}")
         return Upload(coming, answer, length, boundary_of(scope))
 
 
@@ -267,7 +267,7 @@ class Parts:
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         self._length += end - start
         if self._length > LARGEST_FILE:
-            raise Refusal(413, f"files: one has more than {in_words(LARGEST_FILE)}")
+            raise Refusal(413, f"files: one has more than {format_bytes(LARGEST_FILE)}")
 
 
 class Answer:
@@ -351,7 +351,7 @@ def too_large() -> Refusal:
 
 def too_much(length: int) -> Refusal:
     """Return why an upload is refused."""
-    told = f"{in_words(length)}; at most {in_words(LARGEST_UPLOAD)} are allowed at once"
+    told = f"{format_bytes(length)}; at most {format_bytes(LARGEST_UPLOAD)} are allowed at once"
     return Refusal(413, f"files: {told}; send them in parts, or make the pictures smaller")
 
 
@@ -402,8 +402,8 @@ def check_query(query: bytes) -> None:
         raise Refusal(414, f"the address has more than {LONGEST_QUERY} bytes after its ?")
     told = parse_qs(query.decode("latin-1"))
     for name in NAMES:
-        if any(len(value) > LONGEST_NAME for value in told.get(name, ())):
-            raise Refusal(414, f"{name}: more than {LONGEST_NAME} characters")
+        if any(len(value) > LONGEST_HASH for value in told.get(name, ())):
+            raise Refusal(414, f"{name}: more than {LONGEST_HASH} characters")
 
 
 def free_disk() -> int:

@@ -21,7 +21,7 @@ from sd.data.masks import anew_of
 from sd.ui.texts import say
 
 MODES = ("mask", "paint")
-WORDS = ("tool", "size", "unit", "pixels", "undo", "clear", "keys", "place")
+PAINTER_TEXTS = ("tool", "size", "unit", "pixels", "undo", "clear", "keys", "place")
 WORDS_OF = {
     "mask": ("invert",),
     "paint": (
@@ -68,7 +68,7 @@ def content(mode: str, base: Image.Image, lang: str, paint: bytes | None = None)
 
 def words(mode: str, lang: str) -> dict[str, str]:
     """Return the texts of the tools; the browser fills their placeholders."""
-    shared = {key: say(f"painter_{key}", lang) for key in (*WORDS, *WORDS_OF[mode])}
+    shared = {key: say(f"painter_{key}", lang) for key in (*PAINTER_TEXTS, *WORDS_OF[mode])}
     return shared | {key: say(f"painter_{mode}_{key}", lang) for key in OWN_WORDS}
 
 

@@ -33,7 +33,7 @@ MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 # What may take long, so many at once: gradio has 40 threads for all that anybody asks.
 PANEL: dict[str, Any] = {"concurrency_id": "panel", "concurrency_limit": 1}
 UPLOAD: dict[str, Any] = {"concurrency_id": "upload", "concurrency_limit": 2}
-BUNDLED: dict[str, Any] = {"concurrency_id": "bundled", "concurrency_limit": 4}
+BUNDLED_QUEUE: dict[str, Any] = {"concurrency_id": "bundled", "concurrency_limit": 4}
 BUNDLE: dict[str, Any] = {"concurrency_id": "bundle", "concurrency_limit": 2}
 SURVEY: dict[str, Any] = {"concurrency_id": "survey", "concurrency_limit": 12}
 

@@ -13,7 +13,7 @@ import gradio as gr
 from gradio.context import LocalContext
 from gradio.utils import get_upload_folder
 
-from sd.generation.player.words import WORDS
+from sd.generation.player.words import PLAYER_TEXTS
 from sd.ui.adapter.inputs import Plain
 from sd.ui.texts import say
 
@@ -90,7 +90,7 @@ def shown(lanes: list[dict[str, Any]], language: str, **more: Any) -> dict[str, 
 
 def words(language: str) -> dict[str, str]:
     """Return the player's words in a language."""
-    return {key: say(f"player_{key}", language) for key in WORDS}
+    return {key: say(f"player_{key}", language) for key in PLAYER_TEXTS}
 
 
 def keep_chunk(data: bytes) -> str:

@@ -34,7 +34,7 @@ from sd.ui.texts import TEXTS
 
 BEGINNINGS = NOISE, SEEDS, PICTURE = ("noise", "seeds", "picture")
 FIRST_SAMPLER, FIRST_STEPS = "dpmpp_2m", 25  # as near to the end as 50 steps of ddim, measured
-FIRST_SHARE = 60  # percent of T, where a picture is left at first
+FIRST_PICTURE_PERCENT = 60  # percent of T, where a picture is left at first
 
 
 class SamplingForm(NamedTuple):
@@ -130,7 +130,7 @@ def settings_of(recipe: Recipe, keep_file: Any, lang: str) -> tuple[Any, ...]:
 
     `keep_file` (bytes) -> path keeps an embedded picture.
     """
-    begin, share, entry = NOISE, float(FIRST_SHARE), models.find(recipe.model)
+    begin, share, entry = NOISE, float(FIRST_PICTURE_PERCENT), models.find(recipe.model)
     picture, mask, seed_to = gr.skip(), None, another_seed(recipe.seed)
     if recipe.seed_to is not None and not columns_of(recipe):
         begin, seed_to = SEEDS, recipe.seed_to
@@ -225,7 +225,7 @@ def build_beginning() -> tuple[Any, ...]:
             heading("begin_picture")
             upload = drop("begin_picture", "single")
             gallery = thumbnails("begin_starters", "denoise-starters", elem_classes="thumbs")
-            share = slider("share", 1, 100, FIRST_SHARE, step=0.1, precision=None)
+            share = slider("share", 1, 100, FIRST_PICTURE_PERCENT, step=0.1, precision=None)
             heading("mask")
             note("mask_info")
             mask = painter.painter("mask", "denoise-mask")

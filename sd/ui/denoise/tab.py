@@ -23,7 +23,7 @@ from sd.ui.denoise.job import Job, progress_html, progress_line, watch
 from sd.ui.denoise.tree import ALONE, LISTENER, Node, Tree, title, tree_html
 from sd.ui.texts import say
 
-FIRST_SHARE = 0.6  # of the bundled example's steps, where the page opens it
+FIRST_EXAMPLE_SHARE = 0.6  # of the bundled example's steps, where the page opens it
 OFFERED = 1 + len(branch.BranchForm._fields)  # the words about a step and the branch's fields
 
 
@@ -175,7 +175,7 @@ def first_view(request: gr.Request, tree: Tree) -> tuple[Any, ...]:
     recipe, film = found
     node = tree.add(recipe)
     node.film, node.done = {**film, "label": title(node, lang)}, recipe.steps
-    tree.place = max(1, round(FIRST_SHARE * recipe.steps))
+    tree.place = max(1, round(FIRST_EXAMPLE_SHARE * recipe.steps))
     line = progress_html([say("example", lang)], 1)
     _, *others = shown(tree, line, lang)
     opened = played(tree.films(), lang, at=tree.place)

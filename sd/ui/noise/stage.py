@@ -19,10 +19,10 @@ from sd.ui.noise import schedules
 from sd.ui.noise.pictures import Picture, draw_noise, read_pixels
 from sd.ui.texts import say
 
-FIRST_SHARE = 0.3  # of T, where the slider stands at first
+FIRST_SLIDER_SHARE = 0.3  # of T, where the slider stands at first
 MOST_T = 100_000
 MEANS, STDS = (-2.0, 2.0), (0.1, 3.0)
-WORDS = {
+STAGE_TEXTS = {
     "alt": "noise_alt",
     "signal": "noise_signal",
     "noise": "noise_noise",
@@ -89,7 +89,7 @@ def canvas() -> Canvas:
 def time_bridge() -> TimeBridge:
     """Listen to the browser."""
     return TimeBridge(
-        round(FIRST_SHARE * schedules.read_schedule("tiny").timesteps),
+        round(FIRST_SLIDER_SHARE * schedules.read_schedule("tiny").timesteps),
         html_template=BLANK,
         js_on_load="window.sdNoise.mouth(props, trigger);",
         elem_classes="mouth",
@@ -156,8 +156,8 @@ def make_scene(
         "other": schedule_line(other),
         "mean": mean,
         "std": std,
-        "t": round(FIRST_SHARE * first["T"]),
+        "t": round(FIRST_SLIDER_SHARE * first["T"]),
         "stamp": zlib.crc32(repr((picture, course, seed, mean, std)).encode()),
         "mark": base64.b64encode(marks.png_chunk()).decode(),
-        "words": {name: say(key, lang) for name, key in WORDS.items()},
+        "words": {name: say(key, lang) for name, key in STAGE_TEXTS.items()},
     }

@@ -15,6 +15,7 @@ import gradio as gr
 
 from sd import runs
 from sd.common import validation
+from sd.common.text import format_count
 from sd.config import Config, ini, preset_names
 from sd.ui import uploads
 from sd.ui.adapter import scratch
@@ -22,7 +23,6 @@ from sd.ui.components.parts import guarded, language, session
 from sd.ui.texts import TEXTS, duration, say
 from sd.ui.train import settings
 from sd.ui.train.form import fill_fields, leave_fields, measured_key
-from sd.ui.train.summary import format_count
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LEAST_MINUTES, MOST_MINUTES = 1, 120
@@ -88,7 +88,7 @@ def make_plan(request: gr.Request, minutes: Any, data: Any, device: Any, *fields
     lang, minutes = language(request), validation.real("minutes", minutes, 0.1, MOST_MINUTES)
     kind = settings.read_field("conditioning", "kind", fields)
     words = [f"--minutes={minutes:g}", f"--device={validation.choice('device', device, DEVICES)}"]
-    words += [f"--set=conditioning.kind={ini.spelled(kind)}"] if kind != "auto" else []
+    words += [f"--set=conditioning.kind={ini.spell(kind)}"] if kind != "auto" else []
     for answer in wait_for_answer([*words, "--", uploads.source_of(data)], lang):
         if isinstance(answer, str):
             yield answer, gr.skip(), None

@@ -16,8 +16,8 @@ import gradio as gr
 from sd.common import validation
 from sd.common.validation import InputError
 from sd.config import Config, ini, preset_names
-from sd.config.conditioning_kind import undecided
-from sd.config.unused import unused as unused_settings
+from sd.config.conditioning_kind import unresolve_conditioning
+from sd.config.unused import find_unused as unused_settings
 from sd.training import coach
 from sd.ui import uploads
 from sd.ui.components.parts import guarded, language
@@ -89,7 +89,7 @@ def fill_fields(config: Config, data: Any) -> list[Any]:
     What of the U-Net follows from the kind is left open, so that another kind may be chosen.
     Classes that the pictures do not have are in sight, so that they can be taken off.
     """
-    config = undecided(config)
+    config = unresolve_conditioning(config)
     values = [gr.update(value=value) for value in settings.widget_values(config)]
     if config.training.classes:
         values[settings.ORDER.index(("training", "classes"))]["visible"] = True

@@ -13,7 +13,7 @@ from sd.config import Config
 from sd.config.conditioning_kind import CLASS_KINDS
 from sd.ui.adapter import cache, inputs
 from sd.ui.components.parts import (
-    BUNDLED,
+    BUNDLED_QUEUE,
     QUIET,
     UPLOAD,
     drop,
@@ -173,7 +173,7 @@ def build(demo: gr.Blocks) -> Pictures:
         parts = build_preview(data)
     shown = [data, report, parts.fields["classes"]]
     slow: dict[str, Any] = QUIET | UPLOAD
-    none: dict[str, Any] = {"inputs": [nothing, data], "outputs": shown, **QUIET | BUNDLED}
+    none: dict[str, Any] = {"inputs": [nothing, data], "outputs": shown, **QUIET | BUNDLED_QUEUE}
     drawn = {**none, "inputs": [gr.State(SHAPES), data]}
     for instead in (folder.upload, starter.click, shapes.click):
         instead(lambda: None, None, files, **QUIET)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sd.common.validation import InputError
 from sd.config import Config
-from sd.config.conditioning_kind import decided
+from sd.config.conditioning_kind import resolve_conditioning
 from sd.config.sections import TrainingConfig
 from sd.ui.texts import say
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MOST_FILES_NAMED = 20  # files that are told by name
 MOST_COUNTED = 60  # classes or sizes that are told
-LONGEST_NAME = 120
+LONGEST_FILE_NAME = 120
 
 
 def reading_html(done: int, total: int, lang: str) -> str:
@@ -103,7 +103,7 @@ def counts_html(counts: dict[str, int], lang: str) -> str:
 
 def name_html(name: str) -> str:
     """Return a name from outside, shortened and harmless in HTML."""
-    return html.escape(name[:LONGEST_NAME])
+    return html.escape(name[:LONGEST_FILE_NAME])
 
 
 def list_html(rows: Sequence[str], count: int, lang: str) -> str:
@@ -141,7 +141,9 @@ def decide_conditioning(report: "Report", config: Config) -> Config:
     """
     classes, chosen = config.training.classes, count_chosen(report, config.training)
     labels = len(report.classes if classes is None else classes)
-    return decided(config, min(report.captions, chosen), labels if report.classes else 0)
+    return resolve_conditioning(
+        config, min(report.captions, chosen), labels if report.classes else 0
+    )
 
 
 def conditioning_html(report: "Report", config: Config, lang: str) -> str:

@@ -15,7 +15,7 @@ from sd.common import validation
 from sd.common.validation import InputError
 from sd.config import KEYS, SECTIONS, Config, ini, preset_names
 from sd.config.fields import LONGEST_PATH
-from sd.config.sections import KINDS
+from sd.config.sections import CONDITIONING_KINDS
 from sd.diffusion.schedule import SCHEDULES, Schedule
 from sd.networks.blueprint import check_network
 from sd.ui.adapter import inputs
@@ -34,8 +34,8 @@ KEYS_BESIDE_PICTURES = (
     "rotation",
     "brightness",
 )
-WORDS = {
-    "kind": ("auto", *KINDS),
+OPTIONS = {
+    "kind": ("auto", *CONDITIONING_KINDS),
     "fit": ("crop", "pad", "stretch"),
     "optimizer": ("adamw", "muon"),
     "precision": ("float32", "bfloat16"),
@@ -61,7 +61,7 @@ def widget_kind(section: str, key: str) -> str:
     """Return how a key is shown: list, words, slider, flag, number, path or text."""
     if key in LISTS:
         return "list"
-    if key in WORDS:
+    if key in OPTIONS:
         return "words"
     if key in RANGES:
         return "slider"
@@ -77,7 +77,7 @@ def to_widget(section: str, key: str, value: Any) -> Any:
     if how == "list":
         return list(value or ())
     if how in ("text", "path"):
-        return "" if value is None else str(value) if how == "path" else ini.spelled(value)
+        return "" if value is None else str(value) if how == "path" else ini.spell(value)
     return value
 
 
@@ -105,7 +105,7 @@ def build_field(section: str, key: str, value: Any, name: Any = None) -> Any:
         return inputs.Number(step=FINE.get(key, 1 if isinstance(value, int) else 0.1), **usual)
     if how == "words":
         return inputs.Dropdown(
-            [choice_label(key, word) for word in WORDS[key]], filterable=False, **usual
+            [choice_label(key, word) for word in OPTIONS[key]], filterable=False, **usual
         )
     if how == "list":
         usual["visible"] = key != "classes"  # a set without classes has none to choose
@@ -135,7 +135,7 @@ def from_widget(section: str, key: str, value: Any) -> Any:
     name, how = f"{section}.{key}", widget_kind(section, key)
     if how in ("text", "path"):
         text = validation.text(name, "" if value is None else value, LONGEST_PATH)
-        value = text if how == "path" else ini.value_of(text) if text.strip() else None
+        value = text if how == "path" else ini.parse_value(text) if text.strip() else None
     return KEYS[section][key].metadata["check"](name, value)
 
 
@@ -214,7 +214,7 @@ def with_picture_settings(
     for (section, key), value in zip(ORDER, values, strict=True):
         if key in kept:
             chosen[f"{section}.{key}"] = from_widget(section, key, value)
-    return config.with_settings(f"{name}={ini.spelled(value)}" for name, value in chosen.items())
+    return config.with_settings(f"{name}={ini.spell(value)}" for name, value in chosen.items())
 
 
 @lru_cache(maxsize=8)

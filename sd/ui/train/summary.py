@@ -1,10 +1,10 @@
 """What settings will be, by arithmetic: one line, the table of levels, the schedule, and advice."""
 
 import html
-import math
 import re
 from collections.abc import Sequence
 
+from sd.common.text import format_count
 from sd.config import Config
 from sd.diffusion.schedule import Schedule
 from sd.networks.blueprint import Blueprint, Level, blueprint
@@ -15,13 +15,6 @@ from sd.ui.train import advice
 COLUMNS = ("part", "size", "channels", "heads", "parameters", "operations")
 PICTURE_REMARKS = ("leak", "flip")  # remarks that stand beside the changes of the pictures
 SCHEDULE_REMARK = "terminal_snr"
-
-
-def format_count(count: float, unit: str = "") -> str:
-    """Return a count in three digits and a prefix: 38.2 M, 4.1 GB."""
-    count = float(f"{count:.3g}")
-    step = min(int(math.log10(max(count, 1))) // 3, 4)
-    return f"{count / 1000**step:.3g} {('', 'k', 'M', 'G', 'T')[step]}{unit}".strip()
 
 
 def network_of(config: Config) -> Blueprint:

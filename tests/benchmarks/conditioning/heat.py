@@ -107,7 +107,7 @@ class Scores:
         followed = {}
         for k, (prompt, picture) in enumerate(zip(prompts, drawn.pictures, strict=True)):
             if shapes.follows(prompt, picture):
-                seen = shapes.read(picture)
+                seen = shapes.find_shapes(picture)
                 followed[k] = {shapes.Thing(each.colour, each.shape): each.mask for each in seen}
         self.samples += len(prompts)
         self.followed += len(followed)

@@ -19,7 +19,7 @@ from tests.benchmarks.conditioning.asked import Way, samples, share, told
 ERRORS = ("count", "colour", "shape", "binding", "relation")
 
 
-def caption_of(asked: shapes.Asked) -> str:
+def caption_of(asked: shapes.Scene) -> str:
     """Return the caption that asks for this; the inverse of `sd.data.shapes.parse`."""
     things = [asked.first, *([asked.second] if asked.second else [])]
     return f" {asked.relation} ".join(" ".join(thing) for thing in things)
@@ -31,7 +31,7 @@ def swapped(caption: str) -> str:
     first, second = asked.first, asked.second
     assert second is not None, "a caption of one shape has nothing to swap"
     turned = first._replace(colour=second.colour), second._replace(colour=first.colour)
-    return caption_of(shapes.Asked(turned[0], asked.relation, turned[1]))
+    return caption_of(shapes.Scene(turned[0], asked.relation, turned[1]))
 
 
 def pairs(count: int) -> list[tuple[str, str]]:
@@ -46,7 +46,7 @@ def errors(caption: str, picture: Any) -> list[str]:
     """Return the kinds of what is wrong with a picture, uint8 [H, W, 3]; none if it follows."""
     if shapes.follows(caption, picture):
         return []
-    asked, found = shapes.parse(caption), shapes.read(picture)
+    asked, found = shapes.parse(caption), shapes.find_shapes(picture)
     wanted = [asked.first, *([asked.second] if asked.second else [])]
     if len(found) != len(wanted):
         return ["count"]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from sd.common.validation import InputError
 from sd.data.decoding import pool
-from sd.data.decoding.pool import CRASHED, Fit, Fitted, fitted, fitted_all
+from sd.data.decoding.pool import CRASHED, Fit, Fitted, decode_and_fit, decode_and_fit_all
 
 WANTED = Fit(8, 8, 3, "crop")
 COUNT = 300
@@ -40,12 +40,12 @@ def read(name: str) -> bytes:
 @pytest.fixture(scope="module")
 def expected() -> list[Fitted]:
     bad = Fitted("cannot be read")
-    return [bad if name == "66.png" else fitted(FILES[name], WANTED) for name in FILES]
+    return [bad if name == "66.png" else decode_and_fit(FILES[name], WANTED) for name in FILES]
 
 
 @pytest.fixture
 def helped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "cores", lambda: 2)
+    monkeypatch.setattr(pool, "count_cores", lambda: 2)
     monkeypatch.setattr(pool, "HELPED_FROM", 2)
 
 
@@ -88,14 +88,14 @@ def test_two_helpers_work_and_all_is_in_order(
         return call(self, files, wanted)
 
     monkeypatch.setattr(pool._Helper, "__call__", noted)
-    assert list(fitted_all(list(FILES), read, WANTED)) == expected
+    assert list(decode_and_fit_all(list(FILES), read, WANTED)) == expected
     assert set(busy) == set(started) and len(started) == 2
     assert gone(started)
 
 
 def test_few_pictures_need_no_helper(expected: list[Fitted], started: list[int]) -> None:
     names = list(FILES)[:10]
-    assert list(fitted_all(names, read, WANTED)) == expected[:10] and not started
+    assert list(decode_and_fit_all(names, read, WANTED)) == expected[:10] and not started
 
 
 @pytest.mark.parametrize("at_once", [1, 16])
@@ -107,7 +107,7 @@ def test_a_helper_that_is_killed_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pool, "AT_ONCE", at_once)
-    results = fitted_all(list(FILES), read, WANTED)
+    results = decode_and_fit_all(list(FILES), read, WANTED)
     found = [next(results) for _ in range(20)]
     for pid in list(started):
         os.kill(pid, 9)
@@ -120,7 +120,7 @@ class Fragile:
     def __call__(self, files: Sequence[bytes], wanted: Fit) -> list[Fitted]:
         if FILES["25.png"] in files:
             raise BrokenPipeError
-        return [fitted(data, wanted) for data in files]
+        return [decode_and_fit(data, wanted) for data in files]
 
     def close(self) -> None:
         pass
@@ -130,7 +130,7 @@ def test_a_picture_that_stops_its_decoder_is_left_out(
     expected: list[Fitted], helped: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "_Helper", Fragile)
-    results = list(fitted_all(list(FILES), read, WANTED))
+    results = list(decode_and_fit_all(list(FILES), read, WANTED))
     assert results[25] == Fitted(CRASHED)
     assert results[:25] + results[26:] == expected[:25] + expected[26:]
 
@@ -155,12 +155,14 @@ def test_without_helpers_it_works_as_well(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(subprocess, "Popen", popen)
-    assert list(fitted_all(list(FILES), read, WANTED)) == expected
+    assert list(decode_and_fit_all(list(FILES), read, WANTED)) == expected
 
 
 def test_leaving_early_ends_the_helpers(helped: None, started: list[int]) -> None:
     reads = []
-    results = fitted_all(list(FILES), lambda name: reads.append(name) or FILES[name], WANTED)
+    results = decode_and_fit_all(
+        list(FILES), lambda name: reads.append(name) or FILES[name], WANTED
+    )
     next(results)
     results.close()
     assert started and gone(started) and len(reads) < COUNT
@@ -168,7 +170,9 @@ def test_leaving_early_ends_the_helpers(helped: None, started: list[int]) -> Non
 
 def test_only_a_few_pictures_are_held(helped: None) -> None:
     reads = []
-    results = fitted_all(list(FILES), lambda name: reads.append(name) or FILES[name], WANTED)
+    results = decode_and_fit_all(
+        list(FILES), lambda name: reads.append(name) or FILES[name], WANTED
+    )
     next(results)
     time.sleep(0.3)
     assert len(reads) <= 16 * 6  # one piece each, in hand or waiting
@@ -208,9 +212,9 @@ def test_a_photograph_decoded_in_part_looks_as_decoded_whole(
     monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
 ) -> None:
     data, wanted = photograph(*size), Fit(64, 64, 3, "crop")
-    partly = np.frombuffer(fitted(data, wanted).pixels, np.uint8)
+    partly = np.frombuffer(decode_and_fit(data, wanted).pixels, np.uint8)
     monkeypatch.setattr(pool, "KEPT_DETAIL", 1000)
-    whole = np.frombuffer(fitted(data, wanted).pixels, np.uint8)
+    whole = np.frombuffer(decode_and_fit(data, wanted).pixels, np.uint8)
     apart = np.abs(partly.astype(int) - whole)
     assert 0 < np.sqrt(np.mean(apart**2)) < 2 and apart.max() < 8
     assert whole.std() > 30

@@ -21,7 +21,7 @@ MEASURED = """
 import json, sys, time
 from pathlib import Path
 from sd.common.validation import InputError
-from sd.data.reading.source import passage
+from sd.data.reading.source import open_source
 
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -29,7 +29,7 @@ def peak():
 
 before, start, message = peak(), time.perf_counter(), ""
 try:
-    with passage(sys.argv[1]):
+    with open_source(sys.argv[1]):
         pass
 except InputError as error:
     message = str(error)

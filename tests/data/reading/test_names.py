@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sd.data.reading.names import equal, packed, shared
+from sd.data.reading.names import comparison_key, name_before_numbering, pack_names
 from tests.helpers.sets import folder
 
 
@@ -19,14 +19,14 @@ from tests.helpers.sets import folder
     ],
 )
 def test_names_that_look_equal_are_equal(one: str, other: str, same: bool) -> None:
-    assert (equal(one) == equal(other)) is same
+    assert (comparison_key(one) == comparison_key(other)) is same
 
 
 def packed_names(tmp_path: Path, *named: tuple[str, str]) -> list[str]:
     """The paths under which files are packed, each given as its name and its content."""
     root = folder(tmp_path, {str(n): content for n, (_, content) in enumerate(named)})
     files = [root / str(n) for n in range(len(named))]
-    found = packed(files, [name for name, _ in named])
+    found = pack_names(files, [name for name, _ in named])
     assert all(path in files for path in found.values())
     return list(found)
 
@@ -73,10 +73,13 @@ def test_files_are_packed_so_that_no_caption_is_tied_to_the_wrong_picture(
 
 
 def test_a_numbered_name_is_known() -> None:
-    assert shared("x/1 (2 of 3).png") == "x/1.png" and shared("1 (2).png") is None
+    assert (
+        name_before_numbering("x/1 (2 of 3).png") == "x/1.png"
+        and name_before_numbering("1 (2).png") is None
+    )
 
 
 def test_many_files_of_one_name_are_packed_at_once(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
     count = 100_000
-    assert list(packed([tmp_path / "a"] * count, ["1.png"] * count)) == ["1.png"]
+    assert list(pack_names([tmp_path / "a"] * count, ["1.png"] * count)) == ["1.png"]

@@ -18,7 +18,7 @@ from sd.common.marks import png_chunk
 from sd.common.validation import InputError
 from sd.data.image_set import ImageSet, inspect_images, read_images, split, survey_images
 from sd.data.reading.report import Cut, Report
-from sd.data.reading.source import passage
+from sd.data.reading.source import open_source
 from tests.helpers.sets import GOOD, folder, left_out, picture, values, zipped
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -260,16 +260,16 @@ def test_what_is_told_is_counted_and_few_pictures_read_for_it(tmp_path: Path) ->
         f"{name}/{n}.png": picture() for name in "ab" for n in range(9)
     }
     files |= {"a/0.png": picture()[:20], "b/1.txt": "b"}
-    with passage(folder(tmp_path / "all", files)) as reading:
+    with open_source(folder(tmp_path / "all", files)) as reading:
         read, usual = [], reading.picture
         reading.picture = lambda name, enough: read.append(name) or usual(name, enough)  # type: ignore[method-assign,func-returns-value]
-        assert reading.told() == (18, 1, 2) and read == ["a/0.png", "a/1.png", "b/0.png"]
-    with passage(folder(tmp_path / "some", {**files, "c.png": picture()})) as reading:
-        assert reading.told() == (19, 1, 0)
+        assert reading.counts() == (18, 1, 2) and read == ["a/0.png", "a/1.png", "b/0.png"]
+    with open_source(folder(tmp_path / "some", {**files, "c.png": picture()})) as reading:
+        assert reading.counts() == (19, 1, 0)
     stray: dict[str, bytes | str] = {f"{n}.png": "x" for n in range(3)} | {"notes/film.mp4": "x"}
     stray |= {"a.jxl": b"\xff\x0a", "a.xcf": "gimp xcf", "ours.png": ours()}
-    with passage(folder(tmp_path / "stray", {**files, **stray})) as reading:
-        assert reading.told() == (18, 1, 2)
+    with open_source(folder(tmp_path / "stray", {**files, **stray})) as reading:
+        assert reading.counts() == (18, 1, 2)
 
 
 def test_different_captions_are_counted(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sd.common.text import in_words
+from sd.common.text import format_bytes
 from sd.common.validation import LONGEST_MESSAGE, InputError
 from sd.config import Config, preset_names
 from sd.runs.session import SAMPLE_SEEDS
@@ -197,10 +197,10 @@ def test_a_limit_on_addresses_counts_in_a_real_process() -> None:
 
 
 def test_sizes_in_words() -> None:
-    assert [in_words(size) for size in (0, 900, 40 * 2**10)] == [
+    assert [format_bytes(size) for size in (0, 900, 40 * 2**10)] == [
         "0 bytes",
         "900 bytes",
         "40 KiB",
     ]
-    words = [in_words(size) for size in (850 * MIB, 1.25 * GIB, 31.4 * GIB, 5000 * GIB)]
+    words = [format_bytes(size) for size in (850 * MIB, 1.25 * GIB, 31.4 * GIB, 5000 * GIB)]
     assert words == ["850 MiB", "1.2 GiB", "31 GiB", "5,000 GiB"]

@@ -359,14 +359,6 @@ def test_a_forecast_refuses_what_the_memory_refuses(
     forecasts.check_memory(tiny_config.with_settings(["training.batch_size=65536"]), cuda)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(7.4, "7 s"), (89, "89 s"), (150, "2 min"), (3590, "1 h 0 min"), (12_000, "3 h 20 min")],
-)
-def test_times_in_words(seconds: float, words: str) -> None:
-    assert forecasts.in_words(seconds) == words
-
-
 # the commands
 
 

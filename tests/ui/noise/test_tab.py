@@ -119,7 +119,7 @@ def test_a_scene_has_what_the_panels_need() -> None:
     assert scene["power"] == pytest.approx((x0**2).mean(), rel=1e-5)
     assert len(scene["spectrum"]) == 32
     assert scene["other"]["T"] == 200
-    assert set(scene["words"]) == set(stage.WORDS)
+    assert set(scene["words"]) == set(stage.STAGE_TEXTS)
     assert scene["stamp"] != made()["stamp"] != made(seed=1)["stamp"]
     assert made(other="tiny")["stamp"] == made()["stamp"]  # t has the same figures still
 

@@ -1,0 +1,35 @@
+"""What people read: sizes, times and counts in words."""
+
+import pytest
+
+from sd.common.text import format_bytes, format_count, format_seconds
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (900, "900 bytes"),
+        (40 * 2**10, "40 KiB"),
+        (850 * 2**20, "850 MiB"),
+        (1.2 * 2**30, "1.2 GiB"),
+        (40 * 2**30, "40 GiB"),
+    ],
+)
+def test_sizes_in_words(count: int, words: str) -> None:
+    assert format_bytes(count) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(7.4, "7 s"), (89, "89 s"), (150, "2 min"), (3590, "1 h 0 min"), (12_000, "3 h 20 min")],
+)
+def test_times_in_words(seconds: float, words: str) -> None:
+    assert format_seconds(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, "0"), (999, "999"), (999_999, "1 M"), (1234, "1.23 k"), (5.5e9, "5.5 G")],
+)
+def test_large_counts_are_short(count: float, words: str) -> None:
+    assert format_count(count) == words
