@@ -56,7 +56,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     folder.mkdir()
     monkeypatch.setenv("SD_HOME", str(folder))
-    monkeypatch.setattr("sd.runs.run.BUNDLED_RUNS", tmp_path / "bundled")
+    monkeypatch.setattr("sd.runs.home.BUNDLED_RUNS", tmp_path / "bundled")
     return folder
 
 

@@ -67,7 +67,7 @@ def settings_of(args: argparse.Namespace) -> Config:
 def train(args: argparse.Namespace) -> None:
     """Train on DATA into a run folder, with progress on a terminal."""
     began = time.time()
-    folder = Path(args.run) if args.run else runs.new_folder()
+    folder = Path(args.run) if args.run else runs.default_home().new_folder()
     from tqdm import tqdm
 
     from sd.cli.progress import DetachableStream, Progress

@@ -43,7 +43,8 @@ def _run_name(data: str) -> str | None:
     """Return the name of the run whose folder this is, if `runs` finds it by that name."""
     try:
         folder = Path(data).resolve()
-        return folder.name if runs.find_run(folder.name).resolve() == folder else None
+        found = runs.default_home().find_run(folder.name).resolve()
+        return folder.name if found == folder else None
     except (InputError, ValueError):
         return None
 
@@ -51,7 +52,7 @@ def _run_name(data: str) -> str | None:
 def _model_name(checkpoint: Path) -> str | None:
     """Return the name of the model whose newest checkpoint this is, if there is one."""
     run = checkpoint.resolve().parent
-    names = {entry.folder.resolve(): entry.name for entry in runs.list_models()}
+    names = {entry.folder.resolve(): entry.name for entry in runs.default_home().list_models()}
     newest = run in names and newest_checkpoint(run) == checkpoint.resolve()
     return names[run] if newest else None
 
@@ -72,12 +73,12 @@ def open_recipe_model(recipe: Recipe, device: str) -> NamedModel:
 
 
 def _folder_of(name: str) -> str:
-    folders = {entry.name: str(entry.folder) for entry in runs.list_models()}
+    folders = {entry.name: str(entry.folder) for entry in runs.default_home().list_models()}
     return folders.get(name, name)
 
 
 def _data_of(name: str) -> str:
     try:
-        return name if name in BUNDLED_SETS else str(runs.find_run(name))
+        return name if name in BUNDLED_SETS else str(runs.default_home().find_run(name))
     except InputError:
         return name

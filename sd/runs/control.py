@@ -17,6 +17,7 @@ from sd.common.validation import InputError, text, whole
 from sd.config import Config
 from sd.config.sections import MOST_STEPS
 from sd.runs import child, process
+from sd.runs.home import Home
 from sd.runs.process import STARTING
 from sd.runs.run import (
     CONFIG,
@@ -26,11 +27,8 @@ from sd.runs.run import (
     SAMPLE,
     SAVE,
     STOP,
-    live_runs,
-    new_folder,
     obstacle,
     status,
-    writable_home,
 )
 
 START_LOCK = ".start.lock"
@@ -48,8 +46,8 @@ def train_command(
     return shlex.join([*words, "--seed", str(seed), "--device", device])
 
 
-def start(data: str, config: Config, seed: int = 0, device: str = "auto") -> Path:
-    """Start a training process on `data` and return its run folder.
+def start(home: Home, data: str, config: Config, seed: int = 0, device: str = "auto") -> Path:
+    """Start a training process on `data` and return its run folder, a new one in `home`.
 
     The process is a child in a session of its own: it goes on when the page or the server ends.
     Raises `InputError` for settings that cannot be, and while another run here is being trained.
@@ -57,8 +55,8 @@ def start(data: str, config: Config, seed: int = 0, device: str = "auto") -> Pat
     whole("seed", seed, 0, 2**53)
     text("DATA", data, LONGEST_DATA)
     text("device", device, 20)
-    with _one_at_a_time():
-        folder = new_folder()
+    with _one_at_a_time(home):
+        folder = home.new_folder()
         folder.mkdir(parents=True)
         words = ["train", "--config", str(folder / CONFIG), "--run", str(folder)]
         try:
@@ -70,12 +68,12 @@ def start(data: str, config: Config, seed: int = 0, device: str = "auto") -> Pat
     return folder
 
 
-def resume(folder: Path, steps: int | None = None) -> None:
+def resume(home: Home, folder: Path, steps: int | None = None) -> None:
     """Let training go on in a process of its own, up to `steps` in all if told.
 
     Raises `InputError` while this or another run is being trained, and where nothing is left to do.
     """
-    with _one_at_a_time():
+    with _one_at_a_time(home):
         now = status(folder)
         if now.alive:
             raise InputError(f"run = {now.name!r}: it is {now.state} already")
@@ -90,13 +88,13 @@ def resume(folder: Path, steps: int | None = None) -> None:
 
 
 @contextmanager
-def _one_at_a_time(own: str = "") -> Iterator[None]:
+def _one_at_a_time(home: Home, own: str = "") -> Iterator[None]:
     """Hold the lock under which a process is started; `InputError` while one but `own` trains.
 
     Two trainings on one machine would slow each other down more than one after the other takes.
     """
-    with FileLock(writable_home() / START_LOCK):
-        for each in live_runs():
+    with FileLock(home.ensure_writable() / START_LOCK):
+        for each in home.live_runs():
             if each.state != "paused" and each.name != own:
                 raise InputError(f"run {each.name} is being trained: stop or pause it first")
         yield
@@ -131,9 +129,9 @@ def pause(folder: Path) -> None:
     _request(folder, PAUSE)
 
 
-def unpause(folder: Path) -> None:
+def unpause(home: Home, folder: Path) -> None:
     """Let a paused run go on; raise `InputError` while another one is being trained."""
-    with _one_at_a_time(folder.name):
+    with _one_at_a_time(home, folder.name):
         (folder / PAUSE).unlink(missing_ok=True)
 
 

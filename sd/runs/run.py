@@ -8,19 +8,14 @@ for something by a file: `stop`, `pause` (as long as it is there), `sample`, `sa
 """
 
 import json
-import os
 import secrets
 import shutil
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
 
 from sd.common.disk import numbered
-from sd.common.paths import PROJECT
-from sd.common.text import brief, printable, system_reason
-from sd.common.validation import InputError, file_name
 from sd.runs import process
 from sd.runs.journal import (
     ENDS,
@@ -30,7 +25,6 @@ from sd.runs.journal import (
 )
 from sd.runs.process import PROCESS, STARTING
 
-BUNDLED_RUNS = PROJECT / "checkpoints"
 CONFIG, RUN, SOURCE, LOG, PICTURES = (
     "config.ini",
     "run.json",
@@ -40,7 +34,6 @@ CONFIG, RUN, SOURCE, LOG, PICTURES = (
 )
 STOP, PAUSE, SAMPLE, SAVE = REQUESTS = ("stop", "pause", "sample", "save")
 STARTING_SECONDS = 10  # how long a run may be without a process before it counts as lost
-PROBE = 4096  # bytes, which a full disk does not take
 ASIDE = "before-"  # with the time: what a run had made when it was begun anew
 TRAINING_STATE = "training.safetensors"  # of a checkpoint from which training can go on
 
@@ -73,63 +66,12 @@ class Status:
         return self.state in ("starting", "running", "pausing", "paused", "stopping")
 
 
-@dataclass(frozen=True)
-class ModelEntry:
-    """A model that can be sampled: the newest checkpoint of a run."""
-
-    name: str
-    folder: Path
-    step: int
-    bundled: bool
-
-
-def home() -> Path:
-    """Return the folder of runs: SD_HOME, or `checkpoints/` beside the package."""
-    return Path(os.environ.get("SD_HOME") or BUNDLED_RUNS).expanduser().resolve()
-
-
-def writable_home() -> Path:
-    """Return the folder of runs, made if need be.
-
-    Raises `InputError` with the system's own reason where nothing can be written there.
-    """
-    place = home()
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=place) as probe:
-            probe.write(bytes(PROBE))
-    except FileExistsError:
-        raise InputError(_unwritable(place, "it is a file")) from None
-    except OSError as error:
-        raise InputError(_unwritable(place, system_reason(error))) from error
-    return place
-
-
-def _unwritable(place: Path, reason: str) -> str:
-    name = brief(printable(place.name))
-    return f"the folder of runs, {name}, cannot be written ({reason}); SD_HOME names another"
-
-
-def new_folder() -> Path:
-    """Return the path of a new run: the time, and letters that nobody guesses."""
-    return home() / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
-
-
 def read_source(folder: Path) -> str:
     """Return where a run has its pictures from; "" where that was not kept."""
     try:
         return str(json.loads((folder / SOURCE).read_text(encoding="utf-8"))["data"])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return ""
-
-
-def find_run(name: str) -> Path:
-    """Return the folder of the run called `name`, yours or bundled; raise `InputError` if none."""
-    for place in (home(), BUNDLED_RUNS):
-        folder = place / file_name("run", name)
-        if (folder / CONFIG).is_file():
-            return folder
-    raise InputError(f"run = {name!r}: there is no run of that name")
 
 
 def status(folder: Path) -> Status:
@@ -220,53 +162,6 @@ def log_tail(folder: Path) -> str:
     return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
 
 
-def list_runs() -> list[Status]:
-    """Return your runs, newest first."""
-    return [status(folder) for folder in run_folders()]
-
-
-def live_runs() -> list[Status]:
-    """Return those of your runs whose process is there; of the others no journal is read."""
-    found = [folder for folder in run_folders() if _may_live(folder)]
-    return [now for now in map(status, found) if now.alive]
-
-
-def _may_live(folder: Path) -> bool:
+def may_live(folder: Path) -> bool:
+    """Tell whether a run's process may be there; its journal is not read for it."""
     return process.is_alive(folder) or process.is_alive(folder, STARTING) or _is_new(folder)
-
-
-def run_folders() -> list[Path]:
-    """Return the folders of your runs, newest first, without asking what they are doing."""
-    return [folder for folder in folders_in(home()) if _is_run(folder)]
-
-
-def folders_in(place: Path) -> list[Path]:
-    """Return the folders in a place, the last name first; none where there is no such place."""
-    with suppress(OSError), os.scandir(place) as found:
-        names = sorted((each.name for each in found if each.is_dir()), reverse=True)
-        return [place / name for name in names]
-    return []
-
-
-def _is_run(folder: Path) -> bool:
-    """Tell whether a folder holds a run, under a name by which `find_run` finds it."""
-    with suppress(InputError):
-        file_name("run", folder.name)
-        place = str(folder)  # a page asks this of every run: no paths are made for it
-        return os.path.exists(f"{place}/{CONFIG}") and (
-            os.path.exists(f"{place}/{EVENTS}") or os.path.exists(f"{place}/{LOG}")
-        )
-    return False
-
-
-def list_models() -> list[ModelEntry]:
-    """Return the models that can be sampled: the bundled ones, then yours, newest first."""
-    yours = [] if home() == BUNDLED_RUNS else folders_in(home())
-    bundled = set(folders_in(BUNDLED_RUNS))
-    entries = []
-    for folder in [*sorted(bundled, reverse=True), *yours]:
-        found = numbered(folder, "checkpoint-*")
-        if found and os.path.isfile(f"{found[-1][1]}/checkpoint.json"):
-            shipped = folder in bundled and not (folder / PROCESS).exists()
-            entries.append(ModelEntry(folder.name, folder, found[-1][0], shipped))
-    return sorted(entries, key=lambda entry: not entry.bundled)

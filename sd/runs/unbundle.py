@@ -64,7 +64,7 @@ def unpack(archive: Path, home: Path) -> Path:
     Raises `InputError` in one line for whatever is not a whole bundle; then nothing is left behind.
     """
     label = brief(printable(archive.name))
-    folder = home / runs.new_folder().name
+    folder = home / runs.default_home().new_folder().name
     try:
         with open_judged(archive, label) as packed:
             bundle = _Bundle(label, packed)

@@ -132,7 +132,7 @@ def given(value: Any) -> bool:
 @guarded
 def training_status(run: Any) -> dict[str, Any]:
     """Return a run's state, step, total, loss, pictures per second and seconds left."""
-    return facts_of(runs.find_run(run))
+    return facts_of(runs.default_home().find_run(run))
 
 
 def facts_of(folder: Path) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def facts_of(folder: Path) -> dict[str, Any]:
 @guarded
 def stop_training(run: Any) -> dict[str, Any]:
     """Ask a run to finish its step, save and leave."""
-    folder = runs.find_run(run)
+    folder = runs.default_home().find_run(run)
     if runs.status(folder).state != "stopping":  # a second one would leave at once
         runs.stop(folder)
     return facts_of(folder)
@@ -152,8 +152,10 @@ def stop_training(run: Any) -> dict[str, Any]:
 @guarded
 def resume_training(run: Any, steps: Any) -> dict[str, Any]:
     """Let a run that ended go on, up to `steps` in all; 0 leaves its plan."""
-    folder = runs.find_run(run)
-    runs.resume(folder, validation.whole("steps", steps, 1, MOST_STEPS) if given(steps) else None)
+    home = runs.default_home()
+    folder = home.find_run(run)
+    total = validation.whole("steps", steps, 1, MOST_STEPS) if given(steps) else None
+    runs.resume(home, folder, total)
     return facts_of(folder)
 
 
@@ -162,7 +164,7 @@ def list_models() -> list[dict[str, Any]]:
     """Return the models that /denoise takes."""
     return [
         {"name": entry.name, "step": entry.step, "bundled": entry.bundled}
-        for entry in runs.list_models()
+        for entry in runs.default_home().list_models()
     ]
 
 

@@ -71,14 +71,14 @@ def machine() -> "Machine":
 
 def list_choices(upload: Any = None) -> list[tuple[str, str]]:
     """Return (what is shown, name) of every model; `upload` is the handle of pictures just read."""
-    trained = runs.list_models()
+    trained = runs.default_home().list_models()
     told = [(f"{entry.name}, step {entry.step:,}", entry.name) for entry in trained]
     sets = [(word, word) for word in uploads.BUNDLED_WORDS]
     if isinstance(upload, str) and uploads.HANDLE.fullmatch(upload):
         sets.append((f"upload {upload[:6]}", upload))
     sets += [
         (folder.name, folder.name)
-        for folder in runs.run_folders()
+        for folder in runs.default_home().run_folders()
         if os.path.isdir(f"{folder}/{runs.PICTURES}")
     ]
     return told + [
@@ -91,7 +91,7 @@ def find(name: Any) -> ModelEntry:
     validation.text("model", name, LONGEST_CHOSEN_MODEL)
     if is_closed(name):
         return ModelEntry(name, Path(pictures_of(name.partition(":")[2])))
-    entries = {entry.name: entry for entry in runs.list_models()}
+    entries = {entry.name: entry for entry in runs.default_home().list_models()}
     if not entries:
         raise InputError(
             f"model = {validation.shown(name)}: no model is there yet; train one first"
@@ -107,7 +107,7 @@ def pictures_of(name: str) -> str:
     """
     if name in uploads.BUNDLED_WORDS or uploads.HANDLE.fullmatch(name):
         return uploads.source_of(name)
-    return str(runs.find_run(name))
+    return str(runs.default_home().find_run(name))
 
 
 @lru_cache(maxsize=32)

@@ -33,7 +33,7 @@ PREVIEW_COLUMNS, PREVIEW_ROWS = 8, 2
 
 def uploads() -> Path:
     """Return the folder in which uploaded pictures are kept for training."""
-    return runs.home() / "uploads"
+    return runs.default_home().uploads
 
 
 def source_of(handle: Any) -> str:
@@ -81,7 +81,7 @@ def keep(files: Sequence[str]) -> tuple[Path, bool]:
     size = sum(path.stat().st_size for path in paths)
     if target.is_file() and (not alone or target.stat().st_size == size):  # an older page cut some
         return target, False
-    runs.writable_home()
+    runs.default_home().ensure_writable()
     target.parent.mkdir(parents=True, exist_ok=True)
     check_room(size, target.parent)
     if alone:

@@ -33,7 +33,7 @@ ENDED = {"stopped": "stopped and saved at step", "finished": "finished after", "
 def begin(steps: int, *more: str) -> Path:
     """Start a run of the smallest network and wait for its first step."""
     settings = (*TINY, f"training.steps={steps}", "training.sample_every=0", HELD_OUT, *more)
-    folder = runs.start("starter", Config().with_settings(settings), 0, "cpu")
+    folder = runs.start(runs.default_home(), "starter", Config().with_settings(settings), 0, "cpu")
     until(lambda: runs.status(folder).step > 0, 60)
     return folder
 
@@ -240,7 +240,7 @@ def test_a_bundle_is_taken_away_and_opened(open_page: Any, tmp_path: Path) -> No
         page.locator("#train-open").click()
     chooser.value.set_files(str(taken))
     page.wait_for_url(lambda url: folder.name not in url)
-    opened = runs.find_run(page.url.partition("run=")[2])
+    opened = runs.default_home().find_run(page.url.partition("run=")[2])
     true_within(page, opened)
     curve_is_whole(page, opened)
     assert runs.history(opened) == runs.history(folder)

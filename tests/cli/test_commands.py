@@ -54,7 +54,7 @@ def test_train_makes_a_new_run_at_home(
     capsys: Capture, pictures: Path, tiny_ini: Path, home: Path
 ) -> None:
     said(capsys, "train", pictures, "--config", tiny_ini, "--epochs", 1)
-    status = runs.list_runs()[0]
+    status = runs.default_home().list_runs()[0]
     assert (status.state, status.total) == ("finished", 3)  # 12 pictures in fours
     assert [path.name for path in home.iterdir()] == [status.name]
 
@@ -62,7 +62,7 @@ def test_train_makes_a_new_run_at_home(
 def test_train_takes_preset_and_settings(capsys: Capture, pictures: Path, home: Path) -> None:
     settings = [word for setting in TINY for word in ("--set", setting)]
     said(capsys, "train", pictures, "--preset", "tiny", *settings, "--steps", 2)
-    made = Config.read(home / runs.list_runs()[0].name / "config.ini")
+    made = Config.read(home / runs.default_home().list_runs()[0].name / "config.ini")
     told = "conditioning.kind=none"  # decided: these pictures have neither classes nor captions
     assert made == Config.preset("tiny").with_settings([*TINY, "training.steps=2", told])
 
@@ -91,7 +91,7 @@ def test_the_originals_job_as_it_was(
     ini.write_text(original_text(pictures, samples), encoding="utf-8")
     assert main(["train", "--config", str(ini)]) == 0
     printed = capsys.readouterr()
-    status = runs.list_runs()[0]
+    status = runs.default_home().list_runs()[0]
     assert printed.out == f"finished 4 steps: {home / status.name}\n"
     assert "warning: terminal SNR 0.152 is above 0.001" in printed.err
     assert "pictures used: 12" in printed.err

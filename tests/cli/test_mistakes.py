@@ -103,7 +103,7 @@ def test_a_mistake_in_train_is_one_line(
     assert line in refused(capsys, "train", *given)
     made = {name for name in files_below(place) - before if not name.startswith("home/")}
     assert not made
-    for status in runs.list_runs():
+    for status in runs.default_home().list_runs():
         assert status.state == "failed" and line in status.line
 
 

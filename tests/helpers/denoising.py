@@ -27,7 +27,7 @@ from sd.generation.pipeline import png_bytes, stream
 from sd.generation.recipe import Branch, Recipe, Start
 from sd.networks.conditioning import conditioner_of
 from sd.networks.tokenizer import Vocabulary
-from sd.runs import run
+from sd.runs import home as home_module
 from sd.training.randomness import new_network
 from sd.ui import models
 from sd.ui.denoise import algorithm2, job
@@ -41,7 +41,7 @@ from tests.helpers.networks import with_weights
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
 CHINESE: Any = SimpleNamespace(headers={"accept-language": "zh-CN,zh;q=0.9"})
 NAME, PICTURED, STEP = "little", "pictured", 4
-BUNDLED = run.BUNDLED_RUNS  # before any test puts another in its place
+BUNDLED = home_module.BUNDLED_RUNS  # before any test puts another in its place
 PATIENCE = 20.0  # seconds for what takes milliseconds
 CLOSE = 12  # of 255, on average: what a small JPEG of noise may lose
 HOSTILE = [
@@ -74,7 +74,7 @@ def little_model(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SD_HOME", str(home))
         patch.setenv("GRADIO_TEMP_DIR", str(cache))
-        patch.setattr("sd.runs.run.BUNDLED_RUNS", home / "none")
+        patch.setattr("sd.runs.home.BUNDLED_RUNS", home / "none")
         models.machine()  # sets the threads, once
         yield load_checkpoint(home / NAME)
 
@@ -102,7 +102,7 @@ def told_model(base: Config, name: str) -> Model:
     conditioner = conditioner_of(config, {"kind": kind, "vocabulary": vocabulary, **facts})
     assert conditioner is not None
     network = with_weights(new_network(config, 0).eval(), conditioner)
-    folder = runs.home() / name
+    folder = runs.default_home().path / name
     save_checkpoint(
         Model(network, config, {}, conditioner), folder / "checkpoint-4", {"step": STEP}
     )

@@ -167,10 +167,10 @@ def test_what_goes_in_comes_out(run: Path, bundle: Path, home: Path) -> None:
 
 def test_an_opened_run_is_listed_found_sampled_and_resumable(bundle: Path, home: Path) -> None:
     opened = unpack(bundle, home)
-    listed = {each.name: each for each in runs.list_runs()}[opened.name]
+    listed = {each.name: each for each in runs.default_home().list_runs()}[opened.name]
     assert (listed.state, listed.step, listed.resumable) == ("stopped", 20, True)
-    assert runs.find_run(opened.name) == opened
-    assert opened in [model.folder for model in runs.list_models()]
+    assert runs.default_home().find_run(opened.name) == opened
+    assert opened in [model.folder for model in runs.default_home().list_models()]
     model = load_checkpoint(opened)
     made = model.sampling(steps=2).sample(model.denoiser, model.shape, [0], "cpu")
     assert made.shape == (1, 1, 8, 8)

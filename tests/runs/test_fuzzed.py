@@ -121,7 +121,7 @@ def looked_at(folder: Path) -> None:
     assert sum(map(len, words)) < LARGEST_SENT
     "".join(words).encode("utf-8")
     assert "nan" not in "".join(each for each in words if "<polyline" in each)
-    assert all(each.line.isprintable() for each in runs.list_runs())
+    assert all(each.line.isprintable() for each in runs.default_home().list_runs())
 
 
 def every_journal(folder: Path, events: list[Event], seed: int, count: int) -> list[float]:

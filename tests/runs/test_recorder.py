@@ -64,6 +64,6 @@ def test_a_new_process_forgets_what_the_last_one_was_asked(
     (folder / process.PROCESS).unlink()
     for name in (runs.RUN, runs.SOURCE, *runs.REQUESTS):
         (folder / name).write_text("{}")
-    runs.resume(folder)
+    runs.resume(runs.default_home(), folder)
     assert runs.status(folder).state == "starting"
     assert not [name for name in runs.REQUESTS if (folder / name).exists()]

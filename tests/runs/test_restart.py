@@ -44,7 +44,7 @@ def test_no_run_goes_on_with_pictures_that_are_read_anew(capsys: Capture, run: P
     assert refused(capsys, "train", "--run", run, "--resume") == f"run: {line}"
     assert not runs.status(run).resumable  # so the page offers nothing else
     with pytest.raises(InputError) as caught:
-        runs.resume(run)
+        runs.resume(runs.default_home(), run)
     assert str(caught.value) == f"run = 'run': {line}"
     assert (run / "events.jsonl").read_bytes() == journal
     assert not (run / runs.PICTURES).exists()

@@ -20,12 +20,11 @@ from PIL import Image
 from sd import runs
 from sd.checkpoints.checkpoint import load_checkpoint
 from sd.cli.parser import main, parser
-from sd.common import validation
 from sd.common.device import choose
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.image_set import read_images
-from sd.runs import journal, process, run
+from sd.runs import journal, process
 from sd.training.loop import train
 from sd.ui import models
 from sd.ui.train import control
@@ -101,7 +100,7 @@ def alive() -> dict[str, Any]:
 
 def test_a_child_trains_to_the_end_as_the_library_does(home: Path, pictures: Path) -> None:
     more = ["training.steps=30", "training.sample_every=10", "training.save_every=10"]
-    folder = runs.start(str(pictures), tiny(*more), seed=3)
+    folder = runs.start(runs.default_home(), str(pictures), tiny(*more), seed=3)
     assert folder.parent == home
     seen = [runs.status(folder)]
     while seen[-1].alive:
@@ -120,8 +119,8 @@ def test_a_child_trains_to_the_end_as_the_library_does(home: Path, pictures: Pat
     with Image.open(runs.samples(folder)[-1].average) as grid:
         assert grid.size == (4 * 8 + 3 * 2, 4 * 8 + 3 * 2)
     check_same_as_library(folder, pictures)
-    assert [entry.name for entry in runs.list_models()] == [folder.name]
-    assert [status.name for status in runs.list_runs()] == [folder.name]
+    assert [entry.name for entry in runs.default_home().list_models()] == [folder.name]
+    assert [status.name for status in runs.default_home().list_runs()] == [folder.name]
 
 
 def check_same_as_library(folder: Path, pictures: Path) -> None:
@@ -134,7 +133,7 @@ def check_same_as_library(folder: Path, pictures: Path) -> None:
 
 
 def test_stop_saves_and_leaves_within_a_step(home: Path, pictures: Path) -> None:
-    folder = runs.start(str(pictures), tiny(LONG))
+    folder = runs.start(runs.default_home(), str(pictures), tiny(LONG))
     wait(folder, is_running)
     asked = time.time()
     runs.stop(folder)
@@ -171,7 +170,7 @@ def test_sigterm_saves_and_leaves(home: Path, pictures: Path, tiny_ini: Path) ->
 def test_a_killed_child_is_lost_and_nobody_else_may_enter(
     home: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = runs.start(str(pictures), tiny(LONG, "training.save_every=1"))
+    folder = runs.start(runs.default_home(), str(pictures), tiny(LONG, "training.save_every=1"))
     wait(folder, lambda status: bool(names(folder, "checkpoint-*")))
     before = [(folder / name).read_bytes() for name in ("config.ini", "process.json")]
     assert main(["train", str(pictures), "--run", str(folder)]) == 2
@@ -191,7 +190,7 @@ def test_a_killed_child_is_lost_and_nobody_else_may_enter(
 def test_a_child_that_cannot_read_its_pictures_fails_with_one_line(
     home: Path, tmp_path: Path
 ) -> None:
-    folder = runs.start(str(tmp_path / "nothing"), tiny())
+    folder = runs.start(runs.default_home(), str(tmp_path / "nothing"), tiny())
     last = wait(folder, is_over)
     line = "nothing: no such folder, zip or picture (nor the word starter or shapes)"
     assert (last.state, last.line) == ("failed", line)
@@ -199,15 +198,15 @@ def test_a_child_that_cannot_read_its_pictures_fails_with_one_line(
 
 
 def test_a_child_that_fails_before_its_first_event_is_heard(home: Path) -> None:
-    folder = runs.start("", tiny())
+    folder = runs.start(runs.default_home(), "", tiny())
     last = wait(folder, is_over)
     line = "DATA: give a folder, a zip, starter or shapes (the ini names none)"
     assert (last.state, last.line) == ("failed", line)
-    assert [status.name for status in runs.list_runs()] == [folder.name]
+    assert [status.name for status in runs.default_home().list_runs()] == [folder.name]
 
 
 def test_a_data_set_called_like_an_option_is_data(home: Path) -> None:
-    folder = runs.start("--help", tiny())
+    folder = runs.start(runs.default_home(), "--help", tiny())
     assert wait(folder, is_over).line.startswith("--help: no such folder")
 
 
@@ -224,7 +223,7 @@ def test_a_data_set_called_like_an_option_is_data(home: Path) -> None:
 )
 def test_what_cannot_be_starts_nothing(home: Path, changes: dict[str, Any], line: str) -> None:
     with pytest.raises(InputError) as caught:
-        runs.start(**{"data": "starter", "config": tiny(), **changes})
+        runs.start(runs.default_home(), **{"data": "starter", "config": tiny(), **changes})
     assert line in str(caught.value) and not list(home.iterdir())
 
 
@@ -240,11 +239,11 @@ def test_going_on_asks_for_more_steps_than_were_made(
     (folder / runs.RUN).write_text("{}")
     (folder / runs.PICTURES).mkdir()
     with pytest.raises(InputError, match=r"steps = 100: must be a whole number from 101"):
-        runs.resume(folder, 100)
+        runs.resume(runs.default_home(), folder, 100)
     with pytest.raises(InputError, match=r"it is finished; give more steps than 100"):
-        runs.resume(folder)
+        runs.resume(runs.default_home(), folder)
     assert asked == []
-    runs.resume(folder, 101)
+    runs.resume(runs.default_home(), folder, 101)
     assert asked == [["train", "--run", str(folder), "--resume", "--steps", "101"]]
 
 
@@ -370,78 +369,11 @@ def test_odd_files_among_samples_and_checkpoints_are_passed_over(home: Path) -> 
     for name in ("checkpoint-final", "checkpoint-", "checkpoint-9", "checkpoint-000000010"):
         (folder / name).mkdir()
         (folder / name / "checkpoint.json").write_text("{}")
-    assert [(entry.name, entry.step) for entry in runs.list_models()] == [("run", 10)]
+    (entry,) = runs.default_home().list_models()
+    assert (entry.name, entry.step) == ("run", 10)
 
 
-# Names and places
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["../x", "..", ".", "", "a/b", "/etc", "a\\b", "x\ny", "<b>", "x" * 65, "-x", ".x", None, 5],
-)
-def test_names_that_lead_elsewhere_are_refused(home: Path, name: Any) -> None:
-    make_run(home.parent, "x", events=START)
-    with pytest.raises(InputError) as caught:
-        runs.find_run(name)
-    assert str(caught.value).startswith("run = ") and str(caught.value).isprintable()
-
-
-def test_runs_are_found_at_home_and_among_the_bundled(home: Path) -> None:
-    mine = make_run(home, "mine", events=START)
-    bundled = make_run(run.BUNDLED_RUNS, "emoji32", events=START)
-    assert runs.find_run("mine") == mine and runs.find_run("emoji32") == bundled
-    with pytest.raises(InputError, match="run = 'other': there is no run of that name"):
-        runs.find_run("other")
-
-
-def test_models_are_listed_bundled_first_then_the_newest(home: Path) -> None:
-    for place, name, step in (
-        (home, "20260101-a", 5),
-        (home, "20270101-b", 50),
-        (run.BUNDLED_RUNS, "emoji32", 6000),
-    ):
-        checkpoint = place / name / f"checkpoint-{step:09d}"
-        checkpoint.mkdir(parents=True)
-        (checkpoint / "checkpoint.json").write_text("{}")
-    (home / "empty").mkdir()
-    found = [(entry.name, entry.step, entry.bundled) for entry in runs.list_models()]
-    assert found == [("emoji32", 6000, True), ("20270101-b", 50, False), ("20260101-a", 5, False)]
-
-
-def test_a_model_trained_among_the_bundled_comes_after_them(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(run, "BUNDLED_RUNS", home)
-    for name in ("emoji32", "mine"):
-        (home / name / "checkpoint-1").mkdir(parents=True)
-        (home / name / "checkpoint-1" / "checkpoint.json").write_text("{}")
-    (home / "mine" / "process.json").write_text(json.dumps(DEAD))
-    found = [(entry.name, entry.bundled) for entry in runs.list_models()]
-    assert found == [("emoji32", True), ("mine", False)]
-
-
-def test_runs_are_listed_newest_first_and_nothing_else(home: Path) -> None:
-    make_run(home, "20260101-a", events=START)
-    make_run(home, "20270101-b", log="starting")
-    make_run(home, "only-a-config")
-    (home / "uploads").mkdir()
-    assert [status.name for status in runs.list_runs()] == ["20270101-b", "20260101-a"]
-
-
-def test_home_is_where_the_environment_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SD_HOME", str(tmp_path / "x" / ".." / "y"))
-    assert runs.home() == tmp_path / "y"
-    monkeypatch.setenv("SD_HOME", "")
-    assert runs.home() == Path(runs.__file__).parents[2] / "checkpoints"
-
-
-def test_new_folders_never_meet(home: Path) -> None:
-    made = {runs.new_folder() for _ in range(100)}
-    assert len(made) == 100 and all(folder.parent == home for folder in made)
-    assert all(validation.file_name("run", folder.name) for folder in made)
+# Who may train
 
 
 def test_the_printed_command_does_the_same() -> None:
@@ -466,19 +398,19 @@ def test_a_run_that_waits_blocks_no_other_and_one_that_trains_does(
     paused = '{"event": "paused", "step": 4, "line": ""}\n'
     folder = make_run(home, "first", events=START + STEP, noted=alive())
     with pytest.raises(InputError, match="run first is being trained: stop or pause it first"):
-        runs.start("starter", tiny())
+        runs.start(runs.default_home(), "starter", tiny())
     runs.pause(folder)  # it is still at its step
     with pytest.raises(InputError, match="run first is being trained"):
-        runs.start("starter", tiny())
+        runs.start(runs.default_home(), "starter", tiny())
     with (folder / "events.jsonl").open("a") as file:
         file.write(paused)
     assert runs.status(folder).state == "paused"
-    other = runs.start("starter", tiny())
+    other = runs.start(runs.default_home(), "starter", tiny())
     (other / "train.log").touch()  # as its process does
     with pytest.raises(InputError, match=f"run {other.name} is being trained"):
-        runs.unpause(folder)
+        runs.unpause(runs.default_home(), folder)
     shutil.rmtree(other)
-    runs.unpause(folder)
+    runs.unpause(runs.default_home(), folder)
     assert runs.status(folder).state == "pausing" or not (folder / "pause").exists()
 
 
@@ -493,15 +425,15 @@ def test_a_page_load_reads_no_journal_of_a_run_that_ended(
         make_run(home, f"run-{number:02d}", events=START + end, noted=DEAD)
         (home / f"run-{number:02d}" / "checkpoint-000000004").mkdir()
     read: list[bytes] = []
-    parse = journal._parsed
+    mine, parse = runs.default_home(), journal._parsed
     monkeypatch.setattr(journal, "_parsed", lambda lines: (read.append(lines), parse(lines))[1])
     asked: Any = SimpleNamespace(headers={}, query_params={})
     for _ in range(3):
         assert control.attach({}, asked)[0]["value"] == "run-69"
-        assert models.list_choices() and runs.live_runs() == [] and read == []
-    assert [each.step for each in runs.list_runs()] == list(range(69, -1, -1))
+        assert models.list_choices() and mine.live_runs() == [] and read == []
+    assert [each.step for each in mine.list_runs()] == list(range(69, -1, -1))
     assert len(read) == 70
-    assert [each.state for each in runs.list_runs()] == ["stopped"] * 70 and len(read) == 70
+    assert [each.state for each in mine.list_runs()] == ["stopped"] * 70 and len(read) == 70
     grown = home / "run-03"
     with (grown / "events.jsonl").open("a") as file:
         file.write(STEP.replace("4", "99"))
@@ -509,14 +441,14 @@ def test_a_page_load_reads_no_journal_of_a_run_that_ended(
     os.replace(home / "run-04" / "events.jsonl", grown / "events.jsonl")
     assert (runs.status(grown).step, runs.status(grown).state) == (4, "stopped")
     monkeypatch.setattr(journal, "MOST_OUTLINES", 9)
-    assert len(runs.list_runs()) == 69 and len(journal._OUTLINES) == 9
+    assert len(mine.list_runs()) == 69 and len(journal._OUTLINES) == 9
 
 
 def test_only_what_lives_is_living(home: Path) -> None:
     make_run(home, "a", events=START + STEP, noted=alive())
     make_run(home, "b", events=START + STEP, noted=DEAD)
     make_run(home, "c", log="")
-    assert [(each.name, each.state) for each in runs.live_runs()] == [
+    assert [(each.name, each.state) for each in runs.default_home().live_runs()] == [
         ("c", "starting"),
         ("a", "running"),
     ]

@@ -297,7 +297,7 @@ def test_what_is_shown_is_what_is_loaded(run: Path, home: Path) -> None:  # noqa
     (run / CHECKPOINT).rename(run / "checkpoint-9")
     (run / "checkpoint-000000010").rename(run / "checkpoint-10")
     (run / "checkpoint-final").mkdir()
-    (entry,) = (each for each in runs.list_models() if each.name == run.name)
+    (entry,) = (each for each in runs.default_home().list_models() if each.name == run.name)
     assert entry.step == 10 and load_checkpoint(run).about["step"] == 10
 
 

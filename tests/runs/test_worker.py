@@ -123,7 +123,7 @@ def test_a_pause_waits_saved_until_it_is_taken_back(
             runs.request_sample(folder)
             until(lambda: bool(runs.samples(folder)))
             seen.append(runs.status(folder).state)
-            runs.unpause(folder)
+            runs.unpause(runs.default_home(), folder)
         finally:
             (folder / runs.PAUSE).unlink(missing_ok=True)  # or a failure would wait for ever
 
@@ -334,8 +334,8 @@ def test_markup_and_newlines_in_names_break_nothing(
     assert status.state == "finished" and load_checkpoint(folder).about["pictures"] == 12
     assert all(line.isprintable() for line in event_lines(folder, "start")[0]["report"])
     assert len((folder / "events.jsonl").read_text().splitlines()) == 10
-    assert runs.list_runs() == []  # no name by which the page could ask for it
-    assert [entry.name for entry in runs.list_models()] == ["b\n<b>"]
+    assert runs.default_home().list_runs() == []  # no name by which the page could ask for it
+    assert [entry.name for entry in runs.default_home().list_models()] == ["b\n<b>"]
 
 
 def test_outputs_inside_the_picture_folder_are_left_out(config: Config, pictures: Path) -> None:

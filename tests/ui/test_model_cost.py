@@ -192,7 +192,7 @@ def test_open_models_are_bounded_by_their_bytes(
 def test_a_bundle_of_a_huge_network_is_refused_before_it_is_read(
     little: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    huge = runs.home() / "huge"
+    huge = runs.default_home().path / "huge"
     huge.mkdir()
     (huge / runs.CONFIG).write_text(HUGE.to_ini())
     entry = models.ModelEntry("huge", huge, 1)

@@ -18,7 +18,7 @@ from sd.ui.train import control
 
 LINE = "the folder of runs, home, cannot be written (it is a file); SD_HOME names another"
 ACTS: dict[str, Callable[[Path, Config], Any]] = {
-    "start": lambda picture, config: runs.start("starter", config),
+    "start": lambda picture, config: runs.start(runs.default_home(), "starter", config),
     "upload": lambda picture, config: uploads.keep([str(picture)]),
     "bundle": lambda picture, config: control.open_bundle(str(picture)),
 }
@@ -53,7 +53,7 @@ def test_the_systems_reason_is_told(
     def refuse(**_: Any) -> None:
         raise OSError(number, os.strerror(number), str(home / "probe"))
 
-    monkeypatch.setattr("sd.runs.run.TemporaryFile", refuse)  # root may write anywhere but there
+    monkeypatch.setattr("sd.runs.home.TemporaryFile", refuse)  # root may write anywhere but there
     with pytest.raises((InputError, inputs.Refusal)) as caught:
         ACTS[act](picture, tiny_config)
     line = LINE.replace("it is a file", os.strerror(number))
@@ -69,7 +69,7 @@ def test_a_disk_that_fills_at_the_start_leaves_no_half_run(
 
     monkeypatch.setattr("sd.runs.child.spawn", full)
     with pytest.raises(OSError, match="No space left"):
-        runs.start("starter", tiny_config)
+        runs.start(runs.default_home(), "starter", tiny_config)
     assert [path.name for path in home.iterdir()] == [runs.START_LOCK]
 
 
@@ -95,6 +95,6 @@ def test_of_anything_else_no_detail_is_told(error: Exception) -> None:
 def test_a_folder_of_others_is_told(home: Path, tiny_config: Config) -> None:
     home.chmod(0o500)
     with pytest.raises(InputError, match=r"home, cannot be written \(Permission denied\)"):
-        runs.start("starter", tiny_config)
+        runs.start(runs.default_home(), "starter", tiny_config)
     home.chmod(0o700)
     shutil.rmtree(home)

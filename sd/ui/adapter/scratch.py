@@ -54,7 +54,7 @@ def sweep(now: float | None = None) -> list[str]:
     until = (time.time() if now is None else now) - KEPT
     places = [(place, NAME) for place in {tempfile.gettempdir(), get_upload_folder()}]
     gone = []
-    for place, names in [*places, (str(runs.home()), HALF)]:
+    for place, names in [*places, (str(runs.default_home().path), HALF)]:
         for path in sorted(Path(place).glob("*")) if Path(place).is_dir() else ():
             if names.fullmatch(path.name) and path not in _held and _is_left(path, until):
                 _delete(path)

@@ -14,7 +14,7 @@ EXAMPLE = "example.html"  # of a bundled model: the one-file player, which the p
 
 def bundled() -> tuple[Recipe, dict[str, Any]] | None:
     """Return the recipe and the film of the first bundled model's example, if there is one."""
-    for entry in runs.list_models():
+    for entry in runs.default_home().list_models():
         path = entry.folder / EXAMPLE
         if entry.bundled and path.is_file():
             recipe, film = read(path)

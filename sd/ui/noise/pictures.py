@@ -34,7 +34,7 @@ def list_sets() -> list[tuple[str, str]]:
     """Return (what is shown, name) of the sets: the bundled one, then those of your runs."""
     names = [
         folder.name
-        for folder in runs.folders_in(runs.home())
+        for folder in runs.list_folders(runs.default_home().path)
         if os.path.isfile(f"{folder}/{runs.PICTURES}/index.json")
     ]
     return [(STARTER, STARTER)] + [(name, name) for name in names if is_run(name)]
@@ -43,7 +43,7 @@ def list_sets() -> list[tuple[str, str]]:
 def is_run(name: str) -> bool:
     """Tell whether a folder's name is one by which its run is found."""
     try:
-        return bool(runs.find_run(name))
+        return bool(runs.default_home().find_run(name))
     except InputError:
         return False
 
@@ -52,7 +52,8 @@ def open_set(name: Any) -> Any:
     """Return the picture set of a run, its pixels mapped from the disk."""
     from sd.data.ingest import open_images
 
-    return open_images(runs.find_run(validation.text("run", name, 64)) / runs.PICTURES)
+    folder = runs.default_home().find_run(validation.text("run", name, 64))
+    return open_images(folder / runs.PICTURES)
 
 
 def spread_indices(count: int) -> list[int]:

@@ -17,8 +17,9 @@ from sd.ui.texts import say
 
 def list_run_names() -> list[str]:
     """Return the runs that can be shown: the bundled ones, then yours, newest first."""
-    bundled = [entry.name for entry in runs.list_models() if entry.bundled]
-    return list(dict.fromkeys([*bundled, *(folder.name for folder in runs.run_folders())]))
+    home = runs.default_home()
+    bundled = [entry.name for entry in home.list_models() if entry.bundled]
+    return list(dict.fromkeys([*bundled, *(folder.name for folder in home.run_folders())]))
 
 
 @guarded
@@ -33,7 +34,7 @@ def attach(kept: Any, request: gr.Request) -> tuple[Any, Any]:
     if asked is not None and asked not in names:
         gr.Warning(html.escape(why_not_found(asked)), title=say("mistake", language(request)))
     wishes = [asked, kept.get("run") if isinstance(kept, dict) else None]
-    wishes += [status.name for status in runs.live_runs()]
+    wishes += [status.name for status in runs.default_home().live_runs()]
     value = next((wish for wish in [*wishes, *names] if wish in names), None)
     return gr.update(choices=names, value=value), {}
 
@@ -41,7 +42,7 @@ def attach(kept: Any, request: gr.Request) -> tuple[Any, Any]:
 def why_not_found(name: str) -> str:
     """Return why no run is found under `name`."""
     try:
-        return f"run = {runs.find_run(name).name!r}: it cannot be shown"
+        return f"run = {runs.default_home().find_run(name).name!r}: it cannot be shown"
     except InputError as error:
         return str(error)
 
@@ -49,7 +50,7 @@ def why_not_found(name: str) -> str:
 @guarded
 def select_run(name: Any) -> tuple[dict[str, str], dict[str, Any]]:
     """Take another run; return it for the browser's memory, and forget what was shown."""
-    return {"run": runs.find_run(name).name}, {}
+    return {"run": runs.default_home().find_run(name).name}, {}
 
 
 @guarded
@@ -60,7 +61,7 @@ def refresh_runs(name: Any) -> Any:
 
 def find_alive(name: Any) -> Path:
     """Return the folder of a run whose process is there; raise `InputError` for any other."""
-    folder = runs.find_run(name)
+    folder = runs.default_home().find_run(name)
     if not runs.status(folder).alive:
         raise InputError(f"run = {name!r}: it is not running")
     return folder
@@ -75,7 +76,7 @@ def pause(name: Any) -> None:
 @guarded
 def unpause(name: Any) -> None:
     """Let the run that is shown go on."""
-    runs.unpause(find_alive(name))
+    runs.unpause(runs.default_home(), find_alive(name))
 
 
 @guarded
@@ -95,15 +96,18 @@ def end_now(name: Any) -> None:
 @guarded
 def resume(name: Any) -> None:
     """Let a run that ended go on from its last checkpoint."""
-    runs.resume(runs.find_run(name))
+    home = runs.default_home()
+    runs.resume(home, home.find_run(name))
 
 
 @guarded
 def train_more(name: Any, steps: Any) -> None:
     """Let a run go on for `steps` steps more than it has."""
-    folder = runs.find_run(name)
+    home = runs.default_home()
+    folder = home.find_run(name)
     steps = validation.whole("steps to add", steps, 1, MOST_STEPS)
-    runs.resume(folder, validation.whole("steps", runs.status(folder).step + steps, 1, MOST_STEPS))
+    total = validation.whole("steps", runs.status(folder).step + steps, 1, MOST_STEPS)
+    runs.resume(home, folder, total)
 
 
 @guarded
@@ -125,7 +129,7 @@ def pack_bundle(name: Any, whole: Any) -> str:
     """Write a run's bundle; return it for the download."""
     from sd.runs import bundle
 
-    folder = runs.find_run(name)
+    folder = runs.default_home().find_run(name)
     resumable = validation.flag("whole", whole)
     with scratch.made(scratch.BUNDLE) as place:
         return str(bundle.pack(folder, place / f"{folder.name}.zip", resumable))
@@ -138,5 +142,5 @@ def open_bundle(file: Any) -> tuple[Any, dict[str, str], dict[str, Any]]:
         raise InputError("bundle: give one zip file")
     from sd.runs import unbundle
 
-    name = unbundle.unpack(Path(file), runs.writable_home()).name
+    name = unbundle.unpack(Path(file), runs.default_home().ensure_writable()).name
     return gr.update(choices=list_run_names(), value=name), {"run": name}, {}

@@ -77,7 +77,7 @@ def begin(data: Any, config: Config, seed: Any, device: Any) -> str:
     source = uploads.source_of(data)
     seed = validation.seed("seed", seed)
     choose(validation.choice("device", device, DEVICES))
-    return runs.start(source, config, seed, device).name
+    return runs.start(runs.default_home(), source, config, seed, device).name
 
 
 @guarded

@@ -449,7 +449,7 @@ def test_train_for_minutes_plans_and_ends_by_the_clock(
     begun = time.time()
     assert main(["train", str(pictures), "--minutes", "0.2", *changes, "--device=cpu"]) == 0
     assert time.time() - begun == pytest.approx(12, abs=4)
-    status = runs.list_runs()[0]
+    status = runs.default_home().list_runs()[0]
     assert status.state == "finished" and f"finished {status.step} steps" in status.line
     sheets = runs.samples(home / status.name)
     assert sheets[-1].step == status.step > 1

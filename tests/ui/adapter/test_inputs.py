@@ -202,7 +202,7 @@ def served(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         patch.setenv("SD_HOME", str(home))
         patch.setenv("GRADIO_TEMP_DIR", str(scratch / "cache"))
         patch.setenv("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000")  # a table after each event
-        patch.setattr("sd.runs.run.BUNDLED_RUNS", scratch / "bundled")
+        patch.setattr("sd.runs.home.BUNDLED_RUNS", scratch / "bundled")
         patch.setattr(
             "sd.runs.control._spawn", lambda folder, words: noted.note("run", folder, words)
         )

@@ -224,8 +224,9 @@ def test_every_number_is_of_its_step_and_of_the_standard_process(
     (mean, std), name = noise_info, f"noise-{noise_info[1]:g}"
     config = tiny_config.with_settings([f"diffusion.noise_info=[{mean:g}, {std:g}]"])
     network = with_weights(new_network(config, 0).eval())
-    save_checkpoint(Model(network, config), runs.home() / name / "checkpoint-4", {"step": 4})
-    (runs.home() / name / runs.CONFIG).write_text(config.to_ini())
+    folder = runs.default_home().path / name
+    save_checkpoint(Model(network, config), folder / "checkpoint-4", {"step": 4})
+    (folder / runs.CONFIG).write_text(config.to_ini())
     made = replace(denoising.recipe(), model=name, digest="", step=4, sampler="ddpm", steps=6)
     made = replace(made, variance="fixed_large", clip_x0=False)
     model: Any = models.open_model(models.find(name))

@@ -199,7 +199,7 @@ def test_models_are_listed_with_their_closed_forms(tmp_path: Path) -> None:
     )
     for wrong in ("x", 5, None, "../x.zip", {"a": 1}):
         assert models.list_choices(wrong) == models.list_choices()
-    assert models.find(f"linear:{handle}").folder == runs.home() / "uploads" / handle
+    assert models.find(f"linear:{handle}").folder == runs.default_home().uploads / handle
     assert models.shape_of(models.find("ideal:pictured")) == (1, 8, 8)
     assert models.find("little").step == 4 and models.find("ideal:starter").closed
 
@@ -222,7 +222,7 @@ def test_the_list_keeps_what_is_chosen(tmp_path: Path) -> None:
 def test_what_is_no_model_is_told_in_a_line(name: Any) -> None:
     with pytest.raises(InputError) as error:
         models.find(name)
-    assert str(runs.home()) not in one_line(error.value)
+    assert str(runs.default_home().path) not in one_line(error.value)
 
 
 def test_without_any_model_the_line_says_so(home: Path) -> None:

@@ -565,4 +565,4 @@ def test_the_endpoint_takes_what_is_asked_for_last(monkeypatch: pytest.MonkeyPat
         with pytest.raises(gr.Error) as error:
             asks(model, *words)
         assert line in one_line(error.value).replace("&#x27;", "'")
-    assert runs.home().is_dir()
+    assert runs.default_home().path.is_dir()

@@ -181,7 +181,7 @@ def test_where_the_slider_of_an_older_film_rested_changes_nothing(tree: Tree) ->
 def test_the_page_opens_with_an_example_that_can_be_made_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sd.runs.run.BUNDLED_RUNS", denoising.BUNDLED)
+    monkeypatch.setattr("sd.runs.home.BUNDLED_RUNS", denoising.BUNDLED)
     tree = Tree()
     opened, line, *others = denoise.first_view(ENGLISH, tree)
     begun = branch.BranchForm(*others[4:10])
@@ -208,7 +208,7 @@ def test_the_page_opens_with_an_example_that_can_be_made_again(
 def test_the_examples_pictures_come_back_when_they_were_cleaned_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sd.runs.run.BUNDLED_RUNS", denoising.BUNDLED)
+    monkeypatch.setattr("sd.runs.home.BUNDLED_RUNS", denoising.BUNDLED)
     found = example.bundled()
     assert found is not None
     Path(found[1]["chunks"][0]["src"]).unlink()

@@ -75,7 +75,7 @@ def refusal(work: Callable[..., Any], *asked: Any, **named: Any) -> str:
         work(*asked, **named)
     line = str(error.value.message)
     assert "\n" not in line and len(line) <= validation.LONGEST_MESSAGE and "unexpected" not in line
-    assert str(runs.home()) not in line
+    assert str(runs.default_home().path) not in line
     return line
 
 

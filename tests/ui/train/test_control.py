@@ -77,7 +77,7 @@ def test_more_steps_count_from_where_the_run_stands(
     asked: list[Any] = []
     monkeypatch.setattr(runs, "resume", lambda *given: asked.append(given))
     control.train_more("made", 100)
-    assert asked == [(folder, 152)]
+    assert asked == [(runs.default_home(), folder, 152)]
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1.5, None, "7", True, 10**400])

@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[3]
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Keep what `runs.start` is asked for."""
     asked: list[Any] = []
-    monkeypatch.setattr(runs, "start", lambda *words: asked.extend(words) or Path("run"))
+    monkeypatch.setattr(runs, "start", lambda home, *words: asked.extend(words) or Path("run"))
     return asked
 
 

@@ -380,7 +380,7 @@ def test_a_run_that_needs_more_steps_is_resumed(
     resumed: list[Any] = []
     monkeypatch.setattr(advice.coach, "remarks", lambda config, events: [remark])
     monkeypatch.setattr(runs, "status", lambda _: SimpleNamespace(resumable=True))
-    monkeypatch.setattr(runs, "resume", lambda *given: resumed.append(given))
+    monkeypatch.setattr(runs, "resume", lambda home, *given: resumed.append(given))
     assert advice.apply_fix("made", ENGLISH, click("more")) == gr.skip()
     assert resumed == [(folder, 300)]
 

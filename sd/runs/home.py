@@ -1,0 +1,132 @@
+"""A home: the runs, models and uploads of one visitor under one path. No torch.
+
+Every function that reads or writes a visitor's files is handed a `Home`; nothing below it knows
+where that is. `default_home` is the one of this machine, from SD_HOME.
+"""
+
+import os
+import secrets
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from sd.common.disk import numbered
+from sd.common.paths import PROJECT
+from sd.common.text import brief, printable, system_reason
+from sd.common.validation import InputError, file_name
+from sd.runs import process
+from sd.runs.journal import EVENTS
+from sd.runs.run import CONFIG, LOG, Status, may_live, status
+
+BUNDLED_RUNS = PROJECT / "checkpoints"  # the runs that come with the project
+PROBE = 4096  # bytes, which a full disk does not take
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model that can be sampled: the newest checkpoint of a run."""
+
+    name: str
+    folder: Path
+    step: int
+    bundled: bool
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where one visitor's runs and uploads lie; everybody's bundled runs can be read beside them.
+
+    path: the folder of runs. bundled: the folder of the runs that come with the project.
+    """
+
+    path: Path
+    bundled: Path = BUNDLED_RUNS
+
+    @property
+    def uploads(self) -> Path:
+        """The folder of uploaded pictures."""
+        return self.path / "uploads"
+
+    def ensure_writable(self) -> Path:
+        """Return the folder of runs, made if need be.
+
+        Raises `InputError` with the system's own reason where nothing can be written there.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=self.path) as probe:
+                probe.write(bytes(PROBE))
+        except OSError as error:
+            reason = "it is a file" if isinstance(error, FileExistsError) else system_reason(error)
+            name = brief(printable(self.path.name))
+            raise InputError(
+                f"the folder of runs, {name}, cannot be written ({reason}); SD_HOME names another"
+            ) from None
+        return self.path
+
+    def new_folder(self) -> Path:
+        """Return the path of a new run: the time, and letters that nobody guesses."""
+        return self.path / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
+
+    def find_run(self, name: str) -> Path:
+        """Return the folder of the run called `name`, own or bundled; raise `InputError` if none.
+
+        A name is a plain file name, so no path leads out of the home.
+        """
+        for place in (self.path, self.bundled):
+            folder = place / file_name("run", name)
+            if (folder / CONFIG).is_file():
+                return folder
+        raise InputError(f"run = {name!r}: there is no run of that name")
+
+    def run_folders(self) -> list[Path]:
+        """Return the folders of the own runs, newest first, without asking what they are doing."""
+        return [folder for folder in list_folders(self.path) if _is_run(folder)]
+
+    def list_runs(self) -> list[Status]:
+        """Return the own runs, newest first."""
+        return [status(folder) for folder in self.run_folders()]
+
+    def live_runs(self) -> list[Status]:
+        """Return those of the own runs whose process is there; of others no journal is read."""
+        found = [folder for folder in self.run_folders() if may_live(folder)]
+        return [now for now in map(status, found) if now.alive]
+
+    def list_models(self) -> list[ModelEntry]:
+        """Return the models that can be sampled: the bundled ones, then the own, newest first."""
+        own = [] if self.path == self.bundled else list_folders(self.path)
+        bundled = set(list_folders(self.bundled))
+        entries = []
+        for folder in [*sorted(bundled, reverse=True), *own]:
+            found = numbered(folder, "checkpoint-*")
+            if found and os.path.isfile(f"{found[-1][1]}/checkpoint.json"):
+                shipped = folder in bundled and not (folder / process.PROCESS).exists()
+                entries.append(ModelEntry(folder.name, folder, found[-1][0], shipped))
+        return sorted(entries, key=lambda entry: not entry.bundled)
+
+
+def default_home() -> Home:
+    """Return the home of this machine: SD_HOME, or `checkpoints/` beside the package."""
+    place = os.environ.get("SD_HOME") or BUNDLED_RUNS
+    return Home(Path(place).expanduser().resolve(), BUNDLED_RUNS)
+
+
+def list_folders(place: Path) -> list[Path]:
+    """Return the folders in a place, the last name first; none where there is no such place."""
+    with suppress(OSError), os.scandir(place) as found:
+        names = sorted((each.name for each in found if each.is_dir()), reverse=True)
+        return [place / name for name in names]
+    return []
+
+
+def _is_run(folder: Path) -> bool:
+    """Tell whether a folder holds a run, under a name by which `find_run` finds it."""
+    with suppress(InputError):
+        file_name("run", folder.name)
+        place = str(folder)  # a page asks this of every run: no paths are made for it
+        return os.path.exists(f"{place}/{CONFIG}") and (
+            os.path.exists(f"{place}/{EVENTS}") or os.path.exists(f"{place}/{LOG}")
+        )
+    return False

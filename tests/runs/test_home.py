@@ -1,0 +1,97 @@
+"""A home: what lies under it, by names from which no path leads out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sd import runs
+from sd.common import validation
+from sd.common.validation import InputError
+from tests.runs.test_run import DEAD, START, make_run
+
+
+@pytest.fixture(name="place")
+def own_home(tmp_path: Path) -> runs.Home:
+    """A home with nothing in it and nothing bundled."""
+    return runs.Home(tmp_path / "home", tmp_path / "bundled")
+
+
+def make_model(place: Path, name: str, step: int) -> None:
+    checkpoint = place / name / f"checkpoint-{step:09d}"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "checkpoint.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../x", "..", ".", "", "a/b", "/etc", "a\\b", "x\ny", "<b>", "x" * 65, "-x", ".x", None, 5],
+)
+def test_names_that_lead_elsewhere_are_refused(place: runs.Home, name: Any) -> None:
+    make_run(place.path.parent, "x", events=START)
+    with pytest.raises(InputError) as caught:
+        place.find_run(name)
+    assert str(caught.value).startswith("run = ") and str(caught.value).isprintable()
+
+
+def test_runs_are_found_at_home_and_among_the_bundled(place: runs.Home) -> None:
+    mine = make_run(place.path, "mine", events=START)
+    bundled = make_run(place.bundled, "emoji32", events=START)
+    assert (place.find_run("mine"), place.find_run("emoji32")) == (mine, bundled)
+    with pytest.raises(InputError, match="run = 'other': there is no run of that name"):
+        place.find_run("other")
+
+
+def test_two_visitors_share_nothing_but_the_bundled(place: runs.Home) -> None:
+    other = runs.Home(place.path.with_name("other"), place.bundled)
+    make_run(place.path, "mine", events=START)
+    make_model(place.path, "mine", 5)
+    make_model(place.bundled, "emoji32", 6000)
+    assert [status.name for status in place.list_runs()] == ["mine"]
+    assert other.list_runs() == [] and other.uploads != place.uploads
+    assert [entry.name for entry in place.list_models()] == ["emoji32", "mine"]
+    assert [entry.name for entry in other.list_models()] == ["emoji32"]
+    with pytest.raises(InputError, match="there is no run of that name"):
+        other.find_run("mine")
+
+
+def test_models_are_listed_bundled_first_then_the_newest(place: runs.Home) -> None:
+    make_model(place.path, "20260101-a", 5)
+    make_model(place.path, "20270101-b", 50)
+    make_model(place.bundled, "emoji32", 6000)
+    (place.path / "empty").mkdir()
+    found = [(entry.name, entry.step, entry.bundled) for entry in place.list_models()]
+    assert found == [("emoji32", 6000, True), ("20270101-b", 50, False), ("20260101-a", 5, False)]
+
+
+def test_a_model_trained_among_the_bundled_comes_after_them(tmp_path: Path) -> None:
+    place = runs.Home(tmp_path, tmp_path)
+    make_model(tmp_path, "emoji32", 1)
+    make_model(tmp_path, "mine", 1)
+    (tmp_path / "mine" / "process.json").write_text(json.dumps(DEAD))
+    found = [(entry.name, entry.bundled) for entry in place.list_models()]
+    assert found == [("emoji32", True), ("mine", False)]
+
+
+def test_runs_are_listed_newest_first_and_nothing_else(place: runs.Home) -> None:
+    make_run(place.path, "20260101-a", events=START)
+    make_run(place.path, "20270101-b", log="starting")
+    make_run(place.path, "only-a-config")
+    place.uploads.mkdir()
+    assert [status.name for status in place.list_runs()] == ["20270101-b", "20260101-a"]
+
+
+def test_the_usual_home_is_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SD_HOME", str(tmp_path / "x" / ".." / "y"))
+    assert runs.default_home().path == tmp_path / "y"
+    monkeypatch.setenv("SD_HOME", "")
+    assert runs.default_home().path == Path(runs.__file__).parents[2] / "checkpoints"
+
+
+def test_new_folders_never_meet(place: runs.Home) -> None:
+    made = {place.new_folder() for _ in range(100)}
+    assert len(made) == 100 and all(folder.parent == place.path for folder in made)
+    assert all(validation.file_name("run", folder.name) for folder in made)
