@@ -9,6 +9,7 @@ import torch
 
 from sd.common.validation import InputError, shown
 from sd.config import Config
+from sd.data.space import Pixels, Shape, Space
 from sd.diffusion.guidance import Denoiser, Guidance
 from sd.diffusion.process import Diffusion
 from sd.diffusion.sampling import Sampling
@@ -34,11 +35,15 @@ class Model:
         """The process that the network was trained on."""
         return Diffusion.from_config(self.config.diffusion)
 
+    @cached_property
+    def space(self) -> Space:
+        """Where it samples, and the way from there to pictures."""
+        return Pixels(self.config.picture_shape)
+
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """The shape (C, H, W) of its pictures."""
-        training = self.config.training
-        return self.config.unet.channel, training.input_height, training.input_width
+    def shape(self) -> Shape:
+        """The shape (c, h, w) of what is sampled."""
+        return self.space.latent_shape
 
     @property
     def denoiser(self) -> Denoiser:

@@ -6,6 +6,7 @@ or the folder of a run, whose pictures and settings they then share.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sd.config import Config
 from sd.data.image_set import ImageSet, read_images
 from sd.data.ingest import open_images
 from sd.data.reading.source import BUNDLED_SETS
+from sd.data.space import Pixels, Shape, Space
 from sd.diffusion.closed_form import CLOSED_FORMS, ClosedFormDenoiser
 from sd.diffusion.guidance import Guidance
 from sd.diffusion.process import Diffusion
@@ -40,10 +42,15 @@ class PictureModel:
         """The process whose noise it takes away."""
         return self.denoiser.diffusion
 
+    @cached_property
+    def space(self) -> Space:
+        """Where it samples, and the way from there to pictures."""
+        return Pixels(self.config.picture_shape)
+
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """The shape (C, H, W) of its pictures."""
-        return _shape(self.config)
+    def shape(self) -> Shape:
+        """The shape (c, h, w) of what is sampled."""
+        return self.space.latent_shape
 
     def guided(
         self,
@@ -72,7 +79,7 @@ def build_picture_model(
     another kind or shape, an empty set, and a linear model of one picture.
     """
     choice("kind", kind, list(CLOSED_FORMS))
-    found, wanted = tuple(images.pixels.shape[1:]), _shape(config)
+    found, wanted = tuple(images.pixels.shape[1:]), config.picture_shape
     if found != wanted:
         raise InputError(f"the pictures are {found} (channels, height, width); {wanted} is wanted")
     denoiser = CLOSED_FORMS[kind](images.pixels, Diffusion.from_config(config.diffusion), device)
@@ -106,11 +113,6 @@ def open_picture_model(name: str, device: str = "cpu") -> PictureModel:
     return build_picture_model(kind, images, config, device)
 
 
-def _shape(config: Config) -> tuple[int, int, int]:
-    training = config.training
-    return config.unet.channel, training.input_height, training.input_width
-
-
 def _is_run(data: str) -> bool:
     try:
         return data not in BUNDLED_SETS and (Path(data) / CONFIG).is_file()
@@ -127,6 +129,6 @@ def _read_run(folder: Path) -> tuple[Config, ImageSet]:
 
 def _read_pictures(data: str) -> tuple[Config, ImageSet]:
     config = Config.preset(PRESET)
-    channels, height, width = _shape(config)
+    channels, height, width = config.picture_shape
     fit = config.training.fit
     return config, read_images(data, height=height, width=width, channels=channels, fit=fit)

@@ -20,6 +20,7 @@ from sd.cli.conditioning import read_conditioning, remarks
 from sd.cli.pictures import read_and_remark
 from sd.common import validation
 from sd.common.device import Machine, choose
+from sd.common.encoding import png_bytes
 from sd.common.outputs import Output, check_apart, check_free, make_place, output_of
 from sd.common.text import brief, printable
 from sd.common.validation import InputError
@@ -28,7 +29,7 @@ from sd.data.images import fit_picture, read_picture, to_pil
 from sd.data.masks import anew_of, fit_mask
 from sd.data.reading.source import BUNDLED_SETS
 from sd.diffusion.timesteps import most_steps
-from sd.generation import export, pipeline
+from sd.generation import export
 from sd.generation.attention_pictures import AttentionRecorder, check_attention, write_attention
 from sd.generation.recipe import MOST_PICTURES, Recipe, Start, from_json
 from sd.generation.registry import NamedModel, open_model, open_recipe_model
@@ -100,7 +101,7 @@ def record_attention(made: Generation, out: str) -> AttentionRecorder:
     index = made.index or 0
     prompt = recipe.prompts[index % len(recipe.prompts)] if recipe.prompts else ""
     words = [] if source.conditioner is None else source.conditioner.spans(prompt)
-    return AttentionRecorder(source.network, recipe.count, words, index, full=True)
+    return AttentionRecorder(source.network, source.space, recipe.count, words, index, full=True)
 
 
 def _from_flags(args: argparse.Namespace) -> tuple[Generation, list[str]]:
@@ -202,10 +203,10 @@ def start_of(args: argparse.Namespace, source: Model | PictureModel) -> Start | 
     if args.t is None:
         raise InputError(f"--from: tell with --t how far it is noised, above 0, at most {highest}")
     t = validation.real("--t", args.t, 0, highest, above=True)
-    picture, (_, height, width) = read_and_remark(args.picture), source.shape
+    picture, (channels, height, width) = read_and_remark(args.picture), source.space.picture_shape
     fit, mask = source.config.training.fit, None
-    fitted = to_pil(fit_picture(picture, height, width, source.shape[0], fit))
+    fitted = to_pil(fit_picture(picture, height, width, channels, fit))
     if args.mask is not None:
         anew = fit_mask(anew_of(read_and_remark(args.mask)), picture.size, height, width, fit)
-        mask = pipeline.png_bytes(Image.fromarray(anew))
-    return Start(pipeline.png_bytes(fitted), t, mask)
+        mask = png_bytes(Image.fromarray(anew))
+    return Start(png_bytes(fitted), t, mask)

@@ -9,7 +9,7 @@ import posixpath
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -53,22 +53,29 @@ def mark_zip(file: Path | BinaryIO) -> None:
 def is_marked(data: bytes) -> bool:
     """Tell whether a file's bytes carry the mark; no pixel is decoded for it."""
     if data.startswith(SIGNATURE):
-        return _in_chunks(data)
+        return any(
+            kind in TEXTS and data.startswith(KEYWORDS, start)
+            for kind, start, _ in png_chunks(data)
+        )
     mark = MARK.encode()
     return mark in data[:LOOKED] or mark in data[-LOOKED:]
 
 
-def _in_chunks(data: bytes) -> bool:
-    """Tell whether any text chunk of a PNG, before or after its pixels, has one of our keywords."""
-    place = len(SIGNATURE)
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the kind of each chunk of a PNG, up to IEND, and where its body starts and ends.
+
+    The end may lie beyond the data; a hundred thousand chunks are followed at most.
+    """
+    end = len(SIGNATURE) - 4
     for _ in range(MOST_CHUNKS):
-        kind = data[place + 4 : place + 8]
-        if kind in TEXTS and data.startswith(KEYWORDS, place + 8):
-            return True
-        if len(kind) < 4 or kind == b"IEND":
-            break
-        place += 12 + int.from_bytes(data[place : place + 4], "big")
-    return False
+        place = end + 4  # past the checksum
+        kind, start = data[place + 4 : place + 8], place + 8
+        if len(kind) < 4:
+            return
+        end = start + int.from_bytes(data[place : place + 4], "big")
+        yield kind, start, end
+        if kind == b"IEND":
+            return
 
 
 def run_folders(names: Iterable[str]) -> set[str]:

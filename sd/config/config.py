@@ -45,6 +45,11 @@ class Config:
                 f"{self.unet.channel}; what the network estimates has the picture's own shape"
             )
 
+    @property
+    def picture_shape(self) -> tuple[int, int, int]:
+        """The shape (C, H, W) of every picture."""
+        return self.unet.channel, self.training.input_height, self.training.input_width
+
     @classmethod
     def from_ini(cls, text: str, source: str = "settings") -> "Config":
         """Return the settings in an ini text; keys that it leaves out keep their defaults."""

@@ -1,6 +1,6 @@
-"""What a person takes away of where a network looked: a sheet, a picture a word, or the weights.
+"""The attention of a sampling to take away: a table of pictures, a picture a word, or the weights.
 
-One picture of a sampling is watched, so that what is kept stays small: a map a word and step.
+Of one picture of the batch, so that what is kept stays small: a map for each word and step.
 """
 
 import re
@@ -19,6 +19,7 @@ from sd.common.marks import mark_zip, save_png
 from sd.common.outputs import Output, output_of, write_free, write_named
 from sd.data.decoding.decoder import as_colour
 from sd.data.images import to_pil
+from sd.data.space import Space
 from sd.diffusion.sampling import SampleStep
 from sd.networks.inside.attention_hooks import Call, Recording, halves
 from sd.networks.inside.heatmaps import overlay, pixel_map, word_map
@@ -26,8 +27,8 @@ from sd.networks.unet import UNetModel
 
 FORMS = (".png", ".npz")
 CENTRE = "self: centre"  # the one row of a model, or a prompt, without words
-MOST_COLUMNS = 10  # steps on a sheet
-SIDE, LARGE_SIDE = 96, 256  # pixels of a picture on a sheet, and alone, about
+MOST_COLUMNS = 10  # steps of the table
+SIDE, LARGE_SIDE = 96, 256  # pixels of a picture in the table, and alone, about
 GAP, LETTERS = 6, 14  # pixels between pictures, and of the labels' height
 LONGEST_WORD = 18  # characters of a label
 # Fonts of more letters than Pillow's own, as far as a machine has them.
@@ -36,11 +37,11 @@ MISSING = "\U0010ffff"  # a character that no font draws
 
 
 class AttentionStep(NamedTuple):
-    """One step of the watched picture: its estimate x0 [C, H, W] and what was looked at.
+    """One step of the recorded picture: its estimate x_0 as a picture [C, H, W], and the attention.
 
-    heat: [words, H, W], as `sd.networks.inside.heatmaps.word_map` tells, over all calls, layers and
-    heads. layers: where everything is kept, float16 [h, N, L] by name, the mean over the step's
-    calls; of self-attention only the centre's row, [h, 1, N].
+    heat: [words, h, w] over what the network sees, as `sd.networks.inside.heatmaps.word_map` makes
+    it over all calls, layers and heads. layers: where everything is kept, float16 [h, N, L] by
+    name, the mean over the step's calls; of self-attention only the centre's row, [h, 1, N].
     """
 
     i: int
@@ -62,26 +63,27 @@ class AttentionRecord(NamedTuple):
 
 
 class AttentionRecorder:
-    """Watches one picture of a sampling while it is open, as a `with` block, fed every step.
+    """Records the attention of one picture of a sampling, as a `with` block that is fed every step.
 
-    The steps fed are those of the whole batch. Without words, what the picture's centre looks at
-    in self-attention is watched instead.
+    The steps fed are those of the whole batch. Without words the self-attention of the picture's
+    centre is recorded.
     """
 
     def __init__(
         self,
         network: UNetModel,
+        space: Space,
         count: int,
         words: Sequence[tuple[str, Sequence[int]]] = (),
         picture: int = 0,
         full: bool = False,
     ) -> None:
-        """Take the words as `Conditioner.spans` tells them; `full` keeps every layer, for .npz.
+        """Take the words as `Conditioner.spans` returns them; `full` keeps every layer, for .npz.
 
         picture: its place among the `count` that are sampled. Words without tokens, cut off at the
         end of a long prompt, are left out.
         """
-        self.picture, self.full = picture, full
+        self.space, self.picture, self.full = space, picture, full
         with_tokens = tuple((word, tuple(places)) for word, places in words if places)
         self.words = with_tokens if network.config.context_dim is not None else ()
         kinds = ("cross",) if self.words else ("self",)
@@ -97,10 +99,10 @@ class AttentionRecorder:
         self._recording.__exit__(*error)
 
     def add(self, step: SampleStep) -> None:
-        """Take a completed step, and keep what the network looked at in it."""
+        """Take a completed step, and keep the network's attention in it."""
         calls = self._recording.drain()
-        x0 = step.x0[self.picture].cpu()
-        height, width = x0.shape[1:]
+        x0 = self.space.decode(step.x0[self.picture, None])[0].cpu()
+        height, width = self.space.latent_shape[1:]
         if self.words:
             maps = [word_map(calls, places, 0, 1, (height, width)) for _, places in self.words]
         else:
@@ -109,7 +111,7 @@ class AttentionRecorder:
         self._steps.append(AttentionStep(step.i, step.t, x0, torch.stack(maps).cpu(), layers))
 
     def record(self) -> AttentionRecord:
-        """Return all that was kept so far."""
+        """Return all that was recorded so far."""
         return AttentionRecord(self.words or ((CENTRE, ()),), tuple(self._steps), self._sizes)
 
     def _layers(self, calls: Sequence[Call], middle: tuple[int, int]) -> dict[str, Tensor]:
@@ -130,70 +132,67 @@ def check_attention(out: str) -> Output:
     return output_of("--attention", out, FORMS)
 
 
-def write_attention(out: Output, told: AttentionRecord) -> None:
-    """Write a sheet (FILE.png), the weights (FILE.npz), or into a folder a PNG for each word."""
+def write_attention(out: Output, record: AttentionRecord) -> None:
+    """Write the table (FILE.png), the weights (FILE.npz), or into a folder a PNG for each word."""
     if out.form == ".npz":
-        write_named(out.path, partial(_write_arrays, told))
+        write_named(out.path, partial(_write_arrays, record))
     elif out.form == ".png":
-        write_named(out.path, partial(save_png, draw_table(told)))
+        write_named(out.path, partial(save_png, draw_table(record)))
     else:
-        for k, (word, _) in enumerate(told.words):
+        for k, (word, _) in enumerate(record.words):
             name = f"{k + 1:02d}-{_file_name(word)}.png"
-            write_free(out.path / name, partial(save_png, draw_word(told, k)))
+            write_free(out.path / name, partial(save_png, draw_word(record, k)))
 
 
-def _write_arrays(told: AttentionRecord, file: Path) -> None:
+def _write_arrays(record: AttentionRecord, file: Path) -> None:
     """Write float16 "STEP/LAYER" [h, N, L], and what explains it.
 
     words [W]; places bool [W, last token + 1]; layers, and their sizes [layers, 2], N = height
-    x width; steps and times [S]; heat float16 [S, W, H, W], the maps over the picture.
+    x width; steps and times [S]; heat float16 [S, W, h, w], the maps over what the network sees.
     """
-    length = 1 + max((place for _, places in told.words for place in places), default=0)
-    places = np.zeros((len(told.words), length), bool)
-    for row, (_, tokens) in zip(places, told.words, strict=True):
+    length = 1 + max((place for _, places in record.words for place in places), default=0)
+    places = np.zeros((len(record.words), length), bool)
+    for row, (_, tokens) in zip(places, record.words, strict=True):
         row[list(tokens)] = True
     arrays: dict[str, Any] = {
-        "words": np.array([word for word, _ in told.words]),
+        "words": np.array([word for word, _ in record.words]),
         "places": places,
-        "layers": np.array(list(told.sizes), dtype=np.str_),
-        "sizes": np.array(list(told.sizes.values()), dtype=np.int64).reshape(-1, 2),
-        "steps": np.array([step.i for step in told.steps]),
-        "times": np.array([step.t for step in told.steps]),
-        "heat": np.stack([step.heat.half().numpy() for step in told.steps]),
+        "layers": np.array(list(record.sizes), dtype=np.str_),
+        "sizes": np.array(list(record.sizes.values()), dtype=np.int64).reshape(-1, 2),
+        "steps": np.array([step.i for step in record.steps]),
+        "times": np.array([step.t for step in record.steps]),
+        "heat": np.stack([step.heat.half().numpy() for step in record.steps]),
     }
-    for step in told.steps:
+    for step in record.steps:
         arrays |= {f"{step.i}/{name}": each.numpy() for name, each in step.layers.items()}
     with file.open("w+b") as opened:  # numpy gives a name another ending
         np.savez_compressed(opened, **arrays)
         mark_zip(opened)
 
 
-def draw_table(told: AttentionRecord) -> Image.Image:
+def draw_table(record: AttentionRecord) -> Image.Image:
     """Return the estimates x_0 of about ten steps in a row, below it a row of heat for each word.
 
     A word's hottest colour is its maximum over all steps, so its steps compare.
     """
-    chosen = np.unique(np.linspace(0, len(told.steps) - 1, MOST_COLUMNS).round().astype(int))
-    steps = [told.steps[k] for k in chosen]
+    chosen = np.unique(np.linspace(0, len(record.steps) - 1, MOST_COLUMNS).round().astype(int))
+    steps = [record.steps[k] for k in chosen]
     pictures = [_enlarge(step.x0, SIDE) for step in steps]
     rows = [("x0", pictures)]
-    for k, (word, _) in enumerate(told.words):
+    for k, (word, _) in enumerate(record.words):
+        peak = max(float(step.heat[k].max()) for step in record.steps)
         heated = [
-            overlay(picture, step.heat[k], _hottest(told, k))
+            overlay(picture, step.heat[k], peak)
             for picture, step in zip(pictures, steps, strict=True)
         ]
         rows.append((word, heated))
     return _draw_table(rows, [f"t = {step.t:.4g}" for step in steps])
 
 
-def draw_word(told: AttentionRecord, k: int) -> Image.Image:
+def draw_word(record: AttentionRecord, k: int) -> Image.Image:
     """Return the last estimate of x_0 under the heat of word `k`, the mean over all steps."""
-    heat = torch.stack([step.heat[k] for step in told.steps]).mean(dim=0)
-    return overlay(_enlarge(told.steps[-1].x0, LARGE_SIDE), heat)
-
-
-def _hottest(told: AttentionRecord, k: int) -> float:
-    return max(float(step.heat[k].max()) for step in told.steps)
+    heat = torch.stack([step.heat[k] for step in record.steps]).mean(dim=0)
+    return overlay(_enlarge(record.steps[-1].x0, LARGE_SIDE), heat)
 
 
 def _enlarge(x0: Tensor, side: int) -> Image.Image:

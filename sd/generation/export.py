@@ -1,7 +1,8 @@
 """What a person takes away: a PNG that carries its recipe, a GIF, an MP4, the steps, one HTML file.
 
-The recipe is JSON in a text chunk of the PNG. Reading it back never looks at the pixels, and
-whatever a stranger's file holds ends in one line.
+The recipe is JSON in a text chunk of the PNG. Reading it decodes no pixels, and any fault of a
+stranger's file becomes one line. Not by Pillow: it refuses compressed texts of more than 1 MiB,
+decodes the pixels for what comes behind them, and ignores damaged text.
 """
 
 import base64
@@ -10,7 +11,7 @@ import html
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from string import Template
@@ -19,15 +20,16 @@ from typing import Any, BinaryIO
 import av
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
-from sd.common.marks import MARK, RECIPE, SIGNATURE, mark_zip, png_text
+from sd.common.marks import MARK, MOST_CHUNKS, RECIPE, SIGNATURE, mark_zip, png_chunks, png_text
 from sd.common.validation import InputError
 from sd.data.images import lay_on_white, make_grid, to_array
 from sd.data.reading.files import read_bytes
+from sd.data.space import Space
 from sd.diffusion.sampling import SampleStep
 
 LONGEST_RECIPE = 5 * 2**20  # bytes
-MOST_CHUNKS = 100_000  # of a PNG that is read
 FRAME_RATE = Fraction(25, 2)  # frames a second
 MOST_FRAMES = 100  # of a moving picture: eight seconds
 LAST_SECONDS = 1.0  # seconds for which the finished pictures stay
@@ -56,31 +58,23 @@ def read_recipe(file: Path | BinaryIO) -> dict[str, Any]:
 
     Raises `InputError` for what is no PNG, a PNG from elsewhere, and a recipe that is broken.
     """
-    for kind, body in png_chunks(read_bytes(file)):
-        if kind == b"iTXt" and body.startswith(RECIPE.encode() + b"\0"):
-            return _parse_recipe(_text_of(body))
-    raise InputError("a PNG from elsewhere: it carries no recipe")
-
-
-def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield kind and body of each chunk of a PNG; raise `InputError` where it is none, or cut."""
+    data, count = read_bytes(file), 0
     if not data.startswith(SIGNATURE):
         raise InputError("not a PNG")
-    place = len(SIGNATURE)
-    for _ in range(MOST_CHUNKS):
-        kind, start = data[place + 4 : place + 8], place + 8
-        end = start + int.from_bytes(data[place : place + 4], "big")
+    for kind, start, end in png_chunks(data):
+        count += 1
         if kind == b"IEND":
-            return
+            raise InputError("a PNG from elsewhere: it carries no recipe")
         if end + 4 > len(data):
-            raise InputError("a PNG that is cut short")
-        if kind == b"iTXt" and zlib.crc32(data[place + 4 : end]) != int.from_bytes(
-            data[end : end + 4], "big"
-        ):
-            raise InputError("a PNG whose text is damaged")
-        yield kind, data[start:end] if kind == b"iTXt" else b""
-        place = end + 4
-    raise InputError(f"a PNG of more than {MOST_CHUNKS} chunks")
+            break
+        if kind == b"iTXt":
+            if zlib.crc32(data[start - 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+                raise InputError("a PNG whose text is damaged")
+            if data.startswith(RECIPE.encode() + b"\0", start):
+                return _parse_recipe(_text_of(data[start:end]))
+    if count == MOST_CHUNKS:
+        raise InputError(f"a PNG of more than {MOST_CHUNKS} chunks")
+    raise InputError("a PNG that is cut short")
 
 
 def _text_of(body: bytes) -> str:
@@ -115,18 +109,23 @@ def thin_steps(steps: Sequence[SampleStep], most: int = MOST_FRAMES) -> list[Sam
     return [steps[math.ceil((k + 1) * len(steps) / count) - 1] for k in range(count)]
 
 
-def draw_frames(steps: Sequence[SampleStep]) -> list[Image.Image]:
-    """Return what a film shows of each step: x_t beside x0, a pixel for a pixel, on white."""
-    seen = ((lay_on_white(step.x_t), lay_on_white(step.x0)) for step in steps)
-    return [_place_beside(make_grid(x_t, gap=GAP), make_grid(x0, gap=GAP)) for x_t, x0 in seen]
+def draw_frames(steps: Sequence[SampleStep], space: Space) -> list[Image.Image]:
+    """Return a frame of each step: x_t beside x0 on white, previews until the last is decoded."""
+    frames = []
+    for step in steps:
+        left, right = (_draw(z, space, step is steps[-1]) for z in (step.x_t, step.x0))
+        between = 4 * GAP
+        frame = Image.new("RGB", (2 * left.width + between, left.height), "white")
+        frame.paste(left, (0, 0))
+        frame.paste(right, (left.width + between, 0))
+        frames.append(frame)
+    return frames
 
 
-def _place_beside(left: Image.Image, right: Image.Image) -> Image.Image:
-    between = 4 * GAP
-    sheet = Image.new("RGB", (2 * left.width + between, left.height), "white")
-    sheet.paste(left, (0, 0))
-    sheet.paste(right, (left.width + between, 0))
-    return sheet
+def _draw(z: Tensor, space: Space, decoded: bool) -> Image.Image:
+    """Return a grid of z at the pictures' own size."""
+    x = lay_on_white(space.decode(z) if decoded else space.preview(z))
+    return make_grid(x, scale=space.picture_shape[1] // x.shape[-2], gap=GAP)
 
 
 def scale_for(frame: Image.Image, side: int) -> int:
@@ -138,31 +137,31 @@ def scale_for(frame: Image.Image, side: int) -> int:
 
 
 def enlarge(frame: Image.Image, factor: int) -> Image.Image:
-    """Return a frame with each pixel a block."""
+    """Return a frame with each pixel a block of pixels."""
     size = frame.width * factor, frame.height * factor
     return frame.resize(size, Image.Resampling.NEAREST)
 
 
 def write_gif(frames: Sequence[Image.Image], file: Path | BinaryIO, side: int = GIF_SIDE) -> None:
-    """Write frames as an endless GIF of 256 colours a frame; the last stays for a second."""
+    """Write frames as a looping GIF of 256 colours a frame; the last stays for a second."""
     factor = scale_for(frames[0], side)
     few = [frame.quantize(256, dither=Image.Dither.NONE) for frame in frames]
     large = [enlarge(frame, factor) for frame in few]
     times = [round(1000 / FRAME_RATE)] * (len(frames) - 1) + [int(1000 * LAST_SECONDS)]
-    shown: dict[str, Any] = {"append_images": large[1:], "duration": times, "loop": 0}
-    large[0].save(file, "GIF", save_all=True, optimize=False, comment=MARK.encode(), **shown)
+    options: dict[str, Any] = {"append_images": large[1:], "duration": times, "loop": 0}
+    large[0].save(file, "GIF", save_all=True, optimize=False, comment=MARK.encode(), **options)
 
 
 def write_mp4(frames: Sequence[Image.Image], path: Path, side: int = MP4_SIDE) -> None:
     """Write frames as H.264 in yuv420p, which plays everywhere; the last stays for a second."""
     factor = scale_for(frames[0], side)
     width, height = (length + length % 2 for length in enlarge(frames[0], factor).size)
-    held = [frames[-1]] * round(FRAME_RATE * LAST_SECONDS)
+    last = [frames[-1]] * round(FRAME_RATE * LAST_SECONDS)
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as file:
         file.metadata["comment"] = MARK
         stream = file.add_stream("libx264", rate=FRAME_RATE, options={"crf": "16"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for frame in [*frames, *held]:
+        for frame in [*frames, *last]:
             picture = Image.new("RGB", (width, height), "white")
             picture.paste(enlarge(frame, factor), (0, 0))
             pixels = np.asarray(picture)
@@ -171,17 +170,22 @@ def write_mp4(frames: Sequence[Image.Image], path: Path, side: int = MP4_SIDE) -
 
 
 def write_npz(
-    file: Path | BinaryIO, kept: Sequence[SampleStep], seeds: Sequence[int], every: bool = True
+    file: Path | BinaryIO,
+    steps: Sequence[SampleStep],
+    space: Space,
+    seeds: Sequence[int],
+    every: bool = True,
 ) -> None:
     """Write uint8 `samples` [N, H, W, C] of the last step with their `seeds` [N].
 
     Of `every` step also `steps` and `x0` [S, N, H, W, C] and `times` [S].
     """
-    arrays: dict[str, Any] = {"samples": to_array(kept[-1].x_t), "seeds": np.asarray(seeds)}
+    samples = to_array(space.decode(steps[-1].x_t))
+    arrays: dict[str, Any] = {"samples": samples, "seeds": np.asarray(seeds)}
     if every:
-        arrays["steps"] = np.stack([to_array(step.x_t) for step in kept])
-        arrays["x0"] = np.stack([to_array(step.x0) for step in kept])
-        arrays["times"] = np.asarray([step.t for step in kept])
+        arrays["steps"] = np.stack([to_array(space.decode(step.x_t)) for step in steps])
+        arrays["x0"] = np.stack([to_array(space.decode(step.x0)) for step in steps])
+        arrays["times"] = np.asarray([step.t for step in steps])
     np.savez_compressed(file, **arrays)
     mark_zip(file)
 

@@ -1,14 +1,13 @@
-"""A sampling as a film: small sheets of JPEG and a few numbers, for a browser to show any step.
+"""A sampling as a film: JPEGs of all its steps and a few numbers, for a browser to show any step.
 
-A film is kept while the sampling runs and costs its loop nothing: steps are only noted, and turned
-into pictures a chunk at a time. What a film looks like to its reader is told at `Film.json`.
+A film grows while the sampling runs and costs its loop nothing: steps are only noted, and become
+pictures a chunk at a time. Its format is described at `Film.json`.
 """
 
-import base64
 import io
 import math
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +17,9 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
+from sd.common.encoding import data_uri
 from sd.data.images import lay_on_white
+from sd.data.space import Space
 from sd.diffusion.sampling import SampleStep
 from sd.diffusion.schedule import Schedule
 
@@ -46,15 +47,15 @@ GREY = 128
 Keep = Callable[[bytes], str]
 
 
-class Frame(NamedTuple):
-    """A step to be shown, and x before it, where that is known."""
+class FilmStep(NamedTuple):
+    """A step to be shown, and x_t before it, where that is known."""
 
     step: SampleStep
     before: Tensor | None
 
 
 class Chunk(NamedTuple):
-    """Some frames as one binary: a JPEG per kind, each a sheet per frame, one below the other.
+    """Some frames as one binary: a JPEG per kind, which holds their grids one below the other.
 
     first: the place of its first frame in the film, from 1. parts: bytes of each JPEG.
     """
@@ -68,34 +69,36 @@ class Chunk(NamedTuple):
 class Film:
     """The frames of one sampling, made in chunks while it runs.
 
-    A sheet holds the N pictures of a step in `columns` columns without gaps. `wide` sets how many
-    these are; 0 makes the sheet as near to a square as can be.
+    A frame holds the previews of a step's N pictures in a grid without gaps.
     """
 
     def __init__(
         self,
+        space: Space,
         schedule: Schedule,
         total: int,
         calls: int = 1,
         *,
         label: str = "",
         start: Tensor | None = None,
-        wide: int = 0,
+        columns: int = 0,
     ) -> None:
         """Begin a film of `total` planned steps, each of `calls` network calls.
 
-        `start` [N, C, H, W], x before the first step, serves that step's change alone.
+        `start` [N, c, h, w], x_t before the first step, serves that step's change alone. `columns`
+        of the grid; 0 makes it nearly square.
         """
-        self.schedule, self.total, self.calls, self.label = schedule, total, calls, label
-        self.wide = wide
+        self.space, self.schedule, self.total, self.calls = space, schedule, total, calls
+        self.label = label
+        self._columns = columns
         self.frames: list[dict[str, Any]] = []
         self.chunks: list[dict[str, Any]] = []
         self._id = uuid.uuid4().hex
         self._shape: tuple[int, ...] = (0, 0, 0, 0)
         self._stride, self._roomy = 1, 1.0
         self._first = 0
-        self._seen: Frame | None = None
-        self._pending: list[Frame] = []
+        self._seen: FilmStep | None = None
+        self._pending: list[FilmStep] = []
         self._before = start
         self._quality = {kind: QUALITIES.index(FIRST_QUALITY[kind]) for kind in FRAME_KINDS}
 
@@ -103,7 +106,7 @@ class Film:
         """Note a step; nothing is computed or copied."""
         if not self._first:
             self._measure(step)
-        self._seen = Frame(step, self._before)
+        self._seen = FilmStep(step, self._before)
         if step.i == self.total or (step.i - self._first) % self._stride == 0:
             self._keep()
         self._before = step.x_t
@@ -131,30 +134,30 @@ class Film:
 
     @property
     def columns(self) -> int:
-        """Pictures side by side on a sheet: `wide`, else as near to a square as can be."""
-        return self.wide or math.ceil(math.sqrt(self._shape[0]))
+        """Pictures side by side in a frame."""
+        return self._columns or math.ceil(math.sqrt(self._shape[0]))
 
     def take(self) -> Chunk | None:
-        """Return what was noted since the last chunk as one more, or None if that is nothing.
+        """Return the next chunk of what was noted, or None if nothing is left.
 
-        A chunk has its bounds, so a slow reader asks until it gets None.
+        A chunk is bounded in size: ask until it is None.
         """
-        shots = self._pending[: self._room()]
-        if not shots:
+        steps = self._pending[: self._room()]
+        if not steps:
             return None
-        del self._pending[: len(shots)]
+        del self._pending[: len(steps)]
         first = len(self.frames) + 1
-        pictures = {kind: stack_kind(kind, shots) for kind in FRAME_KINDS}
-        self.frames += frame_numbers(shots, measure_norms(pictures, shots), self.schedule)
+        pictures = {kind: stack_kind(kind, steps) for kind in FRAME_KINDS}
+        self.frames += frame_numbers(steps, measure_norms(pictures, steps), self.schedule)
         jpegs = self._jpegs(pictures)
         parts = [len(jpegs[kind]) for kind in FRAME_KINDS]
         data = b"".join(jpegs[kind] for kind in FRAME_KINDS)
         return Chunk(data, first, parts, self.frames[first - 1 :])
 
     def flush(self, keep: Keep) -> bool:
-        """Hand every chunk that is due to `keep`, which tells where it lies; tell if there was one.
+        """Hand every chunk that is due to `keep`; return whether there was one.
 
-        `keep` gets the bytes and returns a path, or an address such as `data_uri` makes.
+        `keep` stores the bytes and returns their path, or an address such as `data_uri` makes.
         """
         before = len(self.chunks)
         while chunk := self.take():
@@ -163,15 +166,15 @@ class Film:
         return len(self.chunks) > before
 
     def count(self) -> bool:
-        """Work out the numbers of what was noted, for no pictures of it; tell if there was any."""
-        shots, self._pending = self._pending, []
-        if shots:
-            pictures = {kind: stack_kind(kind, shots) for kind in ("x_t", "x0", "eps")}
-            self.frames += frame_numbers(shots, measure_norms(pictures, shots), self.schedule)
-        return bool(shots)
+        """Add the numbers of what was noted and no pictures; return whether there was any."""
+        steps, self._pending = self._pending, []
+        if steps:
+            pictures = {kind: stack_kind(kind, steps) for kind in ("x_t", "x0", "eps")}
+            self.frames += frame_numbers(steps, measure_norms(pictures, steps), self.schedule)
+        return bool(steps)
 
     def json(self, line: str = "", running: bool = False) -> dict[str, Any]:
-        """Return the film as far as it was flushed, as the player reads it; its lists are new ones.
+        """Return the film as far as it was flushed, as the player reads it; its lists are copies.
 
         Frames carry i, t, rms of x_t, x0 and eps, change (rms of x_t minus that of the step before,
         None if unknown), clipped (the share of x0 that was cut) and log_snr (None at t = 0).
@@ -196,58 +199,59 @@ class Film:
     def _room(self) -> int:
         """Return how many frames a chunk may hold."""
         count, _, height, width = self._shape
-        sheet = max(1, -(-count // max(self.columns, 1)) * height)
-        pixels = sheet * max(1, self.columns * width)
-        return max(1, min(MOST_TOGETHER, LONGEST_SIDE // sheet, MOST_PIXELS // pixels))
+        tall = max(1, -(-count // max(self.columns, 1)) * height)
+        pixels = tall * max(1, self.columns * width)
+        return max(1, min(MOST_TOGETHER, LONGEST_SIDE // tall, MOST_PIXELS // pixels))
 
     def _jpegs(self, pictures: Mapping[str, Tensor]) -> dict[str, bytes]:
         """Return a JPEG per kind; x_t, the largest, gets what the others leave."""
         made: dict[str, bytes] = {}
         left = WHOLE * self._roomy
         for kind in sorted(pictures, key=FRAME_KINDS.index, reverse=True):
-            seen = pictures[kind][:, :, :3] if kind == "eps" else lay_on_white(pictures[kind])
-            sheet = tile_frames(seen, self.columns, SCALE.get(kind, 1.0))
-            pixels = sheet.width * sheet.height
+            x = pictures[kind] if kind == "change" else self.space.preview(pictures[kind])
+            x = x[:, :, :3] if kind == "eps" else lay_on_white(x)
+            image = tile_frames(x, self.columns, SCALE.get(kind, 1.0))
+            pixels = image.width * image.height
             share = SHARE[kind] * self._roomy if kind in SHARE else left
-            made[kind] = self._jpeg(kind, sheet, int(share * pixels))
+            made[kind] = self._jpeg(kind, image, int(share * pixels))
             left -= len(made[kind]) / pixels
         return made
 
-    def _jpeg(self, kind: str, sheet: Image.Image, allowed: int) -> bytes:
+    def _jpeg(self, kind: str, image: Image.Image, allowed: int) -> bytes:
         """Return the best JPEG of at most `allowed` bytes, near the last chunk's quality."""
         place = self._quality[kind]
-        data = encode_jpeg(sheet, QUALITIES[place])
+        data = encode_jpeg(image, QUALITIES[place])
         while len(data) > allowed and place < len(QUALITIES) - 1:
             place += 1
-            data = encode_jpeg(sheet, QUALITIES[place])
+            data = encode_jpeg(image, QUALITIES[place])
         better = place > 0 and len(data) < ROOMY * allowed
         self._quality[kind] = place - 1 if better else place
         return data
 
 
-def stack_kind(kind: str, shots: list[Frame]) -> Tensor:
-    """Return one kind of the steps' pictures [S, N, C, H, W] as float32, a copy.
+def stack_kind(kind: str, steps: list[FilmStep]) -> Tensor:
+    """Return one kind of the steps' values [S, N, c, h, w] as float32, a copy.
 
-    "change" is grey, C = 1: how far a step moved each pixel, against the step's own rms.
+    "change" is a grey picture: how far a step moved each place, against the step's own rms.
     """
     if kind == "change":
-        return torch.stack([step_change(shot) for shot in shots]).to(torch.float32)
-    return torch.stack([getattr(shot.step, kind) for shot in shots]).to(torch.float32)
+        return torch.stack([step_change(each) for each in steps]).to(torch.float32)
+    return torch.stack([getattr(each.step, kind) for each in steps]).to(torch.float32)
 
 
-def step_change(shot: Frame) -> Tensor:
-    """Return sqrt(mean over C of (x_t - x_before)^2) [N, 1, H, W], -1 for none, 1 for 3 rms."""
-    x_t = shot.step.x_t
-    if shot.before is None:
+def step_change(step: FilmStep) -> Tensor:
+    """Return sqrt(mean over c of (x_t - x_before)^2) [N, 1, h, w], -1 for none, 1 for 3 rms."""
+    x_t = step.step.x_t
+    if step.before is None:
         return torch.full_like(x_t[:, :1], -1)
-    square = (x_t - shot.before).square().mean(1, keepdim=True)
+    square = (x_t - step.before).square().mean(1, keepdim=True)
     return square.div_(square.mean().clamp_min(1e-30)).sqrt_().mul_(2 / BRIGHTEST).sub_(1)
 
 
 def tile_frames(x: Tensor, columns: int, scale: float = 1.0) -> Image.Image:
-    """Return steps' pictures [S, N, C, H, W] / scale as S sheets below each other, using up `x`.
+    """Return steps' pictures [S, N, C, H, W] / scale as S grids below each other.
 
-    One operation and one transfer for all steps: `sd.data.images.to_uint8` done in place.
+    `x` is overwritten: `sd.data.images.to_uint8` in place, one transfer for all steps.
     """
     x.mul_(127.5 / scale).add_(127.5).nan_to_num_(nan=127.5).clamp_(0, 255).round_()
     pixels = np.asarray(x.to(torch.uint8).cpu())
@@ -261,16 +265,16 @@ def tile_frames(x: Tensor, columns: int, scale: float = 1.0) -> Image.Image:
     return bands[0] if len(bands) == 1 else Image.merge("RGB", bands)
 
 
-def encode_jpeg(sheet: Image.Image, quality: int) -> bytes:
+def encode_jpeg(image: Image.Image, quality: int) -> bytes:
     """Return a JPEG with full colour resolution."""
     file = io.BytesIO()
-    sheet.save(file, "JPEG", quality=quality, subsampling=0)
+    image.save(file, "JPEG", quality=quality, subsampling=0)
     return file.getvalue()
 
 
-def measure_norms(pictures: Mapping[str, Tensor], shots: list[Frame]) -> list[list[float]]:
-    """Return sqrt(mean(x^2)) of each shot's x_t, x0, eps and change, with one transfer."""
-    before = torch.stack([s.step.x_t if s.before is None else s.before for s in shots])
+def measure_norms(pictures: Mapping[str, Tensor], steps: list[FilmStep]) -> list[list[float]]:
+    """Return sqrt(mean(x^2)) of each step's x_t, x0, eps and change, with one transfer."""
+    before = torch.stack([s.step.x_t if s.before is None else s.before for s in steps])
     change = before.to(torch.float32) - pictures["x_t"]
     columns = [rms(x) for x in (pictures["x_t"], pictures["x0"], pictures["eps"], change)]
     return [[significant(value) for value in row] for row in torch.stack(columns, 1).tolist()]
@@ -283,35 +287,30 @@ def rms(x: Tensor) -> Tensor:
 
 
 def frame_numbers(
-    shots: list[Frame], norms: list[list[float]], schedule: Schedule
+    steps: list[FilmStep], norms: list[list[float]], schedule: Schedule
 ) -> list[dict[str, Any]]:
     """Return each frame's numbers as a film carries them."""
-    levels = schedule.log_snr([shot.step.t for shot in shots]).tolist()
+    levels = schedule.log_snr([each.step.t for each in steps]).tolist()
     return [
         {
-            "i": shot.step.i,
-            "t": significant(shot.step.t, 6),
+            "i": each.step.i,
+            "t": significant(each.step.t, 6),
             "rms": norm[:-1],
-            "change": None if shot.before is None else norm[-1],
-            "clipped": significant(shot.step.clipped),
+            "change": None if each.before is None else norm[-1],
+            "clipped": significant(each.step.clipped),
             "log_snr": significant(level) if math.isfinite(level) else None,
         }
-        for shot, norm, level in zip(shots, norms, levels, strict=True)
+        for each, norm, level in zip(steps, norms, levels, strict=True)
     ]
 
 
 def significant(value: float, count: int = 4) -> float:
-    """Return `value` with so many significant digits; what is no number becomes 0."""
+    """Return `value` with so many significant digits; what is not finite becomes 0."""
     return float(f"{value:.{count}g}") if math.isfinite(value) else 0.0
 
 
-def data_uri(data: bytes) -> str:
-    """Return bytes as an address that carries them, for a page that fetches nothing."""
-    return "data:application/octet-stream;base64," + base64.b64encode(data).decode("ascii")
-
-
 def embed_chunks(film: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a film of our own whose chunks lie in files with the files' bytes in it instead."""
+    """Return a film with the bytes of its chunks' files in it instead of their paths."""
     chunks = [
         chunk
         if chunk["src"].startswith("data:")
@@ -319,15 +318,3 @@ def embed_chunks(film: Mapping[str, Any]) -> dict[str, Any]:
         for chunk in film["chunks"]
     ]
     return {**film, "chunks": chunks, "running": False}
-
-
-def film_of(
-    steps: Iterable[SampleStep], schedule: Schedule, total: int, keep: Keep = data_uri, **about: Any
-) -> dict[str, Any]:
-    """Return a finished film of `steps`; `about`: calls, label, start, wide of `Film`."""
-    film = Film(schedule, total, **about)
-    for step in steps:
-        film.add(step)
-    film.end()
-    film.flush(keep)
-    return film.json()

@@ -3,7 +3,6 @@
 Here a recipe's embedded pictures become tensors, and its beginning becomes x at the first time.
 """
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol
@@ -16,6 +15,7 @@ from torch import Tensor
 from sd.common.validation import InputError
 from sd.data.decoding.decoder import CHANNELS, open_quietly
 from sd.data.images import to_float
+from sd.data.space import Shape, Space, encode_mask
 from sd.diffusion.guidance import Guidance
 from sd.diffusion.process import Diffusion
 from sd.diffusion.sampling import (
@@ -35,7 +35,7 @@ class Source(Protocol):
     """What can be sampled: a trained model, or the closed-form model of a picture set."""
 
     @property
-    def shape(self) -> tuple[int, int, int]: ...
+    def space(self) -> Space: ...
     @property
     def diffusion(self) -> Diffusion: ...
     @property
@@ -59,25 +59,25 @@ def stream(
 ) -> Iterator[SampleStep]:
     """Yield each completed step of a recipe's pictures.
 
-    `after` (recipe, source, at) tells a parent's step for whoever has kept it; else it is made
-    again. `start` is what `begin_x` returned, for whoever has it. Raises `InputError`, before
-    anything is made, where the recipe does not fit the model.
+    `after` (recipe, source, at) returns a parent's step, where steps are kept; else the step is
+    made again. `start` is what `begin_x` returned, if it was called before. Raises `InputError`,
+    before anything is made, where the recipe does not fit the model.
     """
     start = begin_x(recipe, source, device, after) if start is None else start
     return sampling_of(recipe, source).steps(
         denoiser_of(recipe, source),
-        source.shape,
+        source.space.latent_shape,
         recipe.seeds,
         device,
         start=start,
         first=recipe.first,
-        known=known_of(recipe, source.shape),
+        known=known_of(recipe, source.space),
         trust_region=trust_region_of(recipe, source),
     )
 
 
 def denoiser_of(recipe: Recipe, source: Source) -> DenoiserLike:
-    """Return the denoiser that a recipe asks, told what it tells."""
+    """Return the model's denoiser under a recipe's prompts and guidance."""
     guidance = Guidance(recipe.guidance, recipe.rescale, recipe.interval)
     return source.guided(recipe.prompts, recipe.negative, guidance)
 
@@ -85,7 +85,7 @@ def denoiser_of(recipe: Recipe, source: Source) -> DenoiserLike:
 def begin_x(
     recipe: Recipe, source: Source, device: torch.device | str, after: After | None = None
 ) -> Tensor:
-    """Return x [B, C, H, W] before a recipe's first step; `after` is that of `stream`."""
+    """Return x [B, c, h, w] before a recipe's first step; `after` is that of `stream`."""
     check(recipe, source)
     if not recipe.branch:
         return starting_x(recipe, source)
@@ -147,44 +147,43 @@ def check(recipe: Recipe, source: Source) -> None:
         T = source.diffusion.schedule.timesteps
         if not 0 < recipe.start.t <= T:
             raise InputError(f"t = {recipe.start.t:g}: must be above 0 and at most {T}")
-        picture_tensor(recipe.start.picture, source.shape)
+        picture_tensor(recipe.start.picture, source.space.picture_shape)
         if recipe.start.mask is not None:
-            mask_tensor(recipe.start.mask, source.shape)
+            mask_tensor(recipe.start.mask, source.space.picture_shape)
     if recipe.branch:
         if recipe.branch.paint is not None:
-            paint_tensors(recipe.branch.paint, source.shape)
+            paint_tensors(recipe.branch.paint, source.space.picture_shape)
         check(recipe.branch.recipe, source)
 
 
 def starting_x(recipe: Recipe, source: Source) -> Tensor:
-    """Return x [B, C, H, W] where a recipe without a branch begins: noise, or a picture at t.
+    """Return x [B, c, h, w] where a recipe without a branch begins: noise, or a picture at t.
 
     The noise is the seed's, or lies between two seeds' on the great circle through both
     (Shoemake 1985): pictures 0 and count - 1 start exactly where the two seeds do.
     """
-    process = source.diffusion
-    eps = draw_noise(source.shape, generators(recipe.seeds))
+    process, shape = source.diffusion, source.space.latent_shape
+    eps = draw_noise(shape, generators(recipe.seeds))
     if recipe.seed_to is not None:
-        other = draw_noise(source.shape, generators([recipe.seed_to]))[0]
+        other = draw_noise(shape, generators([recipe.seed_to]))[0]
         shares = [k / max(recipe.count - 1, 1) for k in range(recipe.count)]
         eps = torch.stack(
             [slerp(one, other, share) for one, share in zip(eps, shares, strict=True)]
         )
     if recipe.start:
-        x0 = picture_tensor(recipe.start.picture, source.shape)
+        x0 = encoded_picture(recipe.start.picture, source.space)
         first = sampling_of(recipe, source).times[0]  # of a leading grid, below the start's t
         return process.q_sample(x0.expand_as(eps), first, eps)
     return process.std * eps + process.mean
 
 
-def known_of(recipe: Recipe, shape: tuple[int, int, int]) -> KnownRegion | None:
+def known_of(recipe: Recipe, space: Space) -> KnownRegion | None:
     """Return the picture and mask that hold outside of what is made anew; branches inherit them."""
-    start = recipe.start
-    if start is None:
-        return known_of(recipe.branch.recipe, shape) if recipe.branch else None
-    if start.mask is None:
+    start = recipe.root.start
+    if start is None or start.mask is None:
         return None
-    return KnownRegion(picture_tensor(start.picture, shape), mask_tensor(start.mask, shape))
+    mask = mask_tensor(start.mask, space.picture_shape)
+    return KnownRegion(encoded_picture(start.picture, space), encode_mask(mask, space))
 
 
 def trust_region_of(recipe: Recipe, source: Source) -> TrustRegion | None:
@@ -197,29 +196,28 @@ def trust_region_of(recipe: Recipe, source: Source) -> TrustRegion | None:
     if recipe.start is None:
         return None
     a, b = source.diffusion.schedule.at(sampling_of(recipe, source).times[0])
-    x0 = picture_tensor(recipe.start.picture, source.shape)
+    x0 = encoded_picture(recipe.start.picture, source.space)
     return TrustRegion(x0, source.diffusion.std * b / a) if a else None
 
 
 def paint_over(step: SampleStep, paint: bytes | None, source: Source) -> Tensor:
-    """Return x_t with `paint` laid over its estimate of x_0 under the same noise.
-
-    x_t = a x_0 + b eps: where the paint covers a share p, x_0 becomes x_0 + p (colour - x_0), so
-    x_t moves by a p (colour - x_0) and its noise stays as it is.
-    """
+    """Return x_t with `paint` laid over the picture of its estimate x_0, under the same noise."""
     if paint is None:
         return step.x_t
-    colour, share = (each.to(step.x_t) for each in paint_tensors(paint, source.shape))
+    colour, cover = (each.to(step.x_t) for each in paint_tensors(paint, source.space.picture_shape))
     a, _ = source.diffusion.factors(step.t, step.x_t)
-    return step.x_t + a * share * (colour - step.x0)
+    return source.space.paint(step.x_t, step.x0, a, colour, cover)
 
 
-def pick_pixel(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Return row and column of a pixel that tells of the sampling: the middle, or within a mask."""
-    known = known_of(recipe, shape)
-    if known is None:
+def pick_pixel(recipe: Recipe, shape: Shape) -> tuple[int, int]:
+    """Return row and column of a picture's pixel at which something is made: within the mask.
+
+    Without a mask it is the middle.
+    """
+    start = recipe.root.start
+    if start is None or start.mask is None:
         return shape[1] // 2, shape[2] // 2
-    row, column = divmod(int(known.mask.flatten().argmax()), shape[2])
+    row, column = divmod(int(mask_tensor(start.mask, shape).flatten().argmax()), shape[2])
     return row, column
 
 
@@ -228,18 +226,22 @@ def rms_distance(x: Tensor, y: Tensor) -> float:
     return float((x - y).square().mean().sqrt())
 
 
-def picture_tensor(data: bytes, shape: tuple[int, int, int]) -> Tensor:
+def encoded_picture(data: bytes, space: Space) -> Tensor:
+    """Return an embedded picture as x_0 [c, h, w]."""
+    return space.encode(picture_tensor(data, space.picture_shape)[None])[0]
+
+
+def picture_tensor(data: bytes, shape: Shape) -> Tensor:
     """Return an embedded picture as floats [C, H, W]; it must have the model's own size."""
-    pixels = _pixels("picture", data, shape, CHANNELS[shape[0]])
-    return to_float(pixels)
+    return to_float(_pixels("picture", data, shape, CHANNELS[shape[0]]))
 
 
-def mask_tensor(data: bytes, shape: tuple[int, int, int]) -> Tensor:
+def mask_tensor(data: bytes, shape: Shape) -> Tensor:
     """Return an embedded mask [1, H, W] of 0..1; 1 (white) is made anew."""
     return _pixels("mask", data, shape, "L").to(torch.float32) / 255
 
 
-def paint_tensors(data: bytes, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+def paint_tensors(data: bytes, shape: Shape) -> tuple[Tensor, Tensor]:
     """Return the colours [C, H, W] in [-1, 1] of embedded paint and its cover [1, H, W] of 0..1.
 
     Paint on a picture with transparency (C = 4) is opaque.
@@ -253,14 +255,7 @@ def paint_tensors(data: bytes, shape: tuple[int, int, int]) -> tuple[Tensor, Ten
     return colour, rgba[3:].to(torch.float32) / 255
 
 
-def png_bytes(image: Image.Image) -> bytes:
-    """Return a picture as PNG, as recipes embed it."""
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
-
-
-def _pixels(name: str, data: bytes, shape: tuple[int, int, int], mode: str) -> Tensor:
+def _pixels(name: str, data: bytes, shape: Shape, mode: str) -> Tensor:
     """Return a PNG of exactly the model's size as uint8 [channels, H, W]."""
     height, width = shape[1:]
     try:

@@ -101,6 +101,11 @@ class Recipe:
         return list(range(self.seed, self.seed + self.count))
 
     @property
+    def root(self) -> "Recipe":
+        """The recipe from which all the branches lead to this one."""
+        return self.branch.recipe.root if self.branch else self
+
+    @property
     def first(self) -> int:
         """Steps that were done before these: those of all the recipes it branches from."""
         return self.branch.recipe.first + self.branch.at if self.branch else 0

@@ -1,4 +1,4 @@
-"""A sampling written where it was asked for: pictures in a folder, a sheet, arrays, or a film."""
+"""Saving a sampling: pictures in a folder, a grid, arrays, or a film."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -12,6 +12,7 @@ from tqdm import tqdm
 from sd.checkpoints.model import Model
 from sd.checkpoints.picture_model import PictureModel
 from sd.common.device import Machine
+from sd.common.encoding import data_uri
 from sd.common.marks import save_png
 from sd.common.outputs import Output, make_place, write_free, write_named
 from sd.data.images import make_grid, to_pil
@@ -19,7 +20,7 @@ from sd.diffusion.sampling import SampleStep
 from sd.diffusion.timesteps import calls_per_step
 from sd.generation import export, pipeline
 from sd.generation.attention_pictures import AttentionRecorder
-from sd.generation.film import Film, data_uri
+from sd.generation.film import Film
 from sd.generation.player.words import PLAYER_TEXTS
 from sd.generation.recipe import Recipe
 
@@ -29,7 +30,7 @@ TOGETHER = 32  # steps of a film that become pictures at once
 
 @dataclass(frozen=True)
 class Generation:
-    """A sampling: its recipe, by which model and on what, and the one picture wanted of it, or all.
+    """A recipe to be sampled: with which model, on which machine, and which picture is wanted.
 
     index: counted from 0; None for all pictures.
     """
@@ -39,14 +40,14 @@ class Generation:
     machine: Machine
     index: int | None = None
 
-    def steps(self, watched: AttentionRecorder | None = None) -> Iterable[SampleStep]:
+    def steps(self, attention: AttentionRecorder | None = None) -> Iterable[SampleStep]:
         """Return the steps of what is wanted, with a bar on a terminal; `InputError` if unfit.
 
-        `watched` sees all of them as they come.
+        `attention` records every step as it comes.
         """
         stream = pipeline.stream(self.recipe, self.source, self.machine.device)
-        if watched is not None:
-            stream = record_attention(stream, watched)
+        if attention is not None:
+            stream = record_attention(stream, attention)
         quiet = not sys.stderr.isatty()
         bar = tqdm(stream, total=self.recipe.steps, unit="step", disable=quiet)
         return bar if self.index is None else (pick_picture(step, self.index) for step in bar)
@@ -57,21 +58,25 @@ class Generation:
         return list(range(self.recipe.count)) if self.index is None else [self.index]
 
     def record(self, index: int | None = None) -> dict[str, Any]:
-        """Return what a file carries: the recipe, which picture it is (None: a sheet), the machine.
+        """Return what a file carries: the recipe, which picture it is (None: a grid), the machine.
 
-        A sheet goes by its first picture where only one is wanted.
+        A reader that wants one picture of a grid takes the first.
         """
-        told = {"recipe": self.recipe.to_json(), "index": index or 0, "sheet": index is None}
-        return {**told, "made": self.machine.record()}
+        return {
+            "recipe": self.recipe.to_json(),
+            "index": index or 0,
+            "sheet": index is None,
+            "made": self.machine.record(),
+        }
 
 
 def record_attention(
-    steps: Iterable[SampleStep], watched: AttentionRecorder
+    steps: Iterable[SampleStep], attention: AttentionRecorder
 ) -> Iterator[SampleStep]:
-    """Yield the steps while where their network looks is watched."""
-    with watched:
+    """Yield the steps while their network's attention is recorded."""
+    with attention:
         for step in steps:
-            watched.add(step)
+            attention.add(step)
             yield step
 
 
@@ -82,9 +87,9 @@ def pick_picture(step: SampleStep, index: int) -> SampleStep:
 
 
 def prepare_output(out: Output | None, save_path: str | None) -> Output:
-    """Return where samples go, its folder made before any of them is: else the ini's, or samples.
+    """Return where samples go, its folder made: `out`, else the ini's `save_path`, else samples.
 
-    An ini's save_path is always a folder.
+    A `save_path` is always a folder.
     """
     out = out or Output(Path(save_path or "samples"))
     make_place(out)
@@ -94,45 +99,46 @@ def prepare_output(out: Output | None, save_path: str | None) -> Output:
 def save(out: Output, steps: Iterable[SampleStep], made: Generation, every: bool) -> None:
     """Write the pictures of the last of `steps`, and the others where the form or `every` asks.
 
-    A folder gets a PNG per picture, and of `every` step a sheet, each under a free name. FILE.png
-    is a sheet. FILE.npz is as `sd.generation.export.write_npz` tells. GIF, MP4 and HTML show the
+    A folder gets a PNG per picture, and of `every` step a grid, each under a free name. FILE.png
+    is a grid; FILE.npz as `sd.generation.export.write_npz` writes it. GIF, MP4 and HTML show the
     steps.
     """
     if not out.is_file:
         _save_folder(out.path, steps, made, every)
         return
-    kept = _needed_steps(steps, every) if out.form in (".npz", ".png") else steps
-    write_named(out.path, partial(_save_file, out.form, kept, made, every))
+    if out.form in (".npz", ".png"):
+        steps = [step for step in steps if every or step.t == 0]
+    write_named(out.path, partial(_save_file, out.form, steps, made, every))
 
 
 def _save_file(
     form: str, steps: Iterable[SampleStep], made: Generation, every: bool, file: Path
 ) -> None:
+    space = made.source.space
     if form == ".npz":
         seeds = [made.recipe.seeds[index] for index in made.indices]
         with file.open("w+b") as opened:  # numpy gives a name another ending
-            export.write_npz(opened, list(steps), seeds, every)
+            export.write_npz(opened, list(steps), space, seeds, every)
     elif form == ".png":
         *_, last = steps
-        export.write_png(make_grid(last.x_t), file, made.record(made.index))
+        export.write_png(make_grid(space.decode(last.x_t)), file, made.record(made.index))
     elif form == ".html":
-        export.write_html([_film_of(steps, made)], file, PLAYER_TEXTS, made.record(made.index))
+        export.write_html([_make_film(steps, made)], file, PLAYER_TEXTS, made.record(made.index))
     else:
-        frames = export.draw_frames(export.thin_steps(list(steps)))
+        frames = export.draw_frames(export.thin_steps(list(steps)), space)
         (export.write_gif if form == ".gif" else export.write_mp4)(frames, file)
-
-
-def _needed_steps(steps: Iterable[SampleStep], every: bool) -> list[SampleStep]:
-    return [step for step in steps if every or step.t == 0]
 
 
 def _save_folder(out: Path, steps: Iterable[SampleStep], made: Generation, every: bool) -> None:
     for step in steps:
+        if not every and step.t > 0:
+            continue
+        pictures = made.source.space.decode(step.x_t)
         if every:
-            write_free(out / f"step-{step.i:04d}.png", partial(save_png, make_grid(step.x_t)))
+            write_free(out / f"step-{step.i:04d}.png", partial(save_png, make_grid(pictures)))
         if step.t > 0:
             continue
-        for index, picture in zip(made.indices, step.x_t, strict=True):
+        for index, picture in zip(made.indices, pictures, strict=True):
             fill = partial(export.write_png, to_pil(picture), recipe=made.record(index))
             write_free(out / f"{_picture_name(made.recipe, index)}.png", fill)
 
@@ -145,9 +151,10 @@ def _picture_name(recipe: Recipe, index: int) -> str:
     return f"{name}-to-{recipe.seed_to:05d}-{index + 1:04d}"
 
 
-def _film_of(steps: Iterable[SampleStep], made: Generation) -> dict[str, Any]:
-    recipe, schedule = made.recipe, made.source.diffusion.schedule
-    film = Film(schedule, recipe.steps, calls_per_step(recipe.sampler), label=recipe.model)
+def _make_film(steps: Iterable[SampleStep], made: Generation) -> dict[str, Any]:
+    recipe, source = made.recipe, made.source
+    calls = calls_per_step(recipe.sampler)
+    film = Film(source.space, source.diffusion.schedule, recipe.steps, calls, label=recipe.model)
     for step in steps:
         film.add(step)
         if step.i % TOGETHER == 0:

@@ -202,10 +202,10 @@ class Session:
         try:
             denoiser = sample_denoiser(self.training, model)
             for step in sampling.steps(denoiser, model.shape, SAMPLE_SEEDS, device):
-                pictures = step.x_t
+                x = step.x_t
                 if self._stopping():
                     return None
-            return pictures
+            return model.space.decode(x)
         finally:
             model.network.train(training)
 

@@ -14,6 +14,7 @@ import torch
 from sd.diffusion.sampling import SampleStep
 from sd.diffusion.schedule import Schedule
 from sd.generation.film import Film
+from tests.helpers.films import PIXELS
 
 ROUNDS, TOTAL, EVERY = 7, 48, 12
 
@@ -36,7 +37,7 @@ def main() -> None:
     made, schedule = steps(), Schedule.create()
     noting, handing, size = [], [], 0
     for _ in range(ROUNDS):
-        film, stored, noted, began = Film(schedule, TOTAL), [], 0.0, time.process_time()
+        film, stored, noted, began = Film(PIXELS, schedule, TOTAL), [], 0.0, time.process_time()
         for step in made:
             before = time.process_time()
             film.add(step)

@@ -178,7 +178,7 @@ class Loop:
         """Sample with a film that is handed on as often as the page does."""
         began = handed = time.perf_counter()
         self.network.seconds = 0.0
-        film, looks = Film(self.model.diffusion.schedule, STEPS, start=self.x), 0
+        film, looks = Film(self.model.space, self.model.diffusion.schedule, STEPS, start=self.x), 0
         for step in self.sampling.steps(self.model.denoiser, self.model.shape, range(PICTURES)):
             film.add(step)
             if time.perf_counter() - handed >= LOOKS[min(looks, len(LOOKS) - 1)]:

@@ -12,10 +12,11 @@ import torch
 from sd.diffusion.sampling import SampleStep
 from sd.diffusion.schedule import Schedule
 from sd.generation.export import write_html
-from sd.generation.film import Film, film_of
+from sd.generation.film import Film
 from sd.generation.player.words import PLAYER_TEXTS
 from sd.ui.components import theme
 from sd.ui.components.player import keep_chunk, player, shown
+from tests.helpers.films import PIXELS, film_of
 
 pytestmark = pytest.mark.browser
 
@@ -63,7 +64,7 @@ GATE = Gate()
 
 def stream() -> Iterator[dict[str, Any]]:
     """A sampling that hands on two steps at a time, each when the gate opens."""
-    film = Film(SCHEDULE, TOTAL, label="live")
+    film = Film(PIXELS, SCHEDULE, TOTAL, label="live")
     yield shown([film.json("begins", running=True)], "en")
     for i in range(1, TOTAL + 1):
         film.add(step(i))
@@ -84,7 +85,7 @@ def lanes() -> dict[str, Any]:
 
 def parts() -> dict[str, Any]:
     """A finished film whose pictures come in three parts, opened in the last of them."""
-    film = Film(SCHEDULE, TOTAL, label="parts")
+    film = Film(PIXELS, SCHEDULE, TOTAL, label="parts")
     for i in range(1, TOTAL + 1):
         film.add(step(i))
         if i % 4 == 0:

@@ -15,12 +15,12 @@ from PIL import Image
 from sd.checkpoints.checkpoint import save_checkpoint
 from sd.checkpoints.model import Model
 from sd.cli.parser import main
+from sd.common.encoding import png_bytes
 from sd.config import Config
 from sd.data.image_set import read_images
 from sd.data.ingest import ingest_images
 from sd.diffusion.timesteps import SAMPLERS, SPACINGS, VARIANCES
 from sd.generation.export import read_html, read_recipe, write_png
-from sd.generation.pipeline import png_bytes
 from sd.generation.recipe import Branch, Recipe, from_json
 from tests.checkpoints.test_checkpoint import network_of
 from tests.helpers.commands import Capture, files_below, refused, said

@@ -24,14 +24,15 @@ from sd.ui.components.parts import stage_picture
 from sd.ui.train.samples import picture_or_why
 from tests.generation.test_export import RECIPE, noise, steps_of
 from tests.helpers.commands import Capture, said
+from tests.helpers.films import PIXELS, frames_of
 from tests.helpers.made import made_run
 
 WRITERS: dict[str, Callable[[Path], object]] = {
     "recipe.png": lambda path: export.write_png(noise(), path, RECIPE),
     "plain.png": lambda path: marks.save_png(noise(), path),
-    "film.gif": lambda path: export.write_gif(export.draw_frames(steps_of(3)), path, 64),
-    "film.mp4": lambda path: export.write_mp4(export.draw_frames(steps_of(3)), path, 64),
-    "steps.npz": lambda path: export.write_npz(path, steps_of(2), [1, 2, 3, 4]),
+    "film.gif": lambda path: export.write_gif(frames_of(steps_of(3)), path, 64),
+    "film.mp4": lambda path: export.write_mp4(frames_of(steps_of(3)), path, 64),
+    "steps.npz": lambda path: export.write_npz(path, steps_of(2), PIXELS, [1, 2, 3, 4]),
     "film.html": lambda path: export.write_html([], path, PLAYER_TEXTS),
 }
 

@@ -10,10 +10,10 @@ from PIL import Image, ImageFilter
 
 from sd.checkpoints.checkpoint import save_checkpoint
 from sd.checkpoints.model import Model
+from sd.common.encoding import png_bytes
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.masks import DARK_PAINT, anew_of, fit_mask
-from sd.generation.pipeline import png_bytes
 from sd.ui.components import painter
 from tests.checkpoints.test_checkpoint import network_of
 from tests.helpers.commands import Capture, refused

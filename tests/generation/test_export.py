@@ -21,7 +21,6 @@ from sd.diffusion.sampling import SampleStep
 from sd.diffusion.schedule import Schedule
 from sd.generation import export
 from sd.generation.export import (
-    draw_frames,
     read_html,
     read_recipe,
     scale_for,
@@ -32,8 +31,8 @@ from sd.generation.export import (
     write_npz,
     write_png,
 )
-from sd.generation.film import film_of
 from sd.generation.player.words import PLAYER_TEXTS
+from tests.helpers.films import PIXELS, film_of, frames_of
 
 RECIPE: dict[str, Any] = {"model": "emoji32", "steps": 50, "eta": 0.5, "姓": ["é", None, True]}
 
@@ -148,7 +147,7 @@ def test_a_packed_text_is_never_unpacked_beyond_its_bound() -> None:
 
 
 def test_frames_show_x_t_beside_x0() -> None:
-    frames = draw_frames(steps_of(3))
+    frames = frames_of(steps_of(3))
     assert len(frames) == 3 and frames[0].size == (34 + 8 + 34, 34)
     assert frames[2].getpixel((5, 5)) == (191,) * 3  # x_t = 0.5
     assert frames[2].getpixel((42 + 5, 5)) == (255,) * 3  # x0 = 1
@@ -165,7 +164,7 @@ def test_steps_are_thinned_evenly_to_the_last() -> None:
 
 def test_a_gif_has_every_frame_and_stays_on_the_last() -> None:
     file = io.BytesIO()
-    frames = draw_frames(steps_of(6))
+    frames = frames_of(steps_of(6))
     write_gif(frames, file, side=70)
     with Image.open(io.BytesIO(file.getvalue())) as gif:
         assert gif.n_frames == 6 and gif.size == (152, 68) and gif.info["loop"] == 0
@@ -178,7 +177,7 @@ def test_a_gif_has_every_frame_and_stays_on_the_last() -> None:
 
 @pytest.mark.parametrize("side", [16, 15])  # an odd height is filled up
 def test_an_mp4_plays_everywhere_and_has_every_frame(tmp_path: Path, side: int) -> None:
-    path, frames = tmp_path / "a.mp4", draw_frames(steps_of(6, count=1, side=side))
+    path, frames = tmp_path / "a.mp4", frames_of(steps_of(6, count=1, side=side))
     write_mp4(frames, path, side=side)
     with av.open(str(path)) as film:
         stream = film.streams.video[0]
@@ -198,13 +197,13 @@ def test_an_mp4_plays_everywhere_and_has_every_frame(tmp_path: Path, side: int) 
 
 def test_an_npz_holds_the_pictures_and_every_step(tmp_path: Path) -> None:
     steps = steps_of(5)
-    write_npz(tmp_path / "a.npz", steps, range(4))
+    write_npz(tmp_path / "a.npz", steps, PIXELS, range(4))
     with np.load(tmp_path / "a.npz", allow_pickle=False) as stored:
         assert (stored["samples"] == to_array(steps[-1].x_t)).all()
         assert stored["steps"].shape == stored["x0"].shape == (5, 4, 16, 16, 3)
         assert stored["times"].tolist() == [800, 600, 400, 200, 0]
         assert stored["seeds"].tolist() == [0, 1, 2, 3]
-    write_npz(tmp_path / "b.npz", steps, range(4), every=False)
+    write_npz(tmp_path / "b.npz", steps, PIXELS, range(4), every=False)
     with np.load(tmp_path / "b.npz", allow_pickle=False) as stored:
         assert sorted(stored.files) == ["samples", "seeds"]
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from sd.checkpoints.checkpoint import load_checkpoint
+from sd.common.encoding import data_uri
 from sd.data.images import to_uint8
 from sd.diffusion.sampling import SampleStep
 from sd.diffusion.schedule import Schedule
@@ -23,10 +24,9 @@ from sd.generation.film import (
     WHOLE,
     Chunk,
     Film,
-    data_uri,
     embed_chunks,
-    film_of,
 )
+from tests.helpers.films import PIXELS, film_of
 
 ROOT = Path(__file__).parents[2]
 BUNDLED = ROOT / "checkpoints" / "emoji32"
@@ -61,7 +61,7 @@ def opened(chunk: Chunk, place: int) -> Image.Image:
 def test_fifty_steps_of_sixteen_pictures_stay_below_two_megabytes(sampler: str) -> None:
     model = load_checkpoint(BUNDLED, "cpu")
     sampling = model.sampling(sampler, 50)
-    film, stored = Film(sampling.schedule, 50), []
+    film, stored = Film(PIXELS, sampling.schedule, 50), []
     for each in sampling.steps(model.denoiser, model.shape, range(16)):
         film.add(each)
         if each.i % 5 == 0:
@@ -72,7 +72,7 @@ def test_fifty_steps_of_sixteen_pictures_stay_below_two_megabytes(sampler: str) 
 
 def test_every_picture_lies_in_its_cell_of_its_sheet() -> None:
     pictures = smooth(3)
-    chunk = chunk_of(Film(SCHEDULE, 2), step(1, 2, pictures), step(2, 2, -pictures))
+    chunk = chunk_of(Film(PIXELS, SCHEDULE, 2), step(1, 2, pictures), step(2, 2, -pictures))
     for place, expected in enumerate([pictures, pictures / 2, pictures]):  # eps is shown / 3
         column = np.asarray(opened(chunk, place)).astype(int)
         assert column.shape == (2 * 2 * 16, 2 * 16, 3)
@@ -87,7 +87,7 @@ def test_every_picture_lies_in_its_cell_of_its_sheet() -> None:
 
 def test_a_film_can_be_told_its_columns() -> None:
     pictures = smooth(6)
-    film = Film(SCHEDULE, 1, wide=6)
+    film = Film(PIXELS, SCHEDULE, 1, columns=6)
     column = np.asarray(opened(chunk_of(film, step(1, 1, pictures)), 0)).astype(int)
     assert column.shape == (16, 6 * 16, 3) and film.json()["columns"] == 6
     wanted = to_uint8(pictures[4]).permute(1, 2, 0).numpy().astype(int)
@@ -95,34 +95,34 @@ def test_a_film_can_be_told_its_columns() -> None:
     square = film_of([step(1, 1, pictures)], SCHEDULE, 1)
     assert (
         square["columns"] == 3
-        and film_of([step(1, 1, pictures)], SCHEDULE, 1, wide=2)["columns"] == 2
+        and film_of([step(1, 1, pictures)], SCHEDULE, 1, columns=2)["columns"] == 2
     )
 
 
 def test_a_jpeg_keeps_the_colour_of_every_pixel() -> None:
     checks = torch.zeros(1, 3, 16, 16)
     checks[:, 0, :, ::2], checks[:, 2, :, 1::2] = 0.5, 0.5
-    chunk = chunk_of(Film(SCHEDULE, 1), SampleStep(1, 0.0, checks, checks, checks, 0.0))
+    chunk = chunk_of(Film(PIXELS, SCHEDULE, 1), SampleStep(1, 0.0, checks, checks, checks, 0.0))
     image = opened(chunk, 1)
     assert image.layer == [(1, 1, 1, 0), (2, 1, 1, 1), (3, 1, 1, 1)]  # no colour is halved
 
 
 def test_grey_pictures_stay_grey() -> None:
-    chunk = chunk_of(Film(SCHEDULE, 1), step(1, 1, smooth(4, channels=1)))
+    chunk = chunk_of(Film(PIXELS, SCHEDULE, 1), step(1, 1, smooth(4, channels=1)))
     assert [opened(chunk, place).mode for place in range(4)] == ["L"] * 4
     assert opened(chunk, 0).size == (32, 32)
 
 
 def test_what_is_no_number_is_grey() -> None:
     broken = torch.full((1, 3, 16, 16), float("nan"))
-    chunk = chunk_of(Film(SCHEDULE, 1), SampleStep(1, 0.0, broken, broken, broken, 0.0))
+    chunk = chunk_of(Film(PIXELS, SCHEDULE, 1), SampleStep(1, 0.0, broken, broken, broken, 0.0))
     assert np.abs(np.asarray(opened(chunk, 0)).astype(int) - 128).max() <= 2
     assert json.loads(json.dumps(chunk.frames, allow_nan=False))[0]["rms"] == [0, 0, 0]
 
 
 def test_the_numbers_are_those_of_the_steps() -> None:
     start, one, two = (torch.randn(2, 3, 8, 8, generator=torch.Generator()) for _ in range(3))
-    film = Film(SCHEDULE, 2, start=start)
+    film = Film(PIXELS, SCHEDULE, 2, start=start)
     first, last = chunk_of(film, step(1, 2, one), step(2, 2, two)).frames
     rms = one.square().mean().sqrt().item()
     assert first["rms"] == pytest.approx([rms, rms / 2, 3 * rms], rel=1e-3)
@@ -135,7 +135,7 @@ def test_the_numbers_are_those_of_the_steps() -> None:
 
 def test_numbers_alone_are_those_of_a_film_with_pictures() -> None:
     one, two = (torch.randn(2, 3, 8, 8, generator=torch.Generator()) for _ in range(2))
-    drawn, counted = Film(SCHEDULE, 2, start=two), Film(SCHEDULE, 2, start=two)
+    drawn, counted = Film(PIXELS, SCHEDULE, 2, start=two), Film(PIXELS, SCHEDULE, 2, start=two)
     assert not counted.count()
     frames = chunk_of(drawn, step(1, 2, one), step(2, 2, two)).frames
     for each in (step(1, 2, one), step(2, 2, two)):
@@ -145,7 +145,7 @@ def test_numbers_alone_are_those_of_a_film_with_pictures() -> None:
 
 
 def test_the_first_change_is_told_only_if_the_start_is_known() -> None:
-    film = Film(SCHEDULE, 3)
+    film = Film(PIXELS, SCHEDULE, 3)
     assert [frame["change"] for frame in chunk_of(film, step(1, 3, smooth(1))).frames] == [None]
     assert chunk_of(film, step(2, 3, -smooth(1))).frames[0]["change"] > 1  # across chunks
 
@@ -154,21 +154,21 @@ def test_a_change_shows_where_it_was() -> None:
     before = smooth(4)
     after = before.clone()
     after[2] += 0.01
-    chunk = chunk_of(Film(SCHEDULE, 2, start=before), step(1, 2, after))
+    chunk = chunk_of(Film(PIXELS, SCHEDULE, 2, start=before), step(1, 2, after))
     sheet = np.asarray(opened(chunk, FRAME_KINDS.index("change"))).astype(int)
     assert sheet[16:, :16].mean() == pytest.approx(255 * 2 / 3, abs=4)  # 2 rms of at most 3
     assert sheet[:16].mean() < 4 and sheet[16:, 16:].mean() < 4
 
 
 def test_a_chunk_has_bounds_and_the_rest_waits() -> None:
-    film = Film(SCHEDULE, 100)
+    film = Film(PIXELS, SCHEDULE, 100)
     for i in range(1, 101):
         film.add(step(i, 100, smooth(1, side=4)))
     sizes = []
     while chunk := film.take():
         sizes.append((chunk.first, len(chunk.frames)))
     assert sizes == [(1, MOST_TOGETHER), (65, 36)]
-    large = Film(SCHEDULE, 9)
+    large = Film(PIXELS, SCHEDULE, 9)
     for i in range(1, 10):
         large.add(step(i, 9, torch.zeros(4, 1, 512, 512)))
     chunk = large.take()
@@ -179,7 +179,8 @@ def test_a_chunk_has_bounds_and_the_rest_waits() -> None:
 
 def test_noise_of_any_kind_stays_within_its_bytes() -> None:
     source = torch.Generator().manual_seed(0)
-    film = Film(SCHEDULE, 300)  # of so many that no frame may take more than its usual share
+    # Of so many steps that no frame may take more than its usual share.
+    film = Film(PIXELS, SCHEDULE, 300)
     for i in range(1, 13):
         x, y, z = (torch.randn(4, 3, 32, 32, generator=source) for _ in range(3))
         film.add(SampleStep(i, 500.0, x, y / 3, z, 0.0))
@@ -197,7 +198,7 @@ def test_a_long_sampling_keeps_an_even_share_and_the_last() -> None:
 
 def test_the_last_step_is_kept_before_the_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sd.generation.film.MOST_FRAMES", 2)
-    film = Film(SCHEDULE, 4)
+    film = Film(PIXELS, SCHEDULE, 4)
     chunk = chunk_of(film, *(step(i, 4, torch.zeros(1, 1, 8, 8)) for i in range(1, 5)))
     assert [frame["i"] for frame in chunk.frames] == [1, 3, 4]
 
@@ -207,7 +208,7 @@ def test_a_thousand_steps_are_all_kept_but_of_pictures_that_are_too_large() -> N
         (step(i, 1000, torch.zeros(1, 1, 8, 8)) for i in range(1, 1001)), SCHEDULE, 1000
     )
     assert len(small["frames"]) == 1000
-    large = Film(SCHEDULE, 1000)
+    large = Film(PIXELS, SCHEDULE, 1000)
     large.add(step(1, 1000, torch.zeros(16, 3, 64, 64)))
     assert large._stride == 4
 
@@ -216,7 +217,7 @@ def test_a_small_film_may_be_better() -> None:
     picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     sizes = []
     for total in (50, 5000):
-        film = Film(SCHEDULE, total)
+        film = Film(PIXELS, SCHEDULE, total)
         film.add(step(1, total, picture))
         chunk = film.take()
         assert chunk is not None
@@ -225,7 +226,7 @@ def test_a_small_film_may_be_better() -> None:
 
 
 def test_a_stopped_sampling_keeps_its_newest_step() -> None:
-    film = Film(SCHEDULE, 4000)
+    film = Film(PIXELS, SCHEDULE, 4000)
     for i in range(1, 8):
         film.add(step(i, 4000, torch.zeros(1, 1, 8, 8)))
     film.end()
@@ -234,7 +235,7 @@ def test_a_stopped_sampling_keeps_its_newest_step() -> None:
 
 
 def test_the_film_tells_what_a_player_needs() -> None:
-    film = Film(SCHEDULE, 4, 2, label="heun")
+    film = Film(PIXELS, SCHEDULE, 4, 2, label="heun")
     assert film.json(running=True)["frames"] == [] and not film.flush(data_uri)
     film.add(step(1, 4, smooth(5)))
     assert film.flush(lambda data: "/a") and not film.flush(lambda data: "/b")
@@ -246,7 +247,7 @@ def test_the_film_tells_what_a_player_needs() -> None:
     film.add(step(2, 4, smooth(5)))
     film.flush(lambda data: "/c")
     assert len(told["frames"]) == len(told["chunks"]) == 1  # what was told stays as it was
-    assert film.json()["id"] == told["id"] != Film(SCHEDULE, 4).json()["id"]
+    assert film.json()["id"] == told["id"] != Film(PIXELS, SCHEDULE, 4).json()["id"]
 
 
 def test_files_are_taken_into_the_film(tmp_path: Path) -> None:

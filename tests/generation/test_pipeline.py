@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from sd.checkpoints.model import Model
+from sd.common.encoding import png_bytes
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.images import to_float, to_uint8
@@ -22,7 +23,6 @@ from sd.generation.pipeline import (
     check,
     paint_over,
     pick_pixel,
-    png_bytes,
     rms_distance,
     stream,
     trust_region_of,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from sd.common.encoding import png_bytes
 from sd.common.validation import InputError
-from sd.generation.pipeline import png_bytes
 from sd.generation.recipe import DEEPEST, Branch, Recipe, Start, from_json
 
 PICTURE = png_bytes(Image.new("L", (8, 8), 200))

@@ -27,6 +27,7 @@ from sd.ui.components import parts as components_parts
 from sd.ui.denoise import algorithm2
 from sd.ui.noise import model_view
 from sd.ui.train import pictures
+from tests.helpers.films import PIXELS, frames_of
 from tests.helpers.sets import folder
 
 FOUR = ("unet.channel=4", "unet.n_embed=4")
@@ -129,7 +130,7 @@ def steps_of(images: ImageSet) -> list[SampleStep]:
 
 def test_a_film_and_moving_pictures_lie_on_white(images: ImageSet, tmp_path: Path) -> None:
     steps, process = steps_of(images), Diffusion.from_config(Config().diffusion)
-    film = Film(process.schedule, 2)
+    film = Film(PIXELS, process.schedule, 2)
     for step in steps:
         film.add(step)
     chunk = film.take()
@@ -140,10 +141,10 @@ def test_a_film_and_moving_pictures_lie_on_white(images: ImageSet, tmp_path: Pat
         place += length
         if kind in ("x_t", "x0"):
             assert min(sheet.getpixel((0, 0))) > 200  # JPEG at a small size
-    frames = export.draw_frames(steps)
+    frames = frames_of(steps)
     assert corner_and_middle(frames[0]) == ((255, 255, 255), (200, 40, 30))
     export.write_gif(frames, tmp_path / "x.gif", 8)
-    export.write_npz(tmp_path / "x.npz", steps, [0, 1, 2, 3])
+    export.write_npz(tmp_path / "x.npz", steps, PIXELS, [0, 1, 2, 3])
     assert np.load(tmp_path / "x.npz")["samples"].shape == (4, 8, 8, 4)
 
 

@@ -19,11 +19,12 @@ from sd import runs
 from sd.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from sd.checkpoints.model import Model
 from sd.common import validation
+from sd.common.encoding import png_bytes
 from sd.config import Config
 from sd.data.ingest import ingest_images
 from sd.diffusion.guidance import Prediction
 from sd.diffusion.sampling import SampleStep
-from sd.generation.pipeline import png_bytes, stream
+from sd.generation.pipeline import stream
 from sd.generation.recipe import Branch, Recipe, Start
 from sd.networks.conditioning import conditioner_of
 from sd.networks.tokenizer import Vocabulary
@@ -122,7 +123,7 @@ class Slow:
     def __init__(self, model: Any, seconds: float = 0.0, fails_at: int = 0) -> None:
         self.model, self.seconds, self.fails_at = model, seconds, fails_at
         self.calls = self.inside = self.most = 0
-        self.shape, self.diffusion, self.sampling = model.shape, model.diffusion, model.sampling
+        self.space, self.diffusion, self.sampling = model.space, model.diffusion, model.sampling
         self.told: tuple[Any, ...] = ()
         self._lock = threading.Lock()
 

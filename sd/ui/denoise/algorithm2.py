@@ -333,7 +333,7 @@ def step_numbers(recipe: Recipe, i: int, lang: str) -> StepNumbers:
         raise InputError(f"step {i} of {recipe.steps}: too large to be kept; take fewer pictures")
     step = kept[i - 1]
     times = [*sampling_of(recipe, source).times, 0.0]
-    row, column = pick_pixel(recipe, source.shape)
+    row, column = pick_pixel(recipe, source.space.picture_shape)
     place = (0, 0, row, column)
     process = source.diffusion
     before = process.standardise(x, times[i - 1])
@@ -351,7 +351,7 @@ def step_numbers(recipe: Recipe, i: int, lang: str) -> StepNumbers:
         after=float(after[place]),
         x0=float(step.x0[place]) / process.std,
         eps=float(step.eps[place]),
-        name_of_pixel=pixel_name(0, source.shape[0], row + 1, column + 1, 1, lang),
+        name_of_pixel=pixel_name(0, source.space.picture_shape[0], row + 1, column + 1, 1, lang),
     )
 
 

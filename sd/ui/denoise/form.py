@@ -110,8 +110,8 @@ def start_time(entry: models.ModelEntry, share: Any) -> float:
 @lru_cache(maxsize=16)
 def fitted(picture: str, shape: tuple[int, int, int]) -> bytes:
     """Return a starter picture, or the file at a path, as PNG of a model's size."""
+    from sd.common.encoding import png_bytes
     from sd.data.images import fit_picture, to_pil
-    from sd.generation.pipeline import png_bytes
 
     channels, height, width = shape
     image = starters.read(picture, transparency=True)

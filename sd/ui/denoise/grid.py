@@ -58,16 +58,9 @@ def parse_scale(word: str) -> float:
     return validation.real("guidance scale", scale, 0, MOST_GUIDANCE)
 
 
-def root_of(recipe: Recipe) -> Recipe:
-    """Return the recipe from which all the branches lead to this one."""
-    while recipe.branch:
-        recipe = recipe.branch.recipe
-    return recipe
-
-
 def columns_of(recipe: Recipe) -> int:
     """Return how many scales a grid, or a branch of one, has side by side; 0 for what is none."""
-    root = root_of(recipe)
+    root = recipe.root
     prompts, scales = root.prompts, root.guidance
     if not len(prompts) == len(scales) == root.count > 1 or root.seed_to != root.seed:
         return 0
@@ -104,7 +97,7 @@ def prompt_title(recipe: Recipe, lang: str) -> list[str]:
     if not has_prompt(recipe):
         return []
     if across := columns_of(recipe):
-        down = len(root_of(recipe).prompts) // across
+        down = len(recipe.root.prompts) // across
         return [say("node_grid", lang, down=down, across=across)]
     first = recipe.prompts[0] if recipe.prompts else f"- {recipe.negative}"
     more = f" +{len(recipe.prompts) - 1}" if len(recipe.prompts) > 1 else ""

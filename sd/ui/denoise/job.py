@@ -224,7 +224,9 @@ class Job:
         elif film.count() and self.last is not None:
             from sd.data.images import make_grid
 
-            self.pictures = make_grid(self.last.x_t), make_grid(self.last.x0)
+            ended = self.done == self.recipe.steps
+            view = film.space.decode if ended else film.space.preview
+            self.pictures = make_grid(view(self.last.x_t)), make_grid(view(self.last.x0))
         self._news.set()
 
     def _steps(self) -> Iterator["SampleStep"]:
@@ -249,10 +251,15 @@ class Job:
         from sd.diffusion.timesteps import calls_per_step
         from sd.generation.film import Film
 
-        schedule, calls = source.diffusion.schedule, calls_per_step(self.recipe.sampler)
-        film = Film(schedule, self.recipe.steps, calls, label=self.label, start=start)
-        film.wide = self.columns if self.columns > 1 else 0
-        return film
+        return Film(
+            source.space,
+            source.diffusion.schedule,
+            self.recipe.steps,
+            calls_per_step(self.recipe.sampler),
+            label=self.label,
+            start=start,
+            columns=self.columns if self.columns > 1 else 0,
+        )
 
     def _parent_step(self, recipe: Recipe, source: "Source", at: int) -> "SampleStep":
         """Return a parent's step, kept or made again."""

@@ -18,7 +18,7 @@ from sd.ui.components.player import keep_chunk, player
 from sd.ui.components.player import shown as played
 from sd.ui.denoise import algorithm2, branch, example, form, race, takeaway
 from sd.ui.denoise.attention import panel as attention
-from sd.ui.denoise.grid import columns_of, grid_recipe, legend, root_of
+from sd.ui.denoise.grid import columns_of, grid_recipe, legend
 from sd.ui.denoise.job import Job, progress_html, progress_line, watch
 from sd.ui.denoise.tree import ALONE, LISTENER, Node, Tree, title, tree_html
 from sd.ui.texts import say
@@ -128,7 +128,7 @@ def choose_node(request: gr.Request, tree: Tree, event: gr.EventData) -> tuple[A
     node = tree.show(told.get("node"))
     tree.place = max(1, node.done)
     offered = branch.offered(tree, lang) if node.made else (gr.skip(),) * OFFERED
-    controls = takeaway.root_controls(root_of(node.recipe), lang)
+    controls = takeaway.root_controls(node.recipe.root, lang)
     return *shown(tree, said(node, lang), lang), *offered, *controls
 
 

@@ -18,7 +18,6 @@ from sd.ui.components import player
 from sd.ui.components.parts import MODEL, QUIET, guarded, label, language, note, slider
 from sd.ui.components.player import keep_chunk
 from sd.ui.denoise import branch, form
-from sd.ui.denoise.grid import root_of
 from sd.ui.denoise.job import progress_html, steps_of
 from sd.ui.denoise.tree import Node, Tree
 from sd.ui.texts import say
@@ -77,11 +76,12 @@ def write_steps(node: Node, path: Path, form: str) -> None:
 
     check_room(node)
     steps = list(steps_of(node.recipe, node.done))
+    space = models.open_model(models.find_recipe_model(node.recipe)).space
     if form == NPZ:
-        export.write_npz(path, steps, node.recipe.seeds)
+        export.write_npz(path, steps, space, node.recipe.seeds)
     else:
         write = export.write_gif if form == GIF else export.write_mp4
-        write(export.draw_frames(export.thin_steps(steps)), path)
+        write(export.draw_frames(export.thin_steps(steps), space), path)
 
 
 def check_room(node: Node) -> None:
@@ -148,7 +148,7 @@ def bring(request: gr.Request, tree: Tree, file: Any) -> tuple[Any, ...]:
 
 def controls(recipe: Recipe, lang: str, tree: Tree) -> tuple[Any, ...]:
     """Return what all controls are set to: those of the root, then those of the branch."""
-    root = root_of(recipe)
+    root = recipe.root
     return *root_controls(root, lang), *branch.settings_of(recipe, tree.of(root), lang)
 
 

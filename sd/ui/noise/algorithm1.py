@@ -30,7 +30,7 @@ def run_iteration(model: Any, picture: Picture, seed: int) -> tuple[Any, Any, An
     entry = models.find(model)
     with models.turn():
         source = models.open_model(entry)
-        x0 = read_pixels(picture, tuple(source.shape))
+        x0 = read_pixels(picture, source.space.picture_shape)
         return training_iteration(source, x0, seed, models.machine().device), x0, source
 
 

@@ -93,7 +93,7 @@ class ModelProbe:
         model_cost.check(models.cost_of(entry), calls, 1, self.device, "model")
         with models.turn():
             self.source = models.open_model(entry)
-        self.x0 = read_pixels(picture, tuple(self.source.shape))
+        self.x0 = read_pixels(picture, self.source.space.picture_shape)
         self.eps = draw_noise(tuple(self.x0.shape), validation.seed("seed", seed))
         self.T = self.source.diffusion.schedule.timesteps
 

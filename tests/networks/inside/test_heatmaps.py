@@ -9,6 +9,7 @@ from PIL import Image, ImageFont
 from sd.common.marks import is_marked
 from sd.common.validation import InputError
 from sd.data.images import to_uint8
+from sd.data.space import Pixels
 from sd.diffusion.sampling import SampleStep
 from sd.generation.attention_pictures import (
     AttentionRecorder,
@@ -168,6 +169,7 @@ def test_an_overlay_by_hand_and_its_peak():
     assert overlay(Image.new("L", (8, 6)), heat).size == (8, 6)
 
 
+GREY = Pixels((1, 8, 8))
 WORDS = [("cat", [1, 2]), ("猫🐈‍⬛/../", [3]), ("cut", [])]
 
 
@@ -175,7 +177,7 @@ def sampled(network, words=(), steps=3, count=2, **settings):
     """A sampling of pictures, watched; every step's mean map by the long way is told too."""
     told = asked(network, (8, 8), 2 * count)  # as with guidance: both halves in one batch
     by_hand = []
-    with torch.no_grad(), AttentionRecorder(network, count, words, **settings) as watched:
+    with torch.no_grad(), AttentionRecorder(network, GREY, count, words, **settings) as watched:
         for i in range(1, steps + 1):
             kinds = ("cross",) if words else ("self",)
             with Recording(network, kinds) as second:
@@ -213,7 +215,7 @@ def test_without_words_the_centre_is_watched(context_dim):
 
 def test_a_model_without_a_context_has_no_words():
     network = tiny(1, attend=(), context_dim=None)
-    assert AttentionRecorder(network, 1, [("cat", [1])]).words == ()
+    assert AttentionRecorder(network, GREY, 1, [("cat", [1])]).words == ()
 
 
 def test_the_sheet_is_a_row_of_estimates_and_a_row_for_each_word(tmp_path):

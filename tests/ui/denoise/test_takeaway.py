@@ -18,10 +18,10 @@ from PIL import Image
 from sd import runs
 from sd.checkpoints.model import Model
 from sd.common import validation
+from sd.common.encoding import png_bytes
 from sd.common.validation import LARGEST_SEED
 from sd.data.images import to_array
 from sd.generation.export import read_html, read_recipe, write_png
-from sd.generation.pipeline import png_bytes
 from sd.generation.recipe import Branch, Recipe, from_json
 from sd.ui import models
 from sd.ui.adapter import scratch

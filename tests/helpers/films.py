@@ -1,0 +1,33 @@
+"""Whole films, and the space of pictures that are sampled as they are."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from PIL import Image
+
+from sd.common.encoding import data_uri
+from sd.data.space import Pixels
+from sd.diffusion.sampling import SampleStep
+from sd.diffusion.schedule import Schedule
+from sd.generation.export import draw_frames
+from sd.generation.film import Film, Keep
+
+PIXELS = Pixels((3, 16, 16))  # whatever the size of the pictures: a film previews them as they are
+
+
+def frames_of(steps: Sequence[SampleStep]) -> list[Image.Image]:
+    """Return the frames of a moving picture of these steps."""
+    channels, height, width = steps[0].x_t.shape[1:]
+    return draw_frames(steps, Pixels((channels, height, width)))
+
+
+def film_of(
+    steps: Iterable[SampleStep], schedule: Schedule, total: int, keep: Keep = data_uri, **about: Any
+) -> dict[str, Any]:
+    """Return a finished film of `steps`; `about`: calls, label, start, columns of `Film`."""
+    film = Film(PIXELS, schedule, total, **about)
+    for step in steps:
+        film.add(step)
+    film.end()
+    film.flush(keep)
+    return film.json()
