@@ -19,7 +19,7 @@ what is not. One seed each: a difference of a few per cent means nothing.
 
 A curve is kept as FOLDER/NAME.json with a sheet of 64 samples, none picked, as FOLDER/NAME.png; one
 that is there is not computed again without --again. Ours is judged at the times of --at, in
-seconds, the others, whose sampling is slow, at those of --peers-at and at the end. The README's
+seconds, the others, whose sampling is slow, at those of --peers-at and at the end. RESULTS.md's
 curves are kept in tests/benchmarks/race: with `--out` there, `one ours DATA --again` runs ours
 alone beside them.
 """
