@@ -12,6 +12,14 @@ ROOT = Path(__file__).parent.parent
 OURS = [ROOT / "app.py", *sorted((ROOT / "sd").rglob("*.py"))]
 LONGEST_FUNCTION = 50  # lines
 LONGEST_FILE = 500  # lines of code; beyond it a review asks whether it is one subject
+MOST_FILES, MOST_PACKAGES = 12, 12  # code files of a package; packages of sd
+OF_TUPLES = {
+    "_replace",
+    "_asdict",
+    "_fields",
+    "_make",
+}  # public, though a NamedTuple spells them so
+ADAPTER = "sd/ui/adapter/"  # the one place that reaches into gradio
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 FORBIDDEN_MODULES = {"pickle", "shelve", "marshal", "dill", "joblib"}
 
@@ -48,6 +56,32 @@ def test_functions_are_short(path: Path) -> None:
     for function in functions(ast.parse(text)):
         assert function.end_lineno is not None
         assert function.end_lineno - function.lineno < LONGEST_FUNCTION, function.name
+
+
+def test_a_name_is_imported_from_where_it_lives() -> None:
+    for path in OURS:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                handed_on = [alias.name for alias in node.names if alias.asname == alias.name]
+                assert not handed_on, f"{path.relative_to(ROOT)}: {handed_on}"
+
+
+def test_a_look_at_a_folder_shows_its_parts() -> None:
+    packages = [path.parent for path in (ROOT / "sd").rglob("__init__.py")]
+    for package in packages:
+        files = [path for path in package.glob("*.py") if path.stem != "__init__"]
+        assert len(files) <= MOST_FILES, f"{package.relative_to(ROOT)}: {len(files)} files"
+    assert sum(package.parent == ROOT / "sd" for package in packages) <= MOST_PACKAGES
+    assert {path.name for path in (ROOT / "sd").glob("*.py")} == {"__init__.py", "__main__.py"}
+
+
+def test_a_package_says_what_lives_there() -> None:
+    for path in (ROOT / "sd").glob("*/__init__.py"):
+        told = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        assert told and 2 <= len([line for line in told.splitlines() if line]) <= 4, (
+            path.parent.name
+        )
+    assert not list((ROOT / "sd").rglob("README*"))
 
 
 @pytest.mark.parametrize("path", OURS, ids=lambda path: path.relative_to(ROOT).as_posix())

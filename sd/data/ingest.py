@@ -52,13 +52,11 @@ def ingest_images(
     check_fit(height, width, channels, fit)
     wanted = Fit(height, width, channels, fit)
     temporary = temporary_path(folder)
+    pixels = temporary / PIXELS
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        with (
-            open_source(source, leave_out, classes) as reading,
-            (temporary / PIXELS).open("xb") as out,
-        ):
+        with open_source(source, leave_out, classes) as reading, pixels.open("xb") as out:
             total = len(reading.candidates)
             _check_room(temporary, total * height * width * channels)
             yield 0, total
@@ -71,7 +69,7 @@ def ingest_images(
                 out.seek(row * len(data))
                 out.write(data)
             told = reading.describe()
-        _keep_rows(temporary / PIXELS, told.rows, height * width * channels)
+        _keep_rows(pixels, told.rows, height * width * channels)
         _write_index(temporary, told, wanted)
         for path in [*temporary.iterdir(), temporary]:
             flush(path)
@@ -79,9 +77,8 @@ def ingest_images(
         flush(folder.parent)
         yield total, total
     except OSError as error:
-        raise InputError(
-            f"the pictures cannot be written to disk ({system_reason(error)})"
-        ) from error
+        reason = system_reason(error)
+        raise InputError(f"the pictures cannot be written to disk ({reason})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

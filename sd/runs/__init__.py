@@ -1,6 +1,6 @@
-"""A training as a folder and a process: looking at runs, steering them, the process itself.
+"""A training as a folder and a process: reading runs, steering them, and the process itself.
 
-This face hands on what whoever has `from sd import runs` asks of a run. No network is known here.
+Nothing here knows the page. The names below are what `from sd import runs` offers.
 """
 
 from sd.runs.control import (
