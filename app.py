@@ -19,6 +19,7 @@ gc.enable()
 
 from sd.cli.parser import Parser, one_line  # noqa: E402
 from sd.common.validation import InputError  # noqa: E402
+from sd.runs import default_home  # noqa: E402
 from sd.ui import api, head  # noqa: E402
 from sd.ui.adapter import hosts, requests, scratch, waiting  # noqa: E402
 from sd.ui.adapter import unused_uploads as uploads  # noqa: E402
@@ -27,6 +28,7 @@ from sd.ui.components import theme  # noqa: E402
 from sd.ui.components.parts import label  # noqa: E402
 from sd.ui.denoise import tab as denoise  # noqa: E402
 from sd.ui.noise import tab as noise  # noqa: E402
+from sd.ui.state import Shared  # noqa: E402
 from sd.ui.texts import say, translations  # noqa: E402
 from sd.ui.train import tab as train  # noqa: E402
 
@@ -40,6 +42,7 @@ KEEP_FILES = (3600, 86400)  # seconds: look every hour, delete pictures older th
 def build_app() -> gr.Blocks:
     """Return the page: its head, one call per tab, and the named endpoints."""
     with Page(
+        Shared(home=default_home()),
         title=say("page_title", "en"),
         analytics_enabled=False,
         delete_cache=KEEP_FILES,

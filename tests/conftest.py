@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sd.config import Config
+from sd.ui import state
 
 # Small networks are fastest on one thread; children inherit it, and byte-equality wants one count.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -47,7 +48,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def _home_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SD_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
+        with state.use(state.Shared()):  # handlers are called without a page, too
+            yield
 
 
 @pytest.fixture

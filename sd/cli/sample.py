@@ -32,8 +32,9 @@ from sd.diffusion.timesteps import most_steps
 from sd.generation import export
 from sd.generation.attention_pictures import AttentionRecorder, check_attention, write_attention
 from sd.generation.recipe import MOST_PICTURES, Recipe, Start, from_json
-from sd.generation.registry import NamedModel, open_model, open_recipe_model
+from sd.generation.registry import ModelEntry, digest, load_model, load_recipe_model, model_at
 from sd.generation.save import FORMS, Generation, prepare_output, save
+from sd.runs import default_home
 
 COUNT = 16  # pictures, unless told
 MATMULS = ("mkl", "onednn")
@@ -107,15 +108,16 @@ def record_attention(made: Generation, out: str) -> AttentionRecorder:
 def _from_flags(args: argparse.Namespace) -> tuple[Generation, list[str]]:
     """Return the sampling that the flags describe, and what there is to remark."""
     machine = choose(args.device).apply()
-    model = open_model(_place(args), machine.device)
-    recipe = recipe_of(args, model)
-    lines = remarks(args, recipe, model.source)
+    entry = model_at(default_home(), _place(args))
+    source = load_model(entry, machine.device)
+    recipe = recipe_of(args, entry, source)
+    lines = remarks(args, recipe, source)
     if args.mask is not None:
         painted, under = (  # told of when they were read first
             read_picture(Path(each), each, transparency=True) for each in (args.mask, args.picture)
         )
         lines += masks.remarks(painted, under.size)
-    return Generation(recipe, model.source, machine), lines
+    return Generation(recipe, source, machine), lines
 
 
 def _from_recipe(args: argparse.Namespace) -> tuple[Generation, list[str]]:
@@ -131,7 +133,7 @@ def _from_recipe(args: argparse.Namespace) -> tuple[Generation, list[str]]:
     except InputError as error:
         raise InputError(f"{brief(printable(file.name))}: {error}") from error
     machine, remark = same_machine(told.get("made"), args.device)
-    source = open_recipe_model(recipe, machine.device).source
+    source = load_recipe_model(default_home(), recipe, machine.device)
     wanted = None if told.get("sheet") is True else index
     return Generation(recipe, source, machine, wanted), [remark] if remark else []
 
@@ -165,7 +167,7 @@ def same_machine(made: Any, device: str) -> tuple[Machine, str]:
     return usual.apply(), remark
 
 
-def recipe_of(args: argparse.Namespace, model: NamedModel) -> Recipe:
+def recipe_of(args: argparse.Namespace, entry: ModelEntry, source: Model | PictureModel) -> Recipe:
     """Return the recipe that the flags describe."""
     told: dict[str, Any] = {
         name: validation.seed(OWN[name], value)
@@ -173,21 +175,21 @@ def recipe_of(args: argparse.Namespace, model: NamedModel) -> Recipe:
         if (value := getattr(args, name)) is not None
     }
     if args.steps is not None:
-        most = most_steps(model.source.diffusion.schedule)
+        most = most_steps(source.diffusion.schedule)
         told["steps"] = validation.whole("--steps", args.steps, 1, most)
     told |= {name: getattr(args, name) for name in TYPED_AS_IS if getattr(args, name) is not None}
     if args.eta is not None:
         told["eta"] = validation.real("--eta", args.eta, 0, 1)
-    told |= read_conditioning(args, model.source)
+    told |= read_conditioning(args, source)
     return Recipe(
-        model.name,
-        model.step,
-        model.digest,
+        entry.name,
+        entry.step,
+        digest(entry),
         clip_x0=not args.no_clip,
         count=validation.whole(
             "--count", COUNT if args.count is None else args.count, 1, MOST_PICTURES
         ),
-        start=start_of(args, model.source),
+        start=start_of(args, source),
         **told,
     )
 

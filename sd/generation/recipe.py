@@ -82,7 +82,7 @@ class Recipe:
         text("model", self.model, LONGEST_MODEL_NAME)
         text("digest", self.digest, 64)
         choice("sampler", self.sampler, SAMPLERS)
-        real("eta", self.eta, 0, 1)
+        object.__setattr__(self, "eta", real("eta", self.eta, 0, 1))
         choice("variance", self.variance, VARIANCES)
         choice("spacing", self.spacing, SPACINGS)
         flag("clip x0", self.clip_x0)

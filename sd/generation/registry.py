@@ -1,84 +1,216 @@
-"""Models by the names that people type and recipes tell: a path, a run, ideal:DATA, linear:DATA."""
+"""The models that can be sampled, by the names that people type and recipes hold.
 
+A trained model is called as its run; `ideal:` and `linear:` with a set of pictures are closed-form
+ones. The command line also takes paths, and DATA after the colon; a page takes names alone.
+"""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sd import runs
-from sd.checkpoints.checkpoint import WEIGHTS, load_checkpoint, newest_checkpoint
-from sd.checkpoints.model import Model
-from sd.checkpoints.picture_model import PictureModel, open_picture_model, parse_name
 from sd.common import validation
+from sd.common.disk import numbered
 from sd.common.validation import InputError
 from sd.data.reading.source import BUNDLED_SETS
 from sd.generation.recipe import Recipe
+from sd.runs.home import Home
+from sd.runs.process import PROCESS
 
+if TYPE_CHECKING:
+    from sd.checkpoints.model import Model
+    from sd.checkpoints.picture_model import PictureModel
+
+RECORD = "checkpoint.json"  # as in sd.checkpoints.checkpoint, which imports torch
+CLOSED_FORMS = ("ideal", "linear")  # as in sd.diffusion.closed_form, which imports torch
 DIGITS = 16  # of the SHA-256 of a model's weights: enough to tell it from another
+LARGEST_OPEN = 2**30  # bytes of all models that stay open, beside the newest
 
 
-class NamedModel(NamedTuple):
-    """A model with what a recipe says of it: its name, its step, and a digest of its weights."""
+class ModelEntry(NamedTuple):
+    """A model that can be sampled.
 
-    source: Model | PictureModel
+    place: its run's folder; of a closed form, the DATA of its pictures. checkpoint: the newest, and
+    when it was `written` (ns since 1970): a run that began anew comes to the same step again. A
+    closed form has neither, and step 0. bundled: it came with the package.
+    """
+
     name: str
+    place: str
     step: int = 0
-    digest: str = ""
+    checkpoint: Path | None = None
+    written: int = 0
+    bundled: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where its run lies, or its pictures."""
+        return Path(self.place)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is a closed-form denoiser of a picture set."""
+        return is_closed(self.name)
 
 
-def open_model(place: str, device: str) -> NamedModel:
+def is_closed(name: str) -> bool:
+    """Tell whether a name is that of a closed-form denoiser."""
+    kind, colon, _ = name.partition(":")
+    return bool(colon) and kind in CLOSED_FORMS
+
+
+def list_models(home: Home) -> list[ModelEntry]:
+    """Return the trained models: the bundled ones, then the own, newest first."""
+    places = dict.fromkeys((home.bundled, home.path))
+    found = (_model_in(home, folder) for place in places for folder in runs.list_folders(place))
+    return sorted(filter(None, found), key=lambda entry: not entry.bundled)
+
+
+def find_model(home: Home, name: str) -> ModelEntry:
+    """Return the trained model of that name, an own before a bundled one; or raise `InputError`."""
+    for place in (home.path, home.bundled):
+        for folder in runs.list_folders(place):
+            if folder.name == name and (entry := _model_in(home, folder)):
+                return entry
+    names = [entry.name for entry in list_models(home)]
+    if not names:
+        raise InputError(
+            f"model = {validation.shown(name)}: no model is there yet; train one first"
+        )
+    validation.choice("model", name, names)
+    return find_model(home, name)  # it has come meanwhile
+
+
+def _model_in(home: Home, folder: Path) -> ModelEntry | None:
+    """Return the model of a run's folder: its newest checkpoint, if that is one."""
+    checkpoints = numbered(folder, "checkpoint-*")
+    if not checkpoints:
+        return None
+    step, newest = checkpoints[-1]
+    try:
+        written = os.stat(f"{newest}/{RECORD}").st_mtime_ns
+    except OSError:
+        return None
+    bundled = folder.parent == home.bundled and not (folder / PROCESS).exists()
+    return ModelEntry(folder.name, str(folder), step, newest, written, bundled)
+
+
+def model_at(home: Home, place: str) -> ModelEntry:
     """Return the model at a path, or the one called ideal:DATA or linear:DATA.
 
-    Its name is the one under which the page knows it too, where there is one.
+    Its name is the one under which a page knows it too, where there is one.
     """
+    from sd.checkpoints.checkpoint import newest_checkpoint, read_about
+    from sd.checkpoints.picture_model import parse_name
+
     parsed = parse_name(place)
     if parsed is not None:
         kind, data = parsed
-        return NamedModel(open_picture_model(place, device), f"{kind}:{_run_name(data) or data}")
-    folder = newest_checkpoint(Path(place))
-    model = load_checkpoint(folder, device)
-    digest = model.about["sha256"][WEIGHTS][:DIGITS]
-    return NamedModel(model, _model_name(folder) or place, model.about.get("step", 0), digest)
+        return ModelEntry(f"{kind}:{_run_name(home, data) or data}", data)
+    checkpoint = newest_checkpoint(Path(place))
+    step, where = read_about(checkpoint).get("step", 0), checkpoint.resolve()
+    named = (
+        each for each in list_models(home) if each.checkpoint and each.checkpoint.resolve() == where
+    )
+    entry = next(named, ModelEntry(place, str(checkpoint.parent), checkpoint=checkpoint))
+    return entry._replace(step=step)
 
 
-def _run_name(data: str) -> str | None:
+def _run_name(home: Home, data: str) -> str | None:
     """Return the name of the run whose folder this is, if `runs` finds it by that name."""
     try:
         folder = Path(data).resolve()
-        found = runs.default_home().find_run(folder.name).resolve()
-        return folder.name if found == folder else None
+        return folder.name if home.find_run(folder.name).resolve() == folder else None
     except (InputError, ValueError):
         return None
 
 
-def _model_name(checkpoint: Path) -> str | None:
-    """Return the name of the model whose newest checkpoint this is, if there is one."""
-    run = checkpoint.resolve().parent
-    names = {entry.folder.resolve(): entry.name for entry in runs.default_home().list_models()}
-    newest = run in names and newest_checkpoint(run) == checkpoint.resolve()
-    return names[run] if newest else None
-
-
-def open_recipe_model(recipe: Recipe, device: str) -> NamedModel:
+def load_recipe_model(home: Home, recipe: Recipe, device: str) -> "Model | PictureModel":
     """Return the model that a recipe names; raise `InputError` if it is another by now."""
-    kind, data = parse_name(recipe.model) or (None, recipe.model)
     try:
-        model = open_model(f"{kind}:{_data_of(data)}" if kind else _folder_of(data), device)
+        entry = _model_of(home, recipe)
+        model = load_model(entry, device)
     except InputError as error:
         raise InputError(f"the recipe's model {validation.shown(recipe.model)}: {error}") from error
-    if recipe.digest and recipe.digest != model.digest:
-        raise InputError(
-            f"model = {validation.shown(recipe.model)}: the recipe was made at step "
-            f"{recipe.step:,} with other weights than those here (step {model.step:,})"
-        )
+    check_weights(recipe, entry)
     return model
 
 
-def _folder_of(name: str) -> str:
-    folders = {entry.name: str(entry.folder) for entry in runs.default_home().list_models()}
-    return folders.get(name, name)
+def _model_of(home: Home, recipe: Recipe) -> ModelEntry:
+    """Return the model that a recipe names: by its name, or by a path or DATA."""
+    kind, colon, data = recipe.model.partition(":")
+    if is_closed(recipe.model):
+        with suppress(InputError):
+            data = data if data in BUNDLED_SETS else str(home.find_run(data))
+        return model_at(home, f"{kind}{colon}{data}")
+    folders = {entry.name: entry.place for entry in list_models(home)}
+    return model_at(home, folders.get(recipe.model, recipe.model))
 
 
-def _data_of(name: str) -> str:
-    try:
-        return name if name in BUNDLED_SETS else str(runs.default_home().find_run(name))
-    except InputError:
-        return name
+def check_weights(recipe: Recipe, entry: ModelEntry) -> None:
+    """Raise `InputError` where a recipe was made with other weights than a model has now."""
+    if recipe.digest and recipe.digest != digest(entry):
+        raise InputError(
+            f"model = {validation.shown(recipe.model)}: the recipe was made at step "
+            f"{recipe.step:,} with other weights than those here (step {entry.step:,})"
+        )
+
+
+def digest(entry: ModelEntry) -> str:
+    """Return 16 digits that tell a model's weights from others; "" for closed forms."""
+    from sd.checkpoints.checkpoint import WEIGHTS, read_about
+
+    if entry.checkpoint is None:
+        return ""
+    return str(read_about(entry.checkpoint)["sha256"][WEIGHTS])[:DIGITS]
+
+
+def load_model(entry: ModelEntry, device: str) -> "Model | PictureModel":
+    """Return a model, ready to be sampled from."""
+    from sd.checkpoints.checkpoint import load_checkpoint
+    from sd.checkpoints.picture_model import open_picture_model
+
+    if entry.checkpoint is None:
+        return open_picture_model(f"{entry.name.partition(':')[0]}:{entry.place}", device)
+    return load_checkpoint(entry.checkpoint, device)
+
+
+class OpenModels:
+    """The models that stay open, the one asked last at the end; of too many the oldest go."""
+
+    def __init__(self, most: int = LARGEST_OPEN) -> None:
+        """Keep at most so many bytes of them beside the newest."""
+        self._most, self._lock = most, threading.Lock()
+        self._models: OrderedDict[tuple[ModelEntry, str], Model | PictureModel] = OrderedDict()
+
+    def load(
+        self, entry: ModelEntry, device: str, check: Callable[[], object]
+    ) -> "Model | PictureModel":
+        """Return a model; `check` is called before one is opened, and may refuse it."""
+        key = (entry, device)
+        with self._lock:
+            if key in self._models:
+                self._models.move_to_end(key)
+                return self._models[key]
+            check()
+            self._models[key] = model = load_model(entry, device)
+            while len(self._models) > 1 and sum(map(_bytes_of, self._models.values())) > self._most:
+                self._models.popitem(last=False)
+            return model
+
+    def names(self) -> list[str]:
+        """Return the names of the models that are open, the one asked last at the end."""
+        with self._lock:
+            return [entry.name for entry, _ in self._models]
+
+
+def _bytes_of(model: Any) -> int:
+    """Return the bytes that an open model keeps: its weights, or the pictures of its set."""
+    if (network := getattr(model, "network", None)) is None:
+        return int(model.denoiser.pixels.nbytes)
+    parts = filter(None, (network, model.conditioner))
+    return sum(each.nbytes for part in parts for each in part.parameters())

@@ -15,7 +15,7 @@ from sd.runs.control import (
     train_command,
     unpause,
 )
-from sd.runs.home import Home, ModelEntry, default_home, list_folders
+from sd.runs.home import Home, default_home, list_folders
 from sd.runs.journal import (
     ENDS,
     SampleGrid,
@@ -64,7 +64,6 @@ __all__ = [
     "START_LOCK",
     "STOP",
     "Home",
-    "ModelEntry",
     "SampleGrid",
     "Status",
     "ask_plan",

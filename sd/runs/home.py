@@ -12,26 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from sd.common.disk import numbered
 from sd.common.paths import PROJECT
 from sd.common.text import brief, printable, system_reason
 from sd.common.validation import InputError, file_name
-from sd.runs import process
 from sd.runs.journal import EVENTS
 from sd.runs.run import CONFIG, LOG, Status, may_live, status
 
 BUNDLED_RUNS = PROJECT / "checkpoints"  # the runs that come with the project
 PROBE = 4096  # bytes, which a full disk does not take
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """A model that can be sampled: the newest checkpoint of a run."""
-
-    name: str
-    folder: Path
-    step: int
-    bundled: bool
 
 
 @dataclass(frozen=True)
@@ -93,18 +81,6 @@ class Home:
         """Return those of the own runs whose process is there; of others no journal is read."""
         found = [folder for folder in self.run_folders() if may_live(folder)]
         return [now for now in map(status, found) if now.alive]
-
-    def list_models(self) -> list[ModelEntry]:
-        """Return the models that can be sampled: the bundled ones, then the own, newest first."""
-        own = [] if self.path == self.bundled else list_folders(self.path)
-        bundled = set(list_folders(self.bundled))
-        entries = []
-        for folder in [*sorted(bundled, reverse=True), *own]:
-            found = numbered(folder, "checkpoint-*")
-            if found and os.path.isfile(f"{found[-1][1]}/checkpoint.json"):
-                shipped = folder in bundled and not (folder / process.PROCESS).exists()
-                entries.append(ModelEntry(folder.name, folder, found[-1][0], shipped))
-        return sorted(entries, key=lambda entry: not entry.bundled)
 
 
 def default_home() -> Home:

@@ -16,7 +16,8 @@ from sd.common.validation import InputError
 from sd.config import Config, preset_names
 from sd.config.sections import MOST_STEPS
 from sd.diffusion import timesteps
-from sd.ui import models, uploads
+from sd.generation import registry
+from sd.ui import models, state, uploads
 from sd.ui.adapter import cache, inputs
 from sd.ui.components.parts import LARGEST_SEED, MODEL, SURVEY, UPLOAD, guarded
 from sd.ui.denoise import prompts
@@ -132,7 +133,7 @@ def given(value: Any) -> bool:
 @guarded
 def training_status(run: Any) -> dict[str, Any]:
     """Return a run's state, step, total, loss, pictures per second and seconds left."""
-    return facts_of(runs.default_home().find_run(run))
+    return facts_of(state.home().find_run(run))
 
 
 def facts_of(folder: Path) -> dict[str, Any]:
@@ -143,7 +144,7 @@ def facts_of(folder: Path) -> dict[str, Any]:
 @guarded
 def stop_training(run: Any) -> dict[str, Any]:
     """Ask a run to finish its step, save and leave."""
-    folder = runs.default_home().find_run(run)
+    folder = state.home().find_run(run)
     if runs.status(folder).state != "stopping":  # a second one would leave at once
         runs.stop(folder)
     return facts_of(folder)
@@ -152,7 +153,7 @@ def stop_training(run: Any) -> dict[str, Any]:
 @guarded
 def resume_training(run: Any, steps: Any) -> dict[str, Any]:
     """Let a run that ended go on, up to `steps` in all; 0 leaves its plan."""
-    home = runs.default_home()
+    home = state.home()
     folder = home.find_run(run)
     total = validation.whole("steps", steps, 1, MOST_STEPS) if given(steps) else None
     runs.resume(home, folder, total)
@@ -164,7 +165,7 @@ def list_models() -> list[dict[str, Any]]:
     """Return the models that /denoise takes."""
     return [
         {"name": entry.name, "step": entry.step, "bundled": entry.bundled}
-        for entry in runs.default_home().list_models()
+        for entry in registry.list_models(state.home())
     ]
 
 
@@ -213,8 +214,8 @@ def build() -> None:
     outputs: list[Any] = [picture("x_t"), facts("factors")]
     endpoint("noise", noise_picture, noising, outputs, concurrency_limit=2)
     sampling: list[Any] = [text("model", "emoji32"), text("sampler", "ddim")]
-    sampling += [number("steps", 50, 1, models.MOST_STEPS), seed()]
-    sampling += [number("count", 1, 1, models.MOST_PICTURES), number("eta", 0, 0, 1, whole=False)]
+    sampling += [number("steps", 50, 1, models.CAPS.steps), seed()]
+    sampling += [number("count", 1, 1, models.CAPS.count), number("eta", 0, 0, 1, whole=False)]
     sampling += [text("variance", timesteps.VARIANCES[0]), text("spacing", timesteps.SPACINGS[0])]
     sampling += [inputs.Checkbox(True, label="clip_x0", visible=False)]
     sampling += [text("prompt", ""), text("negative", "")]

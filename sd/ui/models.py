@@ -1,64 +1,88 @@
-"""The models that can be asked: trained ones, and the closed-form ones of a picture set.
+"""The models that a page can be asked for, what of them it makes, and the command line of the same.
 
-Each has a name: a run's, or `ideal:` and `linear:` with the starter set, a run that kept its
-pictures, or an upload. Found by name, kept in memory, asked one at a time.
+They are those of `sd.generation.registry`, by name: a run's, or `ideal:` and `linear:` with a
+bundled set, a run that kept its pictures, or an upload.
 """
 
 import os
 import shlex
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sd import runs
 from sd.common import validation
-from sd.common.disk import numbered
 from sd.common.validation import InputError
 from sd.config import Config
+from sd.generation import registry
 from sd.generation.recipe import Recipe
+from sd.generation.registry import CLOSED_FORMS, ModelEntry, OpenModels
 from sd.networks import conditioning_metadata
 from sd.ui import model_cost, uploads
 from sd.ui.components.parts import briefly
 from sd.ui.model_metadata import ConditioningMetadata, read_conditioning_metadata
+from sd.ui.state import home, shared
 
 if TYPE_CHECKING:
     from sd.common.device import Machine
     from sd.generation.pipeline import Source
 
-MOST_PICTURES = 16
-MOST_STEPS = 1000
-MOST_PROMPT_LENGTH = 20_000  # characters of a recipe's prompts; a field holds half of it
-MOST_CALLS = 4000  # of one sampling with all that it branches from
-CLOSED_FORM_KINDS = ("ideal", "linear")  # closed-form denoisers of a picture set
 LONGEST_CHOSEN_MODEL = 200
-CLOSED_PRESET = "tiny"  # as in sd.checkpoints.picture_model, which bears torch
-ONE_AT_A_TIME, OPENING = threading.Lock(), threading.Lock()
-LARGEST_OPENED = 2**30  # bytes of all models that stay open, beside the newest
+CLOSED_PRESET = "tiny"  # as in sd.checkpoints.picture_model, which imports torch
 
 
-class ModelEntry(NamedTuple):
-    """A model that can be asked: where it lies, and of which step it is (0: it has none)."""
+@dataclass(frozen=True)
+class Caps:
+    """The most that a page makes at once; the command line makes more."""
 
-    name: str
-    folder: Path
-    step: int = 0
+    count: int = 16
+    steps: int = 1000
+    steps_with_branches: int = 4000
+    prompt_length: int = 20_000  # characters of all prompts; a field holds half of it
 
-    @property
-    def closed(self) -> bool:
-        """Whether it is a closed-form denoiser of a picture set."""
-        return is_closed(self.name)
+    def check(self, recipe: Recipe) -> None:
+        """Raise `InputError` for a recipe that is too much, with all that it branches from."""
+        _check_cap("count", recipe.count, self.count)
+        each, steps = recipe, 0
+        while True:
+            validation.whole("number of prompts", len(each.prompts), 0, self.count)
+            length = sum(map(len, (*each.prompts, each.negative)))
+            validation.whole("characters of all prompts", length, 0, self.prompt_length)
+            _check_cap("steps", each.steps, self.steps)
+            steps += each.steps
+            if each.branch is None:
+                break
+            each = each.branch.recipe
+        _check_cap("steps with those before the branch", steps, self.steps_with_branches)
 
 
-OPENED: OrderedDict[tuple[ModelEntry, str], "Source"] = OrderedDict()  # with the device it is on
+def _check_cap(name: str, value: int, most: int) -> None:
+    if value > most:
+        raise InputError(
+            f"{name} = {value}: this page makes at most {most}; the command line makes it: "
+            "python -m sd sample --recipe FILE.png"
+        )
 
 
-def is_closed(name: str) -> bool:
-    """Tell whether a name is that of a closed-form denoiser."""
-    return name.partition(":")[0] in CLOSED_FORM_KINDS
+CAPS = Caps()
+
+
+class NetworkLock:
+    """The right to run a network: no two of a page's samplings at once."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+@contextmanager
+def turn() -> Iterator[None]:
+    """Hold the right to run a network."""
+    with shared(NetworkLock).lock:
+        yield
 
 
 @cache
@@ -71,33 +95,27 @@ def machine() -> "Machine":
 
 def list_choices(upload: Any = None) -> list[tuple[str, str]]:
     """Return (what is shown, name) of every model; `upload` is the handle of pictures just read."""
-    trained = runs.default_home().list_models()
+    trained = registry.list_models(home())
     told = [(f"{entry.name}, step {entry.step:,}", entry.name) for entry in trained]
     sets = [(word, word) for word in uploads.BUNDLED_WORDS]
     if isinstance(upload, str) and uploads.HANDLE.fullmatch(upload):
         sets.append((f"upload {upload[:6]}", upload))
     sets += [
         (folder.name, folder.name)
-        for folder in runs.default_home().run_folders()
+        for folder in home().run_folders()
         if os.path.isdir(f"{folder}/{runs.PICTURES}")
     ]
     return told + [
-        (f"{kind}: {title}", f"{kind}:{name}") for title, name in sets for kind in CLOSED_FORM_KINDS
+        (f"{kind}: {title}", f"{kind}:{name}") for title, name in sets for kind in CLOSED_FORMS
     ]
 
 
 def find(name: Any) -> ModelEntry:
     """Return the model called `name`; raise `InputError` with what there is."""
     validation.text("model", name, LONGEST_CHOSEN_MODEL)
-    if is_closed(name):
-        return ModelEntry(name, Path(pictures_of(name.partition(":")[2])))
-    entries = {entry.name: entry for entry in runs.default_home().list_models()}
-    if not entries:
-        raise InputError(
-            f"model = {validation.shown(name)}: no model is there yet; train one first"
-        )
-    found = entries[validation.choice("model", name, list(entries))]
-    return ModelEntry(found.name, found.folder, found.step)
+    if registry.is_closed(name):
+        return ModelEntry(name, pictures_of(name.partition(":")[2]))
+    return registry.find_model(home(), name)
 
 
 def pictures_of(name: str) -> str:
@@ -107,7 +125,7 @@ def pictures_of(name: str) -> str:
     """
     if name in uploads.BUNDLED_WORDS or uploads.HANDLE.fullmatch(name):
         return uploads.source_of(name)
-    return str(runs.default_home().find_run(name))
+    return str(home().find_run(name))
 
 
 @lru_cache(maxsize=32)
@@ -131,13 +149,10 @@ def timesteps(entry: ModelEntry) -> int:
 
 def read_conditioning(entry: ModelEntry) -> ConditioningMetadata | None:
     """Return what a model can be told, without opening it; None for one that is told nothing."""
-    found = [] if entry.closed else numbered(entry.folder, "checkpoint-*")
-    folder = found[-1][1] if found else entry.folder
-    return (
-        None
-        if entry.closed
-        else read_conditioning_metadata(folder, config_of(entry).conditioning.text_length)
-    )
+    if entry.checkpoint is None:
+        return None
+    length = config_of(entry).conditioning.text_length
+    return read_conditioning_metadata(entry.checkpoint, length)
 
 
 def default_prompts(entry: ModelEntry) -> tuple[str, ...]:
@@ -172,68 +187,18 @@ def cost_of(entry: ModelEntry) -> model_cost.Cost:
 
 
 def open_model(entry: ModelEntry) -> "Source":
-    """Return the model of an entry, on this machine's device; raise `InputError` without room."""
+    """Return a model, on this machine's device; raise `InputError` where there is no room."""
     device = machine().device
-    key = (entry, device)
-    with OPENING:
-        if key in OPENED:
-            OPENED.move_to_end(key)
-            return OPENED[key]
+
+    def check() -> None:
         model_cost.check_memory(cost_of(entry), 1, device, "model")
-        OPENED[key] = found = _opened(entry.name, str(entry.folder), device)
-        while len(OPENED) > 1 and sum(map(_bytes_of, OPENED.values())) > LARGEST_OPENED:
-            OPENED.popitem(last=False)
-        return found
 
-
-def _opened(name: str, place: str, device: str) -> "Source":
-    """Return a model."""
-    from sd.checkpoints.checkpoint import load_checkpoint
-    from sd.checkpoints.picture_model import open_picture_model
-
-    if not is_closed(name):
-        return load_checkpoint(place, device)
-    return open_picture_model(f"{name.partition(':')[0]}:{place}", device)
-
-
-def _bytes_of(opened: Any) -> int:
-    """Return the bytes that an open model keeps: its weights, or the pictures of its set."""
-    if (network := getattr(opened, "network", None)) is None:
-        return int(opened.denoiser.pixels.nbytes)
-    parts = filter(None, (network, opened.conditioner))
-    return sum(each.nbytes for part in parts for each in part.parameters())
-
-
-@lru_cache(maxsize=32)
-def digest(entry: ModelEntry) -> str:
-    """Return 16 digits that tell a model from another of its name; "" for closed forms."""
-    from sd.checkpoints.checkpoint import WEIGHTS, newest_checkpoint, read_about
-
-    if entry.closed:
-        return ""
-    return str(read_about(newest_checkpoint(entry.folder))["sha256"][WEIGHTS])[:16]
-
-
-@contextmanager
-def turn() -> Iterator[None]:
-    """Hold the right to run a network: never two of the page's samplers at once."""
-    with ONE_AT_A_TIME:
-        yield
+    return shared(OpenModels).load(entry, device, check)
 
 
 def within_caps(recipe: Recipe) -> Recipe:
     """Return a recipe that a page may be asked for; raise `InputError` for one that is too much."""
-    capped("count", recipe.count, MOST_PICTURES)
-    each, calls = recipe, 0
-    while True:
-        validation.whole("number of prompts", len(each.prompts), 0, MOST_PICTURES)
-        told = sum(map(len, (*each.prompts, each.negative)))
-        validation.whole("characters of all prompts", told, 0, MOST_PROMPT_LENGTH)
-        calls += capped("steps", each.steps, MOST_STEPS)
-        if each.branch is None:
-            break
-        each = each.branch.recipe
-    capped("steps with those before the branch", calls, MOST_CALLS)
+    CAPS.check(recipe)
     return check_cost(recipe)
 
 
@@ -243,24 +208,10 @@ def check_cost(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def capped(name: str, value: int, most: int) -> int:
-    """Return a number that a page makes; `InputError` tells that the command line makes more."""
-    if value > most:
-        raise InputError(
-            f"{name} = {value}: this page makes at most {most}; the command line makes it: "
-            "python -m sd sample --recipe FILE.png"
-        )
-    return value
-
-
 def find_recipe_model(recipe: Recipe) -> ModelEntry:
     """Return the model that a recipe names; raise `InputError` if it is another one by now."""
     entry = find(recipe.model)
-    if recipe.digest and recipe.digest != digest(entry):
-        raise InputError(
-            f"model = {recipe.model!r}: the recipe was made at step {recipe.step:,} with other "
-            f"weights than those here (step {entry.step:,})"
-        )
+    registry.check_weights(recipe, entry)
     return entry
 
 
@@ -309,7 +260,7 @@ def _flag(flag: str, text: str) -> list[str]:
 
 def _model_argument(entry: ModelEntry) -> str:
     """Return how a command line names a model."""
-    if str(entry.folder) == uploads.STARTER:
+    if entry.place == uploads.STARTER:
         return entry.name
     here = Path.cwd()
     inside = entry.folder.is_absolute() and entry.folder.is_relative_to(here)
@@ -334,15 +285,15 @@ def make_recipe(
     made = Recipe(
         entry.name,
         entry.step,
-        digest(entry),
+        registry.digest(entry),
         sampler,
-        validation.whole("steps", steps, 1, MOST_STEPS),
-        validation.real("eta", eta, 0, 1),
+        steps,
+        eta,
         variance,
         spacing,
         clip_x0,
         validation.seed("seed", seed),
-        validation.whole("count", count, 1, MOST_PICTURES),
+        count,
         **more,
     )
     return within_caps(made)

@@ -12,12 +12,11 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sd import runs
 from sd.common import disk, validation
 from sd.common.text import brief, format_bytes, printable
 from sd.common.validation import InputError
 from sd.data.reading.files import is_clutter
-from sd.ui import surveys
+from sd.ui import state, surveys
 from sd.ui.adapter import inputs
 from sd.ui.adapter.requests import SPARE_DISK
 from sd.ui.surveys import Found
@@ -33,7 +32,7 @@ PREVIEW_COLUMNS, PREVIEW_ROWS = 8, 2
 
 def uploads() -> Path:
     """Return the folder in which uploaded pictures are kept for training."""
-    return runs.default_home().uploads
+    return state.home().uploads
 
 
 def source_of(handle: Any) -> str:
@@ -81,7 +80,7 @@ def keep(files: Sequence[str]) -> tuple[Path, bool]:
     size = sum(path.stat().st_size for path in paths)
     if target.is_file() and (not alone or target.stat().st_size == size):  # an older page cut some
         return target, False
-    runs.default_home().ensure_writable()
+    state.home().ensure_writable()
     target.parent.mkdir(parents=True, exist_ok=True)
     check_room(size, target.parent)
     if alone:

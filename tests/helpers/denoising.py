@@ -37,6 +37,7 @@ from sd.ui.denoise.form import SamplingForm
 from sd.ui.denoise.job import Job, StepCache
 from sd.ui.denoise.prompts import PromptForm
 from sd.ui.denoise.tree import Tree
+from sd.ui.state import shared
 from tests.helpers.networks import with_weights
 
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
@@ -245,9 +246,10 @@ def reached(job: Job, steps: int) -> None:
 
 def free() -> bool:
     """Tell whether the next sampling may begin, and wait a little for it."""
-    if not models.ONE_AT_A_TIME.acquire(timeout=PATIENCE):
+    lock = shared(models.NetworkLock).lock
+    if not lock.acquire(timeout=PATIENCE):
         return False
-    models.ONE_AT_A_TIME.release()
+    lock.release()
     return True
 
 

@@ -20,6 +20,7 @@ from sd.checkpoints.model import Model
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.ingest import ingest_images, open_images
+from sd.generation.registry import list_models
 from sd.networks.unet import UNetModel
 from sd.runs import bundle as bundle_module
 from sd.runs.bundle import pack
@@ -170,7 +171,7 @@ def test_an_opened_run_is_listed_found_sampled_and_resumable(bundle: Path, home:
     listed = {each.name: each for each in runs.default_home().list_runs()}[opened.name]
     assert (listed.state, listed.step, listed.resumable) == ("stopped", 20, True)
     assert runs.default_home().find_run(opened.name) == opened
-    assert opened in [model.folder for model in runs.default_home().list_models()]
+    assert opened in [model.folder for model in list_models(runs.default_home())]
     model = load_checkpoint(opened)
     made = model.sampling(steps=2).sample(model.denoiser, model.shape, [0], "cpu")
     assert made.shape == (1, 1, 8, 8)

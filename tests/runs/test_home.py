@@ -1,6 +1,5 @@
 """A home: what lies under it, by names from which no path leads out."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,8 @@ import pytest
 from sd import runs
 from sd.common import validation
 from sd.common.validation import InputError
-from tests.runs.test_run import DEAD, START, make_run
+from sd.generation.registry import list_models
+from tests.runs.test_run import START, make_run
 
 
 @pytest.fixture(name="place")
@@ -50,28 +50,10 @@ def test_two_visitors_share_nothing_but_the_bundled(place: runs.Home) -> None:
     make_model(place.bundled, "emoji32", 6000)
     assert [status.name for status in place.list_runs()] == ["mine"]
     assert other.list_runs() == [] and other.uploads != place.uploads
-    assert [entry.name for entry in place.list_models()] == ["emoji32", "mine"]
-    assert [entry.name for entry in other.list_models()] == ["emoji32"]
+    assert [entry.name for entry in list_models(place)] == ["emoji32", "mine"]
+    assert [entry.name for entry in list_models(other)] == ["emoji32"]
     with pytest.raises(InputError, match="there is no run of that name"):
         other.find_run("mine")
-
-
-def test_models_are_listed_bundled_first_then_the_newest(place: runs.Home) -> None:
-    make_model(place.path, "20260101-a", 5)
-    make_model(place.path, "20270101-b", 50)
-    make_model(place.bundled, "emoji32", 6000)
-    (place.path / "empty").mkdir()
-    found = [(entry.name, entry.step, entry.bundled) for entry in place.list_models()]
-    assert found == [("emoji32", 6000, True), ("20270101-b", 50, False), ("20260101-a", 5, False)]
-
-
-def test_a_model_trained_among_the_bundled_comes_after_them(tmp_path: Path) -> None:
-    place = runs.Home(tmp_path, tmp_path)
-    make_model(tmp_path, "emoji32", 1)
-    make_model(tmp_path, "mine", 1)
-    (tmp_path / "mine" / "process.json").write_text(json.dumps(DEAD))
-    found = [(entry.name, entry.bundled) for entry in place.list_models()]
-    assert found == [("emoji32", True), ("mine", False)]
 
 
 def test_runs_are_listed_newest_first_and_nothing_else(place: runs.Home) -> None:

@@ -24,6 +24,7 @@ from sd.common.device import choose
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.image_set import read_images
+from sd.generation.registry import list_models
 from sd.runs import journal, process
 from sd.training.loop import train
 from sd.ui import models
@@ -119,7 +120,7 @@ def test_a_child_trains_to_the_end_as_the_library_does(home: Path, pictures: Pat
     with Image.open(runs.samples(folder)[-1].average) as grid:
         assert grid.size == (4 * 8 + 3 * 2, 4 * 8 + 3 * 2)
     check_same_as_library(folder, pictures)
-    assert [entry.name for entry in runs.default_home().list_models()] == [folder.name]
+    assert [entry.name for entry in list_models(runs.default_home())] == [folder.name]
     assert [status.name for status in runs.default_home().list_runs()] == [folder.name]
 
 
@@ -369,7 +370,7 @@ def test_odd_files_among_samples_and_checkpoints_are_passed_over(home: Path) -> 
     for name in ("checkpoint-final", "checkpoint-", "checkpoint-9", "checkpoint-000000010"):
         (folder / name).mkdir()
         (folder / name / "checkpoint.json").write_text("{}")
-    (entry,) = runs.default_home().list_models()
+    (entry,) = list_models(runs.default_home())
     assert (entry.name, entry.step) == ("run", 10)
 
 

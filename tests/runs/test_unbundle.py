@@ -19,6 +19,7 @@ from sd.checkpoints.checkpoint import load_checkpoint, read_about
 from sd.common.disk import numbered
 from sd.common.validation import InputError
 from sd.config import Config
+from sd.generation.registry import list_models
 from sd.runs import unbundle
 from sd.runs.bundle import pack
 from sd.runs.unbundle import unpack
@@ -297,7 +298,7 @@ def test_what_is_shown_is_what_is_loaded(run: Path, home: Path) -> None:  # noqa
     (run / CHECKPOINT).rename(run / "checkpoint-9")
     (run / "checkpoint-000000010").rename(run / "checkpoint-10")
     (run / "checkpoint-final").mkdir()
-    (entry,) = (each for each in runs.default_home().list_models() if each.name == run.name)
+    (entry,) = (each for each in list_models(runs.default_home()) if each.name == run.name)
     assert entry.step == 10 and load_checkpoint(run).about["step"] == 10
 
 

@@ -16,6 +16,7 @@ from sd import runs
 from sd.checkpoints.checkpoint import load_checkpoint
 from sd.common.validation import InputError
 from sd.config import Config
+from sd.generation.registry import list_models
 from sd.runs import recorder
 from sd.runs.recorder import Recorder
 from sd.runs.session import Session
@@ -335,7 +336,7 @@ def test_markup_and_newlines_in_names_break_nothing(
     assert all(line.isprintable() for line in event_lines(folder, "start")[0]["report"])
     assert len((folder / "events.jsonl").read_text().splitlines()) == 10
     assert runs.default_home().list_runs() == []  # no name by which the page could ask for it
-    assert [entry.name for entry in runs.default_home().list_models()] == ["b\n<b>"]
+    assert [entry.name for entry in list_models(runs.default_home())] == ["b\n<b>"]
 
 
 def test_outputs_inside_the_picture_folder_are_left_out(config: Config, pictures: Path) -> None:

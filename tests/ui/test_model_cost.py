@@ -13,7 +13,9 @@ from sd.common.validation import LONGEST_MESSAGE, InputError
 from sd.config import Config
 from sd.data import ingest
 from sd.diffusion import closed_form
+from sd.generation import registry
 from sd.generation.recipe import Branch
+from sd.generation.registry import ModelEntry, OpenModels
 from sd.networks.blueprint import blueprint
 from sd.training.planning import memory
 from sd.ui import api, model_cost, models
@@ -22,6 +24,7 @@ from sd.ui.denoise import tab as denoise
 from sd.ui.denoise.tree import Tree
 from sd.ui.model_cost import Cost
 from sd.ui.noise import model_view
+from sd.ui.state import Shared, use
 from tests.helpers.denoising import (
     ENGLISH,
     NAME,
@@ -163,30 +166,28 @@ def test_a_race_counts_each_lane_and_the_reference(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.usefixtures("little")
 def test_no_model_is_opened_without_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "OPENED", models.OrderedDict())
-    monkeypatch.setattr(models, "_opened", lambda *_: pytest.fail("opened"))
+    monkeypatch.setattr(registry, "load_model", lambda *_: pytest.fail("opened"))
     monkeypatch.setattr(memory, "left", lambda: 2**10)
-    with pytest.raises(InputError, match="model: 'little' needs about"):
+    with use(Shared()), pytest.raises(InputError, match="model: 'little' needs about"):
         models.open_model(models.find(NAME))
 
 
-def test_open_models_are_bounded_by_their_bytes(
-    little: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(models, "OPENED", models.OrderedDict())
+def test_open_models_are_bounded_by_their_bytes(little: Model) -> None:
     weights = 4 * sum(each.numel() for each in little.network.parameters())
     pixels = 12 * 64
     names = [NAME, f"ideal:{PICTURED}", f"linear:{PICTURED}"]
-    monkeypatch.setattr(models, "LARGEST_OPENED", weights + pixels)
-    first, second = (models.open_model(models.find(name)) for name in names[:2])
-    assert models.open_model(models.find(NAME)) is first
-    models.open_model(models.find(names[2]))
-    assert [entry.name for entry, _ in models.OPENED] == [NAME, names[2]]  # the oldest has gone
-    assert models.open_model(models.find(names[1])) is not second
-    monkeypatch.setattr(models, "LARGEST_OPENED", 0)
-    models.open_model(models.find(names[2]))
-    models.open_model(models.find(NAME))
-    assert [entry.name for entry, _ in models.OPENED] == [NAME]  # the newest stays
+    opened = OpenModels(weights + pixels)
+    with use(Shared(opened)):
+        first, second = (models.open_model(models.find(name)) for name in names[:2])
+        assert models.open_model(models.find(NAME)) is first
+        models.open_model(models.find(names[2]))
+        assert opened.names() == [NAME, names[2]]  # the oldest has gone
+        assert models.open_model(models.find(names[1])) is not second
+    opened = OpenModels(0)
+    with use(Shared(opened)):
+        models.open_model(models.find(names[2]))
+        models.open_model(models.find(NAME))
+        assert opened.names() == [NAME]  # the newest stays
 
 
 def test_a_bundle_of_a_huge_network_is_refused_before_it_is_read(
@@ -195,7 +196,7 @@ def test_a_bundle_of_a_huge_network_is_refused_before_it_is_read(
     huge = runs.default_home().path / "huge"
     huge.mkdir()
     (huge / runs.CONFIG).write_text(HUGE.to_ini())
-    entry = models.ModelEntry("huge", huge, 1)
+    entry = ModelEntry("huge", str(huge), 1)
     with pytest.raises(InputError, match="operations"):
         model_cost.check_recipe(models.cost_of(entry), replace(recipe(), count=16), "cpu")
     monkeypatch.setattr(memory, "left", lambda: 2**30)

@@ -27,6 +27,7 @@ from sd.ui.adapter import waiting
 from sd.ui.adapter.calm import Attentive, FirstScript
 from sd.ui.adapter.inputs import File, UploadButton, name_of, told
 from sd.ui.adapter.requests import Requests
+from sd.ui.state import Shared, use
 
 LONGEST_VALUE, DEEPEST = 2**22, 20  # characters and values of one input together; lists in lists
 META = {"_type": "gradio.FileData"}
@@ -56,6 +57,11 @@ NOTHING = Nothing()
 class Page(gr.Blocks):
     """The page: whatever is sent to one of its events is answered by its result or by one line."""
 
+    def __init__(self, shared: Shared, **settings: Any) -> None:
+        """Begin a page whose events share these; see gradio for its settings."""
+        self.shared = shared
+        super().__init__(**settings)
+
     def __exit__(self, *error: Any) -> None:
         """Finish the page; see gradio. Its parts are described once, not for every look at it."""
         config = self.default_config
@@ -83,7 +89,8 @@ class Page(gr.Blocks):
             event._data = NO_EVENT | (event._data if isinstance(event._data, dict) else {})
         request = more.get("request")
         try:
-            return await super().process_api(*args, **more)
+            with use(self.shared):
+                return await super().process_api(*args, **more)
         except Exception as error:
             raise told(error, request) from None
 

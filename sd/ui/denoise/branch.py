@@ -45,7 +45,7 @@ def recipe_of(node: Node, at: Any, *values: Any) -> Recipe:
     made = replace(
         parent,
         sampler=validation.choice("sampler", told.sampler, SAMPLERS),
-        steps=validation.whole("steps left", told.steps, 1, models.MOST_STEPS),
+        steps=validation.whole("steps left", told.steps, 1, models.CAPS.steps),
         eta=validation.real("eta", told.eta, 0, 1),
         seed=validation.seed("seed", told.seed),
         seed_to=None,
@@ -165,7 +165,7 @@ def build() -> tuple[BranchForm, gr.HTML, gr.Button]:
             paint = painter.painter("paint", "denoise-paint")
             with gr.Column(elem_classes="group"):
                 sampler = choice("branch_sampler", SAMPLERS)
-                steps = slider("branch_steps", 1, models.MOST_STEPS, 20, elem_id="branch-steps")
+                steps = slider("branch_steps", 1, models.CAPS.steps, 20, elem_id="branch-steps")
                 eta = slider("eta", 0, 1, 0, step=0.05, precision=None)
                 seed = seed_number("branch_seed", 0, elem_id="branch-seed")
                 guided = guidance_field()

@@ -5,8 +5,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sd import runs
+from sd.generation import registry
 from sd.generation.recipe import Recipe, from_json
+from sd.ui import state
 from sd.ui.components.player import keep_chunk
 
 EXAMPLE = "example.html"  # of a bundled model: the one-file player, which the page can read too
@@ -14,7 +15,7 @@ EXAMPLE = "example.html"  # of a bundled model: the one-file player, which the p
 
 def bundled() -> tuple[Recipe, dict[str, Any]] | None:
     """Return the recipe and the film of the first bundled model's example, if there is one."""
-    for entry in runs.default_home().list_models():
+    for entry in registry.list_models(state.home()):
         path = entry.folder / EXAMPLE
         if entry.bundled and path.is_file():
             recipe, film = read(path)

@@ -11,6 +11,7 @@ from PIL import Image
 from sd.common import validation
 from sd.diffusion.timesteps import SAMPLERS, SPACINGS, VARIANCES
 from sd.generation.recipe import Recipe, Start
+from sd.generation.registry import ModelEntry
 from sd.ui import models, starters
 from sd.ui.adapter.inputs import Checkbox, Dropdown, Radio
 from sd.ui.components import painter
@@ -102,7 +103,7 @@ def start_of(model: Any, picture: str, share: Any, mask: Any) -> Start:
     return Start(png, start_time(entry, share), painter.read_mask(mask, width, height))
 
 
-def start_time(entry: models.ModelEntry, share: Any) -> float:
+def start_time(entry: ModelEntry, share: Any) -> float:
     """Return t at so many percent of a model's T."""
     return round(models.timesteps(entry) * validation.real("share of T", share, 0.1, 100) / 100, 9)
 
@@ -185,8 +186,8 @@ def build() -> tuple[SamplingForm, Extras]:
         prompt, classes, words, chips = prompts.build_prompt()
         sampler = choice("sampler", SAMPLERS, value=FIRST_SAMPLER, elem_id="denoise-sampler")
         about = gr.HTML(elem_classes="note about-sampler")
-        steps = slider("sample_steps", 1, models.MOST_STEPS, FIRST_STEPS, elem_id="denoise-steps")
-        count = slider("count", 1, models.MOST_PICTURES, 4, elem_id="denoise-count")
+        steps = slider("sample_steps", 1, models.CAPS.steps, FIRST_STEPS, elem_id="denoise-steps")
+        count = slider("count", 1, models.CAPS.count, 4, elem_id="denoise-count")
         seed, dice = seed_row("sample_seed_info")
         guidance, both = prompts.build_guidance()
     more = gr.Accordion(label("more"), open=False, elem_classes="fold")

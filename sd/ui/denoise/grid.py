@@ -29,10 +29,10 @@ def grid_recipe(recipe: Recipe, scales: Any) -> Recipe:
     if not down:
         raise InputError("grid: ask for at least one prompt or class, of a model that knows any")
     count = len(down) * len(across)
-    if count > models.MOST_PICTURES:
+    if count > models.CAPS.count:
         raise InputError(
             f"grid: {len(down)} prompts x {len(across)} scales are {count} pictures; at most "
-            f"{models.MOST_PICTURES} are allowed"
+            f"{models.CAPS.count} are allowed"
         )
     prompts = tuple(prompt for prompt in down for _ in across)
     guidance, seed = across * len(down), recipe.seed  # between a noise and itself lies itself

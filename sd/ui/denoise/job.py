@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from contextvars import copy_context
+from functools import partial
 from itertools import islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -148,7 +149,7 @@ class Job:
 
     def start(self) -> None:
         """Begin, as soon as no other sampling is at work."""
-        WORKER.run(self._work)
+        WORKER.run(partial(self._context.run, self._work))
 
     def stop(self) -> None:
         """Ask for the end after the step at hand."""
@@ -220,7 +221,7 @@ class Job:
     def _publish(self, film: "Film") -> None:
         """Make pictures of the newest steps, here where torch has its threads, and store them."""
         if not self.pictured:
-            self._context.run(film.flush, keep_chunk)
+            film.flush(keep_chunk)
         elif film.count() and self.last is not None:
             from sd.data.images import make_grid
 

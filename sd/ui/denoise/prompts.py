@@ -12,6 +12,7 @@ import gradio as gr
 from sd.common import validation
 from sd.common.validation import InputError, shown
 from sd.generation.recipe import Recipe
+from sd.generation.registry import ModelEntry
 from sd.networks.conditioning_metadata import default_guidance
 from sd.ui import models
 from sd.ui.adapter.inputs import LONGEST_TEXT, LONGEST_WORD, Dropdown, Textbox
@@ -20,7 +21,7 @@ from sd.ui.denoise.grid import LONGEST_SCALES, MOST_GUIDANCE, columns_of, has_pr
 from sd.ui.model_metadata import ConditioningMetadata
 from sd.ui.texts import say
 
-MOST_PROMPTS = models.MOST_PICTURES
+MOST_PROMPTS = models.CAPS.count
 FIRST_GUIDANCE, FIRST_SCALES = 2.0, "1, 2, 4"
 MOST_LISTED = 1000  # classes; those beyond are reached by name, over the API
 MOST_NAMED, LONGEST_CHIP = 12, 60  # unseen words in a line; characters of an example
@@ -60,7 +61,7 @@ class Shown(NamedTuple):
 # ---- read as a recipe's settings, and set again from a recipe
 
 
-def asking(entry: models.ModelEntry, asked: PromptForm) -> dict[str, Any]:
+def asking(entry: ModelEntry, asked: PromptForm) -> dict[str, Any]:
     """Return what a recipe says of prompts and guidance, each field checked.
 
     Nothing for a model that can be told nothing, and where nothing is asked for: there guidance
@@ -80,7 +81,7 @@ def asking(entry: models.ModelEntry, asked: PromptForm) -> dict[str, Any]:
     return {**made, "interval": (low, high)}
 
 
-def lacks_half(entry: models.ModelEntry, negative: str) -> bool:
+def lacks_half(entry: ModelEntry, negative: str) -> bool:
     """Tell whether guidance would lead away from what a model never learned: to be told nothing."""
     return not negative and not models.config_of(entry).conditioning.drop
 
@@ -99,7 +100,7 @@ def words_of(asked: PromptForm, told: ConditioningMetadata | None) -> tuple[tupl
 
 
 def plain(
-    entry: models.ModelEntry, prompt: Any, negative: Any, guidance: Any, unconditional: Any = False
+    entry: ModelEntry, prompt: Any, negative: Any, guidance: Any, unconditional: Any = False
 ) -> dict[str, Any]:
     """Return what `asking` does, of plain texts: classes are written like prompts.
 

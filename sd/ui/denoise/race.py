@@ -15,6 +15,7 @@ from sd.common import validation
 from sd.common.validation import InputError
 from sd.diffusion.timesteps import REFERENCE_STEPS, SAMPLERS, calls_per_step
 from sd.generation.recipe import Recipe
+from sd.generation.registry import CLOSED_FORMS, ModelEntry
 from sd.ui import models, uploads
 from sd.ui.adapter.inputs import CheckboxGroup
 from sd.ui.components.parts import MODEL, QUIET, guarded, label, language, note, slider
@@ -85,17 +86,17 @@ def denoiser_lanes(recipe: Recipe) -> list[Recipe]:
     """Return the recipe, and beside it those of memory and blur of the same pictures."""
     entry = models.find(recipe.model)
     data = recipe.model.partition(":")[2] if entry.closed else set_of(entry)
-    names = [f"{kind}:{data}" for kind in models.CLOSED_FORM_KINDS]
+    names = [f"{kind}:{data}" for kind in CLOSED_FORMS]
     plain = replace(recipe, step=0, digest="", prompts=(), negative="", guidance=(1.0,))
     others = [replace(plain, model=name) for name in names if name != recipe.model]
     return [recipe, *others]
 
 
-def set_of(entry: models.ModelEntry) -> str:
+def set_of(entry: ModelEntry) -> str:
     """Return whose pictures a trained model is compared with: its run's, or the starter set."""
     if (entry.folder / runs.PICTURES).is_dir():
         return entry.name
-    starter = models.find(f"{models.CLOSED_FORM_KINDS[0]}:{uploads.STARTER}")
+    starter = models.find(f"{CLOSED_FORMS[0]}:{uploads.STARTER}")
     if models.shape_of(entry) == models.shape_of(starter):
         return uploads.STARTER
     raise InputError(f"model = {entry.name!r}: its run kept no pictures to compare it with")

@@ -206,7 +206,7 @@ def depending(
 ) -> tuple[Any, Any, str]:
     """Show eta and variance where they count, and say what a sampler is and costs."""
     sampler = validation.choice("sampler", sampler, SAMPLERS)
-    steps = validation.whole("steps", steps, 1, models.MOST_STEPS)
+    steps = validation.whole("steps", steps, 1, models.CAPS.steps)
     entry, lang = models.find(model), language(request)
     start = form.start_time(entry, share) if begin == form.PICTURE else None
     calls = models.network_calls(entry, sampler, steps, spacing, start)

@@ -116,7 +116,7 @@ def take(request: gr.Request, tree: Tree, form: Any, index: Any) -> Any:
     """Make the file that was asked for; return it for the hidden button."""
     form = validation.choice("form", form, FORMS)
     node = tree.current
-    number = validation.whole("picture", index, 1, models.MOST_PICTURES)
+    number = validation.whole("picture", index, 1, models.CAPS.count)
     if number > node.recipe.count:
         raise InputError(
             f"picture = {number}: must be a whole number from 1 to {node.recipe.count}"
@@ -169,7 +169,7 @@ def build() -> Taking:
             elem_classes="switch",
             elem_id="take-form",
         )
-        index = slider("take_index", 1, models.MOST_PICTURES, 1, elem_id="take-index")
+        index = slider("take_index", 1, models.CAPS.count, 1, elem_id="take-index")
         with gr.Row(elem_classes="buttons"):
             go = gr.Button(label("take_go"), elem_id="take-go")
             brought = UploadButton(label("bring"), file_types=[".png"], elem_id="take-bring")

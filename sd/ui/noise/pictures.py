@@ -12,7 +12,7 @@ from sd import runs
 from sd.common import validation
 from sd.common.validation import InputError
 from sd.data.decoding.decoder import as_colour
-from sd.ui import starters
+from sd.ui import starters, state
 
 LARGEST_SIDE = 256  # pixels to which a person's picture is brought
 SHOWN = 8  # pictures of a set to choose from
@@ -34,7 +34,7 @@ def list_sets() -> list[tuple[str, str]]:
     """Return (what is shown, name) of the sets: the bundled one, then those of your runs."""
     names = [
         folder.name
-        for folder in runs.list_folders(runs.default_home().path)
+        for folder in runs.list_folders(state.home().path)
         if os.path.isfile(f"{folder}/{runs.PICTURES}/index.json")
     ]
     return [(STARTER, STARTER)] + [(name, name) for name in names if is_run(name)]
@@ -43,7 +43,7 @@ def list_sets() -> list[tuple[str, str]]:
 def is_run(name: str) -> bool:
     """Tell whether a folder's name is one by which its run is found."""
     try:
-        return bool(runs.default_home().find_run(name))
+        return bool(state.home().find_run(name))
     except InputError:
         return False
 
@@ -52,7 +52,7 @@ def open_set(name: Any) -> Any:
     """Return the picture set of a run, its pixels mapped from the disk."""
     from sd.data.ingest import open_images
 
-    folder = runs.default_home().find_run(validation.text("run", name, 64))
+    folder = state.home().find_run(validation.text("run", name, 64))
     return open_images(folder / runs.PICTURES)
 
 

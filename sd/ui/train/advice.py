@@ -11,6 +11,7 @@ from sd import runs
 from sd.common import validation
 from sd.config import Config
 from sd.training import coach
+from sd.ui import state
 from sd.ui.components.parts import guarded, language
 from sd.ui.texts import say
 
@@ -73,14 +74,14 @@ def apply_fix(name: Any, request: gr.Request, event: gr.EventData) -> Any:
     A run that only needs more steps is resumed. Else its settings with the remedy are returned for
     the plan, as a dict of the ini's text and the time.
     """
-    folder, lang = runs.default_home().find_run(name), language(request)
+    folder, lang = state.home().find_run(name), language(request)
     config, status = read_config(folder), runs.status(folder)
     mended = {each.kind: each for each in coach.review_run(config, runs.events(folder)) if each.fix}
     asked = event._data.get("kind") if isinstance(event._data, dict) else None
     remark = mended[validation.choice("fix", asked, list(mended) or ["(nothing to mend)"])]
     steps = requested_steps(remark) if status.resumable else None
     if steps:
-        runs.resume(runs.default_home(), folder, steps)
+        runs.resume(state.home(), folder, steps)
         return gr.skip()
     gr.Info(say("fixed", lang, settings=html.escape(format_settings(remark.fix))), title="")
     return {"ini": config.with_settings(list(remark.fix)).to_ini(), "at": time.time()}

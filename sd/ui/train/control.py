@@ -10,6 +10,8 @@ from sd import runs
 from sd.common import validation
 from sd.common.validation import InputError
 from sd.config.sections import MOST_STEPS
+from sd.generation import registry
+from sd.ui import state
 from sd.ui.adapter import scratch
 from sd.ui.components.parts import guarded, language
 from sd.ui.texts import say
@@ -17,8 +19,8 @@ from sd.ui.texts import say
 
 def list_run_names() -> list[str]:
     """Return the runs that can be shown: the bundled ones, then yours, newest first."""
-    home = runs.default_home()
-    bundled = [entry.name for entry in home.list_models() if entry.bundled]
+    home = state.home()
+    bundled = [entry.name for entry in registry.list_models(home) if entry.bundled]
     return list(dict.fromkeys([*bundled, *(folder.name for folder in home.run_folders())]))
 
 
@@ -34,7 +36,7 @@ def attach(kept: Any, request: gr.Request) -> tuple[Any, Any]:
     if asked is not None and asked not in names:
         gr.Warning(html.escape(why_not_found(asked)), title=say("mistake", language(request)))
     wishes = [asked, kept.get("run") if isinstance(kept, dict) else None]
-    wishes += [status.name for status in runs.default_home().live_runs()]
+    wishes += [status.name for status in state.home().live_runs()]
     value = next((wish for wish in [*wishes, *names] if wish in names), None)
     return gr.update(choices=names, value=value), {}
 
@@ -42,7 +44,7 @@ def attach(kept: Any, request: gr.Request) -> tuple[Any, Any]:
 def why_not_found(name: str) -> str:
     """Return why no run is found under `name`."""
     try:
-        return f"run = {runs.default_home().find_run(name).name!r}: it cannot be shown"
+        return f"run = {state.home().find_run(name).name!r}: it cannot be shown"
     except InputError as error:
         return str(error)
 
@@ -50,7 +52,7 @@ def why_not_found(name: str) -> str:
 @guarded
 def select_run(name: Any) -> tuple[dict[str, str], dict[str, Any]]:
     """Take another run; return it for the browser's memory, and forget what was shown."""
-    return {"run": runs.default_home().find_run(name).name}, {}
+    return {"run": state.home().find_run(name).name}, {}
 
 
 @guarded
@@ -61,7 +63,7 @@ def refresh_runs(name: Any) -> Any:
 
 def find_alive(name: Any) -> Path:
     """Return the folder of a run whose process is there; raise `InputError` for any other."""
-    folder = runs.default_home().find_run(name)
+    folder = state.home().find_run(name)
     if not runs.status(folder).alive:
         raise InputError(f"run = {name!r}: it is not running")
     return folder
@@ -76,7 +78,7 @@ def pause(name: Any) -> None:
 @guarded
 def unpause(name: Any) -> None:
     """Let the run that is shown go on."""
-    runs.unpause(runs.default_home(), find_alive(name))
+    runs.unpause(state.home(), find_alive(name))
 
 
 @guarded
@@ -96,14 +98,14 @@ def end_now(name: Any) -> None:
 @guarded
 def resume(name: Any) -> None:
     """Let a run that ended go on from its last checkpoint."""
-    home = runs.default_home()
+    home = state.home()
     runs.resume(home, home.find_run(name))
 
 
 @guarded
 def train_more(name: Any, steps: Any) -> None:
     """Let a run go on for `steps` steps more than it has."""
-    home = runs.default_home()
+    home = state.home()
     folder = home.find_run(name)
     steps = validation.whole("steps to add", steps, 1, MOST_STEPS)
     total = validation.whole("steps", runs.status(folder).step + steps, 1, MOST_STEPS)
@@ -129,7 +131,7 @@ def pack_bundle(name: Any, whole: Any) -> str:
     """Write a run's bundle; return it for the download."""
     from sd.runs import bundle
 
-    folder = runs.default_home().find_run(name)
+    folder = state.home().find_run(name)
     resumable = validation.flag("whole", whole)
     with scratch.made(scratch.BUNDLE) as place:
         return str(bundle.pack(folder, place / f"{folder.name}.zip", resumable))
@@ -142,5 +144,5 @@ def open_bundle(file: Any) -> tuple[Any, dict[str, str], dict[str, Any]]:
         raise InputError("bundle: give one zip file")
     from sd.runs import unbundle
 
-    name = unbundle.unpack(Path(file), runs.default_home().ensure_writable()).name
+    name = unbundle.unpack(Path(file), state.home().ensure_writable()).name
     return gr.update(choices=list_run_names(), value=name), {"run": name}, {}

@@ -9,7 +9,7 @@ from sd import runs
 from sd.common import validation
 from sd.common.validation import InputError
 from sd.config import SECTIONS, Config, preset_names
-from sd.ui import uploads
+from sd.ui import state, uploads
 from sd.ui.adapter import inputs
 from sd.ui.components.parts import (
     QUIET,
@@ -77,7 +77,7 @@ def begin(data: Any, config: Config, seed: Any, device: Any) -> str:
     source = uploads.source_of(data)
     seed = validation.seed("seed", seed)
     choose(validation.choice("device", device, DEVICES))
-    return runs.start(runs.default_home(), source, config, seed, device).name
+    return runs.start(state.home(), source, config, seed, device).name
 
 
 @guarded

@@ -12,6 +12,7 @@ import gradio as gr
 
 from sd import runs
 from sd.common import validation
+from sd.ui import state
 from sd.ui.components import curves
 from sd.ui.components.parts import guarded, language
 from sd.ui.texts import duration, say
@@ -173,7 +174,7 @@ def pulse(name: Any, seen: Any) -> Any:
     """Return the pulse of the run that is shown, or nothing new if it is what is seen."""
     if not name:
         return gr.skip()
-    folder = runs.default_home().find_run(name)
+    folder = state.home().find_run(name)
     now = pulse_of(runs.status(folder), folder)
     return gr.skip() if isinstance(seen, dict) and seen.get("pulse") == now else now
 
@@ -181,7 +182,7 @@ def pulse(name: Any, seen: Any) -> Any:
 @guarded
 def wake(name: Any) -> gr.Timer:
     """Let a clock go again, unless the run that is shown neither lives nor can live again."""
-    status = runs.status(runs.default_home().find_run(name)) if name else None
+    status = runs.status(state.home().find_run(name)) if name else None
     return gr.Timer(active=bool(status and (status.alive or status.resumable)))
 
 
@@ -189,7 +190,7 @@ def changes_since(
     name: str, seen: Seen, share: float, view: str, curve: str, levels: str, lang: str
 ) -> RunView:
     """Return what has changed of run `name` since `seen`; the rest is left as it is."""
-    folder = runs.default_home().find_run(name)
+    folder = state.home().find_run(name)
     status, found = runs.status(folder), runs.samples(folder)
     measured = len(runs.evaluations(folder))
     keys: Seen = {
@@ -253,7 +254,7 @@ def refresh(
 @guarded
 def scrub(name: Any, place: Any, view: Any, request: gr.Request) -> tuple[Any, ...]:
     """Show the samples at a place of the timeline: picture, pairs, caption, meter."""
-    folder = runs.default_home().find_run(name)
+    folder = state.home().find_run(name)
     view = validation.choice("view", view, samples.VIEWS)
     found = runs.samples(folder)
     sheet = found[to_index(place, len(found))] if found else None
@@ -264,12 +265,12 @@ def scrub(name: Any, place: Any, view: Any, request: gr.Request) -> tuple[Any, .
 @guarded
 def draw_curve(name: Any, which: Any, request: gr.Request) -> str:
     """Show another figure over the steps."""
-    folder, which = runs.default_home().find_run(name), validation.choice("curve", which, CURVES)
+    folder, which = state.home().find_run(name), validation.choice("curve", which, CURVES)
     return curve_html(folder, runs.status(folder).total, which, language(request))
 
 
 @guarded
 def draw_levels(name: Any, which: Any, request: gr.Request) -> str:
     """Show the loss per noise level another way."""
-    folder, which = runs.default_home().find_run(name), validation.choice("levels", which, LEVELS)
+    folder, which = state.home().find_run(name), validation.choice("levels", which, LEVELS)
     return levels_html(folder, runs.status(folder), which, language(request))

@@ -336,7 +336,7 @@ def test_every_value_to_every_argument_of_every_event(
     work = [what for each in served.noted.work.values() for what in each]
     assert {kind for kind, *_ in work} == {"run", "plan", "sampling"}
     sampled = [what[1:] for what in work if what[0] == "sampling"]
-    assert all(steps <= models.MOST_STEPS and n <= models.MOST_PICTURES for steps, n in sampled)
+    assert all(steps <= models.CAPS.steps and n <= models.CAPS.count for steps, n in sampled)
 
 
 def test_every_event_with_any_data_of_its_own(

@@ -17,7 +17,9 @@ from sd.checkpoints.checkpoint import load_checkpoint
 from sd.cli.parser import parser
 from sd.common.validation import InputError
 from sd.config import Config
+from sd.generation import registry
 from sd.generation.recipe import Recipe, Start
+from sd.generation.registry import ModelEntry
 from sd.ui import api, models
 from sd.ui.components import painter, parts
 from sd.ui.components.parts import LARGEST_SEED
@@ -75,7 +77,7 @@ def test_how_far_into_the_noise_comes_back(tmp_path: Path, share: float) -> None
 def test_a_recipe_names_the_model_as_it_is() -> None:
     made = form.recipe_of(*values())
     assert made == Recipe(
-        *("little", denoising.STEP, models.digest(models.find("little"))),
+        *("little", denoising.STEP, registry.digest(models.find("little"))),
         *("ddim", 6, 0.0, "fixed_small", "trailing", True, 5, 2),
     )
     assert re.fullmatch("[0-9a-f]{16}", made.digest)
@@ -179,7 +181,7 @@ def test_calls_are_those_of_the_chosen_times(tmp_path: Path) -> None:
     settings = ["diffusion.zero_terminal_snr=True", "diffusion.prediction=v"]
     config = Config.preset("tiny").with_settings(settings)
     (tmp_path / runs.CONFIG).write_text(config.to_ini())
-    entry = models.ModelEntry("zero", tmp_path)
+    entry = ModelEntry("zero", str(tmp_path))
     found = {each: models.network_calls(entry, "heun", 6, each) for each in ("trailing", "leading")}
     assert found == {"trailing": 10, "leading": 11}  # from infinite sigma, and to 0, once
 
@@ -234,8 +236,8 @@ def test_without_any_model_the_line_says_so(home: Path) -> None:
 def test_a_digest_tells_a_model_from_another_of_its_name() -> None:
     entry, recipe = models.find("little"), denoising.recipe()
     about = load_checkpoint(entry.folder).about
-    assert about["sha256"]["model.safetensors"].startswith(models.digest(entry))
-    assert models.digest(models.find("ideal:starter")) == ""
+    assert about["sha256"]["model.safetensors"].startswith(registry.digest(entry))
+    assert registry.digest(models.find("ideal:starter")) == ""
     assert models.find_recipe_model(recipe) == entry
     assert models.find_recipe_model(replace(recipe, digest="")) == entry
     with pytest.raises(InputError, match="made at step 9 with other weights than those here"):
@@ -262,7 +264,7 @@ def test_the_command_is_one_that_the_command_line_understands(changes: dict[str,
     words = shlex.split(line)
     assert words[:4] == ["python", "-m", "sd", "sample"]
     args = parser().parse_args(words[3:])
-    assert args.checkpoint.startswith(("ideal:", "linear:")) is models.is_closed(recipe.model)
+    assert args.checkpoint.startswith(("ideal:", "linear:")) is registry.is_closed(recipe.model)
     assert Path(args.checkpoint.rpartition(":")[2]).name == recipe.model.rpartition(":")[2]
     assert (args.sampler, args.steps, args.seed, args.count, args.spacing) == (
         *(recipe.sampler, recipe.steps, recipe.seed, recipe.count, recipe.spacing),

@@ -87,15 +87,16 @@ def test_what_a_model_can_be_told_is_read_beside_its_weights(told: dict[str, Mod
     assert worded.vocabulary.unseen("a blue zebra") == ["zebra"]
 
 
-def test_a_run_is_told_what_its_newest_checkpoint_is_told(tmp_path: Path) -> None:
-    (tmp_path / runs.CONFIG).write_text(Config.preset("tiny").to_ini())
+def test_what_a_model_can_be_asked_is_read_from_its_newest_checkpoint(home: Path) -> None:
     for number, labels in ((9, ["a", "b"]), (10, ["a", "c"])):
-        folder = tmp_path / f"checkpoint-{number}"
-        folder.mkdir()
+        folder = home / "run" / f"checkpoint-{number}"
+        folder.mkdir(parents=True)
+        (folder / "checkpoint.json").write_text("{}")
         (folder / model_metadata.CONDITIONING).write_text(
             json.dumps({"kind": "class_tokens", "labels": labels})
         )
-    found = models.read_conditioning(models.ModelEntry("run", tmp_path, 10))
+    (home / "run" / runs.CONFIG).write_text(Config.preset("tiny").to_ini())
+    found = models.read_conditioning(models.find("run"))
     assert found is not None and found.labels == ("a", "c")
 
 

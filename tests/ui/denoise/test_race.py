@@ -13,6 +13,7 @@ from sd.common.validation import InputError
 from sd.diffusion.timesteps import REFERENCE_STEPS, SAMPLERS, SPACINGS
 from sd.generation.pipeline import rms_distance
 from sd.generation.recipe import Recipe, Start
+from sd.generation.registry import ModelEntry
 from sd.ui import models
 from sd.ui.components.painter import mask_paint
 from sd.ui.denoise import race
@@ -223,7 +224,7 @@ def test_a_trained_model_runs_against_the_pictures_of_its_run(
 def test_whose_pictures_a_model_is_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:
     little, pictured = (
         models.find("little"),
-        models.ModelEntry("pictured", models.find("ideal:pictured").folder),
+        ModelEntry("pictured", models.find("ideal:pictured").place),
     )
     assert race.set_of(pictured) == "pictured"
     with pytest.raises(InputError, match="model = 'little'"):

@@ -21,6 +21,7 @@ from sd.common import validation
 from sd.common.encoding import png_bytes
 from sd.common.validation import LARGEST_SEED
 from sd.data.images import to_array
+from sd.generation import registry
 from sd.generation.export import read_html, read_recipe, write_png
 from sd.generation.recipe import Branch, Recipe, from_json
 from sd.ui import models
@@ -303,7 +304,7 @@ def test_a_model_that_has_changed_since_is_told(monkeypatch: pytest.MonkeyPatch)
     tree = made(denoising.recipe())
     another_day(monkeypatch)
     tree.current.end = None
-    monkeypatch.setattr(models, "digest", lambda entry: "e" * 16)
+    monkeypatch.setattr(registry, "digest", lambda entry: "e" * 16)
     assert "other weights" in refusal(taken, tree)
     assert "other weights" in refusal(taken, tree, "npz")
     assert "press Denoise first" not in refusal(lambda: list(denoise.again(ENGLISH, tree)))

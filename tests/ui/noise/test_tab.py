@@ -31,6 +31,7 @@ from sd.ui.components import theme
 from sd.ui.noise import algorithm1, chain, exact, model_view, schedules, stage
 from sd.ui.noise import pictures as noise_pictures
 from sd.ui.noise import tab as noise
+from sd.ui.state import shared
 from tests.helpers.networks import with_weights
 
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
@@ -317,8 +318,8 @@ def test_who_stops_asking_leaves_the_model_free(model: str) -> None:
         next(stream)
         next(stream)
         stream.close()
-        assert models.ONE_AT_A_TIME.acquire(blocking=False)
-        models.ONE_AT_A_TIME.release()
+        assert shared(models.NetworkLock).lock.acquire(blocking=False)
+        shared(models.NetworkLock).lock.release()
 
 
 @pytest.mark.parametrize("value", [*HOSTILE, LONG])

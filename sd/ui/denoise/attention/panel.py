@@ -67,7 +67,7 @@ class Selection(NamedTuple):
 def meant(tree: Tree, picture: Any) -> tuple[Recipe, int, int]:
     """Return the recipe, the step i and the place k of the picture that are looked at."""
     recipe = tree.current.recipe
-    chosen = validation.whole("picture", 1 if picture is None else picture, 1, models.MOST_PICTURES)
+    chosen = validation.whole("picture", 1 if picture is None else picture, 1, models.CAPS.count)
     i = max(1, min(tree.place or 1, recipe.steps))
     return recipe, i, min(chosen, recipe.count) - 1
 
@@ -226,7 +226,7 @@ def build() -> tuple[gr.Accordion, Panel]:
             words = gr.HTML(elem_classes="seen", elem_id="looked-words", js_on_load=mount)
         with gr.Row(elem_classes="looked-fields"):
             layer, head = listed("looked_layer", AVERAGED), listed("looked_head", ALL)
-            bounds = {"minimum": 1, "maximum": models.MOST_PICTURES, "precision": 0}
+            bounds = {"minimum": 1, "maximum": models.CAPS.count, "precision": 0}
             picture = number("looked_picture", 1, visible=False, elem_id="looked-picture", **bounds)
         with gr.Row(elem_classes="looked-way"):
             go = gr.Button(label("looked_go"), elem_id="looked-go", elem_classes="short")
