@@ -275,7 +275,7 @@ def killed_again_and_again(
         number += 1
         folder = home / f"killed-{number}"
 
-        def begin(folder: Path = folder) -> Iterator[Any]:
+        def begin_or_resume(folder: Path = folder) -> Iterator[Any]:
             return (
                 resume(folder)
                 if (folder / runs.RUN).exists()
@@ -285,7 +285,7 @@ def killed_again_and_again(
         while done < kills and runs.status(folder).state != "finished":
             in_save = bool(done % 2)
             before = numbered(folder, "checkpoint-*")
-            if not kill_at_random(leave_alone(begin), folder, dice, in_save):
+            if not kill_at_random(leave_alone(begin_or_resume), folder, dice, in_save):
                 continue
             done += 1
             inside += bool(list(folder.glob(".checkpoint-*.tmp")))
@@ -294,7 +294,7 @@ def killed_again_and_again(
             saved = numbered(folder, "checkpoint-*")
             assert not before or saved[-1][0] >= before[-1][0]
         if runs.status(folder).state != "finished":
-            list(begin())
+            list(begin_or_resume())
         same(folder, whole)
     return done, inside
 
