@@ -8,7 +8,7 @@ from typing import Any
 
 _HOMES = {
     "Config": "sd.config.config",
-    "Diffusion": "sd.diffusion.process",
+    "Diffusion": "sd.diffusion.loss",
     "InputError": "sd.common.validation",
     "Sampling": "sd.diffusion.sampling",
     "Schedule": "sd.diffusion.schedule",

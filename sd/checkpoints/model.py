@@ -11,7 +11,7 @@ from sd.common.validation import InputError, shown
 from sd.config import Config
 from sd.data.space import Pixels, Shape, Space
 from sd.diffusion.guidance import Denoiser, Guidance
-from sd.diffusion.process import Diffusion
+from sd.diffusion.loss import Diffusion
 from sd.diffusion.sampling import Sampling
 from sd.networks.conditioning import Conditioner
 from sd.networks.conditioning_metadata import default_prompts

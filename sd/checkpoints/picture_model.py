@@ -19,7 +19,7 @@ from sd.data.reading.source import BUNDLED_SETS
 from sd.data.space import Pixels, Shape, Space
 from sd.diffusion.closed_form import CLOSED_FORMS, ClosedFormDenoiser
 from sd.diffusion.guidance import Guidance
-from sd.diffusion.process import Diffusion
+from sd.diffusion.loss import Diffusion
 from sd.diffusion.sampling import Sampling
 
 PRESET = "tiny"  # the settings for pictures that are no run's
@@ -37,10 +37,10 @@ class PictureModel:
     config: Config
     about: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def diffusion(self) -> Diffusion:
         """The process whose noise it takes away."""
-        return self.denoiser.diffusion
+        return Diffusion.from_config(self.config.diffusion)
 
     @cached_property
     def space(self) -> Space:

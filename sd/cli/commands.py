@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from sd.checkpoints.model import Model
     from sd.common.outputs import Output
-    from sd.diffusion.process import Diffusion
+    from sd.diffusion.loss import Diffusion
     from sd.runs.recorder import Listener
     from sd.training.loop import TrainStep
     from sd.training.planning.planner import PictureStats, Plan
@@ -274,7 +274,7 @@ def noise(args: argparse.Namespace) -> None:
     for t in args.t:
         a, b = diffusion.schedule.signal(t), diffusion.schedule.noise(t)
         ratio = f"SNR {diffusion.snr(t):.4g}"
-        print(f"t = {t:g}: x_t = {a:.4f} x_0 + {b:.4f} {diffusion.grain}, {ratio}")
+        print(f"t = {t:g}: x_t = {a:.4f} x_0 + {b:.4f} {diffusion.noise_formula}, {ratio}")
     if out is None or not out.is_file:
         print(f"written: {place}")
 
@@ -285,7 +285,7 @@ def _noise_picture(args: argparse.Namespace) -> tuple["Diffusion", "Image"]:
 
     from sd.cli.pictures import read_and_remark
     from sd.data.images import fit_picture, make_grid, to_float
-    from sd.diffusion.process import Diffusion
+    from sd.diffusion.loss import Diffusion
     from sd.diffusion.sampling import draw_noise, generators
 
     config = settings_of(args)

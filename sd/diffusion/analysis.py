@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sd.diffusion.process import Diffusion, Prediction, target_of
+from sd.diffusion.loss import Diffusion, target_of
+from sd.diffusion.process import ForwardProcess, Prediction
 from sd.diffusion.schedule import Schedule
 
 Array = NDArray[np.float64]
@@ -154,13 +155,13 @@ def summarize(values: Tensor) -> Summary:
     return Summary(float(ordered.mean()), float(ordered.std(correction=0)), float(gap))
 
 
-def implied_noise(process: Diffusion, x0: Tensor, x_t: Tensor, t: float) -> Tensor:
+def implied_noise(process: ForwardProcess, x0: Tensor, x_t: Tensor, t: float) -> Tensor:
     """Return the standard noise that is in x_t: (w_t - a w_0) / b, for t > 0."""
     a, b = process.factors(t, x_t)
-    return (process.standardise(x_t, t) - a * x0 / process.std) / b
+    return (process.to_w(x_t, t) - a * process.to_w(x0, 0)) / b
 
 
-def sample_chain(process: Diffusion, x0: Tensor, t: int, seed: int) -> ForwardChain:
+def sample_chain(process: ForwardProcess, x0: Tensor, t: int, seed: int) -> ForwardChain:
     """Go from x0 [C, H, W] to time t >= 1 step by step and at once."""
     source = torch.Generator().manual_seed(seed)
     noises = [torch.randn(x0.shape, generator=source, dtype=x0.dtype) for _ in range(t)]
@@ -182,9 +183,11 @@ def rms(difference: Tensor) -> float:
 @torch.no_grad()
 def predict_at(source: Any, x0: Tensor, t: float, eps: Tensor, device: str = "cpu") -> PredictionAt:
     """Ask a source once about x0 [C, H, W] noised to t in (0, T] with eps."""
-    x_t = source.diffusion.q_sample(x0, t, eps)
-    answer = source.denoiser(x_t[None].to(device), t)
-    x0_hat, eps_hat = (each[0].to("cpu", x0.dtype) for each in answer)
+    process: ForwardProcess = source.diffusion
+    x_t = process.q_sample(x0, t, eps)
+    answer = source.denoiser(process.to_w(x_t, t)[None].to(device), t)
+    w_0, eps_hat = (each[0].to("cpu", x0.dtype) for each in answer)
+    x0_hat = process.to_x(w_0, 0)
     return PredictionAt(t, x_t, x0_hat, eps_hat, rms(x0_hat - x0), rms(eps_hat - eps))
 
 
@@ -224,7 +227,7 @@ def training_iteration(
     seen = predict_at(source, x0, t, eps, device)
     a, b = diffusion.factors(t, x0)
     wanted, said = (
-        target_of(diffusion.prediction, diffusion.standard_x0(clean), noise, a, b)
+        target_of(diffusion.prediction, diffusion.to_w(clean, 0), noise, a, b)
         for clean, noise in ((x0, eps), (seen.x0, seen.eps))
     )
     answer = Prediction(seen.x0, seen.eps)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sd.common.validation import InputError
-from sd.diffusion.process import Diffusion, Prediction, interpret
+from sd.diffusion.process import ForwardProcess, Prediction
 
 HALF = 127.5  # levels; a picture is levels / HALF - 1, see `sd.data.images.to_float`
 PART_BYTES = 4 * 2**20  # of pictures as float64 at once
@@ -26,12 +26,12 @@ MOST_FITTED = 2048  # pictures whose covariance is taken; its eigenvectors cost 
 
 
 class ClosedFormDenoiser:
-    """The callable (x_t [B, C, H, W], t) -> Prediction(x0, eps) whose x0 is a sum of pictures.
+    """The callable (w_t [B, C, H, W], t) -> Prediction(w_0, eps) whose w_0 is a sum of pictures.
 
-    Times are in (0, T], the answer has the type and device of x_t. A subclass tells the weights.
+    Times are in (0, T], the answer has the type and device of w_t. A subclass tells the weights.
     """
 
-    def __init__(self, pixels: Tensor, diffusion: Diffusion, device: str = "cpu") -> None:
+    def __init__(self, pixels: Tensor, process: ForwardProcess, device: str = "cpu") -> None:
         """Take the set, uint8 [N, C, H, W]; one that is mapped from disk stays there.
 
         Raises `InputError` for a set without pictures.
@@ -41,30 +41,26 @@ class ClosedFormDenoiser:
         # MPS has no float64.
         self.device = "cpu" if torch.device(device).type == "mps" else device
         self.pixels = pixels.flatten(1).to(self.device)
-        self.diffusion = diffusion
+        self.process = process
 
     @torch.no_grad()
-    def __call__(self, x_t: Tensor, t: float) -> Prediction:
-        w_t, weights = self._standard(x_t, t), self.weights(x_t, t)
-        x0 = self._sum(weights).reshape(w_t.shape)
-        a, b = self.diffusion.factors(t, w_t)
-        answer = interpret("x0", self.diffusion.standard_x0(x0), w_t, a, b)
-        return Prediction(*(each.to(x_t.dtype).to(x_t.device) for each in (x0, answer.eps)))
+    def __call__(self, w_t: Tensor, t: float) -> Prediction:
+        w, weights = w_t.to(self.device).double(), self.weights(w_t, t)
+        w_0 = self.process.to_w(self._sum(weights).reshape(w.shape), 0)
+        a, b = self.process.factors(t, w)
+        answer = w_0, (w - a * w_0) / b
+        return Prediction(*(each.to(w_t.dtype).to(w_t.device) for each in answer))
 
     @torch.no_grad()
-    def weights(self, x_t: Tensor, t: float) -> Tensor:
+    def weights(self, w_t: Tensor, t: float) -> Tensor:
         """Return how much of each picture is in the answer: float64 [B, N], 1 together."""
-        w_t = self._standard(x_t, t)
-        a, b = (float(factor) for factor in self.diffusion.factors(t, w_t))
+        a, b = self.process.schedule.at(t)
         # w_t = a x_0 / s + b eps: the pictures' own factor is a / s.
-        return self._weights(w_t.flatten(1), a / self.diffusion.std, b)
+        return self._weights(w_t.to(self.device).double().flatten(1), a / self.process.std, b)
 
     def _weights(self, w_t: Tensor, a: float, b: float) -> Tensor:
         """Return the weights [B, N] at w_t [B, D] = a x_0 + b eps."""
         raise NotImplementedError
-
-    def _standard(self, x_t: Tensor, t: float) -> Tensor:
-        return self.diffusion.standardise(x_t.to(self.device).double(), t)
 
     def _products(self, w: Tensor) -> Tensor:
         """Return the inner product of each of w [B, D] with each picture: [B, N]."""
@@ -96,9 +92,9 @@ class IdealDenoiser(ClosedFormDenoiser):
     At SNR 0 it is the mean picture, at small noise the nearest one.
     """
 
-    def __init__(self, pixels: Tensor, diffusion: Diffusion, device: str = "cpu") -> None:
+    def __init__(self, pixels: Tensor, process: ForwardProcess, device: str = "cpu") -> None:
         """Take the set; the squared length of each picture is taken once."""
-        super().__init__(pixels, diffusion, device)
+        super().__init__(pixels, process, device)
         squares = ((part / HALF - 1).square().sum(1) for part in self._parts())
         self.squares = torch.cat(list(squares))
 
@@ -119,7 +115,7 @@ class LinearDenoiser(ClosedFormDenoiser):
     Z^T V_k / sqrt(N lam_k): only N x N numbers are kept, and no lam is divided by.
     """
 
-    def __init__(self, pixels: Tensor, diffusion: Diffusion, device: str = "cpu") -> None:
+    def __init__(self, pixels: Tensor, process: ForwardProcess, device: str = "cpu") -> None:
         """Fit mean and covariance; of more than 2,048 pictures, to as many, evenly spread.
 
         Raises `InputError` for fewer than two pictures.
@@ -127,7 +123,7 @@ class LinearDenoiser(ClosedFormDenoiser):
         count = min(len(pixels), MOST_FITTED)
         if len(pixels) > count:
             pixels = pixels[torch.arange(count) * len(pixels) // count]
-        super().__init__(pixels, diffusion, device)
+        super().__init__(pixels, process, device)
         if count < 2:
             raise InputError("a linear model needs at least 2 pictures; the set has 1")
         equal = torch.full((1, count), 1 / count, dtype=torch.float64, device=self.device)

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sd.diffusion.process import Diffusion, Prediction
+from sd.diffusion.loss import Diffusion
+from sd.diffusion.process import Prediction
 from sd.diffusion.schedule import Schedule
 
 
@@ -56,7 +57,7 @@ class Guidance(NamedTuple):
 
 
 class Denoiser:
-    """The callable (x_t [B, C, ...], t) -> Prediction(x0, eps) that samplers ask.
+    """The callable (w_t [B, C, ...], t) -> Prediction(w_0, eps) that samplers ask.
 
     t is one time for the whole batch, in (0, T]; gradients are not kept. The pictures of a batch
     take the rows of the conditions in turn.
@@ -74,9 +75,8 @@ class Denoiser:
         self.cond, self.uncond, self.guidance = cond, uncond, guidance
 
     @torch.no_grad()
-    def __call__(self, x_t: Tensor, t: float) -> Prediction:
-        w_t = self.diffusion.standardise(x_t, t)
-        return self.diffusion.predict(self._guided(w_t, t), x_t, t)
+    def __call__(self, w_t: Tensor, t: float) -> Prediction:
+        return self.diffusion.predict(self._guided(w_t, t), w_t, t)
 
     def _guided(self, w_t: Tensor, t: float) -> Tensor:
         """Return what the network estimates at w_t, guided where the settings say so."""

@@ -64,7 +64,7 @@ Rule = Callable[[Denoise, Tensor, Step, Noise], Tensor]
 
 def add_noise(mean: Tensor, variance: float, step: Step, noise: Noise) -> Tensor:
     """Return `mean` with noise of that variance; the step to 0 adds none."""
-    return mean + variance**0.5 * noise() if variance > 0 and step.s > 0 else mean
+    return mean + variance**0.5 * noise().to(mean) if variance > 0 and step.s > 0 else mean
 
 
 def ddpm(denoise: Denoise, w: Tensor, step: Step, noise: Noise, *, large: bool) -> Tensor:

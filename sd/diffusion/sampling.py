@@ -1,43 +1,29 @@
 """The reverse process: the one loop that all samplers share.
 
-A sampler sees a denoiser, any callable (x_t, t) -> Prediction(x0, eps), and never a network. Its
+A sampler sees a denoiser, any callable (w_t, t) -> Prediction(w_0, eps), and never a network. Its
 times are those of `sd.diffusion.timesteps`, its step from t to s < t is a rule of
-`sd.diffusion.samplers`. Symbols are those of the table in `sd.diffusion.schedule`.
+`sd.diffusion.samplers`. Symbols are those of the table in `sd.diffusion.schedule`; x, as pictures
+and consumers have it, becomes w before a step and x again after it (`sd.diffusion.process`).
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from sd.common.randomness import keyed_generator
 from sd.common.validation import InputError, choice, flag, real, shown
-from sd.diffusion.process import Diffusion, Prediction
+from sd.diffusion.process import ForwardProcess, Prediction
 from sd.diffusion.samplers import Rule, Step, new_rule
 from sd.diffusion.schedule import Schedule
-from sd.diffusion.timesteps import SAMPLERS, SPACINGS, VARIANCES, calls_per_step, time_grid
-
-__all__ = [
-    "SAMPLERS",
-    "SPACINGS",
-    "VARIANCES",
-    "DenoiserLike",
-    "KnownRegion",
-    "SampleStep",
-    "Sampling",
-    "TrustRegion",
-    "calls_per_step",
-    "draw_noise",
-    "generators",
-    "slerp",
-    "step_noise",
-    "time_grid",
-]
+from sd.diffusion.timesteps import SAMPLERS, VARIANCES, calls_per_step, time_grid
 
 DenoiserLike = Callable[[Tensor, float], Prediction]
+"""(w_t [B, C, ...], t) -> its estimate of w_0 and of the noise."""
 
 
 class SampleStep(NamedTuple):
@@ -63,22 +49,15 @@ class KnownRegion(NamedTuple):
 
 
 class TrustRegion(NamedTuple):
-    """A picture x0 [C, H, W] that a sampling began from, and how far from it estimates may be, rms.
+    """A picture x0 [C, H, W] that a sampling began from, and the `sigma` at which it began.
 
-    With `radius` the sigma at which it began: the mean of all x_0 that x_t may come from is on
-    average no farther from the true one than x_t / a itself. An estimate beyond is worse than none,
-    as a network's that shows a picture with an error of its own at every t, however small.
+    The mean of all x_0 that x_t may come from is on average no farther from the true one than
+    x_t / a itself, whose root mean square distance is s sigma. An estimate beyond is worse than
+    none, as a network's that shows a picture with an error of its own at every t, however small.
     """
 
     x0: Tensor
-    radius: float
-
-    def near(self, estimate: Tensor) -> Tensor:
-        """Return estimates [B, C, ...], each that is too far brought near on a straight line."""
-        away = estimate - self.x0.to(estimate)
-        axes = tuple(range(1, away.ndim))
-        share = self.radius / away.square().mean(axes, keepdim=True).sqrt()
-        return torch.where(share < 1, estimate + (share - 1) * away, estimate)
+    sigma: float
 
 
 def generators(seeds: Sequence[int]) -> list[torch.Generator]:
@@ -93,8 +72,7 @@ def draw_noise(shape: Sequence[int], sources: Sequence[torch.Generator]) -> Tens
 
 def step_noise(shape: Sequence[int], seeds: Sequence[int], step: int) -> Tensor:
     """Return the noise [B, *shape] of step 1, 2, ...: each seed's own, whatever came before."""
-    digests = (hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=8) for seed in seeds)
-    return draw_noise(shape, generators([int.from_bytes(d.digest(), "big") >> 1 for d in digests]))
+    return draw_noise(shape, [keyed_generator(seed, step) for seed in seeds])
 
 
 def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
@@ -138,18 +116,14 @@ class Sampling:
         large = choice("variance", variance, VARIANCES) == "fixed_large"
         self.rule: Callable[[], Rule] = partial(new_rule, sampler, real("eta", eta, 0, 1), large)
         self.clip_x0 = flag("clip_x0", clip_x0)
-        # Its noise is used here, never its prediction: "v" is one that every schedule allows.
-        self.process = Diffusion(schedule, "v", noise_info)
-        grid = time_grid(schedule, steps, spacing, start_time) if times is None else times
-        self.times = self._checked(grid)
-
-    def _checked(self, grid: Sequence[float]) -> list[float]:
-        falling = all(t > s for t, s in zip(grid, [*grid[1:], 0], strict=False))
-        if not grid or not falling or grid[0] > self.schedule.timesteps:
+        self.process = ForwardProcess(schedule, noise_info)
+        grid = time_grid(schedule, steps, spacing, start_time) if times is None else list(times)
+        falling = all(t > s for t, s in pairwise([*grid, 0]))
+        if not grid or not falling or grid[0] > schedule.timesteps:
             raise InputError(
-                f"times = {shown(list(grid))}: must fall within 0 < t <= {self.schedule.timesteps}"
+                f"times = {shown(grid)}: must fall within 0 < t <= {schedule.timesteps}"
             )
-        return list(grid)
+        self.times = grid
 
     def _steps(self) -> Iterator[Step]:
         self.schedule.remember(self.times)
@@ -164,11 +138,7 @@ class Sampling:
 
     def start(self, shape: Sequence[int], seeds: Sequence[int]) -> Tensor:
         """Return the pictures [B, *shape] of pure noise from which `seeds` start."""
-        return self.begin(draw_noise(shape, generators(seeds)))
-
-    def begin(self, noise: Tensor) -> Tensor:
-        """Return the pictures of pure noise that standard noise [B, ...] means."""
-        return self.process.std * noise + self.process.mean
+        return self.process.pure_noise(draw_noise(shape, generators(seeds)))
 
     @torch.no_grad()
     def steps(
@@ -192,23 +162,25 @@ class Sampling:
         `trust_region` tells the picture from which noise was begun, near which all estimates stay.
         """
         eps = draw_noise(shape, generators(seeds))
-        x = (self.begin(eps) if start is None else start).to(device)
-        rule, told = self.rule(), list[tuple[Prediction, float]]()
+        x = (self.process.pure_noise(eps) if start is None else start).to(device)
+        rule, estimates = self.rule(), list[tuple[Prediction, float]]()
 
         def denoise(w: Tensor, t: float) -> Prediction:
-            told.append(self._estimate(denoiser, self.process.unstandardise(w, t), t, trust_region))
-            estimate, _ = told[-1]
-            return Prediction(self.process.standard_x0(estimate.x0), estimate.eps)
+            estimates.append(self._bounded(denoiser(w, t), w, t, trust_region))
+            return estimates[-1][0]
 
         for i, step in enumerate(self._steps(), start=1):
-            noise = partial(self._noise, x, shape, seeds, first + i)
-            w = rule(denoise, self.process.standardise(x, step.t), step, noise)
-            x = self.process.unstandardise(w, step.s)
+            noise = partial(step_noise, shape, seeds, first + i)
+            w = rule(denoise, self.process.to_w(x, step.t), step, noise)
+            x = self.process.to_x(w, step.s)
             if known is not None:
-                x = self._put_back(x, step.s, eps, known)
-            estimate, clipped = told[0]
-            told.clear()
-            yield SampleStep(i, step.s, x, estimate.x0, estimate.eps, clipped)
+                mask = known.mask.to(x)
+                there = self.process.q_sample(known.x0.to(x), step.s, eps.to(x))
+                x = mask * x + (1 - mask) * there
+            estimate, clipped = estimates[0]  # of two in a step, the one from which it began
+            estimates.clear()
+            x0 = self.process.to_x(estimate.x0, 0)
+            yield SampleStep(i, step.s, x, x0, estimate.eps, clipped)
 
     def sample(
         self,
@@ -222,27 +194,32 @@ class Sampling:
             x = step.x_t
         return x
 
-    def _estimate(
-        self, denoiser: DenoiserLike, x: Tensor, t: float, trust_region: TrustRegion | None
+    def _bounded(
+        self, estimate: Prediction, w: Tensor, t: float, trust_region: TrustRegion | None
     ) -> tuple[Prediction, float]:
-        """Ask the denoiser; clip and hold x0 if wanted, with the eps that then explains x."""
-        estimate, clipped = denoiser(x, t), 0.0
+        """Return an estimate within its limits, with the eps that then explains w.
+
+        With it the share of its values that were clipped.
+        """
+        w_0, clipped = estimate.x0, 0.0
         if not self.clip_x0 and trust_region is None:
             return estimate, clipped
-        x0 = estimate.x0
         if self.clip_x0:
-            x0 = x0.clamp(-1, 1)
-            clipped = int((x0 != estimate.x0).count_nonzero()) / x0.numel()
+            w_0 = w_0.clamp(-1 / self.process.std, 1 / self.process.std)  # x_0 in [-1, 1]
+            clipped = int((w_0 != estimate.x0).count_nonzero()) / w_0.numel()
         if trust_region is not None:
-            x0 = trust_region.near(x0)
+            center = self.process.to_w(trust_region.x0.to(w_0), 0)
+            w_0 = brought_near(w_0, center, trust_region.sigma)
         a, b = self.schedule.at(t)
-        w, w_0 = self.process.standardise(x, t), self.process.standard_x0(x0)
-        return Prediction(x0, torch.sub(w, w_0, alpha=a) / b), clipped
+        return Prediction(w_0, torch.sub(w, w_0, alpha=a) / b), clipped
 
-    def _noise(self, like: Tensor, shape: Sequence[int], seeds: Sequence[int], k: int) -> Tensor:
-        return step_noise(shape, seeds, k).to(like)
 
-    def _put_back(self, x: Tensor, s: float, eps: Tensor, known: KnownRegion) -> Tensor:
-        """Return x where the mask is 1, the known picture at time s where it is 0."""
-        mask = known.mask.to(x)
-        return mask * x + (1 - mask) * self.process.q_sample(known.x0.to(x), s, eps.to(x))
+def brought_near(w_0: Tensor, center: Tensor, radius: float) -> Tensor:
+    """Return pictures [B, C, ...], those farther from `center` than `radius` moved to that far.
+
+    Distances are root mean squares.
+    """
+    away = w_0 - center
+    axes = tuple(range(1, away.ndim))
+    share = radius / away.square().mean(axes, keepdim=True).sqrt()
+    return torch.where(share < 1, w_0 + (share - 1) * away, w_0)

@@ -17,7 +17,7 @@ from sd.data.decoding.decoder import CHANNELS, open_quietly
 from sd.data.images import to_float
 from sd.data.space import Shape, Space, encode_mask
 from sd.diffusion.guidance import Guidance
-from sd.diffusion.process import Diffusion
+from sd.diffusion.loss import Diffusion
 from sd.diffusion.sampling import (
     DenoiserLike,
     KnownRegion,
@@ -174,7 +174,7 @@ def starting_x(recipe: Recipe, source: Source) -> Tensor:
         x0 = encoded_picture(recipe.start.picture, source.space)
         first = sampling_of(recipe, source).times[0]  # of a leading grid, below the start's t
         return process.q_sample(x0.expand_as(eps), first, eps)
-    return process.std * eps + process.mean
+    return process.pure_noise(eps)
 
 
 def known_of(recipe: Recipe, space: Space) -> KnownRegion | None:
@@ -197,7 +197,7 @@ def trust_region_of(recipe: Recipe, source: Source) -> TrustRegion | None:
         return None
     a, b = source.diffusion.schedule.at(sampling_of(recipe, source).times[0])
     x0 = encoded_picture(recipe.start.picture, source.space)
-    return TrustRegion(x0, source.diffusion.std * b / a) if a else None
+    return TrustRegion(x0, b / a) if a else None
 
 
 def paint_over(step: SampleStep, paint: bytes | None, source: Source) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sd.checkpoints.model import Model
-from sd.diffusion.process import Network
+from sd.diffusion.loss import Network
 from sd.networks.conditioning import Conditioner
 from sd.training.randomness import stream
 

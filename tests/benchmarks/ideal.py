@@ -19,7 +19,7 @@ from sd.data.image_set import read_images
 from sd.data.images import to_float
 from sd.diffusion.closed_form import IdealDenoiser, LinearDenoiser
 from sd.diffusion.guidance import Denoiser
-from sd.diffusion.process import Diffusion
+from sd.diffusion.loss import Diffusion
 from sd.networks.unet import UNetModel
 
 ROUNDS, PICTURES = 9, 16

@@ -20,7 +20,7 @@ import torch
 from sd.common import device
 from sd.config import PRESETS, Config
 from sd.data.images import to_float
-from sd.diffusion.process import Diffusion
+from sd.diffusion.loss import Diffusion
 from sd.networks.unet import UNetModel
 from sd.training.loop import Training
 from sd.training.planning.forecast import random_pictures

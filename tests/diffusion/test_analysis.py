@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from sd.diffusion import analysis
-from sd.diffusion.process import Diffusion, Prediction
+from sd.diffusion.loss import Diffusion
+from sd.diffusion.process import ForwardProcess, Prediction
 from sd.diffusion.sampling import Sampling
 from sd.diffusion.schedule import Schedule
 
@@ -89,7 +90,7 @@ def test_the_naive_chain_leaves_the_closed_form(T: int, end: float) -> None:
     assert means[0] == 0 and len(means) == T + 1
     assert means[-1] == pytest.approx(end, abs=0.01)
     assert means[-1] > 10 * float(schedule.noise(T))
-    mended = Diffusion(schedule, "v", (1.0, 1.0))
+    mended = ForwardProcess(schedule, (1.0, 1.0))
     zeros = [torch.zeros(1)] * T
     *_, x_t = mended.chain(torch.zeros(1, dtype=torch.float64), zeros)
     assert float(x_t) == pytest.approx(float(schedule.noise(T)), abs=1e-6)
@@ -107,7 +108,7 @@ def test_spread_tells_mean_deviation_and_distance() -> None:
 @pytest.mark.parametrize("noise_info", [(0.0, 1.0), (0.7, 1.6)])
 @pytest.mark.parametrize("t", [1, 37])
 def test_the_chain_and_the_closed_form_agree(noise_info: tuple[float, float], t: int) -> None:
-    process, x0 = Diffusion(COSINE, "v", noise_info), picture(32).double()
+    process, x0 = ForwardProcess(COSINE, noise_info), picture(32).double()
     made = analysis.sample_chain(process, x0, t, seed=3)
     assert made.gap < 1e-12
     assert [when for when, _ in made.snapshots][-1] == t
@@ -118,12 +119,13 @@ def test_the_chain_and_the_closed_form_agree(noise_info: tuple[float, float], t:
         assert inside.distance < 1.95 / x0.numel() ** 0.5  # once in a thousand by chance
 
 
-def knows(x0: torch.Tensor, process: Diffusion, wrong: float = 0.0) -> Any:
+def knows(x0: torch.Tensor, process: ForwardProcess, wrong: float = 0.0) -> Any:
     """A source that answers with the picture itself, or misses every value by `wrong`."""
 
-    def denoiser(x_t: torch.Tensor, t: float) -> Prediction:
-        guess = (x0 + wrong).expand(x_t.shape)
-        return Prediction(guess, analysis.implied_noise(process, guess, x_t, t))
+    def denoiser(w_t: torch.Tensor, t: float) -> Prediction:
+        guess = (x0 + wrong).expand(w_t.shape)
+        eps = analysis.implied_noise(process, guess, process.to_x(w_t, t), t)
+        return Prediction(process.to_w(guess, 0), eps)
 
     return SimpleNamespace(
         diffusion=process,
@@ -133,7 +135,7 @@ def knows(x0: torch.Tensor, process: Diffusion, wrong: float = 0.0) -> Any:
 
 
 def test_sight_measures_both_errors() -> None:
-    process, x0 = Diffusion(COSINE, "v"), picture()
+    process, x0 = ForwardProcess(COSINE), picture()
     seen = analysis.predict_at(knows(x0, process, wrong=0.1), x0, 25.5, noise_like(x0))
     a, b = float(COSINE.signal(25.5)), float(COSINE.noise(25.5))
     assert torch.allclose(seen.x_t, a * x0 + b * noise_like(x0), atol=1e-6)
@@ -150,7 +152,7 @@ def test_the_way_back_never_asks_below_time_one(t: float, calls: int, expected: 
 
 
 def test_who_knows_the_picture_brings_it_back() -> None:
-    process, x0 = Diffusion(COSINE, "v"), picture()
+    process, x0 = ForwardProcess(COSINE), picture()
     for t in (1, 20, 50):
         came = analysis.noise_and_denoise(knows(x0, process), x0, t, noise_like(x0), 5)
         assert came.rms < 1e-5 and came.psnr > 100
@@ -170,10 +172,9 @@ def test_one_pass_of_algorithm_1_has_the_loss_of_training(kind: str) -> None:
 
     def network(w_t: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
         t = int(times[0]) + 1
-        answer = source.denoiser(process.unstandardise(w_t, t), t)
+        w_0, eps = source.denoiser(w_t, t)
         a, b = process.factors(t, w_t)
-        w_0 = answer.x0 / process.std
-        return {"eps": answer.eps, "x0": w_0, "v": a * answer.eps - b * w_0}[kind]
+        return {"eps": eps, "x0": w_0, "v": a * eps - b * w_0}[kind]
 
     expected = process.loss(network, x0[None], torch.tensor([made.t]), made.eps[None])
     assert made.loss == pytest.approx(float(expected.mean), rel=1e-3)

@@ -19,14 +19,14 @@ from sd.config import Config
 from sd.data.image_set import read_images
 from sd.data.ingest import ingest_images
 from sd.diffusion.closed_form import ClosedFormDenoiser, IdealDenoiser, LinearDenoiser
-from sd.diffusion.process import Diffusion
+from sd.diffusion.process import ForwardProcess
 from sd.diffusion.sampling import Sampling, draw_noise, generators
 from sd.diffusion.schedule import Schedule
 
 COSINE = Schedule.create("cosine", 1000)
-PLAIN = Diffusion(COSINE, "v")
-SHIFTED = Diffusion(COSINE, "v", (0.3, 1.7))
-TERMINAL = Diffusion(Schedule.create("linear", 1000, zero_terminal_snr=True), "v")
+PLAIN = ForwardProcess(COSINE)
+SHIFTED = ForwardProcess(COSINE, (0.3, 1.7))
+TERMINAL = ForwardProcess(Schedule.create("linear", 1000, zero_terminal_snr=True))
 TIMES = (0.01, 1, 20, 150, 400, 700, 900, 1000)
 RANGE = 2.0  # of pictures, -1 to 1
 Kind = type[ClosedFormDenoiser]
@@ -46,58 +46,59 @@ def values(pixels: Tensor) -> Tensor:
     return pixels.flatten(1).double() / 127.5 - 1
 
 
-def of_noise(diffusion: Diffusion, x_t: Tensor, t: float) -> tuple[Tensor, float, float]:
+def of_noise(process: ForwardProcess, x_t: Tensor, t: float) -> tuple[Tensor, float, float]:
     """Return x_t less the noise's mean [B, D], and the factors of x_0 and of the noise."""
-    a, b = float(diffusion.schedule.signal(t)), float(diffusion.schedule.noise(t))
-    return x_t.double().flatten(1) - b * diffusion.mean, a, b * diffusion.std
+    a, b = float(process.schedule.signal(t)), float(process.schedule.noise(t))
+    return x_t.double().flatten(1) - b * process.mean, a, b * process.std
 
 
-def posterior_mean(pixels: Tensor, diffusion: Diffusion, x_t: Tensor, t: float) -> Tensor:
+def posterior_mean(pixels: Tensor, process: ForwardProcess, x_t: Tensor, t: float) -> Tensor:
     """Weigh every picture by the density of x_t given it, one difference at a time."""
-    y, (x, a, b) = values(pixels), of_noise(diffusion, x_t, t)
+    y, (x, a, b) = values(pixels), of_noise(process, x_t, t)
     squares = torch.stack([(x - a * each).square().sum(1) for each in y], dim=1)
     density = torch.exp(-(squares - squares.min(1, keepdim=True).values) / (2 * b**2))
     return (density @ y / density.sum(1, keepdim=True)).reshape(x_t.shape)
 
 
-def wiener(pixels: Tensor, diffusion: Diffusion, x_t: Tensor, t: float) -> Tensor:
+def wiener(pixels: Tensor, process: ForwardProcess, x_t: Tensor, t: float) -> Tensor:
     """Solve with the whole covariance: x_0 = mu + a C (a^2 C + b^2 I)^-1 (x_t - a mu)."""
-    y, (x, a, b) = values(pixels), of_noise(diffusion, x_t, t)
+    y, (x, a, b) = values(pixels), of_noise(process, x_t, t)
     covariance = torch.cov(y.T, correction=0)
     whole = a**2 * covariance + b**2 * torch.eye(y.shape[1], dtype=y.dtype)
     back = a * covariance @ torch.linalg.solve(whole, (x - a * y.mean(0)).T)
     return (y.mean(0) + back.T).reshape(x_t.shape)
 
 
-def noised(pixels: Tensor, diffusion: Diffusion, t: float, count: int = 6) -> Tensor:
+def noised(pixels: Tensor, process: ForwardProcess, t: float, count: int = 6) -> Tensor:
     """Return x_t of the first pictures, as float32."""
     x0 = values(pixels[:count]).reshape(-1, *pixels.shape[1:])
     eps = draw_noise(x0.shape[1:], generators(range(count)))
-    return diffusion.q_sample(x0, t, eps.double()).float()
+    return process.q_sample(x0, t, eps.double()).float()
 
 
-@pytest.mark.parametrize("diffusion", [PLAIN, SHIFTED, TERMINAL], ids=["plain", "shifted", "snr 0"])
+@pytest.mark.parametrize("process", [PLAIN, SHIFTED, TERMINAL], ids=["plain", "shifted", "snr 0"])
 @pytest.mark.parametrize("t", TIMES)
 @pytest.mark.parametrize(
     ("kind", "brute"), [(IdealDenoiser, posterior_mean), (LinearDenoiser, wiener)]
 )
 def test_the_answer_is_that_of_brute_force(
     kind: Kind,
-    brute: Callable[[Tensor, Diffusion, Tensor, float], Tensor],
+    brute: Callable[[Tensor, ForwardProcess, Tensor, float], Tensor],
     t: float,
-    diffusion: Diffusion,
+    process: ForwardProcess,
     emoji16: Tensor,
 ) -> None:
-    denoiser = kind(emoji16, diffusion)
-    for x_t in (noised(emoji16, diffusion, t), 3 * noised(emoji16, diffusion, 1000)):
-        wanted = brute(emoji16, diffusion, x_t, t)
-        answer = denoiser(x_t, t)
+    denoiser = kind(emoji16, process)
+    for x_t in (noised(emoji16, process, t), 3 * noised(emoji16, process, 1000)):
+        w_t = process.to_w(x_t, t)
+        wanted = process.to_w(brute(emoji16, process, process.to_x(w_t.double(), t), t), 0)
+        answer = denoiser(w_t, t)
         assert (answer.x0 - wanted).abs().max() <= 1e-6 * RANGE
         assert answer.x0.dtype == answer.eps.dtype == x_t.dtype
-        double = denoiser(x_t.double(), t)
+        double = denoiser(w_t.double(), t)
         assert (double.x0 - wanted).abs().max() <= 1e-7
-        again = diffusion.q_sample(double.x0, t, double.eps)
-        torch.testing.assert_close(again, x_t.double(), rtol=0, atol=1e-9)
+        a, b = process.schedule.at(t)
+        torch.testing.assert_close(a * double.x0 + b * double.eps, w_t.double(), rtol=0, atol=1e-9)
 
 
 def test_at_snr_0_both_answer_the_mean_picture(emoji16: Tensor) -> None:

@@ -8,10 +8,8 @@ import pytest
 import torch
 
 from sd.common.validation import InputError
-from sd.diffusion.process import Diffusion, Prediction
+from sd.diffusion.process import ForwardProcess, Prediction
 from sd.diffusion.sampling import (
-    SAMPLERS,
-    SPACINGS,
     KnownRegion,
     Sampling,
     draw_noise,
@@ -20,6 +18,7 @@ from sd.diffusion.sampling import (
     step_noise,
 )
 from sd.diffusion.schedule import Schedule
+from sd.diffusion.timesteps import SAMPLERS, SPACINGS
 from tests.helpers.analytic import MEAN, STD, gaussian, mixture
 
 SHAPE = (1, 4, 4)
@@ -77,7 +76,7 @@ def test_noise_of_another_mean_and_width_is_taken_back_too(sampler):
     start = sampling.start((1, 60, 60), range(4))
     assert float(start.mean()) == pytest.approx(0.5, abs=0.1)
     assert float(start.std()) == pytest.approx(2.0, rel=0.05)
-    pictures = sampling.sample(gaussian(COSINE, noise_info), (1, 60, 60), range(4))
+    pictures = sampling.sample(gaussian(COSINE, noise_info[1]), (1, 60, 60), range(4))
     assert float(pictures.mean()) == pytest.approx(MEAN, abs=0.03)
     assert float(pictures.std()) == pytest.approx(STD, rel=0.05)
 
@@ -170,9 +169,9 @@ def test_the_noise_of_a_step_is_its_own():
 def test_a_branch_that_changes_nothing_goes_on_to_the_byte(sampler, eta, noise_info):
     make = partial(Sampling, COSINE, sampler, eta=eta, noise_info=noise_info)
     whole = make(12)
-    steps = list(whole.steps(gaussian(COSINE, noise_info), SHAPE, [1, 2]))
+    steps = list(whole.steps(gaussian(COSINE, noise_info[1]), SHAPE, [1, 2]))
     branch = make(times=whole.times[5:]).steps(
-        gaussian(COSINE, noise_info), SHAPE, [1, 2], start=steps[4].x_t, first=5
+        gaussian(COSINE, noise_info[1]), SHAPE, [1, 2], start=steps[4].x_t, first=5
     )
     for step, same in zip(branch, steps[5:], strict=True):
         assert torch.equal(step.x_t, same.x_t)
@@ -194,10 +193,10 @@ def test_what_is_known_stays_and_the_rest_is_made_anew(sampler, noise_info):
     mask = torch.zeros(4, 4)
     mask[:, 2:] = 1
     known = KnownRegion(torch.linspace(-1, 1, 16).reshape(SHAPE), mask)
-    process = Diffusion(COSINE, "v", noise_info)
+    process = ForwardProcess(COSINE, noise_info)
     eps = draw_noise(SHAPE, generators([1, 2]))
     sampling = Sampling(COSINE, sampler, 8, noise_info=noise_info)
-    denoiser = gaussian(COSINE, noise_info)
+    denoiser = gaussian(COSINE, noise_info[1])
     for step in sampling.steps(denoiser, SHAPE, [1, 2], known=known):
         there = process.q_sample(known.x0.expand(2, 1, 4, 4), step.t, eps)
         assert torch.equal(step.x_t[..., :2], there[..., :2])
@@ -216,7 +215,7 @@ def test_a_soft_mask_mixes_and_a_full_one_changes_nothing():
         )
     )
     assert all(torch.equal(a.x_t, b.x_t) for a, b in zip(plain, full, strict=True))
-    known = Diffusion(COSINE, "v").q_sample(x0, half[0].t, draw_noise(SHAPE, generators([3])))
+    known = ForwardProcess(COSINE).q_sample(x0, half[0].t, draw_noise(SHAPE, generators([3])))
     torch.testing.assert_close(half[0].x_t, (plain[0].x_t + known) / 2)
 
 

@@ -15,7 +15,7 @@ from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.images import to_float, to_uint8
 from sd.diffusion.guidance import Guidance
-from sd.diffusion.process import PREDICTIONS
+from sd.diffusion.loss import PREDICTIONS
 from sd.diffusion.sampling import SampleStep, draw_noise, generators, slerp
 from sd.diffusion.timesteps import SAMPLERS, SPACINGS
 from sd.generation.pipeline import (
@@ -184,7 +184,7 @@ def test_what_began_from_a_picture_stays_as_near_as_its_noise_was_large(
         replace(PLAIN, spacing="leading", start=Start(grey(90), 49)), model
     )
     assert trust_region is not None  # the first time of this grid is 37
-    assert trust_region.radius == pytest.approx(2 * float(model.diffusion.schedule.sigma(37)))
+    assert trust_region.sigma == pytest.approx(float(model.diffusion.schedule.sigma(37)))
 
 
 def test_outside_the_mask_the_picture_stays(model: Model) -> None:

@@ -16,7 +16,7 @@ from sd.config import Config
 from sd.data.augment import augment
 from sd.data.image_set import ImageSet, inspect_images, read_images
 from sd.data.images import lay_on_white, make_grid, to_float, to_pil
-from sd.diffusion.process import Diffusion
+from sd.diffusion.loss import Diffusion
 from sd.diffusion.sampling import SampleStep
 from sd.generation import export, pipeline
 from sd.generation.film import FRAME_KINDS, Film

@@ -6,15 +6,18 @@ MEAN, STD = 0.3, 0.5
 MIXTURE = [(0.5, -0.9, 0.4), (0.3, 0.2, 0.3), (0.2, 1.1, 0.5)]  # share, mean, standard deviation
 
 
-def gaussian(schedule, noise_info=(0.0, 1.0)):
-    """The exact denoiser of pixels that are N(MEAN, STD^2), by conditioning Gaussians."""
-    mu, s = noise_info
+def gaussian(schedule, noise_std=1.0):
+    """The exact denoiser of pixels that are N(MEAN, STD^2), by conditioning Gaussians.
 
-    def denoise(x_t, t):
+    In the standard process, whose w_0 is x_0 / noise_std.
+    """
+    mean, std = MEAN / noise_std, STD / noise_std
+
+    def denoise(w_t, t):
         a, b = float(schedule.signal(t)), float(schedule.noise(t))
-        gain = a * STD**2 / (a**2 * STD**2 + b**2 * s**2)
-        x0 = MEAN + gain * (x_t - a * MEAN - b * mu)
-        return Prediction(x0, (x_t - a * x0 - b * mu) / (b * s))
+        gain = a * std**2 / (a**2 * std**2 + b**2)
+        w_0 = mean + gain * (w_t - a * mean)
+        return Prediction(w_0, (w_t - a * w_0) / b)
 
     return denoise
 

@@ -20,7 +20,7 @@ from sd.config.sections import TrainingConfig
 from sd.data.image_set import ImageSet
 from sd.data.images import to_float, to_uint8
 from sd.data.reading.report import Report
-from sd.diffusion.process import Diffusion
+from sd.diffusion.loss import Diffusion
 from sd.training.loop import Training, TrainStep, ema_decay, learning_rate, total_steps, train
 from sd.training.optimizers import Optimizer
 from sd.training.randomness import batch_indices, draw_times, new_network, stream

@@ -336,8 +336,8 @@ def step_numbers(recipe: Recipe, i: int, lang: str) -> StepNumbers:
     row, column = pick_pixel(recipe, source.space.picture_shape)
     place = (0, 0, row, column)
     process = source.diffusion
-    before = process.standardise(x, times[i - 1])
-    after = process.standardise(step.x_t, times[i])
+    before = process.to_w(x, times[i - 1])
+    after = process.to_w(step.x_t, times[i])
     return StepNumbers(
         sampler=recipe.sampler,
         i=i,
@@ -349,7 +349,7 @@ def step_numbers(recipe: Recipe, i: int, lang: str) -> StepNumbers:
         large=recipe.variance == "fixed_large",
         before=float(before[place]),
         after=float(after[place]),
-        x0=float(step.x0[place]) / process.std,
+        x0=float(process.to_w(step.x0, 0)[place]),
         eps=float(step.eps[place]),
         name_of_pixel=pixel_name(0, source.space.picture_shape[0], row + 1, column + 1, 1, lang),
     )

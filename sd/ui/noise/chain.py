@@ -23,11 +23,11 @@ LARGEST_CHAIN = 64  # pixels along a side: a thousand steps of noise are held at
 def forward_chain(picture: Picture, course: str, t: int, mean: float, std: float) -> Any:
     """Return the walk of a small copy of the picture to time t, and that copy."""
     from sd.diffusion.analysis import sample_chain
-    from sd.diffusion.process import Diffusion
+    from sd.diffusion.process import ForwardProcess
 
     side = max(8, min(LARGEST_CHAIN, *read_image(picture).size))
     x0 = read_pixels(picture, (3, side, side))
-    process = Diffusion(schedules.read_schedule(course), "v", (mean, std))
+    process = ForwardProcess(schedules.read_schedule(course), (mean, std))
     return sample_chain(process, x0, t, 0), x0, process
 
 

@@ -30,9 +30,9 @@ class NoisedPicture(NamedTuple):
 
 def process_of(course: str, mean: float = 0.0, std: float = 1.0) -> Any:
     """Return the forward process of a schedule."""
-    from sd.diffusion.process import Diffusion
+    from sd.diffusion.process import ForwardProcess
 
-    return Diffusion(schedules.read_schedule(course), "v", (mean, std))
+    return ForwardProcess(schedules.read_schedule(course), (mean, std))
 
 
 def noise_picture(picture: Picture, preset: Any, t: Any, seed: Any) -> NoisedPicture:
@@ -87,7 +87,7 @@ def show_exact(
         "t": t,
         "a": f"{float(process.schedule.signal(t)):.6f}",
         "b": f"{float(process.schedule.noise(t)):.6f}",
-        "eps": process.grain,
+        "eps": process.noise_formula,
         "snr": f"{process.snr(t):.4g}".replace("inf", "∞"),
         "kl": f"{kl_to_prior(process.schedule, t, power):.4g}".replace("inf", "∞"),
         "mean": f"{found.mean:.4f}",
