@@ -14,6 +14,8 @@ from typing import TypeVar, cast
 from sd.runs import Home, default_home
 
 Part = TypeVar("Part")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 class Shared:
@@ -42,6 +44,21 @@ class Shared:
             if kind not in self._parts:
                 self._parts[kind] = kind()
             return cast(Part, self._parts[kind])
+
+
+class Recent(dict[Key, Value]):
+    """The newest entries of a kind, as many as `most`: for a new one the oldest goes.
+
+    A subclass is a part by itself.
+    """
+
+    most = 1000
+
+    def __setitem__(self, key: Key, value: Value) -> None:
+        self.pop(key, None)
+        super().__setitem__(key, value)
+        while len(self) > self.most:
+            self.pop(next(iter(self)), None)
 
 
 _CURRENT: ContextVar[Shared] = ContextVar("shared")

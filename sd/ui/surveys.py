@@ -33,104 +33,116 @@ READ_AT_ONCE, LOOK_SECONDS = 2, 0.5
 SUFFIX, REPORT = ".survey", "report.json"
 
 
-class Found(NamedTuple):
+class Survey(NamedTuple):
     """What is known of a set."""
 
     report: "Report"
     preview: tuple[Image.Image, ...]  # a few, evenly spread, as they are in their files
 
 
-class Flight:
+class Reading:
     """A set that is being read for whoever waits: how far it is, and what ended it."""
 
     def __init__(self) -> None:
-        self.place = (0, 0)  # files read, of how many
+        self.progress = (0, 0)  # files read, of how many
         self.error: InputError | None = None
         self.ended = threading.Event()
 
 
-FOUND: dict[str, Found] = {}  # the one asked for last is the last
-FLIGHTS: dict[str, Flight] = {}
-LOCK = threading.Lock()
-READING = threading.BoundedSemaphore(READ_AT_ONCE)
+class Surveys:
+    """What was found in the sets of a page, and which of them are being read."""
+
+    def __init__(self, most: int = MOST_FOUND, seconds: float = LOOK_SECONDS) -> None:
+        """Remember so many uploads; say after so many seconds how far a set is."""
+        self._most, self._seconds = most, seconds
+        self._found: dict[str, Survey] = {}  # the one asked for last is the last
+        self._readings: dict[str, Reading] = {}
+        self._lock, self._turns = threading.Lock(), threading.BoundedSemaphore(READ_AT_ONCE)
+
+    def survey(self, handle: str, source: str) -> Generator[tuple[int, int], None, Survey]:
+        """Yield (done, total) while a set is read; return what was found. Raises `InputError`.
+
+        source: a bundled set's word, or the zip beside which it is kept. Whoever stops iterating
+        leaves the reading to the next who waits.
+        """
+        beside = None if source == handle else Path(source).with_suffix(SUFFIX)
+        while True:
+            with self._lock:
+                if handle in self._found:
+                    self._found[handle] = found = self._found.pop(handle)
+                    return found
+                reading = self._readings.get(handle)
+                if mine := reading is None:
+                    reading = self._readings[handle] = Reading()
+            if mine:
+                return (yield from self._read(handle, source, beside, reading))
+            while not reading.ended.wait(self._seconds):
+                yield reading.progress
+            if reading.error:
+                raise InputError(str(reading.error))
+
+    def _read(
+        self, handle: str, source: str, beside: Path | None, reading: Reading
+    ) -> Generator[tuple[int, int], None, Survey]:
+        """Read a set, or what is kept of it, for all that wait for it; see `survey`."""
+        try:
+            found = beside and load(beside)
+            if not found:
+                found = yield from self._inspect(source, reading)
+                if beside:
+                    save(found, beside)
+            self.remember(handle, found)
+            return found
+        except InputError as error:
+            reading.error = error
+            raise
+        finally:
+            with self._lock:
+                del self._readings[handle]
+            reading.ended.set()
+
+    def _inspect(self, source: str, reading: Reading) -> Generator[tuple[int, int], None, Survey]:
+        """Yield how far the pictures of a set are read, once few enough are; see `survey`."""
+        from sd.data.image_set import some_pictures, survey_images
+
+        while not self._turns.acquire(timeout=self._seconds):
+            yield reading.progress
+        try:
+            inspected = survey_images(source)
+            for reading.progress in inspected:
+                yield reading.progress
+            preview = some_pictures(source, PREVIEWED, PREVIEW_SIDE)
+            return Survey(inspected.report, tuple(preview))
+        finally:
+            self._turns.release()
+
+    def remember(self, handle: str, found: Survey) -> None:
+        """Keep what was found in memory; of uploads the one not asked for longest goes."""
+        with self._lock:
+            self._found[handle] = found
+            uploads = [each for each in self._found if each.endswith(".zip")]
+            for each in uploads[: -self._most]:
+                del self._found[each]
+
+    def forget(self, handle: str) -> None:
+        """Forget what was found in a set."""
+        with self._lock:
+            self._found.pop(handle, None)
+
+    def handles(self) -> list[str]:
+        """Return the sets that are remembered, the one asked for last at the end."""
+        with self._lock:
+            return list(self._found)
 
 
-def survey(handle: str, source: str) -> Generator[tuple[int, int], None, Found]:
-    """Yield (done, total) while a set is read; return what was found. Raises `InputError`.
-
-    source: a bundled set's word, or the zip beside which it is kept. Whoever stops iterating leaves
-    the reading to the next who waits.
-    """
-    beside = None if source == handle else Path(source).with_suffix(SUFFIX)
-    while True:
-        with LOCK:
-            if handle in FOUND:
-                FOUND[handle] = found = FOUND.pop(handle)
-                return found
-            flight = FLIGHTS.get(handle)
-            if mine := flight is None:
-                flight = FLIGHTS[handle] = Flight()
-        if mine:
-            return (yield from read(handle, source, beside, flight))
-        while not flight.ended.wait(LOOK_SECONDS):
-            yield flight.place
-        if flight.error:
-            raise InputError(str(flight.error))
-
-
-def read(
-    handle: str, source: str, beside: Path | None, flight: Flight
-) -> Generator[tuple[int, int], None, Found]:
-    """Read a set, or what is kept of it, for all that wait for `flight`; see `survey`."""
-    try:
-        found = beside and kept(beside)
-        if not found:
-            found = yield from looked_through(source, flight)
-            if beside:
-                keep(found, beside)
-        remember(handle, found)
-        return found
-    except InputError as error:
-        flight.error = error
-        raise
-    finally:
-        with LOCK:
-            del FLIGHTS[handle]
-        flight.ended.set()
-
-
-def looked_through(source: str, flight: Flight) -> Generator[tuple[int, int], None, Found]:
-    """Yield how far the pictures of a set are read, as soon as few enough are; see `survey`."""
-    from sd.data.image_set import some_pictures, survey_images
-
-    while not READING.acquire(timeout=LOOK_SECONDS):
-        yield flight.place
-    try:
-        looked = survey_images(source)
-        for flight.place in looked:
-            yield flight.place
-        return Found(looked.report, tuple(some_pictures(source, PREVIEWED, PREVIEW_SIDE)))
-    finally:
-        READING.release()
-
-
-def remember(handle: str, found: Found) -> None:
-    """Keep what was found in memory; of uploads the one that was not asked for longest goes."""
-    with LOCK:
-        FOUND[handle] = found
-        uploads = [each for each in FOUND if each.endswith(".zip")]
-        for each in uploads[:-MOST_FOUND]:
-            del FOUND[each]
-
-
-def keep(found: Found, path: Path) -> None:
+def save(found: Survey, path: Path) -> None:
     """Write down what was found, whole or not at all; a disk that is full is no reason to fail."""
     told = {"reader": reader(), "report": found.report.to_json()}
     with suppress(OSError):
         disk.write_file(path, lambda temporary: write(found, json.dumps(told), temporary))
 
 
-def write(found: Found, told: str, path: Path) -> None:
+def write(found: Survey, told: str, path: Path) -> None:
     """Write a report, as JSON, and the pictures of a set to one file."""
     with zipfile.ZipFile(path, "w") as packed:
         packed.writestr(REPORT, told)
@@ -140,7 +152,7 @@ def write(found: Found, told: str, path: Path) -> None:
             packed.writestr(f"{number}.png", file.getvalue())
 
 
-def kept(path: Path) -> Found | None:
+def load(path: Path) -> Survey | None:
     """Return what was written down; None where it is missing, damaged or from another reader."""
     from sd.data.reading.report import Report
 
@@ -152,7 +164,7 @@ def kept(path: Path) -> Found | None:
             if told["reader"] != reader():
                 return None
             files = [packed.read(f"{number}.png") for number in range(len(packed.namelist()) - 1)]
-        return Found(Report.from_json(told["report"]), tuple(map(picture_of, files[:PREVIEWED])))
+        return Survey(Report.from_json(told["report"]), tuple(map(picture_of, files[:PREVIEWED])))
     except (*BROKEN, KeyError, TypeError, SyntaxError, Image.DecompressionBombError):
         return None
 

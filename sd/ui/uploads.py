@@ -16,10 +16,11 @@ from sd.common import disk, validation
 from sd.common.text import brief, format_bytes, printable
 from sd.common.validation import InputError
 from sd.data.reading.files import is_clutter
-from sd.ui import state, surveys
+from sd.ui import state
 from sd.ui.adapter import inputs
 from sd.ui.adapter.requests import SPARE_DISK
-from sd.ui.surveys import Found
+from sd.ui.state import shared
+from sd.ui.surveys import Survey, Surveys
 
 if TYPE_CHECKING:
     from sd.data.reading.report import Report
@@ -110,12 +111,12 @@ def check_room(size: int, folder: Path) -> None:
         raise InputError(f"the pictures: {told}")
 
 
-def survey(handle: str) -> Generator[tuple[int, int], None, Found]:
+def survey(handle: str) -> Generator[tuple[int, int], None, Survey]:
     """Yield (done, total) while a set is read; return what was found. Raises `InputError`."""
-    return surveys.survey(handle, source_of(handle))
+    return shared(Surveys).survey(handle, source_of(handle))
 
 
-def survey_of(handle: Any) -> Found:
+def survey_of(handle: Any) -> Survey:
     """Return what is known of a set; it is read again if that was forgotten."""
     return drained(survey(handle))
 

@@ -13,8 +13,10 @@ from PIL import Image
 
 from sd.config import Config
 from sd.training.planning import memory
-from sd.ui import surveys, uploads
+from sd.ui import uploads
 from sd.ui.adapter.inputs import Upload
+from sd.ui.state import shared
+from sd.ui.surveys import Surveys
 from sd.ui.train import settings
 
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
@@ -72,8 +74,8 @@ def as_fields(sent: list[Any]) -> list[Any]:
 
 @pytest.fixture(autouse=True)
 def nothing_is_known() -> None:
-    for handle in set(surveys.FOUND) - {uploads.STARTER}:  # the same files, the same handle
-        del surveys.FOUND[handle]
+    for handle in set(shared(Surveys).handles()) - {uploads.STARTER}:  # same files, same handle
+        shared(Surveys).forget(handle)
 
 
 @pytest.fixture(name="mine")

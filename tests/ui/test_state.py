@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sd.runs import Home
-from sd.ui.state import Shared, home, shared, use
+from sd.ui.state import Recent, Shared, home, shared, use
 
 
 class Counter:
@@ -54,3 +54,16 @@ def test_two_pages_see_two_homes_and_share_what_they_are_given(tmp_path: Path) -
         with use(page):
             seen.append((home().path.name, shared(Counter) is given))
     assert seen == [("a", True), ("b", True)]
+
+
+def test_of_too_many_entries_the_oldest_go() -> None:
+    class Two(Recent[str, int]):
+        """Two entries."""
+
+        most = 2
+
+    recent = Two()
+    for value, name in enumerate("abac"):
+        recent[name] = value
+    assert recent == {"a": 2, "c": 3}  # a came anew
+    assert shared(Two) is shared(Two) is not recent

@@ -17,13 +17,15 @@ from sd.common import disk
 from sd.common.validation import InputError
 from sd.data import image_set
 from sd.ui import surveys, uploads
+from sd.ui.state import Shared, shared, use
+from sd.ui.surveys import Surveys
 from tests.helpers.planning import make_zip
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surveys, "FOUND", {})
-    monkeypatch.setattr(surveys, "LOOK_SECONDS", 0.01)
+def nothing_is_known() -> Iterator[None]:
+    with use(Shared(Surveys(seconds=0.01))):
+        yield
 
 
 @pytest.fixture(name="read")
@@ -47,7 +49,7 @@ def taken(path: Path) -> str:
 
 def restart(handle: str) -> None:
     """Forget a set, as a page does that is started anew."""
-    del surveys.FOUND[handle]
+    shared(Surveys).forget(handle)
 
 
 def test_twenty_uploads_of_one_zip_at_once_are_twenty_usable_and_one_reading(
@@ -58,11 +60,12 @@ def test_twenty_uploads_of_one_zip_at_once_are_twenty_usable_and_one_reading(
     for copy in copies:
         copy.parent.mkdir()
         copy.write_bytes(path.read_bytes())
-    start = threading.Barrier(20)
+    start, page = threading.Barrier(20), Shared(Surveys(seconds=0.01))
 
     def take(path: Path) -> str:
         start.wait()
-        return taken(path)
+        with use(page):
+            return taken(path)
 
     with ThreadPoolExecutor(20) as pool:
         handles = set(pool.map(take, copies))
@@ -82,7 +85,7 @@ def test_whoever_gives_up_leaves_the_reading_to_the_next(
     assert next(second) == (0, 3)  # as far as the first
     first.close()
     assert uploads.survey_of(uploads.drained(second)).report.used == 2
-    assert len(read) == 2 and not surveys.FLIGHTS
+    assert len(read) == 2
 
 
 def test_all_that_wait_are_told_why_a_set_is_refused(
@@ -197,7 +200,7 @@ def test_a_damaged_picture_of_a_survey_is_made_again(
         with zipfile.ZipFile(path, "w") as packed:
             packed.writestr(surveys.REPORT, report)
             packed.writestr("0.png", data_of_it)
-        assert surveys.kept(path) is None
+        assert surveys.load(path) is None
 
 
 def test_another_reader_reads_again(
@@ -223,14 +226,13 @@ def test_a_reader_is_another_once_its_source_is(
     assert told[0] == told[1] != told[2]  # the page itself reads no picture
 
 
-def test_the_sets_that_are_remembered_have_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surveys, "MOST_FOUND", 2)
-    found = surveys.Found(None, ())  # type: ignore[arg-type]
+def test_the_sets_that_are_remembered_have_a_number() -> None:
+    known, found = Surveys(most=2), surveys.Survey(None, ())  # type: ignore[arg-type]
     for name in ("starter", "a.zip", "b.zip"):
-        surveys.remember(name, found)
-    uploads.drained(surveys.survey("a.zip", "a.zip"))  # asked for, so it stays
-    surveys.remember("c.zip", found)
-    assert set(surveys.FOUND) == {"starter", "a.zip", "c.zip"}
+        known.remember(name, found)
+    uploads.drained(known.survey("a.zip", "a.zip"))  # asked for, so it stays
+    known.remember("c.zip", found)
+    assert set(known.handles()) == {"starter", "a.zip", "c.zip"}
 
 
 def test_two_sets_are_read_at_a_time(home: Path, tmp_path: Path, read: list[str]) -> None:

@@ -20,6 +20,7 @@ from sd.config import Config, ini, preset_names
 from sd.ui import uploads
 from sd.ui.adapter import scratch
 from sd.ui.components.parts import guarded, language, session
+from sd.ui.state import Recent, shared
 from sd.ui.texts import TEXTS, duration, say
 from sd.ui.train import settings
 from sd.ui.train.form import fill_fields, leave_fields, measured_key
@@ -29,8 +30,10 @@ LEAST_MINUTES, MOST_MINUTES = 1, 120
 KEPT_FIELDS = (*settings.PICTURE_SETTINGS, "kind")  # of the fields: a plan is made for what is told
 Answer = Mapping[str, Any]
 Steps = Generator[tuple[Any, ...], None, None]
-CANCELLED: dict[str, None] = {}  # sessions in which Cancel was pressed, the latest last
-MOST_CANCELLED = 1000
+
+
+class Cancelled(Recent[str, None]):
+    """The open pages in which Cancel was pressed."""
 
 
 def measuring_html(seconds: float, lang: str) -> str:
@@ -120,7 +123,7 @@ def make_forecast(request: gr.Request, data: Any, device: Any, *fields: Any) -> 
 @guarded
 def show_measuring(request: gr.Request) -> list[Any]:
     """Show that the machine will be measured; another's measurement may have to end first."""
-    CANCELLED.pop(session(request), None)
+    shared(Cancelled).pop(session(request), None)
     return [measuring_html(0, language(request)), "", *show_buttons(True)]
 
 
@@ -146,7 +149,7 @@ def until_cancelled(request: gr.Request, steps: Steps, width: int) -> Iterator[t
     with closing(steps):
         try:
             for step in steps:
-                if session(request) in CANCELLED:
+                if session(request) in shared(Cancelled):
                     line = say("plan_cancelled", language(request))
                     yield (f'<p class="note">{line}</p>', *nothing[1:])
                     return
@@ -163,6 +166,4 @@ def show_buttons(is_busy: bool) -> list[Any]:
 
 def cancel(request: gr.Request) -> None:
     """Ask what this page has measured to end."""
-    CANCELLED[session(request)] = None
-    while len(CANCELLED) > MOST_CANCELLED:
-        CANCELLED.pop(next(iter(CANCELLED)), None)
+    shared(Cancelled)[session(request)] = None

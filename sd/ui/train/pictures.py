@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import gradio as gr
 from PIL import Image
@@ -25,22 +25,19 @@ from sd.ui.components.parts import (
     session,
     tiled,
 )
-from sd.ui.surveys import Found
+from sd.ui.state import Recent, shared
+from sd.ui.surveys import Survey
 from sd.ui.texts import say
 from sd.ui.train import advice, settings
 from sd.ui.train.report_view import decide_conditioning, reading_html, report_html
 from sd.ui.uploads import PREVIEW_COLUMNS, PREVIEW_ROWS, SHAPES, bundled, survey_of, take
 
-if TYPE_CHECKING:
-    pass
-
-
 PREVIEW_SIDE = 96  # pixels; a preview of larger pictures is drawn at this
 CELL_SIDE = 64  # pixels of one picture on the sheet, about
-MOST_PAGES = 1000  # pages whose newest upload is known
 
 
-NEWEST_UPLOAD: dict[str, object] = {}  # page -> its newest upload
+class NewestUploads(Recent[str, object]):
+    """The newest upload of each open page."""
 
 
 class Pictures(NamedTuple):
@@ -60,13 +57,11 @@ class Pictures(NamedTuple):
 def take_files(files: Any, before: Any, request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
     """Take an upload; one that is still being read for the same page is given up for it."""
     page, turn = session(request), object()
-    NEWEST_UPLOAD.pop(page, None)
-    NEWEST_UPLOAD[page] = turn
-    while len(NEWEST_UPLOAD) > MOST_PAGES:
-        NEWEST_UPLOAD.pop(next(iter(NEWEST_UPLOAD)), None)
+    newest = shared(NewestUploads)
+    newest[page] = turn
     with closing(read_upload(files, before, language(request))) as steps:
         for step in steps:
-            if NEWEST_UPLOAD.get(page) is not turn:
+            if newest.get(page) is not turn:
                 yield gr.skip(), gr.skip(), gr.skip()  # the page would show what came last again
                 return
             yield step
@@ -108,7 +103,7 @@ def check_choices(handle: Any, config: Config) -> None:
         validation.choice("conditioning.sample_prompts", name, list(known))
 
 
-def fit_previews(found: Found, config: Config, count: int) -> Any:
+def fit_previews(found: Survey, config: Config, count: int) -> Any:
     """Return up to `count` pictures as the model will see them, uint8 [N, C, H, W]."""
     import torch
 
@@ -122,7 +117,7 @@ def fit_previews(found: Found, config: Config, count: int) -> Any:
     return torch.stack([fit_picture(each, *shape) for each in found.preview[:count]])
 
 
-def draw_preview(found: Found, config: Config) -> tuple[Image.Image, bool]:
+def draw_preview(found: Survey, config: Config) -> tuple[Image.Image, bool]:
     """Return a sheet of pictures as the model will see them, and whether its lower half is changed.
 
     With random changes on, the second row shows the first once more, changed.
@@ -145,7 +140,7 @@ def draw_preview(found: Found, config: Config) -> tuple[Image.Image, bool]:
     return tiled([to_pil(each) for each in pixels], columns, gap=6), changed
 
 
-def show_preview(found: Found, config: Config, lang: str) -> tuple[Any, str]:
+def show_preview(found: Survey, config: Config, lang: str) -> tuple[Any, str]:
     """Return the sheet of pictures with its alternative text, and its caption."""
     sheet, changed = draw_preview(found, config)
     alt = say("train_changed_alt" if changed else "train_preview_alt", lang)

@@ -17,7 +17,9 @@ from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.image_set import read_images
 from sd.data.reading.report import Report
-from sd.ui import surveys, uploads
+from sd.ui import uploads
+from sd.ui.state import shared
+from sd.ui.surveys import Surveys
 from sd.ui.train import pictures, report_view
 from sd.ui.uploads import drained
 from tests.helpers.planning import (
@@ -158,10 +160,8 @@ def test_taking_an_upload_shows_how_far_it_is_read(home: Path, tmp_path: Path) -
     assert classes["visible"] and classes["value"] == []
 
 
-def test_a_later_upload_of_the_same_page_is_the_one_that_counts(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(surveys, "FOUND", {})
+def test_a_later_upload_of_the_same_page_is_the_one_that_counts(home: Path, tmp_path: Path) -> None:
+    shared(Surveys).forget(uploads.STARTER)
     path = make_zip(tmp_path / "mine.zip", "1.png", "2.png")
     one, other = (SimpleNamespace(**vars(ENGLISH), session_hash=name) for name in "ab")
     starter = pictures.take_files(None, uploads.STARTER, one)

@@ -18,6 +18,7 @@ from sd.common.validation import InputError
 from sd.config import KEYS, Config
 from sd.training import coach
 from sd.ui import texts, uploads
+from sd.ui.state import Shared, shared, use
 from sd.ui.train import forecast_view, form, pictures, plan_view, settings, summary
 from tests.helpers.planning import (
     ENGLISH,
@@ -370,9 +371,11 @@ def test_every_reason_has_its_chinese_with_the_same_numbers() -> None:
         assert names(english) == names(chinese)
 
 
-def test_the_pages_that_cancelled_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forecast_view, "CANCELLED", {})
-    monkeypatch.setattr(forecast_view, "MOST_CANCELLED", 2)
-    for name in "abac":
-        forecast_view.cancel(SimpleNamespace(session_hash=name))
-    assert "c" in forecast_view.CANCELLED and len(forecast_view.CANCELLED) == 2
+def test_a_page_that_cancelled_is_known_until_it_measures_again() -> None:
+    page, other = (SimpleNamespace(session_hash=name, headers={}) for name in "ab")
+    with use(Shared()):
+        forecast_view.cancel(page)
+        assert list(shared(forecast_view.Cancelled)) == ["a"]
+        forecast_view.show_measuring(other)
+        forecast_view.show_measuring(page)
+        assert not shared(forecast_view.Cancelled)
