@@ -20,7 +20,6 @@ from tests.helpers.commands import (
     Capture,
     files_below,
     process,
-    random_checkpoint,  # noqa: F401
     refused,
     said,
 )

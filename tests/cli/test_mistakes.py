@@ -19,7 +19,6 @@ from tests.helpers.commands import (
     Capture,
     files_below,
     process,
-    random_checkpoint,  # noqa: F401
     refused,
     said,
 )

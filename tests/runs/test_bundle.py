@@ -1,6 +1,5 @@
 """Bundles: what goes in comes out; nothing of the machine travels; hostile ones leave nothing."""
 
-import io
 import json
 import os
 import struct
@@ -12,81 +11,22 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 
 from sd import runs
 from sd.checkpoints.checkpoint import TRAINING, load_checkpoint, load_training, save_checkpoint
-from sd.checkpoints.model import Model
 from sd.common.validation import InputError
 from sd.config import Config
-from sd.data.ingest import ingest_images, open_images
+from sd.data.ingest import open_images
 from sd.generation.registry import list_models
-from sd.networks.unet import UNetModel
 from sd.runs import bundle as bundle_module
 from sd.runs.bundle import pack
 from sd.runs.event_schema import check_event
 from sd.runs.unbundle import unpack
 from sd.runs.worker import begin, resume
-from tests.helpers.networks import with_weights
+from tests.helpers.runs import JOURNAL, event
 from tests.networks.test_conditioning import trained
 
-SECRET = "/home/somebody/private/pictures"
 Members = dict[str, bytes]
-
-
-def png() -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (38, 38), "grey").save(file, "PNG")  # sixteen of 8 x 8, 2 pixels apart
-    return file.getvalue()
-
-
-def event(name: str, /, **facts: Any) -> dict[str, Any]:
-    return {"event": name, "time": 1.5, **facts}
-
-
-JOURNAL = [
-    event("start", total=40, seed=0, pictures=11, held_out=1, report=["pictures used: 12"],
-          machine={"label": "CPU, 1 thread", "threads": 1}, command="python -m sd train x"),
-    event("step", step=20, loss=0.5, lr=0.001, grad_norm=None, pictures_per_second=9.5,
-          step_seconds=0.1, seconds_left=2.0, total=40),
-    event("evaluation", step=20, times=[10, 20], train=[0.5, 0.4], held_out=[0.6, 0.5]),
-    event("samples", step=20, file="samples/step-000000020.png",
-          raw="samples/raw-000000020.png", nearest=[[3, 0.8]] * 16),
-    event("baseline", kind="held_out", count=8, low=0.4, median=0.8),
-    event("checkpoint", step=20, folder="checkpoint-000000020"),
-    event("stopped", step=20, line=f"stopped beside {SECRET}/cat.png at step 20"),
-]  # fmt: skip
-
-
-@pytest.fixture
-def run(tiny_config: Config, home: Path, pictures: Path) -> Path:
-    """A run as training leaves it: stopped at step 20, two checkpoints, its pictures kept."""
-    folder = home / "20260101-000000-abcdef01"
-    (folder / "samples").mkdir(parents=True)
-    config = tiny_config.with_settings([f"training.dataset_path={SECRET}"])
-    (folder / "config.ini").write_text(config.to_ini())
-    (folder / "events.jsonl").write_text("".join(json.dumps(each) + "\n" for each in JOURNAL))
-    note = {"seed": 3, "device": "cpu", "data": "pictures"}
-    (folder / "run.json").write_text(json.dumps(note))
-    for name in ("source.json", "process.json", "train.log", "lock", "starting.json"):
-        (folder / name).write_text(SECRET)
-    for name in ("step", "raw"):
-        (folder / "samples" / f"{name}-000000020.png").write_bytes(png())
-    model = Model(with_weights(UNetModel.from_config(config.unet)), config)
-    state = {"network.x": torch.ones(3), "average.x": torch.zeros(3)}
-    about = {"seed": 3, "machine": {"device": "cpu", "threads": 1}}
-    for step in (10, 20):
-        counts = {"step": step, "updates": step, "skipped": 0}
-        told = {"step": step, **about, "state": counts}
-        save_checkpoint(model, folder / f"checkpoint-{step:09d}", told, state)
-    source = ingest_images(pictures, folder / "pictures", height=8, width=8, channels=1, fit="crop")
-    assert list(source)[-1] == (12, 12)
-    return folder
-
-
-@pytest.fixture
-def bundle(run: Path, tmp_path: Path) -> Path:
-    return pack(run, tmp_path / "run.zip")
 
 
 def members(path: Path) -> Members:

@@ -31,7 +31,6 @@ from tests.helpers.made import add_events
 from tests.runs.test_bundle import (
     CHECKPOINT,
     members,
-    run,  # noqa: F401 (a fixture)
 )
 from tests.runs.test_unbundle import signed
 from tests.ui.train.test_watch import CHINESE, ENGLISH
@@ -50,7 +49,7 @@ Event = dict[str, Any]
 
 
 @pytest.fixture
-def good(run: Path) -> list[Event]:  # noqa: F811
+def good(run: Path) -> list[Event]:
     """The events of a run with steps, evaluations, two samples and pictures."""
     for name in ("step", "raw"):
         Image.effect_noise((38, 38), 80).convert("RGB").save(
@@ -147,14 +146,14 @@ def _strict(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_every_view_bears_any_journal(run: Path, good: list[Event], seed: int) -> None:  # noqa: F811
+def test_every_view_bears_any_journal(run: Path, good: list[Event], seed: int) -> None:
     every_journal(run, good, seed, 12)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 110))
 def test_every_view_bears_five_thousand_journals(
-    run: Path,  # noqa: F811
+    run: Path,
     good: list[Event],
     seed: int,
 ) -> None:
@@ -220,7 +219,7 @@ def spoilt(bundle: Path, events: list[Event], dice: random.Random) -> None:
             packed.writestr(name, content)
 
 
-def every_bundle(run: Path, events: list[Event], seed: int, count: int) -> int:  # noqa: F811
+def every_bundle(run: Path, events: list[Event], seed: int, count: int) -> int:
     """Open `count` spoilt bundles; return how many were shown, the others were told in a line."""
     dice, shown = random.Random(seed), 0
     bundle = pack(run, run.parent.parent / "run.zip")
@@ -242,13 +241,13 @@ def every_bundle(run: Path, events: list[Event], seed: int, count: int) -> int: 
     return shown
 
 
-def test_a_spoilt_bundle_is_told_or_shown(run: Path, good: list[Event]) -> None:  # noqa: F811
+def test_a_spoilt_bundle_is_told_or_shown(run: Path, good: list[Event]) -> None:
     every_bundle(run, good, 0, 16)
 
 
 @pytest.mark.slow
 def test_two_hundred_spoilt_bundles_are_told_or_shown(
-    run: Path,  # noqa: F811
+    run: Path,
     good: list[Event],
 ) -> None:
     assert 0 < every_bundle(run, good, 1, 200) < 200

@@ -29,11 +29,9 @@ from tests.runs.test_bundle import (
     CHECKPOINT,
     Members,
     add_line,
-    bundle,  # noqa: F401 (a fixture)
     members,
     refused,
     rewritten,
-    run,  # noqa: F401 (a fixture)
 )
 
 Change = Callable[[Members], object]
@@ -178,7 +176,7 @@ def sealed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bundles_that_vouch_for_themselves_are_refused_unopened(
-    bundle: Path,  # noqa: F811
+    bundle: Path,
     home: Path,
     sealed: None,
 ) -> None:
@@ -196,7 +194,7 @@ def signed_if_told(found: Members) -> None:
 
 
 def test_a_changed_bundle_that_is_true_opens(
-    bundle: Path,  # noqa: F811
+    bundle: Path,
     home: Path,
 ) -> None:
     rewritten(bundle, lambda found: (settings("training.steps=9")(found), signed(found)))
@@ -204,7 +202,7 @@ def test_a_changed_bundle_that_is_true_opens(
 
 
 def test_pictures_that_swell_are_refused_from_the_directory(
-    bundle: Path,  # noqa: F811
+    bundle: Path,
     home: Path,
     sealed: None,
 ) -> None:
@@ -222,7 +220,7 @@ def test_pictures_that_swell_are_refused_from_the_directory(
 
 
 def test_weights_that_swell_are_refused_though_the_settings_allow_their_size(
-    bundle: Path,  # noqa: F811
+    bundle: Path,
     home: Path,
     sealed: None,
     monkeypatch: pytest.MonkeyPatch,
@@ -237,7 +235,7 @@ def test_weights_that_swell_are_refused_though_the_settings_allow_their_size(
 
 
 def test_a_disk_without_room_is_told_before_a_byte(
-    bundle: Path,  # noqa: F811
+    bundle: Path,
     home: Path,
     sealed: None,
     monkeypatch: pytest.MonkeyPatch,
@@ -252,7 +250,7 @@ def test_a_disk_without_room_is_told_before_a_byte(
      ((38, 38), "JPEG", "not a PNG"), ((38, 38), "cut", "no picture|can be read")],
 )  # fmt: skip
 def test_a_sheet_that_would_not_be_shown_is_refused(
-    bundle: Path,  # noqa: F811
+    bundle: Path,
     home: Path,
     size: tuple[int, int],
     form: str,
@@ -279,7 +277,7 @@ def renamed(path: Path, name: str) -> Path:
 
 
 def test_a_checkpoint_of_another_step_than_its_name_is_refused(
-    bundle: Path,  # noqa: F811
+    bundle: Path,
     home: Path,
     sealed: None,
 ) -> None:
@@ -287,14 +285,14 @@ def test_a_checkpoint_of_another_step_than_its_name_is_refused(
 
 
 def test_a_checkpoint_of_few_zeros_is_opened_under_its_usual_name(
-    bundle: Path,  # noqa: F811
+    bundle: Path,
     home: Path,
 ) -> None:
     opened = unpack(renamed(bundle, "checkpoint-20"), home)
     assert [path.name for path in opened.glob("checkpoint-*")] == [CHECKPOINT]
 
 
-def test_what_is_shown_is_what_is_loaded(run: Path, home: Path) -> None:  # noqa: F811
+def test_what_is_shown_is_what_is_loaded(run: Path, home: Path) -> None:
     (run / CHECKPOINT).rename(run / "checkpoint-9")
     (run / "checkpoint-000000010").rename(run / "checkpoint-10")
     (run / "checkpoint-final").mkdir()
@@ -309,7 +307,7 @@ def test_of_one_number_the_name_with_most_zeros_is_the_last(tmp_path: Path) -> N
     assert names == ["checkpoint-20", "checkpoint-000000020", "checkpoint-5000"]
 
 
-def test_a_state_of_words_is_one_line_where_it_lies(run: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_state_of_words_is_one_line_where_it_lies(run: Path, tmp_path: Path) -> None:
     found = {
         f"{CHECKPOINT}/{each.name}": each.read_bytes() for each in (run / CHECKPOINT).iterdir()
     }
@@ -322,7 +320,7 @@ def test_a_state_of_words_is_one_line_where_it_lies(run: Path, tmp_path: Path) -
 
 
 def test_an_old_run_is_taken_away_without_what_no_bundle_may_hold(
-    run: Path,  # noqa: F811
+    run: Path,
     home: Path,
     tmp_path: Path,
 ) -> None:

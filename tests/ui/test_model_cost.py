@@ -29,7 +29,6 @@ from tests.helpers.denoising import (
     ENGLISH,
     NAME,
     PICTURED,
-    little_model,  # noqa: F401
     recipe,
     values,
 )

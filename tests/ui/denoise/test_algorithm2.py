@@ -24,7 +24,7 @@ from sd.ui.denoise import algorithm2
 from sd.ui.denoise.algorithm2 import StepNumbers, algorithm_html
 from sd.ui.texts import LANGUAGES, TEXTS
 from tests.helpers import denoising
-from tests.helpers.denoising import another_day, little_model, replayed  # noqa: F401 (a fixture)
+from tests.helpers.denoising import another_day, replayed
 from tests.helpers.networks import with_weights
 
 SHAPE = (3, 4, 4)

@@ -35,9 +35,7 @@ from tests.helpers.denoising import (
     LABELLED,
     WORDED,
     another_day,
-    little_model,  # noqa: F401 (a fixture)
     replayed,
-    told_models,  # noqa: F401 (a fixture)
 )
 from tests.helpers.denoising import recipe as plain_recipe
 

@@ -32,9 +32,7 @@ from tests.helpers.denoising import (
     ENGLISH,
     HOSTILE,
     beginnings,
-    little_model,  # noqa: F401
     one_line,
-    quick_looks,  # noqa: F401
     value_of,
     values,
 )

@@ -25,8 +25,6 @@ from tests.helpers.denoising import (
     another_day,
     equal,
     free,
-    little_model,  # noqa: F401
-    quick_looks,  # noqa: F401
     reached,
     replayed,
     slowed,

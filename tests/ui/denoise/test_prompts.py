@@ -34,13 +34,10 @@ from tests.helpers.denoising import (
     LABELLED,
     WORDED,
     another_day,
-    little_model,  # noqa: F401
     one_line,
     pressed,
-    quick_looks,  # noqa: F401
     replayed,
     resting,
-    told_models,  # noqa: F401
     value_of,
     values,
 )

@@ -25,8 +25,6 @@ from tests.helpers.denoising import (
     ENGLISH,
     another_day,
     free,
-    little_model,  # noqa: F401
-    quick_looks,  # noqa: F401
     replayed,
     slowed,
     value_of,

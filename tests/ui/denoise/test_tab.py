@@ -24,11 +24,8 @@ from tests.helpers.denoising import (
     CHINESE,
     CLOSE,
     ENGLISH,
-    grown_tree,  # noqa: F401
-    little_model,  # noqa: F401
     one_line,
     pressed,
-    quick_looks,  # noqa: F401
     replayed,
     resting,
     sent,

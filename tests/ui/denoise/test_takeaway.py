@@ -36,8 +36,6 @@ from tests.helpers.denoising import (
     ENGLISH,
     another_day,
     beginnings,
-    little_model,  # noqa: F401
-    quick_looks,  # noqa: F401
     replayed,
     sent,
     slowed,

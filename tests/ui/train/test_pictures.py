@@ -26,8 +26,6 @@ from tests.helpers.planning import (
     ENGLISH,
     dropped,
     make_zip,
-    my_upload,  # noqa: F401
-    nothing_is_known,  # noqa: F401
     telling,
 )
 from tests.helpers.sets import picture, zipped

@@ -18,9 +18,6 @@ from tests.helpers.planning import (
     HOSTILE,
     as_fields,
     fields,
-    my_upload,  # noqa: F401
-    nothing_is_known,  # noqa: F401
-    roomy_machine,  # noqa: F401
     telling,
 )
 
