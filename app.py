@@ -10,9 +10,9 @@ from importlib import import_module
 from sd.common import threads
 from sd.ui.adapter import address
 
-NAMED = address.taken(os.environ)
-gc.disable()  # gradio makes many objects and no rubbish: looking through them took a fifth of this
-with address.asked_directly():
+NAMED = address.pop_names(os.environ)
+gc.disable()  # gradio makes many objects that stay: looking for garbage took a fifth of this
+with address.no_proxy():
     import gradio as gr
 
 gc.enable()
@@ -21,25 +21,22 @@ from sd.cli.parser import Parser, one_line  # noqa: E402
 from sd.common.validation import InputError  # noqa: E402
 from sd.runs import default_home  # noqa: E402
 from sd.ui import api, head  # noqa: E402
-from sd.ui.adapter import hosts, requests, scratch, waiting  # noqa: E402
-from sd.ui.adapter import unused_uploads as uploads  # noqa: E402
-from sd.ui.adapter.page import Page, middleware  # noqa: E402
+from sd.ui.adapter import event_queue, hosts, requests, scratch, unused_uploads  # noqa: E402
+from sd.ui.adapter.page import Page  # noqa: E402
 from sd.ui.components import theme  # noqa: E402
-from sd.ui.components.parts import label  # noqa: E402
+from sd.ui.components.widgets import label  # noqa: E402
 from sd.ui.denoise import tab as denoise  # noqa: E402
 from sd.ui.noise import tab as noise  # noqa: E402
 from sd.ui.state import Shared  # noqa: E402
 from sd.ui.texts import say, translations  # noqa: E402
 from sd.ui.train import tab as train  # noqa: E402
 
-PROGRESS_SECONDS = 1.0  # gradio looks every 10 ms for bars of progress, which the page has none of
-NEVER = 2**31  # events until gradio makes a table of all that have been, for nobody
 LONGEST_UNSEEN = 3.0  # seconds until torch is imported though nobody has asked for the page
 MOST_SESSIONS = 500  # whose state is kept, the latest used; gradio takes 35 KiB for each
 KEEP_FILES = (3600, 86400)  # seconds: look every hour, delete pictures older than a day
 
 
-def build_app() -> gr.Blocks:
+def build_app() -> Page:
     """Return the page: its head, one call per tab, and the named endpoints."""
     with Page(
         Shared(home=default_home()),
@@ -72,7 +69,7 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def warm_up(sent: threading.Event) -> None:
-    """Import what bears torch while the first visitor is still reading what was `sent`."""
+    """Import what imports torch while the first visitor is still reading what was `sent`."""
     sent.wait(LONGEST_UNSEEN)
     for module in ("sd.diffusion.sampling", "sd.data.image_set", "sd.checkpoints.checkpoint"):
         import_module(module)
@@ -82,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Open the page and keep it open; return the exit status, 2 where it cannot be opened."""
     try:
         flags = parse_flags(arguments)
-        demo = opened(address.checked(flags.host, flags.port, NAMED))
+        demo = open_page(address.check_address(flags.host, flags.port, NAMED))
     except (InputError, OSError) as error:
         print(one_line(error), file=sys.stderr)
         return 2
@@ -92,26 +89,24 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def opened(where: address.Address) -> gr.Blocks:
+def open_page(where: address.Address) -> Page:
     """Return the page, served at an address."""
     gc.disable()
     threads.share_cores()
     demo = build_app()
-    demo.queue(api_open=False, max_size=waiting.MOST)
-    demo._queue.progress_update_sleep_when_free = PROGRESS_SECONDS
-    demo._queue.ANAYLTICS_CACHE_FREQUENCY = NEVER  # gradio's spelling
+    demo.queue(api_open=False, max_size=event_queue.MOST)
     sent = threading.Event()
-    with address.asked_directly():
+    with address.no_proxy():
         launch(demo, where, sent)
     gc.freeze()  # what is there now stays, and is not looked through again
     gc.enable()
     threading.Thread(target=warm_up, args=[sent], daemon=True).start()
     scratch.watch()
-    uploads.watch(demo.upload_file_set)
+    unused_uploads.watch(demo.upload_file_set)
     return demo
 
 
-def launch(demo: gr.Blocks, where: address.Address, sent: threading.Event) -> None:
+def launch(demo: Page, where: address.Address, sent: threading.Event) -> None:
     """Serve the page; `sent` is set when it was first sent to anybody."""
     demo.launch(
         server_name=where.server_name,
@@ -131,8 +126,8 @@ def launch(demo: gr.Blocks, where: address.Address, sent: threading.Event) -> No
         pwa=False,
         share=False,
         app_kwargs={
-            "middleware": [hosts.only(where.host), *middleware(sent.set, demo._queue)],
-            "exception_handlers": requests.INVALID,
+            "middleware": [hosts.middleware(where.host), *demo.middleware(sent.set)],
+            "exception_handlers": requests.EXCEPTION_HANDLERS,
         },
         prevent_thread_lock=True,
     )

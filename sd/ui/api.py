@@ -3,8 +3,9 @@
 Their fields are never shown; like the tabs' they lead through the one gate.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from sd.config.sections import MOST_STEPS
 from sd.diffusion import timesteps
 from sd.generation import registry
 from sd.ui import models, state, uploads
-from sd.ui.adapter import cache, inputs
-from sd.ui.components.parts import LARGEST_SEED, MODEL, SURVEY, UPLOAD, guarded
+from sd.ui.adapter.served_files import store_picture
+from sd.ui.components.handlers import MODEL, SURVEY, UPLOAD, guarded
+from sd.ui.components.widgets import LARGEST_SEED
 from sd.ui.denoise import prompts
 from sd.ui.denoise.grid import MOST_GUIDANCE
 from sd.ui.denoise.job import Job, watch
@@ -39,7 +41,7 @@ def noise_picture(picture: Any, t: Any, preset: Any, seed: Any) -> tuple[Any, di
         raise InputError("picture: give a picture file")
     view = exact.noise_picture(picture, preset, t, seed)
     facts = {key: value for key, value in view._asdict().items() if key != "image"}
-    return view.image, {**facts, "log_snr": view.log_snr if view.t else None}
+    return store_picture(view.image), {**facts, "log_snr": view.log_snr if view.t else None}
 
 
 @guarded
@@ -77,7 +79,8 @@ def denoise_pictures(
         seen += len(frames)
         facts: dict[str, Any] = {"seed": recipe.seed, "prompts": list(recipe.prompts)}
         facts |= {"step": step.i, "of": job.recipe.steps, "t": step.t, "clipped": step.clipped}
-        yield *job.pictures, {**facts, "steps": frames}
+        x_t, x0 = map(store_picture, job.pictures)
+        yield x_t, x0, {**facts, "steps": frames}
 
 
 @guarded
@@ -111,21 +114,21 @@ def config_of(preset: Any, size: Any, steps: Any, batch: Any, rate: Any) -> Conf
     """Return a preset's settings with those that are given; 0 or None leaves the preset's."""
     config = Config.preset(validation.choice("preset", preset, preset_names()))
     wanted: dict[str, Any] = {}
-    if given(size):
+    if is_given(size):
         side = validation.whole("size", size, *SIZES)
         wanted |= {"input_height": side, "input_width": side}
-    if given(steps):
+    if is_given(steps):
         wanted["steps"] = validation.whole("steps", steps, 1, MOST_STEPS)
         usual = config.training.sample_every or SAMPLE_EVERY
         wanted["sample_every"] = min(usual, max(1, wanted["steps"] // SAMPLES_WANTED))
-    if given(batch):
+    if is_given(batch):
         wanted["batch_size"] = validation.whole("batch size", batch, 1, MOST_BATCH)
-    if given(rate):
+    if is_given(rate):
         wanted["learning_rate"] = validation.real("learning rate", rate, *RATES)
     return config.with_settings([f"training.{key}={value}" for key, value in wanted.items()])
 
 
-def given(value: Any) -> bool:
+def is_given(value: Any) -> bool:
     """Tell whether a value was given; 0 and None were not, and False is a mistake to be told."""
     return value is not None and (value != 0 or value is False)
 
@@ -133,10 +136,10 @@ def given(value: Any) -> bool:
 @guarded
 def training_status(run: Any) -> dict[str, Any]:
     """Return a run's state, step, total, loss, pictures per second and seconds left."""
-    return facts_of(state.home().find_run(run))
+    return status_of(state.home().find_run(run))
 
 
-def facts_of(folder: Path) -> dict[str, Any]:
+def status_of(folder: Path) -> dict[str, Any]:
     """Return a run's state for programs."""
     return asdict(runs.status(folder))
 
@@ -147,7 +150,7 @@ def stop_training(run: Any) -> dict[str, Any]:
     folder = state.home().find_run(run)
     if runs.status(folder).state != "stopping":  # a second one would leave at once
         runs.stop(folder)
-    return facts_of(folder)
+    return status_of(folder)
 
 
 @guarded
@@ -155,9 +158,9 @@ def resume_training(run: Any, steps: Any) -> dict[str, Any]:
     """Let a run that ended go on, up to `steps` in all; 0 leaves its plan."""
     home = state.home()
     folder = home.find_run(run)
-    total = validation.whole("steps", steps, 1, MOST_STEPS) if given(steps) else None
+    total = validation.whole("steps", steps, 1, MOST_STEPS) if is_given(steps) else None
     runs.resume(home, folder, total)
-    return facts_of(folder)
+    return status_of(folder)
 
 
 @guarded
@@ -170,67 +173,95 @@ def list_models() -> list[dict[str, Any]]:
 
 
 def endpoint(
-    name: str, handler: Callable[..., Any], inputs: Sequence[Any], outputs: Any, **more: Any
+    name: str,
+    handler: Callable[..., Any],
+    inputs: Mapping[str, Any],
+    outputs: Mapping[str, Any],
+    **more: Any,
 ) -> None:
-    """Offer `handler` under a name; the button that triggers it is never shown."""
-    gr.Button(visible=False).click(handler, list(inputs), outputs, api_name=name, **more)
+    """Offer `handler` under a name; the button that triggers it is never shown.
+
+    inputs: parameter of the handler -> what makes its field. outputs: name -> its component.
+    """
+    gr.Button(visible=False).click(
+        handler,
+        outputs=[kind(label=label, visible=False) for label, kind in outputs.items()],
+        inputs_kwargs={label: make(label=label) for label, make in inputs.items()},
+        api_name=name,
+        **more,
+    )
 
 
-def text(name: str, value: str | None = None) -> inputs.Textbox:
+def text(value: str | None = None) -> Any:
     """Declare an argument that is a text."""
-    return inputs.Textbox(value, label=name, visible=False)
+    return partial(gr.Textbox, value, visible=False)
 
 
-def number(name: str, value: float | None, low: float, high: float, whole: bool = True) -> Any:
+def number(value: float | None, low: float, high: float) -> Any:
     """Declare an argument that is a number in [low, high]."""
-    bounds: dict[str, Any] = {"minimum": low, "maximum": high, "precision": 0 if whole else None}
-    return inputs.Number(value, label=name, visible=False, **bounds)
+    return partial(gr.Number, value, minimum=low, maximum=high, visible=False)
 
 
-def seed() -> Any:
-    """Declare a seed; -1 draws one, which the answer tells."""
-    return number("seed", 0, validation.RANDOM_SEED, LARGEST_SEED)
+def whole(value: int | None, low: int, high: int) -> Any:
+    """Declare an argument that is a whole number in [low, high]."""
+    return partial(number(value, low, high), precision=0)
 
 
-def files(name: str, count: Any) -> inputs.File:
+def flag(value: bool) -> Any:
+    """Declare an argument that is True or False."""
+    return partial(gr.Checkbox, value, visible=False)
+
+
+def files(count: Any) -> Any:
     """Declare an argument that is one file, or several."""
-    return inputs.File(label=name, file_count=count, visible=False)
+    return partial(gr.File, file_count=count, visible=False)
 
 
-def picture(name: str) -> cache.Image:
-    """Declare a result that is a picture."""
-    return cache.Image(format="png", label=name, visible=False)
-
-
-def facts(name: str) -> gr.JSON:
-    """Declare a result that is JSON."""
-    return gr.JSON(label=name, visible=False)
+PNG = partial(gr.Image, format="png")
+SEED = whole(0, validation.RANDOM_SEED, LARGEST_SEED)  # -1 draws one, which the answer tells
+NOISE = {
+    "picture": files("single"),
+    "t": whole(None, 0, MOST_TIMES),
+    "preset": text("tiny"),
+    "seed": SEED,
+}
+SAMPLING = {
+    "model": text("emoji32"),
+    "sampler": text("ddim"),
+    "steps": whole(50, 1, models.CAPS.steps),
+    "seed": SEED,
+    "count": whole(1, 1, models.CAPS.count),
+    "eta": number(0, 0, 1),
+    "variance": text(timesteps.VARIANCES[0]),
+    "spacing": text(timesteps.SPACINGS[0]),
+    "clip_x0": flag(True),
+    "prompt": text(""),
+    "negative": text(""),
+    "guidance": number(prompts.FIRST_GUIDANCE, 0, MOST_GUIDANCE),
+    "unconditional": flag(False),
+}
+TRAINING = {
+    "data": text("starter"),
+    "preset": text("tiny"),
+    "size": whole(0, 0, SIZES[1]),
+    "steps": whole(0, 0, MOST_STEPS),
+    "batch_size": whole(0, 0, MOST_BATCH),
+    "learning_rate": number(0, 0, RATES[1]),
+    "seed": SEED,
+    "device": text("auto"),
+}
 
 
 def build() -> None:
     """Declare the endpoints; what a program sends is checked as what a browser sends."""
-    noising = [files("picture", "single"), number("t", None, 0, MOST_TIMES)]
-    noising += [text("preset", "tiny"), seed()]
-    outputs: list[Any] = [picture("x_t"), facts("factors")]
-    endpoint("noise", noise_picture, noising, outputs, concurrency_limit=2)
-    sampling: list[Any] = [text("model", "emoji32"), text("sampler", "ddim")]
-    sampling += [number("steps", 50, 1, models.CAPS.steps), seed()]
-    sampling += [number("count", 1, 1, models.CAPS.count), number("eta", 0, 0, 1, whole=False)]
-    sampling += [text("variance", timesteps.VARIANCES[0]), text("spacing", timesteps.SPACINGS[0])]
-    sampling += [inputs.Checkbox(True, label="clip_x0", visible=False)]
-    sampling += [text("prompt", ""), text("negative", "")]
-    sampling += [number("guidance", prompts.FIRST_GUIDANCE, 0, MOST_GUIDANCE, whole=False)]
-    sampling += [inputs.Checkbox(False, label="unconditional", visible=False)]
-    outputs = [picture("x_t"), picture("x0"), facts("step")]
-    endpoint("denoise", denoise_pictures, sampling, outputs, **MODEL)
-    endpoint("inspect_data", inspect_data, [files("files", "multiple")], facts("report"), **UPLOAD)
-    training = [text("data", "starter"), text("preset", "tiny"), number("size", 0, 0, SIZES[1])]
-    training += [number("steps", 0, 0, MOST_STEPS), number("batch_size", 0, 0, MOST_BATCH)]
-    training += [number("learning_rate", 0, 0, RATES[1], whole=False)]
-    training += [seed(), text("device", "auto")]
-    endpoint("start_training", start_training, training, facts("run"), **SURVEY)
-    endpoint("training_status", training_status, [text("run")], facts("status"))
-    endpoint("stop_training", stop_training, [text("run")], facts("status"))
-    resuming = [text("run"), number("steps", 0, 0, MOST_STEPS)]
-    endpoint("resume_training", resume_training, resuming, facts("status"))
-    endpoint("list_models", list_models, [], facts("models"))
+    run, steps, status = text(), whole(0, 0, MOST_STEPS), {"status": gr.JSON}
+    endpoint("noise", noise_picture, NOISE, {"x_t": PNG, "factors": gr.JSON}, concurrency_limit=2)
+    pictures = {"x_t": PNG, "x0": PNG, "step": gr.JSON}
+    endpoint("denoise", denoise_pictures, SAMPLING, pictures, **MODEL)
+    report = {"report": gr.JSON}
+    endpoint("inspect_data", inspect_data, {"files": files("multiple")}, report, **UPLOAD)
+    endpoint("start_training", start_training, TRAINING, {"run": gr.JSON}, **SURVEY)
+    endpoint("training_status", training_status, {"run": run}, status)
+    endpoint("stop_training", stop_training, {"run": run}, status)
+    endpoint("resume_training", resume_training, {"run": run, "steps": steps}, status)
+    endpoint("list_models", list_models, {}, {"models": gr.JSON})

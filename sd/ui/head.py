@@ -5,7 +5,8 @@ import html
 import gradio as gr
 
 from sd.ui import models
-from sd.ui.components.parts import QUIET, guarded, label, language
+from sd.ui.components.handlers import QUIET, guarded, language
+from sd.ui.components.widgets import label
 from sd.ui.texts import say
 
 

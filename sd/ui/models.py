@@ -23,7 +23,7 @@ from sd.generation.recipe import Recipe
 from sd.generation.registry import CLOSED_FORMS, ModelEntry, OpenModels
 from sd.networks import conditioning_metadata
 from sd.ui import model_cost, uploads
-from sd.ui.components.parts import briefly
+from sd.ui.components.handlers import in_own_thread
 from sd.ui.model_metadata import ConditioningMetadata, read_conditioning_metadata
 from sd.ui.state import home, shared
 
@@ -90,7 +90,7 @@ def machine() -> "Machine":
     """Return the machine, chosen once and set up for this process."""
     from sd.common.device import choose
 
-    return briefly(lambda: choose("auto").apply())
+    return in_own_thread(lambda: choose("auto").apply())
 
 
 def list_choices(upload: Any = None) -> list[tuple[str, str]]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from sd.ui.adapter.served_files import store_picture
+
 PICTURES = {
     "lion.png": "images/0422-lion.png",
     "sunrise.png": "images/0752-sunrise.png",
@@ -43,9 +45,12 @@ def read(picture: str, transparency: bool = False) -> Image.Image:
     return read_picture(Path(picture), Path(picture).name, transparency)
 
 
-def thumbnails() -> list[tuple[Image.Image, str]]:
-    """Return (picture, name) of each starter picture."""
-    return [(image, Path(name).stem.replace("-", " ")) for name, image in pictures().items()]
+def thumbnails() -> list[tuple[str, str]]:
+    """Return (file, name) of each starter picture."""
+    return [
+        (store_picture(image), Path(name).stem.replace("-", " "))
+        for name, image in pictures().items()
+    ]
 
 
 def on_disk(picture: str) -> str:

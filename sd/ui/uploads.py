@@ -17,7 +17,7 @@ from sd.common.text import brief, format_bytes, printable
 from sd.common.validation import InputError
 from sd.data.reading.files import is_clutter
 from sd.ui import state
-from sd.ui.adapter import inputs
+from sd.ui.adapter import checks
 from sd.ui.adapter.requests import SPARE_DISK
 from sd.ui.state import shared
 from sd.ui.surveys import Survey, Surveys
@@ -74,8 +74,8 @@ def keep(files: Sequence[str]) -> tuple[Path, bool]:
     """
     from sd.data.reading.archive import is_archive, pack_files
 
-    wanted = [file for file in files if not is_clutter(inputs.called(file))] or files
-    paths, names = [Path(file) for file in wanted], [inputs.called(file) for file in wanted]
+    wanted = [file for file in files if not is_clutter(checks.original_name(file))] or files
+    paths, names = [Path(file) for file in wanted], [checks.original_name(file) for file in wanted]
     target = uploads() / f"{digest_of(paths, names)}.zip"
     alone = len(paths) == 1 and is_archive(paths[0])
     size = sum(path.stat().st_size for path in paths)
@@ -151,7 +151,7 @@ def take(files: Any) -> Generator[tuple[int, int], None, str]:
     except InputError as error:
         if is_new:
             target.unlink(missing_ok=True)
-        name = brief(printable(inputs.called(names[0]))) if len(names) == 1 else "the upload"
+        name = brief(printable(checks.original_name(names[0]))) if len(names) == 1 else "the upload"
         raise InputError(str(error).replace(target.name, name)) from None
     return target.name
 

@@ -15,7 +15,7 @@ from sd.generation.export import write_html
 from sd.generation.film import Film
 from sd.generation.player.words import PLAYER_TEXTS
 from sd.ui.components import theme
-from sd.ui.components.player import keep_chunk, player, shown
+from sd.ui.components.player import content, player, store_chunk
 from tests.helpers.films import PIXELS, film_of
 
 pytestmark = pytest.mark.browser
@@ -65,22 +65,22 @@ GATE = Gate()
 def stream() -> Iterator[dict[str, Any]]:
     """A sampling that hands on two steps at a time, each when the gate opens."""
     film = Film(PIXELS, SCHEDULE, TOTAL, label="live")
-    yield shown([film.json("begins", running=True)], "en")
+    yield content([film.json("begins", running=True)], "en")
     for i in range(1, TOTAL + 1):
         film.add(step(i))
         if i % 2 == 0 and GATE.parts.acquire(timeout=20):
-            film.flush(keep_chunk)
-            yield shown([film.json(f"{TOTAL - i} to go", running=True)], "en")
-    yield shown([film.json("done")], "en")
+            film.flush(store_chunk)
+            yield content([film.json(f"{TOTAL - i} to go", running=True)], "en")
+    yield content([film.json("done")], "en")
 
 
 def lanes() -> dict[str, Any]:
     """Two finished films of different lengths."""
     made = [
-        film_of((step(i, n) for i in range(1, n + 1)), SCHEDULE, n, keep_chunk, label=f"of {n}")
+        film_of((step(i, n) for i in range(1, n + 1)), SCHEDULE, n, store_chunk, label=f"of {n}")
         for n in (12, 4)
     ]
-    return shown(made, "en", at=6)
+    return content(made, "en", at=6)
 
 
 def parts() -> dict[str, Any]:
@@ -89,8 +89,8 @@ def parts() -> dict[str, Any]:
     for i in range(1, TOTAL + 1):
         film.add(step(i))
         if i % 4 == 0:
-            film.flush(keep_chunk)
-    return shown([film.json("done")], "en", at=10)
+            film.flush(store_chunk)
+    return content([film.json("done")], "en", at=10)
 
 
 def told(event: gr.EventData) -> str:

@@ -20,7 +20,7 @@ from sd.data.reading.source import open_source
 from sd.generation import export
 from sd.generation.player.words import PLAYER_TEXTS
 from sd.runs.worker import begin
-from sd.ui.components.parts import stage_picture
+from sd.ui.adapter.served_files import store_picture
 from sd.ui.train.samples import picture_or_why
 from tests.generation.test_export import RECIPE, noise, steps_of
 from tests.helpers.commands import Capture, said
@@ -186,10 +186,9 @@ def test_the_mark_is_a_chunk_like_any_other() -> None:
 
 
 def test_what_the_page_hands_over_keeps_the_mark(tmp_path: Path) -> None:
-    field = stage_picture("png", "some")
     folder = made_run(tmp_path, steps=100)
     sheet, why = picture_or_why(folder / "samples" / "step-000000100.png")
-    assert why == "" and is_marked(Path(field.postprocess(sheet).path).read_bytes())
+    assert why == "" and is_marked(Path(store_picture(sheet)).read_bytes())
 
 
 def test_the_bundled_models_own_pictures_are_marked() -> None:

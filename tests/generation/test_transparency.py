@@ -22,8 +22,8 @@ from sd.generation import export, pipeline
 from sd.generation.film import FRAME_KINDS, Film
 from sd.training.loop import train
 from sd.training.memorisation import find_nearest
-from sd.ui.components import painter, parts
-from sd.ui.components import parts as components_parts
+from sd.ui.components import painter
+from sd.ui.components.images import data_address, enlarge, tile
 from sd.ui.denoise import algorithm2
 from sd.ui.noise import model_view
 from sd.ui.train import pictures
@@ -109,10 +109,10 @@ def test_a_picture_and_a_sheet_keep_transparency(images: ImageSet) -> None:
 def test_what_is_shown_lies_on_white(images: ImageSet) -> None:
     picture = to_pil(images.pixels[0])
     for shown in (
-        parts.enlarged(picture, 8),
-        parts.tiled([picture]),
+        enlarge(picture, 8),
+        tile([picture]),
         to_pil(lay_on_white(to_float(images.pixels[0]))),
-        Image.open(io.BytesIO(_decoded(components_parts.data_address(picture)))),
+        Image.open(io.BytesIO(_decoded(data_address(picture)))),
         Image.open(io.BytesIO(_decoded(painter.content("paint", picture, "en")["base"]))),
     ):
         assert shown.mode == "RGB" and shown.size == (8, 8)

@@ -1,5 +1,6 @@
 """Whole films, and the space of pictures that are sampled as they are."""
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -31,3 +32,15 @@ def film_of(
     film.end()
     film.flush(keep)
     return film.json()
+
+
+def films_of(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the films that a player's value was made of."""
+    return [
+        {
+            **lane,
+            "frames": [frame for text in lane["frames"] for frame in json.loads(text)],
+            "chunks": [{**chunk, "src": chunk["src"]["path"]} for chunk in lane["chunks"]],
+        }
+        for lane in value["lanes"]
+    ]

@@ -7,14 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from gradio.data_classes import FileData
 from gradio_client.utils import strip_invalid_filename_characters
 from PIL import Image
 
 from sd.config import Config
 from sd.training.planning import memory
 from sd.ui import uploads
-from sd.ui.adapter.inputs import Upload
+from sd.ui.adapter.checks import Upload
 from sd.ui.state import shared
 from sd.ui.surveys import Surveys
 from sd.ui.train import settings
@@ -60,7 +59,8 @@ def dropped(root: Path, *named: tuple[str, bytes]) -> list[Upload]:
         path = root / str(number) / strip_invalid_filename_characters(Path(name).name)
         path.parent.mkdir(parents=True)
         path.write_bytes(data)
-        files.append(Upload.of(FileData(path=str(path), orig_name=name)))
+        files.append(Upload(path))
+        files[-1].original_name = name
     return files
 
 

@@ -1,7 +1,5 @@
 """The page without a browser: texts, wiring, and the handlers as plain functions."""
 
-import asyncio
-import json
 import math
 import re
 import string
@@ -24,11 +22,9 @@ from sd.checkpoints.model import Model
 from sd.common import device, validation
 from sd.common.validation import InputError
 from sd.config import Config
-from sd.diffusion import sampling, timesteps
 from sd.networks.unet import UNetModel
 from sd.ui import api, starters, texts
-from sd.ui.adapter import calm
-from sd.ui.components import parts, player
+from sd.ui.components import handlers
 from sd.ui.train import plan_view
 from tests.helpers.made import made_run
 from tests.helpers.networks import with_weights
@@ -133,14 +129,6 @@ def test_building_the_page_imports_no_torch() -> None:
     assert done.stdout.strip().endswith("False"), done.stderr
 
 
-def test_only_launch_sets_up_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, usual = [], blocks.App
-    monkeypatch.setattr(usual, "create_app", lambda *args, **more: made.append(args))
-    demo = build_app()
-    demo.queue(max_size=3)
-    assert not made and blocks.App is usual and demo._queue.max_size == 3
-
-
 def test_the_page_keeps_the_state_of_few_visits(monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}
     monkeypatch.setattr(sys, "argv", ["app.py"])
@@ -150,81 +138,6 @@ def test_the_page_keeps_the_state_of_few_visits(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(blocks.Blocks, "block_thread", lambda self: None)
     app.main()
     assert 0 < given["state_session_capacity"] <= 1000  # of 0.85 MiB each
-
-
-@pytest.mark.parametrize(
-    ("path", "packed", "scripted"),
-    [("/", False, True), ("/", True, False), ("/gradio_api/file=player.html", False, False)],
-)
-def test_only_the_page_itself_gets_the_first_script(
-    path: str, packed: bool, scripted: bool
-) -> None:
-    headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", b"13")]
-    headers += [(b"content-encoding", b"br")] * packed
-    begin = {"type": "http.response.start", "status": 200, "headers": headers}
-    sent: list[dict[str, Any]] = []
-
-    async def page(scope: Any, receive: Any, send: Any) -> None:
-        await send(begin)
-        await send({"type": "http.response.body", "body": b"<head></head>"})
-
-    async def keep(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    pages: list[int] = []
-    first = calm.FirstScript(page, lambda: pages.append(len(sent)))
-    asyncio.run(first({"type": "http", "method": "GET", "path": path}, None, keep))
-    body, length = sent[1]["body"], int(dict(sent[0]["headers"])[b"content-length"])
-    assert length == len(body) and (body != b"<head></head>") == scripted
-    assert pages == ([2] if scripted else [])  # told once all was sent
-
-
-class Queue(list[str]):
-    """What waits, as gradio's queue does."""
-
-    sleep_when_free = 0.001
-
-
-def test_the_queue_is_looked_into_often_while_somebody_asks_or_waits(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    queue, passed = Queue(), []
-
-    async def page(*asked: Any) -> None:
-        passed.append((*asked, queue.sleep_when_free))
-
-    async def visit() -> list[float]:
-        attentive, seen = calm.Attentive(page, queue), [queue.sleep_when_free]
-        await attentive({"type": "lifespan"}, 1, 2)
-        for seconds_awake in ((3600.0,), (0.0,), (0.0, 3600.0), (3600.0, 0.0)):
-            for seconds in seconds_awake:  # the last request counts
-                monkeypatch.setattr(calm, "AWAKE", seconds)
-                await attentive({"type": "http"}, 3, 4)
-            await asyncio.sleep(0.05)
-            seen.append(queue.sleep_when_free)
-        for waiting in (["an event"], []):
-            queue[:] = waiting
-            attentive.doze()
-            seen.append(queue.sleep_when_free)
-        return seen
-
-    often, seldom = calm.OFTEN, calm.SELDOM
-    asked = [often, often, seldom, often, seldom]
-    assert asyncio.run(visit()) == [*asked, often, seldom] and often < seldom
-    assert passed == [({"type": "lifespan"}, 1, 2, often)] + [({"type": "http"}, 3, 4, often)] * 6
-
-
-def test_a_player_is_sent_its_frames_as_texts() -> None:
-    frames = [{"i": k, "t": 1.5 * k, "log_snr": None} for k in (1, 2, 3)]
-    chunks = [{"src": "a", "first": 1, "count": 2}, {"src": "b", "first": 3, "count": 1}]
-    films = [{"frames": frames, "chunks": chunks}, {"frames": frames, "chunks": []}]
-    with gr.Blocks():
-        part = player.player("some-player")
-    sent = part.postprocess({"lanes": films, "words": {}, "live": True})
-    assert [len(film["frames"]) for film in sent["lanes"]] == [2, 1] and sent["live"]
-    for film in sent["lanes"]:
-        assert [each for text in film["frames"] for each in json.loads(text)] == frames
-    assert films[0]["frames"] == frames and part.postprocess(None) is None
 
 
 @pytest.fixture(scope="module")
@@ -279,14 +192,11 @@ def test_the_browser_keeps_no_account_of_progress_that_it_does_not_show(
 
 
 def test_lists_of_the_page_are_those_of_the_package() -> None:
-    assert timesteps.SAMPLERS == sampling.SAMPLERS
-    assert timesteps.VARIANCES == sampling.VARIANCES
-    assert timesteps.SPACINGS == sampling.SPACINGS
     assert plan_view.DEVICES == device.DEVICES
 
 
 def test_a_mistake_is_told_in_its_own_line() -> None:
-    @parts.guarded
+    @handlers.guarded
     def handler() -> None:
         raise InputError("t = <b>: must be 1")
 
@@ -297,7 +207,7 @@ def test_a_mistake_is_told_in_its_own_line() -> None:
 
 
 def test_the_unexpected_tells_nothing_but_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    @parts.guarded
+    @handlers.guarded
     def handler(request: Any) -> Any:
         yield 1
         raise OSError("/secret/path")
@@ -313,7 +223,7 @@ def test_the_unexpected_tells_nothing_but_the_log(caplog: pytest.LogCaptureFixtu
 def test_the_endpoints_do_what_the_tabs_do(model: str, home: Path, tmp_path: Path) -> None:
     Image.new("RGB", (64, 64), "teal").save(tmp_path / "a.png")
     image, factors = api.noise_picture(str(tmp_path / "a.png"), 0, "tiny", 0)
-    assert image.size == (64, 64) and factors["log_snr"] is None
+    assert Image.open(image).size == (64, 64) and factors["log_snr"] is None
     told = api.denoise_pictures(model, "ddim", 3, 0, 1, 0.0, "fixed_small", "trailing", True)
     seen = [facts for *_, facts in told]
     assert [step["i"] for facts in seen for step in facts["steps"]] == [1, 2, 3]

@@ -13,7 +13,7 @@ from sd import runs
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.ui import uploads
-from sd.ui.adapter import inputs
+from sd.ui.adapter import errors
 from sd.ui.train import control
 
 LINE = "the folder of runs, home, cannot be written (it is a file); SD_HOME names another"
@@ -35,7 +35,7 @@ def test_a_home_that_is_a_file_is_told(
 ) -> None:
     home.rmdir()
     home.write_text("")
-    with pytest.raises((InputError, inputs.Refusal)) as caught:
+    with pytest.raises((InputError, errors.PageError)) as caught:
         ACTS[act](picture, tiny_config)
     assert str(getattr(caught.value, "message", caught.value)) == LINE
 
@@ -54,7 +54,7 @@ def test_the_systems_reason_is_told(
         raise OSError(number, os.strerror(number), str(home / "probe"))
 
     monkeypatch.setattr("sd.runs.home.TemporaryFile", refuse)  # root may write anywhere but there
-    with pytest.raises((InputError, inputs.Refusal)) as caught:
+    with pytest.raises((InputError, errors.PageError)) as caught:
         ACTS[act](picture, tiny_config)
     line = LINE.replace("it is a file", os.strerror(number))
     assert str(getattr(caught.value, "message", caught.value)) == line
@@ -82,13 +82,13 @@ def test_a_disk_that_fills_at_the_start_leaves_no_half_run(
     ],
 )
 def test_the_page_tells_what_a_person_can_mend(error: OSError, line: str) -> None:
-    told = inputs.told(error, None)
+    told = errors.page_error(error, None)
     assert told.message == line.replace("<", "&lt;").replace(">", "&gt;")
 
 
 @pytest.mark.parametrize("error", [OSError("odd"), ConnectionResetError(104, "reset"), KeyError(1)])
 def test_of_anything_else_no_detail_is_told(error: Exception) -> None:
-    assert "unexpected" in inputs.told(error, None).message.lower()
+    assert "unexpected" in errors.page_error(error, None).message.lower()
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write there")

@@ -21,7 +21,7 @@ REASONS = {
 }
 
 
-class Named(NamedTuple):
+class Names(NamedTuple):
     """Host and port as the environment names them, unread; "" where it does not."""
 
     host: str
@@ -40,16 +40,16 @@ class Address(NamedTuple):
         return f"[{self.host}]" if ":" in self.host else self.host
 
 
-def taken(environment: MutableMapping[str, str]) -> Named:
+def pop_names(environment: MutableMapping[str, str]) -> Names:
     """Take host and port out of the environment, where gradio would read them.
 
     Its import fails on a port that is no number, and it tries a port on the host named there
     instead of the one that it is told. To be called before that import.
     """
-    return Named(environment.pop(HOST_NAME, ""), environment.pop(PORT_NAME, ""))
+    return Names(environment.pop(HOST_NAME, ""), environment.pop(PORT_NAME, ""))
 
 
-def checked(host: str | None, port: str | None, named: Named) -> Address:
+def check_address(host: str | None, port: str | None, named: Names) -> Address:
     """Return where to listen, by the flags, else the names in the environment.
 
     Raises `InputError` for a port that is none, a host that is not known or not this machine's, and
@@ -62,11 +62,11 @@ def checked(host: str | None, port: str | None, named: Named) -> Address:
     label = "--host" if host is not None else HOST_NAME
     host = (named.host or USUAL_HOST) if host is None else host
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    found = _found(label, host, number or 0)
-    there = [address for address in found if not _fault(address)]
+    found = _resolve(label, host, number or 0)
+    there = [address for address in found if not _listen_fault(address)]
     if not there:
         place = f"{label} = {validation.shown(host)}{f', port {number}' if number else ''}"
-        raise InputError(f"{place}: {_fault(found[0])}")
+        raise InputError(f"{place}: {_listen_fault(found[0])}")
     if len(there) < len(found):  # a name with an address that is not this machine's, as ::1 may be
         host = str(there[0][4][0])
     return Address(host, number)
@@ -76,7 +76,7 @@ def _is_number(text: str | None) -> bool:
     return text is not None and text.isascii() and text.strip("+-").isdigit() and len(text) < 20
 
 
-def _found(label: str, host: str, port: int) -> list[tuple[Any, ...]]:
+def _resolve(label: str, host: str, port: int) -> list[tuple[Any, ...]]:
     """Return what the system knows of a host; `InputError` if nothing."""
     validation.text(label, host, LONGEST_HOST)
     try:
@@ -92,7 +92,7 @@ def _found(label: str, host: str, port: int) -> list[tuple[Any, ...]]:
         ) from None
 
 
-def _fault(address: tuple[Any, ...]) -> str:
+def _listen_fault(address: tuple[Any, ...]) -> str:
     """Return why nobody can listen at an address now, or nothing."""
     family, kind, protocol, _, where = address
     try:
@@ -109,7 +109,7 @@ def _fault(address: tuple[Any, ...]) -> str:
 
 
 @contextmanager
-def asked_directly() -> Iterator[None]:
+def no_proxy() -> Iterator[None]:
     """Let no proxy of the environment stand between this process and itself meanwhile.
 
     gradio makes a client of httpx when it is imported and asks its own address by one at launch;

@@ -12,13 +12,11 @@ import re
 import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from gradio.utils import get_upload_folder
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
@@ -26,6 +24,7 @@ from starlette.formparsers import MultiPartException
 
 from sd.common.text import format_bytes
 from sd.common.validation import shown
+from sd.ui.adapter import served_files
 
 LARGEST_BODY = 16 * 2**20  # bytes of one request; the names of 40,000 uploaded files
 LARGEST_UPLOAD = 896 * 2**20  # bytes of one upload; a browser sends at most 1,000 files in each
@@ -67,21 +66,21 @@ class Requests:
         """Take what it passes requests on to."""
         self.app = app
         self.reading = asyncio.Semaphore(LARGE_AT_ONCE)
-        self.coming = 0  # bytes that uploads at hand have announced
+        self.incoming = 0  # bytes that uploads at hand have announced
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Pass a request on; what it sends is counted while it is read."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        coming = Coming(scope, receive)
-        answer = Answer(send, coming, plain=is_upload(scope))
+        incoming = Incoming(scope, receive)
+        answer = Answer(send, incoming, plain=is_upload(scope))
         try:
-            body = self.admitted(scope, coming, answer)
+            body = self.admitted(scope, incoming, answer)
         except Refusal as refusal:
             await answer.refuse(refusal)
             return
-        self.coming += body.announced
+        self.incoming += body.announced
         try:
             await self.app(scope, body.receive, answer.send)
         except (HTTPException, MultiPartException):
@@ -89,32 +88,32 @@ class Requests:
                 raise
             await answer.refuse(answer.refusal)
         finally:
-            self.coming -= body.announced
+            self.incoming -= body.announced
             body.release()
 
-    def admitted(self, scope: Message, coming: "Coming", answer: "Answer") -> "Body | Upload":
+    def admitted(self, scope: Message, incoming: "Incoming", answer: "Answer") -> "Body | Upload":
         """Return the body of a request that may be read; raise `Refusal`."""
         if not PAGE.fullmatch(address(scope)):
             raise Refusal(404, "Not Found")
         check_query(scope["query_string"])
-        if scope["method"] != "POST" and not coming.ended:  # nothing would ever read it
+        if scope["method"] != "POST" and not incoming.ended:  # nothing would ever read it
             raise Refusal(413, f"data: a {shown(scope['method'])} takes none")
         length = length_of(scope)
         if not is_upload(scope):
             if length is not None and length > LARGEST_BODY:
                 raise too_large()
-            return Body(coming, answer, self.reading)
+            return Body(incoming, answer, self.reading)
         if length is None:
-            return Upload(coming, answer, 0, boundary_of(scope))
+            return Upload(incoming, answer, 0, boundary_of(scope))
         if length > LARGEST_UPLOAD:
             raise too_much(length)
-        if (room := free_disk() - self.coming - SPARE_DISK) < length:
+        if (room := free_disk() - self.incoming - SPARE_DISK) < length:
             left = f"the disk of this page has {format_bytes(max(0, room))} left"
             raise Refusal(507, f"files: {format_bytes(length)}; {left}")
-        return Upload(coming, answer, length, boundary_of(scope))
+        return Upload(incoming, answer, length, boundary_of(scope))
 
 
-class Coming:
+class Incoming:
     """What a request sends, counted."""
 
     def __init__(self, scope: Message, receive: Receive) -> None:
@@ -145,8 +144,8 @@ class Body:
 
     announced = 0  # bytes that will be on the disk
 
-    def __init__(self, coming: Coming, answer: "Answer", reading: asyncio.Semaphore) -> None:
-        self._coming, self._answer, self._reading = coming, answer, reading
+    def __init__(self, incoming: Incoming, answer: "Answer", reading: asyncio.Semaphore) -> None:
+        self._incoming, self._answer, self._reading = incoming, answer, reading
         self._holds, self._marks, self._until = False, 0, 0.0
 
     async def receive(self) -> Message:
@@ -155,23 +154,23 @@ class Body:
         if message["type"] == "http.request":
             data = message.get("body", b"")
             self._marks += sum(map(data.count, MARKS))
-            if self._coming.size > LARGEST_BODY:
+            if self._incoming.size > LARGEST_BODY:
                 raise self._answer.end(too_large())
             if self._marks > MOST_MARKS:
                 raise self._answer.end(Refusal(413, f"data: more than {MOST_MARKS:,} values"))
-            if self._coming.size > SMALL_BODY and not self._holds:
+            if self._incoming.size > SMALL_BODY and not self._holds:
                 await self._hold()
         return message
 
     async def _next(self) -> Message:
         """Return the next message; of a large body that takes too long, raise status 408."""
-        if self._coming.ended or not self._holds:
-            return await self._coming()
+        if self._incoming.ended or not self._holds:
+            return await self._incoming()
         try:
             async with asyncio.timeout_at(self._until):
-                return await self._coming()
+                return await self._incoming()
         except TimeoutError:
-            raise self._answer.end(Refusal(408, "data: too slow, or it stopped coming")) from None
+            raise self._answer.end(Refusal(408, "data: too slow, or it stopped incoming")) from None
 
     async def _hold(self) -> None:
         """Wait until fewer large bodies are being read."""
@@ -192,16 +191,16 @@ class Body:
 class Upload:
     """The body of an upload: its files are counted and measured while gradio writes them."""
 
-    def __init__(self, coming: Coming, answer: "Answer", length: int, boundary: bytes) -> None:
+    def __init__(self, incoming: Incoming, answer: "Answer", length: int, boundary: bytes) -> None:
         self.announced = length
-        self._coming, self._answer = coming, answer
+        self._incoming, self._answer = incoming, answer
         self._most = length or LARGEST_BODY
         self._parts = Parts(boundary)
 
     async def receive(self) -> Message:
         """Return what comes next. Raises what lets gradio delete the part that has come."""
-        ended = self._coming.ended
-        message = await self._coming()
+        ended = self._incoming.ended
+        message = await self._incoming()
         try:
             if message["type"] == "http.request":
                 self._look_at(message.get("body", b""))
@@ -213,7 +212,7 @@ class Upload:
         return message
 
     def _look_at(self, data: bytes) -> None:
-        if self._coming.size > self._most:
+        if self._incoming.size > self._most:
             raise Refusal(413, "files: more than 16 MiB without having told the length")
         self._parts.feed(data)
 
@@ -273,9 +272,9 @@ class Parts:
 class Answer:
     """The answer to a request; an error is one short line, whatever was to be said of it."""
 
-    def __init__(self, send: Send, coming: Coming, plain: bool) -> None:
+    def __init__(self, send: Send, incoming: Incoming, plain: bool) -> None:
         """Take where it goes to and what it answers; `plain` as text, else as JSON."""
-        self._send, self._coming, self._plain = send, coming, plain
+        self._send, self._incoming, self._plain = send, incoming, plain
         self.refusal: Refusal | None = None
         self._held: Message | None = None
         self._over = self.started = False
@@ -300,14 +299,14 @@ class Answer:
         if self._held is not None:
             start, self._held = self._held, None
             long = len(message.get("body", b"")) > LONGEST_ERROR or message.get("more_body")
-            if long or not self._coming.ended:
+            if long or not self._incoming.ended:
                 await self.refuse(Refusal(start["status"], "not what this address takes"))
                 return
             await self._send(start)
         await self._send(message)
 
     async def _start(self, message: Message) -> None:
-        if not self._coming.ended:  # else the server would read on to the end of what comes
+        if not self._incoming.ended:  # else the server would read on to the end of what comes
             headers = [*message.get("headers", ()), (b"connection", b"close")]
             message = message | {"headers": headers}
         self.started = True
@@ -326,21 +325,21 @@ class Answer:
         await self._send(start)
         body = {"type": "http.response.body", "body": line.encode(), "more_body": True}
         await self._send(body)
-        await self._coming.drain()
+        await self._incoming.drain()
         await self._send({"type": "http.response.body"})
 
 
 async def refuse(refusal: Refusal, scope: Message, receive: Receive, send: Send) -> None:
     """Answer a request with a refusal as plain text, and read little more of it."""
-    await Answer(send, Coming(scope, receive), plain=True).refuse(refusal)
+    await Answer(send, Incoming(scope, receive), plain=True).refuse(refusal)
 
 
-async def told_invalid(_: Any, __: Exception) -> JSONResponse:
+async def answer_invalid(_: Any, __: Exception) -> JSONResponse:
     """Answer what FastAPI could not read; its own answer would hold all that was sent."""
     return JSONResponse({"detail": "data: not what this address takes"}, 422)
 
 
-INVALID = {RequestValidationError: told_invalid}
+EXCEPTION_HANDLERS = {RequestValidationError: answer_invalid}
 
 
 def too_large() -> Refusal:
@@ -408,6 +407,6 @@ def check_query(query: bytes) -> None:
 
 def free_disk() -> int:
     """Return the bytes that are free where uploads are written."""
-    folder = Path(get_upload_folder()).absolute()
+    folder = served_files.folder().absolute()
     there = next(path for path in (folder, *folder.parents) if path.exists())
     return shutil.disk_usage(there).free

@@ -1,7 +1,7 @@
 """Files made to be taken away: they lie where gradio serves them from, and none of them stays.
 
 The server deletes them itself, whether or not a browser fetched them, and at its start what a
-killed one has left. Only what bears our names, is this user's and has not changed for a while goes.
+killed one has left. Only what has our names, is this user's and has not changed for a while goes.
 """
 
 import os
@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gradio.utils import get_upload_folder
-
 from sd import runs
 from sd.common.disk import remove
+from sd.ui.adapter import served_files
 
 BUNDLE, TAKE, PLAN = PREFIXES = ("sd-bundle-", "sd-take-", "sd-plan-")
 NAME = re.compile(rf"\.?(?:{'|'.join(PREFIXES)})[\w.]+")
@@ -29,16 +28,16 @@ KEPT = 2400  # seconds since the last change
 OWN = os.getuid() if hasattr(os, "getuid") else 0  # elsewhere a file's owner reads as 0
 LOOK = 600  # seconds between two looks; both together are less than an hour
 
-_held: set[Path] = set()
+_in_use: set[Path] = set()
 
 
 @contextmanager
-def made(prefix: str) -> Iterator[Path]:
+def temporary_folder(prefix: str) -> Iterator[Path]:
     """Yield a new folder; after the block it stays for a while, or goes at once if that failed."""
-    place = Path(get_upload_folder())
+    place = served_files.folder()
     place.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
-    _held.add(folder)
+    _in_use.add(folder)
     try:
         yield folder
         os.utime(folder)
@@ -46,17 +45,17 @@ def made(prefix: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
-        _held.discard(folder)
+        _in_use.discard(folder)
 
 
 def sweep(now: float | None = None) -> list[str]:
     """Delete what is left over at a time (Unix); return the names."""
     until = (time.time() if now is None else now) - KEPT
-    places = [(place, NAME) for place in {tempfile.gettempdir(), get_upload_folder()}]
+    places = [(place, NAME) for place in {tempfile.gettempdir(), str(served_files.folder())}]
     gone = []
     for place, names in [*places, (str(runs.default_home().path), HALF)]:
         for path in sorted(Path(place).glob("*")) if Path(place).is_dir() else ():
-            if names.fullmatch(path.name) and path not in _held and _is_left(path, until):
+            if names.fullmatch(path.name) and path not in _in_use and _is_left(path, until):
                 _delete(path)
                 gone.append(path.name)
     return gone

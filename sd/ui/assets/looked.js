@@ -3,7 +3,7 @@
   "use strict";
   const PAUSE = 150; // ms after the last key until the server is asked
   const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-  window.sdLooked = { place, words, said };
+  window.sdLooked = { place, words, bridge };
   let tell = () => {}; // the server what was pressed
 
   const clamp = (value, count) => Math.min(Math.max(Math.floor(value), 0), count - 1);
@@ -46,7 +46,7 @@
       waiting = setTimeout(() => spot.isConnected && send(spot), PAUSE);
     });
   }
-  function said(props, trigger) {
+  function bridge(props, trigger) {
     tell = (value) => {
       props.value = value;
       trigger("input");

@@ -14,7 +14,7 @@
     scene: null, arrays: null, loaded: "", serial: 0, // what is drawn
     t: 0, held: false, playing: false, told: "", // where it stands
     frame: 0, frames: 0, rest: 0, // what is due, and how often it was drawn
-    stage: null, live: null, pair: null, mouth: null, // where
+    stage: null, live: null, pair: null, bridge: null, // where
   };
   const say = (key, values) => sdDraw.say(tab.scene.words, key, values);
 
@@ -121,11 +121,11 @@
   function settle(wait) {
     clearTimeout(tab.rest);
     tab.rest = setTimeout(() => {
-      if (!tab.scene || !tab.mouth || tab.playing || tab.held) return;
+      if (!tab.scene || !tab.bridge || tab.playing || tab.held) return;
       const said = `${tab.scene.stamp}:${tab.t}`;
       if (said === tab.told) return;
       tab.told = said;
-      tab.mouth(tab.t);
+      tab.bridge(tab.t);
     }, wait);
   }
   function step(by) {
@@ -288,8 +288,8 @@
     new IntersectionObserver(ask).observe(element);
     if (tab.scene) aligned();
   }
-  function mouth(props, trigger) {
-    tab.mouth = (t) => {
+  function bridge(props, trigger) {
+    tab.bridge = (t) => {
       props.value = t;
       trigger("release");
     };
@@ -324,5 +324,5 @@
     show();
   }
 
-  window.sdNoise = { stage, live, pair, mouth, lines };
+  window.sdNoise = { stage, live, pair, bridge, lines };
 })();

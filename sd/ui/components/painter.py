@@ -7,19 +7,20 @@ or None. The browser sends it back after each stroke; `read_paint` and `read_mas
 
 import base64
 import io
-import struct
 from typing import Any
 
 import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from sd.common.encoding import data_uri, png_bytes
 from sd.common.validation import InputError, choice, shown, text
 from sd.data.decoding.decoder import as_colour, open_quietly
 from sd.data.masks import anew_of
 from sd.ui.texts import say
 
+PNG_ADDRESS = "data:image/png;base64,"
 MODES = ("mask", "paint")
 PAINTER_TEXTS = ("tool", "size", "unit", "pixels", "undo", "clear", "keys", "place")
 WORDS_OF = {
@@ -32,10 +33,8 @@ WORDS_OF = {
 OWN_WORDS = ("canvas", "empty", "share", "brush", "eraser")  # said differently in each mode
 PLACE = '<div class="painter"></div>'  # never changes, so gradio never touches what is in it
 ON_LOAD = 'sdPainter.mount(element.querySelector(".painter"), props, trigger, watch);'
-ADDRESS = "data:image/png;base64,"
 LONGEST_ADDRESS = 300_000  # characters; 256 x 256 pixels of pure noise would need 350,000
-HEADER = struct.Struct(">8sI4sIIBB")  # of a PNG: signature, IHDR, width, height, depth, colours
-SIGNATURE, EIGHT_BIT_RGBA = b"\x89PNG\r\n\x1a\n", (8, 6)
+BIT_DEPTH = 24  # the byte of a PNG that tells the bits of a channel
 
 
 def painter(mode: str, elem_id: str) -> gr.HTML:
@@ -58,11 +57,11 @@ def content(mode: str, base: Image.Image, lang: str, paint: bytes | None = None)
     What comes back is read with the size of `base`. A mask goes through `mask_paint` first.
     """
     return {
-        "base": _address(_png(as_colour(base))),
+        "base": data_uri(png_bytes(as_colour(base)), "image/png"),
         "width": base.width,
         "height": base.height,
         "words": words(mode, lang),
-        "paint": None if paint is None else _address(paint),
+        "paint": None if paint is None else data_uri(paint, "image/png"),
     }
 
 
@@ -79,7 +78,7 @@ def read_paint(value: Any, width: int, height: int) -> bytes | None:
     that is not the painter's value with a PNG of exactly width x height.
     """
     pixels = _pixels(value, width, height)
-    return None if pixels is None else _png(Image.fromarray(pixels))
+    return None if pixels is None else png_bytes(Image.fromarray(pixels))
 
 
 def read_mask(value: Any, width: int, height: int) -> bytes | None:
@@ -88,7 +87,7 @@ def read_mask(value: Any, width: int, height: int) -> bytes | None:
     if pixels is None:
         return None
     pixels[..., :3] = 255  # whatever the colour was, painted is painted
-    return _png(anew_of(Image.fromarray(pixels)))
+    return png_bytes(anew_of(Image.fromarray(pixels)))
 
 
 def mask_paint(mask: bytes) -> bytes:
@@ -96,7 +95,7 @@ def mask_paint(mask: bytes) -> bytes:
     with Image.open(io.BytesIO(mask), formats=["PNG"]) as image:
         alpha = image.convert("L").point(lambda level: 255 if level >= 128 else 0)
     white = Image.merge("LA", (alpha, alpha)).convert("RGBA")
-    return _png(white)
+    return png_bytes(white)
 
 
 def _pixels(value: Any, width: int, height: int) -> NDArray[np.uint8] | None:
@@ -117,41 +116,33 @@ def _pixels(value: Any, width: int, height: int) -> NDArray[np.uint8] | None:
 def _bytes(address: Any) -> bytes:
     """Return the bytes of a data address of a PNG."""
     address = text("paint", address, LONGEST_ADDRESS)
-    if not address.startswith(ADDRESS):
-        raise InputError(f"paint = {shown(address)}: must begin with {ADDRESS}")
+    if not address.startswith(PNG_ADDRESS):
+        raise InputError(f"paint = {shown(address)}: must begin with {PNG_ADDRESS}")
     try:
-        return base64.b64decode(address.removeprefix(ADDRESS), validate=True)
+        return base64.b64decode(address.removeprefix(PNG_ADDRESS), validate=True)
     except ValueError:
         raise InputError(f"paint = {shown(address)}: not base64") from None
 
 
 def _decoded(data: bytes, width: int, height: int) -> Image.Image:
     """Return a PNG of exactly this size, 8 bit RGBA, one frame; its header is judged first."""
-    signature, _, chunk, *size, depth, colours = HEADER.unpack(
-        data[: HEADER.size].ljust(HEADER.size)
-    )
-    if (signature, chunk) != (SIGNATURE, b"IHDR"):
-        raise InputError("paint: not a PNG")
-    if size != [width, height]:
-        raise InputError(f"paint of {size[0]} x {size[1]} pixels: must be {width} x {height}")
-    if (depth, colours) != EIGHT_BIT_RGBA:
-        raise InputError("paint: must be a PNG of 8 bit RGBA")
     try:
         with open_quietly(data, ["PNG"]) as image:
+            if image.size != (width, height):
+                size = f"{image.width} x {image.height}"
+                raise InputError(f"paint of {size} pixels: must be {width} x {height}")
+            if image.mode != "RGBA" or data[BIT_DEPTH] != 8:
+                raise InputError("paint: must be a PNG of 8 bit RGBA")
             frames = getattr(image, "n_frames", 1)
             image.load()
+    except UnidentifiedImageError:
+        raise InputError("paint: not a PNG") from None
+    except Image.DecompressionBombError:
+        raise InputError(f"paint: far too large; must be {width} x {height}") from None
+    except InputError:
+        raise
     except Exception:  # Pillow's decoders raise almost anything on hostile bytes
         raise InputError("paint: a damaged PNG") from None
     if frames != 1:
         raise InputError(f"paint: a PNG of {frames} frames; must be a single picture")
     return image
-
-
-def _png(image: Image.Image) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
-
-
-def _address(png: bytes) -> str:
-    return ADDRESS + base64.b64encode(png).decode()

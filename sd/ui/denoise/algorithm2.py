@@ -17,7 +17,8 @@ from sd.common.validation import InputError
 from sd.diffusion.schedule import Schedule
 from sd.generation.recipe import Recipe
 from sd.ui import models
-from sd.ui.components.parts import PANEL, QUIET, guarded, label, language, note
+from sd.ui.components.handlers import HIDDEN, PANEL, QUIET, guarded, language
+from sd.ui.components.widgets import label, note
 from sd.ui.denoise.job import STEPS, steps_of
 from sd.ui.denoise.tree import Tree
 from sd.ui.texts import say
@@ -366,7 +367,7 @@ def build() -> tuple[gr.Accordion, gr.HTML]:
 def wire(fold: gr.Accordion, moved: Any, tree: gr.State, shown: gr.HTML) -> None:
     """Tell the numbers when the fold opens, and while it is open whenever the slider rests."""
     seen = gr.State(False)
-    queued: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", **PANEL}
+    queued: dict[str, Any] = {"api_visibility": "private", **HIDDEN, **PANEL}
     fold.collapse(lambda: False, None, seen, **QUIET)
     for event in (fold.expand(lambda: True, None, seen, **QUIET), moved):
         event.then(show_numbers, [tree, seen], shown, **queued)

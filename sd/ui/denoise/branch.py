@@ -14,9 +14,8 @@ from sd.common.validation import InputError
 from sd.diffusion.timesteps import SAMPLERS
 from sd.generation.recipe import Branch, Recipe
 from sd.ui import models
-from sd.ui.adapter.inputs import Textbox
 from sd.ui.components import painter
-from sd.ui.components.parts import label, note, seed_number, slider
+from sd.ui.components.widgets import label, note, seed_number, slider
 from sd.ui.denoise.form import choice
 from sd.ui.denoise.grid import LONGEST_SCALES, has_prompt, parse_scale
 from sd.ui.denoise.tree import Node, Tree
@@ -144,7 +143,7 @@ def settings_of(recipe: Recipe, root: Node | None, lang: str) -> tuple[Any, ...]
     return tuple(BranchForm(recipe.sampler, recipe.steps, recipe.eta, recipe.seed, guided, drawn))
 
 
-def guidance_field() -> Textbox:
+def guidance_field() -> gr.Textbox:
     """Show the guidance of a branch: a number, or nothing for the parent's own.
 
     A text, for a field for numbers cannot be empty in a browser.
@@ -153,7 +152,9 @@ def guidance_field() -> Textbox:
         "label": label("branch_guidance"),
         "info": label("branch_guidance_info"),
     }
-    return Textbox("", max_length=LONGEST_SCALES, visible=False, elem_id="branch-guidance", **about)
+    return gr.Textbox(
+        "", max_length=LONGEST_SCALES, visible=False, elem_id="branch-guidance", **about
+    )
 
 
 def build() -> tuple[BranchForm, gr.HTML, gr.Button]:

@@ -8,7 +8,7 @@ from typing import Any
 from sd.generation import registry
 from sd.generation.recipe import Recipe, from_json
 from sd.ui import state
-from sd.ui.components.player import keep_chunk
+from sd.ui.components.player import store_chunk
 
 EXAMPLE = "example.html"  # of a bundled model: the one-file player, which the page can read too
 
@@ -33,7 +33,7 @@ def read(path: Path) -> tuple[Recipe, dict[str, Any]]:
 
     films, told = read_html(path)
     chunks = [
-        {**chunk, "src": keep_chunk(base64.b64decode(chunk["src"].partition(",")[2]))}
+        {**chunk, "src": store_chunk(base64.b64decode(chunk["src"].partition(",")[2]))}
         for chunk in films[0]["chunks"]
     ]
     return from_json(told["recipe"]), {**films[0], "chunks": chunks}

@@ -13,16 +13,13 @@ from sd.diffusion.timesteps import SAMPLERS, SPACINGS, VARIANCES
 from sd.generation.recipe import Recipe, Start
 from sd.generation.registry import ModelEntry
 from sd.ui import models, starters
-from sd.ui.adapter.inputs import Checkbox, Dropdown, Radio
 from sd.ui.components import painter
-from sd.ui.components.parts import (
+from sd.ui.components.handlers import QUIET, guarded, language
+from sd.ui.components.widgets import (
     LARGEST_SEED,
-    QUIET,
-    drop,
-    guarded,
+    file_drop,
     heading,
     label,
-    language,
     note,
     seed_number,
     seed_row,
@@ -176,13 +173,13 @@ def choice(key: str, allowed: Sequence[str], **more: Any) -> gr.Dropdown:
     shown = [label(f"{key}_{word}") if f"{key}_{word}" in TEXTS else word for word in allowed]
     named = list(zip(shown, allowed, strict=True))
     settings = {"value": allowed[0], "label": label(key), "info": label(f"{key}_info")} | more
-    return Dropdown(named, filterable=False, **settings)
+    return gr.Dropdown(named, filterable=False, **settings)
 
 
 def build() -> tuple[SamplingForm, Extras]:
     """Lay out the fields in the order in which a person thinks of them."""
     with gr.Column(elem_classes="group"):
-        model = Dropdown([], filterable=False, label=label("model"), info=label("model_info"))
+        model = gr.Dropdown([], filterable=False, label=label("model"), info=label("model_info"))
         prompt, classes, words, chips = prompts.build_prompt()
         sampler = choice("sampler", SAMPLERS, value=FIRST_SAMPLER, elem_id="denoise-sampler")
         about = gr.HTML(elem_classes="note about-sampler")
@@ -196,7 +193,7 @@ def build() -> tuple[SamplingForm, Extras]:
         eta = slider("eta", 0, 1, 0, step=0.05, precision=None, **of_ddim)
         variance = choice("variance", VARIANCES, visible=False)
         spacing = choice("spacing", SPACINGS, elem_id="denoise-spacing")
-        clip = Checkbox(True, label=label("clip"), info=label("clip_info"))
+        clip = gr.Checkbox(True, label=label("clip"), info=label("clip_info"))
         negative, avoided, *course = prompts.build_more()
     begin, seed_to, share, picture, mask, upload, gallery, group = build_beginning()
     fold, scales, grid = prompts.build_grid()
@@ -213,7 +210,7 @@ def build_beginning() -> tuple[Any, ...]:
     """Lay out where a sampling begins: noise, noises between two seeds, or a picture."""
     picture = gr.State(starters.NAMES[0])
     with gr.Accordion(label("begin"), open=False, elem_classes="fold", elem_id="denoise-begin"):
-        begin = Radio(
+        begin = gr.Radio(
             [(label(f"begin_{word}"), word) for word in BEGINNINGS],
             value=NOISE,
             label=label("begin"),
@@ -224,7 +221,7 @@ def build_beginning() -> tuple[Any, ...]:
         seed_to = seed_number("seed_to", 1, visible=False, elem_id="denoise-seed-to")
         with gr.Column(visible=False, elem_classes="group") as group:
             heading("begin_picture")
-            upload = drop("begin_picture", "single")
+            upload = file_drop("begin_picture", "single")
             gallery = thumbnails("begin_starters", "denoise-starters", elem_classes="thumbs")
             share = slider("share", 1, 100, FIRST_PICTURE_PERCENT, step=0.1, precision=None)
             heading("mask")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sd.generation.recipe import Recipe
 from sd.ui import models
-from sd.ui.components.player import keep_chunk
+from sd.ui.components.player import store_chunk
 from sd.ui.texts import duration, say
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ class Job:
     def _publish(self, film: "Film") -> None:
         """Make pictures of the newest steps, here where torch has its threads, and store them."""
         if not self.pictured:
-            film.flush(keep_chunk)
+            film.flush(store_chunk)
         elif film.count() and self.last is not None:
             from sd.data.images import make_grid
 

@@ -15,8 +15,10 @@ from sd.generation.recipe import Recipe
 from sd.generation.registry import ModelEntry
 from sd.networks.conditioning_metadata import default_guidance
 from sd.ui import models
-from sd.ui.adapter.inputs import LONGEST_TEXT, LONGEST_WORD, Dropdown, Textbox
-from sd.ui.components.parts import QUIET, guarded, label, language, note, slider
+from sd.ui.adapter.checks import LONGEST_TEXT, LONGEST_WORD
+from sd.ui.components.handlers import QUIET, event_value, guarded, language
+from sd.ui.components.html import pressed
+from sd.ui.components.widgets import label, note, slider
 from sd.ui.denoise.grid import LONGEST_SCALES, MOST_GUIDANCE, columns_of, has_prompt, short
 from sd.ui.model_metadata import ConditioningMetadata
 from sd.ui.texts import say
@@ -28,10 +30,6 @@ MOST_NAMED, LONGEST_CHIP = 12, 60  # unseen words in a line; characters of an ex
 
 MOST_SHOWN = 6  # examples
 # The examples lie in one element, so one listener for all tells which was pressed.
-LISTENER = """element.addEventListener("click", (event) => {
-  const button = event.target.closest("button[data-index]");
-  if (button) trigger("click", { index: Number(button.dataset.index) });
-});"""
 
 
 class PromptForm(NamedTuple):
@@ -265,8 +263,9 @@ def choose_example(model: Any, classes: Any, event: gr.EventData) -> tuple[Any, 
     told = models.read_conditioning(models.find(model))
     if told is None or not told.examples:
         raise InputError(f"example: {model} has none")
-    data = event._data if isinstance(event._data, dict) else {}
-    text = told.examples[validation.whole("example", data.get("index"), 0, len(told.examples) - 1)]
+    text = told.examples[
+        validation.whole("example", event_value(event, "index"), 0, len(told.examples) - 1)
+    ]
     if not told.labels:
         return text, gr.skip()
     return gr.skip(), list(dict.fromkeys([*listed(classes), text]))
@@ -275,12 +274,14 @@ def choose_example(model: Any, classes: Any, event: gr.EventData) -> tuple[Any, 
 # ---- laid out
 
 
-def build_prompt() -> tuple[Textbox, Dropdown, gr.HTML, gr.HTML]:
+def build_prompt() -> tuple[gr.Textbox, gr.Dropdown, gr.HTML, gr.HTML]:
     """Lay out what is asked for, the line about it and the examples."""
     prompt = textbox("prompt", lines=2, max_lines=6, elem_id="denoise-prompt")
     classes = named("prompt_class", multiselect=True, elem_id="denoise-class")
     words = gr.HTML(elem_classes="told-words")
-    examples = gr.HTML(elem_classes="examples", elem_id="denoise-examples", js_on_load=LISTENER)
+    examples = gr.HTML(
+        elem_classes="examples", elem_id="denoise-examples", js_on_load=pressed("index", "Number")
+    )
     return prompt, classes, words, examples
 
 
@@ -303,28 +304,28 @@ def build_more() -> tuple[Any, ...]:
     )
 
 
-def build_grid() -> tuple[gr.Accordion, Textbox, gr.Button]:
+def build_grid() -> tuple[gr.Accordion, gr.Textbox, gr.Button]:
     """Lay out the grid of prompts and scales."""
     settings: dict[str, Any] = {"elem_classes": "fold", "elem_id": "denoise-grid"}
     fold = gr.Accordion(label("grid"), open=False, visible=False, **settings)
     with fold, gr.Column(elem_classes="group"):
         note("grid_about")
         about: dict[str, Any] = {"label": label("grid_scales"), "info": label("grid_scales_info")}
-        scales = Textbox(FIRST_SCALES, max_length=LONGEST_SCALES, elem_id="grid-scales", **about)
+        scales = gr.Textbox(FIRST_SCALES, max_length=LONGEST_SCALES, elem_id="grid-scales", **about)
         go = gr.Button(label("grid_go"), elem_id="grid-go")
     return fold, scales, go
 
 
-def textbox(key: str, **more: Any) -> Textbox:
+def textbox(key: str, **more: Any) -> gr.Textbox:
     """Show a field for words, hidden until a model reads any."""
     about: dict[str, Any] = {"label": label(key), "info": label(f"{key}_info")}
-    return Textbox("", max_length=LONGEST_TEXT, visible=False, **about, **more)
+    return gr.Textbox("", max_length=LONGEST_TEXT, visible=False, **about, **more)
 
 
-def named(key: str, **more: Any) -> Dropdown:
+def named(key: str, **more: Any) -> gr.Dropdown:
     """Show a list of classes, hidden until a model knows any."""
     about: dict[str, Any] = {"label": label(key), "info": label(f"{key}_info")}
-    return Dropdown([], visible=False, **about, **more)
+    return gr.Dropdown([], visible=False, **about, **more)
 
 
 def wire(model: Any, asked: PromptForm, extras: Shown) -> None:

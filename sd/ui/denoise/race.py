@@ -17,10 +17,10 @@ from sd.diffusion.timesteps import REFERENCE_STEPS, SAMPLERS, calls_per_step
 from sd.generation.recipe import Recipe
 from sd.generation.registry import CLOSED_FORMS, ModelEntry
 from sd.ui import models, uploads
-from sd.ui.adapter.inputs import CheckboxGroup
-from sd.ui.components.parts import MODEL, QUIET, guarded, label, language, note, slider
+from sd.ui.components.handlers import MODEL, QUIET, guarded, language
+from sd.ui.components.player import content as player_content
 from sd.ui.components.player import player
-from sd.ui.components.player import shown as played
+from sd.ui.components.widgets import label, note, slider
 from sd.ui.denoise.form import recipe_of
 from sd.ui.denoise.job import Job, progress_html, progress_line, watch
 from sd.ui.texts import say
@@ -182,7 +182,7 @@ def made_fine(held: Race, fine: Recipe, lang: str) -> Iterator[tuple[Any, str]]:
 
 def shown(films: Sequence[dict[str, Any] | None], lang: str) -> dict[str, Any]:
     """Return what the race's player shows: the lanes that have begun."""
-    return played([film for film in films if film], lang)
+    return player_content([film for film in films if film], lang)
 
 
 def halt(held: Any) -> None:
@@ -199,7 +199,7 @@ def build(fields: Sequence[Any]) -> None:
     with gr.Accordion(label("race"), open=False, elem_classes="fold", elem_id="denoise-race"):
         note("race_about")
         with gr.Row(elem_classes="race-fields"):
-            chosen = CheckboxGroup(
+            chosen = gr.CheckboxGroup(
                 list(SAMPLERS),
                 value=list(FIRST),
                 label=label("race_samplers"),

@@ -12,15 +12,16 @@ from sd.diffusion.timesteps import (
 )
 from sd.generation.recipe import Recipe
 from sd.ui import models, starters
-from sd.ui.adapter.inputs import Dropdown
-from sd.ui.components.parts import MODEL, QUIET, command_box, guarded, label, language, new_seed
-from sd.ui.components.player import keep_chunk, player
-from sd.ui.components.player import shown as played
+from sd.ui.components.handlers import HIDDEN, MODEL, QUIET, event_value, guarded, language
+from sd.ui.components.html import pressed
+from sd.ui.components.player import content as player_content
+from sd.ui.components.player import player, store_chunk
+from sd.ui.components.widgets import command_box, label, new_seed
 from sd.ui.denoise import algorithm2, branch, example, form, race, takeaway
 from sd.ui.denoise.attention import panel as attention
 from sd.ui.denoise.grid import columns_of, grid_recipe, legend
 from sd.ui.denoise.job import Job, progress_html, progress_line, watch
-from sd.ui.denoise.tree import ALONE, LISTENER, Node, Tree, title, tree_html
+from sd.ui.denoise.tree import ALONE, Node, Tree, title, tree_html
 from sd.ui.texts import say
 
 FIRST_EXAMPLE_SHARE = 0.6  # of the bundled example's steps, where the page opens it
@@ -42,7 +43,7 @@ def seen(tree: Tree, lang: str) -> Any:
     films = tree.films()
     if not films:
         return gr.skip()
-    return played(films, lang)
+    return player_content(films, lang)
 
 
 def shown(tree: Tree, line: str, lang: str) -> tuple[Any, ...]:
@@ -124,8 +125,7 @@ def halt(tree: Any) -> None:
 def choose_node(request: gr.Request, tree: Tree, event: gr.EventData) -> tuple[Any, ...]:
     """Show another node of the tree; set the controls to what made it, and a branch to go on."""
     lang = language(request)
-    told = event._data if isinstance(event._data, dict) else {}
-    node = tree.show(told.get("node"))
+    node = tree.show(event_value(event, "node"))
     tree.place = max(1, node.done)
     offered = branch.offered(tree, lang) if node.made else (gr.skip(),) * OFFERED
     controls = takeaway.root_controls(node.recipe.root, lang)
@@ -152,13 +152,14 @@ def rest(request: gr.Request, tree: Tree, event: gr.EventData) -> tuple[Any, ...
 
     What is told of a film that another has replaced meanwhile changes nothing.
     """
-    told = event._data if isinstance(event._data, dict) else {}
     node = tree.current
     lanes = [node, *(tree.nodes[n] for n in (tree.beside,) if n in tree.nodes)]
-    if told.get("id") not in (None, *(lane.film.get("id") for lane in lanes)):
+    if event_value(event, "id") not in (None, *(lane.film.get("id") for lane in lanes)):
         return (gr.skip(),) * OFFERED
-    lane = lanes[validation.whole("lane", told.get("lane"), 0, len(lanes) - 1)].recipe.steps
-    share = validation.whole("step", told.get("i"), 1, lane) / lane
+    lane = lanes[
+        validation.whole("lane", event_value(event, "lane"), 0, len(lanes) - 1)
+    ].recipe.steps
+    share = validation.whole("step", event_value(event, "i"), 1, lane) / lane
     tree.place = max(1, round(share * node.recipe.steps))
     return branch.offered(tree, language(request))
 
@@ -178,8 +179,8 @@ def first_view(request: gr.Request, tree: Tree) -> tuple[Any, ...]:
     tree.place = max(1, round(FIRST_EXAMPLE_SHARE * recipe.steps))
     line = progress_html([say("example", lang)], 1)
     _, *others = shown(tree, line, lang)
-    opened = played(tree.films(), lang, at=tree.place)
-    controls = form.settings_of(recipe, keep_chunk, lang)
+    opened = player_content(tree.films(), lang, at=tree.place)
+    controls = form.settings_of(recipe, store_chunk, lang)
     return opened, *others, *branch.offered(tree, lang), *controls
 
 
@@ -233,8 +234,7 @@ def build(demo: gr.Blocks, upload: Any) -> None:
     box = command_box()
     outputs = list(stage)
     offered = [place, *branching]
-    queued: dict[str, Any] = {"show_progress": "hidden"}
-    queued |= {"api_visibility": "private", **MODEL}
+    queued = {**HIDDEN, "api_visibility": "private", **MODEL}
     go.click(run, [tree, *asked], outputs, **queued)
     extras.shown.go.click(run_grid, [tree, *asked], outputs, **queued)
     leave.click(go_on, [tree, *branching], outputs, **queued)
@@ -258,8 +258,8 @@ def build_stage() -> Stage:
     shown_steps = player("denoise-player")
     asked = gr.HTML(elem_classes="legend-box", elem_id="denoise-legend")
     with gr.Row(elem_classes="tree-row"):
-        tree = gr.HTML(elem_id="denoise-tree", js_on_load=LISTENER)
-        beside = Dropdown(
+        tree = gr.HTML(elem_id="denoise-tree", js_on_load=pressed("node", "Number"))
+        beside = gr.Dropdown(
             [],
             filterable=False,
             interactive=False,

@@ -13,10 +13,10 @@ from sd.common.validation import InputError
 from sd.generation.recipe import Recipe, from_json
 from sd.ui import models
 from sd.ui.adapter import scratch
-from sd.ui.adapter.inputs import Radio, UploadButton
 from sd.ui.components import player
-from sd.ui.components.parts import MODEL, QUIET, guarded, label, language, note, slider
-from sd.ui.components.player import keep_chunk
+from sd.ui.components.handlers import MODEL, QUIET, guarded, language
+from sd.ui.components.player import store_chunk
+from sd.ui.components.widgets import label, note, slider
 from sd.ui.denoise import branch, form
 from sd.ui.denoise.job import progress_html, steps_of
 from sd.ui.denoise.tree import Node, Tree
@@ -49,7 +49,7 @@ def written(node: Node, form: str, index: int, lang: str) -> Path:
     if not node.done:
         raise InputError("nothing has been denoised yet: press Denoise first")
     name = f"{node.recipe.model.replace(':', '-')}-seed-{node.recipe.seed}.{form}"
-    with scratch.made(scratch.TAKE) as folder:
+    with scratch.temporary_folder(scratch.TAKE) as folder:
         path = folder / name
         if form == PNG:
             write_picture(node, path, index)
@@ -154,14 +154,14 @@ def controls(recipe: Recipe, lang: str, tree: Tree) -> tuple[Any, ...]:
 
 def root_controls(root: Recipe, lang: str) -> tuple[Any, ...]:
     """Return what the fields, the upload and the gallery of a sampling are set to."""
-    return *form.settings_of(root, keep_chunk, lang), *form.picture_of(root)
+    return *form.settings_of(root, store_chunk, lang), *form.picture_of(root)
 
 
 def build() -> Taking:
     """Lay out what takes away and what brings back."""
     with gr.Accordion(label("take"), open=False, elem_classes="fold", elem_id="denoise-take"):
         note("take_about")
-        form = Radio(
+        form = gr.Radio(
             [(label(f"take_{word}"), word) for word in FORMS],
             value=PNG,
             label=label("take_form"),
@@ -172,7 +172,7 @@ def build() -> Taking:
         index = slider("take_index", 1, models.CAPS.count, 1, elem_id="take-index")
         with gr.Row(elem_classes="buttons"):
             go = gr.Button(label("take_go"), elem_id="take-go")
-            brought = UploadButton(label("bring"), file_types=[".png"], elem_id="take-bring")
+            brought = gr.UploadButton(label("bring"), file_types=[".png"], elem_id="take-bring")
             again = gr.Button(label("bring_again"), visible=False, elem_id="take-again")
         download = gr.DownloadButton("file", visible="hidden", elem_id="take-download")
     return Taking(form, index, go, download, brought, again)

@@ -22,10 +22,6 @@ ALONE = "0"  # stands for no sampling beside the one that is shown
 MOST_NODES = 24  # of one page; the oldest leaves go first
 
 # The nodes lie in one list, so one listener for all tells which was pressed.
-LISTENER = """element.addEventListener("click", (event) => {
-  const button = event.target.closest("button[data-node]");
-  if (button) trigger("click", { node: Number(button.dataset.node) });
-});"""
 
 
 @dataclass

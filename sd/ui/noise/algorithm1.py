@@ -7,7 +7,8 @@ import gradio as gr
 
 from sd.common import validation
 from sd.ui import models
-from sd.ui.components.parts import MODEL, guarded, label, language, new_seed, note
+from sd.ui.components.handlers import HIDDEN, MODEL, guarded, language
+from sd.ui.components.widgets import label, new_seed, note
 from sd.ui.noise.model_view import EPS_SHOWN, clear_on_change, pick_model, refresh_models, tile_html
 from sd.ui.noise.pictures import Picture, read_pixels
 from sd.ui.noise.stage import fold
@@ -99,7 +100,7 @@ def build(demo: gr.Blocks, picture: gr.State) -> None:
             go = gr.Button(label("algorithm_go"), variant="primary", elem_id="algorithm-go")
         shown = gr.HTML(js_on_load=LISTENER, elem_classes="seen", elem_id="algorithm-seen")
     drawn = gr.State(0)
-    go.click(new_seed, None, drawn, show_progress="hidden", api_visibility="private").then(
+    go.click(new_seed, None, drawn, **HIDDEN, api_visibility="private").then(
         show_algorithm,
         [model, picture, drawn],
         shown,
@@ -108,4 +109,4 @@ def build(demo: gr.Blocks, picture: gr.State) -> None:
         **MODEL,
     )
     clear_on_change([model, picture], [shown])
-    demo.load(refresh_models, model, model, show_progress="hidden", api_visibility="private")
+    demo.load(refresh_models, model, model, **HIDDEN, api_visibility="private")

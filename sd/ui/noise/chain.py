@@ -8,7 +8,8 @@ import numpy as np
 
 from sd.common import validation
 from sd.ui.components import curves
-from sd.ui.components.parts import QUIET, guarded, label, language, note, slider
+from sd.ui.components.handlers import HIDDEN, QUIET, guarded, language
+from sd.ui.components.widgets import label, note, slider
 from sd.ui.noise import schedules, stage
 from sd.ui.noise.model_view import check_time, clear_on_change, tile_html
 from sd.ui.noise.pictures import Picture, read_image, read_pixels
@@ -122,7 +123,7 @@ def build(demo: gr.Blocks, picture: gr.State, t: Any, course: Any) -> tuple[Any,
         compare_chain,
         [t, picture, course, mean, std],
         ends,
-        show_progress="hidden",
+        **HIDDEN,
         concurrency_limit=1,
         api_visibility="private",
     )

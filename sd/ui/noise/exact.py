@@ -8,7 +8,7 @@ from PIL import Image
 
 from sd.common import validation
 from sd.config import Config
-from sd.ui.components.parts import guarded, language
+from sd.ui.components.handlers import guarded, language
 from sd.ui.noise import pictures, schedules, stage
 from sd.ui.noise.pictures import Picture, read_pixels
 from sd.ui.texts import say

@@ -8,10 +8,9 @@ import numpy as np
 
 from sd.common import validation
 from sd.ui import model_cost, models
-from sd.ui.adapter.inputs import Dropdown
-from sd.ui.components import curves
-from sd.ui.components import parts as components_parts
-from sd.ui.components.parts import MODEL, QUIET, guarded, label, language, note
+from sd.ui.components import curves, images
+from sd.ui.components.handlers import HIDDEN, MODEL, QUIET, guarded, language
+from sd.ui.components.widgets import label, note
 from sd.ui.noise import schedules, stage
 from sd.ui.noise.pictures import Picture, draw_noise, read_pixels
 from sd.ui.noise.stage import fold
@@ -27,7 +26,7 @@ def tile_html(pixels: Any, words: str = "", alt: str = "") -> str:
     """Return one picture, float [C, H, W], with words under it."""
     from sd.data.images import to_pil
 
-    address = components_parts.data_address(to_pil(pixels))
+    address = images.data_address(to_pil(pixels))
     caption = f"<figcaption>{words}</figcaption>" if words else ""
     return f'<figure><img src="{address}" alt="{alt}">{caption}</figure>'
 
@@ -180,14 +179,14 @@ def refresh_models(value: Any) -> Any:
 
 def pick_model(key: str) -> gr.Dropdown:
     """Show the models; the list is read anew whenever it is opened."""
-    model = Dropdown(
+    model = gr.Dropdown(
         [],
         filterable=False,
         label=label(key),
         info=label(f"{key}_info"),
         elem_classes="model",
     )
-    model.focus(refresh_models, model, model, show_progress="hidden", api_visibility="private")
+    model.focus(refresh_models, model, model, **HIDDEN, api_visibility="private")
     return model
 
 
@@ -221,4 +220,4 @@ def build(demo: gr.Blocks, picture: gr.State, t: Any, course: Any, seed: Any) ->
     ]
     stop.click(None, None, None, cancels=events, api_visibility="private")
     clear_on_change([model, picture, course, seed], [seen, back, line], events)
-    demo.load(refresh_models, model, model, show_progress="hidden", api_visibility="private")
+    demo.load(refresh_models, model, model, **HIDDEN, api_visibility="private")

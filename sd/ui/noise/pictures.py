@@ -13,6 +13,7 @@ from sd.common import validation
 from sd.common.validation import InputError
 from sd.data.decoding.decoder import as_colour
 from sd.ui import starters, state
+from sd.ui.adapter.served_files import store_picture
 
 LARGEST_SIDE = 256  # pixels to which a person's picture is brought
 SHOWN = 8  # pictures of a set to choose from
@@ -61,15 +62,15 @@ def spread_indices(count: int) -> list[int]:
     return [int(place) for place in np.unique(np.linspace(0, count - 1, SHOWN).round())]
 
 
-def thumbnails(name: str) -> list[tuple[Image.Image, str]]:
-    """Return (picture, name) of those that a set shows."""
+def thumbnails(name: str) -> list[tuple[str, str]]:
+    """Return (file, name) of those that a set shows."""
     from sd.data.images import to_pil
 
     if name == STARTER:
         return starters.thumbnails()
     images = open_set(name)
     return [
-        (as_colour(to_pil(images.pixels[place])), Path(images.names[place]).stem)
+        (store_picture(as_colour(to_pil(images.pixels[place]))), Path(images.names[place]).stem)
         for place in spread_indices(len(images.pixels))
     ]
 

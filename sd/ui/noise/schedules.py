@@ -102,7 +102,7 @@ def check_html(name: str, lang: str) -> str:
     left = f"{100 * float(schedule.signal(schedule.timesteps)):.0f}"
     line = say("terminal_bad", lang, snr=snr, limit=f"{TERMINAL_SNR_LIMIT:g}", n=left)
     buttons = "".join(
-        f'<button class="fix" type="button" data-course="{mend}">'
+        f'<button class="fix" type="button" data-schedule="{mend}">'
         f"{say('mend', lang, name=title_of(mend))}</button>"
         for mend in FIXES.get(name, ())
     )

@@ -5,22 +5,19 @@ The browser gets a picture and its noise once; `Mouth` is how it says where t ha
 
 import base64
 import zlib
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
 from sd.common import marks, validation
-from sd.ui.adapter.cache import kept
-from sd.ui.adapter.inputs import Gated, Plain
-from sd.ui.components.parts import label
+from sd.ui.adapter.served_files import file_data, store
+from sd.ui.components.widgets import label
 from sd.ui.noise import schedules
 from sd.ui.noise.pictures import Picture, draw_noise, read_pixels
 from sd.ui.texts import say
 
 FIRST_SLIDER_SHARE = 0.3  # of T, where the slider stands at first
-MOST_T = 100_000
 MEANS, STDS = (-2.0, 2.0), (0.1, 3.0)
 STAGE_TEXTS = {
     "alt": "noise_alt",
@@ -51,48 +48,27 @@ STAGE_TEXTS = {
     "spectrum": "curve_spectrum",
     "spectrum_about": "curve_spectrum_about",
 }
-FILE = {"_type": "gradio.FileData"}  # what a path is to gradio
+MOST_T = 100_000
 BLANK = '<div class="blank"></div>'
 
 
-class Canvas(gr.HTML, metaclass=Plain):
-    """The canvas with its slider; its value is a scene, whose arrays travel as a file."""
-
-    def postprocess(self, value: Any) -> Any:
-        """Write the scene's bytes to the cache and name the file instead."""
-        if value is None:
-            return None
-        scene = dict(value)
-        path = kept(scene.pop("arrays"), "noise.bin", Path(self.GRADIO_CACHE))
-        return {**scene, "file": {"path": str(path), "meta": FILE}}
-
-
-def check_time(field: Any, name: str, payload: Any) -> int:
-    """Return a time; the handlers know its last one."""
-    return validation.whole("t", payload, 0, MOST_T)
-
-
-class TimeBridge(Gated, gr.HTML, metaclass=Plain):
-    """What the browser says when t has come to rest: t, a whole number."""
-
-    read = check_time
-
-
-def canvas() -> Canvas:
+def canvas() -> gr.HTML:
     """Show the canvas with its slider, buttons and formula."""
-    script = "window.sdNoise.stage(element, props, watch);"
-    return Canvas(
-        html_template=BLANK, js_on_load=script, apply_default_css=False, elem_id="noise-stage"
+    return gr.HTML(
+        html_template=BLANK,
+        js_on_load="window.sdNoise.stage(element, props, watch);",
+        apply_default_css=False,
+        elem_id="noise-stage",
     )
 
 
-def time_bridge() -> TimeBridge:
-    """Listen to the browser."""
-    return TimeBridge(
+def time_bridge() -> gr.HTML:
+    """Hear from the browser where t has come to rest: its value is t."""
+    return gr.HTML(
         round(FIRST_SLIDER_SHARE * schedules.read_schedule("tiny").timesteps),
         html_template=BLANK,
-        js_on_load="window.sdNoise.mouth(props, trigger);",
-        elem_classes="mouth",
+        js_on_load="window.sdNoise.bridge(props, trigger);",
+        elem_classes="event-bridge",
     )
 
 
@@ -148,7 +124,7 @@ def make_scene(
     power: np.ndarray[Any, Any] = spectrum(x0)
     first = schedule_line(course)
     return {
-        "arrays": pack_arrays(picture, seed),
+        "file": file_data(store(pack_arrays(picture, seed), "noise.bin")),
         "side": x0.shape[-1],
         "power": float(x0.square().mean()),
         "spectrum": [float(f"{value:.4g}") for value in power],

@@ -6,15 +6,13 @@ import gradio as gr
 
 from sd.common import validation
 from sd.ui import starters
-from sd.ui.adapter.inputs import Dropdown
-from sd.ui.components.parts import (
-    QUIET,
+from sd.ui.components.handlers import QUIET, event_value, guarded, language
+from sd.ui.components.html import pressed
+from sd.ui.components.widgets import (
     command_box,
-    drop,
-    guarded,
+    file_drop,
     heading,
     label,
-    language,
     new_seed,
     note,
     seed_row,
@@ -27,10 +25,6 @@ from sd.ui.noise.stage import fold
 
 FIRST, OTHER = "tiny", "seed"  # the schedules that are shown at first, side by side
 # The buttons lie inside the sentences, so one listener for all tells which was pressed.
-LISTENER = """element.addEventListener("click", (event) => {
-  const button = event.target.closest("button[data-course]");
-  if (button) trigger("click", { course: button.dataset.course });
-});"""
 
 
 @guarded
@@ -59,9 +53,8 @@ def check_schedules(course: Any, other: Any, request: gr.Request) -> tuple[str, 
 @guarded
 def apply_fix(event: gr.EventData) -> str:
     """Return the schedule whose button was pressed."""
-    asked = event._data.get("course") if isinstance(event._data, dict) else None
     mends = [name for names in schedules.FIXES.values() for name in names]
-    return validation.choice("schedule", asked, mends)
+    return validation.choice("schedule", event_value(event, "schedule"), mends)
 
 
 @guarded
@@ -148,8 +141,8 @@ def build_choice() -> tuple[Any, ...]:
     with gr.Column(elem_classes="group"):
         heading("noise_picture")
         note("noise_picture_info")
-        upload = drop("noise_picture", "single")
-        name = Dropdown(
+        upload = file_drop("noise_picture", "single")
+        name = gr.Dropdown(
             [(pictures.STARTER, pictures.STARTER)],
             value=pictures.STARTER,
             filterable=False,
@@ -164,7 +157,7 @@ def build_choice() -> tuple[Any, ...]:
 
 def pick_schedule(key: str, value: str) -> gr.Dropdown:
     """Show the schedules, one chosen."""
-    return Dropdown(
+    return gr.Dropdown(
         schedules.list_choices(),
         value=value,
         filterable=False,
@@ -175,7 +168,7 @@ def pick_schedule(key: str, value: str) -> gr.Dropdown:
 
 def check_panel(elem_id: str) -> gr.HTML:
     """Show how a schedule ends; its buttons mend it."""
-    return gr.HTML(js_on_load=LISTENER, elem_classes="advice doctor", elem_id=elem_id)
+    return gr.HTML(js_on_load=pressed("schedule"), elem_classes="advice doctor", elem_id=elem_id)
 
 
 def build_schedule() -> tuple[Any, Any]:

@@ -12,16 +12,12 @@ from sd.common import validation
 from sd.config import Config
 from sd.training import coach
 from sd.ui import state
-from sd.ui.components.parts import guarded, language
+from sd.ui.components.handlers import event_value, guarded, language
 from sd.ui.texts import say
 
 STEPS = "training.steps="
 MOST_NOTICES = 2  # of a run's notices, the newest
 # The buttons lie inside the sentences, so one listener for all tells which was pressed.
-LISTENER = """element.addEventListener("click", (event) => {
-  const button = event.target.closest("button[data-fix]");
-  if (button) trigger("click", { kind: button.dataset.fix });
-});"""
 
 
 def read_config(folder: Path) -> Config:
@@ -77,8 +73,9 @@ def apply_fix(name: Any, request: gr.Request, event: gr.EventData) -> Any:
     folder, lang = state.home().find_run(name), language(request)
     config, status = read_config(folder), runs.status(folder)
     mended = {each.kind: each for each in coach.review_run(config, runs.events(folder)) if each.fix}
-    asked = event._data.get("kind") if isinstance(event._data, dict) else None
-    remark = mended[validation.choice("fix", asked, list(mended) or ["(nothing to mend)"])]
+    remark = mended[
+        validation.choice("fix", event_value(event, "fix"), list(mended) or ["(nothing to mend)"])
+    ]
     steps = requested_steps(remark) if status.resumable else None
     if steps:
         runs.resume(state.home(), folder, steps)

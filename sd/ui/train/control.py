@@ -13,7 +13,7 @@ from sd.config.sections import MOST_STEPS
 from sd.generation import registry
 from sd.ui import state
 from sd.ui.adapter import scratch
-from sd.ui.components.parts import guarded, language
+from sd.ui.components.handlers import guarded, language
 from sd.ui.texts import say
 
 
@@ -133,7 +133,7 @@ def pack_bundle(name: Any, whole: Any) -> str:
 
     folder = state.home().find_run(name)
     resumable = validation.flag("whole", whole)
-    with scratch.made(scratch.BUNDLE) as place:
+    with scratch.temporary_folder(scratch.BUNDLE) as place:
         return str(bundle.pack(folder, place / f"{folder.name}.zip", resumable))
 
 

@@ -19,7 +19,7 @@ from sd.common.text import format_count
 from sd.config import Config, ini, preset_names
 from sd.ui import uploads
 from sd.ui.adapter import scratch
-from sd.ui.components.parts import guarded, language, session
+from sd.ui.components.handlers import guarded, language, session
 from sd.ui.state import Recent, shared
 from sd.ui.texts import TEXTS, duration, say
 from sd.ui.train import settings

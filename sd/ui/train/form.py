@@ -20,7 +20,7 @@ from sd.config.conditioning_kind import unresolve_conditioning
 from sd.config.unused import find_unused as unused_settings
 from sd.training import coach
 from sd.ui import uploads
-from sd.ui.components.parts import guarded, language
+from sd.ui.components.handlers import event_value, guarded, language
 from sd.ui.texts import say
 from sd.ui.train import pictures, report_view, settings, summary
 
@@ -154,8 +154,7 @@ def apply_fix(request: gr.Request, event: gr.EventData, data: Any, *fields: Any)
     if config is None:
         raise InputError(next(iter(faults.values())))
     fixes = {each.kind: each.fix for each in find_remarks(config, data) if each.fix}
-    asked = event._data.get("kind") if isinstance(event._data, dict) else None
-    kind = validation.choice("fix", asked, list(fixes) or ["(nothing to mend)"])
+    kind = validation.choice("fix", event_value(event, "fix"), list(fixes) or ["(nothing to mend)"])
     return fill_fields(config.with_settings(list(fixes[kind])), data)
 
 

@@ -11,24 +11,15 @@ from sd.common import validation
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.config.conditioning_kind import CLASS_KINDS
-from sd.ui.adapter import cache, inputs
-from sd.ui.components.parts import (
-    BUNDLED_QUEUE,
-    QUIET,
-    UPLOAD,
-    drop,
-    guarded,
-    heading,
-    label,
-    language,
-    note,
-    session,
-    tiled,
-)
+from sd.ui.adapter.served_files import store_picture
+from sd.ui.components.handlers import BUNDLED_QUEUE, QUIET, UPLOAD, guarded, language, session
+from sd.ui.components.html import pressed
+from sd.ui.components.images import tile
+from sd.ui.components.widgets import file_drop, heading, label, note
 from sd.ui.state import Recent, shared
 from sd.ui.surveys import Survey
 from sd.ui.texts import say
-from sd.ui.train import advice, settings
+from sd.ui.train import settings
 from sd.ui.train.report_view import decide_conditioning, reading_html, report_html
 from sd.ui.uploads import PREVIEW_COLUMNS, PREVIEW_ROWS, SHAPES, bundled, survey_of, take
 
@@ -137,7 +128,7 @@ def draw_preview(found: Survey, config: Config) -> tuple[Image.Image, bool]:
         pixels = torch.cat([pixels, augment.augment(pixels, config.training, source)])
     factor = max(1, round(CELL_SIDE / max(pixels.shape[-2:])))
     pixels = pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
-    return tiled([to_pil(each) for each in pixels], columns, gap=6), changed
+    return tile([to_pil(each) for each in pixels], columns, gap=6), changed
 
 
 def show_preview(found: Survey, config: Config, lang: str) -> tuple[Any, str]:
@@ -148,7 +139,7 @@ def show_preview(found: Survey, config: Config, lang: str) -> tuple[Any, str]:
     size = {"w": training.input_width, "h": training.input_height}
     line = say("preview_changed" if changed else "preview_plain", lang, **size)
     line += f" {say('preview_transparent', lang)}" if config.unet.channel == 4 else ""
-    return gr.update(value=sheet, alt_text=alt), f'<p class="note">{line}</p>'
+    return gr.update(value=store_picture(sheet), alt_text=alt), f'<p class="note">{line}</p>'
 
 
 def build(demo: gr.Blocks) -> Pictures:
@@ -159,9 +150,9 @@ def build(demo: gr.Blocks) -> Pictures:
     with gr.Column(elem_classes="group"):
         heading("train_pictures")
         note("train_pictures_info")
-        files = drop("train_files", "multiple")
+        files = file_drop("train_files", "multiple")
         with gr.Row(elem_classes="buttons"):
-            folder = inputs.UploadButton(label("train_folder"), file_count="directory", size="sm")
+            folder = gr.UploadButton(label("train_folder"), file_count="directory", size="sm")
             starter = gr.Button(label("train_starter"), size="sm")
             shapes = gr.Button(label("train_shapes"), size="sm")
         report = gr.HTML(elem_classes="report", elem_id="train-report")
@@ -195,7 +186,7 @@ def build_preview(data: gr.State) -> Pictures:
             value, name = getattr(getattr(usual, section), key), label(f"pick_{key}")
             fields[key] = settings.build_field(section, key, value, name)
 
-    sheet = cache.Image(
+    sheet = gr.Image(
         format="png", show_label=False, interactive=False, buttons=[], elem_classes="sheet"
     )
     caption = gr.HTML(elem_classes="caption")
@@ -206,5 +197,5 @@ def build_preview(data: gr.State) -> Pictures:
     with gr.Accordion(label("changes"), open=False, elem_classes="fold"):
         note("changes_info")
         offer("flip", "shift", "rotation", "brightness")
-        leak = gr.HTML(elem_classes="leak advice", elem_id="train-leak", js_on_load=advice.LISTENER)
+        leak = gr.HTML(elem_classes="leak advice", elem_id="train-leak", js_on_load=pressed("fix"))
     return Pictures(data, fields, sheet, caption, conditioning, cut, leak)

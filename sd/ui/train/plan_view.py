@@ -10,19 +10,10 @@ from sd.common import validation
 from sd.common.validation import InputError
 from sd.config import SECTIONS, Config, preset_names
 from sd.ui import state, uploads
-from sd.ui.adapter import inputs
-from sd.ui.components.parts import (
-    QUIET,
-    SURVEY,
-    command_box,
-    guarded,
-    heading,
-    label,
-    new_seed,
-    note,
-    seed_row,
-)
-from sd.ui.train import advice, forecast_view, form, pictures, settings
+from sd.ui.components.handlers import QUIET, SURVEY, guarded
+from sd.ui.components.html import pressed
+from sd.ui.components.widgets import command_box, heading, label, new_seed, note, seed_row
+from sd.ui.train import forecast_view, form, pictures, settings
 from sd.ui.train.form import Views
 
 DEVICES = forecast_view.DEVICES
@@ -107,7 +98,7 @@ def build(demo: gr.Blocks, chosen: pictures.Pictures) -> Parts:
         heading("train_plan")
         minutes, go, measured, stop = build_planner()
         told = gr.HTML(elem_classes="told", elem_id="plan-told")
-        preset = inputs.Dropdown(
+        preset = gr.Dropdown(
             [(label(f"preset_{name}"), name) for name in preset_names()],
             value=settings.FIRST,
             filterable=False,
@@ -117,7 +108,7 @@ def build(demo: gr.Blocks, chosen: pictures.Pictures) -> Parts:
         )
         line = gr.HTML(elem_classes="outline", elem_id="plan-outline")
         fault = gr.HTML(elem_classes="fault", elem_id="plan-fault")
-        advised = gr.HTML(elem_classes="advice", elem_id="plan-advice", js_on_load=advice.LISTENER)
+        advised = gr.HTML(elem_classes="advice", elem_id="plan-advice", js_on_load=pressed("fix"))
         with gr.Accordion(
             label("settings"), open=False, elem_classes="fold settings", elem_id="plan-settings"
         ):
@@ -134,7 +125,7 @@ def build(demo: gr.Blocks, chosen: pictures.Pictures) -> Parts:
 
 def build_planner() -> tuple[gr.Slider, gr.Button, gr.Button, gr.Button]:
     """Lay out what plans and measures."""
-    minutes = inputs.Slider(
+    minutes = gr.Slider(
         forecast_view.LEAST_MINUTES,
         forecast_view.MOST_MINUTES,
         value=USUAL_MINUTES,
@@ -155,12 +146,12 @@ def build_extras() -> tuple[gr.UploadButton, gr.HTML, gr.Number, gr.Button, gr.D
     """Lay out what is no key of the ini: the file itself, the seed, the device."""
     note("settings_info")
     with gr.Row(elem_classes="buttons"):
-        load = inputs.UploadButton(
+        load = gr.UploadButton(
             label("settings_load"), file_types=[".ini", ".txt"], size="sm", elem_id="plan-load"
         )
         save = gr.HTML(elem_id="plan-save")
     seed, dice = seed_row("train_seed_info")
-    device = inputs.Dropdown(
+    device = gr.Dropdown(
         list(DEVICES),
         value="auto",
         filterable=False,
@@ -184,7 +175,7 @@ def build_groups(config: Config) -> tuple[dict[str, Any], gr.HTML, gr.HTML]:
                 views[section] = gr.HTML(
                     elem_classes=f"about-{section} advice",
                     elem_id=f"plan-{section}",
-                    js_on_load=advice.LISTENER,
+                    js_on_load=pressed("fix"),
                 )
             with gr.Column(elem_classes="fields"):
                 made |= settings.build_group(section, config)

@@ -20,8 +20,9 @@ from sd.config import Config
 from sd.runs.journal import SampleGrid
 from sd.runs.sample_grid import COLUMNS, GAP, open_sample_grid
 from sd.training.likeness import Baseline, judge
+from sd.ui.adapter.served_files import store_picture
 from sd.ui.components import curves
-from sd.ui.components.parts import data_address, enlarged
+from sd.ui.components.images import data_address, enlarge
 from sd.ui.texts import say
 
 AVERAGED, RAW, NEAREST = VIEWS = ("averaged", "raw", "nearest")
@@ -168,8 +169,9 @@ def show_samples(
     alt = say("samples_alt", lang, name=folder.name, step=step)
     alt += f"; {say('asked', lang, prompts=number_prompts(asked)[:LONGEST_ALT])}" if asked else ""
     picture, damage = picture_or_why(path)
+    file = picture and store_picture(picture)
     caption = f'<p class="note">{damage or lacks} {say(told, lang, step=step)}</p>{told_of}'
-    return gr.update(value=picture, alt_text=alt, visible=True), gr.update(visible=False), caption
+    return gr.update(value=file, alt_text=alt, visible=True), gr.update(visible=False), caption
 
 
 def picture_or_why(path: Path) -> tuple[Image.Image | None, str]:
@@ -178,7 +180,7 @@ def picture_or_why(path: Path) -> tuple[Image.Image | None, str]:
     What is taken from there carries the mark of what is ours, as gradio writes it into the PNG.
     """
     try:
-        sheet = enlarged(open_grid(path))
+        sheet = enlarge(open_grid(path))
         sheet.info = {marks.MADE: marks.MARK}
         return sheet, ""
     except InputError as error:  # a damaged sheet must not hide the run's state

@@ -18,8 +18,7 @@ from sd.config.fields import LONGEST_PATH
 from sd.config.sections import CONDITIONING_KINDS
 from sd.diffusion.schedule import SCHEDULES, Schedule
 from sd.networks.blueprint import check_network
-from sd.ui.adapter import inputs
-from sd.ui.components.parts import label
+from sd.ui.components.widgets import label
 
 FIRST = preset_names()[0]  # with which the page opens
 ORDER = tuple((section, key) for section, keys in KEYS.items() for key in keys)
@@ -97,20 +96,20 @@ def build_field(section: str, key: str, value: Any, name: Any = None) -> Any:
         "min_width": 120,
     }
     if how == "flag":
-        return inputs.Checkbox(**usual)
+        return gr.Checkbox(**usual)
     if how == "slider":
         most, step = RANGES[key]
-        return inputs.Slider(0, most, step=step, buttons=[], **usual)
+        return gr.Slider(0, most, step=step, buttons=[], **usual)
     if how == "number":
-        return inputs.Number(step=FINE.get(key, 1 if isinstance(value, int) else 0.1), **usual)
+        return gr.Number(step=FINE.get(key, 1 if isinstance(value, int) else 0.1), **usual)
     if how == "words":
-        return inputs.Dropdown(
+        return gr.Dropdown(
             [choice_label(key, word) for word in OPTIONS[key]], filterable=False, **usual
         )
     if how == "list":
         usual["visible"] = key != "classes"  # a set without classes has none to choose
-        return inputs.Dropdown([], multiselect=True, allow_custom_value=True, **usual)
-    return inputs.Textbox(max_lines=1, **usual)
+        return gr.Dropdown([], multiselect=True, allow_custom_value=True, **usual)
+    return gr.Textbox(max_lines=1, **usual)
 
 
 def choice_label(key: str, word: str) -> Any:

@@ -5,18 +5,9 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from sd.ui.adapter import inputs
-from sd.ui.components.parts import (
-    BUNDLE,
-    QUIET,
-    SURVEY,
-    guarded,
-    label,
-    note,
-    number,
-    slider,
-    stage_picture,
-)
+from sd.ui.components.handlers import BUNDLE, QUIET, SURVEY, guarded
+from sd.ui.components.html import pressed
+from sd.ui.components.widgets import label, note, number, slider, stage_picture
 from sd.ui.train import advice, control, pictures, plan_view, samples, watch
 
 MEMORY_KEY = "sd-page"  # of the browser's own storage: fixed, so that a restart forgets nothing
@@ -107,7 +98,7 @@ def build_stage(stage: watch.RunView) -> tuple[Choices, Extras, watch.RunView]:
     """Lay out the run that is watched: progress, samples, timeline, advice, curves."""
     with gr.Row(elem_classes="stage-head"):
         progress = gr.HTML(elem_classes="status", elem_id="train-status")
-        run = inputs.Dropdown(
+        run = gr.Dropdown(
             [],
             filterable=False,
             scale=0,
@@ -123,7 +114,7 @@ def build_stage(stage: watch.RunView) -> tuple[Choices, Extras, watch.RunView]:
     timeline = slider("timeline", 0, 1, 1, elem_id="train-timeline", **free)
     view = switch("view", samples.VIEWS)
     meter = gr.HTML(elem_classes="meter", elem_id="train-meter")
-    advised = gr.HTML(elem_classes="advice", elem_id="train-advice", js_on_load=advice.LISTENER)
+    advised = gr.HTML(elem_classes="advice", elem_id="train-advice", js_on_load=pressed("fix"))
     sample, save, steps, more, requests, further = build_extras()
     which = switch("curve", watch.CURVES)
     curve = gr.HTML(elem_classes="loss", elem_id="train-loss")
@@ -142,7 +133,7 @@ def build_stage(stage: watch.RunView) -> tuple[Choices, Extras, watch.RunView]:
 
 def switch(key: str, words: tuple[str, ...]) -> gr.Radio:
     """Show a choice between ways to look at the same thing, the first one chosen."""
-    return inputs.Radio(
+    return gr.Radio(
         [(label(f"{key}_{word}"), word) for word in words],
         value=words[0],
         label=label(key),
@@ -169,11 +160,11 @@ def build_bundle() -> tuple[gr.Checkbox, gr.Button, gr.DownloadButton, gr.Upload
     """Lay out what takes a run away and what opens one; the last is shown where there is one."""
     with gr.Accordion(label("bundle"), open=False, elem_classes="fold"):
         note("bundle_info")
-        whole = inputs.Checkbox(True, label=label("bundle_whole"), info=label("bundle_whole_info"))
+        whole = gr.Checkbox(True, label=label("bundle_whole"), info=label("bundle_whole_info"))
         with gr.Row(elem_classes="buttons"):
             with gr.Row(visible=False) as bundle:
                 pack = gr.Button(label("download"), elem_id="train-pack")
-            opened = inputs.UploadButton(
+            opened = gr.UploadButton(
                 label("open_bundle"), file_types=[".zip"], elem_id="train-open"
             )
         download = gr.DownloadButton("zip", visible="hidden", elem_id="train-download")

@@ -14,7 +14,7 @@ from sd import runs
 from sd.common import validation
 from sd.ui import state
 from sd.ui.components import curves
-from sd.ui.components.parts import guarded, language
+from sd.ui.components.handlers import guarded, language
 from sd.ui.texts import duration, say
 from sd.ui.train import samples
 from sd.ui.train.advice import advice_html, read_config

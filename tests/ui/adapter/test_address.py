@@ -20,7 +20,7 @@ from sd.ui.adapter import address, hosts
 from tests.helpers.serving import Server
 
 ROOT = Path(__file__).parents[3]
-NOTHING = address.Named("", "")
+NOTHING = address.Names("", "")
 PROXIES = {
     "http_proxy": "http://127.0.0.1:9",
     "HTTP_PROXY": "http://127.0.0.1:9",
@@ -29,7 +29,7 @@ PROXIES = {
 }
 
 
-@pytest.fixture(name="taken")
+@pytest.fixture(name="pop_names")
 def _taken() -> Iterator[int]:
     """The number of a port on which somebody listens already."""
     with socket.socket() as listener:
@@ -41,28 +41,28 @@ def _taken() -> Iterator[int]:
 @pytest.mark.parametrize("port", ["99999", "0", "-1", "abc", "", "7860.5", "9" * 400, "²"])
 def test_what_is_no_port_is_refused_under_the_name_by_which_it_came(port: str) -> None:
     with pytest.raises(InputError, match=r"^--port = .*: must be a whole number from 1 to 65535$"):
-        address.checked(None, port, NOTHING)
+        address.check_address(None, port, NOTHING)
     if port:
         with pytest.raises(InputError, match=r"^GRADIO_SERVER_PORT = .*: must be a whole number"):
-            address.checked(None, None, address.Named("", port))
+            address.check_address(None, None, address.Names("", port))
 
 
 @pytest.mark.parametrize("host", ["nobody.invalid", "a..b", "", " ", "x" * 300, "a\0b", "\ud800"])
 def test_a_host_that_is_none_is_refused(host: str) -> None:
     with pytest.raises(InputError, match=r"^--host[ :]"):
-        address.checked(host, None, NOTHING)
+        address.check_address(host, None, NOTHING)
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
     line = r"^GRADIO_SERVER_NAME = '192\.0\.2\.1', port 7999: this machine has no such address"
     with pytest.raises(InputError, match=line):
-        address.checked(None, "7999", address.Named("192.0.2.1", ""))
+        address.check_address(None, "7999", address.Names("192.0.2.1", ""))
 
 
-def test_a_port_in_use_is_refused(taken: int) -> None:
-    line = rf"^--host = '127\.0\.0\.1', port {taken}: another program listens there"
+def test_a_port_in_use_is_refused(pop_names: int) -> None:
+    line = rf"^--host = '127\.0\.0\.1', port {pop_names}: another program listens there"
     with pytest.raises(InputError, match=line):
-        address.checked("127.0.0.1", str(taken), NOTHING)
+        address.check_address("127.0.0.1", str(pop_names), NOTHING)
 
 
 def test_a_port_that_only_others_may_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,18 +71,18 @@ def test_a_port_that_only_others_may_use_is_refused(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(socket.socket, "bind", refuse)  # root may; tests run as root too
     with pytest.raises(InputError, match=r"port 80: this user may not listen there; choose a --po"):
-        address.checked(None, "80", NOTHING)
+        address.check_address(None, "80", NOTHING)
 
 
-def test_flags_are_stronger_than_the_environment_which_gradio_does_not_see(taken: int) -> None:
+def test_flags_are_stronger_than_the_environment_which_gradio_does_not_see(pop_names: int) -> None:
     environment = {"GRADIO_SERVER_NAME": "nobody.invalid", "GRADIO_SERVER_PORT": "abc", "X": "1"}
-    named = address.taken(environment)
+    named = address.pop_names(environment)
     assert environment == {"X": "1"} and named == ("nobody.invalid", "abc")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         free = probe.getsockname()[1]
-    assert address.checked("127.0.0.1", str(free), named) == ("127.0.0.1", free)
-    assert address.checked(None, None, NOTHING) == ("127.0.0.1", None)
+    assert address.check_address("127.0.0.1", str(free), named) == ("127.0.0.1", free)
+    assert address.check_address(None, None, NOTHING) == ("127.0.0.1", None)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_flags_are_stronger_than_the_environment_which_gradio_does_not_see(taken
 def test_addresses_are_written_as_in_a_url(host: str, name: str) -> None:
     if ":" in host and not socket.has_ipv6:
         pytest.skip("no IPv6 here")
-    assert address.checked(host, None, NOTHING).server_name == name
+    assert address.check_address(host, None, NOTHING).server_name == name
 
 
 def test_no_proxy_is_asked_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def test_no_proxy_is_asked_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_PROXY", raising=False)
     with pytest.raises(Exception, match=r"socks|port"):  # what gradio would come to
         httpx.Client()
-    with address.asked_directly():
+    with address.no_proxy():
         assert not httpx.Client()._mounts
     assert os.environ["no_proxy"] == PROXIES["no_proxy"] and "NO_PROXY" not in os.environ
 
@@ -132,16 +132,18 @@ def test_no_proxy_is_asked_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_the_page_answers_to_its_own_names_alone(host: str, names: str, answered: bool) -> None:
-    allowed = hosts.named("127.0.0.1", {"SD_HOSTS": names})
+    allowed = hosts.page_names("127.0.0.1", {"SD_HOSTS": names})
     assert hosts.is_allowed(host, allowed) == answered
 
 
 def test_this_machines_name_counts_where_others_are_served() -> None:
     machine = socket.gethostname()
-    assert hosts.is_allowed(machine, hosts.named("0.0.0.0", {}))
-    assert hosts.is_allowed(machine, hosts.named("::", {}))
-    assert hosts.is_allowed("desk.lan", hosts.named("desk.lan", {}))
-    assert hosts.is_allowed("me-sd.hf.space", hosts.named("::", {"SPACE_HOST": "me-sd.hf.space"}))
+    assert hosts.is_allowed(machine, hosts.page_names("0.0.0.0", {}))
+    assert hosts.is_allowed(machine, hosts.page_names("::", {}))
+    assert hosts.is_allowed("desk.lan", hosts.page_names("desk.lan", {}))
+    assert hosts.is_allowed(
+        "me-sd.hf.space", hosts.page_names("::", {"SPACE_HOST": "me-sd.hf.space"})
+    )
 
 
 @pytest.mark.parametrize("header", ["host", "x-forwarded-host"])
@@ -153,7 +155,7 @@ def test_a_request_under_a_foreign_name_is_ended_in_one_line(header: str) -> Non
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    client = TestClient(hosts.Hosts(page, hosts.named("127.0.0.1", {})), "http://127.0.0.1")
+    client = TestClient(hosts.Hosts(page, hosts.page_names("127.0.0.1", {})), "http://127.0.0.1")
     for name in ("evil.example", "127.0.0.1, evil.example", "<script>", "x" * 5000):
         if header == "host" and "," in name:
             continue

@@ -269,7 +269,7 @@ def test_a_large_body_that_trickles_ends(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def fastapi() -> FastAPI:
     """An application that reads JSON as gradio's does, and answers as it is told to."""
-    app = FastAPI(exception_handlers=requests.INVALID)
+    app = FastAPI(exception_handlers=requests.EXCEPTION_HANDLERS)
 
     @app.post("/gradio_api/queue/join")
     async def join(body: dict[str, int]) -> dict[str, int]:
@@ -385,5 +385,5 @@ def test_an_upload_asks_for_the_disk_first(
     assert told.status == 507 and told.before == 0
     assert told.body == b"files: 501 MiB; the disk of this page has 500 MiB left"
     app = requests.Requests(drain)
-    app.coming = 499 * 2**20  # of others
+    app.incoming = 499 * 2**20  # of others
     assert ask(app, requests.UPLOAD, iter([]), FORM, 2 * 2**20).status == 507

@@ -61,11 +61,11 @@ def test_nothing_else_is_touched(
 
 
 def test_what_is_being_made_stays_and_what_fails_goes(places: tuple[Path, Path, Path]) -> None:
-    with scratch.made(scratch.TAKE) as folder:
+    with scratch.temporary_folder(scratch.TAKE) as folder:
         os.utime(folder, (OLD, OLD))
         assert scratch.sweep(NOW) == [] and folder.parent == places[1]
     assert folder.is_dir() and scratch.sweep(NOW + 1e9) == [folder.name]
-    with pytest.raises(ValueError, match="full"), scratch.made(scratch.TAKE) as folder:
+    with pytest.raises(ValueError, match="full"), scratch.temporary_folder(scratch.TAKE) as folder:
         raise ValueError("full")
     assert not folder.exists()
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
-from sd.ui.adapter import page
+from sd.ui.adapter import checks
 from sd.ui.adapter import unused_uploads as uploads
+from sd.ui.adapter.served_files import FILE_DATA
 
 NOW = 10**9
 
@@ -27,7 +28,7 @@ def uploaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 def test_only_what_was_never_used_goes(uploaded: set[str], tmp_path: Path) -> None:
     used = tmp_path / "a" / "file.png"
-    page.path_of("files", {"path": str(used), "meta": page.META})
+    checks.upload("files", {"path": str(used), "meta": FILE_DATA})
     uploads.sweep(uploaded, NOW)
     assert {path.name for path in tmp_path.iterdir()} == {"a", "c"}
     assert uploaded == {str(tmp_path / name / "file.png") for name in "ac"}

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from sd.common.validation import InputError
 from sd.ui import texts
@@ -96,7 +97,7 @@ def bomb(width, height):
     """A header that promises a large picture, and hardly any data."""
     body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
     head = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
-    return b"\x89PNG\r\n\x1a\n" + head
+    return b"\x89PNG\r\n\x1a\n" + head + struct.pack(">I", 4) + b"IDAT1234"
 
 
 REFUSED = {
@@ -126,13 +127,15 @@ REFUSED = {
     "too wide": (sent(png(blank((9, 6)))), "9 x 6 pixels: must be 8 x 6"),
     "turned": (sent(png(blank((6, 8)))), "6 x 8 pixels: must be 8 x 6"),
     "a bomb": (sent(bomb(2**31 - 1, 2**31 - 1)), "must be 8 x 6"),
+    "a large one": (sent(bomb(8000, 8000)), "8000 x 8000 pixels: must be 8 x 6"),
     "RGB": (sent(png(blank(mode="RGB"))), "8 bit RGBA"),
     "grey": (sent(png(blank(mode="L"))), "8 bit RGBA"),
     "a palette": (sent(png(painted().quantize(4))), "8 bit RGBA"),
     "16 bit": (sent(png(Image.new("I;16", SIZE))), "8 bit RGBA"),
     "frames": (sent(apng()), "3 frames"),
     "cut short": (sent(png(painted())[:50]), "damaged"),
-    "a header alone": (sent(bomb(*SIZE)), "damaged"),
+    "a header alone": (sent(bomb(*SIZE)[:33]), "not a PNG"),
+    "hardly any data": (sent(bomb(*SIZE)), "damaged"),
     "a broken stream": (sent(png(painted()).replace(b"IDATx", b"IDATy")), "damaged"),
 }
 
@@ -146,11 +149,11 @@ def test_anything_else_is_one_line(read, value, words):
 
 
 def test_no_pixel_of_a_wrong_size_is_decoded(monkeypatch):
-    def open_(*_, **__):
-        raise AssertionError("opened")
+    def load(*_, **__):
+        raise AssertionError("decoded")
 
     data = sent(png(blank((4000, 4000))))
-    monkeypatch.setattr(painter.Image, "open", open_)
+    monkeypatch.setattr(PngImageFile, "load", load)
     with pytest.raises(InputError, match="4000 x 4000"):
         painter.read_paint(data, *SIZE)
 

@@ -21,8 +21,8 @@ from sd.generation import registry
 from sd.generation.recipe import Recipe, Start
 from sd.generation.registry import ModelEntry
 from sd.ui import api, models
-from sd.ui.components import painter, parts
-from sd.ui.components.parts import LARGEST_SEED
+from sd.ui.components import painter, widgets
+from sd.ui.components.widgets import LARGEST_SEED
 from sd.ui.denoise import form
 from sd.ui.denoise import tab as denoise
 from sd.ui.denoise.prompts import PromptForm
@@ -280,8 +280,8 @@ def test_other_commands_name_the_picture_and_none_a_field_that_is_empty() -> Non
 
 
 def test_a_seed_of_minus_one_becomes_one_that_is_seen_and_recorded() -> None:
-    assert parts.settled(7) == gr.skip() and parts.settled(None) == gr.skip()
-    assert 0 <= parts.settled(-1) < 10**6
+    assert widgets.draw_seed(7) == gr.skip() and widgets.draw_seed(None) == gr.skip()
+    assert 0 <= widgets.draw_seed(-1) < 10**6
     made = form.recipe_of(*values(seed=-1, seed_to=-1, begin="seeds"))
     assert 0 <= made.seed < 10**6 and made.seed != made.seed_to
     usual = ("little", "ddim", 2, -1, 1, 0.0, "fixed_small", "trailing", True)

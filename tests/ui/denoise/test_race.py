@@ -30,6 +30,7 @@ from tests.helpers.denoising import (
     value_of,
     values,
 )
+from tests.helpers.films import films_of
 
 pytestmark = pytest.mark.usefixtures("little", "quick", "fresh")
 FINE = 80  # steps of the reference here; the real one has a thousand
@@ -45,7 +46,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 def lanes(shown: list[tuple[Any, str]]) -> list[dict[str, Any]]:
     """Return the films of the last look that changed the player."""
     values = [value for value, _ in shown if isinstance(value, dict) and "lanes" in value]
-    return list(values[-1]["lanes"])
+    return films_of(values[-1])
 
 
 def raced(held: Race, chosen: Any, calls: Any, **changes: Any) -> list[tuple[Any, str]]:

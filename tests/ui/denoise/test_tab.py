@@ -10,6 +10,7 @@ import gradio as gr
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sd.checkpoints.model import Model
 from sd.data.images import to_pil
@@ -33,6 +34,7 @@ from tests.helpers.denoising import (
     value_of,
     values,
 )
+from tests.helpers.films import films_of
 
 pytestmark = pytest.mark.usefixtures("little", "quick")
 BRANCH = slice(
@@ -44,7 +46,7 @@ FIELDS = slice(BRANCH.stop, BRANCH.stop + len(form.SamplingForm._fields))
 def test_a_sampling_made_again_sends_no_old_film_first(tree: Tree) -> None:
     began, *others = denoise.run(ENGLISH, tree, *values())
     assert len(tree.nodes) == 1 and "lanes" not in began[0]
-    assert len(others[-1][0]["lanes"][0]["frames"]) == 6
+    assert len(films_of(others[-1][0])[0]["frames"]) == 6
 
 
 # ---- denoising
@@ -61,7 +63,7 @@ def test_denoising_shows_it_as_it_comes_and_keeps_every_step(
     assert any(re.search(r"step \d+ of 12, t = [\d.]+.* left", line) for line in lines)
     assert "12 steps in" in shown[-1][1] and 'aria-valuenow="100"' in shown[-1][1]
     films = [
-        value["lanes"][0] for value, *_ in shown if isinstance(value, dict) and "lanes" in value
+        films_of(value)[0] for value, *_ in shown if isinstance(value, dict) and "lanes" in value
     ]
     grown = [len(film["frames"]) for film in films]
     assert grown == sorted(grown) and len(set(grown)) >= 3 and grown[-1] == 12
@@ -102,7 +104,7 @@ def test_a_node_that_is_pressed_comes_back_with_its_settings(tree: Tree) -> None
     list(denoise.go_on(ENGLISH, tree, "heun", 3, 0.5, 11, None, sent(denoising.paint())))
     assert [node.parent for node in tree.nodes.values()] == [None, None, 2]
     back = denoise.choose_node(ENGLISH, tree, pressed(1))
-    assert back[0]["lanes"] == [tree.nodes[1].film] and "all 6 steps" in back[1]
+    assert films_of(back[0]) == [tree.nodes[1].film] and "all 6 steps" in back[1]
     assert form.recipe_of(*map(value_of, back[FIELDS])) == tree.nodes[1].recipe
     branched = denoise.choose_node(ENGLISH, tree, pressed(3))
     assert form.recipe_of(*map(value_of, branched[FIELDS])) == tree.nodes[2].recipe
@@ -231,7 +233,7 @@ def test_the_endpoint_tells_of_every_step_once() -> None:
     assert [step["i"] for step in steps] == list(range(1, 41))
     assert told[-1][2]["step"] == 40 and told[-1][2]["t"] == 0
     image = told[-1][0]
-    assert image.size == (8 + 2 + 8, 8)
+    assert Image.open(image).size == (8 + 2 + 8, 8)
 
 
 def test_the_endpoint_tells_of_every_step_of_a_long_sampling() -> None:

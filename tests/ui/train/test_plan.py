@@ -160,7 +160,7 @@ def test_a_wish_of_the_other_half_is_taken(roomy: None) -> None:
 
 
 def click(kind: Any) -> Any:
-    return SimpleNamespace(_data={"kind": kind})
+    return gr.EventData(None, {"fix": kind})
 
 
 def test_one_click_mends_the_schedule(home: Path, roomy: None) -> None:

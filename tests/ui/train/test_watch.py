@@ -12,7 +12,7 @@ from PIL import Image
 from sd import runs
 from sd.config import Config
 from sd.ui import texts
-from sd.ui.components import parts as components_parts
+from sd.ui.components import images
 from sd.ui.train import advice, control, samples, watch
 from tests.helpers.made import (
     MACHINE,
@@ -88,7 +88,7 @@ def test_a_run_is_shown_once_and_then_skipped(home: Path) -> None:
     first = look("made")
     assert "stopped and saved at step 400 of 1,000" in first.progress
     assert "polyline" in first.curve and "held-out" in first.levels
-    assert first.picture["value"].size == (536, 536)
+    assert Image.open(first.picture["value"]).size == (536, 536)
     assert "step 400" in first.picture["alt_text"]
     assert "polyline" not in first.advice and "<ul>" in first.advice
     assert sent(look("made", first.seen)) == {"progress", "seen"}
@@ -197,7 +197,7 @@ def test_an_old_run_shows_a_sentence_and_no_empty_box(home: Path) -> None:
     assert shown.meter == ""
     for view in ("raw", "nearest"):
         picture, pairs, caption, _ = watch.scrub("old", 0, view, ENGLISH)
-        assert picture["value"].size[0] == 536 and pairs["visible"] is False
+        assert Image.open(picture["value"]).size[0] == 536 and pairs["visible"] is False
         assert texts.say(f"no_{view}", "en") in caption
 
 
@@ -293,11 +293,9 @@ def test_a_sheet_is_cut_into_its_pictures(tmp_path: Path) -> None:
 
 
 def test_large_pictures_travel_small() -> None:
-    address = components_parts.data_address(Image.effect_noise((600, 600), 90))
+    address = images.data_address(Image.effect_noise((600, 600), 90))
     assert address.startswith("data:image/jpeg;base64,") and len(address) < 25_000
-    assert components_parts.data_address(Image.new("L", (32, 32))).startswith(
-        "data:image/png;base64,"
-    )
+    assert images.data_address(Image.new("L", (32, 32))).startswith("data:image/png;base64,")
 
 
 def test_samples_beside_their_nearest_pictures(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,7 +348,7 @@ def grey_run(home: Path) -> Path:
 
 
 def click(kind: Any) -> Any:
-    return SimpleNamespace(_data={"kind": kind})
+    return gr.EventData(None, {"fix": kind})
 
 
 def test_a_click_takes_the_remedy_into_the_plan(home: Path) -> None:
@@ -378,7 +376,7 @@ def test_a_run_that_needs_more_steps_is_resumed(
     assert advice.requested_steps(remark) == 300  # type: ignore[arg-type]
     assert "300" in advice.fix_button(remark, True, "en")  # type: ignore[arg-type]
     resumed: list[Any] = []
-    monkeypatch.setattr(advice.coach, "remarks", lambda config, events: [remark])
+    monkeypatch.setattr(advice.coach, "review_run", lambda config, events: [remark])
     monkeypatch.setattr(runs, "status", lambda _: SimpleNamespace(resumable=True))
     monkeypatch.setattr(runs, "resume", lambda home, *given: resumed.append(given))
     assert advice.apply_fix("made", ENGLISH, click("more")) == gr.skip()

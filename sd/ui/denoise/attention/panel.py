@@ -14,8 +14,8 @@ import gradio as gr
 from sd.common import validation
 from sd.generation.recipe import Recipe
 from sd.ui import models
-from sd.ui.adapter.inputs import Dropdown
-from sd.ui.components.parts import MODEL, PANEL, QUIET, guarded, label, language, note, number
+from sd.ui.components.handlers import HIDDEN, MODEL, PANEL, QUIET, guarded, language
+from sd.ui.components.widgets import label, note, number
 from sd.ui.denoise.attention import record
 from sd.ui.denoise.attention.pictures import (
     ALL,
@@ -196,10 +196,10 @@ def through(
 # ---- laid out
 
 
-def listed(key: str, first: str) -> Dropdown:
+def listed(key: str, first: str) -> gr.Dropdown:
     """Show a list whose choices come with the model."""
     settings: dict[str, Any] = {"label": label(key), "info": label(f"{key}_info")}
-    return Dropdown(
+    return gr.Dropdown(
         [first], value=first, filterable=False, elem_id=key.replace("_", "-"), **settings
     )
 
@@ -209,8 +209,8 @@ def heard() -> gr.HTML:
 
     Its markup never changes, so gradio never touches it.
     """
-    mount, blank = "sdLooked.said(props, trigger);", '<i class="blank"></i>'
-    return gr.HTML(html_template=blank, js_on_load=mount, elem_classes="mouth")
+    mount, blank = "sdLooked.bridge(props, trigger);", '<i class="blank"></i>'
+    return gr.HTML(html_template=blank, js_on_load=mount, elem_classes="event-bridge")
 
 
 def build() -> tuple[gr.Accordion, Panel]:
@@ -240,7 +240,7 @@ def build() -> tuple[gr.Accordion, Panel]:
 def wire(fold: gr.Accordion, moved: Any, tree: gr.State, panel: Panel) -> None:
     """Look when the fold opens, and while it is open whenever the slider rests."""
     seen, held = gr.State(False), gr.State(Selection())
-    queued: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", **PANEL}
+    queued: dict[str, Any] = {"api_visibility": "private", **HIDDEN, **PANEL}
     last: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
     asked = [tree, held, panel.picture, panel.layer, panel.head]
     shown = [held, *panel[:7], panel.line, panel.strip]

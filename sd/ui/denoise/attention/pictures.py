@@ -1,16 +1,14 @@
 """Where a model looked, as pictures and words: the estimate under the heat of what was chosen."""
 
-import base64
 import html
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-from PIL import Image
 
 from sd.common import validation
-from sd.ui.components.parts import enlarged
+from sd.common.encoding import data_uri, png_bytes
+from sd.ui.components.images import enlarge
 from sd.ui.denoise.attention.record import CLASS_TOKENS, AttentionRecord, Spot
 from sd.ui.texts import say
 
@@ -67,15 +65,8 @@ def drawn(
     image = as_colour(to_pil(look.x0))
     if max(image.size) > side:
         image.thumbnail((side, side))
-    image = enlarged(image, side)
-    return address(image if heat is None else overlay(image, heat, peak))
-
-
-def address(image: Image.Image) -> str:
-    """Return a picture as an address that holds it whole, as PNG."""
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    image = enlarge(image, side)
+    return data_uri(png_bytes(image if heat is None else overlay(image, heat, peak)), "image/png")
 
 
 def nothing(line: str) -> str:

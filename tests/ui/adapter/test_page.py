@@ -9,7 +9,6 @@ import html
 import inspect
 import itertools
 import json
-import math
 import os
 import re
 import socket
@@ -20,7 +19,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from http.client import HTTPConnection
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -33,13 +31,11 @@ from sd import runs
 from sd.checkpoints.checkpoint import save_checkpoint
 from sd.checkpoints.model import Model
 from sd.common import validation
-from sd.common.validation import InputError
 from sd.config import Config
 from sd.diffusion.sampling import Sampling
 from sd.training.randomness import new_network
 from sd.ui import models
-from sd.ui.adapter import calm, inputs, page, requests, waiting
-from sd.ui.components.parts import label
+from sd.ui.adapter import checks, event_queue, page, requests
 from sd.ui.texts import say
 from tests.helpers.networks import with_weights
 from tests.helpers.serving import ROOT
@@ -153,7 +149,7 @@ class Served:
         """Return the JSON of one field: an upload, what gets a handler far, or what it shows."""
         if isinstance(field, gr.File | gr.UploadButton):
             return self.picture if field.file_count == "single" else f"[{self.picture}]"
-        good = GOOD.get(inputs.name_of(field), getattr(field, "value", None))
+        good = GOOD.get(checks.name_of(field), getattr(field, "value", None))
         return "null" if isinstance(field, gr.State) else json.dumps(good)
 
     def joined(self, event: int, words: Sequence[str], session: str, data: str) -> str:
@@ -201,7 +197,6 @@ def served(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SD_HOME", str(home))
         patch.setenv("GRADIO_TEMP_DIR", str(scratch / "cache"))
-        patch.setenv("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000")  # a table after each event
         patch.setattr("sd.runs.home.BUNDLED_RUNS", scratch / "bundled")
         patch.setattr(
             "sd.runs.control._spawn", lambda folder, words: noted.note("run", folder, words)
@@ -210,9 +205,9 @@ def served(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         patch.setattr(Sampling, "steps", looked_at(Sampling.steps, noted))
         patch.setattr(gr.Blocks, "call_function", counted(gr.Blocks.call_function, noted))
         patch.setattr(gr.Blocks, "block_thread", lambda page: opened.append(page))
-        patch.setattr(waiting, "GROUPS", dict.fromkeys(waiting.GROUPS, (AT_ONCE, AT_ONCE)))
+        patch.setattr(event_queue, "GROUPS", dict.fromkeys(event_queue.GROUPS, (AT_ONCE, AT_ONCE)))
         for each in ("OFTEN", "SELDOM"):
-            patch.setattr(calm, each, 0.001)
+            patch.setattr(event_queue, each, 0.001)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             patch.setattr(sys, "argv", ["app.py", "--port", str(probe.getsockname()[1])])
@@ -281,7 +276,7 @@ def tries(event: Any, words: list[str]) -> Iterator[tuple[str, Any, list[str]]]:
             continue  # what is sent for it is not looked at
         takes_files = isinstance(field, gr.File | gr.UploadButton)
         for title, value in (HOSTILE | (FILES if takes_files else {})).items():
-            name = f"{inputs.name_of(field)} = {title}"
+            name = f"{checks.name_of(field)} = {title}"
             yield name, (field._id, title), [*words[:place], value, *words[place + 1 :]]
 
 
@@ -383,7 +378,7 @@ def test_the_queue_takes_two_heavy_events_of_a_page(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a sampling is held up: a third is refused in one line, all that is light goes on."""
-    monkeypatch.setattr(waiting, "GROUPS", {"model": (2, 3)})
+    monkeypatch.setattr(event_queue, "GROUPS", {"model": (2, 3)})
     asked = next(each for each in served.page.fns.values() if each.api_name == "denoise")
     light = next(each for each in served.page.fns.values() if each.api_name == "list_models")
     one, other = uuid.uuid4().hex, uuid.uuid4().hex
@@ -419,7 +414,7 @@ def taken_by_a_state(page_: gr.Blocks) -> int:
     """Return the bytes that a new page's state takes; other threads may add some of theirs."""
     before = tracemalloc.get_traced_memory()[0]
     state = SessionState(page_)
-    state.config_values = page.NOTHING
+    state.config_values = page.NO_NOTES
     return tracemalloc.get_traced_memory()[0] - before
 
 
@@ -428,7 +423,7 @@ def test_what_a_page_leaves_behind_is_small(served: Served) -> None:
     event = next(each for each in served.page.fns.values() if each.api_name == "list_models")
     served.ask(event._id, [], session="little")
     state = served.page.app.state_holder.session_data["little"]
-    assert state.config_values is page.NOTHING and not dict(page.NOTHING)
+    assert state.config_values is page.NO_NOTES and not dict(page.NO_NOTES)
     tracemalloc.start()
     try:
         left = min(taken_by_a_state(served.page) for _ in range(5))
@@ -441,141 +436,5 @@ def test_no_component_answers_beside_the_events(served: Served) -> None:
     assert not [block for block in served.page.blocks.values() if getattr(block, "server_fns", ())]
 
 
-def test_a_mistake_has_its_title_in_the_language_of_the_page() -> None:
-    chinese = SimpleNamespace(headers={"accept-language": "zh-CN,zh;q=0.9"})
-    for error in (InputError("t = 'x'"), inputs.Refusal("t = 'x'"), gr.Error("t = 'x'")):
-        shown = inputs.told(error, chinese)
-        assert (shown.message, shown.title) == ("t = 'x'", say("mistake", "zh"))
-        assert shown.print_exception is False
-
-
-FIELDS = {
-    "slider": lambda: inputs.Slider(
-        1, 9, value=2, step=1, precision=0, label=label("sample_steps")
-    ),
-    "number": lambda: inputs.Number(1, label="rate"),
-    "bounded": lambda: inputs.Number(1, minimum=0, maximum=1, label="eta"),
-    "words": lambda: inputs.Dropdown([("A", "a"), ("B", "b")], label="kind"),
-    "several": lambda: inputs.Dropdown(["a"], multiselect=True, label="kinds"),
-    "open": lambda: inputs.Dropdown([], multiselect=True, allow_custom_value=True, label="names"),
-    "later": lambda: inputs.Dropdown([], label="run"),
-    "boxes": lambda: inputs.CheckboxGroup(["a", "b"], label="boxes"),
-    "radio": lambda: inputs.Radio(["a", "b"], value="a", label="view"),
-    "flag": lambda: inputs.Checkbox(label="clip"),
-    "text": lambda: inputs.Textbox(label="path"),
-    "short": lambda: inputs.Textbox(label="path", max_length=3),
-}
-
-
-@pytest.mark.parametrize(
-    ("field", "payload", "value"),
-    [
-        ("slider", 4.0, 4),
-        ("number", 0.001, 0.001),
-        ("number", None, None),
-        ("bounded", 1, 1),
-        ("words", "b", "b"),
-        ("words", None, None),
-        ("several", ["a", "a"], ["a", "a"]),
-        ("open", ["x y", "z"], ["x y", "z"]),
-        ("later", "anything", "anything"),
-        ("boxes", ["b"], ["b"]),
-        ("radio", "a", "a"),
-        ("flag", False, False),
-        ("text", "é", "é"),
-        ("text", None, None),
-    ],
-)
-def test_a_field_passes_what_it_can_hold(field: str, payload: Any, value: Any) -> None:
-    read = FIELDS[field]().preprocess(payload)
-    assert read == value and type(read) is type(value)
-
-
-@pytest.mark.parametrize(
-    ("field", "payload", "line"),
-    [
-        ("slider", 4.7, "Steps = 4.7: must be a whole number from 1 to 9"),
-        ("slider", None, "Steps = None: must be a whole number from 1 to 9"),
-        ("slider", 10, "Steps = 10: must be a whole number from 1 to 9"),
-        ("number", "x", "rate = 'x': must be a number from -9.0072e+15 to 9.0072e+15"),
-        ("number", True, "rate = True: must be a number from -9.0072e+15 to 9.0072e+15"),
-        ("bounded", math.nan, "eta = nan: must be a number from 0 to 1"),
-        ("words", "c", "kind = 'c': must be one of a, b"),
-        ("words", {"a": 1}, "kind = {'a': 1}: must be one of a, b"),
-        ("words", ["a"], "kind = ['a']: must be one of a, b"),
-        ("several", "a", "kinds = 'a': must be a list of at most 1000 words"),
-        ("several", ["b"], "kinds = 'b': must be one of a"),
-        ("open", [["a"]], "names = ['a']: must be a text"),
-        ("later", 5, "run = 5: must be a text"),
-        ("boxes", "a", "boxes = 'a': must be a list of at most 1000 words"),
-        ("radio", 1, "view = 1: must be one of a, b"),
-        ("flag", None, "clip = None: must be True or False"),
-        ("text", 5, "path = 5: must be a text"),
-        ("text", "\ud800", "path = '\\ud800': must not hold control or half characters"),
-        ("short", "four", "path: 4 characters; at most 3 are allowed"),
-    ],
-)
-def test_a_field_refuses_in_the_words_of_the_gate(field: str, payload: Any, line: str) -> None:
-    with pytest.raises(inputs.Refusal) as refused:
-        FIELDS[field]().preprocess(payload)
-    assert refused.value.message == line
-
-
-def test_of_an_upload_nothing_but_its_place_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    field = inputs.File(label="files", file_count="multiple")
-    (tmp_path / "a.png").write_bytes(b"1234")
-    sent = {"path": str(tmp_path / "a.png"), "meta": page.META}
-    more = sent | {"url": "http://127.0.0.1:9/x", "size": "many", "is_stream": True}
-    assert page.admitted_value(field, [more, sent]) == [sent, sent]
-    assert page.admitted_value(field, None) is None
-    for place in (str(tmp_path), str(tmp_path / "b.png"), str(tmp_path / ".." / "a.png"), "", "\0"):
-        with pytest.raises(InputError, match="must be a file that was uploaded"):
-            page.admitted_value(field, [sent | {"path": place}])
-    monkeypatch.setattr(page, "LONGEST_ARCHIVE", 7)
-    with pytest.raises(InputError, match="files: 8 bytes; at most 7"):
-        page.admitted_value(field, [sent, sent])
-    monkeypatch.setattr(page, "MOST_FILES", 1)
-    with pytest.raises(InputError, match="files: 2 files; at most 1"):
-        page.admitted_value(field, [sent, sent])
-
-
-def test_an_upload_knows_what_it_was_called(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    field = inputs.UploadButton(label="folder", file_count="directory")
-    (tmp_path / "what.png").write_bytes(b"1234")
-    sent = {"path": str(tmp_path / "what.png"), "meta": page.META}
-    told = sent | {"orig_name": "cats/what?!.png"}
-    found = page.admitted_value(field, [told, sent, sent | {"orig_name": 7}])
-    assert found == [told, sent, sent]
-    uploads = field.preprocess(field.data_model(found))
-    assert uploads == [sent["path"]] * 3
-    assert [inputs.called(each) for each in uploads] == ["cats/what?!.png", "what.png", "what.png"]
-    with pytest.raises(InputError, match="folder: a file name of 99999 characters; at most"):
-        page.admitted_value(field, [sent | {"orig_name": "x" * 99_999}])
-
-
-def test_the_browser_draws_the_fields_as_gradio_s_own() -> None:
-    for name, make in FIELDS.items():
-        field = make()
-        ours, theirs = type(field), type(field).__mro__[2]
-        assert ours.__module__ == "sd.ui.adapter.inputs" and theirs.__module__.startswith(
-            "gradio."
-        ), name
-        assert field.get_block_name() == theirs.__name__.lower() and ours.EVENTS is theirs.EVENTS
-
-
 def test_no_stubs_are_written_beside_the_source() -> None:
     assert not list((ROOT / "sd").rglob("*.pyi")) and not list(ROOT.glob("*.pyi"))
-
-
-@pytest.mark.parametrize("shift", range(6))
-def test_a_refusal_is_cut_after_it_is_escaped_and_never_inside_an_entity(shift: int) -> None:
-    line = inputs.Refusal("x" * shift + "<&" * 150).message
-    assert len(line) <= 300 and line.endswith("…")
-    assert re.fullmatch(r"x*(?:&lt;|&amp;)+…", line)
-    assert inputs.Refusal("a < b").message == "a &lt; b"

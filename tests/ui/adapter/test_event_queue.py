@@ -10,8 +10,9 @@ from gradio.queueing import Event, EventQueue, Queue
 
 import app
 from sd.common.validation import InputError
-from sd.ui.adapter import waiting
+from sd.ui.adapter import event_queue
 from sd.ui.adapter.page import Page
+from sd.ui.state import Shared
 
 
 async def nothing() -> bytes:
@@ -25,7 +26,7 @@ ENGLISH = SimpleNamespace(headers={}, body=nothing)
 @pytest.fixture
 def page() -> Page:
     """A page with a light event, and a heavy one of each of two groups."""
-    with Page() as page:
+    with Page(Shared()) as page:
         for group in (None, "model", "upload"):
             more: dict[str, Any] = {"concurrency_id": group} if group else {}
             gr.Button().click(lambda: None, None, None, **more)
@@ -48,7 +49,7 @@ def put(page: Page, session: str, event: int, times: int = 1) -> None:
 def admitted(page: Page, session: str, event: int) -> bool:
     """Tell whether an event may join."""
     try:
-        waiting.admit(page._queue, asked(page, session, event), "en")
+        event_queue.admit(page._queue, asked(page, session, event), "en")
     except InputError:
         return False
     return True
@@ -69,14 +70,14 @@ def test_a_page_has_two_heavy_events_of_a_group(page: Page) -> None:
 
 def test_all_pages_together_have_a_bound_that_opening_the_page_does_not_meet(page: Page) -> None:
     light, model, upload = page.fns
-    for number in range(waiting.HEAVY[1]):
+    for number in range(event_queue.HEAVY[1]):
         put(page, f"page {number}", model)
     assert not admitted(page, "another", model)
     assert admitted(page, "another", upload)
     put(page, "x", light, 1000)  # 50 people with 14 events each are 700
     assert admitted(page, "another", light)
     assert not admitted(page, "x", light)  # but not one page alone
-    put(page, "y", light, waiting.LIGHT[1])
+    put(page, "y", light, event_queue.LIGHT[1])
     assert not admitted(page, "another", light)
 
 
@@ -97,18 +98,20 @@ def test_a_refusal_is_one_line_and_joins_nothing(
 def test_what_all_were_sent_with_is_bounded_and_forgotten_with_them(
     page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "MOST_HELD", 10_000)
+    monkeypatch.setattr(event_queue, "MOST_HELD", 10_000)
     model = list(page.fns)[1]
 
     async def join(body: Any, request: Any, username: Any) -> tuple[bool, Any, str]:
         put(page, body.session_hash, model)
-        return True, list(waiting.events(page._queue))[-1]._id, "success"
+        newest = list(event_queue.events(page._queue))[-1]
+        newest.data = body
+        return True, newest._id, "success"
 
     async def body() -> bytes:
         return b"x" * 4000
 
     monkeypatch.setattr(page._queue, "push", join)
-    waiting.guard(page._queue)
+    event_queue.guard(page._queue)
     request: Any = SimpleNamespace(headers={}, body=body)
 
     def push(session: str) -> tuple[bool, Any, str]:
@@ -124,24 +127,24 @@ def test_what_all_were_sent_with_is_bounded_and_forgotten_with_them(
 
 
 def test_json_is_weighed_as_it_lies_in_memory() -> None:
-    assert waiting.size_of(["\U0001f600" * 1000]) > 4000
-    assert waiting.size_of([[{}] * 1000, {"a": [[]] * 1000}]) > 1000 * (64 + 56 + 16)
+    assert event_queue.size_of(["\U0001f600" * 1000]) > 4000
+    assert event_queue.size_of([[{}] * 1000, {"a": [[]] * 1000}]) > 1000 * (64 + 56 + 16)
 
 
 def test_names_of_pages_that_gradio_forgot_are_forgotten(
     page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "MOST", 3)
+    monkeypatch.setattr(event_queue, "MOST", 3)
     queue = page._queue
     queue.pending_event_ids_session = {name: {"1"} for name in "abcd"}
     queue.pending_messages_per_session["b"] = asyncio.Queue()
-    waiting.forget(queue)
+    event_queue.forget(queue)
     assert list(queue.pending_event_ids_session) == ["b"]
 
 
 def test_gradio_s_queue_still_has_what_is_looked_at() -> None:
-    """The names of gradio 6.31 that `waiting` reaches for."""
-    queue = Page()._queue
+    """The names of gradio 6.31 that `event_queue` reaches for."""
+    queue = Page(Shared())._queue
     assert queue.event_queue_per_concurrency_id == {} and queue.active_jobs == []
     assert queue.pending_event_ids_session == {} and len(queue.pending_messages_per_session) == 0
     assert EventQueue("a", None).queue == []
@@ -155,6 +158,41 @@ def test_every_event_that_takes_long_is_counted() -> None:
     for event in app.build_app().fns.values():
         if isinstance(event.concurrency_id, str) and not event.concurrency_id.isdigit():
             groups.setdefault(event.concurrency_id, set()).add(event.api_name)
-    assert set(waiting.GROUPS) <= set(groups)
+    assert set(event_queue.GROUPS) <= set(groups)
     assert {"denoise"} <= groups["model"] and {"inspect_data"} <= groups["upload"]
     assert len(groups["bundle"]) == 2 and len(groups["survey"]) >= 5
+
+
+class WaitingEvents(list[str]):
+    """What waits, as gradio's queue does."""
+
+    sleep_when_free = 0.001
+
+
+def test_the_queue_is_looked_into_often_while_somebody_asks_or_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queue, passed = WaitingEvents(), []
+
+    async def page(*asked: Any) -> None:
+        passed.append((*asked, queue.sleep_when_free))
+
+    async def visit() -> list[float]:
+        attentive, seen = event_queue.QueuePace(page, queue), [queue.sleep_when_free]
+        await attentive({"type": "lifespan"}, 1, 2)
+        for seconds_awake in ((3600.0,), (0.0,), (0.0, 3600.0), (3600.0, 0.0)):
+            for seconds in seconds_awake:  # the last request counts
+                monkeypatch.setattr(event_queue, "AWAKE", seconds)
+                await attentive({"type": "http"}, 3, 4)
+            await asyncio.sleep(0.05)
+            seen.append(queue.sleep_when_free)
+        for waiting in (["an event"], []):
+            queue[:] = waiting
+            attentive.doze()
+            seen.append(queue.sleep_when_free)
+        return seen
+
+    often, seldom = event_queue.OFTEN, event_queue.SELDOM
+    asked = [often, often, seldom, often, seldom]
+    assert asyncio.run(visit()) == [*asked, often, seldom] and often < seldom
+    assert passed == [({"type": "lifespan"}, 1, 2, often)] + [({"type": "http"}, 3, 4, often)] * 6

@@ -8,18 +8,18 @@ import gradio as gr
 import pytest
 
 from sd.common.validation import InputError
-from sd.ui.components.parts import briefly, guarded
+from sd.ui.components.handlers import guarded, in_own_thread
 
 PLACE: ContextVar[str] = ContextVar("place", default="nowhere")
 
 
 def test_a_task_is_done_on_a_thread_that_ends_with_it() -> None:
     PLACE.set("here")
-    seen = briefly(lambda: (threading.current_thread(), PLACE.get()))
+    seen = in_own_thread(lambda: (threading.current_thread(), PLACE.get()))
     assert seen[0] is not threading.current_thread() and not seen[0].is_alive()
     assert seen[1] == "here"  # what gradio knows of the event
     with pytest.raises(ZeroDivisionError):
-        briefly(lambda: 1 / 0)
+        in_own_thread(lambda: 1 / 0)
 
 
 def test_a_stream_s_every_part_is_such_a_task() -> None:

@@ -1,14 +1,19 @@
-"""Who may wait: how many events of one page and of all stand in gradio's queue.
+"""gradio's queue of events: who may wait in it, and how often gradio looks into it.
 
 What is heavy is counted by its group, so that whoever opens the page never waits behind samplings
 or uploads. gradio has one bound for all events together (`max_size`), at which it turns everybody
-away, and no word about who asked: so `admit` stands before its queue. That, and what it looks into,
-is all that is used of gradio's queue beyond its public interface.
+away, and no word about who asked: so `admit` stands before its queue.
+
+The queue is not of gradio's public interface. Without it the page works, but nobody is turned away
+before `max_size`, and the server is never quite idle.
 """
 
+import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
+
+import gradio as gr
 
 from sd.common import validation
 from sd.common.validation import InputError
@@ -22,23 +27,35 @@ GROUPS = {  # by concurrency_id; a panel asks whenever a slider rests, though it
 MOST = sum(most for _, most in (LIGHT, *GROUPS.values()))  # events in gradio's queue
 MOST_HELD = 2**27  # bytes that all were sent with; the names of 40,000 uploaded files are 60 MiB
 LONGEST_SESSION = 64  # characters; gradio's own have 10 to 12, those of programs 36
+NO_EVENT = {"index": None, "value": None}  # without these gradio cannot make its SelectData
+# gradio looks into its queue every ms, which is 6% of a core for nothing.
+OFTEN, SELDOM = 0.05, 0.2  # seconds between two looks: while somebody asks, and when nobody does
+AWAKE = 1.0  # seconds after a request in which more are expected
+PROGRESS_SECONDS = 1.0  # gradio looks every 10 ms for progress bars, which the page has none of
 
 Pushed = tuple[bool, Any, str]
 Push = Callable[..., Awaitable[Pushed]]
 
 
+def queue_of(page: gr.Blocks) -> Any:
+    """Return gradio's queue of a page, or None where this gradio has no such queue."""
+    return getattr(page, "_queue", None)
+
+
 def guard(queue: Any) -> None:
     """Let `queue` of gradio take only what is admitted."""
+    looked_into = ("push", "blocks", "event_queue_per_concurrency_id", "active_jobs")
+    if not all(hasattr(queue, name) for name in looked_into):
+        return
     push: Push = queue.push
-    sizes: dict[str, int] = {}  # bytes that each event keeps until its end
+    sizes: dict[int, int] = {}  # bytes that each event keeps until its end, by its body
 
     async def admitted_push(body: Any, request: Any, username: Any) -> Pushed:
         """Put an event into the queue, or return why it is not."""
         lang = language_of(request.headers.get("accept-language"))
         size = size_of([body.data, body.event_data]) + len(await request.body())
-        there = {event._id for event in events(queue)}
-        for event in sizes.keys() - there:
-            del sizes[event]
+        for gone in sizes.keys() - {id(event.data) for event in events(queue)}:
+            del sizes[gone]
         try:
             admit(queue, body, lang)
             if sum(sizes.values(), size) > MOST_HELD:
@@ -46,9 +63,10 @@ def guard(queue: Any) -> None:
         except InputError as refusal:
             return False, str(refusal), "error"
         forget(queue)
+        body.event_data = NO_EVENT | (body.event_data if isinstance(body.event_data, dict) else {})
         pushed = await push(body=body, request=request, username=username)
         if pushed[0]:
-            sizes[pushed[1]] = size
+            sizes[id(body)] = size
         return pushed
 
     queue.push = admitted_push
@@ -102,7 +120,42 @@ def events(queue: Any) -> Iterator[Any]:
 
 def forget(queue: Any) -> None:
     """Drop the names of pages whose messages gradio has dropped, for nobody read them."""
-    known, messages = queue.pending_event_ids_session, queue.pending_messages_per_session
+    known = getattr(queue, "pending_event_ids_session", {})
+    messages = getattr(queue, "pending_messages_per_session", known)
     if len(known) > MOST:
         for page in [page for page in known if page not in messages]:
             del known[page]
+
+
+class QueuePace:
+    """Middleware: gradio looks into its queue often while somebody asks or waits, else seldom."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]], queue: Any) -> None:
+        """Take what it passes requests on to, and gradio's queue, or None."""
+        self.app, self.queue = app, queue
+        self.has_pace = hasattr(queue, "sleep_when_free")
+        self.dozing: asyncio.TimerHandle | None = None
+        if hasattr(queue, "progress_update_sleep_when_free"):
+            queue.progress_update_sleep_when_free = PROGRESS_SECONDS
+        if self.has_pace:
+            queue.sleep_when_free = OFTEN
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Pass a request on; it wakes."""
+        if scope["type"] == "http" and self.has_pace:
+            self.wake()
+        await self.app(scope, receive, send)
+
+    def wake(self) -> None:
+        """Look often from now on, and seldom again unless there is another request."""
+        if self.dozing:
+            self.dozing.cancel()
+        self.queue.sleep_when_free = OFTEN
+        self.dozing = asyncio.get_running_loop().call_later(AWAKE, self.doze)
+
+    def doze(self) -> None:
+        """Look seldom, unless somebody waits."""
+        if len(self.queue):
+            self.wake()
+        else:
+            self.queue.sleep_when_free = SELDOM

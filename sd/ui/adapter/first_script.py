@@ -1,0 +1,67 @@
+"""A script that runs before gradio's own: `frame_rate.js`, written into the page as it is sent.
+
+gradio's own `head` runs later than gradio. A page that has no <head>, or is packed, is sent as it
+is: then an open page costs the browser some of a core for nothing, and no more.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from sd.common.paths import PACKAGE
+
+SCRIPT = PACKAGE / "ui" / "assets" / "frame_rate.js"
+HEAD = b"<head>"
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class FirstScript:
+    """Writes the script into the head of the page as it is sent; all else passes."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]], sent: Callable[[], object]) -> None:
+        """Take what it passes requests on to, and what is called when a page was sent."""
+        self.app, self.sent = app, sent
+        self.tag = b"<script>\n" + SCRIPT.read_bytes() + b"</script>"
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
+        """Pass a request on; the head of the page gets the script. Files are left as they are."""
+        is_page = scope["type"] == "http" and scope["method"] == "GET"
+        if is_page and scope["path"].endswith("/"):
+            send = self.add_script(send)
+        await self.app(scope, receive, send)
+
+    def add_script(self, send: Send) -> Send:
+        """Return `send` that holds an HTML answer's beginning back until its body is there."""
+        begun: list[dict[str, Any]] = []
+
+        async def send_some(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start" and is_html(message):
+                begun.append(message)
+                return
+            if begun:
+                start = begun.pop()
+                body = message.get("body", b"")
+                message = {**message, "body": body.replace(HEAD, HEAD + self.tag, 1)}
+                await send(lengthen(start, len(message["body"]) - len(body)))
+                await send(message)
+                self.sent()
+                return
+            await send(message)
+
+        return send_some
+
+
+def is_html(start: dict[str, Any]) -> bool:
+    """Tell whether an answer that begins is a page that nobody has packed."""
+    headers = dict(start["headers"])
+    kind = headers.get(b"content-type", b"")
+    return kind.startswith(b"text/html") and b"content-encoding" not in headers
+
+
+def lengthen(start: dict[str, Any], more: int) -> dict[str, Any]:
+    """Return the beginning of an answer that has become so many bytes longer."""
+    headers = [
+        (name, str(int(value) + more).encode() if name == b"content-length" else value)
+        for name, value in start["headers"]
+    ]
+    return {**start, "headers": headers}

@@ -1,0 +1,35 @@
+"""The script before gradio's own is in the page, and in nothing else."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from sd.ui.adapter.first_script import FirstScript
+
+
+@pytest.mark.parametrize(
+    ("path", "packed", "scripted"),
+    [("/", False, True), ("/", True, False), ("/gradio_api/file=player.html", False, False)],
+)
+def test_only_the_page_itself_gets_the_first_script(
+    path: str, packed: bool, scripted: bool
+) -> None:
+    headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", b"13")]
+    headers += [(b"content-encoding", b"br")] * packed
+    begin = {"type": "http.response.start", "status": 200, "headers": headers}
+    sent: list[dict[str, Any]] = []
+
+    async def page(scope: Any, receive: Any, send: Any) -> None:
+        await send(begin)
+        await send({"type": "http.response.body", "body": b"<head></head>"})
+
+    async def keep(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    pages: list[int] = []
+    first = FirstScript(page, lambda: pages.append(len(sent)))
+    asyncio.run(first({"type": "http", "method": "GET", "path": path}, None, keep))
+    body, length = sent[1]["body"], int(dict(sent[0]["headers"])[b"content-length"])
+    assert length == len(body) and (body != b"<head></head>") == scripted
+    assert pages == ([2] if scripted else [])  # told once all was sent
