@@ -16,9 +16,9 @@ from sd.config import Config
 from sd.data.masks import DARK_PAINT, anew_of, fit_mask
 from sd.ui.components import painter
 from tests.checkpoints.test_checkpoint import network_of
+from tests.cli.test_conditioning import remarked
 from tests.helpers.commands import Capture, refused
 from tests.helpers.denoising import sent
-from tests.ui.test_told_command import remarked
 
 SIDE = 64
 
