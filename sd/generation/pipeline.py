@@ -3,7 +3,7 @@
 Here a recipe's embedded pictures become tensors, and its beginning becomes x at the first time.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
@@ -47,23 +47,20 @@ class Source(Protocol):
 
 
 LEAST_SIGMA = 1e-4  # of a beginning: less noise is none to a picture, and to float64 hard to tell
-After = Callable[[Recipe, Source, int], SampleStep]
 
 
 def stream(
     recipe: Recipe,
     source: Source,
     device: torch.device | str,
-    after: After | None = None,
     start: Tensor | None = None,
 ) -> Iterator[SampleStep]:
     """Yield each completed step of a recipe's pictures.
 
-    `after` (recipe, source, at) returns a parent's step, where steps are kept; else the step is
-    made again. `start` is what `begin_x` returned, if it was called before. Raises `InputError`,
-    before anything is made, where the recipe does not fit the model.
+    `start` is what `begin_x` returned, if it was called before. Raises `InputError`, before
+    anything is made, where the recipe does not fit the model.
     """
-    start = begin_x(recipe, source, device, after) if start is None else start
+    start = begin_x(recipe, source, device) if start is None else start
     return sampling_of(recipe, source).steps(
         denoiser_of(recipe, source),
         source.space.latent_shape,
@@ -83,14 +80,19 @@ def denoiser_of(recipe: Recipe, source: Source) -> DenoiserLike:
 
 
 def begin_x(
-    recipe: Recipe, source: Source, device: torch.device | str, after: After | None = None
+    recipe: Recipe,
+    source: Source,
+    device: torch.device | str,
+    branch_point: SampleStep | None = None,
 ) -> Tensor:
-    """Return x [B, c, h, w] before a recipe's first step; `after` is that of `stream`."""
+    """Return x [B, c, h, w] before a recipe's first step.
+
+    branch_point: the step after which its parent is left; made again where it was not kept.
+    """
     check(recipe, source)
     if not recipe.branch:
         return starting_x(recipe, source)
-    parent, at = recipe.branch.recipe, recipe.branch.at
-    step = after(parent, source, at) if after else replay_to(parent, source, at, device)
+    step = branch_point or replay_to(recipe.branch.recipe, source, recipe.branch.at, device)
     return paint_over(step, recipe.branch.paint, source)
 
 

@@ -30,7 +30,7 @@ class Shared:
         The other parts come when they are needed.
         """
         self._home = home
-        self._parts: dict[type, object] = {type(part): part for part in parts}
+        self.parts: dict[type, object] = {type(part): part for part in parts}
         self._lock = threading.Lock()
 
     @property
@@ -41,9 +41,9 @@ class Shared:
     def part(self, kind: type[Part]) -> Part:
         """Return the object of a kind, made where there is none yet."""
         with self._lock:
-            if kind not in self._parts:
-                self._parts[kind] = kind()
-            return cast(Part, self._parts[kind])
+            if kind not in self.parts:
+                self.parts[kind] = kind()
+            return cast(Part, self.parts[kind])
 
 
 class Recent(dict[Key, Value]):
@@ -72,6 +72,11 @@ def use(shared: Shared) -> Iterator[None]:
         yield
     finally:
         _CURRENT.reset(token)
+
+
+def current() -> Shared:
+    """Return what the page at hand shares."""
+    return _CURRENT.get()
 
 
 def home() -> Home:

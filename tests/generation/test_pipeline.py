@@ -219,19 +219,6 @@ def test_a_branch_with_something_changed_is_another(
     assert rms_distance(made(branch, model)[-1].x_t, made(parent, model)[-1].x_t) > 1e-4
 
 
-def test_kept_steps_spare_the_parents_work(model: Model) -> None:
-    branch = replace(PLAIN, steps=6, branch=Branch(PLAIN, 4))
-    kept, asked = made(PLAIN, model), []
-
-    def after(recipe: Recipe, _: object, at: int) -> SampleStep:
-        asked.append((recipe, at))
-        return kept[at - 1]
-
-    spared = list(stream(branch, model, "cpu", after))
-    assert asked == [(PLAIN, 4)]
-    assert torch.equal(spared[-1].x_t, made(branch, model)[-1].x_t)
-
-
 def test_paint_moves_the_estimate_and_leaves_the_noise(model: Model) -> None:
     step = made(PLAIN, model)[3]
     stroke = Image.new("RGBA", (8, 8))

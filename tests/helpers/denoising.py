@@ -30,8 +30,8 @@ from sd.networks.conditioning import conditioner_of
 from sd.networks.tokenizer import Vocabulary
 from sd.runs import home as home_module
 from sd.training.randomness import new_network
-from sd.ui import models
-from sd.ui.denoise import algorithm2, job
+from sd.ui import models, state
+from sd.ui.denoise import job
 from sd.ui.denoise import tab as denoise
 from sd.ui.denoise.form import SamplingForm
 from sd.ui.denoise.job import Job, StepCache
@@ -163,8 +163,7 @@ def slowed(
 def another_day(monkeypatch: pytest.MonkeyPatch, most: int = job.MOST_BYTES_KEPT) -> StepCache:
     """Forget every step that was kept; return what keeps the next ones."""
     kept = StepCache(most)
-    for module in (job, algorithm2):
-        monkeypatch.setattr(module, "STEPS", kept)
+    monkeypatch.setitem(state.current().parts, StepCache, kept)
     return kept
 
 

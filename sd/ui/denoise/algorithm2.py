@@ -19,8 +19,9 @@ from sd.generation.recipe import Recipe
 from sd.ui import models
 from sd.ui.components.handlers import HIDDEN, PANEL, QUIET, guarded, language
 from sd.ui.components.widgets import label, note
-from sd.ui.denoise.job import STEPS, steps_of
+from sd.ui.denoise.job import StepCache, steps_of
 from sd.ui.denoise.tree import Tree
+from sd.ui.state import shared
 from sd.ui.texts import say
 
 DECIMALS = 4  # of pixel values and noises
@@ -329,7 +330,8 @@ def step_numbers(recipe: Recipe, i: int, lang: str) -> StepNumbers:
 
     source = models.open_model(models.find_recipe_model(recipe))
     deque(steps_of(recipe, i), maxlen=0)  # so that they are kept
-    kept, x = STEPS.steps(recipe), STEPS.before(recipe, i)
+    cache = shared(StepCache)
+    kept, x = cache.steps(recipe), cache.before(recipe, i)
     if x is None or len(kept) < i:
         raise InputError(f"step {i} of {recipe.steps}: too large to be kept; take fewer pictures")
     step = kept[i - 1]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sd.generation.recipe import Recipe
 from sd.ui import models
 from sd.ui.components.player import store_chunk
+from sd.ui.state import shared
 from sd.ui.texts import duration, say
 
 if TYPE_CHECKING:
@@ -79,14 +80,22 @@ class StepCache:
                 return self._starts.get(recipe)
             return steps[i - 2].x_t if 2 <= i <= len(steps) + 1 else None
 
+    def branch_points(self, recipe: Recipe) -> dict[Recipe, "SampleStep"]:
+        """Return the step at which the nearest recipe is left that this one branches from.
+
+        Nothing where no such step is kept.
+        """
+        while branch := recipe.branch:
+            recipe = branch.recipe
+            if len(steps := self.steps(recipe)) >= branch.at:
+                return {recipe: steps[branch.at - 1]}
+        return {}
+
     def _drop(self, recipe: Recipe) -> None:
         start = self._starts.pop(recipe, None)
         self._bytes -= 0 if start is None else start.nbytes
         for step in self._steps.pop(recipe, ()):
             self._bytes -= 3 * step.x_t.nbytes
-
-
-STEPS = StepCache()
 
 
 class Worker:
@@ -110,9 +119,6 @@ class Worker:
     def _work(self) -> None:
         while True:
             self._tasks.get()()
-
-
-WORKER = Worker()
 
 
 class Job:
@@ -149,7 +155,7 @@ class Job:
 
     def start(self) -> None:
         """Begin, as soon as no other sampling is at work."""
-        WORKER.run(partial(self._context.run, self._work))
+        shared(Worker).run(partial(self._context.run, self._work))
 
     def stop(self) -> None:
         """Ask for the end after the step at hand."""
@@ -232,21 +238,25 @@ class Job:
 
     def _steps(self) -> Iterator["SampleStep"]:
         """Yield the recipe's steps, which are kept if they are to be seen."""
-        from sd.generation.pipeline import begin_x, stream
+        from sd.generation.records import Replay, Start, sample_records
 
-        there, device = (
-            models.open_model(models.find_recipe_model(self.recipe)),
-            models.machine().device,
-        )
-        start = begin_x(self.recipe, there, device, self._parent_step)
-        if self.filmed:
-            STEPS.begin(self.recipe, start)
-            self.film = self._empty_film(there, start.to(device))
-        self.started = time.monotonic()
-        for step in stream(self.recipe, there, device, start=start):
+        source = models.open_model(models.find_recipe_model(self.recipe))
+        device, cache = models.machine().device, shared(StepCache)
+        for record in sample_records(self.recipe, source, device, cache.branch_points(self.recipe)):
+            if isinstance(record, Replay):
+                self.replayed += 1
+                if self._stop.is_set():
+                    raise Stopped
+                continue
+            if isinstance(record, Start):
+                if self.filmed:
+                    cache.begin(self.recipe, record.x)
+                    self.film = self._empty_film(source, record.x)
+                self.started = time.monotonic()
+                continue
             if self.filmed:
-                STEPS.add(self.recipe, step)
-            yield step
+                cache.add(self.recipe, record)
+            yield record
 
     def _empty_film(self, source: "Source", start: "Tensor") -> "Film":
         from sd.diffusion.timesteps import calls_per_step
@@ -262,26 +272,10 @@ class Job:
             columns=self.columns if self.columns > 1 else 0,
         )
 
-    def _parent_step(self, recipe: Recipe, source: "Source", at: int) -> "SampleStep":
-        """Return a parent's step, kept or made again."""
-        kept = STEPS.steps(recipe)
-        if len(kept) >= at:
-            return kept[at - 1]
-        return list(self._again(recipe, source, at))[-1]
-
-    def _again(self, recipe: Recipe, source: "Source", at: int) -> Iterator["SampleStep"]:
-        from sd.generation.pipeline import stream
-
-        for step in islice(stream(recipe, source, models.machine().device, self._parent_step), at):
-            self.replayed += 1
-            if self._stop.is_set():
-                raise Stopped
-            yield step
-
 
 def steps_of(recipe: Recipe, count: int) -> Iterator["SampleStep"]:
     """Yield the first `count` steps of a recipe: those that are kept, else made again."""
-    kept = STEPS.steps(recipe)
+    kept = shared(StepCache).steps(recipe)
     if len(kept) >= count:
         yield from kept[:count]
         return

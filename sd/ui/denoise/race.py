@@ -23,6 +23,7 @@ from sd.ui.components.player import player
 from sd.ui.components.widgets import label, note, slider
 from sd.ui.denoise.form import recipe_of
 from sd.ui.denoise.job import Job, progress_html, progress_line, watch
+from sd.ui.state import Recent, shared
 from sd.ui.texts import say
 
 if TYPE_CHECKING:
@@ -32,8 +33,12 @@ FIRST = ("ddim", "heun", "dpmpp_2m", "unipc")
 MOST_LANES = 4
 MOST_CALLS, FIRST_CALLS = 100, 12
 REFERENCE = "dpmpp_2m"  # of second order: at a thousand steps its error is far below any lane's
-MOST_REFERENCES = 16
-REFERENCES: dict[Recipe, "Tensor"] = {}
+
+
+class References(Recent[Recipe, "Tensor"]):
+    """The ends of the newest fine solutions, which races are measured against."""
+
+    most = 16
 
 
 @dataclass
@@ -151,9 +156,9 @@ def raced(held: Race, lanes: Sequence[Recipe], many: bool, lang: str) -> Iterato
 def compared(held: Race, done: Sequence[Job], lang: str) -> Iterator[tuple[Any, str]]:
     """Make the reference unless it is known, and tell with every lane how far from it it ends."""
     fine = reference_of(done[0].recipe)
-    if fine not in REFERENCES:
+    if fine not in shared(References):
         yield from made_fine(held, fine, lang)
-    if (exact := REFERENCES.get(fine)) is not None:
+    if (exact := shared(References).get(fine)) is not None:
         films = [job.film_json(far_from(exact, job, lang)) for job in done]
         yield shown(films, lang), progress_html([say("race_done", lang, n=fine.steps)], 1)
 
@@ -175,9 +180,7 @@ def made_fine(held: Race, fine: Recipe, lang: str) -> Iterator[tuple[Any, str]]:
         words = say(key, lang, i=job.done, n=fine.steps)
         yield gr.skip(), progress_html([words], job.done / fine.steps)
     if job.last is not None and not job.stopped:
-        while len(REFERENCES) >= MOST_REFERENCES:
-            REFERENCES.pop(next(iter(REFERENCES)), None)
-        REFERENCES[fine] = job.last.x_t
+        shared(References)[fine] = job.last.x_t
 
 
 def shown(films: Sequence[dict[str, Any] | None], lang: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from sd.generation.pipeline import denoiser_of, sampling_of
 from sd.generation.recipe import Branch, Recipe
 from sd.networks.inside.attention_hooks import Recording
 from sd.networks.inside.heatmaps import pixel_map, word_map
-from sd.ui import models
+from sd.ui import models, state
 from sd.ui.denoise import job
 from sd.ui.denoise.attention import panel as attention
 from sd.ui.denoise.attention import pictures as attention_pictures
@@ -28,6 +28,7 @@ from sd.ui.denoise.attention import record
 from sd.ui.denoise.attention.panel import Selection
 from sd.ui.denoise.attention.record import AttentionRecord, RecordCache, Spot
 from sd.ui.denoise.tree import Tree
+from sd.ui.state import shared
 from sd.ui.texts import TEXTS
 from tests.helpers.denoising import (
     CHINESE,
@@ -48,7 +49,7 @@ CLOSE = 1e-5  # a picture alone and the same one in a batch
 def _home(told: dict[str, Model], monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test has the three models, and has kept nothing."""
     another_day(monkeypatch)
-    monkeypatch.setattr(record, "RECORDS", RecordCache())
+    monkeypatch.setitem(state.current().parts, RecordCache, RecordCache())
 
 
 @pytest.fixture(name="calls")
@@ -352,4 +353,4 @@ def test_a_sampling_too_large_to_be_kept_says_so(monkeypatch: pytest.MonkeyPatch
     another_day(monkeypatch, 1000)
     with pytest.raises(gr.Error, match="step 3 of 6: too large to be kept"):
         show(tree_of(recipe()))
-    assert job.STEPS.steps(recipe()) == []
+    assert shared(job.StepCache).steps(recipe()) == []

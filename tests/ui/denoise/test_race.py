@@ -14,11 +14,12 @@ from sd.diffusion.timesteps import REFERENCE_STEPS, SAMPLERS, SPACINGS
 from sd.generation.pipeline import rms_distance
 from sd.generation.recipe import Recipe, Start
 from sd.generation.registry import ModelEntry
-from sd.ui import models
+from sd.ui import models, state
 from sd.ui.components.painter import mask_paint
 from sd.ui.denoise import race
 from sd.ui.denoise.job import StepCache
-from sd.ui.denoise.race import Race
+from sd.ui.denoise.race import Race, References
+from sd.ui.state import shared
 from tests.helpers import denoising
 from tests.helpers.denoising import (
     CHINESE,
@@ -39,7 +40,7 @@ FINE = 80  # steps of the reference here; the real one has a thousand
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """A race of which no reference is known, measured against fewer steps."""
-    monkeypatch.setattr(race, "REFERENCES", {})
+    monkeypatch.setitem(state.current().parts, References, References())
     monkeypatch.setattr(race, "REFERENCE_STEPS", FINE)
 
 
@@ -96,7 +97,7 @@ def test_lanes_start_alike_and_tell_how_far_they_ended(
     assert len(begun) == 4 and all(torch.equal(begun[0], x) for x in begun)
     assert slow.calls == 7 + 6 + 7 + 7 + FINE
     fine = race.reference_of(recipes[0])
-    exact = race.REFERENCES[fine]
+    exact = shared(References)[fine]
     assert torch.equal(exact, replayed(fine, little)[-1].x_t)
     for recipe, film in zip(recipes[:3], films, strict=False):
         there = rms_distance(replayed(recipe, little)[-1].x_t, exact)
@@ -110,7 +111,7 @@ def test_lanes_start_alike_and_tell_how_far_they_ended(
 def test_more_calls_bring_a_lane_nearer(sampler: str) -> None:
     distances = [far(lanes(raced(Race(), [sampler], calls))[0]) for calls in (3, 12, 48)]
     assert distances[0] > distances[1] > distances[2], distances
-    assert len(race.REFERENCES) == 1
+    assert len(shared(References)) == 1
 
 
 def test_the_reference_is_made_once_and_not_for_chance_alone(
@@ -123,16 +124,16 @@ def test_the_reference_is_made_once_and_not_for_chance_alone(
     assert slow.calls == 4 + FINE + 8  # from the same start, so against the same reference
     raced(Race(), ["ddpm", "euler_ancestral"], 4, seed=6)
     raced(Race(), ["ddim"], 4, seed=6, eta=0.5)
-    assert slow.calls == 4 + FINE + 8 + 12 and len(race.REFERENCES) == 1
+    assert slow.calls == 4 + FINE + 8 + 12 and len(shared(References)) == 1
     raced(Race(), ["ddim"], 4, seed=7)
-    assert slow.calls == 4 + FINE + 8 + 12 + 4 + FINE and len(race.REFERENCES) == 2
+    assert slow.calls == 4 + FINE + 8 + 12 + 4 + FINE and len(shared(References)) == 2
 
 
 def test_few_references_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(race, "MOST_REFERENCES", 2)
+    monkeypatch.setattr(References, "most", 2)
     for seed in (1, 2, 3):
         raced(Race(), ["ddim"], 2, seed=seed)
-    assert [fine.seed for fine in race.REFERENCES] == [2, 3]
+    assert [fine.seed for fine in shared(References)] == [2, 3]
 
 
 def test_the_real_reference_is_at_least_a_thousand_steps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +165,7 @@ def test_stop_ends_the_race_where_it_is(
             race.halt(held)
     assert held.stopped and held.job is not None and held.job.stopped and free()
     films = lanes(shown)
-    assert race.REFERENCES == {} and all(film["line"] == "" for film in films)
+    assert shared(References) == {} and all(film["line"] == "" for film in films)
     assert len(films[0]["frames"]) == 30
     if when == "lane":
         assert 5 <= len(films[1]["frames"]) < 30 and "stopped at step" in shown[-1][1]
@@ -185,7 +186,7 @@ def test_a_stop_after_a_lane_s_last_step_begins_no_other(little: Model) -> None:
         if held.job.done == held.job.recipe.steps:
             race.halt(held)
     assert held.job is not None and held.job.recipe.sampler == "ddim"
-    assert not held.job.stopped and race.REFERENCES == {}
+    assert not held.job.stopped and shared(References) == {}
 
 
 def test_a_closed_page_ends_the_race(little: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +206,7 @@ def test_memory_blur_and_what_was_learned(monkeypatch: pytest.MonkeyPatch) -> No
     assert [len(film["frames"]) for film in lanes(shown)] == [6, 6]
     begun = starts(kept, race.denoiser_lanes(race.recipe_of(*asked)))
     assert len(begun) == 2 and torch.equal(*begun)
-    assert race.REFERENCES == {}
+    assert shared(References) == {}
     named = race.denoiser_lanes(race.recipe_of(*values(model="linear:pictured")))
     assert [recipe.model for recipe in named] == ["linear:pictured", "ideal:pictured"]
 

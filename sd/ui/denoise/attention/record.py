@@ -12,6 +12,7 @@ from sd.common.validation import InputError
 from sd.generation.recipe import Recipe
 from sd.ui import models
 from sd.ui.denoise import job
+from sd.ui.state import shared
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,21 +103,18 @@ class RecordCache:
                 self._looks.popitem(last=False)
 
 
-RECORDS = RecordCache()
-
-
 def record_attention(recipe: Recipe, i: int, k: int) -> AttentionRecord | None:
     """Return what picture `k` looks at when step `i` begins; None of a model without a network.
 
     Raises `InputError` where x before that step is too large to be kept.
     """
-    if (kept := RECORDS.get((recipe, i, k))) is not None:
+    if (kept := shared(RecordCache).get((recipe, i, k))) is not None:
         return kept
     source = networked(recipe)
     if source is None:
         return None
     seen = asked(recipe, source, i, k)
-    RECORDS.keep((recipe, i, k), seen)
+    shared(RecordCache).keep((recipe, i, k), seen)
     return seen
 
 
@@ -154,9 +152,10 @@ def asked(recipe: Recipe, source: Any, i: int, k: int) -> AttentionRecord:
 
 def before(recipe: Recipe, i: int) -> "Tensor":
     """Return x [B, C, H, W] before step `i`: kept, else its steps are made again."""
-    if job.STEPS.before(recipe, i) is None:
+    cache = shared(job.StepCache)
+    if cache.before(recipe, i) is None:
         deque(job.steps_of(recipe, max(1, i - 1)), maxlen=0)  # so that they are kept
-    x = job.STEPS.before(recipe, i)
+    x = cache.before(recipe, i)
     if x is None:
         raise InputError(f"step {i} of {recipe.steps}: too large to be kept; take fewer pictures")
     return x
