@@ -43,9 +43,9 @@ def recipe_of(node: Node, at: Any, *values: Any) -> Recipe:
     _, height, width = models.shape_of(models.find_recipe_model(parent))
     made = replace(
         parent,
-        sampler=validation.choice("sampler", told.sampler, SAMPLERS),
-        steps=validation.whole("steps left", told.steps, 1, models.CAPS.steps),
-        eta=validation.real("eta", told.eta, 0, 1),
+        sampler=told.sampler,
+        steps=told.steps,
+        eta=told.eta,
         seed=validation.seed("seed", told.seed),
         seed_to=None,
         start=None,
