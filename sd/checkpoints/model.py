@@ -82,7 +82,10 @@ class Model:
         chosen = self.config.conditioning.sample_prompts
         return default_prompts(chosen, self.conditioner.labels, self.conditioner.examples)
 
-    def sampling(self, sampler: str = "ddim", steps: int = 50, **settings: Any) -> Sampling:
-        """Return a `Sampling` over this model's own schedule and noise."""
+    def sampling(
+        self, sampler: str = "ddim", steps: int = 50, clip_x0: bool = True, **settings: Any
+    ) -> Sampling:
+        """Return a `Sampling` over this model's own schedule and noise, clipped if its space is."""
         noise_info = self.config.diffusion.noise_info
-        return Sampling(self.diffusion.schedule, sampler, steps, noise_info=noise_info, **settings)
+        settings |= {"noise_info": noise_info, "clip_x0": self.space.clips and clip_x0}
+        return Sampling(self.diffusion.schedule, sampler, steps, **settings)

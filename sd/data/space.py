@@ -82,6 +82,11 @@ class Pixels:
         return x_t + signal * cover * (colour - x0)
 
 
+def factor_of(space: Space) -> int:
+    """Return how many pixels a place of z covers along a side."""
+    return space.picture_shape[1] // space.latent_shape[1]
+
+
 def encode_mask(mask: Tensor, space: Space) -> Tensor:
     """Return a picture's mask [1, H, W] as a mask of z [1, h, w]: the largest values."""
     return F.adaptive_max_pool2d(mask, space.latent_shape[1:])

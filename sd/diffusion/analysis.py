@@ -1,8 +1,8 @@
 """The forward process looked at: how far from noise, what detail is left, what a model makes of it.
 
 Symbols are those of `sd.diffusion.schedule` and `sd.diffusion.process`: w_t = a w_0 + b eps with
-a^2 = alpha_bar_t. A *source* is a model to be asked: it has .diffusion, .denoiser and .sampling, as
-`sd.checkpoints.model.Model` has them.
+a^2 = alpha_bar_t. A *source* is a model to be asked: it has .diffusion, .denoiser, .space and
+.sampling, as `sd.checkpoints.model.Model` has them.
 """
 
 import math
@@ -198,18 +198,18 @@ def round_trip_times(t: float, calls: int) -> list[float]:
 
 
 def noise_and_denoise(
-    source: Any, x0: Tensor, t: float, eps: Tensor, calls: int, device: str = "cpu"
+    source: Any, picture: Tensor, t: float, eps: Tensor, calls: int, device: str = "cpu"
 ) -> RoundTrip:
-    """Noise x0 [C, H, W] to t >= 1 with eps, and bring it back with DDIM in `calls` calls.
+    """Noise a picture [C, H, W] to t >= 1 with eps, and bring it back with DDIM in `calls` calls.
 
     Meng et al. 2022 (SDEdit) start from such an x_t. PSNR is of a range of 2, from -1 to 1.
     """
-    x_t = source.diffusion.q_sample(x0, t, eps)
+    x_t = source.diffusion.q_sample(source.space.encode(picture[None])[0], t, eps)
     sampling = source.sampling("ddim", times=round_trip_times(t, calls))
-    for step in sampling.steps(source.denoiser, x0.shape, [0], device, start=x_t[None]):
+    for step in sampling.steps(source.denoiser, eps.shape, [0], device, start=x_t[None]):
         last = step.x_t
-    back = last[0].to("cpu", x0.dtype).clamp(-1, 1)
-    error = rms(back - x0)
+    back = source.space.decode(last)[0].to("cpu", picture.dtype).clamp(-1, 1)
+    error = rms(back - picture)
     return RoundTrip(t, x_t, back, error, 20 * math.log10(2 / max(error, 1e-9)))
 
 

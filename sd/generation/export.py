@@ -26,7 +26,7 @@ from sd.common.marks import MARK, MOST_CHUNKS, RECIPE, SIGNATURE, mark_zip, png_
 from sd.common.validation import InputError
 from sd.data.images import lay_on_white, make_grid, to_array
 from sd.data.reading.files import read_bytes
-from sd.data.space import Space
+from sd.data.space import Space, factor_of
 from sd.diffusion.sampling import SampleStep
 
 LONGEST_RECIPE = 5 * 2**20  # bytes
@@ -124,8 +124,9 @@ def draw_frames(steps: Sequence[SampleStep], space: Space) -> list[Image.Image]:
 
 def _draw(z: Tensor, space: Space, decoded: bool) -> Image.Image:
     """Return a grid of z at the pictures' own size."""
-    x = lay_on_white(space.decode(z) if decoded else space.preview(z))
-    return make_grid(x, scale=space.picture_shape[1] // x.shape[-2], gap=GAP)
+    if decoded:
+        return make_grid(lay_on_white(space.decode(z)), gap=GAP)
+    return make_grid(lay_on_white(space.preview(z)), scale=factor_of(space), gap=GAP)
 
 
 def scale_for(frame: Image.Image, side: int) -> int:

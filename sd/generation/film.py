@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sd.common.encoding import data_uri
 from sd.data.images import lay_on_white
-from sd.data.space import Space
+from sd.data.space import Space, factor_of
 from sd.diffusion.sampling import SampleStep
 from sd.diffusion.schedule import Schedule
 
@@ -178,8 +178,10 @@ class Film:
 
         Frames carry i, t, rms of x_t, x0 and eps, change (rms of x_t minus that of the step before,
         None if unknown), clipped (the share of x0 that was cut) and log_snr (None at t = 0).
+        Where previews are smaller than the pictures, `factor` is how many times.
         """
         count, _, height, width = self._shape
+        factor = factor_of(self.space)
         return {
             "id": self._id,
             "label": self.label,
@@ -194,6 +196,7 @@ class Film:
             "line": line,
             "frames": list(self.frames),
             "chunks": list(self.chunks),
+            **({"factor": factor} if factor > 1 else {}),
         }
 
     def _room(self) -> int:

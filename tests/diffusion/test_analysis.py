@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from sd.data.space import Pixels
 from sd.diffusion import analysis
 from sd.diffusion.loss import Diffusion
 from sd.diffusion.process import ForwardProcess, Prediction
@@ -130,6 +131,7 @@ def knows(x0: torch.Tensor, process: ForwardProcess, wrong: float = 0.0) -> Any:
     return SimpleNamespace(
         diffusion=process,
         denoiser=denoiser,
+        space=Pixels((3, 16, 16)),
         sampling=lambda name, **more: Sampling(process.schedule, name, **more),
     )
 

@@ -16,6 +16,7 @@ from sd.config import Config
 from sd.data.augment import augment
 from sd.data.image_set import ImageSet, inspect_images, read_images
 from sd.data.images import lay_on_white, make_grid, to_float, to_pil
+from sd.data.space import Pixels
 from sd.diffusion.loss import Diffusion
 from sd.diffusion.sampling import SampleStep
 from sd.generation import export, pipeline
@@ -171,7 +172,7 @@ def test_the_page_shows_and_says_it(config: Config, source: Path) -> None:
     assert pictures.fit_previews(found, config, 1).shape == (1, 4, 8, 8)
     for lang, words in (("en", "transparency too"), ("zh", "透明度")):
         assert words in pictures.show_preview(found, config, lang)[1]
-    assert "opacity" in algorithm2.pixel_name(3, 4, 1, 1, 1, "en")
+    assert "opacity" in algorithm2.pixel_name(Pixels((4, 8, 8)), 3, 1, 1, 1, "en")
     assert "data:image/png" in model_view.tile_html(
         to_float(torch.zeros(4, 8, 8, dtype=torch.uint8))
     )

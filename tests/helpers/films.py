@@ -13,13 +13,12 @@ from sd.diffusion.schedule import Schedule
 from sd.generation.export import draw_frames
 from sd.generation.film import Film, Keep
 
-PIXELS = Pixels((3, 16, 16))  # whatever the size of the pictures: a film previews them as they are
+PIXELS = Pixels((3, 16, 16))  # of any size: no film asks for it
 
 
 def frames_of(steps: Sequence[SampleStep]) -> list[Image.Image]:
     """Return the frames of a moving picture of these steps."""
-    channels, height, width = steps[0].x_t.shape[1:]
-    return draw_frames(steps, Pixels((channels, height, width)))
+    return draw_frames(steps, PIXELS)
 
 
 def film_of(

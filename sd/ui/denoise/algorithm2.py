@@ -9,7 +9,7 @@ import html
 import math
 import re
 from collections import deque
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
@@ -23,6 +23,9 @@ from sd.ui.denoise.job import StepCache, steps_of
 from sd.ui.denoise.tree import Tree
 from sd.ui.state import shared
 from sd.ui.texts import say
+
+if TYPE_CHECKING:
+    from sd.data.space import Space
 
 DECIMALS = 4  # of pixel values and noises
 SIGNIFICANT = 5  # digits of factors, so that the line reproduces its result
@@ -140,10 +143,14 @@ def algorithm_html(facts: StepNumbers, lang: str) -> str:
     return f'<div class="algorithm"><p>{about}</p><ol>{items}</ol><dl>{meanings}</dl></div>'
 
 
-def pixel_name(channel: int, channels: int, row: int, column: int, picture: int, lang: str) -> str:
+def pixel_name(space: "Space", channel: int, row: int, column: int, picture: int, lang: str) -> str:
     """Return the name of a pixel; row, column and picture are counted from 1, channel from 0."""
-    colour = say(f"algorithm2_{CHANNELS[channels][channel]}", lang)
-    return say("algorithm2_pixel", lang, channel=colour, row=row, column=column, picture=picture)
+    channels = space.latent_shape[0]
+    if space.latent_shape == space.picture_shape:
+        name = say(f"algorithm2_{CHANNELS[channels][channel]}", lang)
+    else:
+        name = say("algorithm2_channel", lang, k=channel + 1, n=channels)
+    return say("algorithm2_pixel", lang, channel=name, row=row, column=column, picture=picture)
 
 
 def _small(text: str) -> str:
@@ -326,6 +333,7 @@ def show_numbers(request: gr.Request, tree: Tree, seen: Any = True) -> Any:
 
 def step_numbers(recipe: Recipe, i: int, lang: str) -> StepNumbers:
     """Return the numbers of one pixel at step i: kept ones, else the sampling is made again."""
+    from sd.data.space import factor_of
     from sd.generation.pipeline import pick_pixel, sampling_of
 
     source = models.open_model(models.find_recipe_model(recipe))
@@ -336,7 +344,8 @@ def step_numbers(recipe: Recipe, i: int, lang: str) -> StepNumbers:
         raise InputError(f"step {i} of {recipe.steps}: too large to be kept; take fewer pictures")
     step = kept[i - 1]
     times = [*sampling_of(recipe, source).times, 0.0]
-    row, column = pick_pixel(recipe, source.space.picture_shape)
+    factor = factor_of(source.space)
+    row, column = (at // factor for at in pick_pixel(recipe, source.space.picture_shape))
     place = (0, 0, row, column)
     process = source.diffusion
     before = process.to_w(x, times[i - 1])
@@ -354,7 +363,7 @@ def step_numbers(recipe: Recipe, i: int, lang: str) -> StepNumbers:
         after=float(after[place]),
         x0=float(process.to_w(step.x0, 0)[place]),
         eps=float(step.eps[place]),
-        name_of_pixel=pixel_name(0, source.space.picture_shape[0], row + 1, column + 1, 1, lang),
+        name_of_pixel=pixel_name(source.space, 0, row + 1, column + 1, 1, lang),
     )
 
 

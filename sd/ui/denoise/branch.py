@@ -112,7 +112,7 @@ def frame_at(film: Mapping[str, Any], i: int) -> Mapping[str, Any]:
 
 
 def still(film: Mapping[str, Any], kind: str, frame: Mapping[str, Any]) -> Image.Image:
-    """Return the first picture of one kind at a frame, cut out of its chunk."""
+    """Return the first picture of one kind at a frame, cut out of its chunk, at its own size."""
     place = film["frames"].index(frame) + 1
     chunk = next(c for c in film["chunks"] if c["first"] <= place < c["first"] + c["count"])
     index = film["kinds"].index(kind)
@@ -120,7 +120,9 @@ def still(film: Mapping[str, Any], kind: str, frame: Mapping[str, Any]) -> Image
     data = Path(chunk["src"]).read_bytes()[begin : begin + chunk["parts"][index]]
     with Image.open(io.BytesIO(data), formats=["JPEG"]) as column:
         top = (place - chunk["first"]) * (column.height // chunk["count"])
-        return column.crop((0, top, film["width"], top + film["height"])).convert("RGB")
+        small = column.crop((0, top, film["width"], top + film["height"])).convert("RGB")
+    factor = film.get("factor", 1)
+    return small.resize((small.width * factor, small.height * factor), Image.Resampling.NEAREST)
 
 
 def settings_of(recipe: Recipe, root: Node | None, lang: str) -> tuple[Any, ...]:

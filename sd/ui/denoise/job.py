@@ -125,7 +125,8 @@ class Job:
     """The making of one recipe's pictures.
 
     done: completed steps. replayed: steps of a branch's parents that had to be made again first.
-    seconds: since the first step began. error: what ended it early, if anything did.
+    seconds: since the first step began. error: what ended it early, if anything did. end: the
+    pictures of its last step, if it is filmed.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class Job:
         self.recipe, self.label, self.columns, self.filmed = recipe, label, columns, filmed
         self.film: Film | None = None
         self.last: SampleStep | None = None
+        self.end: Tensor | None = None
         self.done = self.replayed = 0
         self.started = self.seconds = 0.0
         self.error: Exception | None = None
@@ -223,6 +225,8 @@ class Job:
                     published, updates = time.monotonic(), updates + 1
             if self._stop.is_set():
                 break
+        if self.film and self.last:
+            self.end = self.film.space.decode(self.last.x_t)
 
     def _publish(self, film: "Film") -> None:
         """Make pictures of the newest steps, here where torch has its threads, and store them."""

@@ -79,7 +79,7 @@ def making(tree: Tree, recipe: Recipe, lang: str) -> Iterator[tuple[Any, ...]]:
                 yield pictures, progress_line(job, lang, False), *(gr.skip(),) * 3
     finally:
         if (film := job.film_json()) is not None and job.last is not None:
-            node.film, node.done, node.end = film, job.done, job.last.x_t
+            node.film, node.done, node.end = film, job.done, job.end
         if not node.film:
             tree.forget(node)
     yield shown(tree, progress_line(job, lang, True), lang)

@@ -107,7 +107,8 @@ def write_picture(node: Node, path: Path, index: int) -> None:
         )
     if node.end is None:
         *_, last = steps_of(node.recipe, node.done)
-        node.end = last.x_t
+        space = models.open_model(models.find_recipe_model(node.recipe)).space
+        node.end = space.decode(last.x_t)
     write_png(to_pil(node.end[index]), path, record(node.recipe, index))
 
 

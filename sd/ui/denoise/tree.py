@@ -28,7 +28,7 @@ MOST_NODES = 24  # of one page; the oldest leaves go first
 class Node:
     """One sampling: `film` is what the player shows of it; `parent` the node it branches from.
 
-    done: steps that were made. end: x [B, C, H, W] after the last of them, if it is at hand.
+    done: steps that were made. end: the pictures [B, C, H, W] after the last of them, if at hand.
     """
 
     number: int

@@ -25,19 +25,20 @@ def first_values(values: Any) -> str:
 
 
 def run_iteration(model: Any, picture: Picture, seed: int) -> tuple[Any, Any, Any]:
-    """Return one iteration, the picture in the model's size, and the model."""
+    """Return one iteration, the picture x_0 as the model takes it, and the model."""
     from sd.diffusion.analysis import training_iteration
 
     entry = models.find(model)
     with models.turn():
         source = models.open_model(entry)
-        x0 = read_pixels(picture, source.space.picture_shape)
+        x0 = source.space.encode(read_pixels(picture, source.space.picture_shape)[None])[0]
         return training_iteration(source, x0, seed, models.machine().device), x0, source
 
 
 def algorithm_lines(made: Any, x0: Any, source: Any, lang: str) -> list[tuple[str, str]]:
     """Return each line of the algorithm with what it came to."""
     schedule, kind = source.diffusion.schedule, source.diffusion.prediction
+    view = source.space.preview
     a, b = float(schedule.signal(made.t)), float(schedule.noise(made.t))
     size = " × ".join(str(side) for side in x0.shape)
     loss = {"loss": f"{made.eps_loss:.4f}", "own": f"{made.loss:.4f}", "kind": kind}
@@ -48,7 +49,8 @@ def algorithm_lines(made: Any, x0: Any, source: Any, lang: str) -> list[tuple[st
         ("repeat", say("algorithm_repeat", lang)),
         (
             "x<sub>0</sub> ~ q(x<sub>0</sub>)",
-            say("algorithm_x0", lang, size=size, values=first_values(x0)) + tile_html(x0, alt="x0"),
+            say("algorithm_x0", lang, size=size, values=first_values(x0))
+            + tile_html(view(x0), alt="x0"),
         ),
         (
             "t ~ Uniform({1, …, T})",
@@ -57,16 +59,16 @@ def algorithm_lines(made: Any, x0: Any, source: Any, lang: str) -> list[tuple[st
         (
             "ε ~ N(0, I)",
             say("algorithm_eps", lang, values=first_values(made.eps), norm=norm)
-            + tile_html(made.eps / EPS_SHOWN, alt="eps"),
+            + tile_html(view(made.eps) / EPS_SHOWN, alt="eps"),
         ),
         (
             "x<sub>t</sub> = √ᾱ<sub>t</sub> x<sub>0</sub> + √(1 − ᾱ<sub>t</sub>) ε",
-            say("algorithm_x_t", lang, **mixed) + tile_html(made.x_t, alt="x_t"),
+            say("algorithm_x_t", lang, **mixed) + tile_html(view(made.x_t), alt="x_t"),
         ),
         (
             "ε<sub>θ</sub>(x<sub>t</sub>, t)",
             say("algorithm_answer", lang, values=first_values(made.answer.eps), s=made.t - 1)
-            + tile_html(made.answer.eps / EPS_SHOWN, alt="eps-hat"),
+            + tile_html(view(made.answer.eps) / EPS_SHOWN, alt="eps-hat"),
         ),
         ("∇<sub>θ</sub> ‖ε − ε<sub>θ</sub>(x<sub>t</sub>, t)‖²", say(key, lang, **loss)),
         ("until converged", say("algorithm_until", lang)),

@@ -92,23 +92,29 @@ class ModelProbe:
         model_cost.check(models.cost_of(entry), calls, 1, self.device, "model")
         with models.turn():
             self.source = models.open_model(entry)
-        self.x0 = read_pixels(picture, self.source.space.picture_shape)
+        self.space = self.source.space
+        self.picture = read_pixels(picture, self.space.picture_shape)
+        self.x0 = self.space.encode(self.picture[None])[0]
         self.eps = draw_noise(tuple(self.x0.shape), validation.seed("seed", seed))
         self.T = self.source.diffusion.schedule.timesteps
 
     def sight(self, t: float) -> Any:
-        """Return what the model sees at its time t."""
+        """Return what the model sees at its time t, as pictures."""
         from sd.diffusion.analysis import predict_at
 
         with models.turn():
-            return predict_at(self.source, self.x0, t, self.eps, self.device)
+            seen = predict_at(self.source, self.x0, t, self.eps, self.device)
+            x0 = self.space.decode(seen.x0[None])[0]
+        x_t, eps = self.space.preview(seen.x_t), self.space.preview(seen.eps)
+        return seen._replace(x_t=x_t, x0=x0, eps=eps)
 
     def back(self, t: float) -> Any:
-        """Return the way to the model's time t and back."""
+        """Return the way to the model's time t and back, as pictures."""
         from sd.diffusion.analysis import noise_and_denoise
 
         with models.turn():
-            return noise_and_denoise(self.source, self.x0, t, self.eps, CALLS, self.device)
+            trip = noise_and_denoise(self.source, self.picture, t, self.eps, CALLS, self.device)
+        return trip._replace(x_t=self.space.preview(trip.x_t))
 
 
 def check_time(t: Any, course: Any) -> int:
@@ -154,7 +160,7 @@ def show_round_trips(
 
 def round_trips_html(came: Sequence[Any], asked: ModelProbe, lang: str) -> str:
     """Return the error of what came back over t, and the pictures that did."""
-    own = float(asked.x0.std())
+    own = float(asked.picture.std())
     x = np.array([0.0, *(each.t / asked.T for each in came)])
     y = np.array([0.0, *(each.rms for each in came)])
     lost = curves.Line(np.array([0.0, 1.0]), np.array([own, own]), "raw", say("trip_own", lang))

@@ -13,6 +13,7 @@ from sd import runs
 from sd.checkpoints.checkpoint import save_checkpoint
 from sd.checkpoints.model import Model
 from sd.config import Config
+from sd.data.space import Pixels
 from sd.diffusion.process import Prediction
 from sd.diffusion.sampling import Sampling, step_noise
 from sd.diffusion.schedule import Schedule
@@ -25,6 +26,7 @@ from sd.ui.denoise.algorithm2 import StepNumbers, algorithm_html
 from sd.ui.texts import LANGUAGES, TEXTS
 from tests.helpers import denoising
 from tests.helpers.denoising import another_day, replayed
+from tests.helpers.latents import Blocks
 from tests.helpers.networks import with_weights
 
 SHAPE = (3, 4, 4)
@@ -193,8 +195,12 @@ def test_chinese_has_no_english_left_and_html_in_a_name_is_text():
 
 
 def test_the_name_of_a_pixel():
-    assert algorithm2.pixel_name(2, 3, 16, 17, 1, "en") == "blue, row 16, column 17 of picture 1"
-    assert algorithm2.pixel_name(0, 1, 1, 1, 2, "zh") == "第 2 张图片第 1 行第 1 列的灰度值"
+    colour, grey = Pixels((3, 32, 32)), Pixels((1, 8, 8))
+    blue = algorithm2.pixel_name(colour, 2, 16, 17, 1, "en")
+    assert blue == "blue, row 16, column 17 of picture 1"
+    assert algorithm2.pixel_name(grey, 0, 1, 1, 2, "zh") == "第 2 张图片第 1 行第 1 列的灰度值"
+    place = algorithm2.pixel_name(Blocks(), 1, 4, 4, 1, "en")
+    assert place == "channel 2 of 4, row 4, column 4 of picture 1"
 
 
 @pytest.mark.parametrize(

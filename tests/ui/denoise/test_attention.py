@@ -96,6 +96,17 @@ def pictures(shown: str) -> list[Image.Image]:
 # ---- asked
 
 
+def test_the_estimate_is_that_of_the_step_whatever_the_noise(
+    little: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = little.config.with_settings(["diffusion.noise_info=[0.3, 1.5]"])
+    model = Model(little.network, config)
+    monkeypatch.setattr(models, "open_model", lambda entry: model)
+    made = plain_recipe(clip_x0=False)
+    step = replayed(made, model)[2]
+    assert torch.allclose(look(made, 3, 1).x0, step.x0[1], atol=1e-4)
+
+
 @pytest.mark.parametrize("guidance", [(1.0,), (3.0, 1.0)])
 def test_a_picture_alone_looks_where_it_looked_in_its_batch(guidance: tuple[float, ...]) -> None:
     made = recipe(guidance=guidance)

@@ -33,13 +33,15 @@ class Spot(NamedTuple):
 
 
 class AttentionRecord(NamedTuple):
-    """One call at time t: its estimate x0 [C, H, W] and its attention, under the condition.
+    """One call at time t: its estimate of the picture [C, H, W] and its attention, if conditioned.
 
+    grid: height and width of what the network sees, over which its attention is mapped.
     kind: of the conditioner. words: each with its places among the tokens. missing: the key of the
     text that says why there are none.
     """
 
     x0: "Tensor"
+    grid: tuple[int, int]
     t: float
     calls: "list[Call]"
     kind: str
@@ -69,17 +71,19 @@ class AttentionRecord(NamedTuple):
         return min(self.calls[0].layers[name].weights.shape[1] for name in names)
 
     def word(self, k: int, layer: str | None = None, head: int | None = None) -> "Tensor":
-        """Return how much each pixel looks at word `k`, [H, W]; a layer is told by its "self"."""
+        """Return how much each place looks at word `k`, [h, w]; a layer is named by its "self"."""
         from sd.networks.inside.heatmaps import word_map
 
         cross = None if layer is None else layer.replace(" self", " cross")
-        return word_map(self.calls, self.words[k][1], 0, 1, self.size, cross, head)
+        return word_map(self.calls, self.words[k][1], 0, 1, self.grid, cross, head)
 
     def place(self, at: Spot, layer: str | None = None, head: int | None = None) -> "Tensor":
-        """Return how much a pixel looks at each other pixel, [H, W]."""
+        """Return how much the place of a pixel looks at each place, [h, w]."""
         from sd.networks.inside.heatmaps import pixel_map
 
-        return pixel_map(self.calls, at.y, at.x, 0, 1, self.size, layer, head)
+        (height, width), (rows, columns) = self.size, self.grid
+        y, x = at.y * rows // height, at.x * columns // width
+        return pixel_map(self.calls, y, x, 0, 1, self.grid, layer, head)
 
 
 class RecordCache:
@@ -132,7 +136,8 @@ def asked(recipe: Recipe, source: Any, i: int, k: int) -> AttentionRecord:
     x = before(recipe, i)[k : k + 1].to(models.machine().device)
     one, t = alone(recipe, k), sampling_of(recipe, source).times[i - 1]
     with models.turn(), Recording(source.network, ("self", "cross"), [0], 1) as recording:
-        answer = denoiser_of(one, source)(x, t)
+        prediction = denoiser_of(one, source)(source.diffusion.to_w(x, t), t)
+        x0 = source.space.decode(source.diffusion.to_x(prediction.x0, 0))[0].cpu()
         calls = recording.drain()
     calls = [
         replace(
@@ -147,11 +152,12 @@ def asked(recipe: Recipe, source: Any, i: int, k: int) -> AttentionRecord:
     conditioner = getattr(source, "conditioner", None)
     words, missing = words_of(one, source, t)
     kind = getattr(conditioner, "kind", "none")
-    return AttentionRecord(answer.x0[0].cpu(), t, calls, kind, words, missing)
+    grid = source.space.latent_shape[1:]
+    return AttentionRecord(x0, grid, t, calls, kind, words, missing)
 
 
 def before(recipe: Recipe, i: int) -> "Tensor":
-    """Return x [B, C, H, W] before step `i`: kept, else its steps are made again."""
+    """Return x [B, c, h, w] before step `i`: kept, else its steps are made again."""
     cache = shared(job.StepCache)
     if cache.before(recipe, i) is None:
         deque(job.steps_of(recipe, max(1, i - 1)), maxlen=0)  # so that they are kept

@@ -1,0 +1,141 @@
+"""Every way from what is sampled to a picture is one door: all of it works in another space too."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sd.common.device import choose
+from sd.common.encoding import png_bytes
+from sd.common.outputs import Output, make_place
+from sd.config import Config
+from sd.data.images import to_float, to_uint8
+from sd.data.space import Pixels, encode_mask
+from sd.generation.attention_pictures import AttentionRecorder, write_attention
+from sd.generation.pipeline import begin_x, pick_pixel, stream
+from sd.generation.recipe import Branch, Recipe, Start
+from sd.generation.save import Generation, save
+from tests.helpers.latents import Blocks, LatentModel, latent_model, only_pictures  # noqa: F401
+
+PLAIN = Recipe("blocks", count=3, steps=4, seed=5)
+BLOCKS = Blocks()
+
+
+@pytest.fixture(scope="module")
+def model(tiny_config: Config) -> LatentModel:
+    return latent_model(tiny_config)
+
+
+def waves() -> Image.Image:
+    y, x = np.mgrid[0:8, 0:8]
+    return Image.fromarray((128 + 90 * np.sin(x / 2 + y)).astype(np.uint8))
+
+
+def tensor(image: Image.Image) -> torch.Tensor:
+    return to_float(torch.from_numpy(np.array(image))[None, None])
+
+
+def place(path: Path) -> Output:
+    """A file by its ending, else a folder."""
+    out = Output(path, path.suffix)
+    make_place(out)
+    return out
+
+
+def half() -> np.ndarray[Any, Any]:
+    mask = np.zeros((8, 8), np.uint8)
+    mask[:4] = 255
+    return mask
+
+
+def test_in_pixels_the_door_changes_nothing() -> None:
+    x, space = torch.randn(2, 3, 8, 8), Pixels((3, 8, 8))
+    assert space.encode(x) is space.decode(x) is space.preview(x) is x and space.clips
+    mask = torch.rand(1, 8, 8)
+    assert torch.equal(encode_mask(mask, space), mask)
+
+
+def test_a_place_is_made_anew_if_any_of_its_pixels_is() -> None:
+    mask = torch.zeros(1, 8, 8)
+    mask[0, 3, 6] = 1
+    assert encode_mask(mask, BLOCKS).nonzero().tolist() == [[0, 1, 3]]
+
+
+@pytest.mark.usefixtures("only_pictures")
+@pytest.mark.parametrize("name", ["a.png", "a.npz", "a.gif", "a.mp4", "a.html", "folder"])
+def test_every_form_shows_decoded_pictures(model: LatentModel, tmp_path: Path, name: str) -> None:
+    made = Generation(PLAIN, model, choose("cpu"))
+    *_, last = made.steps()
+    assert last.x_t.shape == (3, 4, 4, 4) and last.clipped == 0
+    save(place(tmp_path / name), made.steps(), made, every=True)
+    wanted = to_uint8(BLOCKS.decode(last.x_t))[:, 0].numpy()
+    if name == "folder":
+        for index in range(3):
+            with Image.open(tmp_path / name / f"seed-0000{5 + index}.png") as image:
+                assert np.array_equal(np.asarray(image), wanted[index])
+    elif name == "a.npz":
+        arrays = np.load(tmp_path / name)
+        assert np.array_equal(arrays["samples"][..., 0], wanted)
+        assert arrays["steps"].shape == arrays["x0"].shape == (4, 3, 8, 8, 1)
+    elif name == "a.png":
+        with Image.open(tmp_path / name) as image:
+            assert image.size == (18, 18)
+            assert np.array_equal(np.asarray(image)[:8, :8, 0], wanted[0])
+    elif name == "a.html":
+        assert '"width": 4, "height": 4' in (tmp_path / name).read_text()
+        assert '"factor": 2' in (tmp_path / name).read_text()
+    elif name == "a.gif":
+        with Image.open(tmp_path / name) as image:
+            assert image.n_frames == 4 and image.size[1] % 18 == 0
+
+
+def test_a_start_picture_is_encoded_and_outside_of_a_mask_it_stays(model: LatentModel) -> None:
+    picture, mask = waves(), Image.fromarray(half())
+    start = Start(png_bytes(picture), 40, png_bytes(mask))
+    recipe = replace(PLAIN, start=start)
+    a, b = model.diffusion.schedule.at(model.sampling("ddim", 4, start_time=40).times[0])
+    noise = begin_x(PLAIN, model, "cpu")
+    assert torch.allclose(
+        begin_x(recipe, model, "cpu"), a * BLOCKS.encode(tensor(picture)) + b * noise, atol=1e-6
+    )
+    *_, last = stream(recipe, model, "cpu")
+    pictures = BLOCKS.decode(last.x_t)
+    assert torch.allclose(pictures[:, :, 4:], tensor(picture)[:, :, 4:].expand(3, 1, 4, 8))
+    assert not torch.allclose(pictures[:, :, :4], tensor(picture)[:, :, :4], atol=0.1)
+    assert pick_pixel(recipe, BLOCKS.picture_shape) == (0, 0)
+
+
+def test_paint_covers_the_picture_of_the_estimate(model: LatentModel) -> None:
+    stroke = Image.new("RGBA", (8, 8))
+    stroke.putpixel((2, 1), (255, 255, 255, 255))
+    plain = begin_x(replace(PLAIN, steps=2, branch=Branch(PLAIN, 2)), model, "cpu")
+    branch = replace(PLAIN, steps=2, branch=Branch(PLAIN, 2, png_bytes(stroke)))
+    *_, parent = (step for step in stream(PLAIN, model, "cpu") if step.i <= 2)
+    a, _ = model.diffusion.schedule.at(parent.t)
+    moved = (begin_x(branch, model, "cpu") - plain) / a
+    picture = BLOCKS.decode(parent.x0 + moved) - BLOCKS.decode(parent.x0)
+    expected = torch.zeros_like(picture)
+    expected[:, 0, 1, 2] = 1 - BLOCKS.decode(parent.x0)[:, 0, 1, 2]
+    assert torch.allclose(picture, expected, atol=1e-4)
+
+
+@pytest.mark.usefixtures("only_pictures")
+def test_attention_lies_over_the_decoded_estimate(tiny_config: Config, tmp_path: Path) -> None:
+    deep = ["unet.attention_resolutions=[1]"]
+    model = latent_model(tiny_config.with_settings(deep))
+    made = Generation(PLAIN, model, choose("cpu"))
+    attention = AttentionRecorder(model.network, model.space, PLAIN.count)
+    steps = list(made.steps(attention))
+    record = attention.record()
+    assert record.steps[0].heat.shape == (1, 4, 4)
+    assert torch.equal(record.steps[1].x0, BLOCKS.decode(steps[1].x0[:1])[0])
+    for name in ("table.png", "weights.npz", "words"):
+        write_attention(place(tmp_path / name), record)
+    (picture,) = (tmp_path / "words").iterdir()
+    with Image.open(io.BytesIO(picture.read_bytes())) as image:
+        assert image.size == (256, 256)

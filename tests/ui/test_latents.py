@@ -1,0 +1,117 @@
+"""The page with a model that samples in another space: it shows, paints and takes away pictures."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sd.checkpoints.model import Model
+from sd.config import Config
+from sd.data.images import to_uint8
+from sd.generation.export import read_recipe
+from sd.ui import models, state
+from sd.ui.denoise import algorithm2, branch, takeaway
+from sd.ui.denoise import tab as denoise
+from sd.ui.denoise.attention import panel, record
+from sd.ui.denoise.attention.panel import Selection
+from sd.ui.denoise.attention.record import RecordCache
+from sd.ui.denoise.job import Job
+from sd.ui.denoise.tree import Tree
+from sd.ui.noise import algorithm1, model_view
+from tests.helpers import denoising
+from tests.helpers.denoising import (
+    ENGLISH,
+    NAME,
+    another_day,
+    paint,
+    recipe,
+    sent,
+    value_of,
+    values,
+)
+from tests.helpers.latents import Blocks, LatentModel, latent_model, only_pictures
+
+little_model, only_pictures = denoising.little_model, only_pictures
+pytestmark = pytest.mark.usefixtures("only_pictures")
+BLOCKS = Blocks()
+
+
+@pytest.fixture(autouse=True, name="model")
+def opened(little: Model, tiny_config: Config, monkeypatch: pytest.MonkeyPatch) -> LatentModel:
+    """In the place of `little` the page opens a model that sees blocks."""
+    model = latent_model(tiny_config)
+    monkeypatch.setattr(models, "open_model", lambda entry: model)
+    monkeypatch.setitem(state.current().parts, RecordCache, RecordCache())
+    another_day(monkeypatch)
+    return model
+
+
+@pytest.fixture(name="tree")
+def grown_tree() -> Tree:
+    """A page that has made one sampling of six steps."""
+    tree = Tree()
+    list(denoise.run(ENGLISH, tree, *values()))
+    tree.place = 3
+    return tree
+
+
+def test_a_sampling_is_shown_and_taken_away_in_every_form(tree: Tree) -> None:
+    node = tree.current
+    assert node.end is not None and node.end.shape == (2, 1, 8, 8)
+    assert (node.film["width"], node.film["factor"], len(node.film["frames"])) == (4, 2, 6)
+    for form in takeaway.FORMS:
+        path = takeaway.written(node, form, 1, "en")
+        assert path.stat().st_size > 500
+        if form == takeaway.PNG:
+            with Image.open(path) as image:
+                expected = to_uint8(node.end[1, 0]).numpy()
+                assert np.array_equal(np.asarray(image), expected)
+            assert read_recipe(path)["index"] == 1
+    node.end = None  # as after a while
+    again = takeaway.written(node, takeaway.PNG, 1, "en")
+    with Image.open(again) as image:
+        assert np.array_equal(np.asarray(image), expected)
+
+
+def test_the_pictures_of_the_endpoint_are_decoded_at_the_end() -> None:
+    job = Job(recipe(), pictured=True)
+    job.start()
+    assert job.wait(60) and job.error is None
+    assert [each.size for each in job.pictures] == [(18, 8)] * 2
+
+
+def test_a_branch_is_painted_at_the_size_of_the_picture(tree: Tree) -> None:
+    _, *fields = branch.offered(tree, "en")
+    drawn = value_of(fields[-1]) or fields[-1]
+    assert (drawn["width"], drawn["height"]) == (8, 8)
+    asked = ("ddim", 3, 0.0, 5, "", sent(paint()))
+    list(denoise.go_on(ENGLISH, tree, *asked))
+    child = tree.current
+    assert child.recipe.branch is not None and child.recipe.branch.paint and child.done == 3
+    assert child.end is not None and tree.nodes[1].end is not None
+    assert not torch.equal(child.end, tree.nodes[1].end)
+
+
+def test_attention_is_looked_at_over_the_picture(tree: Tree, model: LatentModel) -> None:
+    shown = panel.show(ENGLISH, tree, Selection(), 1, "averaged", "all")
+    assert shown[1].count("<img") == shown[2].count("<img") == 1
+    assert 'data-width="8" data-height="8"' in shown[1]
+    look = record.record_attention(tree.current.recipe, 3, 1)
+    assert look is not None and look.x0.shape == (1, 8, 8) and look.grid == (4, 4)
+    assert look.place(record.Spot(7, 7)).shape == (4, 4)
+
+
+def test_algorithm_2_names_a_channel_of_z(tree: Tree) -> None:
+    numbers = algorithm2.step_numbers(tree.current.recipe, 2, "en")
+    assert numbers.name_of_pixel == "channel 1 of 4, row 3, column 3 of picture 1"
+
+
+def test_the_noise_tab_asks_of_z_and_shows_pictures() -> None:
+    probe = model_view.ModelProbe(NAME, "owl.png", 4, 1)
+    assert probe.x0.shape == probe.eps.shape == (4, 4, 4) and probe.picture.shape == (1, 8, 8)
+    seen, trip = probe.sight(20.0), probe.back(20.0)
+    assert seen.x0.shape == trip.x0.shape == (1, 8, 8) and seen.x_t.shape == (1, 4, 4)
+    assert trip.rms == pytest.approx(float((trip.x0 - probe.picture).square().mean().sqrt()))
+    assert model_view.prediction_html(seen, probe.T, "en").count("<img") == 3
+    assert model_view.round_trips_html([trip], probe, "en").count("<img") == 2
+    assert algorithm1.show_algorithm(NAME, "owl.png", 4, ENGLISH).count("<img") == 4
