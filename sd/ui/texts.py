@@ -1,11 +1,15 @@
-"""All texts of the page, from one file a language in `locales`, with the same placeholders in all.
+"""All texts of the page: one file a language in `locales`, all with the same keys and placeholders.
+
+A further language is one more file there; what it lacks is English. Four tables have no English in
+`en.toml`: the command line, the config file and the exported player print those lines too, so their
+English stands in the packages that do, and here under `FAMILIES`.
 
 Static texts travel to the browser under `sd_` keys and are chosen there by its language; lines that
-carry numbers are made here and chosen by the request's Accept-Language header. A third language is
-a third file. What the command line prints too has its English below, under `FAMILIES`.
+carry numbers are made here and chosen by the request's Accept-Language header.
 """
 
 import tomllib
+from pathlib import Path
 from typing import Any
 
 from sd.common.paths import PACKAGE
@@ -15,20 +19,21 @@ from sd.training.coach import MESSAGES as COACH
 from sd.training.planning.reasons import MESSAGES as REASONS
 
 LOCALES = PACKAGE / "ui" / "locales"
-LANGUAGES = ("en", "zh")
 PREFIX = "sd_"  # gradio's own keys ("label", "file", ...) share one table with ours in the browser
-FAMILIES = {  # table of the other languages -> its English; keys begin with the table's name
+FAMILIES = {  # table -> its English; keys begin with the table's name
     "coach": COACH,
     "why": REASONS,
     "about": {key: about(section, key) for section, keys in KEYS.items() for key in keys},
     "player": PLAYER_TEXTS,
 }
+# The browser's side of gradio knows Chinese by its regions alone; zh-TW and zh-HK fall back to zh.
+REGIONS = {"zh": ("zh-CN",)}
 
 
-def read_locale(language: str) -> dict[str, str]:
+def read_locale(file: Path) -> dict[str, str]:
     """Return key -> text of one language; the keys of a family begin with its name."""
-    tables = tomllib.loads((LOCALES / f"{language}.toml").read_text(encoding="utf-8"))
-    if language == "en":
+    tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    if file.stem == "en":
         tables |= FAMILIES
     return {
         f"{table}_{key}" if table in FAMILIES else key: text
@@ -37,37 +42,42 @@ def read_locale(language: str) -> dict[str, str]:
     }
 
 
-READ = {language: read_locale(language) for language in LANGUAGES}
-TEXTS: dict[str, tuple[str, ...]] = {
-    key: tuple(READ[language][key] for language in LANGUAGES) for key in READ["en"]
-}
+def read_locales(folder: Path) -> dict[str, dict[str, str]]:
+    """Return language -> key -> text of all languages that a folder has a file of."""
+    english = read_locale(folder / "en.toml")
+    return {"en": english} | {
+        file.stem: english | read_locale(file)
+        for file in sorted(folder.glob("*.toml"))
+        if file.stem != "en"
+    }
+
+
+TEXTS = read_locales(LOCALES)
 
 
 def say(key: str, language: str, **values: Any) -> str:
-    """Return the text `key` in `language` ("en" or "zh") with its placeholders filled."""
-    text = TEXTS[key][LANGUAGES.index(language)]
+    """Return the text `key` in a language with its placeholders filled."""
+    text = TEXTS[language][key]
     return text.format(**values) if values else text
 
 
 def translations() -> dict[str, dict[str, str]]:
-    """Return locale -> prefixed key -> text, as the browser's own choice of language needs it.
-
-    `zh-CN` serves every Chinese browser (zh-TW and zh-HK fall back to `zh`); others read English.
-    """
+    """Return locale -> prefixed key -> text, as the browser's own choice of language needs it."""
     tables = {
-        language: {PREFIX + key: pair[place] for key, pair in TEXTS.items()}
-        for place, language in enumerate(LANGUAGES)
+        language: {PREFIX + key: text for key, text in texts.items()}
+        for language, texts in TEXTS.items()
     }
-    return {**tables, "zh-CN": tables["zh"]}
+    regional = {
+        region: tables[language] for language in tables for region in REGIONS.get(language, ())
+    }
+    return tables | regional
 
 
 def language_of(header: str | None) -> str:
-    """Return "zh" if an Accept-Language header asks first for Chinese, else "en".
-
-    A bare "zh" is English too: the browser's side knows only tags with a region.
-    """
-    first = (header or "").split(",")[0].strip().lower()
-    return "zh" if first.startswith("zh-") else "en"
+    """Return the language that an Accept-Language header asks first for; English if we lack it."""
+    first = (header or "").split(",")[0].partition(";")[0].strip().lower()
+    language, _, region = first.partition("-")
+    return language if language in TEXTS and (region or language not in REGIONS) else "en"
 
 
 def duration(seconds: float, language: str) -> str:

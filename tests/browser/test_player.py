@@ -196,7 +196,7 @@ def test_a_person_who_moved_the_slider_stays_there(page: Any) -> None:
 
 def test_pictures_that_come_late_change_neither_the_place_nor_that_it_is_told(page: Any) -> None:
     held: list[Any] = []
-    page.route("**/sd-film/*", lambda route: held.append(route))
+    page.route("**/chunk.bin", lambda route: held.append(route))
     page.get_by_role("button", name="parts").click()
     page.wait_for_selector(".sdp-thumbs button[title='Go to step 12']", state="attached")
     page.wait_for_timeout(500)  # longer than the slider rests before it is told

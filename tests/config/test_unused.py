@@ -55,7 +55,7 @@ def test_what_nobody_chose_is_not_told() -> None:
 def test_the_rules_name_keys_and_reasons_that_are_there_in_both_languages() -> None:
     assert {rule.reason for rule in RULES} == set(REASONS)
     for rule in RULES:
-        assert f"unused_because_{rule.reason}" in TEXTS
+        assert f"unused_because_{rule.reason}" in TEXTS["en"]
         for key in rule.keys:
             section, _, name = key.partition(".")
             assert name in KEYS[section]

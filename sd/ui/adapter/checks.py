@@ -55,7 +55,7 @@ def name_of(field: Any) -> str:
     """Return how a field is called in a message: its English label, else its kind."""
     label = getattr(field, "label", None)
     key = str(getattr(label, "key", "")).removeprefix(PREFIX)
-    words = TEXTS[key][0] if key in TEXTS else label
+    words = TEXTS["en"].get(key, label)
     return words if isinstance(words, str) and words else type(field).__name__.lower()
 
 

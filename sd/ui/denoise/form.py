@@ -170,7 +170,7 @@ def picture_of(recipe: Recipe) -> tuple[Any, Any]:
 
 def choice(key: str, allowed: Sequence[str], **more: Any) -> gr.Dropdown:
     """Show a list of words, the first one chosen."""
-    shown = [label(f"{key}_{word}") if f"{key}_{word}" in TEXTS else word for word in allowed]
+    shown = [label(f"{key}_{word}") if f"{key}_{word}" in TEXTS["en"] else word for word in allowed]
     named = list(zip(shown, allowed, strict=True))
     settings = {"value": allowed[0], "label": label(key), "info": label(f"{key}_info")} | more
     return gr.Dropdown(named, filterable=False, **settings)

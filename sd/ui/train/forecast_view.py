@@ -60,7 +60,7 @@ def forecast_html(answer: Answer, lang: str) -> str:
 def reason_html(told: Mapping[str, Any], lang: str) -> str:
     """Return one reason of a plan in words; what the tables do not know stays English."""
     line, key = str(told.get("line", "")), f"why_{told.get('kind')}"
-    if lang != "en" and key in TEXTS:
+    if lang != "en" and key in TEXTS["en"]:
         with suppress(KeyError, ValueError, IndexError):
             line = say(key, lang).format(**told)
     return html.escape(line, quote=False)

@@ -242,7 +242,7 @@ def fields(text: str) -> set[str]:
 
 def test_every_sentence_is_there_in_both_languages_with_the_same_figures() -> None:
     for kind in MESSAGES:
-        english, chinese = TEXTS[f"coach_{kind}"]
+        english, chinese = (TEXTS[lang][f"coach_{kind}"] for lang in ("en", "zh"))
         assert fields(english) == fields(chinese)
         assert any("\u4e00" <= letter <= "\u9fff" for letter in chinese)
         assert english.endswith(".") and chinese.endswith("。")
@@ -250,9 +250,9 @@ def test_every_sentence_is_there_in_both_languages_with_the_same_figures() -> No
 
 def test_every_sentence_is_short_and_fits_its_remark() -> None:
     assert all(len(line) <= 340 for line in MESSAGES.values())
-    assert all(len(TEXTS[f"coach_{kind}"][1]) <= 160 for kind in MESSAGES)
+    assert all(len(TEXTS["zh"][f"coach_{kind}"]) <= 160 for kind in MESSAGES)
     remark = review_plan(Config.preset("seed"), 500)[0]
-    assert remark.key == "coach_terminal_snr" and TEXTS[remark.key][0] == MESSAGES[remark.kind]
+    assert remark.key == "coach_terminal_snr" and TEXTS["en"][remark.key] == MESSAGES[remark.kind]
 
 
 def test_no_torch_is_imported() -> None:

@@ -182,7 +182,7 @@ def test_a_grey_mask_is_painted_where_half_of_it_is_made_anew():
     assert alpha.tolist() == [0, 0, 255, 255]
 
 
-@pytest.mark.parametrize("lang", texts.LANGUAGES)
+@pytest.mark.parametrize("lang", texts.TEXTS)
 def test_every_word_that_the_script_says_is_sent(lang):
     script = (Path(painter.__file__).parents[1] / "assets" / "painter.js").read_text(
         encoding="utf-8"

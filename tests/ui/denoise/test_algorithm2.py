@@ -23,7 +23,7 @@ from sd.training.randomness import new_network
 from sd.ui import models
 from sd.ui.denoise import algorithm2
 from sd.ui.denoise.algorithm2 import StepNumbers, algorithm_html
-from sd.ui.texts import LANGUAGES, TEXTS
+from sd.ui.texts import TEXTS
 from tests.helpers import denoising
 from tests.helpers.denoising import another_day, replayed
 from tests.helpers.latents import Blocks
@@ -98,7 +98,7 @@ def printed(text):
     return calculated(numbers), calculated(words(result))
 
 
-@pytest.mark.parametrize("lang", LANGUAGES)
+@pytest.mark.parametrize("lang", TEXTS)
 @pytest.mark.parametrize("schedule", [COSINE, LINEAR, NO_SNR], ids=["cosine", "linear", "no snr"])
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_printed_numbers_give_the_printed_result(sampler, schedule, lang):
@@ -184,7 +184,7 @@ def test_one_line_is_marked_and_every_symbol_explained():
         titles = set(re.findall(r'<abbr title="([^"]+)">', marked))
         explained = {words(each) for each in re.findall(r"<dd>(.*?)</dd>", text)}
         plain = {words(re.sub(r"_(\w)(?![a-z])", r"\1", each)) for each in titles}
-        assert plain - explained <= {TEXTS["algorithm2_x_s"][0]}
+        assert plain - explained <= {TEXTS["en"]["algorithm2_x_s"]}
 
 
 def test_chinese_has_no_english_left_and_html_in_a_name_is_text():

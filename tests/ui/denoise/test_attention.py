@@ -202,7 +202,7 @@ def test_without_words_there_is_a_reason(changes: dict[str, Any], missing: str) 
     panel = show(tree_of(recipe(**changes)))
     words = panel[3]
     if missing:
-        assert TEXTS[missing][0] in words and "<button" not in words
+        assert TEXTS["en"][missing] in words and "<button" not in words
         assert panel[0].at.word is None and "row 5, column 5" in panel[7]
     else:
         assert words.count("<button") == len(seen.words)

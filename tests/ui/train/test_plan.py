@@ -364,7 +364,8 @@ def test_every_reason_has_its_chinese_with_the_same_numbers() -> None:
     def names(text: str) -> set[str]:
         return {name for _, name, _, _ in string.Formatter().parse(text) if name}
 
-    for english, chinese in (texts.TEXTS[f"why_{key}"] for key in texts.FAMILIES["why"]):
+    for key in texts.FAMILIES["why"]:
+        english, chinese = (texts.TEXTS[lang][f"why_{key}"] for lang in ("en", "zh"))
         assert names(english) == names(chinese)
 
 

@@ -59,7 +59,7 @@ def sent(stage: watch.RunView) -> set[str]:
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("lang", texts.LANGUAGES)
+@pytest.mark.parametrize("lang", texts.TEXTS)
 def test_every_state_of_a_run_has_words(state: str, lang: str) -> None:
     status = runs.Status("x", state, 5, 20, 0.5, 38.2, 190.0, "<b>no</b>", "<b>CPU</b>")
     told = watch.progress_html(status, lang)
