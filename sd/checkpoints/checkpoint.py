@@ -26,12 +26,7 @@ from sd.common.validation import InputError, real, shown, text, whole
 from sd.config import Config
 from sd.config.sections import MOST_STEPS
 from sd.networks.blueprint import blueprint
-from sd.networks.conditioning import (
-    conditioner_of,
-    load_tensors,
-    parameters_of,
-    tensors_of,
-)
+from sd.networks.conditioning import conditioner_of
 from sd.networks.conditioning_metadata import CONDITIONING, read_metadata
 from sd.networks.unet import UNetModel
 
@@ -72,11 +67,12 @@ def save_checkpoint(
     if folder.exists():
         raise InputError(f"{folder.name}: there is a checkpoint of that name already")
     dtype = DTYPES[model.config.training.weights_dtype]
-    state = tensors_of(model.network, model.conditioner)
+    state = model.conditioned.stored_state()
     weights = {name: tensor.to("cpu", dtype).contiguous() for name, tensor in state.items()}
     _check_finite(f"{folder.name} as {model.config.training.weights_dtype}", weights)
     told = {name: value for name, value in about.items() if name != STATE}
-    texts = {CONFIG: model.config.to_ini(), CARD: card(model.config, _parameters(model), told)}
+    parameters = sum(each.numel() for each in model.conditioned.parameters())
+    texts = {CONFIG: model.config.to_ini(), CARD: card(model.config, parameters, told)}
     if model.conditioner is not None:
         texts[CONDITIONING] = json.dumps(model.conditioner.metadata(), ensure_ascii=False, indent=1)
     tensors = {WEIGHTS: weights, **({TRAINING: training} if training is not None else {})}
@@ -96,10 +92,6 @@ def save_checkpoint(
 
     write_folder(folder, write)
     return folder
-
-
-def _parameters(model: Model) -> int:
-    return sum(p.numel() for p in parameters_of(model.network, model.conditioner).values())
 
 
 def newest_checkpoint(path: Path) -> Path:
@@ -123,15 +115,15 @@ def load_checkpoint(path: str | Path, device: str = "cpu") -> Model:
     _check_kind(weights)
     check_digests(folder, about, [name for name in about["sha256"] if name in READ])
     config = Config.read(_member(folder, CONFIG))
-    network = _empty_network(config, weights.stat().st_size)
+    unet = _empty_network(config, weights.stat().st_size)
     with torch.device("meta" if config.conditioning.encoder is None else "cpu"):
         conditioner = conditioner_of(config, read_metadata(folder))
-    state = _read_weights(weights, tensors_of(network, conditioner))
-    load_tensors(network, conditioner, state, assign=True)
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if conditioner is not None:
-        conditioner = conditioner.to(device).eval().requires_grad_(False)
-    return Model(network.eval().requires_grad_(False), config, about, conditioner)
+    model = Model(unet, config, about, conditioner)
+    state = _read_weights(weights, model.conditioned.stored_state())
+    model.conditioned.load_stored(state, assign=True)
+    model.conditioned.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.conditioned.eval().requires_grad_(False)
+    return model
 
 
 def load_training(folder: Path) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from sd.data.space import Pixels, Shape, Space
 from sd.diffusion.guidance import Denoiser, Guidance
 from sd.diffusion.loss import Diffusion
 from sd.diffusion.sampling import Sampling
+from sd.networks.conditioned import ConditionedNetwork
 from sd.networks.conditioning import Conditioner
 from sd.networks.conditioning_metadata import default_prompts
 from sd.networks.unet import UNetModel
@@ -29,6 +30,11 @@ class Model:
     config: Config
     about: Mapping[str, Any] = field(default_factory=dict)
     conditioner: Conditioner | None = None
+
+    @cached_property
+    def conditioned(self) -> ConditionedNetwork:
+        """The network and the conditioner as one module."""
+        return ConditionedNetwork(self.network, self.conditioner)
 
     @cached_property
     def diffusion(self) -> Diffusion:

@@ -22,8 +22,6 @@ from sd.networks.pretrained_text import PretrainedText
 from sd.networks.text_encoder import TextEncoder
 from sd.networks.tokenizer import Vocabulary
 
-PREFIX = "conditioner."  # of its weights' names among a model's
-
 
 class Conditioner(nn.Module):
     """Reads prompts into rows of numbers, and turns rows into what the U-Net takes."""
@@ -182,10 +180,14 @@ class FrozenCaptions(Conditioner):
 
     def forward(self, rows: Tensor) -> Condition:
         """Return the context [B, L, D] with its mask, and as y what the mean of its words says."""
-        encoder = self._frozen[0].to(rows.device)
-        with torch.no_grad():
-            context, mask = encoder(rows)
+        context, mask = self._encode(rows)
         return Condition(None if self.pool is None else self.pool(context, mask), context, mask)
+
+    # Not compiled: it is moved to the device here, and its code is another package's.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _encode(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        context, mask = self._frozen[0].to(rows.device)(rows)
+        return context, mask
 
     def spans(self, prompt: str) -> list[tuple[str, list[int]]]:
         return self._frozen[0].spans(prompt)
@@ -225,30 +227,3 @@ def conditioner_of(config: Config, metadata: Mapping[str, Any] | None) -> Condit
         return frozen
     vocabulary, width = Vocabulary.from_json(metadata.get("vocabulary")), width or CONTEXT_WIDTH
     return Captions(vocabulary, wanted.text_length, width, wanted.text_layers, examples, pooled)
-
-
-def tensors_of(network: nn.Module, conditioner: Conditioner | None) -> dict[str, Tensor]:
-    """Return all weights of a model by name; the conditioner's begin with "conditioner."."""
-    told = {} if conditioner is None else conditioner.state_dict()
-    return {**network.state_dict(), **_prefixed(told)}
-
-
-def parameters_of(network: nn.Module, conditioner: Conditioner | None) -> dict[str, nn.Parameter]:
-    """Return all that is trained of a model, by the names of `tensors_of`."""
-    told = {} if conditioner is None else dict(conditioner.named_parameters())
-    return {**dict(network.named_parameters()), **_prefixed(told)}
-
-
-def _prefixed(named: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{PREFIX}{name}": each for name, each in named.items()}
-
-
-def load_tensors(
-    network: nn.Module, conditioner: Conditioner | None, tensors: Mapping[str, Tensor], **how: Any
-) -> None:
-    """Load what `tensors_of` returned; torch's `RuntimeError` where names or shapes differ."""
-    own = {name: each for name, each in tensors.items() if not name.startswith(PREFIX)}
-    network.load_state_dict(own, **how)
-    told = {name.removeprefix(PREFIX): tensors[name] for name in tensors if name not in own}
-    if conditioner is not None or told:
-        (conditioner or nn.Module()).load_state_dict(told, **how)

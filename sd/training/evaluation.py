@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 from sd.checkpoints.model import Model
-from sd.diffusion.loss import Network
-from sd.networks.conditioning import Conditioner
-from sd.training.randomness import stream
+from sd.common.randomness import keyed_generator
 
 MEMORY_FORMAT = torch.channels_last
 LEVELS, EVALUATED = 10, 32  # noise levels, and pictures at each
@@ -35,35 +33,28 @@ def levels(timesteps: int) -> list[int]:
 
 @torch.no_grad()
 def losses(
-    model: Model, x0: Tensor, told: Tensor | None, times: Sequence[int], seed: int, size: int
+    model: Model, x0: Tensor, prompts: Tensor, times: Sequence[int], seed: int, size: int
 ) -> list[float]:
     """Return a model's mean error at each time on pictures x0 [B, C, H, W], `size` at once.
 
-    told: the rows that its conditioner reads, one a picture; None for a model that is told nothing.
+    prompts: the rows [B] or [B, L] of the pictures' prompts, which only a conditioner reads.
     """
-    rows = torch.zeros(len(x0)) if told is None else told
+    device = next(model.network.parameters()).device
     found = []
     for level, t in enumerate(times):
-        eps = torch.randn(x0.shape, generator=stream(seed, "evaluation", level))
-        parts = zip(*(torch.split(each, size) for each in (x0, eps, rows)), strict=True)
-        errors = [_error(model, pictures, noise, words, t) for pictures, noise, words in parts]
+        eps = torch.randn(x0.shape, generator=keyed_generator(seed, "evaluation", level))
+        errors = []
+        for pictures, noise, rows in zip(
+            *(torch.split(each, size) for each in (x0, eps, prompts)), strict=True
+        ):
+            pictures, noise = (
+                each.to(device, memory_format=MEMORY_FORMAT) for each in (pictures, noise)
+            )
+            network = partial(model.conditioned, rows=rows.to(device))
+            loss = model.diffusion.loss(network, pictures, torch.full((len(pictures),), t), noise)
+            errors.append(loss.per_picture.cpu())
         found.append(float(torch.cat(errors).mean()))
     return found
-
-
-def _error(model: Model, x0: Tensor, eps: Tensor, rows: Tensor, t: int) -> Tensor:
-    """Return the error at time t for each picture [B]."""
-    device = next(model.network.parameters()).device
-    x0, eps = (each.to(device, memory_format=MEMORY_FORMAT) for each in (x0, eps))
-    network = told_network(model.network, model.conditioner, rows.to(device))
-    return model.diffusion.loss(network, x0, torch.full((len(x0),), t), eps).per_picture.cpu()
-
-
-def told_network(network: Network, conditioner: Conditioner | None, rows: Tensor) -> Network:
-    """Return the network with what `rows` tell it of the pictures of a batch."""
-    if conditioner is None:
-        return network
-    return partial(network, **conditioner(rows)._asdict())
 
 
 def evenly_spaced_rows(rows: Tensor, count: int) -> Tensor:

@@ -1,6 +1,6 @@
-"""Training: Algorithm 1 as a generator of `TrainStep`; it writes no file.
+"""Training: Algorithm 1 (Ho et al. 2020) as a generator of `TrainStep`; it writes no file.
 
-Every draw is a function of (seed, purpose, step), see `sd.training.randomness`.
+Every draw is a function of (seed, purpose, step), see `sd.common.randomness`.
 """
 
 import copy
@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from sd.checkpoints.model import Model
 from sd.common.device import Machine
+from sd.common.randomness import keyed_generator
 from sd.common.validation import InputError, whole
 from sd.config import Config
 from sd.config.conditioning_kind import check_ports
@@ -22,25 +24,24 @@ from sd.config.sections import MOST_STEPS, TrainingConfig
 from sd.data.augment import augment
 from sd.data.image_set import ImageSet, split
 from sd.data.images import to_float
-from sd.networks.conditioning import load_tensors, parameters_of, tensors_of
+from sd.networks.conditioned import ConditionedNetwork, to_stored_names
+from sd.networks.conditioning import Conditioner
 from sd.networks.conditioning_metadata import default_prompts
 from sd.training.evaluation import (
-    EVALUATED,  # part of this module's interface
+    EVALUATED,
     MEMORY_FORMAT,
     Evaluation,
     evenly_spaced_rows,
     levels,
     losses,
-    told_network,
 )
 from sd.training.optimizers import Optimizer
 from sd.training.prompts import drop_prompts, metadata_of, prompts_of, resolve
 from sd.training.randomness import (
-    batch_indices,  # part of this module's interface
+    batch_indices,
     draw_times,
     new_conditioner,
     new_network,
-    stream,
 )
 
 MOST_SKIPPED = 5  # steps in a row without a finite gradient
@@ -106,7 +107,8 @@ class NotFinite(InputError):
 class Training:
     """A network in training on a picture set; `steps` runs it from `step`, which `restore` sets.
 
-    config: what it is told is resolved for these pictures. conditioner: reads it, trained along.
+    config: its conditioning is resolved for these pictures. network: the weights as they are, in
+    training. model: their average.
     """
 
     def __init__(
@@ -117,7 +119,7 @@ class Training:
         machine: Machine,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        """Begin; `metadata` are those of the conditioner of a training that goes on."""
+        """Begin; `metadata` is that of the conditioner of a training that goes on."""
         config = resolve(config, images)
         check_trainable(config, images)
         self.config, self.seed, self.machine = config, seed, machine
@@ -125,142 +127,127 @@ class Training:
         self.rows, self.held_out = split(images, config.training.held_out, seed)
         self.total = total_steps(config.training, len(self.rows))
         self.step = self.updates = self.skipped = 0  # done; of these with an update; in a row none
-        network = new_network(config, seed)
-        self.network = network.to(machine.device, memory_format=MEMORY_FORMAT).train()  # type: ignore[call-overload]
-        self._build_conditioner(images, metadata)
+        conditioner = self._build_conditioner(images, metadata)
+        self.network = ConditionedNetwork(new_network(config, seed), conditioner).train()
+        self.network.to(machine.device, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
         average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        told = copy.deepcopy(self.conditioner)
-        if told is not None:
-            told.eval().requires_grad_(False)
-        self.model = Model(average, config, conditioner=told)
+        self.model = Model(average.unet, config, conditioner=average.conditioner)
         self.diffusion = self.model.diffusion
-        self.optimizer = Optimizer(self._parameters(), config.training, machine.device)
+        trained = to_stored_names(dict(self.network.named_parameters()))
+        self.optimizer = Optimizer(trained, config.training, machine.device)
         wanted = config.training.compile
-        self._called = torch.compile(self.network) if wanted else self.network
+        self._compiled = torch.compile(self.network) if wanted else self.network
 
-    def _build_conditioner(self, images: ImageSet, metadata: Mapping[str, Any] | None) -> None:
-        """Make the conditioner, read what is told of every picture, and choose what to sample."""
+    def _build_conditioner(
+        self, images: ImageSet, metadata: Mapping[str, Any] | None
+    ) -> Conditioner | None:
+        """Return the conditioner; read every picture's prompt, and choose those of the samples."""
         metadata = metadata_of(self.config, images, self.rows) if metadata is None else metadata
-        self.conditioner = new_conditioner(self.config, metadata, self.seed)
+        conditioner = new_conditioner(self.config, metadata, self.seed)
         self.sample_prompts: tuple[str, ...] = ()
-        if self.conditioner is None:
-            return
-        prompts = prompts_of(self.conditioner, images)
-        self._prompt_rows, self._null_row = (
-            self.conditioner.read(prompts),
-            self.conditioner.read([""]),
-        )
+        if conditioner is None:
+            self._prompts = torch.zeros(len(self.pixels))  # for nobody: batches take them along
+            return None
+        prompts = prompts_of(conditioner, images)
+        self._prompts, self._null = conditioner.read(prompts), conditioner.read([""])
         wanted = self.config.conditioning.sample_prompts
         if wanted is None:
             there = [prompts[row] for row in self.rows.tolist() if prompts[row]]
-            wanted = default_prompts(None, self.conditioner.labels, there)
-        self.conditioner.read(wanted)  # a class that is not there is refused before the first step
+            wanted = default_prompts(None, conditioner.labels, there)
+        conditioner.read(wanted)  # a class that is not there is refused before the first step
         self.sample_prompts = wanted
-        self.conditioner.to(self.machine.device)
-
-    def _parameters(self) -> dict[str, torch.nn.Parameter]:
-        return parameters_of(self.network, self.conditioner)
+        return conditioner
 
     @property
     def raw(self) -> Model:
         """The weights themselves, not averaged, as a model to sample from."""
-        return Model(self.network, self.config, conditioner=self.conditioner)
+        return Model(self.network.unet, self.config, conditioner=self.network.conditioner)
 
     def steps(self) -> Iterator[TrainStep]:
-        """Yield each step up to `total` when it is complete."""
+        """Yield each step up to `total` when it is complete.
+
+        Raises `NotFinite` where too many in a row gave no finite gradient.
+        """
         while self.step < self.total:
-            started, step = time.perf_counter(), self.step + 1
-            loss = self._gradients(step)
-            lr = learning_rate(self.config.training, step)
-            grad_norm = self._update(step, lr) if math.isfinite(loss) else math.nan
-            self._count(step, math.isfinite(loss) and math.isfinite(grad_norm))
+            started = time.perf_counter()
+            lr = learning_rate(self.config.training, self.step + 1)
+            loss, grad_norm = self._step(self.step + 1, lr)
+            updated = math.isfinite(grad_norm)
+            self.step += 1
+            self.updates += updated
+            self.skipped = 0 if updated else self.skipped + 1
+            if self.skipped >= MOST_SKIPPED:
+                raise NotFinite(self.step, self.config.training)
             seconds = time.perf_counter() - started
             yield TrainStep(
-                step, self.total, loss, lr, grad_norm, seconds, bool(self.skipped), self.model
+                self.step, self.total, loss, lr, grad_norm, seconds, not updated, self.model
             )
 
-    def _count(self, step: int, updated: bool) -> None:
-        """Count a step; raise `NotFinite` where too many in a row gave no finite gradient."""
-        self.step = step
-        self.updates += updated
-        self.skipped = 0 if updated else self.skipped + 1
-        if self.skipped >= MOST_SKIPPED:
-            raise NotFinite(step, self.config.training)
+    def _step(self, step: int, lr: float) -> tuple[float, float]:
+        """Take one step of Algorithm 1; return its loss, and its gradient's length before clipping.
 
-    def _gradients(self, step: int) -> float:
-        """Add up the gradients of a step's batches, none if a loss is lost; return their mean."""
-        x0, t, eps, told = self._pictures(step)
-        count = self.config.training.gradient_accumulation
-        parts = zip(
-            x0.chunk(count), t.chunk(count), eps.chunk(count), told.chunk(count), strict=True
-        )
-        total = 0.0
-        for number, (pictures, times, noise, rows) in enumerate(parts):
-            pictures, noise = self._there(pictures), self._there(noise)
-            loss = self._loss(pictures, times, noise, rows, step, number)
-            value = float(loss.detach()) / count
-            total += value
-            if not math.isfinite(total):
-                self.optimizer.zero_grad()
+        A loss or gradient that is not finite changes nothing: then the length is not finite either.
+        """
+        training = self.config.training
+        loss, grad_norm = 0.0, math.nan
+        for number, (x0, t, eps, rows) in enumerate(self.batches(step)):
+            dropout = f"dropout/{number}" if number else "dropout"
+            lower = training.precision == "bfloat16"
+            # Dropout knows only the global generator: lend it this step's own, then give it back.
+            with torch.random.fork_rng(), torch.autocast(x0.device.type, torch.bfloat16, lower):
+                torch.manual_seed(keyed_generator(self.seed, dropout, step).initial_seed())
+                network = partial(self._compiled, rows=rows)
+                batch_loss = self.diffusion.loss(network, x0, t, eps).mean
+            loss += float(batch_loss.detach()) / training.gradient_accumulation
+            if not math.isfinite(loss):
                 break
-            torch.autograd.backward(loss / count)
-        return total
+            torch.autograd.backward(batch_loss / training.gradient_accumulation)
+        weights: list[Tensor] = list(self.network.parameters())
+        if math.isfinite(loss):
+            limit = training.grad_clip or math.inf
+            grad_norm = float(torch.nn.utils.clip_grad_norm_(weights, limit))
+        if math.isfinite(grad_norm):
+            self.optimizer.step(lr)
+            averages: list[Tensor] = list(self.model.conditioned.parameters())
+            with torch.no_grad():
+                torch._foreach_lerp_(averages, weights, 1 - ema_decay(training.ema_decay, step))
+        self.optimizer.zero_grad()
+        return loss, grad_norm
 
-    def _there(self, tensor: Tensor) -> Tensor:
+    def batches(self, step: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Yield the batches of a step, several where gradients accumulate.
+
+        Each is pictures x0 in [-1, 1] and noise eps [B, C, H, W], times t [B], and the rows of the
+        prompts, a share of them dropped.
+        """
+        training, conditioning = self.config.training, self.config.conditioning
+        size = training.batch_size * training.gradient_accumulation
+        chosen = self.rows[batch_indices(len(self.rows), size, step, self.seed)]
+        t, augmented, noise, condition = (
+            keyed_generator(self.seed, purpose, step)
+            for purpose in ("time", "augment", "noise", "condition")
+        )
+        x0 = to_float(augment(self.pixels[chosen], training, augmented))
+        eps = torch.randn(x0.shape, generator=noise)
+        times = draw_times(size, self.diffusion.schedule.timesteps, t)
+        rows = self._prompts[chosen]
+        if self.network.conditioner is not None:
+            rows = drop_prompts(rows, self._null, conditioning.drop, condition)
+        parts = (each.chunk(training.gradient_accumulation) for each in (x0, times, eps, rows))
+        for pictures, some_times, some_noise, some_rows in zip(*parts, strict=True):
+            yield (
+                self._to_device(pictures),
+                some_times,
+                self._to_device(some_noise),
+                some_rows.to(self.machine.device),
+            )
+
+    def _to_device(self, tensor: Tensor) -> Tensor:
         """Return pictures where the network is, laid out as it likes them."""
         device = self.machine.device
         if device == "cuda":  # from pinned memory the copy runs beside the computation
             tensor = tensor.pin_memory()
         return tensor.to(device, memory_format=MEMORY_FORMAT, non_blocking=device == "cuda")
-
-    def _pictures(self, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return all batches of a step: pictures in [-1, 1], times, noise, and what is told."""
-        training = self.config.training
-        size = training.batch_size * training.gradient_accumulation
-        chosen = self.rows[batch_indices(len(self.rows), size, step, self.seed)]
-        t = draw_times(size, self.diffusion.schedule.timesteps, stream(self.seed, "time", step))
-        pixels = augment(self.pixels[chosen], training, stream(self.seed, "augment", step))
-        x0 = to_float(pixels)
-        eps = torch.randn(x0.shape, generator=stream(self.seed, "noise", step))
-        return x0, t, eps, self._rows(chosen, step)
-
-    def _rows(self, chosen: Tensor, step: int) -> Tensor:
-        """Return what is told of the chosen pictures, a share of them untold; or as many zeros."""
-        if self.conditioner is None:
-            return torch.zeros(len(chosen))
-        source = stream(self.seed, "condition", step)
-        return drop_prompts(
-            self._prompt_rows[chosen], self._null_row, self.config.conditioning.drop, source
-        )
-
-    def _loss(
-        self, x0: Tensor, t: Tensor, eps: Tensor, rows: Tensor, step: int, number: int
-    ) -> Tensor:
-        lower = self.config.training.precision == "bfloat16"
-        purpose = f"dropout/{number}" if number else "dropout"
-        # Dropout knows only the global generator: lend it this step's own, then give it back.
-        with torch.random.fork_rng(), torch.autocast(x0.device.type, torch.bfloat16, lower):
-            torch.manual_seed(stream(self.seed, purpose, step).initial_seed())
-            network = told_network(self._called, self.conditioner, rows.to(x0.device))
-            return self.diffusion.loss(network, x0, t, eps).mean
-
-    def _update(self, step: int, lr: float) -> float:
-        """Clip, step, average; return the gradient's length. One that is not finite does nothing.
-
-        The gradients are gone afterwards.
-        """
-        training = self.config.training
-        parameters: list[Tensor] = list(self._parameters().values())
-        limit = training.grad_clip or math.inf
-        grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
-        if math.isfinite(grad_norm):
-            self.optimizer.step(lr)
-            model = self.model
-            averages: list[Tensor] = list(parameters_of(model.network, model.conditioner).values())
-            with torch.no_grad():
-                torch._foreach_lerp_(averages, parameters, 1 - ema_decay(training.ema_decay, step))
-        self.optimizer.zero_grad()
-        return grad_norm
 
     def evaluate(self) -> Evaluation:
         """Return the averaged weights' loss per noise level, in training and on held-out pictures.
@@ -278,16 +265,14 @@ class Training:
         if not len(rows):
             return []
         size = max(8, self.config.training.batch_size)  # no more at once than a step takes
-        told = None if self.conditioner is None else self._prompt_rows[rows]
-        return losses(self.model, to_float(self.pixels[rows]), told, times, self.seed, size)
+        x0, prompts = to_float(self.pixels[rows]), self._prompts[rows]
+        return losses(self.model, x0, prompts, times, self.seed, size)
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors from which `restore` goes on as if training had never stopped."""
-        own = tensors_of(self.network, self.conditioner)
-        tensors = {f"network.{name}": tensor for name, tensor in own.items()}
-        average = tensors_of(self.model.network, self.model.conditioner)
-        tensors |= {f"average.{name}": tensor for name, tensor in average.items()}
-        tensors |= self.optimizer.state()
+        tensors = self.optimizer.state()
+        for prefix, network in (("network", self.network), ("average", self.model.conditioned)):
+            tensors |= {f"{prefix}.{name}": each for name, each in network.stored_state().items()}
         return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
     def counts(self) -> dict[str, int]:
@@ -303,23 +288,16 @@ class Training:
             whole(name, counts.get(name), 0, MOST_STEPS) for name in ("step", "updates", "skipped")
         )
         try:
-            load_tensors(self.network, self.conditioner, _under("network.", tensors))
-            average = _under("average.", tensors)
-            load_tensors(self.model.network, self.model.conditioner, average)
+            for part, network in (("network", self.network), ("average", self.model.conditioned)):
+                own = {name: each for name, each in tensors.items() if name.startswith(f"{part}.")}
+                network.load_stored(
+                    {name.removeprefix(f"{part}."): each for name, each in own.items()}
+                )
             if self.updates:
                 self.optimizer.restore(tensors, self.updates)
         except (RuntimeError, KeyError) as error:
             reason = str(error).partition("\n")[0]
             raise InputError(f"the training state is not this network's ({reason})") from None
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with `prefix`, without it."""
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }
 
 
 def train(config: Config, images: ImageSet, seed: int, machine: Machine) -> Iterator[TrainStep]:

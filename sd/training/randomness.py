@@ -1,32 +1,25 @@
-"""Every draw of training: a function of (seed, purpose, step), so that no state can be lost.
+"""What training draws: the order of the pictures, their times, and the first weights.
 
-The order of the pictures, their times, their noise and the first weights come from here; nothing
-that a consumer draws can disturb them.
+Every draw is a function of (seed, purpose, step), so that nothing a consumer draws disturbs it.
 """
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sd.common.randomness import keyed_generator
 from sd.config import Config
 from sd.networks.conditioning import Conditioner, conditioner_of
 from sd.networks.unet import UNetModel
-
-
-def stream(seed: int, purpose: str, step: int) -> torch.Generator:
-    """Return the random generator of one purpose at one step, independent of all others."""
-    digest = hashlib.blake2b(f"{seed}/{purpose}/{step}".encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
 
 
 def batch_indices(pictures: int, batch: int, step: int, seed: int) -> Tensor:
     """Return which pictures [batch] step 1, 2, ... sees: whole permutations, one after another."""
     first = (step - 1) * batch
     epochs = range(first // pictures, (first + batch - 1) // pictures + 1)
-    orders = [torch.randperm(pictures, generator=stream(seed, "order", e)) for e in epochs]
+    orders = [torch.randperm(pictures, generator=keyed_generator(seed, "order", e)) for e in epochs]
     start = first - epochs[0] * pictures
     return torch.cat(orders)[start : start + batch]
 
@@ -44,7 +37,7 @@ def draw_times(batch: int, timesteps: int, source: torch.Generator) -> Tensor:
 def new_network(config: Config, seed: int) -> UNetModel:
     """Return the network of a configuration with the initial weights of a seed."""
     with torch.random.fork_rng():
-        torch.manual_seed(stream(seed, "weights", 0).initial_seed())
+        torch.manual_seed(keyed_generator(seed, "weights", 0).initial_seed())
         return UNetModel.from_config(config.unet)
 
 
@@ -53,5 +46,5 @@ def new_conditioner(
 ) -> Conditioner | None:
     """Return the conditioner of settings and facts with the initial weights of a seed."""
     with torch.random.fork_rng():
-        torch.manual_seed(stream(seed, "conditioner", 0).initial_seed())
+        torch.manual_seed(keyed_generator(seed, "conditioner", 0).initial_seed())
         return conditioner_of(config, metadata)

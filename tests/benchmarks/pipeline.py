@@ -32,11 +32,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from sd.common.randomness import keyed_generator
 from sd.config.sections import TrainingConfig
 from sd.data.augment import augment
 from sd.data.image_set import read_images
 from sd.data.images import to_float
-from sd.training.randomness import batch_indices, stream
+from sd.training.randomness import batch_indices
 from tests.benchmarks.ingest import take_in
 from tests.benchmarks.timing import Ratio, alternate, medians, peer
 
@@ -94,7 +95,7 @@ def our_batches(pixels: Tensor, size: int) -> Iterator[Tensor]:
     training = TrainingConfig(flip=True, batch_size=size)
     for step in count(1):
         chosen = pixels[batch_indices(len(pixels), size, step, 0)]
-        yield to_float(augment(chosen, training, stream(0, "augment", step)))
+        yield to_float(augment(chosen, training, keyed_generator(0, "augment", step)))
 
 
 class Files(Dataset[Tensor]):

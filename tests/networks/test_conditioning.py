@@ -11,6 +11,7 @@ import torch
 from sd.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from sd.checkpoints.model import Model
 from sd.common.device import choose
+from sd.common.randomness import keyed_generator
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.image_set import ImageSet
@@ -22,7 +23,7 @@ from sd.networks.conditioning_metadata import evenly_spaced
 from sd.networks.tokenizer import END, PAD, START, Vocabulary
 from sd.training.loop import Training
 from sd.training.prompts import drop_prompts, resolve
-from sd.training.randomness import new_conditioner, new_network, stream
+from sd.training.randomness import new_conditioner, new_network
 from tests.helpers.networks import with_weights
 
 WORDS = ("a red circle", "a blue square", "", "a red square")
@@ -54,7 +55,7 @@ KINDS = ("class_embedding", "class_tokens", "captions", POOLED)
 def trained(config: Config, kind: str, *more: str, steps: int = 3) -> Training:
     """Train a network that answers from the start, so that what is told learns from the start."""
     training = Training(settings(config, kind, *more), pictures(), 0, choose("cpu").apply())
-    with_weights(training.network)
+    with_weights(training.network.unet)
     for _ in zip(range(steps), training.steps(), strict=False):
         pass
     return training
@@ -87,7 +88,7 @@ def test_without_classes_and_captions_training_is_as_it_ever_was(tiny_config: Co
         for kind in ("auto", "none")
     ]
     losses = [[step.loss for step in training.steps()] for training in runs]
-    assert losses[0] == losses[1] and all(each.conditioner is None for each in runs)
+    assert losses[0] == losses[1] and all(each.model.conditioner is None for each in runs)
     assert list(runs[0].state()) == list(runs[1].state())
     assert not any("conditioner" in name for name in runs[0].state())
 
@@ -163,10 +164,10 @@ def test_the_mean_of_a_caption_s_tokens_is_added_to_the_time(tiny_config: Config
 
 def test_about_a_share_is_dropped_whole() -> None:
     rows, null = torch.arange(1, 4001).reshape(2000, 2), torch.zeros(1, 2, dtype=torch.int64)
-    kept = drop_prompts(rows, null, 0.1, stream(0, "condition", 1))
+    kept = drop_prompts(rows, null, 0.1, keyed_generator(0, "condition", 1))
     lost = (kept == 0).all(1)
     assert torch.equal(kept[~lost], rows[~lost]) and 150 < int(lost.sum()) < 250
-    assert torch.equal(drop_prompts(rows, null, 0.0, stream(0, "condition", 1)), rows)
+    assert torch.equal(drop_prompts(rows, null, 0.0, keyed_generator(0, "condition", 1)), rows)
 
 
 def test_spread_takes_different_ones_from_all_over() -> None:
@@ -181,11 +182,11 @@ def test_spread_takes_different_ones_from_all_over() -> None:
 def test_every_picture_of_a_step_is_told_what_is_its_own(tiny_config: Config, kind: str) -> None:
     config = settings(tiny_config, kind, "conditioning.drop=0", "training.batch_size=8")
     training, images = Training(config, pictures(), 0, choose("cpu").apply()), pictures()
-    assert training.conditioner is not None and images.captions is not None
+    assert training.network.conditioner is not None and images.captions is not None
     own = images.captions if kind == "captions" else [LABELS[k % 2] for k in range(4)]
-    told = training.conditioner.read(own)
+    told = training.network.conditioner.read(own)
     for step in (1, 2, 3):
-        x0, _, _, rows = training._pictures(step)
+        x0, _, _, rows = next(training.batches(step))
         alike = (to_uint8(x0)[:, None] == images.pixels).flatten(2).all(2)
         assert alike.sum(1).tolist() == [1] * 8
         assert torch.equal(rows, told[alike.long().argmax(1)])
@@ -202,9 +203,9 @@ def test_what_is_held_out_is_neither_learned_nor_asked_for(tiny_config: Config) 
     config = settings(tiny_config, "captions", "training.held_out=0.3")
     training = Training(config, images, 0, choose("cpu").apply())
     own = {captions[row] for row in training.rows.tolist()}
-    assert len(own) == 14 and isinstance(training.conditioner, Captions)
-    assert training.conditioner.vocabulary.words == own
-    assert set(training.sample_prompts) | set(training.conditioner.examples) <= own
+    assert len(own) == 14 and isinstance(training.network.conditioner, Captions)
+    assert training.network.conditioner.vocabulary.words == own
+    assert set(training.sample_prompts) | set(training.network.conditioner.examples) <= own
 
 
 @pytest.mark.parametrize("kind", KINDS)

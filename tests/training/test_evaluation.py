@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from sd.common.device import choose
+from sd.common.randomness import keyed_generator
 from sd.config import Config
 from sd.data.images import to_float
 from sd.training.evaluation import evenly_spaced_rows, losses
 from sd.training.loop import Training
-from sd.training.randomness import stream
 from tests.helpers.networks import with_weights
 from tests.networks.test_conditioning import pictures, settings
 from tests.training.test_loop import image_set
@@ -32,10 +32,10 @@ def test_a_loss_is_the_mean_error_at_its_time_of_pictures_that_are_told(
     model = training.model
     with_weights(model.network)
     assert model.conditioner is not None
-    x0, rows = to_float(training.pixels), training._prompt_rows
+    x0, rows = to_float(training.pixels), training._prompts
     found = losses(model, x0, rows, [7, 40], 5, size)
     for level, t in enumerate((7, 40)):
-        eps = torch.randn(x0.shape, generator=stream(5, "evaluation", level))
+        eps = torch.randn(x0.shape, generator=keyed_generator(5, "evaluation", level))
         a, b = model.diffusion.schedule.at(t)
         with torch.no_grad():
             told = model.conditioner(rows)
@@ -57,7 +57,7 @@ def test_each_side_is_measured_on_its_own_pictures_as_they_are(tiny_config: Conf
     as_many = evenly_spaced_rows(training.rows, len(training.held_out))
     for rows, found in ((as_many, measured.train), (training.held_out, measured.held_out)):
         x0 = to_float(many.pixels[rows])
-        assert found == losses(training.model, x0, None, measured.times, 0, 8)
+        assert found == losses(training.model, x0, training._prompts[rows], measured.times, 0, 8)
     assert measured.held_out != measured.train
 
 
@@ -66,6 +66,6 @@ def test_what_is_told_counts_in_the_losses_of_a_run(tiny_config: Config) -> None
     with_weights(training.model.network)
     measured = training.evaluate()
     x0 = to_float(training.pixels)
-    assert measured.train == losses(training.model, x0, training._prompt_rows, measured.times, 0, 8)
-    nothing = training._null_row.expand(4)
+    assert measured.train == losses(training.model, x0, training._prompts, measured.times, 0, 8)
+    nothing = training._null.expand(4)
     assert measured.train != losses(training.model, x0, nothing, measured.times, 0, 8)

@@ -3,17 +3,18 @@
 import copy
 import math
 import shutil
-from collections.abc import Container
-from itertools import pairwise
+from collections.abc import Container, Iterator
+from itertools import combinations, pairwise
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from sd.common.device import choose
+from sd.common.randomness import keyed_generator
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.config.sections import TrainingConfig
@@ -23,7 +24,7 @@ from sd.data.reading.report import Report
 from sd.diffusion.loss import Diffusion
 from sd.training.loop import Training, TrainStep, ema_decay, learning_rate, total_steps, train
 from sd.training.optimizers import Optimizer
-from sd.training.randomness import batch_indices, draw_times, new_network, stream
+from sd.training.randomness import batch_indices, draw_times, new_network
 from tests.helpers.networks import with_weights
 
 MACHINE = choose("cpu")
@@ -90,10 +91,10 @@ def test_the_model_is_the_average_of_the_weights_so_far(
 ) -> None:
     config = tiny_config.with_settings(["training.ema_decay=0.25"])
     training = Training(config, images, 0, MACHINE)
-    average = weights(training.network)
+    average = weights(training.network.unet)
     for step in training.steps():
         decay = min(0.25, (1 + step.step) / (10 + step.step))  # 2/11 first, then 1/4
-        now = weights(training.network)
+        now = weights(training.network.unet)
         average = {name: decay * average[name] + (1 - decay) * now[name] for name in now}
         found = weights(step.model.network)
         assert all(torch.allclose(found[name], average[name], atol=1e-6) for name in now)
@@ -103,7 +104,7 @@ def test_the_model_is_the_average_of_the_weights_so_far(
 def test_without_average_the_model_is_the_network(tiny_config: Config, images: ImageSet) -> None:
     training = Training(tiny_config.with_settings(["training.ema_decay=0"]), images, 0, MACHINE)
     for step in training.steps():
-        assert same(weights(step.model.network), weights(training.network))
+        assert same(weights(step.model.network), weights(training.network.unet))
 
 
 # Draws
@@ -151,15 +152,15 @@ def test_times_are_uniform_over_all_steps() -> None:
 def test_a_picture_is_changed_anew_at_each_step(tiny_config: Config) -> None:
     config = tiny_config.with_settings(["training.shift=0.25"])
     training = Training(config, one_picture(), 0, MACHINE)
-    first, second = (training._pictures(step)[0] for step in (1, 2))
+    first, second = (next(training.batches(step))[0] for step in (1, 2))
     assert not torch.equal(first, second)
 
 
 def test_streams_differ_by_seed_purpose_and_step() -> None:
     places = [(0, "noise", 1), (0, "noise", 2), (0, "time", 1), (1, "noise", 1), (10, "noise", 1)]
-    drawn = [torch.rand(4, generator=stream(*place)).tolist() for place in places]
+    drawn = [torch.rand(4, generator=keyed_generator(*place)).tolist() for place in places]
     assert len({tuple(each) for each in drawn}) == len(places)
-    assert drawn == [torch.rand(4, generator=stream(*place)).tolist() for place in places]
+    assert drawn == [torch.rand(4, generator=keyed_generator(*place)).tolist() for place in places]
 
 
 def test_new_networks_depend_on_the_seed_alone(tiny_config: Config) -> None:
@@ -178,12 +179,12 @@ def test_new_networks_depend_on_the_seed_alone(tiny_config: Config) -> None:
 def test_the_first_step_is_algorithm_1(tiny_config: Config, images: ImageSet) -> None:
     """Loss and gradient by hand: draw pictures, times and noise; ||v - v_theta(x_t, t)||^2."""
     training = Training(tiny_config, images, 3, MACHINE)
-    network = copy.deepcopy(with_weights(training.network))
+    network = copy.deepcopy(with_weights(training.network.unet))
     step = next(training.steps())
     schedule = Diffusion.from_config(tiny_config.diffusion).schedule
     x0 = to_float(images.pixels[batch_indices(7, 4, 1, 3)])
-    t = draw_times(4, 50, stream(3, "time", 1))
-    eps = torch.randn(x0.shape, generator=stream(3, "noise", 1))
+    t = draw_times(4, 50, keyed_generator(3, "time", 1))
+    eps = torch.randn(x0.shape, generator=keyed_generator(3, "noise", 1))
     a, b = (
         torch.tensor(factor(t.numpy()), dtype=torch.float32).reshape(4, 1, 1, 1)
         for factor in (schedule.signal, schedule.noise)
@@ -253,7 +254,7 @@ def test_training_leaves_the_global_generator_alone(tiny_config: Config, images:
 
 def test_the_samples_come_without_dropout(tiny_config: Config, images: ImageSet) -> None:
     training = Training(tiny_config.with_settings(["unet.dropout=0.9"]), images, 0, MACHINE)
-    for network in (training.network, training.model.network):
+    for network in (training.network.unet, training.model.network):
         with_weights(network)
     step, x = next(training.steps()), torch.randn(1, 1, 8, 8)
     first, second = (step.model.denoiser(x, 20) for _ in range(2))
@@ -265,14 +266,16 @@ def test_the_samples_come_without_dropout(tiny_config: Config, images: ImageSet)
 # What goes wrong
 
 
-def losing(steps: Container[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the loss of every batch at these steps be lost."""
-    genuine = Training._loss
+def losing(steps: Container[int], monkeypatch: pytest.MonkeyPatch, first_part: int = 0) -> None:
+    """Let the losses of these steps be lost, from one part of an accumulated step on."""
+    genuine = Training.batches
 
-    def lost(self: Training, *args: Any) -> Any:
-        return genuine(self, *args) * (math.nan if args[4] in steps else 1.0)
+    def lost(self: Training, step: int) -> Iterator[tuple[Tensor, ...]]:
+        for part, (x0, *others) in enumerate(genuine(self, step)):
+            gone = step in steps and part >= first_part
+            yield x0 * (math.nan if gone else 1.0), *others
 
-    monkeypatch.setattr(Training, "_loss", lost)
+    monkeypatch.setattr(Training, "batches", lost)
 
 
 def test_a_lost_loss_changes_nothing(
@@ -284,8 +287,8 @@ def test_a_lost_loss_changes_nothing(
     for step in training.steps():
         if step.step == 2:
             assert step.skipped and math.isnan(step.loss) and math.isnan(step.grad_norm)
-            assert same(weights(training.network), before)
-        before = weights(training.network)
+            assert same(weights(training.network.unet), before)
+        before = weights(training.network.unet)
     assert (training.step, training.updates, training.skipped) == (4, 3, 0)
     assert all(parameter.grad is None for parameter in training.network.parameters())
 
@@ -307,11 +310,11 @@ def test_a_lost_gradient_does_not_reach_the_weights(tiny_config: Config, images:
     training = Training(tiny_config, images, 0, MACHINE)
     steps = training.steps()
     next(steps)
-    before = weights(training.network)
-    training.network.out[2].bias.register_hook(lambda gradient: gradient * math.inf)
+    before = weights(training.network.unet)
+    training.network.unet.out[2].bias.register_hook(lambda gradient: gradient * math.inf)
     step = next(steps)
     assert step.skipped and math.isfinite(step.loss) and not math.isfinite(step.grad_norm)
-    assert same(weights(training.network), before)
+    assert same(weights(training.network.unet), before)
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
@@ -319,18 +322,12 @@ def test_of_a_step_that_lost_a_part_nothing_is_left(
     tiny_config: Config, images: ImageSet, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """Whichever of three parts is lost, the next step is the one after a step that had none."""
-    genuine = Training._loss
-
-    def lost(self: Training, *args: Any) -> Any:
-        gone = args[4] == 2 and args[5] >= lost_from[-1]
-        return genuine(self, *args) * (math.nan if gone else 1.0)
-
-    monkeypatch.setattr(Training, "_loss", lost)
     config = tiny_config.with_settings(["training.gradient_accumulation=3", "training.steps=3"])
-    found, lost_from = [], [0]
+    found = []
     for part in (0, number):
-        lost_from.append(part)
-        steps, average = trained(config, images)
+        with monkeypatch.context() as patch:
+            losing([2], patch, part)
+            steps, average = trained(config, images)
         assert [step.skipped for step in steps] == [False, True, False]
         found.append((steps[-1].grad_norm, average))
     assert found[0][0] == found[1][0] and same(found[0][1], found[1][1])
@@ -374,15 +371,25 @@ def test_accumulated_batches_are_one_large_batch(tiny_config: Config, images: Im
 def test_each_part_of_an_accumulated_step_has_a_dropout_of_its_own(
     tiny_config: Config, images: ImageSet
 ) -> None:
-    config = tiny_config.with_settings(["unet.dropout=0.5"])
-    training = Training(config, images, 0, MACHINE)
-    with_weights(training.network)
-    drawn = training._pictures(1)
-    one, other, again, later = (
-        float(training._loss(*drawn, step, number).detach())
-        for step, number in ((1, 0), (1, 1), (1, 0), (2, 0))
+    config = tiny_config.with_settings(
+        ["unet.dropout=0.5", "training.steps=2", "training.gradient_accumulation=2"]
     )
-    assert one == again and len({one, other, later}) == 3
+
+    def dropped() -> list[Tensor]:
+        """Return which values the first dropout of each pass drops, over two steps."""
+        training, found = Training(config, images, 0, MACHINE), list[Tensor]()
+        dropout = next(
+            each for each in training.network.unet.modules() if isinstance(each, nn.Dropout)
+        )
+        dropout.register_forward_hook(
+            lambda _, args, out: found.append((out == 0) & (args[0] != 0))
+        )
+        list(training.steps())
+        return found
+
+    first, again = dropped(), dropped()
+    assert len(first) == 4 and all(map(torch.equal, first, again))
+    assert not any(torch.equal(one, other) for one, other in combinations(first, 2))
 
 
 def test_a_long_gradient_is_cut_to_its_limit_before_the_step(
@@ -420,7 +427,7 @@ def test_held_out_pictures_are_never_trained_on(tiny_config: Config, images: Ima
     training = Training(config, many, 0, MACHINE)
     held = set(training.held_out.tolist())
     assert len(held) == 6 and not held & set(training.rows.tolist())
-    seen = [to_uint8(training._pictures(step)[0])[:, 0, 0, 0].tolist() for step in range(1, 41)]
+    seen = [to_uint8(next(training.batches(step))[0])[:, 0, 0, 0].tolist() for step in range(1, 41)]
     assert set().union(*seen) == set(training.rows.tolist())
 
 

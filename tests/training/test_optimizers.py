@@ -11,6 +11,7 @@ from sd.common.device import choose
 from sd.config import Config
 from sd.config.sections import TrainingConfig
 from sd.data.image_set import read_images
+from sd.networks.conditioned import to_stored_names
 from sd.training.loop import Training
 from sd.training.optimizers import (
     DECAY,
@@ -127,7 +128,7 @@ def test_what_meets_pixels_words_or_the_time_is_adamws() -> None:
         ["training.input_height=32", "training.input_width=32", "conditioning.text_length=8"]
     )
     training = Training(config, read_images("starter"), 0, choose("cpu"))
-    parameters = training._parameters()
+    parameters = to_stored_names(dict(training.network.named_parameters()))
     matrices = hidden_matrices(parameters)
     left = {name for name, each in parameters.items() if each.ndim > 1} - set(matrices)
     assert {name for name in left if "emb_layers" not in name} == {
