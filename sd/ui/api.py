@@ -67,7 +67,7 @@ def denoise_pictures(
     Without one a model that knows some is asked for what its own samples were; `unconditional`
     asks for nothing. `prompts` tells what was asked for.
     """
-    told = prompts.plain(models.find(model), prompt, negative, guidance, unconditional)
+    told = prompts.plain_settings(models.find(model), prompt, negative, guidance, unconditional)
     settings = (sampler, steps, eta, variance, spacing, clip_x0, seed, count)
     recipe = models.make_recipe(model, *settings, **told)
     job = Job(recipe, pictured=True)

@@ -33,10 +33,11 @@ from sd.training.randomness import new_network
 from sd.ui import models, state
 from sd.ui.denoise import job
 from sd.ui.denoise import tab as denoise
+from sd.ui.denoise.branch import BranchForm
 from sd.ui.denoise.form import SamplingForm
 from sd.ui.denoise.job import Job, StepCache
 from sd.ui.denoise.prompts import PromptForm
-from sd.ui.denoise.tree import Tree
+from sd.ui.denoise.tree import Node, Tree
 from sd.ui.state import shared
 from tests.helpers.networks import with_weights
 
@@ -175,14 +176,53 @@ def recipe(**changes: Any) -> Recipe:
     return models.make_recipe(NAME, **(plain | settings), **beginning)
 
 
-def values(**changes: Any) -> list[Any]:
-    """Return what the fields hold, in their order: those of `recipe()` unless changed."""
-    usual = SamplingForm(
-        *(NAME, "ddim", 6, 0.0, "fixed_small", "trailing", True, 5, 2),
-        *("noise", 0, 60.0, "owl.png", None),
-        *PromptForm(),
-    )
-    return list(usual._replace(**changes))
+def values(**changes: Any) -> dict[str, Any]:
+    """Return what the fields hold by name: those of `recipe()` unless changed."""
+    return {
+        "model": NAME,
+        "sampler": "ddim",
+        "steps": 6,
+        "eta": 0.0,
+        "variance": "fixed_small",
+        "spacing": "trailing",
+        "clip": True,
+        "seed": 5,
+        "count": 2,
+        "begin": "noise",
+        "seed_to": 0,
+        "share": 60.0,
+        "picture": "owl.png",
+        "mask": None,
+        **vars(PromptForm()),
+        **changes,
+    }
+
+
+def recipe_of(**fields: Any) -> Recipe:
+    """Return the recipe of what the fields hold."""
+    return SamplingForm(**fields).to_recipe()
+
+
+def branch_values(**changes: Any) -> dict[str, Any]:
+    """Return what the fields of a branch hold by name."""
+    usual = {"sampler": "ddim", "steps": 1, "eta": 0.0, "seed": 5, "guidance": None, "paint": None}
+    return {**usual, **changes}
+
+
+def branch_of(node: Node, place: int, **changes: Any) -> Recipe:
+    """Return the recipe of a branch, its fields as `branch_values` unless changed."""
+    return BranchForm(**branch_values(**changes)).to_recipe(node, place)
+
+
+def set_fields(updates: dict[str, Any]) -> dict[str, Any]:
+    """Return what the fields of a sampling hold after a handler's updates."""
+    fields = values()
+    return {name: value_of(updates[name]) if name in updates else fields[name] for name in fields}
+
+
+def set_branch(updates: dict[str, Any]) -> dict[str, Any]:
+    """Return what a handler sets the fields of a branch to; None where it leaves one."""
+    return {name: value_of(updates.get(f"branch_{name}")) for name in branch_values()}
 
 
 def picture(side: int = 8) -> bytes:
@@ -280,5 +320,5 @@ def pressed(node: Any) -> Any:
 def grown_tree() -> Tree:
     """A page that has made one sampling of six steps."""
     tree = Tree()
-    list(denoise.run(ENGLISH, tree, *values()))
+    list(denoise.run(ENGLISH, tree, **values()))
     return tree

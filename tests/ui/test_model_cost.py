@@ -144,9 +144,9 @@ def test_nothing_that_asks_a_model_passes_by(model: str, monkeypatch: pytest.Mon
     held, asked = race.Race(), values(model=model)
     named = (model, "ddim", 2, 0, 1, 0, "fixed_small", "trailing", True)
     for stream in (
-        denoise.run(ENGLISH, Tree(), *asked),
-        race.denoisers(ENGLISH, held, *asked),
-        race.samplers(ENGLISH, held, ["ddim"], 2, *asked),
+        denoise.run(ENGLISH, Tree(), **asked),
+        race.race_denoisers(ENGLISH, held, **asked),
+        race.race_samplers(ENGLISH, held, ["ddim"], 2, **asked),
         model_view.show_predictions(model, 3, "lion.png", "tiny", 0, ENGLISH),
         model_view.show_round_trips(model, "lion.png", 0, ENGLISH),
         api.denoise_pictures(*named),
@@ -160,7 +160,7 @@ def test_a_race_counts_each_lane_and_the_reference(monkeypatch: pytest.MonkeyPat
     one = models.cost_of(models.find(NAME)).operations()
     monkeypatch.setattr(model_cost, "MOST_OPERATIONS", 2 * 500 * one)  # the reference: 1,000 steps
     with pytest.raises(gr.Error, match="steps = 1000"):
-        next(iter(race.samplers(ENGLISH, race.Race(), ["ddim"], 2, *values())))
+        next(iter(race.race_samplers(ENGLISH, race.Race(), ["ddim"], 2, **values())))
 
 
 @pytest.mark.usefixtures("little")

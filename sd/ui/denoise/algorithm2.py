@@ -5,19 +5,21 @@ table in `sd.diffusion.schedule`; the step goes from t to s < t, with alpha_{t|s
 alpha_bar_s.
 """
 
-import html
 import math
 import re
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
+from markupsafe import Markup, escape
 
 from sd.common.validation import InputError
 from sd.diffusion.schedule import Schedule
 from sd.generation.recipe import Recipe
 from sd.ui import models
+from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import HIDDEN, PANEL, QUIET, guarded, language
+from sd.ui.components.html import tags
 from sd.ui.components.widgets import label, note
 from sd.ui.denoise.job import StepCache, steps_of
 from sd.ui.denoise.tree import Tree
@@ -54,7 +56,7 @@ LETTERS = {  # of each quantity: letter and index; {down} is s or t-1, {across} 
     "sigma_down": ("σ", "down"),
     "sigma_up": ("σ", "up"),
     "shrink": ("r", ""),
-    "e_h": ("e<sup>−h</sup>", ""),
+    "e_h": (Markup("e<sup>−h</sup>"), ""),
 }
 FACTORS = {  # of the update lines, in those quantities; [...] is under a root
     "gain": "1/√[{alpha}]",
@@ -124,23 +126,27 @@ SOLVER = Form(  # Lu et al. 2022, DPM-Solver++, eq. 9 with k = 1
 )
 
 
-def algorithm_html(facts: StepNumbers, lang: str) -> str:
+def algorithm_html(step: StepNumbers, lang: str) -> Markup:
     """Return the algorithm as HTML, this step's numbers in it and the running line marked."""
-    values, form, symbols = _values(facts), _form(facts), _symbols(facts, lang)
-    key = "algorithm2_paper" if facts.sampler == "ddpm" else "algorithm2_other"
-    about = say(key, lang, sampler=facts.sampler, pixel=html.escape(facts.name_of_pixel))
+    values, form, symbols = _values(step), _form(step), _symbols(step, lang)
+    key = "algorithm2_paper" if step.sampler == "ddpm" else "algorithm2_other"
     lines = (
-        f"x<sub>T</sub> ~ N(0, I){_small(_begun(facts, lang))}",
-        say("algorithm2_for", lang) + _small(_loop(facts, lang)),
-        _noise(facts, values, lang),
-        _update(facts, form, values, symbols, lang),
+        Markup("x<sub>T</sub> ~ N(0, I)") + _small(_begun(step, lang)),
+        escape(say("algorithm2_for", lang)) + _small(_loop(step, lang)),
+        _noise(step, values, lang),
+        _update(step, form, values, symbols, lang),
         say("algorithm2_end", lang),
-        f"{say('algorithm2_return', lang)} x<sub>0</sub>{_small(_ended(facts, lang))}",
+        Markup("{} x<sub>0</sub>{}").format(
+            say("algorithm2_return", lang), _small(_ended(step, lang))
+        ),
     )
-    kinds = ("", "", ' class="inner"', ' class="inner now" aria-current="step"', "", "")
-    items = "".join(f"<li{kind}>{line}</li>" for kind, line in zip(kinds, lines, strict=True))
-    meanings = "".join(_meaning(key, values, symbols, lang) for key in form.rows)
-    return f'<div class="algorithm"><p>{about}</p><ol>{items}</ol><dl>{meanings}</dl></div>'
+    inner, now = Markup(' class="inner"'), Markup(' class="inner now" aria-current="step"')
+    item = Markup("<li{}>{}</li>")
+    items = Markup("").join(map(item.format, ("", "", inner, now, "", ""), lines))
+    meanings = Markup("").join(_meaning(key, values, symbols, lang) for key in form.rows)
+    return Markup('<div class="algorithm"><p>{}</p><ol>{}</ol><dl>{}</dl></div>').format(
+        say(key, lang, sampler=step.sampler, pixel=step.name_of_pixel), items, meanings
+    )
 
 
 def pixel_name(space: "Space", channel: int, row: int, column: int, picture: int, lang: str) -> str:
@@ -153,13 +159,13 @@ def pixel_name(space: "Space", channel: int, row: int, column: int, picture: int
     return say("algorithm2_pixel", lang, channel=name, row=row, column=column, picture=picture)
 
 
-def _small(text: str) -> str:
-    return f"<small>{_lowered(text)}</small>" if text else ""
+def _small(text: str) -> Markup:
+    return tags("small", [_lowered(text)]) if text else Markup("")
 
 
-def _lowered(text: str) -> str:
+def _lowered(text: str) -> Markup:
     """Set the index of x_t and the like below the line."""
-    return re.sub(r"_(\w)(?![a-z])", r"<sub>\1</sub>", text)
+    return Markup(re.sub(r"_(\w)(?![a-z])", r"<sub>\1</sub>", str(escape(text))))
 
 
 def _glued(line: str) -> str:
@@ -167,112 +173,116 @@ def _glued(line: str) -> str:
     return line.replace(" · ", "\u00a0·\u00a0").replace(" / ", "\u00a0/\u00a0")
 
 
-def _begun(facts: StepNumbers, lang: str) -> str:
+def _begun(step: StepNumbers, lang: str) -> str:
     """Return what line 1 gave, if this is the first step."""
-    if facts.i > 1:
+    if step.i > 1:
         return ""
-    value = number(facts.before, DECIMALS)
-    if facts.t == facts.schedule.timesteps:
+    value = number(step.before, DECIMALS)
+    if step.t == step.schedule.timesteps:
         return say("algorithm2_here", lang, value=value)
-    return say("algorithm2_begun_at", lang, t=f"{facts.t:g}", value=value)
+    return say("algorithm2_begun_at", lang, t=f"{step.t:g}", value=value)
 
 
-def _loop(facts: StepNumbers, lang: str) -> str:
+def _loop(step: StepNumbers, lang: str) -> str:
     """Return which round of the loop this is."""
-    times = {"t": f"{facts.t:g}", "s": f"{facts.s:g}"}
-    line = say("algorithm2_step", lang, i=facts.i, total=facts.total, **times)
-    return line if facts.t - facts.s == 1 else line + say("algorithm2_leap", lang)
+    times = {"t": f"{step.t:g}", "s": f"{step.s:g}"}
+    line = say("algorithm2_step", lang, i=step.i, total=step.total, **times)
+    return line if step.t - step.s == 1 else line + say("algorithm2_leap", lang)
 
 
-def _noise(facts: StepNumbers, values: dict[str, float], lang: str) -> str:
+def _noise(step: StepNumbers, values: dict[str, float], lang: str) -> str | Markup:
     """Return line 3: the noise of this step, found from what the step made."""
-    if not _eta(facts):
-        return say("algorithm2_none", lang, sampler=facts.sampler)
-    if facts.s > 0:
+    if not _eta(step):
+        return say("algorithm2_none", lang, sampler=step.sampler)
+    if step.s > 0:
         note = say("algorithm2_drawn", lang, value=number(values["z"], DECIMALS))
     else:
         note = say("algorithm2_last", lang)
-    key = "algorithm2_if" if facts.t - facts.s == 1 else "algorithm2_if_leap"
-    return say(key, lang) + _small(note)
+    key = "algorithm2_if" if step.t - step.s == 1 else "algorithm2_if_leap"
+    return escape(say(key, lang)) + _small(note)
 
 
 def _update(
-    facts: StepNumbers, form: Form, values: dict[str, float], symbols: dict[str, str], lang: str
-) -> str:
+    step: StepNumbers, form: Form, values: dict[str, float], symbols: dict[str, Markup], lang: str
+) -> Markup:
     """Return line 4: the update in symbols, in numbers, and what it gives."""
     left = values["x_s"] - values["first"]
-    corrected = CORRECTED.get(facts.sampler, "rest" if abs(left) >= 10**-RESULT else "")
+    corrected = CORRECTED.get(step.sampler, "rest" if abs(left) >= 10**-RESULT else "")
     numbers, notes = _filled(form, values), []
     if corrected:
         first, more = number(values["first"], DECIMALS), number(left, DECIMALS)
         numbers += f" + ({more})" if more[0] == "−" else f" + {more}"
         notes.append(say(f"algorithm2_{corrected}", lang, first=first, rest=more))
-    if _steep(facts):
+    if _steep(step):
         notes.append(say("algorithm2_steep", lang))
-    return (
-        f"<span>{symbols['x_s']} = {_glued(form.line.format(**symbols))}</span>"
-        f'<span class="values">= {_glued(numbers)}</span>'
-        f'<span class="values">= <b class="result">{number(facts.after, RESULT)}</b></span>'
-        + "".join(_small(note) for note in notes)
+    return Markup(
+        '<span>{} = {}</span><span class="values">= {}</span>'
+        '<span class="values">= <b class="result">{}</b></span>{}'
+    ).format(
+        symbols["x_s"],
+        _glued(Markup(form.line).format(**symbols)),
+        _glued(numbers),
+        number(step.after, RESULT),
+        Markup("").join(_small(note) for note in notes),
     )
 
 
-def _ended(facts: StepNumbers, lang: str) -> str:
+def _ended(step: StepNumbers, lang: str) -> str:
     """Return what line 6 gives, if this is the last step."""
-    if facts.s > 0:
+    if step.s > 0:
         return ""
-    return say("algorithm2_here", lang, value=number(facts.after, RESULT))
+    return say("algorithm2_here", lang, value=number(step.after, RESULT))
 
 
-def _meaning(key: str, values: dict[str, float], symbols: dict[str, str], lang: str) -> str:
+def _meaning(key: str, values: dict[str, float], symbols: dict[str, Markup], lang: str) -> Markup:
     """Return a symbol, its number and what it is, as one row."""
+    row = Markup('<div><dt>{}</dt><dd class="number">{}</dd><dd>{}</dd></div>')
     text = number(values[key], DECIMALS if key in PIXELS else 0)
-    about = _lowered(say(f"algorithm2_{key}", lang))
-    return f'<div><dt>{symbols[key]}</dt><dd class="number">{text}</dd><dd>{about}</dd></div>'
+    return row.format(symbols[key], text, _lowered(say(f"algorithm2_{key}", lang)))
 
 
-def _eta(facts: StepNumbers) -> float:
+def _eta(step: StepNumbers) -> float:
     """Return DDIM's eta that belongs to the sampler: 1 adds as much noise as DDPM."""
-    if facts.sampler == "ddim":
-        return facts.eta
-    return 1.0 if facts.sampler in ("ddpm", "euler_ancestral") else 0.0
+    if step.sampler == "ddim":
+        return step.eta
+    return 1.0 if step.sampler in ("ddpm", "euler_ancestral") else 0.0
 
 
-def _steep(facts: StepNumbers) -> bool:
+def _steep(step: StepNumbers) -> bool:
     """Tell whether x_t weighs so little that a division by sqrt(alpha) would lose the digits."""
-    a, a_s = facts.schedule.signal([facts.t, facts.s])
-    return facts.sampler in DIVIDES and bool(a * STEEPEST < a_s)
+    a, a_s = step.schedule.signal([step.t, step.s])
+    return step.sampler in DIVIDES and bool(a * STEEPEST < a_s)
 
 
-def _form(facts: StepNumbers) -> Form:
-    steep = _steep(facts)
-    if facts.sampler == "ddpm":
+def _form(step: StepNumbers) -> Form:
+    steep = _steep(step)
+    if step.sampler == "ddpm":
         return POSTERIOR if steep else PAPER
-    if facts.sampler in ("dpmpp_2m", "unipc"):
+    if step.sampler in ("dpmpp_2m", "unipc"):
         return SOLVER
-    if facts.sampler == "ddim" or steep:
-        return DDIM_NOISY if _eta(facts) else DDIM
-    return ANCESTRAL if facts.sampler == "euler_ancestral" else EULER
+    if step.sampler == "ddim" or steep:
+        return DDIM_NOISY if _eta(step) else DDIM
+    return ANCESTRAL if step.sampler == "euler_ancestral" else EULER
 
 
-def _values(facts: StepNumbers) -> dict[str, float]:
+def _values(step: StepNumbers) -> dict[str, float]:
     """Return the number of each quantity and factor, of the noise z, and of x_s without it."""
-    numbers = _factors(facts)
+    numbers = _factors(step)
     # DDIM's eq. 12 is the first order of every rule, and DDPM's mean that of eta = 1.
-    mean = numbers["signal_s"] * facts.x0 + numbers["along"] * facts.eps
+    mean = numbers["signal_s"] * step.x0 + numbers["along"] * step.eps
     sigma = numbers["sigma"]
-    z = (facts.after - mean) / sigma if sigma and facts.s > 0 else 0.0
-    pixel = {"x_t": facts.before, "x0": facts.x0, "eps": facts.eps, "x_s": facts.after}
+    z = (step.after - mean) / sigma if sigma and step.s > 0 else 0.0
+    pixel = {"x_t": step.before, "x0": step.x0, "eps": step.eps, "x_s": step.after}
     return numbers | pixel | {"z": z, "first": mean + sigma * z}
 
 
-def _factors(facts: StepNumbers) -> dict[str, float]:
+def _factors(step: StepNumbers) -> dict[str, float]:
     """Return what the schedule and the sampler alone decide; infinite where SNR is 0."""
-    schedule, t, s = facts.schedule, facts.t, facts.s
+    schedule, t, s = step.schedule, step.t, step.s
     (a, a_s), (b, b_s) = (f([t, s]).tolist() for f in (schedule.signal, schedule.noise))
     beta, posterior = schedule.step_beta(t, s), schedule.posterior(t, s)
-    least = _eta(facts) ** 2 * posterior.variance
-    sigma = math.sqrt(beta if facts.large and facts.sampler == "ddpm" else least)
+    least = _eta(step) ** 2 * posterior.variance
+    sigma = math.sqrt(beta if step.large and step.sampler == "ddpm" else least)
     along = math.sqrt(max(b_s**2 - least, 0.0))
     sigma_t, e_h = b / a if a else math.inf, a * b_s / (b * a_s)
     numbers = {"alpha_bar_t": a**2, "alpha_bar_s": a_s**2, "alpha": 1 - beta, "beta": beta}
@@ -284,17 +294,18 @@ def _factors(facts: StepNumbers) -> dict[str, float]:
     return numbers | {"fall": fall, "fall_far": fall, "rest": 1 - e_h}
 
 
-def _symbols(facts: StepNumbers, lang: str) -> dict[str, str]:
+def _symbols(step: StepNumbers, lang: str) -> dict[str, Markup]:
     """Return each quantity and factor as HTML; a quantity says on hover what it is."""
-    near = facts.t - facts.s == 1
+    near = step.t - step.s == 1
     places = {"down": "t−1" if near else "s", "across": "t" if near else "t|s"}
+    symbol = Markup('<abbr title="{}">{}{}</abbr>')
     marks = {}
     for key, (letter, index) in LETTERS.items():
-        low = f"<sub>{index.format(**places)}</sub>" if index else ""
-        marks[key] = f'<abbr title="{say(f"algorithm2_{key}", lang)}">{letter}{low}</abbr>'
+        low = tags("sub", [index.format(**places)]) if index else ""
+        marks[key] = symbol.format(say(f"algorithm2_{key}", lang), letter, low)
     for key, line in FACTORS.items():
         under = line.replace("[", '<span class="root">').replace("]", "</span>")
-        marks[key] = under.format(**marks)
+        marks[key] = Markup(under).format(**marks)
     return marks
 
 
@@ -319,16 +330,16 @@ def _filled(form: Form, values: dict[str, float]) -> str:
 
 
 @guarded
-def show_numbers(request: gr.Request, tree: Tree, seen: Any = True) -> Any:
-    """Return the algorithm at the step where the slider rests, with one pixel's numbers.
+def show_numbers(request: gr.Request, tree: Tree, is_open: bool = True) -> Updates:
+    """Show the algorithm at the step where the slider rests, with one pixel's numbers.
 
-    Unless it is `seen` nothing is done: the steps of an example would have to be made first.
+    Unless the fold is open nothing is done: the steps of an example would have to be made first.
     """
-    if not seen:
-        return gr.skip()
+    if not is_open:
+        return {}
     node, lang = tree.current, language(request)
     i = max(1, min(tree.place or 1, node.recipe.steps))
-    return algorithm_html(step_numbers(node.recipe, i, lang), lang)
+    return {"algorithm": algorithm_html(step_numbers(node.recipe, i, lang), lang)}
 
 
 def step_numbers(recipe: Recipe, i: int, lang: str) -> StepNumbers:
@@ -368,17 +379,18 @@ def step_numbers(recipe: Recipe, i: int, lang: str) -> StepNumbers:
 
 
 def build() -> tuple[gr.Accordion, gr.HTML]:
-    """Lay out the algorithm."""
+    """Lay out the algorithm in its fold."""
     fold = gr.Accordion(label("algorithm2"), open=False, elem_classes="fold", elem_id="algorithm2")
     with fold:
         note("algorithm2_about")
         return fold, gr.HTML(elem_classes="algorithm", elem_id="algorithm2-panel")
 
 
-def wire(fold: gr.Accordion, moved: Any, tree: gr.State, shown: gr.HTML) -> None:
-    """Tell the numbers when the fold opens, and while it is open whenever the slider rests."""
-    seen = gr.State(False)
+def wire(fold: gr.Accordion, algorithm: gr.HTML, moved: Any, tree: gr.State) -> None:
+    """Show the numbers when the fold opens, and while it is open whenever the slider rests."""
+    is_open = gr.State(False)
     queued: dict[str, Any] = {"api_visibility": "private", **HIDDEN, **PANEL}
-    fold.collapse(lambda: False, None, seen, **QUIET)
-    for event in (fold.expand(lambda: True, None, seen, **QUIET), moved):
-        event.then(show_numbers, [tree, seen], shown, **queued)
+    inputs, outputs = {"tree": tree, "is_open": is_open}, {"algorithm": algorithm}
+    fold.collapse(lambda: False, None, is_open, **QUIET)
+    for event in (fold.expand(lambda: True, None, is_open, **QUIET), moved):
+        event.then(**by_name(show_numbers, inputs, outputs), **queued)

@@ -4,14 +4,16 @@ It is one recipe with a picture for each pair, so whatever can be done with a sa
 with it.
 """
 
-import html
 from dataclasses import replace
 from typing import Any
+
+from markupsafe import Markup
 
 from sd.common import validation
 from sd.common.validation import InputError, shown
 from sd.generation.recipe import Recipe
 from sd.ui import models
+from sd.ui.components.html import tags
 from sd.ui.texts import say
 
 MOST_SCALES, MOST_GUIDANCE = 6, 10.0
@@ -70,10 +72,10 @@ def columns_of(recipe: Recipe) -> int:
     return across if (prompts, scales) == (whole, scales[:across] * len(down)) else 0
 
 
-def legend(recipe: Recipe, lang: str) -> str:
-    """Return what the pictures were asked for and which is which; "" where nothing was."""
+def legend_html(recipe: Recipe, lang: str) -> Markup:
+    """Return what the pictures were prompted with and which is which; "" without a prompt."""
     if not has_prompt(recipe):
-        return ""
+        return Markup("")
     prompts, scales = list(recipe.prompts), [f"{scale:g}" for scale in recipe.guidance]
     across = columns_of(recipe) if len(scales) > 1 else 0
     key = "legend_down" if across else "legend_turn" if len(prompts) > 1 else "legend_asked"
@@ -82,18 +84,15 @@ def legend(recipe: Recipe, lang: str) -> str:
         "legend_against": [recipe.negative] if recipe.negative else [],
         "legend_across" if across else "legend_guidance": scales[:across] if across else scales,
     }
-    told = (
-        f"<dt>{say(key, lang)}</dt><dd class='{key}'>"
-        + "".join(f"<span>{html.escape(part)}</span>" for part in parts)
-        + "</dd>"
-        for key, parts in rows.items()
-        if parts
+    row = Markup("<dt>{}</dt><dd class='{}'>{}</dd>")
+    lines = (
+        row.format(say(key, lang), key, tags("span", parts)) for key, parts in rows.items() if parts
     )
-    return f'<dl class="legend">{"".join(told)}</dl>'
+    return Markup('<dl class="legend">{}</dl>').format(Markup("").join(lines))
 
 
 def prompt_title(recipe: Recipe, lang: str) -> list[str]:
-    """Return what a node's title says of what was asked for."""
+    """Return what a node's title says of the prompt."""
     if not has_prompt(recipe):
         return []
     if across := columns_of(recipe):
@@ -102,9 +101,9 @@ def prompt_title(recipe: Recipe, lang: str) -> list[str]:
     first = recipe.prompts[0] if recipe.prompts else f"- {recipe.negative}"
     more = f" +{len(recipe.prompts) - 1}" if len(recipe.prompts) > 1 else ""
     scale = say("node_guidance", lang, scale=f"{recipe.guidance[0]:g}")
-    return [f"{short(first)}{more}", scale]
+    return [f"{shorten(first)}{more}", scale]
 
 
-def short(text: str, longest: int = 28) -> str:
+def shorten(text: str, longest: int = 28) -> str:
     """Return a text that is not too long for a line that says more."""
     return text if len(text) <= longest else text[: longest - 1] + "…"

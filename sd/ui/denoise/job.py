@@ -3,7 +3,6 @@
 It ends within one network call of being asked to, and only then lets the next one begin.
 """
 
-import html
 import threading
 import time
 from collections import OrderedDict
@@ -15,8 +14,11 @@ from itertools import islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from sd.generation.recipe import Recipe
 from sd.ui import models
+from sd.ui.components.html import progress_bar
 from sd.ui.components.player import store_chunk
 from sd.ui.state import shared
 from sd.ui.texts import duration, say
@@ -290,16 +292,6 @@ def steps_of(recipe: Recipe, count: int) -> Iterator["SampleStep"]:
 # ---- as the page shows it
 
 
-def progress_html(words: list[str], share: float) -> str:
-    """Return the progress line and its bar."""
-    line = "</span><span>".join(html.escape(word, quote=False) for word in words)
-    return (
-        f'<div class="progress"><p><span>{line}</span></p><div class="track" role="progressbar"'
-        f' aria-valuemin="0" aria-valuemax="100" aria-valuenow="{100 * share:.0f}">'
-        f'<i style="width:{100 * share:.1f}%"></i></div></div>'
-    )
-
-
 def watch(job: Job) -> Iterator[bool]:
     """Start a job and yield whenever there is news, or none for a while; True when it has ended.
 
@@ -318,23 +310,23 @@ def watch(job: Job) -> Iterator[bool]:
         raise job.error
 
 
-def progress_line(job: Job, lang: str, ended: bool) -> str:
+def progress_line(job: Job, lang: str, ended: bool) -> Markup:
     """Return where a sampling is on its way, as words and a bar."""
     total = job.recipe.steps
     share = job.done / total
     if ended and job.stopped:
-        return progress_html([say("stopped", lang, i=job.done, n=total)], share)
+        return progress_bar([say("stopped", lang, i=job.done, n=total)], share)
     if ended:
         values = {"n": total, "s": f"{job.seconds:.1f}", "device": models.machine().label}
-        return progress_html([say("done", lang, **values)], share)
+        return progress_bar([say("done", lang, **values)], share)
     if not job.done:
         if job.replayed and job.recipe.branch:
             of = job.recipe.branch.at
-            return progress_html([say("replaying", lang, i=job.replayed, n=of)], 0)
-        return progress_html([say("loading", lang)], 0)
+            return progress_bar([say("replaying", lang, i=job.replayed, n=of)], 0)
+        return progress_bar([say("loading", lang)], 0)
     left = duration(job.seconds / job.done * (total - job.done), lang)
     t = f"{job.last.t:g}" if job.last else "0"
     words = [say("progress", lang, i=job.done, n=total, t=t), say("progress_left", lang, s=left)]
     if job.recipe.clip_x0 and job.last:
         words.append(say("progress_clipped", lang, n=f"{100 * job.last.clipped:.0f}"))
-    return progress_html(words, share)
+    return progress_bar(words, share)

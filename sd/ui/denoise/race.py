@@ -4,7 +4,7 @@ Lanes are samplers of one model, or one sampler of three denoisers: the trained 
 (ideal) and the blur (linear) of its pictures.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,14 @@ from sd.diffusion.timesteps import REFERENCE_STEPS, SAMPLERS, calls_per_step
 from sd.generation.recipe import Recipe
 from sd.generation.registry import CLOSED_FORMS, ModelEntry
 from sd.ui import models, uploads
+from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import MODEL, QUIET, guarded, language
+from sd.ui.components.html import progress_bar
 from sd.ui.components.player import content as player_content
 from sd.ui.components.player import player
 from sd.ui.components.widgets import label, note, slider
-from sd.ui.denoise.form import recipe_of
-from sd.ui.denoise.job import Job, progress_html, progress_line, watch
+from sd.ui.denoise.form import SamplingForm
+from sd.ui.denoise.job import Job, progress_line, watch
 from sd.ui.state import Recent, shared
 from sd.ui.texts import say
 
@@ -76,7 +78,7 @@ def is_random(recipe: Recipe) -> bool:
     )
 
 
-def sampler_lanes(recipe: Recipe, samplers: Any, calls: Any) -> list[Recipe]:
+def sampler_lanes(recipe: Recipe, samplers: Sequence[str], calls: int) -> list[Recipe]:
     """Return a recipe for each sampler, all with the same number of network calls."""
     calls = validation.whole("network calls", calls, 1, MOST_CALLS)
     if not isinstance(samplers, list) or not 1 <= len(samplers) <= MOST_LANES:
@@ -113,57 +115,61 @@ def reference_of(recipe: Recipe) -> Recipe:
     return replace(recipe, sampler=REFERENCE, steps=steps, eta=0.0, spacing="trailing")
 
 
-def named(recipe: Recipe, many: bool, lang: str) -> str:
-    """Return what a lane is called."""
-    if many:
+def lane_name(recipe: Recipe, by_model: bool, lang: str) -> str:
+    """Return what a lane is called: its model, or its sampler and what it spends."""
+    if by_model:
         return recipe.model
     calls = calls_of(recipe)
     return say("lane", lang, sampler=recipe.sampler, steps=recipe.steps, calls=calls)
 
 
 @guarded
-def samplers(
-    request: gr.Request, held: Race, chosen: Any, calls: Any, *values: Any
-) -> Iterator[tuple[Any, str]]:
-    """Race samplers; yield the player's value and the line."""
-    lanes = sampler_lanes(recipe_of(*values), chosen, calls)
-    yield from raced(held, lanes, False, language(request))
+def race_samplers(
+    request: gr.Request, race: Race, samplers: Sequence[str], calls: int, **fields: Any
+) -> Iterator[Updates]:
+    """Race samplers of one model."""
+    lanes = sampler_lanes(SamplingForm(**fields).to_recipe(), samplers, calls)
+    yield from run_race(race, lanes, False, language(request))
 
 
 @guarded
-def denoisers(request: gr.Request, held: Race, *values: Any) -> Iterator[tuple[Any, str]]:
-    """Race the trained network against memory and blur; yield the player's value and the line."""
-    yield from raced(held, denoiser_lanes(recipe_of(*values)), True, language(request))
+def race_denoisers(request: gr.Request, race: Race, **fields: Any) -> Iterator[Updates]:
+    """Race the trained network against memory and blur."""
+    lanes = denoiser_lanes(SamplingForm(**fields).to_recipe())
+    yield from run_race(race, lanes, True, language(request))
 
 
-def raced(held: Race, lanes: Sequence[Recipe], many: bool, lang: str) -> Iterator[tuple[Any, str]]:
-    """Make lane after lane, then the reference, and tell how far each is from it."""
-    held.stopped, done = False, []
-    compares = not many and not all(map(is_random, lanes))
+def run_race(race: Race, lanes: Sequence[Recipe], by_model: bool, lang: str) -> Iterator[Updates]:
+    """Run lane after lane, then the reference, and tell how far each ends from it."""
+    race.stopped = False
+    jobs: list[Job] = []
+    compares = not by_model and not all(map(is_random, lanes))
     for recipe in [*lanes, *([reference_of(lanes[0])] if compares else [])]:
         models.check_cost(recipe)
     for recipe in lanes:
-        job = held.job = Job(recipe, named(recipe, many, lang))
-        done.append(job)
+        job = race.job = Job(recipe, lane_name(recipe, by_model, lang))
+        jobs.append(job)
         for ended in watch(job):
-            yield shown([each.film_json() for each in done], lang), progress_line(job, lang, ended)
-        if held.stopped or job.stopped:
+            films = [film for each in jobs if (film := each.film_json())]
+            yield {"player": player_content(films, lang), "line": progress_line(job, lang, ended)}
+        if race.stopped or job.stopped:
             return
     if compares:
-        yield from compared(held, done, lang)
+        yield from compare_ends(race, jobs, lang)
 
 
-def compared(held: Race, done: Sequence[Job], lang: str) -> Iterator[tuple[Any, str]]:
+def compare_ends(race: Race, jobs: Sequence[Job], lang: str) -> Iterator[Updates]:
     """Make the reference unless it is known, and tell with every lane how far from it it ends."""
-    fine = reference_of(done[0].recipe)
-    if fine not in shared(References):
-        yield from made_fine(held, fine, lang)
-    if (exact := shared(References).get(fine)) is not None:
-        films = [job.film_json(far_from(exact, job, lang)) for job in done]
-        yield shown(films, lang), progress_html([say("race_done", lang, n=fine.steps)], 1)
+    reference = reference_of(jobs[0].recipe)
+    if reference not in shared(References):
+        yield from make_reference(race, reference, lang)
+    if (exact := shared(References).get(reference)) is not None:
+        films = [job.film_json(distance_text(exact, job, lang)) for job in jobs]
+        line = progress_bar([say("race_done", lang, n=reference.steps)], 1)
+        yield {"player": player_content([film for film in films if film], lang), "line": line}
 
 
-def far_from(exact: "Tensor", job: Job, lang: str) -> str:
+def distance_text(exact: "Tensor", job: Job, lang: str) -> str:
     """Return how far the end of a lane lies from the reference, in words."""
     from sd.generation.pipeline import rms_distance
 
@@ -172,37 +178,32 @@ def far_from(exact: "Tensor", job: Job, lang: str) -> str:
     return say("lane_distance", lang, far=f"{rms_distance(job.last.x_t, exact):.3f}")
 
 
-def made_fine(held: Race, fine: Recipe, lang: str) -> Iterator[tuple[Any, str]]:
+def make_reference(race: Race, reference: Recipe, lang: str) -> Iterator[Updates]:
     """Make the reference without showing its steps, and keep its end."""
-    job = held.job = Job(fine, filmed=False)
+    job = race.job = Job(reference, filmed=False)
     for ended in watch(job):
         key = "stopped" if ended and job.stopped else "race_reference"
-        words = say(key, lang, i=job.done, n=fine.steps)
-        yield gr.skip(), progress_html([words], job.done / fine.steps)
+        words = say(key, lang, i=job.done, n=reference.steps)
+        yield {"line": progress_bar([words], job.done / reference.steps)}
     if job.last is not None and not job.stopped:
-        shared(References)[fine] = job.last.x_t
+        shared(References)[reference] = job.last.x_t
 
 
-def shown(films: Sequence[dict[str, Any] | None], lang: str) -> dict[str, Any]:
-    """Return what the race's player shows: the lanes that have begun."""
-    return player_content([film for film in films if film], lang)
-
-
-def halt(held: Any) -> None:
+def stop(race: Race) -> None:
     """Ask the race to end after the step at hand."""
-    if isinstance(held, Race):
-        held.stopped = True
-        if held.job:
-            held.job.stop()
+    if isinstance(race, Race):
+        race.stopped = True
+        if race.job:
+            race.job.stop()
 
 
-def build(fields: Sequence[Any]) -> None:
-    """Lay out the race and wire it."""
-    held = gr.State(Race())
+def build(fields: Mapping[str, Any]) -> None:
+    """Lay out the race and wire it; `fields` are those of a `SamplingForm`."""
+    race = gr.State(Race())
     with gr.Accordion(label("race"), open=False, elem_classes="fold", elem_id="denoise-race"):
         note("race_about")
         with gr.Row(elem_classes="race-fields"):
-            chosen = gr.CheckboxGroup(
+            samplers = gr.CheckboxGroup(
                 list(SAMPLERS),
                 value=list(FIRST),
                 label=label("race_samplers"),
@@ -212,15 +213,16 @@ def build(fields: Sequence[Any]) -> None:
         with gr.Row(elem_classes="buttons"):
             go = gr.Button(label("race_go"), elem_id="race-go")
             three = gr.Button(label("race_denoisers"), elem_id="race-denoisers")
-            stop = gr.Button(label("stop"), elem_id="race-stop", elem_classes="stop")
+            halt = gr.Button(label("stop"), elem_id="race-stop", elem_classes="stop")
         line = gr.HTML(elem_classes="status", elem_id="race-status")
         with gr.Column(visible=False) as track:
-            shown_lanes = player("race-player")
+            lanes = player("race-player")
     queued: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": line}
     queued |= {"api_visibility": "private", **MODEL}
-    outputs = [shown_lanes, line]
+    inputs, outputs = {"race": race, **fields}, {"player": lanes, "line": line}
     for button in (go, three):
         button.click(lambda: gr.update(visible=True), None, track, **QUIET)
-    go.click(samplers, [held, chosen, calls, *fields], outputs, **queued)
-    three.click(denoisers, [held, *fields], outputs, **queued)
-    stop.click(halt, held, None, **QUIET)
+    chosen = {"samplers": samplers, "calls": calls}
+    go.click(**by_name(race_samplers, inputs | chosen, outputs), **queued)
+    three.click(**by_name(race_denoisers, inputs, outputs), **queued)
+    halt.click(stop, race, None, **QUIET)

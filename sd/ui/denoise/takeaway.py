@@ -1,7 +1,6 @@
 """Take a sampling away, as picture, film, numbers or page; and bring a picture's recipe back."""
 
-import html
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +13,12 @@ from sd.generation.recipe import Recipe, from_json
 from sd.ui import models
 from sd.ui.adapter import scratch
 from sd.ui.components import player
+from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import MODEL, QUIET, guarded, language
-from sd.ui.components.player import store_chunk
+from sd.ui.components.html import progress_bar
 from sd.ui.components.widgets import label, note, slider
 from sd.ui.denoise import branch, form
-from sd.ui.denoise.job import progress_html, steps_of
+from sd.ui.denoise.job import steps_of
 from sd.ui.denoise.tree import Node, Tree
 from sd.ui.texts import say
 
@@ -28,10 +28,10 @@ MOST_BYTES = 2**30  # of all steps at once
 PRESS = '() => document.querySelector("#take-download").click()'
 
 
-class Taking(NamedTuple):
+class TakeawayParts(NamedTuple):
     """What takes away and brings back."""
 
-    form: Any
+    kind: Any
     index: Any
     go: gr.Button
     download: gr.DownloadButton
@@ -39,24 +39,24 @@ class Taking(NamedTuple):
     again: gr.Button
 
 
-def record(recipe: Recipe, index: int) -> dict[str, Any]:
+def png_record(recipe: Recipe, index: int) -> dict[str, Any]:
     """Return what a PNG carries: the recipe, which picture it is, and on what it was made."""
     return {"recipe": recipe.to_json(), "index": index, "made": models.machine().record()}
 
 
-def written(node: Node, form: str, index: int, lang: str) -> Path:
+def write_file(node: Node, kind: str, index: int, lang: str) -> Path:
     """Return a new file of a node in one of the forms."""
     if not node.done:
         raise InputError("nothing has been denoised yet: press Denoise first")
-    name = f"{node.recipe.model.replace(':', '-')}-seed-{node.recipe.seed}.{form}"
+    name = f"{node.recipe.model.replace(':', '-')}-seed-{node.recipe.seed}.{kind}"
     with scratch.temporary_folder(scratch.TAKE) as folder:
         path = folder / name
-        if form == PNG:
+        if kind == PNG:
             write_picture(node, path, index)
-        elif form == HTML:
+        elif kind == HTML:
             write_player(node, path, index, lang)
         else:
-            write_steps(node, path, form)
+            write_steps(node, path, kind)
     return path
 
 
@@ -66,21 +66,21 @@ def write_player(node: Node, path: Path, index: int, lang: str) -> None:
     from sd.generation.film import embed_chunks
 
     write_html(
-        [embed_chunks(node.film)], path, player.words(lang), record(node.recipe, index), lang
+        [embed_chunks(node.film)], path, player.words(lang), png_record(node.recipe, index), lang
     )
 
 
-def write_steps(node: Node, path: Path, form: str) -> None:
+def write_steps(node: Node, path: Path, kind: str) -> None:
     """Write every step as numbers, or as many as a moving picture shows."""
     from sd.generation import export
 
     check_room(node)
-    steps = list(steps_of(node.recipe, node.done))
     space = models.open_model(models.find_recipe_model(node.recipe)).space
-    if form == NPZ:
+    steps = list(steps_of(node.recipe, node.done))
+    if kind == NPZ:
         export.write_npz(path, steps, space, node.recipe.seeds)
     else:
-        write = export.write_gif if form == GIF else export.write_mp4
+        write = export.write_gif if kind == GIF else export.write_mp4
         write(export.draw_frames(export.thin_steps(steps), space), path)
 
 
@@ -109,60 +109,55 @@ def write_picture(node: Node, path: Path, index: int) -> None:
         *_, last = steps_of(node.recipe, node.done)
         space = models.open_model(models.find_recipe_model(node.recipe)).space
         node.end = space.decode(last.x_t)
-    write_png(to_pil(node.end[index]), path, record(node.recipe, index))
+    write_png(to_pil(node.end[index]), path, png_record(node.recipe, index))
 
 
 @guarded
-def take(request: gr.Request, tree: Tree, form: Any, index: Any) -> Any:
-    """Make the file that was asked for; return it for the hidden button."""
-    form = validation.choice("form", form, FORMS)
+def take(request: gr.Request, tree: Tree, kind: str, index: int) -> Updates:
+    """Make the file that was asked for, for the hidden button."""
+    kind = validation.choice("form", kind, FORMS)
     node = tree.current
     number = validation.whole("picture", index, 1, models.CAPS.count)
     if number > node.recipe.count:
         raise InputError(
             f"picture = {number}: must be a whole number from 1 to {node.recipe.count}"
         )
-    return gr.update(value=str(written(node, form, number - 1, language(request))))
+    path = write_file(node, kind, number - 1, language(request))
+    return {"download": gr.update(value=str(path))}
 
 
 @guarded
-def bring(request: gr.Request, tree: Tree, file: Any) -> tuple[Any, ...]:
+def bring(request: gr.Request, tree: Tree, file: str | None) -> Updates:
     """Read a PNG's recipe; set every control, and keep the recipe for making it again."""
     from sd.generation.export import read_recipe
     from sd.generation.pipeline import check
 
     if file is None:
         raise InputError("recipe: give a PNG that was made here")
-    told = read_recipe(Path(file))
-    recipe = models.within_caps(from_json(told.get("recipe")))
+    record = read_recipe(Path(file))
+    recipe = models.within_caps(from_json(record.get("recipe")))
     check(recipe, models.open_model(models.find_recipe_model(recipe)))
-    index = validation.whole("recipe: index", told.get("index"), 0, recipe.count - 1)
-    made = told.get("made")
-    named = made.get("label", "") if isinstance(made, dict) else ""
-    machine = printable(str(named)[:LONGEST_LABEL])  # half characters cannot be sent
-    lang = language(request)
+    index = validation.whole("recipe: index", record.get("index"), 0, recipe.count - 1)
+    made = record.get("made")
+    name = made.get("label", "") if isinstance(made, dict) else ""
+    machine = printable(str(name)[:LONGEST_LABEL])  # half characters cannot be sent
+    lang, root = language(request), recipe.root
     tree.restored, tree.continued = recipe, None
     line = say("brought", lang, name=Path(file).name[:80], machine=machine or "?")
-    shown = progress_html([html.unescape(line)], 0)
-    return shown, gr.update(visible=True), index + 1, *controls(recipe, lang, tree)
+    return {
+        "line": progress_bar([line], 0),
+        "again": gr.update(visible=True),
+        "index": index + 1,
+        **form.updates_of(root, lang),
+        **branch.updates_of(recipe, tree.find(root), lang),
+    }
 
 
-def controls(recipe: Recipe, lang: str, tree: Tree) -> tuple[Any, ...]:
-    """Return what all controls are set to: those of the root, then those of the branch."""
-    root = recipe.root
-    return *root_controls(root, lang), *branch.settings_of(recipe, tree.of(root), lang)
-
-
-def root_controls(root: Recipe, lang: str) -> tuple[Any, ...]:
-    """Return what the fields, the upload and the gallery of a sampling are set to."""
-    return *form.settings_of(root, store_chunk, lang), *form.picture_of(root)
-
-
-def build() -> Taking:
+def build() -> TakeawayParts:
     """Lay out what takes away and what brings back."""
     with gr.Accordion(label("take"), open=False, elem_classes="fold", elem_id="denoise-take"):
         note("take_about")
-        form = gr.Radio(
+        kind = gr.Radio(
             [(label(f"take_{word}"), word) for word in FORMS],
             value=PNG,
             label=label("take_form"),
@@ -176,16 +171,16 @@ def build() -> Taking:
             brought = gr.UploadButton(label("bring"), file_types=[".png"], elem_id="take-bring")
             again = gr.Button(label("bring_again"), visible=False, elem_id="take-again")
         download = gr.DownloadButton("file", visible="hidden", elem_id="take-download")
-    return Taking(form, index, go, download, brought, again)
+    return TakeawayParts(kind, index, go, download, brought, again)
 
 
-def wire(taking: Taking, tree: gr.State, controlled: Sequence[Any], line: gr.HTML) -> None:
-    """Wire taking away and bringing back, which sets what is `controlled`."""
-    wanted = [tree, taking.form, taking.index]
+def wire(parts: TakeawayParts, state: gr.State, controls: Mapping[str, Any], line: gr.HTML) -> None:
+    """Wire taking away and bringing back, which sets the `controls`."""
+    tree = {"tree": state}
     queued: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": line}
-    made = taking.go.click(
-        take, wanted, taking.download, api_visibility="private", **queued, **MODEL
-    )
-    made.success(None, None, None, js=PRESS, **QUIET)
-    outputs = [line, taking.again, taking.index, *controlled]
-    taking.bring.upload(bring, [tree, taking.bring], outputs, **QUIET)
+    queued |= {"api_visibility": "private", **MODEL}
+    wanted = {**tree, "kind": parts.kind, "index": parts.index}
+    taken = parts.go.click(**by_name(take, wanted, {"download": parts.download}), **queued)
+    taken.success(None, None, None, js=PRESS, **QUIET)
+    outputs = {"line": line, "again": parts.again, "index": parts.index, **controls}
+    parts.bring.upload(**by_name(bring, {**tree, "file": parts.bring}, outputs), **QUIET)

@@ -4,9 +4,10 @@ A node is all that is needed to look at a sampling, to go on from one of its ste
 and to make it again.
 """
 
-import html
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
 
 from sd.common import validation
 from sd.common.validation import InputError
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 ALONE = "0"  # stands for no sampling beside the one that is shown
 MOST_NODES = 24  # of one page; the oldest leaves go first
-
-# The nodes lie in one list, so one listener for all tells which was pressed.
 
 
 @dataclass
@@ -39,8 +38,8 @@ class Node:
     end: "Tensor | None" = None
 
     @property
-    def made(self) -> int:
-        """How many of its steps were made, as far as the film shows; a long film skips some."""
+    def filmed(self) -> int:
+        """The last of its steps that the film shows; a long film skips some."""
         frames = self.film.get("frames", ())
         return int(frames[-1]["i"]) if frames else 0
 
@@ -60,7 +59,7 @@ class Tree:
 
     def add(self, recipe: Recipe) -> Node:
         """Return a new node for a recipe, under its parent's if that is here, and show it."""
-        parent = self.of(recipe.branch.recipe) if recipe.branch else None
+        parent = self.find(recipe.branch.recipe) if recipe.branch else None
         self.last += 1
         node = Node(self.last, recipe, parent.number if parent else None)
         self.nodes[node.number] = node
@@ -74,7 +73,7 @@ class Tree:
         self.nodes.pop(node.number, None)
         self.shown, self.beside, self.place = next(reversed(self.nodes), None), None, 0
 
-    def of(self, recipe: Recipe) -> Node | None:
+    def find(self, recipe: Recipe) -> Node | None:
         """Return the newest node of a recipe, if it is here."""
         return next((n for n in reversed(self.nodes.values()) if n.recipe == recipe), None)
 
@@ -130,22 +129,26 @@ def title(node: Node, lang: str) -> str:
     return ", ".join(words)
 
 
-def tree_html(tree: Tree, lang: str) -> str:
+def tree_html(tree: Tree, lang: str) -> Markup:
     """Return the nodes as nested lists of buttons, the shown one marked; nothing for one alone."""
     if len(tree.nodes) < 2:
-        return ""
+        return Markup("")
     roots = [node for node in tree.nodes.values() if node.parent not in tree.nodes]
-    return f'<ul class="tree">{"".join(branch_html(tree, node, lang) for node in roots)}</ul>'
+    items = Markup("").join(node_html(tree, node, lang) for node in roots)
+    return Markup('<ul class="tree">{}</ul>').format(items)
 
 
-def branch_html(tree: Tree, node: Node, lang: str) -> str:
+def node_html(tree: Tree, node: Node, lang: str) -> Markup:
     """Return one node with all that branches from it."""
     below = [each for each in tree.nodes.values() if each.parent == node.number]
-    inside = "".join(branch_html(tree, each, lang) for each in below)
-    current = ' aria-current="true"' if node.number == tree.shown else ""
-    name = html.escape(f"{node.number}: {title(node, lang)}")
-    model = html.escape(node.recipe.model)
-    return (
-        f'<li><button type="button" data-node="{node.number}"{current} title="{model}">{name}'
-        f"</button>{f'<ul>{inside}</ul>' if inside else ''}</li>"
+    items = Markup("").join(node_html(tree, each, lang) for each in below)
+    return Markup(
+        '<li><button type="button" data-node="{}"{} title="{}">{}: {}</button>{}</li>'
+    ).format(
+        node.number,
+        Markup(' aria-current="true"') if node.number == tree.shown else "",
+        node.recipe.model,
+        node.number,
+        title(node, lang),
+        Markup("<ul>{}</ul>").format(items) if items else "",
     )

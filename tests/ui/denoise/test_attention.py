@@ -77,7 +77,7 @@ def tree_of(made: Recipe, place: int = 3) -> Tree:
     return tree
 
 
-def look(made: Recipe, i: int = 3, k: int = 0) -> AttentionRecord:
+def recorded(made: Recipe, i: int = 3, k: int = 0) -> AttentionRecord:
     found = record.record_attention(made, i, k)
     assert found is not None
     return found
@@ -104,7 +104,7 @@ def test_the_estimate_is_that_of_the_step_whatever_the_noise(
     monkeypatch.setattr(models, "open_model", lambda entry: model)
     made = plain_recipe(clip_x0=False)
     step = replayed(made, model)[2]
-    assert torch.allclose(look(made, 3, 1).x0, step.x0[1], atol=1e-4)
+    assert torch.allclose(recorded(made, 3, 1).x0, step.x0[1], atol=1e-4)
 
 
 @pytest.mark.parametrize("guidance", [(1.0,), (3.0, 1.0)])
@@ -115,7 +115,7 @@ def test_a_picture_alone_looks_where_it_looked_in_its_batch(guidance: tuple[floa
     with Recording(model.network, ("self", "cross"), [1], 2) as recording:
         answer = denoiser_of(made, model)(x, t)
         calls = recording.drain()
-    seen = look(made, 3, 1)
+    seen = recorded(made, 3, 1)
     assert seen.t == t and [word for word, _ in seen.words] == DOG.split()
     torch.testing.assert_close(seen.x0, answer.x0[1], atol=CLOSE, rtol=0)
     for k, (_, places) in enumerate(seen.words):
@@ -126,21 +126,21 @@ def test_a_picture_alone_looks_where_it_looked_in_its_batch(guidance: tuple[floa
     torch.testing.assert_close(seen.place(Spot(6, 1), layer, 0), wanted, atol=CLOSE, rtol=0)
     wanted = word_map(calls, seen.words[1][1], 0, 1, (8, 8), layer.replace("self", "cross"))
     torch.testing.assert_close(seen.word(1, layer), wanted, atol=CLOSE, rtol=0)
-    assert float((look(made, 3, 0).word(0) - seen.word(0)).abs().max()) > 1e-3
+    assert float((recorded(made, 3, 0).word(0) - seen.word(0)).abs().max()) > 1e-3
 
 
 def test_one_call_for_one_picture_and_none_when_asked_again(calls: list[int]) -> None:
     made = recipe()
-    first = look(made)
+    first = recorded(made)
     assert calls == [4, 4, 2]  # two steps of two guided pictures, then one picture of both halves
-    assert look(made) is first and len(calls) == 3
-    look(made, 2)
+    assert recorded(made) is first and len(calls) == 3
+    recorded(made, 2)
     assert len(calls) == 4  # its step is kept
 
 
 def test_each_picture_of_a_step_has_a_look_of_its_own() -> None:
     made = recipe()
-    first, second = look(made, 3, 0), look(made, 3, 1)
+    first, second = recorded(made, 3, 0), recorded(made, 3, 1)
     assert [[word for word, _ in each.words] for each in (first, second)] == [
         RED.split(),
         DOG.split(),
@@ -150,10 +150,10 @@ def test_each_picture_of_a_step_has_a_look_of_its_own() -> None:
 
 def test_heads_are_counted_from_one_and_the_mark_lies_on_its_pixel() -> None:
     four: Any = SimpleNamespace(layers=["a self"], heads=lambda _layer: 4)
-    found = [attention_pictures.part_of(four, "a self", str(k)) for k in (1, 2, 4)]
+    found = [attention_pictures.layer_and_head(four, "a self", str(k)) for k in (1, 2, 4)]
     assert found == [("a self", 0), ("a self", 1), ("a self", 3)]
-    assert attention_pictures.part_of(four, "averaged", "all") == (None, None)
-    seen = look(recipe())
+    assert attention_pictures.layer_and_head(four, "averaged", "all") == (None, None)
+    seen = recorded(recipe())
     assert "left:81.250%;top:18.750%" in attention_pictures.place_html(seen, Spot(1, 6), "en")
     assert "row 2, column 7" in attention_pictures.where_html(
         seen, Spot(1, 6), "averaged", "all", "en"
@@ -162,7 +162,7 @@ def test_heads_are_counted_from_one_and_the_mark_lies_on_its_pixel() -> None:
 
 def test_the_oldest_looks_make_room() -> None:
     made = recipe()
-    first = look(made, 1)
+    first = recorded(made, 1)
     assert first.nbytes == sum(
         layer.weights.nbytes for call in first.calls for layer in call.layers.values()
     )
@@ -177,10 +177,10 @@ def test_the_oldest_looks_make_room() -> None:
 def test_a_branch_and_a_grid_are_asked_what_each_picture_was() -> None:
     parent = recipe(guidance=(1.0, 4.0))
     branch = replace(parent, branch=Branch(parent, 2), steps=4)
-    one = record.alone(branch, 1)
+    one = record.single_recipe(branch, 1)
     assert (one.prompts, one.guidance, one.count, one.branch) == ((DOG,), (4.0,), 1, None)
-    assert look(branch, 2, 1).words == look(parent, 2, 1).words
-    assert record.alone(recipe(prompts=()), 1).prompts == ("",)
+    assert recorded(branch, 2, 1).words == recorded(parent, 2, 1).words
+    assert record.single_recipe(recipe(prompts=()), 1).prompts == ("",)
 
 
 @pytest.mark.parametrize(
@@ -196,30 +196,33 @@ def test_a_branch_and_a_grid_are_asked_what_each_picture_was() -> None:
     ],
 )
 def test_without_words_there_is_a_reason(changes: dict[str, Any], missing: str) -> None:
-    seen = look(recipe(**changes))
+    seen = recorded(recipe(**changes))
     assert seen.missing == missing and bool(seen.words) is not bool(missing)
     assert float(seen.place(Spot(4, 4)).sum()) == pytest.approx(1, abs=0.4)
     panel = show(tree_of(recipe(**changes)))
-    words = panel[3]
+    words = panel["words"]
     if missing:
         assert TEXTS["en"][missing] in words and "<button" not in words
-        assert panel[0].at.word is None and "row 5, column 5" in panel[7]
+        assert panel["selection"].spot.word is None and "row 5, column 5" in panel["subject"]
     else:
         assert words.count("<button") == len(seen.words)
 
 
 def test_a_class_that_is_added_to_the_time_is_no_word() -> None:
     source: Any = SimpleNamespace(conditioner=SimpleNamespace(kind="class_embedding"))
-    assert record.words_of(recipe(), source, 3.0) == ((), "looked_embedding")
+    assert record.prompt_words(recipe(), source, 3.0) == ((), "looked_embedding")
 
 
 def test_a_formula_has_no_network_and_says_so() -> None:
     tree = tree_of(recipe("ideal:pictured"))
     panel = show(tree)
-    assert "ideal:pictured is a formula over the pictures" in panel[3]
-    assert panel[1] == panel[2] == panel[9] == ""
-    assert attention.redraw(ENGLISH, tree, NOTHING, 1, "averaged", "all") == (gr.skip(),) * 3
-    assert list(attention.through(ENGLISH, tree, NOTHING, 1, "averaged", "all"))[-1] == ("", "")
+    assert "ideal:pictured is a formula over the pictures" in panel["words"]
+    assert panel["place"] == panel["where"] == panel["strip"] == ""
+    assert attention.redraw(ENGLISH, tree, NOTHING, 1, "averaged", "all") == {}
+    assert list(attention.show_strip(ENGLISH, tree, NOTHING, 1, "averaged", "all"))[-1] == {
+        "line": "",
+        "strip": "",
+    }
 
 
 @pytest.mark.parametrize(
@@ -227,7 +230,7 @@ def test_a_formula_has_no_network_and_says_so() -> None:
     [(1, [1]), (3, [1, 2, 3]), (50, [1, 8, 15, 22, 29, 36, 43, 50]), (9, [1, 2, 3, 4, 6, 7, 8, 9])],
 )
 def test_steps_are_spread_from_the_first_to_the_last(last: int, steps: list[int]) -> None:
-    assert record.spread(last, 8) == steps
+    assert record.spread_steps(last, 8) == steps
 
 
 # ---- shown
@@ -236,9 +239,10 @@ def test_steps_are_spread_from_the_first_to_the_last(last: int, steps: list[int]
 def test_the_panel_shows_the_estimate_the_place_and_every_word() -> None:
     made = recipe()
     panel = show(tree_of(made))
-    held, place, where, words, picture, layer, head, subject, *_ = panel
-    seen = look(made)
-    assert held == Selection(made, 0, Spot(4, 4, 0))
+    place, where, words, subject = (panel[k] for k in ("place", "where", "words", "subject"))
+    picture, layer, head = (panel[k] for k in ("picture", "layer", "head"))
+    seen = recorded(made)
+    assert panel["selection"] == Selection(made, 0, Spot(4, 4, 0))
     (base,) = pictures(place)
     wanted = to_pil(seen.x0).convert("RGB").resize((320, 320), Image.Resampling.NEAREST)
     assert np.array_equal(np.asarray(base), np.asarray(wanted))
@@ -254,7 +258,7 @@ def test_the_panel_shows_the_estimate_the_place_and_every_word() -> None:
 
 def test_only_an_open_fold_looks_and_only_at_what_was_made(calls: list[int]) -> None:
     tree = tree_of(recipe())
-    assert attention.show(ENGLISH, tree, NOTHING, 1, "averaged", "all", False) == (gr.skip(),) * 10
+    assert attention.show(ENGLISH, tree, NOTHING, 1, "averaged", "all", False) == {}
     assert calls == []
     with pytest.raises(gr.Error, match="press Denoise first"):
         show(Tree())
@@ -264,51 +268,58 @@ def test_a_step_of_the_same_sampling_keeps_what_was_chosen() -> None:
     tree = tree_of(recipe())
     held = Selection(recipe(), 0, Spot(1, 2, 2))
     panel = show(tree, held)
-    assert panel[0] == held and panel[8:] == (gr.skip(), gr.skip())
-    assert 'data-x="2" data-y="1"' in panel[1]
+    assert panel["selection"] == held and not {"line", "strip"} & set(panel)
+    assert 'data-x="2" data-y="1"' in panel["place"]
     other = show(tree, held, picture=9)  # more than there are: the last
-    assert other[0] == Selection(recipe(), 1, Spot(4, 4, 0)) and other[4]["value"] == 2
-    assert other[8:] == ("", "")
+    assert other["selection"] == Selection(recipe(), 1, Spot(4, 4, 0))
+    assert other["picture"]["value"] == 2 and other["line"] == other["strip"] == ""
 
 
 def test_tokens_of_classes_have_names_in_both_languages() -> None:
     panel = show(tree_of(recipe(LABELLED)), request=CHINESE)
-    assert panel[0].at.word == 1
-    assert "（静止标记）" in panel[3] and "cat" in panel[3]
-    assert sum(int(each) for each in re.findall(r"<small>(\d+) %", panel[3])) in (99, 100, 101)
+    assert panel["selection"].spot.word == 1
+    assert "（静止标记）" in panel["words"] and "cat" in panel["words"]
+    assert sum(int(each) for each in re.findall(r"<small>(\d+) %", panel["words"])) in (
+        99,
+        100,
+        101,
+    )
     untold = show(tree_of(recipe(LABELLED, prompts=())))
-    assert "(at rest)" in untold[3] and "(any class)" in untold[3]
+    assert "(at rest)" in untold["words"] and "(any class)" in untold["words"]
 
 
 def test_what_was_asked_for_is_no_html() -> None:
     made = recipe(prompts=("<i> &",))
     panel = show(tree_of(made))
-    rest = "".join(map(str, (*panel[1:4], panel[7])))
-    assert "<i> " not in rest and "&lt;" in panel[3] and "&lt;" in panel[7]
+    rest = "".join(panel[k] for k in ("place", "where", "words", "subject"))
+    assert "<i> " not in rest and "&lt;" in panel["words"] and "&lt;" in panel["subject"]
 
 
 def test_another_layer_and_head_are_drawn() -> None:
     made = recipe()
-    seen, tree = look(made), tree_of(made)
+    seen, tree = recorded(made), tree_of(made)
     held = Selection(made, 0, Spot(4, 4, 0))
-    where, words, head = attention.redraw(ENGLISH, tree, held, 1, seen.layers[0], "1")
+    now = attention.redraw(ENGLISH, tree, held, 1, seen.layers[0], "1")
+    where, words, head = (now[k] for k in ("where", "words", "head"))
     wanted = show(tree, held)
     assert head["value"] == "1" and len(pictures(words)) == 3
-    assert len(pictures(where)) == len(pictures(wanted[2])) == 1
+    assert len(pictures(where)) == len(pictures(wanted["where"])) == 1
     with pytest.raises(gr.Error, match="layer = 'middle': must be one of averaged, "):
         attention.redraw(ENGLISH, tree, held, 1, "middle", "all")
     with pytest.raises(gr.Error, match="head = '9': must be one of all, 1"):
-        attention.choose(ENGLISH, tree, held, 1, "averaged", "9", {"x": 1, "y": 1})
-    assert attention.redraw(ENGLISH, tree, held, 1, "averaged", "9")[2]["value"] == "all"
+        attention.choose_spot(ENGLISH, tree, held, 1, "averaged", "9", {"x": 1, "y": 1})
+    assert attention.redraw(ENGLISH, tree, held, 1, "averaged", "9")["head"]["value"] == "all"
 
 
 def test_a_pressed_place_is_looked_from() -> None:
     tree, held = tree_of(recipe()), Selection(recipe(), 0, Spot(4, 4, 0))
     asked = ENGLISH, tree, held, 1, "averaged", "all"
-    now, where, subject = attention.choose(*asked, {"x": 7, "y": 0})
-    assert now.at == Spot(0, 7) and "row 1, column 8" in where and "row 1, column 8" in subject
-    back, where, subject = attention.choose(*asked, {"word": 2})
-    assert back.at == Spot(4, 4, 2) and where == gr.skip() and "heat of “heart”" in subject
+    now = attention.choose_spot(*asked, {"x": 7, "y": 0})
+    assert now["selection"].spot == Spot(0, 7)
+    assert "row 1, column 8" in now["where"] and "row 1, column 8" in now["subject"]
+    back = attention.choose_spot(*asked, {"word": 2})
+    assert back["selection"].spot == Spot(4, 4, 2) and "where" not in back
+    assert "heat of “heart”" in back["subject"]
 
 
 @pytest.mark.parametrize("value", [-1, 8, 1.5, True, None, "1", [1]])
@@ -317,11 +328,11 @@ def test_a_place_or_word_that_is_none_is_told(value: Any) -> None:
     for name in ("x", "y"):
         data = {"x": 1, "y": 1} | {name: value}
         with pytest.raises(gr.Error, match=f"{name} = .*must be a whole number from 0 to 7"):
-            attention.choose(ENGLISH, tree, held, 1, "averaged", "all", data)
+            attention.choose_spot(ENGLISH, tree, held, 1, "averaged", "all", data)
     with pytest.raises(gr.Error, match=r"word = .*from 0 to 2"):
-        attention.choose(ENGLISH, tree, held, 1, "averaged", "all", {"word": value})
+        attention.choose_spot(ENGLISH, tree, held, 1, "averaged", "all", {"word": value})
     with pytest.raises(gr.Error, match="y = None"):
-        attention.choose(ENGLISH, tree, held, 1, "averaged", "all", value)
+        attention.choose_spot(ENGLISH, tree, held, 1, "averaged", "all", value)
     if value is not None:
         with pytest.raises(gr.Error, match=r"picture = .*from 1 to 16"):
             show(tree, picture=99 if value == 8 else value)
@@ -330,19 +341,18 @@ def test_a_place_or_word_that_is_none_is_told(value: Any) -> None:
 def test_through_the_sampling_each_step_is_asked_once(calls: list[int]) -> None:
     made = recipe()
     tree, held = tree_of(made), Selection(made, 0, Spot(4, 4, 1))
-    told = list(attention.through(ENGLISH, tree, held, 1, "averaged", "all"))
+    told = list(attention.show_strip(ENGLISH, tree, held, 1, "averaged", "all"))
+    lines = [each["line"] for each in told[:-1]]
     assert calls == [4] * 5 + [2] * 6  # the steps are made again once, then six looks
-    assert [re.findall(r"step (\d) of 6", line) for line, _ in told[:-1]] == [
-        [str(i)] for i in range(6)
-    ]
-    line, strip = told[-1]
+    assert [re.findall(r"step (\d) of 6", line) for line in lines] == [[str(i)] for i in range(6)]
+    line, strip = told[-1]["line"], told[-1]["strip"]
     assert re.search(r"6 steps looked at in \d+\.\d s", line)
     assert len(pictures(strip)) == 6 and "heat of “red”" in strip
     assert re.findall(r"<span>step (\d)</span>", strip) == list("123456")
     place = list(
-        attention.through(CHINESE, tree, Selection(made, 0, Spot(0, 1)), 1, "averaged", "all")
+        attention.show_strip(CHINESE, tree, Selection(made, 0, Spot(0, 1)), 1, "averaged", "all")
     )
-    assert len(calls) == 11 and "第 1 行，第 2 列" in place[-1][1]
+    assert len(calls) == 11 and "第 1 行，第 2 列" in place[-1]["strip"]
 
 
 def test_a_strip_has_one_scale_of_colours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,8 +365,8 @@ def test_a_strip_has_one_scale_of_colours(monkeypatch: pytest.MonkeyPatch) -> No
     )
     made = recipe()
     asked = tree_of(made), Selection(made, 0, Spot(4, 4, 1)), 1, "averaged", "all"
-    list(attention.through(ENGLISH, *asked))
-    wanted = max(float(look(made, i).word(1).max()) for i in range(1, 7))
+    list(attention.show_strip(ENGLISH, *asked))
+    wanted = max(float(recorded(made, i).word(1).max()) for i in range(1, 7))
     assert peaks == [pytest.approx(wanted)] * 6
 
 

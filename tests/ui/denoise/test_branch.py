@@ -19,6 +19,7 @@ from sd.diffusion.timesteps import SAMPLERS
 from sd.generation.recipe import DEEPEST, Branch, from_json
 from sd.ui.denoise import algorithm2, branch
 from sd.ui.denoise import tab as denoise
+from sd.ui.denoise.branch import BranchForm
 from sd.ui.denoise.tree import Tree
 from tests.helpers import denoising
 from tests.helpers.denoising import (
@@ -27,13 +28,15 @@ from tests.helpers.denoising import (
     ENGLISH,
     HOSTILE,
     another_day,
+    branch_of,
+    branch_values,
     equal,
     one_line,
     pressed,
     replayed,
     resting,
     sent,
-    value_of,
+    set_branch,
     values,
 )
 
@@ -45,17 +48,18 @@ RESULT = 0.0006  # of a number that is told with three decimals
 
 
 def test_where_the_slider_rests_a_branch_is_offered(tree: Tree, little: Model) -> None:
-    words, _, left, *_, content = denoise.rest(ENGLISH, tree, resting(4))
+    offer = denoise.note_place(ENGLISH, tree, resting(4))
+    content, left = offer["branch_paint"], offer["branch_steps"]
     t = replayed(tree.current.recipe, little)[3].t
-    assert f"Goes on from step 4 of 6, where t = {t:g}" in words
+    assert f"Goes on from step 4 of 6, where t = {t:g}" in offer["branch_words"]
     assert (left, content["width"], content["height"], tree.place) == (2, 8, 8, 4)
-    words, _, left, *_ = denoise.rest(CHINESE, tree, resting(6))  # nothing comes after the last
-    assert "从第 5 步（共 6 步" in words and left == 1
+    offer = denoise.note_place(CHINESE, tree, resting(6))  # nothing comes after the last
+    assert "从第 5 步（共 6 步" in offer["branch_words"] and offer["branch_steps"] == 1
     for wrong in (0, 7, math.nan, True, None, "x", 4.7, [1], 10**400):
         with pytest.raises(gr.Error, match="step = "):
-            denoise.rest(ENGLISH, tree, resting(wrong))
+            denoise.note_place(ENGLISH, tree, resting(wrong))
     with pytest.raises(gr.Error, match="press Denoise first"):
-        denoise.rest(ENGLISH, Tree(), resting(1))
+        denoise.note_place(ENGLISH, Tree(), resting(1))
 
 
 @pytest.mark.parametrize("steps", [6, 150])
@@ -67,18 +71,18 @@ def test_what_is_cut_out_of_the_film_is_the_step(
         "sd.generation.film.WHOLE", 90.0
     )  # bytes a pixel: 8 x 8 pixels are mostly header
     monkeypatch.setattr("sd.generation.film.SHARE", {"x0": 20.0, "eps": 20.0, "change": 20.0})
-    list(denoise.run(ENGLISH, tree, *values(steps=steps)))
+    list(denoise.run(ENGLISH, tree, **values(steps=steps)))
     film, made = tree.current.film, replayed(tree.current.recipe, little)
     assert len(film["chunks"]) > 1
     for i in (1, 3, steps - 1, steps):
         frame = branch.frame_at(film, i)
         assert frame["i"] == i
         for kind in ("x0", "x_t"):
-            cut = np.asarray(branch.still(film, kind, frame).convert("L"), float)
+            cut = np.asarray(branch.cut_picture(film, kind, frame).convert("L"), float)
             exact = to_array(getattr(made[i - 1], kind))[0, ..., 0]
             assert np.abs(cut - exact).mean() < CLOSE, (kind, i)
     # the tolerance tells one step's picture from another's
-    far = np.asarray(branch.still(film, "x_t", branch.frame_at(film, 1)).convert("L"), float)
+    far = np.asarray(branch.cut_picture(film, "x_t", branch.frame_at(film, 1)).convert("L"), float)
     assert np.abs(far - to_array(made[-1].x_t)[0, ..., 0]).mean() > 2 * CLOSE
 
 
@@ -87,8 +91,8 @@ def test_a_branch_leaves_its_parent_after_the_step_and_paint_arrives(
 ) -> None:
     kept = another_day(monkeypatch)
     parent = tree.current.recipe
-    denoise.rest(ENGLISH, tree, resting(5))
-    list(denoise.go_on(ENGLISH, tree, "ddim", 1, 0.0, 5, None, None))
+    denoise.note_place(ENGLISH, tree, resting(5))
+    list(denoise.run_branch(ENGLISH, tree, **branch_values()))
     same = tree.current
     assert same.parent == 1 and same.recipe.branch == Branch(parent, 5)
     end = replayed(parent, little)[-1].x_t
@@ -96,8 +100,9 @@ def test_a_branch_leaves_its_parent_after_the_step_and_paint_arrives(
     ends = {}
     for level in (0, 255):
         tree.show(1)
-        denoise.rest(ENGLISH, tree, resting(5))
-        list(denoise.go_on(ENGLISH, tree, "ddim", 1, 0.0, 5, None, sent(denoising.paint(level))))
+        denoise.note_place(ENGLISH, tree, resting(5))
+        painted = branch_values(paint=sent(denoising.paint(level)))
+        list(denoise.run_branch(ENGLISH, tree, **painted))
         assert equal(kept.steps(tree.current.recipe), replayed(tree.current.recipe, little))
         ends[level] = kept.steps(tree.current.recipe)[-1].x_t
     corner = (ends[255] - ends[0])[..., :2, :2]
@@ -105,20 +110,26 @@ def test_a_branch_leaves_its_parent_after_the_step_and_paint_arrives(
     assert len(tree.nodes) == 4 and [n.parent for n in tree.nodes.values()][1:] == [1, 1, 1]
 
 
+def settings(updates: dict[str, Any]) -> list[Any]:
+    """Return what a handler sets the first fields of a branch to."""
+    return [set_branch(updates)[name] for name in ("sampler", "steps", "eta", "seed")]
+
+
 def test_a_branch_begins_as_what_it_goes_on_from_and_keeps_what_is_typed(tree: Tree) -> None:
     def offered(i: int) -> list[Any]:
-        return [value_of(each) for each in denoise.rest(ENGLISH, tree, resting(i))[1:5]]
+        return settings(denoise.note_place(ENGLISH, tree, resting(i)))
 
     assert offered(4) == ["ddim", 2, 0.0, 5]
     assert offered(3) == [None, 3, None, None]  # of the same sampling only the steps are others
-    list(denoise.run(ENGLISH, tree, *values(sampler="ddpm", steps=9, eta=0.3, seed=77)))
+    list(denoise.run(ENGLISH, tree, **values(sampler="ddpm", steps=9, eta=0.3, seed=77)))
     assert offered(2) == ["ddpm", 7, 0.3, 77]
-    list(denoise.go_on(ENGLISH, tree, "heun", 5, 0.5, 11, None, None))
+    other = branch_values(sampler="heun", steps=5, eta=0.5, seed=11)
+    list(denoise.run_branch(ENGLISH, tree, **other))
     assert offered(1) == ["heun", 4, 0.5, 11]
     again = denoise.choose_node(ENGLISH, tree, pressed(2))
-    assert [value_of(each) for each in again[6:10]] == ["ddpm", 1, 0.3, 77]
+    assert settings(again) == ["ddpm", 1, 0.3, 77]
     assert offered(1) == [None, 8, None, None]
-    made = branch.recipe_of(tree.current, 2, *map(value_of, branch.begun(tree.current.recipe)))
+    made = BranchForm.from_recipe(tree.current.recipe).to_recipe(tree.current, 2)
     parent = tree.current.recipe
     assert replace(made, branch=None) == replace(parent, seed_to=None, start=None)
 
@@ -126,23 +137,21 @@ def test_a_branch_begins_as_what_it_goes_on_from_and_keeps_what_is_typed(tree: T
 def test_a_branch_leaves_no_step_that_was_not_made(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node, asked = tree.current, ("ddim", 4, 0.0, 5, None, None)
+    node = tree.current
     node.film = {**node.film, "frames": node.film["frames"][:3]}  # stopped there
-    assert branch.recipe_of(node, 3, *asked).branch == Branch(node.recipe, 3)
-    with pytest.raises(InputError, match=r"branch at step = 4: must be .* 1 to 3"):
-        branch.recipe_of(node, 4, *asked)
+    for place in (3, 4, 6):
+        assert branch_of(node, place).branch == Branch(node.recipe, 3)
     for place in (0, 3, 5):  # in the middle where the slider rests nowhere
         tree.show(1)
         tree.place = place
-        list(denoise.go_on(ENGLISH, tree, *asked))
+        list(denoise.run_branch(ENGLISH, tree, **branch_values()))
         assert tree.current.recipe.branch == Branch(node.recipe, 3)
     monkeypatch.setattr("sd.generation.film.MOST_FRAMES", 3)
-    list(denoise.run(ENGLISH, tree, *values(steps=12)))  # every fourth step is seen
+    list(denoise.run(ENGLISH, tree, **values(steps=12)))  # every fourth step is seen
     assert len(tree.current.film["frames"]) < 6
     for at in (1, 6, 11):
-        assert branch.recipe_of(tree.current, at, *asked).branch == Branch(tree.current.recipe, at)
-    with pytest.raises(InputError, match="branch at step = 12"):
-        branch.recipe_of(tree.current, 12, *asked)
+        assert branch_of(tree.current, at).branch == Branch(tree.current.recipe, at)
+    assert branch_of(tree.current, 12).branch == Branch(tree.current.recipe, 11)
 
 
 def test_a_new_sampling_is_shown_alone_and_from_its_beginning(tree: Tree) -> None:
@@ -153,7 +162,7 @@ def test_a_new_sampling_is_shown_alone_and_from_its_beginning(tree: Tree) -> Non
 
 
 def test_without_a_resting_slider_a_branch_leaves_in_the_middle(tree: Tree) -> None:
-    list(denoise.go_on(ENGLISH, tree, "euler", 9, 0.0, 3, None, None))
+    list(denoise.run_branch(ENGLISH, tree, **branch_values(sampler="euler", steps=9, seed=3)))
     found = tree.current.recipe
     assert found.branch is not None and found.branch.at == 3
     assert (found.sampler, found.steps, found.seed) == ("euler", 9, 3)
@@ -161,49 +170,47 @@ def test_without_a_resting_slider_a_branch_leaves_in_the_middle(tree: Tree) -> N
 
 def test_a_branch_of_two_seeds_or_of_a_picture_keeps_neither(tree: Tree, little: Model) -> None:
     for begin in ("seeds", "picture"):
-        list(denoise.run(ENGLISH, tree, *values(begin=begin, seed_to=9, mask=None)))
+        list(denoise.run(ENGLISH, tree, **values(begin=begin, seed_to=9, mask=None)))
         parent = tree.current
-        made = branch.recipe_of(parent, 2, "ddim", 4, 0.0, 5, None, None)
+        made = branch_of(parent, 2, steps=4)
         assert (made.seed_to, made.start, made.count) == (None, None, 2)
         assert equal(replayed(made, little)[-1:], replayed(parent.recipe, little)[-1:])
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: repr(value)[:12])
 def test_each_field_of_a_branch_refuses_what_it_cannot_hold(tree: Tree, value: Any) -> None:
-    good = [3, "ddim", 4, 0.0, 5, None, None]
-    branch.recipe_of(tree.current, *good)
-    may = [(4, 10**9), (5, None), (6, None)]
-    for place in range(len(good)):
-        if (place, value) in may or (place == 6 and value == {}):
+    may = [("seed", 10**9), ("guidance", None), ("paint", None), ("paint", {})]
+    for name in branch_values():
+        if (name, value) in may:
             continue
         with pytest.raises(InputError) as error:
-            branch.recipe_of(tree.current, *good[:place], value, *good[place + 1 :])
+            branch_of(tree.current, 3, **{name: value})
         one_line(error.value)
 
 
 def test_there_is_no_branch_where_nothing_is_left() -> None:
     tree = Tree()
     with pytest.raises(gr.Error, match="press Denoise first"):
-        list(denoise.go_on(ENGLISH, tree, "ddim", 1, 0.0, 5, None, None))
-    list(denoise.run(ENGLISH, tree, *values(steps=1)))
+        list(denoise.run_branch(ENGLISH, tree, **branch_values()))
+    list(denoise.run(ENGLISH, tree, **values(steps=1)))
     with pytest.raises(gr.Error, match="a sampling of one step"):
-        list(denoise.go_on(ENGLISH, tree, "ddim", 1, 0.0, 5, None, None))
+        list(denoise.run_branch(ENGLISH, tree, **branch_values()))
 
 
 def test_a_branch_beyond_the_caps_is_refused(tree: Tree) -> None:
     parent = replace(tree.current.recipe, steps=1000)
     for seed in range(3):
         node = replace(tree.current, recipe=parent)
-        parent = branch.recipe_of(node, 1, "ddim", 1000, 0.0, seed, None, None)
+        parent = branch_of(node, 1, steps=1000, seed=seed)
     with pytest.raises(InputError, match="steps with those before the branch = 4001"):
-        branch.recipe_of(replace(node, recipe=parent), 1, "ddim", 1, 0.0, 5, None, None)
+        branch_of(replace(node, recipe=parent), 1)
 
 
 def test_what_the_page_makes_can_be_brought_back_however_deep(tree: Tree) -> None:
     node, made = tree.current, tree.current.recipe
     for seed in range(2 * DEEPEST):
         try:
-            made = branch.recipe_of(node, 1, "ddim", 6, 0.0, seed, None, None)
+            made = branch_of(node, 1, steps=6, seed=seed)
         except InputError as error:
             assert "branches" in one_line(error) and seed >= DEEPEST - 1
             break
@@ -227,16 +234,16 @@ def test_the_algorithms_line_gives_the_step(
     sampler: str, little: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree = Tree()
-    list(denoise.run(ENGLISH, tree, *values(sampler=sampler, eta=0.5)))
+    list(denoise.run(ENGLISH, tree, **values(sampler=sampler, eta=0.5)))
     made = replayed(tree.current.recipe, little)
     for i in (1, 3, 6):
         tree.place = i
-        panel = algorithm2.show_numbers(ENGLISH, tree)
+        panel = algorithm2.show_numbers(ENGLISH, tree)["algorithm"]
         assert result_of(panel) == pytest.approx(float(made[i - 1].x_t[0, 0, 4, 4]), abs=RESULT)
     assert "row 5, column 5" in panel
     another_day(monkeypatch)
     tree.place = 3
-    again = algorithm2.show_numbers(CHINESE, tree)
+    again = algorithm2.show_numbers(CHINESE, tree)["algorithm"]
     assert result_of(again) == pytest.approx(float(made[2].x_t[0, 0, 4, 4]), abs=RESULT)
     assert re.search(r"[\u4e00-\u9fff]", again)
 
@@ -246,9 +253,9 @@ def test_the_algorithms_pixel_lies_within_the_mask(little: Model) -> None:
     lower = np.zeros((8, 8, 4), np.uint8)
     lower[6:, 2:] = 255
     mask = sent(painted_png(lower))
-    list(denoise.run(ENGLISH, tree, *values(begin="picture", mask=mask)))
+    list(denoise.run(ENGLISH, tree, **values(begin="picture", mask=mask)))
     tree.place = 3
-    panel = algorithm2.show_numbers(ENGLISH, tree)
+    panel = algorithm2.show_numbers(ENGLISH, tree)["algorithm"]
     x = float(replayed(tree.current.recipe, little)[2].x_t[0, 0, 6, 2])
     assert "row 7, column 3" in panel and result_of(panel) == pytest.approx(x, abs=RESULT)
     with pytest.raises(gr.Error, match="press Denoise first"):
@@ -267,4 +274,4 @@ def test_a_sampling_too_large_to_be_kept_says_so(
     another_day(monkeypatch, 1000)
     tree.place = 3
     with pytest.raises(gr.Error, match="step 3 of 6: too large to be kept"):
-        algorithm2.show_numbers(ENGLISH, tree)
+        algorithm2.show_numbers(ENGLISH, tree)["algorithm"]

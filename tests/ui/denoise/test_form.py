@@ -24,7 +24,7 @@ from sd.ui import api, models
 from sd.ui.components import painter, widgets
 from sd.ui.components.widgets import LARGEST_SEED
 from sd.ui.denoise import form
-from sd.ui.denoise import tab as denoise
+from sd.ui.denoise.form import SamplingForm
 from sd.ui.denoise.prompts import PromptForm
 from tests.helpers import denoising
 from tests.helpers.denoising import (
@@ -33,7 +33,8 @@ from tests.helpers.denoising import (
     HOSTILE,
     beginnings,
     one_line,
-    value_of,
+    recipe_of,
+    set_fields,
     values,
 )
 
@@ -45,50 +46,42 @@ START = Start(denoising.picture(), 30.0)
 
 
 @pytest.mark.parametrize("name", ["noise", "seeds", "picture", "mask"])
-def test_every_control_comes_back_from_a_recipe(tmp_path: Path, name: str) -> None:
-    def keep(png: bytes) -> str:
-        (tmp_path / "kept").write_bytes(png)
-        return str(tmp_path / "kept")
-
+def test_every_control_comes_back_from_a_recipe(name: str) -> None:
     made = replace(
         beginnings()[name], eta=0.35, variance="fixed_large", spacing="karras", clip_x0=False
     )
-    told = [value_of(each) for each in form.settings_of(made, keep, "en")]
-    assert form.recipe_of(*told) == made
+    found = SamplingForm.from_recipe(made, "en")
+    assert found.to_recipe() == made
     other = replace(made, seed=6)
-    assert form.recipe_of(*form.SamplingForm(*told)._replace(seed=6)) == other != made
+    assert replace(found, seed=6).to_recipe() == other != made
+    assert recipe_of(**set_fields(form.updates_of(made, "en"))) == made
 
 
 @pytest.mark.parametrize("share", [0.1, 1, 12.3456789, 33.3, 60, 99.9, 100])
-def test_how_far_into_the_noise_comes_back(tmp_path: Path, share: float) -> None:
-    def keep(png: bytes) -> str:
-        (tmp_path / "kept").write_bytes(png)
-        return str(tmp_path / "kept")
-
-    made = form.recipe_of(*values(begin="picture", share=share))
+def test_how_far_into_the_noise_comes_back(share: float) -> None:
+    made = recipe_of(**values(begin="picture", share=share))
     assert made.start is not None
     assert made.start.t == pytest.approx(models.timesteps(models.find("little")) * share / 100)
-    told = [value_of(each) for each in form.settings_of(made, keep, "en")]
-    assert form.recipe_of(*told) == made
+    assert SamplingForm.from_recipe(made, "en").to_recipe() == made
 
 
 def test_a_recipe_names_the_model_as_it_is() -> None:
-    made = form.recipe_of(*values())
+    made = recipe_of(**values())
     assert made == Recipe(
         *("little", denoising.STEP, registry.digest(models.find("little"))),
         *("ddim", 6, 0.0, "fixed_small", "trailing", True, 5, 2),
     )
     assert re.fullmatch("[0-9a-f]{16}", made.digest)
-    assert form.recipe_of(*values(seed_to=7, share=20)) == made  # those of other beginnings
-    assert form.recipe_of(*values(begin="seeds", seed_to=7)).seed_to == 7
-    start = form.recipe_of(*values(begin="picture", share=20, mask=None)).start
+    assert recipe_of(**values(seed_to=7, share=20)) == made  # those of other beginnings
+    assert recipe_of(**values(begin="seeds", seed_to=7)).seed_to == 7
+    start = recipe_of(**values(begin="picture", share=20, mask=None)).start
     assert start is not None and start.t == 10 and start.mask is None
     with Image.open(io.BytesIO(start.picture)) as image:
         assert (image.size, image.mode) == ((8, 8), "L")
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: repr(value)[:12])
-@pytest.mark.parametrize("name", form.SamplingForm._fields[: -len(PromptForm._fields)])
+@pytest.mark.parametrize("name", [name for name in values() if name not in vars(PromptForm())])
 def test_each_field_refuses_what_it_cannot_hold(name: str, value: Any) -> None:
     good = {"clip": [True], "eta": [], "mask": [None, {}], "share": [4.7], "seed": [10**9]}
     good |= {"seed_to": [10**9]}
@@ -97,30 +90,31 @@ def test_each_field_refuses_what_it_cannot_hold(name: str, value: Any) -> None:
     needed = {"seed_to": "seeds", "share": "picture", "mask": "picture"}
     changes = {name: value, **({"begin": needed[name]} if name in needed else {})}
     with pytest.raises(InputError) as error:
-        form.recipe_of(*values(**changes))
+        recipe_of(**values(**changes))
     one_line(error.value)
 
 
 def test_what_fits_in_no_field_is_shown_where_it_counts() -> None:
-    shown = denoise.depending(ENGLISH, "little", "heun", 6, "trailing", "noise", 60)
-    assert [each["visible"] for each in shown[:2]] == [False, False]
-    assert "second order" in shown[2]
-    late = denoise.depending(ENGLISH, "little", "heun", 6, "trailing", "picture", 60)[2]
-    assert (
-        f"{models.network_calls(models.find('little'), 'heun', 6, start=30.0)} network calls"
-        in late
-    )
-    assert f"{models.network_calls(models.find('little'), 'heun', 6)} network calls" in shown[2]
-    assert denoise.depending(ENGLISH, "little", "ddim", 6, "karras", "seeds", 60)[0]["visible"]
-    assert denoise.depending(CHINESE, "little", "ddpm", 6, "trailing", "noise", 60)[1]["visible"]
-    for wrong in (("gone", "ddim", 6), ("little", "dimd", 6), ("little", "ddim", math.nan)):
+    def shown(request: Any = ENGLISH, **changes: Any) -> Any:
+        asked = {"model": "little", "sampler": "heun", "steps": 6, "spacing": "trailing"}
+        return form.show_sampler(request, **asked | {"begin": "noise", "share": 60} | changes)
+
+    plain = shown()
+    assert [plain[name]["visible"] for name in ("eta", "variance")] == [False, False]
+    assert "second order" in plain["about"]
+    late = shown(begin="picture")["about"]
+    assert f"{models.network_calls(models.find('little'), 'heun', 6, start=30.0)} network" in late
+    assert f"{models.network_calls(models.find('little'), 'heun', 6)} network" in plain["about"]
+    assert shown(sampler="ddim", spacing="karras", begin="seeds")["eta"]["visible"]
+    assert shown(CHINESE, sampler="ddpm")["variance"]["visible"]
+    for wrong in ({"model": "gone"}, {"sampler": "dimd"}, {"steps": math.nan}):
         with pytest.raises(gr.Error):
-            denoise.depending(ENGLISH, *wrong, "trailing", "noise", 60)
-    assert [each["visible"] for each in form.choose_begin("seeds")] == [True, False]
-    assert [each["visible"] for each in form.choose_begin("picture")] == [False, True]
-    laid = form.lay_mask(ENGLISH, "picture", "little", "owl.png")
-    assert (laid["width"], laid["height"], laid["paint"]) == (8, 8, None)
-    assert "value" not in form.lay_mask(ENGLISH, "noise", "little", "owl.png")
+            shown(**wrong)
+    for begin, visible in (("seeds", [True, False]), ("picture", [False, True])):
+        assert [each["visible"] for each in form.choose_begin(begin).values()] == visible
+    mask = form.show_mask(ENGLISH, "picture", "little", "owl.png")["mask"]
+    assert (mask["width"], mask["height"], mask["paint"]) == (8, 8, None)
+    assert form.show_mask(ENGLISH, "noise", "little", "owl.png") == {}
 
 
 @pytest.mark.parametrize(
@@ -137,39 +131,37 @@ def test_what_fits_in_no_field_is_shown_where_it_counts() -> None:
 def test_two_seeds_never_begin_as_twice_the_same(
     begin: str, seed: int, seed_to: int, found: int | None
 ) -> None:
-    assert value_of(form.second_seed(begin, seed, seed_to)) == found
+    assert form.separate_seeds(begin, seed, seed_to).get("seed_to") == found
 
 
 @pytest.mark.parametrize("seed", [0, 1, 7, LARGEST_SEED])
 def test_a_recipe_leaves_no_second_seed_that_is_its_first(seed: int) -> None:
     for made in (denoising.recipe(seed=seed), denoising.recipe(seed=seed, start=START)):
-        told = form.SamplingForm(*map(value_of, form.settings_of(made, lambda png: "kept", "en")))
-        assert told.seed == seed != told.seed_to
-        assert form.recipe_of(*told._replace(begin="seeds")).seed_to == told.seed_to
+        found = SamplingForm.from_recipe(made, "en")
+        assert found.seed == seed != found.seed_to
+        assert replace(found, begin="seeds").to_recipe().seed_to == found.seed_to
 
 
 def test_a_recipe_leaves_no_picture_in_sight_that_is_not_its_own() -> None:
-    upload, gallery = form.picture_of(denoising.recipe(start=START))
-    assert upload["value"] is None and gallery["selected_index"] is None
-    plain = denoising.recipe()
-    told = form.SamplingForm(*form.settings_of(plain, lambda png: "kept", "en"))
-    shown = (told.picture, *form.picture_of(plain))
-    assert shown == (gr.skip(),) * 3  # what is in sight is still what would be begun from
+    updates = form.updates_of(denoising.recipe(start=START), "en")
+    assert updates["upload"] is None and updates["gallery"]["selected_index"] is None
+    plain = form.updates_of(denoising.recipe(), "en")  # what is in sight would still be begun from
+    assert not {"picture", "mask", "upload", "gallery"} & set(plain)
 
 
 def test_an_upload_to_begin_from_must_be_a_picture(tmp_path: Path) -> None:
     (tmp_path / "good.png").write_bytes(denoising.picture(20))
     (tmp_path / "bad.png").write_text("<html>")
-    assert form.choose_upload(str(tmp_path / "good.png"), "owl.png")[0].endswith("good.png")
-    assert form.choose_upload(None, "owl.png")[0] == "owl.png"
+    assert form.choose_upload(str(tmp_path / "good.png"))["picture"].endswith("good.png")
+    assert form.choose_upload(None) == {}
     with pytest.raises(gr.Error, match="not a picture"):
-        form.choose_upload(str(tmp_path / "bad.png"), "owl.png")
+        form.choose_upload(str(tmp_path / "bad.png"))
 
 
 def test_what_start_means() -> None:
     made = denoising.recipe(start=Start(denoising.picture(), 30.0, denoising.mask()))
-    told = form.settings_of(made, lambda png: "kept", "en")
-    assert painter.read_mask(form.SamplingForm(*told).mask, 8, 8) == denoising.mask()
+    found = SamplingForm.from_recipe(made, "en")
+    assert painter.read_mask(found.mask, 8, 8) == denoising.mask()
 
 
 # ---- the models
@@ -205,8 +197,8 @@ def test_models_are_listed_with_their_closed_forms(tmp_path: Path) -> None:
 
 
 def test_the_list_keeps_what_is_chosen(tmp_path: Path) -> None:
-    assert denoise.model_list("linear:starter", None)["value"] == "linear:starter"
-    assert denoise.model_list("gone", None)["value"] == "little"
+    assert form.refresh_models("linear:starter", None)["model"]["value"] == "linear:starter"
+    assert form.refresh_models("gone", None)["model"]["value"] == "little"
 
 
 @pytest.mark.parametrize(
@@ -258,7 +250,7 @@ def test_a_digest_tells_a_model_from_another_of_its_name() -> None:
 )
 def test_the_command_is_one_that_the_command_line_understands(changes: dict[str, Any]) -> None:
     asked = values(**changes)
-    recipe, line = form.recipe_of(*asked), denoise.told(*asked)
+    recipe, line = recipe_of(**asked), form.command_line(**asked)
     words = shlex.split(line)
     assert words[:4] == ["python", "-m", "sd", "sample"]
     args = parser().parse_args(words[3:])
@@ -276,13 +268,13 @@ def test_other_commands_name_the_picture_and_none_a_field_that_is_empty() -> Non
     for name in ("picture", "mask", "branch"):
         line = models.sample_command(beginnings()[name])
         assert parser().parse_args(shlex.split(line)[3:]).recipe == "PICTURE.png"
-    assert denoise.told(*values(model=None)) == denoise.told(*values(steps=None)) == ""
+    assert form.command_line(**values(model=None)) == form.command_line(**values(steps=None)) == ""
 
 
 def test_a_seed_of_minus_one_becomes_one_that_is_seen_and_recorded() -> None:
     assert widgets.draw_seed(7) == gr.skip() and widgets.draw_seed(None) == gr.skip()
     assert 0 <= widgets.draw_seed(-1) < 10**6
-    made = form.recipe_of(*values(seed=-1, seed_to=-1, begin="seeds"))
+    made = recipe_of(**values(seed=-1, seed_to=-1, begin="seeds"))
     assert 0 <= made.seed < 10**6 and made.seed != made.seed_to
     usual = ("little", "ddim", 2, -1, 1, 0.0, "fixed_small", "trailing", True)
     seeds = [list(api.denoise_pictures(*usual))[-1][2]["seed"] for _ in range(2)]

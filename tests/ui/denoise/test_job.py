@@ -151,9 +151,9 @@ def test_a_failed_sampling_tells_nothing_but_the_log_and_keeps_its_node(
     slowed(monkeypatch, little, fails_at=4)
     tree = Tree()
     with pytest.raises(gr.Error) as told:
-        list(denoise.run(ENGLISH, tree, *values()))
+        list(denoise.run(ENGLISH, tree, **values()))
     assert "network" not in told.value.message and "network is lost" in caplog.text
-    assert (tree.current.done, tree.current.made) == (3, 3)
+    assert (tree.current.done, tree.current.filmed) == (3, 3)
 
 
 @pytest.mark.parametrize("opened", ["making", "watched", "endpoint"])
@@ -168,7 +168,7 @@ def test_a_closed_page_ends_the_sampling_within_a_step(
         asked = (50, 5, 2, 0.0, "fixed_small", "trailing", True)
         stream: Any = api.denoise_pictures("little", "ddim", *asked)
     else:
-        streams = {"making": lambda: denoise.making(tree, recipe, "en")}
+        streams = {"making": lambda: denoise.sample(tree, recipe, "en")}
         stream = streams.get(opened, lambda: watch(Job(recipe)))()
     next(stream)
     if opened == "making":
@@ -186,12 +186,12 @@ def test_a_page_that_denoises_again_ends_what_it_had_begun(
     little: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow, tree = slowed(monkeypatch, little, 0.005), Tree()
-    first = denoise.making(tree, denoising.recipe(steps=50), "en")
+    first = denoise.sample(tree, denoising.recipe(steps=50), "en")
     next(first)
     next(first)
     job = tree.job
     assert job is not None
-    list(denoise.making(tree, denoising.recipe(seed=6), "en"))
+    list(denoise.sample(tree, denoising.recipe(seed=6), "en"))
     assert job.wait(denoising.PATIENCE) and job.stopped and slow.most == 1
     assert tree.current.recipe.seed == 6 and tree.current.done == 6
 
@@ -234,19 +234,19 @@ def test_stop_also_ends_the_making_again_of_a_parent(
     slow, tree = slowed(monkeypatch, little, 0.004), Tree()
     another_day(monkeypatch)
     parent = denoising.recipe(steps=50)
-    job_of = denoise.making(tree, denoising.recipe(steps=5, branch=Branch(parent, 45)), "en")
+    job_of = denoise.sample(tree, denoising.recipe(steps=5, branch=Branch(parent, 45)), "en")
     next(job_of)
     job = tree.job
     line = ""
     while "again" not in line:
-        _, line, *_ = next(job_of)
+        line = next(job_of)["line"]
     assert job is not None and "of 45" in line
-    denoise.halt(tree)
+    denoise.stop(tree)
     at = job.replayed
     *_, last = job_of
     assert at <= job.replayed <= at + 1 and slow.calls == job.replayed < 45
     assert (job.done, job.error, tree.nodes) == (0, None, {}) and free()
-    assert "stopped at step 0 of 5" in last[1]
+    assert "stopped at step 0 of 5" in last["line"]
 
 
 # ---- what is kept
@@ -319,7 +319,7 @@ def test_a_branch_lies_under_its_parent() -> None:
     alone = tree.add(child(replace(PLAIN, seed=1)))  # its parent was never here
     assert [node.parent for node in tree.nodes.values()] == [None, 1, 2, 1, None]
     assert (root.number, second.number, beside.number, alone.number) == (1, 3, 4, 5)
-    assert tree.current is alone and tree.of(first.recipe) is first
+    assert tree.current is alone and tree.find(first.recipe) is first
     text = tree_html(tree, "en")
     order = [text.index(f'data-node="{number}"') for number in (1, 2, 3, 4, 5)]
     assert order == sorted(order) and text.count("<ul") == 3 and text.count("<li>") == 5
@@ -394,7 +394,7 @@ def test_names_in_the_tree_are_harmless_and_in_words() -> None:
     node = tree.add(replace(PLAIN, branch=Branch(PLAIN, 4, denoising.paint())))
     text = tree_html(tree, "en")
     assert "<b " not in text and 'onclick="x"' not in text
-    assert "&lt;b onclick=&quot;x&quot;&gt;&quot;" in text
+    assert "&lt;b onclick=&#34;x&#34;&gt;&#34;" in text
     assert "1: ddim 50, seed 0, from a picture at t = 30" in text
     assert "2: ddim 6, seed 5, to seed 7" in text
     assert title(node, "en") == "from step 4, ddim 6, seed 5, painted"

@@ -21,8 +21,9 @@ from sd.config import Config
 from sd.generation.recipe import Recipe
 from sd.networks import conditioning_metadata as facts
 from sd.ui import api, model_metadata, models
-from sd.ui.denoise import branch, form, grid, prompts, race
+from sd.ui.denoise import form, grid, prompts, race
 from sd.ui.denoise import tab as denoise
+from sd.ui.denoise.form import SamplingForm
 from sd.ui.denoise.prompts import PromptForm
 from sd.ui.denoise.tree import Tree, title
 from tests.helpers import denoising
@@ -34,15 +35,18 @@ from tests.helpers.denoising import (
     LABELLED,
     WORDED,
     another_day,
+    branch_of,
+    branch_values,
     one_line,
     pressed,
+    recipe_of,
     replayed,
     resting,
-    value_of,
+    set_branch,
+    set_fields,
     values,
 )
-from tests.ui.denoise.test_takeaway import BRANCH, brought, made, taken
-from tests.ui.denoise.test_takeaway import FIELDS as BROUGHT
+from tests.ui.denoise.test_takeaway import brought, made, taken
 
 pytestmark = pytest.mark.usefixtures("told", "quick")
 RED, BLUE, SMALL = CAPTIONS
@@ -52,7 +56,7 @@ HOSTILE = [
 ]
 
 
-def asked(model: str = WORDED, **changes: Any) -> list[Any]:
+def asked(model: str = WORDED, **changes: Any) -> dict[str, Any]:
     """Return what the fields hold: two prompts, or one class, unless changed."""
     usual: dict[str, Any] = {"prompt": f"{RED}\n {BLUE} \n\n"}
     if model == LABELLED:
@@ -61,7 +65,7 @@ def asked(model: str = WORDED, **changes: Any) -> list[Any]:
 
 
 def recipe(model: str = WORDED, **changes: Any) -> Recipe:
-    return form.recipe_of(*asked(model, **changes))
+    return recipe_of(**asked(model, **changes))
 
 
 def end_of(recipe: Recipe) -> torch.Tensor:
@@ -158,7 +162,7 @@ def test_a_recipe_says_what_the_fields_ask_for() -> None:
 def test_where_nothing_is_asked_nothing_is_said() -> None:
     plain = denoising.recipe()
     unread = {"prompt": "a red heart", "classes": ["cat"], "negative": "x", "avoided": "dog"}
-    assert form.recipe_of(*values(**unread, guidance=7)) == plain
+    assert recipe_of(**values(**unread, guidance=7)) == plain
     for model in (WORDED, LABELLED):
         empty = recipe(model, prompt=" \n ", classes=[], guidance=7, rescale=0.5)
         assert (empty.prompts, empty.negative, empty.guidance) == ((), "", (1.0,))
@@ -180,24 +184,20 @@ def test_where_nothing_is_asked_nothing_is_said() -> None:
     ],
     ids=str,
 )
-def test_every_control_comes_back_from_a_recipe(tmp_path: Path, changes: dict[str, Any]) -> None:
-    def keep(png: bytes) -> str:
-        (tmp_path / "kept").write_bytes(png)
-        return str(tmp_path / "kept")
-
-    made = recipe(changes.pop("model", WORDED), **changes)
-    told = [value_of(each) for each in form.settings_of(made, keep, "en")]
-    assert form.recipe_of(*told) == made
+def test_every_control_comes_back_from_a_recipe(changes: dict[str, Any]) -> None:
+    made = recipe(**changes)
+    assert SamplingForm.from_recipe(made, "en").to_recipe() == made
+    assert recipe_of(**set_fields(form.updates_of(made, "en"))) == made
 
 
-@pytest.mark.parametrize("model", ["little", LABELLED, WORDED])
-@pytest.mark.parametrize("name", PromptForm._fields[:-1])
+@pytest.mark.parametrize("model", [LABELLED, WORDED])
+@pytest.mark.parametrize("name", [name for name in vars(PromptForm()) if name != "scales"])
 def test_each_field_refuses_what_it_cannot_hold(model: str, name: str) -> None:
     for value in HOSTILE:
         if (name, value) == ("guidance", 5):
             continue
         with pytest.raises(InputError) as error:
-            form.recipe_of(*asked(model, **{name: value}))
+            recipe_of(**asked(model, **{name: value}))
         one_line(error.value)
 
 
@@ -206,7 +206,7 @@ def test_each_field_refuses_what_it_cannot_hold(model: str, name: str) -> None:
     [
         (WORDED, {"prompt": "\n".join("abcdefghijklmnopq")}, "prompt: 17 lines; at most 16"),
         (WORDED, {"prompt": "word " * 10_000}, "prompt: 50000 characters; at most 10000"),
-        (WORDED, {"low": 0.6, "high": 0.5}, "share of T = 0.6: must be at most 0.5"),
+        (WORDED, {"low": 0.6, "high": 0.5}, "guidance interval = (0.6, 0.5): must be two numbers"),
         (WORDED, {"guidance": 10.5}, "guidance = 10.5: must be a number from 0 to 10"),
         (LABELLED, {"classes": ["cow"]}, "class = 'cow': must be one of cat, dog"),
         (LABELLED, {"classes": ["dogs"]}, "did you mean 'dog'?"),
@@ -225,14 +225,15 @@ def test_what_cannot_be_asked_for_is_told(model: str, changes: dict[str, Any], w
     [("little", False, False), (LABELLED, True, False), (WORDED, False, True)],
 )
 def test_fields_are_shown_where_a_model_has_them(model: str, classed: bool, worded: bool) -> None:
-    shown = prompts.fit(ENGLISH, model, ["dog", "cow"], "cow")
-    prompt, classes, negative, avoided, *course, chips, fold = shown
-    assert prompt["visible"] is negative["visible"] is worded
+    shown = prompts.show_fields(ENGLISH, model, ["dog", "cow"], "cow")
+    assert shown["prompt"]["visible"] is shown["negative"]["visible"] is worded
+    classes, avoided = shown["classes"], shown["avoided"]
     assert classes["visible"] is avoided["visible"] is classed
-    assert {each["visible"] for each in (*course, fold)} == {classed or worded}
+    for name in ("guidance", "rescale", "low", "high", "grid"):
+        assert shown[name]["visible"] is (classed or worded)
     assert classes["choices"] == (list(CLASSES) if classed else [])
     assert (classes["value"], avoided["value"]) == (["dog"] if classed else [], None)
-    assert bool(chips) is (classed or worded)
+    assert bool(shown["examples"]) is (classed or worded)
 
 
 def test_a_model_that_never_trained_untold_is_asked_without_guidance(
@@ -242,16 +243,15 @@ def test_a_model_that_never_trained_untold_is_asked_without_guidance(
     monkeypatch.setattr(models, "config_of", lambda entry: untold)
     assert recipe(prompt=RED, negative="", guidance=3).guidance == (1.0,)
     assert recipe(prompt=RED, negative="dog", guidance=3).guidance == (3.0,)
-    _, told = prompts.about(ENGLISH, WORDED, *PromptForm(prompt=RED, negative="", guidance=3))
-    assert "Guidance 1 is used" in told
-    _, told = prompts.about(ENGLISH, WORDED, *PromptForm(prompt=RED, negative="", guidance=1))
-    assert told == ""
+    cost = prompts.describe(ENGLISH, WORDED, prompt=RED, guidance=3)["cost"]
+    assert "Guidance 1 is used" in cost
+    assert prompts.describe(ENGLISH, WORDED, prompt=RED, guidance=1)["cost"] == ""
 
 
 def test_what_was_never_seen_and_what_is_cut_is_told() -> None:
     def told_of(request: Any, model: str, **changes: Any) -> tuple[str, str]:
-        answer: tuple[str, str] = prompts.about(request, model, *PromptForm(**changes))
-        return answer
+        answer = prompts.describe(request, model, **changes)
+        return answer["unseen"], answer["cost"]
 
     line, both = told_of(ENGLISH, WORDED, prompt="a red zebra\na Blue <b>yak</b>", negative="zebra")
     assert "never seen in training: zebra, b, yak<" in line
@@ -274,9 +274,9 @@ def test_an_example_is_pressed() -> None:
     def press(index: Any, data: Any = None) -> gr.EventData:
         return gr.EventData(None, {"index": index} if data is None else data)
 
-    assert prompts.choose_example(WORDED, [], press(1))[0] == BLUE
-    assert prompts.choose_example(LABELLED, ["dog"], press(0))[1] == ["dog", "cat"]
-    assert prompts.choose_example(LABELLED, ["dog"], press(1))[1] == ["dog"]
+    assert prompts.choose_example(WORDED, [], press(1)) == {"prompt": BLUE}
+    assert prompts.choose_example(LABELLED, ["dog"], press(0)) == {"classes": ["dog", "cat"]}
+    assert prompts.choose_example(LABELLED, ["dog"], press(1)) == {"classes": ["dog"]}
     for wrong in (3, -1, math.nan, True, None, "1", [1]):
         with pytest.raises(gr.Error, match="example = "):
             prompts.choose_example(WORDED, [], press(wrong))
@@ -285,7 +285,7 @@ def test_an_example_is_pressed() -> None:
     hostile = model_metadata.ConditioningMetadata(
         "captions", (), ('"><script>alert(1)</script>' * 9,), None, 8
     )
-    shown = prompts.chips(hostile, "en")
+    shown = prompts.examples_html(hostile, "en")
     assert "<script>" not in shown and shown.count('"') == 8 and "…</button>" in shown
 
 
@@ -309,27 +309,28 @@ def test_the_page_makes_them_tells_of_them_and_takes_them_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tree = Tree()
-    *_, shown = denoise.run(ENGLISH, tree, *asked(guidance=3, negative="<i>dog</i>"))
+    *_, shown = denoise.run(ENGLISH, tree, **asked(guidance=3, negative="<i>dog</i>"))
     node = tree.current
     assert node.end is not None and torch.equal(node.end, end_of(node.recipe))
-    assert "<span>a red heart</span><span>a blue heart</span>" in shown[4]
+    assert "<span>a red heart</span><span>a blue heart</span>" in shown["legend"]
     assert (
-        "&lt;i&gt;dog&lt;/i&gt;" in shown[4]
-        and ">Guidance</dt><dd class='legend_guidance'><span>3<" in shown[4]
+        "&lt;i&gt;dog&lt;/i&gt;" in shown["legend"]
+        and ">Guidance</dt><dd class='legend_guidance'><span>3<" in shown["legend"]
     )
     assert title(node, "en") == "ddim 6, seed 5, a red heart +1, guidance 3"
     path = taken(tree, index=2)
     another_day(monkeypatch)
     page = Tree()
     controls = brought(page, path)
-    assert form.recipe_of(*controls[BROUGHT]) == node.recipe == page.restored
-    list(denoise.again(ENGLISH, page))
+    assert recipe_of(**set_fields(controls)) == node.recipe == page.restored
+    list(denoise.run_again(ENGLISH, page))
     assert taken(page, index=2).read_bytes() == path.read_bytes()
 
 
 def test_without_a_wish_there_is_no_legend() -> None:
     tree = made(denoising.recipe())
-    assert denoise.shown(tree, "", "en")[4] == denoise.shown(Tree(), "", "en")[4] == ""
+    for page in (tree, Tree()):
+        assert denoise.show_tree(page, "en")["legend"] == ""
     assert title(tree.current, "en") == "ddim 6, seed 5"
 
 
@@ -343,11 +344,11 @@ def test_memory_and_blur_are_told_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_chosen_model_is_asked_for_what_its_samples_were_where_nothing_is() -> None:
-    prompt, classes, *_ = prompts.fill(WORDED, " \n", [], "")
-    assert prompt == "\n".join(CAPTIONS) and value_of(classes) is None
-    assert value_of(prompts.fill(LABELLED, "", [], "")[1]) == list(CLASSES)
+    filled = prompts.prefill(WORDED, " \n", [], "")
+    assert filled == {"prompt": "\n".join(CAPTIONS), "negative": ""}
+    assert prompts.prefill(LABELLED, "", [], "")["classes"]["value"] == list(CLASSES)
     for kept in (("little", "a zebra", ["dog"], "cow"), (LABELLED, "", ["cow", "dog"], "")):
-        assert all(each == gr.skip() for each in prompts.fill(*kept))
+        assert prompts.prefill(*kept) == {}
 
 
 def test_a_chosen_model_is_not_asked_for_what_only_the_one_before_knew() -> None:
@@ -355,19 +356,19 @@ def test_a_chosen_model_is_not_asked_for_what_only_the_one_before_knew() -> None
         "a zebra": list(CAPTIONS),
         "A small dog,\na zebra\na RED dog": ["A small dog,", "a RED dog"],
     }.items():
-        assert prompts.fill(WORDED, typed, [], "zebra")[0] == "\n".join(left)
-    assert prompts.fill(WORDED, "", [], "zebra")[2] == ""
-    assert prompts.fill(WORDED, "", [], "small")[2] == "small"
-    assert value_of(prompts.fill(LABELLED, "", ["cow"], "")[1]) == list(CLASSES)
+        assert prompts.prefill(WORDED, typed, [], "zebra")["prompt"] == "\n".join(left)
+    assert prompts.prefill(WORDED, "", [], "zebra")["negative"] == ""
+    assert prompts.prefill(WORDED, "", [], "small")["negative"] == "small"
+    assert prompts.prefill(LABELLED, "", ["cow"], "")["classes"]["value"] == list(CLASSES)
 
 
 def test_a_chosen_model_that_never_trained_untold_takes_no_guidance(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert prompts.fill(WORDED, "", [], "")[3] == gr.skip()
+    assert "guidance" not in prompts.prefill(WORDED, "", [], "")
     config = models.config_of(models.find(WORDED)).with_settings(["conditioning.drop=0"])
     monkeypatch.setattr(models, "config_of", lambda entry: config)
-    assert prompts.fill(WORDED, "", [], "")[3] == 1.0
+    assert prompts.prefill(WORDED, "", [], "")["guidance"] == 1.0
 
 
 # ---- a branch
@@ -375,26 +376,24 @@ def test_a_chosen_model_that_never_trained_untold_takes_no_guidance(
 
 def test_a_branch_changes_guidance_or_leaves_it(monkeypatch: pytest.MonkeyPatch) -> None:
     tree = made(recipe(guidance=3))
-    words, _, left, _, _, guided, _ = denoise.rest(ENGLISH, tree, resting(4))
-    assert "step 4 of 6" in words and left == 2
-    assert guided["visible"] and guided["value"] == "3"
+    offer = denoise.note_place(ENGLISH, tree, resting(4))
+    assert "step 4 of 6" in offer["branch_words"] and offer["branch_steps"] == 2
+    assert offer["branch_guidance"] == gr.update(value="3", visible=True)
     node, end = tree.current, end_of(tree.current.recipe)
-    assert branch.begun(node.recipe).guidance == gr.update(value="3", visible=True)
-    same = branch.recipe_of(node, 4, "ddim", 2, 0.0, 5, None, None)
+    same = branch_of(node, 4, steps=2)
     assert same.guidance == (3.0,) and same.prompts == (RED, BLUE)
     assert torch.equal(end_of(same), end)
-    other = branch.recipe_of(node, 4, "ddim", 2, 0.0, 5, "8", None)
+    other = branch_of(node, 4, steps=2, guidance="8")
     assert other.guidance == (8.0,) and not torch.allclose(end_of(other), end, atol=1e-3)
     for made_of, expected in ((same, ""), (other, "8")):
-        controls = brought(Tree(), taken(made(made_of)))
-        assert branch.BranchForm(*controls[BRANCH]).guidance == expected
-        assert branch.recipe_of(node, 4, *controls[BRANCH]) == made_of
+        controls = set_branch(brought(Tree(), taken(made(made_of))))
+        assert controls["guidance"] == expected
+        assert branch_of(node, 4, **controls) == made_of
     for wrong in ("11", "-1", "nan", "x", "1, 2", "1" * 101, 5, True, [1]):
         with pytest.raises(InputError, match="guidance"):
-            branch.recipe_of(node, 4, "ddim", 2, 0.0, 5, wrong, None)
+            branch_of(node, 4, steps=2, guidance=wrong)
     plain = made(denoising.recipe()).current
-    assert branch.begun(plain.recipe).guidance["visible"] is False
-    assert branch.recipe_of(plain, 4, "ddim", 2, 0.0, 5, "8", None).guidance == (1.0,)
+    assert branch_of(plain, 4, steps=2, guidance="8").guidance == (1.0,)
 
 
 # ---- a grid
@@ -404,7 +403,7 @@ def test_a_branch_changes_guidance_or_leaves_it(monkeypatch: pytest.MonkeyPatch)
 def test_a_grid_holds_every_prompt_with_every_scale_from_one_noise(model: str) -> None:
     words = {LABELLED: CLASSES, WORDED: (RED, BLUE)}[model]
     tree, values = Tree(), asked(model, classes=["cat", "dog"], count=7, scales=" 1, 2.5,4,1")
-    shown = list(denoise.run_grid(ENGLISH, tree, *values))
+    shown = list(denoise.run_grid(ENGLISH, tree, **values))
     node = tree.current
     made = node.recipe
     assert made.prompts == tuple(word for word in words for _ in range(3))
@@ -412,12 +411,11 @@ def test_a_grid_holds_every_prompt_with_every_scale_from_one_noise(model: str) -
     assert (node.film["columns"], node.film["count"]) == (3, 6)
     ends = end_of(made)
     for k, (row, scale) in enumerate((word, scale) for word in words for scale in (1, 2.5, 4)):
-        alone = form.recipe_of(
-            *form.SamplingForm(*values)._replace(prompt=row, classes=[row], guidance=scale, count=1)
-        )
+        changes = {"prompt": row, "classes": [row], "guidance": scale, "count": 1}
+        alone = recipe_of(**values | changes)
         assert torch.allclose(ends[k], end_of(alone)[0], atol=1e-4), (row, scale)
     assert not torch.allclose(ends[0], ends[2], atol=1e-2)
-    legend = re.sub(r"<dd[^>]*>", "<dd>", shown[-1][4])
+    legend = re.sub(r"<dd[^>]*>", "<dd>", shown[-1]["legend"])
     assert f"<dt>Down</dt><dd><span>{words[0]}</span><span>{words[1]}</span></dd>" in legend
     assert "<dt>Across: guidance</dt><dd><span>1</span><span>2.5</span><span>4</span>" in legend
     assert title(node, "en") == "ddim 6, seed 5, grid 2 x 3"
@@ -426,33 +424,34 @@ def test_a_grid_holds_every_prompt_with_every_scale_from_one_noise(model: str) -
 
 def test_a_grid_comes_back_and_a_branch_of_it_stays_one() -> None:
     tree = Tree()
-    list(denoise.run_grid(ENGLISH, tree, *asked(scales="0，3", negative="dog", guidance=9)))
+    list(denoise.run_grid(ENGLISH, tree, **asked(scales="0，3", negative="dog", guidance=9)))
     node = tree.current
-    controls = form.SamplingForm(*brought(Tree(), taken(tree, index=4))[BROUGHT])
-    assert (controls.begin, controls.scales, controls.prompt) == ("noise", "0, 3", f"{RED}\n{BLUE}")
-    assert grid.grid_recipe(form.recipe_of(*controls), controls.scales) == node.recipe
+    controls = set_fields(brought(Tree(), taken(tree, index=4)))
+    assert (controls["begin"], controls["scales"]) == ("noise", "0, 3")
+    assert controls["prompt"] == f"{RED}\n{BLUE}"
+    assert grid.grid_recipe(recipe_of(**controls), controls["scales"]) == node.recipe
     back = denoise.choose_node(ENGLISH, tree, pressed(1))
-    assert "Across" in back[4] and branch.begun(node.recipe).guidance["value"] == ""
-    denoise.rest(ENGLISH, tree, resting(3))
-    list(denoise.go_on(ENGLISH, tree, "ddim", 3, 0.0, 5, None, None))
+    assert "Across" in back["legend"] and set_branch(back)["guidance"] == ""
+    denoise.note_place(ENGLISH, tree, resting(3))
+    list(denoise.run_branch(ENGLISH, tree, **branch_values(steps=3)))
     assert tree.current.film["columns"] == 2 and tree.current.recipe.guidance == (0.0, 3.0) * 2
     assert torch.equal(end_of(tree.current.recipe), end_of(node.recipe))
     tree.show(1)
-    denoise.rest(ENGLISH, tree, resting(3))
-    *_, shown = denoise.go_on(ENGLISH, tree, "ddim", 3, 0.0, 5, "2", None)
+    denoise.note_place(ENGLISH, tree, resting(3))
+    *_, shown = denoise.run_branch(ENGLISH, tree, **branch_values(steps=3, guidance="2"))
     assert (
         tree.current.film["columns"] == 2
-        and ">Guidance</dt><dd class='legend_guidance'><span>2<" in shown[4]
+        and ">Guidance</dt><dd class='legend_guidance'><span>2<" in shown["legend"]
     )
 
 
 def test_a_grid_from_a_picture_and_one_of_one_scale() -> None:
-    begun = form.recipe_of(*asked(begin="picture"))
+    begun = recipe_of(**asked(begin="picture"))
     made = grid.grid_recipe(begun, "2")
     assert made.start == begun.start and made.seeds == [5, 5] and made.guidance == (2.0, 2.0)
     assert grid.columns_of(made) == 1
     tree = Tree()
-    list(denoise.run_grid(ENGLISH, tree, *asked(scales="2", prompt="\n".join("abcde"))))
+    list(denoise.run_grid(ENGLISH, tree, **asked(scales="2", prompt="\n".join("abcde"))))
     assert tree.current.film["columns"] == 3  # near to a square
 
 
@@ -491,7 +490,7 @@ def test_what_is_no_grid_has_no_columns() -> None:
 def test_what_is_no_grid_is_told(changes: dict[str, Any], words: str) -> None:
     tree = Tree()
     with pytest.raises(gr.Error) as error:
-        list(denoise.run_grid(ENGLISH, tree, *asked(changes.pop("model", WORDED), **changes)))
+        list(denoise.run_grid(ENGLISH, tree, **asked(changes.pop("model", WORDED), **changes)))
     assert words in one_line(error.value).replace("&#x27;", "'") and not tree.nodes
 
 
@@ -500,18 +499,18 @@ def test_what_is_no_grid_is_told(changes: dict[str, Any], words: str) -> None:
 
 def test_the_command_says_it_too() -> None:
     told = {"negative": "dog", "guidance": 3.5, "rescale": 0.25, "low": 0.1, "high": 0.9}
-    words = shlex.split(denoise.told(*asked(**told)))
+    words = shlex.split(form.command_line(**asked(**told)))
     place = words.index("--prompt")
     assert words[place : place + 13] == [
         *("--prompt", RED, "--prompt", BLUE, "--negative", "dog", "--guidance", "3.5"),
         *("--rescale", "0.25", "--interval", "0.1", "0.9"),
     ]
-    labelled = denoise.told(*asked(LABELLED))
+    labelled = form.command_line(**asked(LABELLED))
     assert "--label dog --guidance 2 --out" in labelled and "--prompt" not in labelled
-    assert "--guidance" not in denoise.told(*asked(prompt=""))
-    assert "--unconditional" in denoise.told(*asked(prompt=""))
-    assert "--unconditional" in denoise.told(*asked(prompt="", negative="dog"))
-    assert "--unconditional" not in denoise.told(*values())
+    assert "--guidance" not in form.command_line(**asked(prompt=""))
+    assert "--unconditional" in form.command_line(**asked(prompt=""))
+    assert "--unconditional" in form.command_line(**asked(prompt="", negative="dog"))
+    assert "--unconditional" not in form.command_line(**values())
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,9 @@ from tests.helpers.denoising import (
     ENGLISH,
     another_day,
     free,
+    recipe_of,
     replayed,
     slowed,
-    value_of,
     values,
 )
 from tests.helpers.films import films_of
@@ -44,14 +44,14 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(race, "REFERENCE_STEPS", FINE)
 
 
-def lanes(shown: list[tuple[Any, str]]) -> list[dict[str, Any]]:
+def lanes(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the films of the last look that changed the player."""
-    values = [value for value, _ in shown if isinstance(value, dict) and "lanes" in value]
+    values = [each["player"] for each in shown if "player" in each]
     return films_of(values[-1])
 
 
-def raced(held: Race, chosen: Any, calls: Any, **changes: Any) -> list[tuple[Any, str]]:
-    return list(race.samplers(ENGLISH, held, chosen, calls, *values(**changes)))
+def raced(held: Race, chosen: Any, calls: Any, **changes: Any) -> list[dict[str, Any]]:
+    return list(race.race_samplers(ENGLISH, held, chosen, calls, **values(**changes)))
 
 
 def far(film: dict[str, Any]) -> float:
@@ -72,7 +72,7 @@ def test_every_lane_asks_the_network_at_most_so_often(
     little: Model, monkeypatch: pytest.MonkeyPatch, calls: int, begin: str
 ) -> None:
     slow = slowed(monkeypatch, little)
-    recipe = race.recipe_of(*values(begin=begin, seed_to=7, share=33.0))
+    recipe = recipe_of(**values(begin=begin, seed_to=7, share=33.0))
     for sampler in SAMPLERS:
         (lane,), before = race.sampler_lanes(recipe, [sampler], calls), slow.calls
         assert len(replayed(lane, slow)) == lane.steps
@@ -87,7 +87,7 @@ def test_lanes_start_alike_and_tell_how_far_they_ended(
     chosen = ["ddim", "heun", "dpmpp_2m", "ddpm"]
     shown = raced(Race(), chosen, 7)
     films = lanes(shown)
-    recipes = race.sampler_lanes(race.recipe_of(*values()), chosen, 7)
+    recipes = race.sampler_lanes(recipe_of(**values()), chosen, 7)
     assert [film["label"] for film in films] == [
         f"{recipe.sampler}: {recipe.steps} steps, {calls} calls"
         for recipe, calls in zip(recipes, (7, 6, 7, 7), strict=True)
@@ -103,7 +103,7 @@ def test_lanes_start_alike_and_tell_how_far_they_ended(
         there = rms_distance(replayed(recipe, little)[-1].x_t, exact)
         assert far(film) == pytest.approx(there, abs=0.0006)
     assert "no single end to compare with" in films[3]["line"]
-    assert f"measured against {FINE} steps" in shown[-1][1]
+    assert f"measured against {FINE} steps" in shown[-1]["line"]
     assert not any(film["running"] for film in films)
 
 
@@ -138,7 +138,7 @@ def test_few_references_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_real_reference_is_at_least_a_thousand_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(race, "REFERENCE_STEPS", REFERENCE_STEPS)
-    fine = race.reference_of(race.recipe_of(*values(sampler="heun", eta=0.5, spacing="karras")))
+    fine = race.reference_of(recipe_of(**values(sampler="heun", eta=0.5, spacing="karras")))
     assert (fine.steps, fine.sampler, fine.eta, fine.spacing) == (
         1000,
         race.REFERENCE,
@@ -159,21 +159,21 @@ def test_stop_ends_the_race_where_it_is(
 ) -> None:
     slow, held = slowed(monkeypatch, little, 0.003), Race()
     shown = []
-    for each in race.samplers(ENGLISH, held, ["ddim", "euler"], 30, *values()):
+    for each in race.race_samplers(ENGLISH, held, ["ddim", "euler"], 30, **values()):
         shown.append(each)
-        if (when == "lane" and slow.calls > 35) or "reference" in each[1]:
-            race.halt(held)
+        if (when == "lane" and slow.calls > 35) or "reference" in each["line"]:
+            race.stop(held)
     assert held.stopped and held.job is not None and held.job.stopped and free()
     films = lanes(shown)
     assert shared(References) == {} and all(film["line"] == "" for film in films)
     assert len(films[0]["frames"]) == 30
     if when == "lane":
-        assert 5 <= len(films[1]["frames"]) < 30 and "stopped at step" in shown[-1][1]
+        assert 5 <= len(films[1]["frames"]) < 30 and "stopped at step" in shown[-1]["line"]
         assert slow.calls == 30 + len(films[1]["frames"])
     else:
         assert len(films[1]["frames"]) == 30 and slow.calls < 60 + FINE
-        assert "stopped at step" in shown[-1][1] and "reference" not in shown[-1][1]
-    race.halt("nothing")
+        assert "stopped at step" in shown[-1]["line"] and "reference" not in shown[-1]["line"]
+    race.stop("nothing")
     calls = slow.calls
     assert len(lanes(raced(held, ["ddim"], 3))) == 1  # and the next race is whole
     assert slow.calls == calls + 3 + FINE
@@ -181,17 +181,17 @@ def test_stop_ends_the_race_where_it_is(
 
 def test_a_stop_after_a_lane_s_last_step_begins_no_other(little: Model) -> None:
     held = Race()
-    for _ in race.samplers(ENGLISH, held, ["ddim", "euler"], 3, *values()):
+    for _ in race.race_samplers(ENGLISH, held, ["ddim", "euler"], 3, **values()):
         assert held.job is not None
         if held.job.done == held.job.recipe.steps:
-            race.halt(held)
+            race.stop(held)
     assert held.job is not None and held.job.recipe.sampler == "ddim"
     assert not held.job.stopped and shared(References) == {}
 
 
 def test_a_closed_page_ends_the_race(little: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     slow, held = slowed(monkeypatch, little, 0.003), Race()
-    stream: Any = race.samplers(ENGLISH, held, ["ddim", "euler"], 60, *values())
+    stream: Any = race.race_samplers(ENGLISH, held, ["ddim", "euler"], 60, **values())
     next(stream)
     stream.close()
     assert held.job is not None and held.job.wait(denoising.PATIENCE) and free()
@@ -201,13 +201,13 @@ def test_a_closed_page_ends_the_race(little: Model, monkeypatch: pytest.MonkeyPa
 def test_memory_blur_and_what_was_learned(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = values(model="ideal:pictured")
     kept = another_day(monkeypatch)
-    shown = list(race.denoisers(ENGLISH, Race(), *asked))
+    shown = list(race.race_denoisers(ENGLISH, Race(), **asked))
     assert [film["label"] for film in lanes(shown)] == ["ideal:pictured", "linear:pictured"]
     assert [len(film["frames"]) for film in lanes(shown)] == [6, 6]
-    begun = starts(kept, race.denoiser_lanes(race.recipe_of(*asked)))
+    begun = starts(kept, race.denoiser_lanes(recipe_of(**asked)))
     assert len(begun) == 2 and torch.equal(*begun)
     assert shared(References) == {}
-    named = race.denoiser_lanes(race.recipe_of(*values(model="linear:pictured")))
+    named = race.denoiser_lanes(recipe_of(**values(model="linear:pictured")))
     assert [recipe.model for recipe in named] == ["linear:pictured", "ideal:pictured"]
 
 
@@ -215,9 +215,9 @@ def test_a_trained_model_runs_against_the_pictures_of_its_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(gr.Error, match="its run kept no pictures to compare it with"):
-        list(race.denoisers(ENGLISH, Race(), *values()))
+        list(race.race_denoisers(ENGLISH, Race(), **values()))
     monkeypatch.setattr(race, "set_of", lambda entry: denoising.PICTURED)
-    films = lanes(list(race.denoisers(CHINESE, Race(), *values())))
+    films = lanes(list(race.race_denoisers(CHINESE, Race(), **values())))
     assert [film["label"] for film in films] == ["little", "ideal:pictured", "linear:pictured"]
 
 
@@ -259,7 +259,7 @@ def test_what_cannot_be_raced_is_told(chosen: Any, calls: Any, words: str) -> No
 
 
 def test_a_sampler_chosen_twice_runs_once() -> None:
-    recipe = race.recipe_of(*values())
+    recipe = recipe_of(**values())
     assert [each.sampler for each in race.sampler_lanes(recipe, ["heun", "heun"], 9)] == ["heun"]
 
 
@@ -282,14 +282,14 @@ def test_the_start_is_where_the_recipe_says() -> None:
 
 
 def test_the_line_of_the_player_is_words() -> None:
-    shown = list(race.samplers(CHINESE, Race(), ["ddim"], 2, *values()))
-    assert "以 80 步的参考解衡量" in shown[-1][1]
-    assert "均方根" in value_of(shown[-1][0])["lanes"][0]["line"]
+    shown = list(race.race_samplers(CHINESE, Race(), ["ddim"], 2, **values()))
+    assert "以 80 步的参考解衡量" in shown[-1]["line"]
+    assert "均方根" in films_of(shown[-1]["player"])[0]["line"]
 
 
 def test_a_hidden_eta_makes_no_lane_random() -> None:
-    hidden = race.recipe_of(*values(sampler="heun", eta=0.5))
-    meant = race.recipe_of(*values(sampler="ddim", eta=0.5))
+    hidden = recipe_of(**values(sampler="heun", eta=0.5))
+    meant = recipe_of(**values(sampler="ddim", eta=0.5))
     for recipe, eta in ((hidden, 0.0), (meant, 0.5)):
         (lane,) = race.sampler_lanes(recipe, ["ddim"], 7)
         assert lane.eta == eta and race.is_random(lane) is (eta > 0)

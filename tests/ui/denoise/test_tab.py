@@ -17,7 +17,7 @@ from sd.data.images import to_pil
 from sd.diffusion.sampling import SampleStep
 from sd.ui import api, models
 from sd.ui.components import painter
-from sd.ui.denoise import branch, example, form
+from sd.ui.denoise import branch, example
 from sd.ui.denoise import tab as denoise
 from sd.ui.denoise.tree import Tree
 from tests.helpers import denoising
@@ -25,28 +25,27 @@ from tests.helpers.denoising import (
     CHINESE,
     CLOSE,
     ENGLISH,
+    branch_values,
     one_line,
     pressed,
+    recipe_of,
     replayed,
     resting,
     sent,
+    set_branch,
+    set_fields,
     slowed,
-    value_of,
     values,
 )
 from tests.helpers.films import films_of
 
 pytestmark = pytest.mark.usefixtures("little", "quick")
-BRANCH = slice(
-    6, 6 + len(branch.BranchForm._fields)
-)  # of what a pressed node sets, after the stage
-FIELDS = slice(BRANCH.stop, BRANCH.stop + len(form.SamplingForm._fields))
 
 
 def test_a_sampling_made_again_sends_no_old_film_first(tree: Tree) -> None:
-    began, *others = denoise.run(ENGLISH, tree, *values())
-    assert len(tree.nodes) == 1 and "lanes" not in began[0]
-    assert len(films_of(others[-1][0])[0]["frames"]) == 6
+    began, *others = denoise.run(ENGLISH, tree, **values())
+    assert len(tree.nodes) == 1 and "player" not in began
+    assert len(films_of(others[-1]["player"])[0]["frames"]) == 6
 
 
 # ---- denoising
@@ -57,63 +56,64 @@ def test_denoising_shows_it_as_it_comes_and_keeps_every_step(
 ) -> None:
     slowed(monkeypatch, little, 0.01)
     tree = Tree()
-    shown = list(denoise.run(ENGLISH, tree, *values(steps=12)))
-    assert "loading the model" in shown[0][1]
-    lines = [line for _, line, *_ in shown[1:-1]]
+    shown = list(denoise.run(ENGLISH, tree, **values(steps=12)))
+    assert "loading the model" in shown[0]["line"]
+    lines = [each["line"] for each in shown[1:-1]]
     assert any(re.search(r"step \d+ of 12, t = [\d.]+.* left", line) for line in lines)
-    assert "12 steps in" in shown[-1][1] and 'aria-valuenow="100"' in shown[-1][1]
-    films = [
-        films_of(value)[0] for value, *_ in shown if isinstance(value, dict) and "lanes" in value
-    ]
+    assert "12 steps in" in shown[-1]["line"] and 'aria-valuenow="100"' in shown[-1]["line"]
+    films = [films_of(each["player"])[0] for each in shown if "player" in each]
     grown = [len(film["frames"]) for film in films]
     assert grown == sorted(grown) and len(set(grown)) >= 3 and grown[-1] == 12
     assert [film["running"] for film in films][-2:] == [True, False]
     assert all(Path(chunk["src"]).is_file() for chunk in films[-1]["chunks"])
     node = tree.current
-    assert node.film == films[-1] and (node.done, node.made, node.parent) == (12, 12, None)
+    assert node.film == films[-1] and (node.done, node.filmed, node.parent) == (12, 12, None)
     assert node.end is not None and torch.equal(node.end, replayed(node.recipe, little)[-1].x_t)
 
 
 def test_the_same_again_is_the_same_node_and_the_rest_is_words(tree: Tree) -> None:
     film = tree.current.film
-    shown = list(denoise.run(CHINESE, tree, *values()))
+    shown = list(denoise.run(CHINESE, tree, **values()))
     assert len(tree.nodes) == 1 and tree.current.film["id"] != film["id"]
-    assert "6 步，用时" in shown[-1][1] and shown[-1][3]["interactive"] is False
-    assert denoise.said(tree.current, "en").count("all 6 steps") == 1
-    denoise.halt(tree)  # what has ended stays as it is
-    denoise.halt("no tree")
+    assert "6 步，用时" in shown[-1]["line"] and shown[-1]["beside"]["interactive"] is False
+    assert denoise.node_line(tree.current, "en").count("all 6 steps") == 1
+    denoise.stop(tree)  # what has ended stays as it is
+    denoise.stop("no tree")
     assert tree.current.done == 6
 
 
 def test_a_stopped_sampling_keeps_what_came(little: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     slowed(monkeypatch, little, 0.005)
     tree, shown = Tree(), []
-    for each in denoise.run(ENGLISH, tree, *values(steps=50)):
+    for each in denoise.run(ENGLISH, tree, **values(steps=50)):
         shown.append(each)
         if tree.job and tree.job.done >= 2:
-            denoise.halt(tree)
+            denoise.stop(tree)
     done = tree.current.done
-    assert 2 <= done < 50 and f"stopped at step {done} of 50" in shown[-1][1]
-    assert tree.current.made == done and tree.current.film["running"] is False
-    assert f"stopped at step {done}" in denoise.said(tree.current, "en")
+    assert 2 <= done < 50 and f"stopped at step {done} of 50" in shown[-1]["line"]
+    assert tree.current.filmed == done and tree.current.film["running"] is False
+    assert f"stopped at step {done}" in denoise.node_line(tree.current, "en")
 
 
 def test_a_node_that_is_pressed_comes_back_with_its_settings(tree: Tree) -> None:
-    list(denoise.run(ENGLISH, tree, *values(sampler="ddpm", steps=4, count=3)))
-    denoise.rest(ENGLISH, tree, resting(2))
-    list(denoise.go_on(ENGLISH, tree, "heun", 3, 0.5, 11, None, sent(denoising.paint())))
+    list(denoise.run(ENGLISH, tree, **values(sampler="ddpm", steps=4, count=3)))
+    denoise.note_place(ENGLISH, tree, resting(2))
+    painted = branch_values(
+        sampler="heun", steps=3, eta=0.5, seed=11, paint=sent(denoising.paint())
+    )
+    list(denoise.run_branch(ENGLISH, tree, **painted))
     assert [node.parent for node in tree.nodes.values()] == [None, None, 2]
     back = denoise.choose_node(ENGLISH, tree, pressed(1))
-    assert films_of(back[0]) == [tree.nodes[1].film] and "all 6 steps" in back[1]
-    assert form.recipe_of(*map(value_of, back[FIELDS])) == tree.nodes[1].recipe
+    assert films_of(back["player"]) == [tree.nodes[1].film] and "all 6 steps" in back["line"]
+    assert recipe_of(**set_fields(back)) == tree.nodes[1].recipe
     branched = denoise.choose_node(ENGLISH, tree, pressed(3))
-    assert form.recipe_of(*map(value_of, branched[FIELDS])) == tree.nodes[2].recipe
-    own = branch.BranchForm(*map(value_of, branched[BRANCH]))
-    assert own[:4] == ("heun", 1, 0.5, 11)  # as the branch was made, of which it goes on
-    assert painter.read_paint(own.paint, 8, 8) is None
-    assert 'data-node="3" aria-current="true"' in branched[2]
-    assert "step 2 of 3" in branched[5]  # the last has nothing after it
-    assert branched[3]["choices"] == [
+    assert recipe_of(**set_fields(branched)) == tree.nodes[2].recipe
+    own = set_branch(branched)  # as the branch was made, of which it goes on
+    assert [own[name] for name in ("sampler", "steps", "eta", "seed")] == ["heun", 1, 0.5, 11]
+    assert painter.read_paint(own["paint"], 8, 8) is None
+    assert 'data-node="3" aria-current="true"' in branched["nodes"]
+    assert "step 2 of 3" in branched["branch_words"]  # the last has nothing after it
+    assert branched["beside"]["choices"] == [
         ("nothing", "0"),
         ("1: ddim 6, seed 5", "1"),
         ("2: ddpm 4, seed 5", "2"),
@@ -130,20 +130,22 @@ def test_a_node_that_is_none_is_told_in_a_line(tree: Tree, node: Any) -> None:
 
 
 def test_two_samplings_beside_each_other(tree: Tree) -> None:
-    list(denoise.run(ENGLISH, tree, *values(steps=20)))
-    value = denoise.set_beside(ENGLISH, tree, "1")
+    list(denoise.run(ENGLISH, tree, **values(steps=20)))
+    value = denoise.set_beside(ENGLISH, tree, "1")["player"]
     assert [film["total"] for film in value["lanes"]] == [20, 6]
-    assert [film["total"] for film in denoise.set_beside(ENGLISH, tree, "0")["lanes"]] == [20]
+    assert [
+        film["total"] for film in denoise.set_beside(ENGLISH, tree, "0")["player"]["lanes"]
+    ] == [20]
     with pytest.raises(gr.Error, match="sampling"):
         denoise.set_beside(ENGLISH, tree, "7")
 
 
 def test_the_longer_one_beside_can_be_chosen_in_the_player(tree: Tree) -> None:
-    list(denoise.run(ENGLISH, tree, *values(steps=20)))
+    list(denoise.run(ENGLISH, tree, **values(steps=20)))
     tree.show(1)
     denoise.set_beside(ENGLISH, tree, "2")
     data = {"i": 20, "lane": 1, "id": tree.nodes[2].film["id"]}
-    words, *_ = denoise.rest(ENGLISH, tree, gr.EventData(None, data))
+    words = denoise.note_place(ENGLISH, tree, gr.EventData(None, data))["branch_words"]
     assert "Goes on from step 5 of 6" in words
 
 
@@ -154,23 +156,23 @@ def test_the_longer_one_beside_can_be_chosen_in_the_player(tree: Tree) -> None:
 def test_a_place_on_a_lane_is_the_same_share_of_the_way_on_the_other(
     tree: Tree, shown: int, lane: int, i: int, place: int
 ) -> None:
-    list(denoise.run(ENGLISH, tree, *values(steps=20)))
+    list(denoise.run(ENGLISH, tree, **values(steps=20)))
     tree.show(shown)
     denoise.set_beside(ENGLISH, tree, str(3 - shown))
-    denoise.rest(ENGLISH, tree, gr.EventData(None, {"i": i, "lane": lane}))
+    denoise.note_place(ENGLISH, tree, gr.EventData(None, {"i": i, "lane": lane}))
     assert tree.place == place
     for beyond in (7, 21):
         lanes = (6, 20) if shown == 1 else (20, 6)
         if beyond > lanes[lane]:
             with pytest.raises(gr.Error, match=f"step = {beyond}"):
-                denoise.rest(ENGLISH, tree, gr.EventData(None, {"i": beyond, "lane": lane}))
+                denoise.note_place(ENGLISH, tree, gr.EventData(None, {"i": beyond, "lane": lane}))
 
 
 def test_where_the_slider_of_an_older_film_rested_changes_nothing(tree: Tree) -> None:
     late = gr.EventData(None, {"i": 6, "lane": 0, "id": tree.current.film["id"]})
-    list(denoise.run(ENGLISH, tree, *values(steps=3)))
+    list(denoise.run(ENGLISH, tree, **values(steps=3)))
     tree.place = 2
-    assert denoise.rest(ENGLISH, tree, late) == (gr.skip(),) * 7
+    assert denoise.note_place(ENGLISH, tree, late) == {}
     assert tree.place == 2
 
 
@@ -182,26 +184,27 @@ def test_the_page_opens_with_an_example_that_can_be_made_again(
 ) -> None:
     monkeypatch.setattr("sd.runs.home.BUNDLED_RUNS", denoising.BUNDLED)
     tree = Tree()
-    opened, line, *others = denoise.first_view(ENGLISH, tree)
-    begun = branch.BranchForm(*others[4:10])
-    left, content = begun.steps, begun.paint
+    view = denoise.first_view(ENGLISH, tree)
+    begun = set_branch(view)
     recipe, film = tree.current.recipe, tree.current.film
-    assert "finished example" in line and opened["at"] == tree.place == round(0.6 * recipe.steps)
-    assert left == recipe.steps - tree.place and content["width"] == film["width"] == 32
+    assert "finished example" in view["line"]
+    assert view["player"]["at"] == tree.place == round(0.6 * recipe.steps)
+    assert begun["steps"] == recipe.steps - tree.place
+    assert begun["paint"]["width"] == film["width"] == 32
     assert all(Path(chunk["src"]).is_file() for chunk in film["chunks"])
     assert film["frames"][-1]["t"] == 0 and len(film["frames"]) == recipe.steps
     assert models.find_recipe_model(recipe).name == recipe.model
     source = models.open_model(models.find_recipe_model(recipe))
     last: SampleStep = replayed(replace(recipe, count=1), source)[-1]
-    shown = branch.still(film, "x_t", film["frames"][-1])
+    shown = branch.cut_picture(film, "x_t", film["frames"][-1])
     away = np.abs(np.asarray(shown, float) - np.asarray(to_pil(last.x_t[0]), float))
     assert away.mean() < CLOSE and away.max() < 100  # colours that JPEG cannot hold
-    assert "value" not in denoise.first_view(ENGLISH, tree)[0]  # once
-    assert begun[:1] + begun[2:4] == (recipe.sampler, recipe.eta, recipe.seed)
-    controls = form.SamplingForm(*others[10:])
-    assert controls.seed_to not in (None, controls.seed)
-    asked = [each.get("value") if isinstance(each, dict) else each for each in controls]
-    assert form.recipe_of(*asked) == recipe
+    assert denoise.first_view(ENGLISH, tree) == {}  # once
+    made = [begun[name] for name in ("sampler", "eta", "seed")]
+    assert made == [recipe.sampler, recipe.eta, recipe.seed]
+    controls = set_fields(view)
+    assert controls["seed_to"] not in (None, controls["seed"])
+    assert recipe_of(**controls) == recipe
 
 
 def test_the_examples_pictures_come_back_when_they_were_cleaned_away(
@@ -219,8 +222,7 @@ def test_the_examples_pictures_come_back_when_they_were_cleaned_away(
 def test_without_an_example_the_page_begins_empty() -> None:
     assert example.bundled() is None
     tree = Tree()
-    outputs = 5 + 7 + len(form.SamplingForm._fields)
-    assert len(denoise.first_view(ENGLISH, tree)) == outputs and tree.nodes == {}
+    assert denoise.first_view(ENGLISH, tree) == {} and tree.nodes == {}
 
 
 # ---- the endpoint

@@ -27,8 +27,8 @@ from sd.generation.recipe import Branch, Recipe, from_json
 from sd.ui import models
 from sd.ui.adapter import scratch
 from sd.ui.components import painter
-from sd.ui.denoise import form, takeaway
 from sd.ui.denoise import tab as denoise
+from sd.ui.denoise import takeaway
 from sd.ui.denoise.tree import Tree
 from tests.helpers import denoising
 from tests.helpers.denoising import (
@@ -36,16 +36,16 @@ from tests.helpers.denoising import (
     ENGLISH,
     another_day,
     beginnings,
+    recipe_of,
     replayed,
     sent,
+    set_branch,
+    set_fields,
     slowed,
-    value_of,
     values,
 )
 
 pytestmark = pytest.mark.usefixtures("little", "quick")
-FIELDS = slice(3, 3 + len(form.SamplingForm._fields))
-BRANCH = slice(FIELDS.stop + 2, None)  # after the upload and the gallery
 
 
 def made(recipe: Recipe) -> Tree:
@@ -54,18 +54,19 @@ def made(recipe: Recipe) -> Tree:
     while chain[-1].branch:
         chain.append(chain[-1].branch.recipe)
     for each in reversed(chain):
-        list(denoise.making(tree, each, "en"))
+        list(denoise.sample(tree, each, "en"))
     return tree
 
 
-def taken(tree: Tree, form: str = "png", index: Any = 1) -> Path:
+def taken(tree: Tree, kind: str = "png", index: Any = 1) -> Path:
     """Return the file that a page hands over."""
-    return Path(takeaway.take(ENGLISH, tree, form, index)["value"])
+    return Path(takeaway.take(ENGLISH, tree, kind, index)["download"]["value"])
 
 
-def brought(tree: Tree, path: Path) -> list[Any]:
-    """Bring a PNG back; return the values of every control, first those of the form."""
-    return [value_of(each) for each in takeaway.bring(ENGLISH, tree, str(path))]
+def brought(tree: Tree, path: Path) -> dict[str, Any]:
+    """Bring a PNG back; return what the page changes."""
+    updates: dict[str, Any] = takeaway.bring(ENGLISH, tree, str(path))
+    return updates
 
 
 def refusal(work: Callable[..., Any], *asked: Any, **named: Any) -> str:
@@ -103,8 +104,8 @@ def test_a_picture_comes_back_to_the_last_byte(
         assert taken(tree, index=2).read_bytes() == path.read_bytes()
     another = Tree() if later == "no sampling here" else tree
     controls = brought(another, path)
-    assert another.restored == recipe and controls[2] == 2
-    list(denoise.again(ENGLISH, another))
+    assert another.restored == recipe and controls["index"] == 2
+    list(denoise.run_again(ENGLISH, another))
     assert another.current.recipe == recipe
     assert taken(another, index=2).read_bytes() == path.read_bytes()
 
@@ -127,11 +128,12 @@ def test_the_picture_in_the_file_is_the_one_that_was_asked_for(little: Model) ->
 def test_every_control_is_set_from_the_file(name: str) -> None:
     path = taken(made(beginnings()[name]))
     controls = brought(Tree(), path)
-    assert form.recipe_of(*controls[FIELDS]) == beginnings()[name]
-    assert controls[BRANCH] == [None] * 6  # they stay as they are
-    assert "Set as in little-seed-5.png" in controls[0] and models.machine().label in controls[0]
+    assert recipe_of(**set_fields(controls)) == beginnings()[name]
+    assert not any(name.startswith("branch_") for name in controls)  # they stay as they are
+    line = controls["line"]
+    assert "Set as in little-seed-5.png" in line and models.machine().label in line
     other = takeaway.bring(CHINESE, Tree(), str(path))
-    assert "生成于" in other[0] and other[1]["visible"]
+    assert "生成于" in other["line"] and other["again"]["visible"]
 
 
 def test_a_branch_sets_the_controls_of_its_root_and_its_own() -> None:
@@ -142,9 +144,9 @@ def test_a_branch_sets_the_controls_of_its_root_and_its_own() -> None:
     tree = made(recipe)
     for page in (Tree(), tree):
         controls = brought(page, taken(tree))
-        assert form.recipe_of(*controls[FIELDS]) == root
-        sampler, steps, eta, seed, guidance, drawn = controls[BRANCH]
-        assert (sampler, steps, eta, seed, guidance) == ("ddpm", 4, 0.25, 8, "")
+        assert recipe_of(**set_fields(controls)) == root
+        *found, drawn = set_branch(controls).values()
+        assert found == ["ddpm", 4, 0.25, 8, ""]
         assert (drawn["width"], drawn["height"]) == (8, 8)
         assert painter.read_paint(drawn, 8, 8) == painter.read_paint(sent(denoising.paint()), 8, 8)
 
@@ -154,9 +156,9 @@ def test_a_branch_that_is_brought_back_can_be_gone_on_from(monkeypatch: pytest.M
     another_day(monkeypatch)
     tree = Tree()
     controls = brought(tree, path)
-    list(denoise.run(ENGLISH, tree, *controls[FIELDS]))
-    denoise.rest(ENGLISH, tree, gr.EventData(None, {"i": 2, "lane": 0}))
-    list(denoise.go_on(ENGLISH, tree, *controls[BRANCH]))
+    list(denoise.run(ENGLISH, tree, **set_fields(controls)))
+    denoise.note_place(ENGLISH, tree, gr.EventData(None, {"i": 2, "lane": 0}))
+    list(denoise.run_branch(ENGLISH, tree, **set_branch(controls)))
     assert tree.current.recipe == beginnings()["branch"]
     assert taken(tree).read_bytes() == path.read_bytes()
 
@@ -193,8 +195,7 @@ def test_caps_hold_for_what_is_brought_back(tmp_path: Path) -> None:
     for words, each in cases.items():
         assert words in refusal(brought, Tree(), forged(tmp_path, each))
     large = replace(recipe, seed=LARGEST_SEED)  # as the command line may have it
-    seed = form.SamplingForm(*brought(Tree(), forged(tmp_path, large))[FIELDS]).seed
-    assert value_of(seed) == LARGEST_SEED
+    assert brought(Tree(), forged(tmp_path, large))["seed"] == LARGEST_SEED
     nested = recipe.to_json()
     for _ in range(20):
         nested = {**recipe.to_json(), "branch": {"recipe": nested, "at": 1, "paint": None}}
@@ -218,7 +219,7 @@ def test_a_png_from_elsewhere_and_what_is_none_are_told(tmp_path: Path) -> None:
         assert words in refusal(brought, Tree(), path)
     assert "not a PNG" in refusal(brought, Tree(), saved("d.png", b""))
     assert "give a PNG" in refusal(takeaway.bring, ENGLISH, Tree(), None)
-    assert "drop a PNG" in refusal(lambda: list(denoise.again(ENGLISH, Tree())))
+    assert "drop a PNG" in refusal(lambda: list(denoise.run_again(ENGLISH, Tree())))
 
 
 GOOD = Recipe("little", count=2, steps=6, seed=5).to_json()
@@ -281,7 +282,7 @@ def test_an_embedded_picture_that_does_not_fit_is_told_in_a_line(
 
 @pytest.mark.parametrize("made_on", [None, 5, "x", {"label": 7}, {"label": "<b>" * 90}, {}])
 def test_where_it_was_made_is_told_and_harmless(tmp_path: Path, made_on: Any) -> None:
-    line = brought(Tree(), forged(tmp_path, GOOD, made=made_on))[0]
+    line = brought(Tree(), forged(tmp_path, GOOD, made=made_on))["line"]
     assert "Made on" in line and "<b>" not in line and len(line) < 1500
 
 
@@ -305,7 +306,7 @@ def test_a_model_that_has_changed_since_is_told(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(registry, "digest", lambda entry: "e" * 16)
     assert "other weights" in refusal(taken, tree)
     assert "other weights" in refusal(taken, tree, "npz")
-    assert "press Denoise first" not in refusal(lambda: list(denoise.again(ENGLISH, tree)))
+    assert "press Denoise first" not in refusal(lambda: list(denoise.run_again(ENGLISH, tree)))
 
 
 # ---- the other forms
@@ -346,7 +347,7 @@ def test_a_page_that_plays_offline() -> None:
     text = path.read_text()
     assert "http://" not in text.replace("http://www.w3.org/2000/svg", "") and "https:" not in text
     update = takeaway.take(CHINESE, tree, "html", 1)
-    assert '<html lang="zh' in Path(update["value"]).read_text()
+    assert '<html lang="zh' in Path(update["download"]["value"]).read_text()
 
 
 def test_what_was_stopped_is_taken_as_far_as_it_came(
@@ -354,9 +355,9 @@ def test_what_was_stopped_is_taken_as_far_as_it_came(
 ) -> None:
     slowed(monkeypatch, little, 0.005)
     tree = Tree()
-    for _ in denoise.run(ENGLISH, tree, *values(steps=50)):
+    for _ in denoise.run(ENGLISH, tree, **values(steps=50)):
         if tree.job and tree.job.done >= 3:
-            denoise.halt(tree)
+            denoise.stop(tree)
     done = tree.current.done
     assert 3 <= done < 50
     line = refusal(taken, tree)
@@ -391,13 +392,13 @@ def test_what_was_handed_over_is_deleted_by_the_server() -> None:
 def test_a_closed_form_is_taken_away_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = values(model="ideal:pictured", steps=4)
     tree = Tree()
-    list(denoise.run(ENGLISH, tree, *asked))
+    list(denoise.run(ENGLISH, tree, **asked))
     path = taken(tree)
     assert path.name == "ideal-pictured-seed-5.png"
     another_day(monkeypatch)
     page = Tree()
-    assert form.recipe_of(*brought(page, path)[FIELDS]) == form.recipe_of(*asked)
-    list(denoise.again(ENGLISH, page))
+    assert recipe_of(**set_fields(brought(page, path))) == recipe_of(**asked)
+    list(denoise.run_again(ENGLISH, page))
     assert taken(page).read_bytes() == path.read_bytes()
 
 
@@ -421,5 +422,5 @@ def test_endless_prompts_are_refused_before_a_model_is_asked(
 
 @pytest.mark.parametrize("label", ["\ud800", "a\x1b[31m", {"x": "\udcff"}])
 def test_a_label_that_no_page_could_send_is_made_printable(tmp_path: Path, label: Any) -> None:
-    line = brought(Tree(), forged(tmp_path, GOOD, made={"label": label}))[0]
+    line = brought(Tree(), forged(tmp_path, GOOD, made={"label": label}))["line"]
     assert "Made on" in line and line.encode("utf-8") and "\x1b" not in line

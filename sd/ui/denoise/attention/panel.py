@@ -1,12 +1,10 @@
-"""Where a model looked, at the step where the slider rests: each word, and a place of the picture.
+"""The attention of the step where the slider rests: of each word, and of a place of the picture.
 
-What was looked at is asked for by `sd.ui.denoise.attention.record` and drawn by
-`sd.ui.denoise.attention.pictures`.
+`sd.ui.denoise.attention.record` asks the network, `sd.ui.denoise.attention.pictures` draws.
 """
 
-import html
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -14,43 +12,35 @@ import gradio as gr
 from sd.common import validation
 from sd.generation.recipe import Recipe
 from sd.ui import models
+from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import HIDDEN, MODEL, PANEL, QUIET, guarded, language
+from sd.ui.components.html import paragraph, progress_bar
 from sd.ui.components.widgets import label, note, number
-from sd.ui.denoise.attention import record
 from sd.ui.denoise.attention.pictures import (
     ALL,
     AVERAGED,
-    heads_of,
-    layers_of,
-    nothing,
+    empty_html,
+    head_choices,
+    layer_choices,
     place_html,
     strip_html,
     subject_html,
     where_html,
     words_html,
 )
-from sd.ui.denoise.attention.record import CLASS_TOKENS, AttentionRecord, Spot
-from sd.ui.denoise.job import progress_html
+from sd.ui.denoise.attention.record import (
+    CLASS_TOKENS,
+    AttentionRecord,
+    Spot,
+    open_network,
+    record_attention,
+    spread_steps,
+    x_before,
+)
 from sd.ui.denoise.tree import Tree
 from sd.ui.texts import say
 
-COLUMNS = 8  # steps of the way
-
-
-class Panel(NamedTuple):
-    """What the fold holds, in the order in which it is shown."""
-
-    place: gr.HTML
-    where: gr.HTML
-    words: gr.HTML
-    picture: Any
-    layer: Any
-    head: Any
-    subject: gr.HTML
-    said: gr.HTML
-    go: gr.Button
-    line: gr.HTML
-    strip: gr.HTML
+COLUMNS = 8  # steps of the strip
 
 
 class Selection(NamedTuple):
@@ -58,13 +48,13 @@ class Selection(NamedTuple):
 
     recipe: Recipe | None = None
     k: int = 0
-    at: Spot = Spot(0, 0)
+    spot: Spot = Spot(0, 0)
 
 
-# ---- what is asked for
+# ---- what is looked at
 
 
-def meant(tree: Tree, picture: Any) -> tuple[Recipe, int, int]:
+def target(tree: Tree, picture: int | None) -> tuple[Recipe, int, int]:
     """Return the recipe, the step i and the place k of the picture that are looked at."""
     recipe = tree.current.recipe
     chosen = validation.whole("picture", 1 if picture is None else picture, 1, models.CAPS.count)
@@ -72,23 +62,24 @@ def meant(tree: Tree, picture: Any) -> tuple[Recipe, int, int]:
     return recipe, i, min(chosen, recipe.count) - 1
 
 
-def begun(look: AttentionRecord, recipe: Recipe, k: int) -> Selection:
-    """Return where to look from at first: a word that was asked for, else a pixel that tells."""
+def first_selection(record: AttentionRecord, recipe: Recipe, k: int) -> Selection:
+    """Return where to look from at first: a word of the prompt, else a pixel that tells."""
     from sd.generation.pipeline import pick_pixel
 
-    first = 1 if look.kind == CLASS_TOKENS else 0
-    word = first if len(look.words) > first else None
-    return Selection(recipe, k, Spot(*pick_pixel(recipe, (look.x0.shape[0], *look.size)), word))
+    first = 1 if record.kind == CLASS_TOKENS else 0
+    word = first if len(record.words) > first else None
+    return Selection(recipe, k, Spot(*pick_pixel(recipe, (record.x0.shape[0], *record.size)), word))
 
 
-def pressed(look: AttentionRecord, at: Spot, said: Any) -> Spot:
+def pressed_spot(record: AttentionRecord, spot: Spot, event: object) -> Spot:
     """Return what the browser says was pressed: {"word"}, or {"y", "x"} in pixels."""
-    told = said if isinstance(said, dict) else {}
-    if "word" in told:
-        return at._replace(word=validation.whole("word", told["word"], 0, len(look.words) - 1))
-    height, width = look.size
-    y = validation.whole("y", told.get("y"), 0, height - 1)
-    return Spot(y, validation.whole("x", told.get("x"), 0, width - 1))
+    sent = event if isinstance(event, dict) else {}
+    if "word" in sent:
+        last = len(record.words) - 1
+        return spot._replace(word=validation.whole("word", sent["word"], 0, last))
+    height, width = record.size
+    y = validation.whole("y", sent.get("y"), 0, height - 1)
+    return Spot(y, validation.whole("x", sent.get("x"), 0, width - 1))
 
 
 # ---- shown
@@ -98,105 +89,120 @@ def pressed(look: AttentionRecord, at: Spot, said: Any) -> Spot:
 def show(
     request: gr.Request,
     tree: Tree,
-    held: Selection,
-    picture: Any,
-    layer: Any,
-    head: Any,
-    seen: Any = True,
-) -> tuple[Any, ...]:
-    """Return the panel of the step where the slider rests, and what is held; not unless `seen`.
+    selection: Selection,
+    picture: int | None,
+    layer: str,
+    head: str,
+    is_open: bool = True,
+) -> Updates:
+    """Show the step where the slider rests, if the fold is open.
 
     Another sampling or picture is looked at from its own beginning.
     """
-    if not seen:
-        return (gr.skip(),) * 10
-    lang, (recipe, i, k) = language(request), meant(tree, picture)
-    look = record.record_attention(recipe, i, k)
-    if look is None:
-        line = say("looked_closed", lang, model=html.escape(recipe.model))
-        return Selection(), "", "", nothing(line), *(gr.skip(),) * 3, "", "", ""
-    other = (held.recipe, held.k) != (recipe, k)
-    held = begun(look, recipe, k) if other else held
-    layer = layer if layer in look.layers else AVERAGED
-    heads = heads_of(look, layer, head, lang)
-    asked = layer, heads["value"]
-    return (
-        held,
-        place_html(look, held.at, lang),
-        where_html(look, held.at, *asked, lang),
-        words_html(look, held.at, *asked, lang),
-        gr.update(value=k + 1, visible=recipe.count > 1),
-        gr.update(choices=layers_of(look, lang), value=layer),
-        heads,
-        subject_html(look, held.at, lang),
-        *(("", "") if other else (gr.skip(), gr.skip())),
-    )
+    if not is_open:
+        return {}
+    lang, (recipe, i, k) = language(request), target(tree, picture)
+    cleared: Updates = {"line": "", "strip": ""}
+    record = record_attention(recipe, i, k)
+    if record is None:
+        words = empty_html(say("looked_closed", lang, model=recipe.model))
+        empty = {"place": "", "where": "", "words": words, "subject": ""}
+        return {"selection": Selection(), **empty, **cleared}
+    other = (selection.recipe, selection.k) != (recipe, k)
+    if other:
+        selection = first_selection(record, recipe, k)
+    layer = layer if layer in record.layers else AVERAGED
+    heads = head_choices(record, layer, head, lang)
+    seen = record, selection.spot, layer, heads["value"], lang
+    return {
+        "selection": selection,
+        "place": place_html(record, selection.spot, lang),
+        "where": where_html(*seen),
+        "words": words_html(*seen),
+        "picture": gr.update(value=k + 1, visible=recipe.count > 1),
+        "layer": gr.update(choices=layer_choices(record, lang), value=layer),
+        "head": heads,
+        "subject": subject_html(record, selection.spot, lang),
+        **(cleared if other else {}),
+    }
 
 
 @guarded
 def redraw(
-    request: gr.Request, tree: Tree, held: Selection, picture: Any, layer: Any, head: Any
-) -> tuple[Any, ...]:
-    """Return the heat of another layer or head: from the place, of the words; and the heads."""
-    lang, look = language(request), record.record_attention(*meant(tree, picture))
-    if look is None:
-        return (gr.skip(),) * 3
-    layer = validation.choice("layer", layer, [AVERAGED, *look.layers])
-    heads = heads_of(look, layer, head, lang)
-    asked = layer, heads["value"]
-    where = where_html(look, held.at, *asked, lang)
-    return where, words_html(look, held.at, *asked, lang), heads
-
-
-@guarded
-def choose(
     request: gr.Request,
     tree: Tree,
-    held: Selection,
-    picture: Any,
-    layer: Any,
-    head: Any,
-    said: Any,
-) -> tuple[Any, ...]:
-    """Take what was pressed: look from a place, or take a word for the way."""
-    lang, look = language(request), record.record_attention(*meant(tree, picture))
-    if look is None:
-        return (gr.skip(),) * 3
-    held = held._replace(at=pressed(look, held.at, said))
-    if held.at.word is not None:
-        return held, gr.skip(), subject_html(look, held.at, lang)
-    where = where_html(look, held.at, layer, head, lang)
-    return held, where, subject_html(look, held.at, lang)
+    selection: Selection,
+    picture: int | None,
+    layer: str,
+    head: str,
+) -> Updates:
+    """Show the heat of another layer or head: from the place, of the words; and the heads."""
+    lang, record = language(request), record_attention(*target(tree, picture))
+    if record is None:
+        return {}
+    layer = validation.choice("layer", layer, [AVERAGED, *record.layers])
+    heads = head_choices(record, layer, head, lang)
+    seen = record, selection.spot, layer, heads["value"], lang
+    return {"where": where_html(*seen), "words": words_html(*seen), "head": heads}
 
 
 @guarded
-def through(
-    request: gr.Request, tree: Tree, held: Selection, picture: Any, layer: Any, head: Any
-) -> Iterator[tuple[Any, Any]]:
+def choose_spot(
+    request: gr.Request,
+    tree: Tree,
+    selection: Selection,
+    picture: int | None,
+    layer: str,
+    head: str,
+    event: object,
+) -> Updates:
+    """Take what was pressed: look from a place, or take a word for the strip."""
+    lang, record = language(request), record_attention(*target(tree, picture))
+    if record is None:
+        return {}
+    spot = pressed_spot(record, selection.spot, event)
+    changed: Updates = {
+        "selection": selection._replace(spot=spot),
+        "subject": subject_html(record, spot, lang),
+    }
+    if spot.word is None:
+        changed["where"] = where_html(record, spot, layer, head, lang)
+    return changed
+
+
+@guarded
+def show_strip(
+    request: gr.Request,
+    tree: Tree,
+    selection: Selection,
+    picture: int | None,
+    layer: str,
+    head: str,
+) -> Iterator[Updates]:
     """Look at about eight steps of the sampling; yield how far it is, at last the pictures."""
-    lang, (recipe, _, k) = language(request), meant(tree, picture)
+    lang, (recipe, _, k) = language(request), target(tree, picture)
     last = min(max(tree.current.done, tree.place, 1), recipe.steps)
-    steps, began = record.spread(last, COLUMNS), time.monotonic()
-    if record.networked(recipe) is None:
-        yield "", ""
+    steps, began = spread_steps(last, COLUMNS), time.monotonic()
+    if open_network(recipe) is None:
+        yield {"line": "", "strip": ""}
         return
-    looks: list[AttentionRecord] = []
+    records: list[AttentionRecord] = []
     for done, i in enumerate(steps):
         words = say("looked_progress", lang, i=done, n=len(steps))
-        yield progress_html([words], done / len(steps)), gr.skip()
+        yield {"line": progress_bar([words], done / len(steps))}
         if not done:
-            record.before(recipe, last)  # with it comes x before all the others
-        if (look := record.record_attention(recipe, i, k)) is not None:
-            looks.append(look)
-    strip = strip_html(steps, looks, held.at, layer, head, lang)
-    taken = say("looked_done", lang, n=len(steps), s=f"{time.monotonic() - began:.1f}")
-    yield f'<p class="note">{taken}</p>', strip
+            x_before(recipe, last)  # with it comes x before all the others
+        if (record := record_attention(recipe, i, k)) is not None:
+            records.append(record)
+    strip = strip_html(steps, records, selection.spot, layer, head, lang)
+    words = say("looked_done", lang, n=len(steps), s=f"{time.monotonic() - began:.1f}")
+    yield {"line": paragraph(words), "strip": strip}
 
 
 # ---- laid out
 
 
-def listed(key: str, first: str) -> gr.Dropdown:
+def choice_list(key: str, first: str) -> gr.Dropdown:
     """Show a list whose choices come with the model."""
     settings: dict[str, Any] = {"label": label(key), "info": label(f"{key}_info")}
     return gr.Dropdown(
@@ -204,8 +210,8 @@ def listed(key: str, first: str) -> gr.Dropdown:
     )
 
 
-def heard() -> gr.HTML:
-    """Hear what was pressed, as a value: of two quick events gradio sends the first's data twice.
+def event_bridge() -> gr.HTML:
+    """Pass on what was pressed as a value: of two quick events gradio sends the first's data twice.
 
     Its markup never changes, so gradio never touches it.
     """
@@ -213,42 +219,51 @@ def heard() -> gr.HTML:
     return gr.HTML(html_template=blank, js_on_load=mount, elem_classes="event-bridge")
 
 
-def build() -> tuple[gr.Accordion, Panel]:
-    """Lay out the fold: the pictures, what of the network is looked at, the way."""
+def build() -> tuple[gr.Accordion, dict[str, Any]]:
+    """Lay out the fold: the pictures, what of the network is looked at, the strip."""
     fold = gr.Accordion(label("looked"), open=False, elem_classes="fold", elem_id="denoise-looked")
+    parts: dict[str, Any] = {}
     with fold:
         note("looked_about")
         with gr.Row(elem_classes="looked-row"):
-            mount = "sdLooked.place(element);"
-            place = gr.HTML(elem_classes="seen", elem_id="looked-place", js_on_load=mount)
-            where = gr.HTML(elem_classes="seen", elem_id="looked-where")
-            mount = "sdLooked.words(element);"
-            words = gr.HTML(elem_classes="seen", elem_id="looked-words", js_on_load=mount)
+            for name in ("place", "where", "words"):
+                mount = "" if name == "where" else f"sdLooked.{name}(element);"
+                about: dict[str, Any] = {"js_on_load": mount} if mount else {}
+                parts[name] = gr.HTML(elem_classes="seen", elem_id=f"looked-{name}", **about)
         with gr.Row(elem_classes="looked-fields"):
-            layer, head = listed("looked_layer", AVERAGED), listed("looked_head", ALL)
+            parts["layer"] = choice_list("looked_layer", AVERAGED)
+            parts["head"] = choice_list("looked_head", ALL)
             bounds = {"minimum": 1, "maximum": models.CAPS.count, "precision": 0}
-            picture = number("looked_picture", 1, visible=False, elem_id="looked-picture", **bounds)
+            parts["picture"] = number(
+                "looked_picture", 1, visible=False, elem_id="looked-picture", **bounds
+            )
         with gr.Row(elem_classes="looked-way"):
             go = gr.Button(label("looked_go"), elem_id="looked-go", elem_classes="short")
-            subject = gr.HTML(elem_id="looked-subject")
-        said = heard()
-        line = gr.HTML(elem_id="looked-line")
-        strip = gr.HTML(elem_classes="seen", elem_id="looked-strip")
-    return fold, Panel(place, where, words, picture, layer, head, subject, said, go, line, strip)
+            parts["go"], parts["subject"] = go, gr.HTML(elem_id="looked-subject")
+        parts["event"] = event_bridge()
+        parts["line"] = gr.HTML(elem_id="looked-line")
+        parts["strip"] = gr.HTML(elem_classes="seen", elem_id="looked-strip")
+    return fold, parts
 
 
-def wire(fold: gr.Accordion, moved: Any, tree: gr.State, panel: Panel) -> None:
+def wire(fold: gr.Accordion, parts: Mapping[str, Any], moved: Any, tree: gr.State) -> None:
     """Look when the fold opens, and while it is open whenever the slider rests."""
-    seen, held = gr.State(False), gr.State(Selection())
+    is_open, selection = gr.State(False), gr.State(Selection())
     queued: dict[str, Any] = {"api_visibility": "private", **HIDDEN, **PANEL}
     last: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
-    asked = [tree, held, panel.picture, panel.layer, panel.head]
-    shown = [held, *panel[:7], panel.line, panel.strip]
-    fold.collapse(lambda: False, None, seen, **QUIET)
-    for event in (fold.expand(lambda: True, None, seen, **QUIET), moved):
-        event.then(show, [*asked, seen], shown, **queued)
-    panel.picture.input(show, asked, shown, **last)
-    for each in (panel.layer, panel.head):
-        each.input(redraw, asked, [panel.where, panel.words, panel.head], **last)
-    panel.said.input(choose, [*asked, panel.said], [held, panel.where, panel.subject], **last)
-    panel.go.click(through, asked, [panel.line, panel.strip], **queued | MODEL)
+    inputs = {"tree": tree, "selection": selection}
+    inputs |= {name: parts[name] for name in ("picture", "layer", "head")}
+    outputs = {"selection": selection, **parts}
+    del outputs["go"], outputs["event"]
+    fold.collapse(lambda: False, None, is_open, **QUIET)
+    for event in (fold.expand(lambda: True, None, is_open, **QUIET), moved):
+        event.then(**by_name(show, {**inputs, "is_open": is_open}, outputs), **queued)
+    parts["picture"].input(**by_name(show, inputs, outputs), **last)
+    redrawn = {name: parts[name] for name in ("where", "words", "head")}
+    for name in ("layer", "head"):
+        parts[name].input(**by_name(redraw, inputs, redrawn), **last)
+    chosen = {"selection": selection, "where": parts["where"], "subject": parts["subject"]}
+    pressed = {**inputs, "event": parts["event"]}
+    parts["event"].input(**by_name(choose_spot, pressed, chosen), **last)
+    strip = {name: parts[name] for name in ("line", "strip")}
+    parts["go"].click(**by_name(show_strip, inputs, strip), **queued | MODEL)

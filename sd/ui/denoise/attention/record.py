@@ -25,7 +25,7 @@ CLASS_TOKENS = "class_tokens"
 
 
 class Spot(NamedTuple):
-    """What is looked from or at: a pixel, and the number of a word where one was chosen instead."""
+    """Where attention is looked at: from a pixel, or at the word of a number instead."""
 
     y: int
     x: int
@@ -77,12 +77,12 @@ class AttentionRecord(NamedTuple):
         cross = None if layer is None else layer.replace(" self", " cross")
         return word_map(self.calls, self.words[k][1], 0, 1, self.grid, cross, head)
 
-    def place(self, at: Spot, layer: str | None = None, head: int | None = None) -> "Tensor":
+    def place(self, spot: Spot, layer: str | None = None, head: int | None = None) -> "Tensor":
         """Return how much the place of a pixel looks at each place, [h, w]."""
         from sd.networks.inside.heatmaps import pixel_map
 
         (height, width), (rows, columns) = self.size, self.grid
-        y, x = at.y * rows // height, at.x * columns // width
+        y, x = spot.y * rows // height, spot.x * columns // width
         return pixel_map(self.calls, y, x, 0, 1, self.grid, layer, head)
 
 
@@ -114,27 +114,27 @@ def record_attention(recipe: Recipe, i: int, k: int) -> AttentionRecord | None:
     """
     if (kept := shared(RecordCache).get((recipe, i, k))) is not None:
         return kept
-    source = networked(recipe)
+    source = open_network(recipe)
     if source is None:
         return None
-    seen = asked(recipe, source, i, k)
+    seen = ask_network(recipe, source, i, k)
     shared(RecordCache).keep((recipe, i, k), seen)
     return seen
 
 
-def networked(recipe: Recipe) -> "Source | None":
+def open_network(recipe: Recipe) -> "Source | None":
     """Return the model of a recipe; None if it has no network."""
     source = models.open_model(models.find_recipe_model(recipe))
     return None if getattr(source, "network", None) is None else source
 
 
-def asked(recipe: Recipe, source: Any, i: int, k: int) -> AttentionRecord:
+def ask_network(recipe: Recipe, source: Any, i: int, k: int) -> AttentionRecord:
     """Ask a network once, as step `i` does for picture `k`, and return what it looked at."""
     from sd.generation.pipeline import denoiser_of, sampling_of
     from sd.networks.inside.attention_hooks import Recording, halves
 
-    x = before(recipe, i)[k : k + 1].to(models.machine().device)
-    one, t = alone(recipe, k), sampling_of(recipe, source).times[i - 1]
+    x = x_before(recipe, i)[k : k + 1].to(models.machine().device)
+    one, t = single_recipe(recipe, k), sampling_of(recipe, source).times[i - 1]
     with models.turn(), Recording(source.network, ("self", "cross"), [0], 1) as recording:
         prediction = denoiser_of(one, source)(source.diffusion.to_w(x, t), t)
         x0 = source.space.decode(source.diffusion.to_x(prediction.x0, 0))[0].cpu()
@@ -150,13 +150,13 @@ def asked(recipe: Recipe, source: Any, i: int, k: int) -> AttentionRecord:
         for call in calls
     ]
     conditioner = getattr(source, "conditioner", None)
-    words, missing = words_of(one, source, t)
+    words, missing = prompt_words(one, source, t)
     kind = getattr(conditioner, "kind", "none")
     grid = source.space.latent_shape[1:]
     return AttentionRecord(x0, grid, t, calls, kind, words, missing)
 
 
-def before(recipe: Recipe, i: int) -> "Tensor":
+def x_before(recipe: Recipe, i: int) -> "Tensor":
     """Return x [B, c, h, w] before step `i`: kept, else its steps are made again."""
     cache = shared(job.StepCache)
     if cache.before(recipe, i) is None:
@@ -167,7 +167,7 @@ def before(recipe: Recipe, i: int) -> "Tensor":
     return x
 
 
-def alone(recipe: Recipe, k: int) -> Recipe:
+def single_recipe(recipe: Recipe, k: int) -> Recipe:
     """Return a recipe that asks what picture `k` was asked for, of one picture."""
     prompts, scales = recipe.prompts or ("",), recipe.guidance
     told: dict[str, Any] = {"prompts": (prompts[k % len(prompts)],)}
@@ -175,7 +175,7 @@ def alone(recipe: Recipe, k: int) -> Recipe:
     return replace(recipe, **told, seed_to=None, start=None, branch=None)
 
 
-def words_of(
+def prompt_words(
     one: Recipe, source: "Source", t: float
 ) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], str]:
     """Return the words that the network reads at time t, or the key of why there are none."""
@@ -192,6 +192,6 @@ def words_of(
     return tuple((word, tuple(places)) for word, places in spans), "" if spans else "looked_nothing"
 
 
-def spread(last: int, count: int) -> list[int]:
+def spread_steps(last: int, count: int) -> list[int]:
     """Return at most `count` steps from 1 to `last`, evenly spread, both ends among them."""
     return sorted({1 + round(k * (last - 1) / (count - 1)) for k in range(count)})
