@@ -7,9 +7,8 @@ That of a run also holds `training.safetensors`, from which training goes on. It
 temporary folder, flushed and renamed: there is a whole checkpoint or none.
 """
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +19,31 @@ from torch import Tensor
 
 from sd.checkpoints.card import card
 from sd.checkpoints.model import Model
-from sd.common.disk import digest, numbered, write_folder
+from sd.checkpoints.record import (
+    ABOUT,
+    CARD,
+    CONFIG,
+    FORMAT,
+    STATE,
+    TRAINING,
+    WEIGHTS,
+    check_digests,
+    checkpoint_label,
+    member,
+    newest_checkpoint,
+    read_about,
+    record_digest,
+)
+from sd.common.disk import digest, write_folder
 from sd.common.text import brief, printable
-from sd.common.validation import InputError, real, shown, text, whole
+from sd.common.validation import InputError
 from sd.config import Config
-from sd.config.sections import MOST_STEPS
 from sd.networks.blueprint import blueprint
 from sd.networks.conditioning import conditioner_of
 from sd.networks.conditioning_metadata import CONDITIONING, read_metadata
 from sd.networks.unet import UNetModel
 
-WEIGHTS, CONFIG, ABOUT, CARD = "model.safetensors", "config.ini", "checkpoint.json", "README.md"
-TRAINING = "training.safetensors"
 READ = (WEIGHTS, CONFIG, CONDITIONING)  # by whoever samples
-OPTIONAL = {TRAINING, CONDITIONING, ABOUT}  # among the digests
-STATE = "state"  # what checkpoint.json holds for training alone; the card is silent about it
-FORMAT = 1
-LARGEST_TEXT = 1_000_000  # bytes of the readable files
-MACHINE_WORDS = {"device", "matmul", "label", "torch", "python"}  # what a machine's record says
-LARGEST_COUNT = 2**53
-LONGEST_WORD, MOST_THREADS = 200, 4096
-MOST_SECONDS, LARGEST_LOSS = 1e9, 1e300  # of a run; the sum of a row's losses
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 FLOATS = ("F32", "F16", "BF16")
 NO_WEIGHTS = (  # what people upload instead, by its first bytes
@@ -87,21 +90,11 @@ def save_checkpoint(
             (target / name).write_text(words, encoding="utf-8")
         digests = {name: digest(target / name) for name in (*tensors, *texts) if name != CARD}
         record = {"format": FORMAT, **about}
-        record["sha256"] = {**digests, ABOUT: _digest_of(record)}
+        record["sha256"] = {**digests, ABOUT: record_digest(record)}
         (target / ABOUT).write_text(json.dumps(record, indent=1), encoding="utf-8")
 
     write_folder(folder, write)
     return folder
-
-
-def newest_checkpoint(path: Path) -> Path:
-    """Return `path` if it is a checkpoint, else the newest of the run folder that it is."""
-    if (path / ABOUT).is_file() or (path / WEIGHTS).is_file():
-        return path
-    found = numbered(path, "checkpoint-*")
-    if not found:
-        raise InputError(f"{_called(path)}: no checkpoint there; give a checkpoint or run folder")
-    return found[-1][1]
 
 
 def load_checkpoint(path: str | Path, device: str = "cpu") -> Model:
@@ -111,10 +104,10 @@ def load_checkpoint(path: str | Path, device: str = "cpu") -> Model:
     """
     folder = newest_checkpoint(Path(path))
     about = read_about(folder)
-    weights = _member(folder, WEIGHTS)
+    weights = member(folder, WEIGHTS)
     _check_kind(weights)
     check_digests(folder, about, [name for name in about["sha256"] if name in READ])
-    config = Config.read(_member(folder, CONFIG))
+    config = Config.read(member(folder, CONFIG))
     unet = _empty_network(config, weights.stat().st_size)
     with torch.device("meta" if config.conditioning.encoder is None else "cpu"):
         conditioner = conditioner_of(config, read_metadata(folder))
@@ -133,67 +126,14 @@ def load_training(folder: Path) -> dict[str, Tensor]:
     """
     about = read_about(folder)
     if TRAINING not in about["sha256"]:
-        raise InputError(f"{_called(folder)}: was kept without {TRAINING}, which resuming needs")
+        label = checkpoint_label(folder)
+        raise InputError(f"{label}: was kept without {TRAINING}, which resuming needs")
     check_digests(folder, about, [name for name in about["sha256"] if name != ABOUT])
     try:
         return load_file(folder / TRAINING)
     except (SafetensorError, OSError) as error:
         reason = printable(str(error))
         raise InputError(f"{TRAINING}: not readable as safetensors ({reason})") from None
-
-
-def check_record(about: Mapping[str, Any], resumable: bool = True) -> int:
-    """Return the step of a checkpoint.json; `resumable`: one from which training can go on.
-
-    Raises `InputError` for what does not mean what it must, whoever vouched for its bytes.
-    """
-    step = whole("step", about.get("step"), 0, MOST_STEPS)
-    if not resumable:
-        return step
-    machine, state = about.get("machine"), about.get(STATE)
-    if not isinstance(machine, Mapping) or not isinstance(state, Mapping):
-        raise InputError(f"{ABOUT}: tells no machine and state, which resuming needs")
-    for name in MACHINE_WORDS & machine.keys():
-        text(f"machine.{name}", machine[name], LONGEST_WORD)
-    if "threads" in machine:
-        whole("machine.threads", machine["threads"], 1, MOST_THREADS)
-    whole("state.step", state.get("step"), step, step)
-    for name in ("updates", "skipped"):
-        whole(f"state.{name}", state.get(name), 0, step)
-    real("state.seconds", state.get("seconds", 0.0), 0, MOST_SECONDS)
-    row = state.get("row", {})
-    if not isinstance(row, Mapping):
-        raise InputError(f"state.row = {shown(row)}: must be an object")
-    whole("state.row.count", row.get("count", 0), 0, step)
-    real("state.row.loss", row.get("loss", 0.0), 0, LARGEST_LOSS)
-    return step
-
-
-def check_digests(folder: Path, about: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Raise `InputError` for the first file that is missing or not what was written."""
-    for name in names:
-        if digest(_member(folder, name)) != about["sha256"][name]:
-            raise InputError(
-                f"{_called(folder)}/{name}: damaged, its SHA-256 is not the recorded one"
-            )
-
-
-def _digest_of(record: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a checkpoint.json but for its own list of digests."""
-    told = {name: value for name, value in record.items() if name != "sha256"}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
-def _called(path: Path) -> str:
-    """Return how messages call a file or folder: its own name, printable and not too long."""
-    return brief(printable(path.name)) or "."
-
-
-def _member(folder: Path, name: str) -> Path:
-    path = folder / name
-    if not path.is_file():
-        raise InputError(f"{_called(folder)}: has no file {name}")
-    return path
 
 
 def _empty_network(config: Config, size: int) -> UNetModel:
@@ -211,28 +151,6 @@ def _empty_network(config: Config, size: int) -> UNetModel:
         )
     with torch.device("meta"):
         return UNetModel.from_config(unet)
-
-
-def read_about(folder: Path) -> dict[str, Any]:
-    """Return a checkpoint's checkpoint.json, checked for form and format."""
-    path, label = _member(folder, ABOUT), f"{_called(folder)}/{ABOUT}"
-    if path.stat().st_size > LARGEST_TEXT:
-        raise InputError(f"{label}: more than {LARGEST_TEXT:,} bytes")
-    try:
-        about: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        raise InputError(f"{label}: not readable as JSON") from None
-    digests = about.get("sha256") if isinstance(about, dict) else None
-    if not isinstance(digests, dict) or set(digests) - OPTIONAL != {WEIGHTS, CONFIG}:
-        raise InputError(f"{label}: no record of a checkpoint")
-    if digests.get(ABOUT, _digest_of(about)) != _digest_of(about):
-        raise InputError(f"{label}: damaged, its SHA-256 is not the recorded one")
-    for name in ("step", "seed", "pictures"):
-        if name in about:
-            whole(f"{label}: {name}", about[name], 0, LARGEST_COUNT)
-    if about.get("format") != FORMAT:
-        raise InputError(f"{label}: format {shown(about.get('format'))}; {FORMAT} is read")
-    return dict(about)
 
 
 def _check_kind(path: Path) -> None:

@@ -50,9 +50,12 @@ FIRST_SECONDS = 1.5  # what a run takes to begin beyond a plan's own beginning
 
 def settings_of(args: argparse.Namespace) -> Config:
     """Return the settings that --preset, --config, --set and the flags of length describe."""
-    config = (
-        Config.read(args.config) if args.config else Config.preset(args.preset or DEFAULT_PRESET)
-    )
+    if args.config == "-":
+        config = Config.from_ini(sys.stdin.buffer.read().decode(), "standard input")
+    elif args.config:
+        config = Config.read(args.config)
+    else:
+        config = Config.preset(args.preset or DEFAULT_PRESET)
     settings = list(args.set)
     if getattr(args, "epochs", None) is not None:
         settings += [f"training.epochs={args.epochs}", "training.steps=0", "training.minutes=0"]
@@ -217,12 +220,13 @@ def _forecast(args: argparse.Namespace, config: Config, data: str, device: str) 
     begun = time.monotonic()
     from sd.common.device import choose
     from sd.config.conditioning_kind import resolve_conditioning
-    from sd.training.planning.forecast import check_memory, forecast
+    from sd.training.planning import memory
+    from sd.training.planning.forecast import forecast
     from sd.training.planning.planner import Plan
 
     machine, pictures = choose(device).apply(), look_at(data)
     shaped = resolve_conditioning(config, pictures.captions, pictures.labels)
-    check_memory(shaped, machine)
+    memory.check(shaped, machine.device)
     _say_measuring(args)
     start = time.monotonic() - begun + FIRST_SECONDS
     return Plan(config, (), forecast(shaped, pictures.count, machine, start))

@@ -190,7 +190,7 @@ def _settings_flags(made: argparse.ArgumentParser) -> None:
     chosen = made.add_mutually_exclusive_group()
     presets = "; ".join(f"{name}: {preset_about(name).rstrip('.')}" for name in preset_names())
     chosen.add_argument("--preset", help=presets.replace("%", "%%"))
-    chosen.add_argument("--config", metavar="FILE.ini", help="settings of your own")
+    chosen.add_argument("--config", metavar="FILE.ini", help="settings of your own; - reads them")
     made.add_argument(
         "--set", action="append", default=[], metavar="section.key=value", help="change one"
     )

@@ -13,8 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sd import runs
+from sd.checkpoints.record import (
+    ABOUT,
+    WEIGHTS,
+    list_checkpoints,
+    newest_checkpoint,
+    read_about,
+    step_of,
+)
 from sd.common import validation
-from sd.common.disk import numbered
 from sd.common.validation import InputError
 from sd.data.reading.source import BUNDLED_SETS
 from sd.generation.recipe import Recipe
@@ -25,7 +32,6 @@ if TYPE_CHECKING:
     from sd.checkpoints.model import Model
     from sd.checkpoints.picture_model import PictureModel
 
-RECORD = "checkpoint.json"  # as in sd.checkpoints.checkpoint, which imports torch
 CLOSED_FORMS = ("ideal", "linear")  # as in sd.diffusion.closed_form, which imports torch
 DIGITS = 16  # of the SHA-256 of a model's weights: enough to tell it from another
 LARGEST_OPEN = 2**30  # bytes of all models that stay open, beside the newest
@@ -87,16 +93,16 @@ def find_model(home: Home, name: str) -> ModelEntry:
 
 def _model_in(home: Home, folder: Path) -> ModelEntry | None:
     """Return the model of a run's folder: its newest checkpoint, if that is one."""
-    checkpoints = numbered(folder, "checkpoint-*")
+    checkpoints = list_checkpoints(folder)
     if not checkpoints:
         return None
-    step, newest = checkpoints[-1]
+    newest = checkpoints[-1]
     try:
-        written = os.stat(f"{newest}/{RECORD}").st_mtime_ns
+        written = os.stat(f"{newest}/{ABOUT}").st_mtime_ns
     except OSError:
         return None
     bundled = folder.parent == home.bundled and not (folder / PROCESS).exists()
-    return ModelEntry(folder.name, str(folder), step, newest, written, bundled)
+    return ModelEntry(folder.name, str(folder), step_of(newest), newest, written, bundled)
 
 
 def model_at(home: Home, place: str) -> ModelEntry:
@@ -104,7 +110,6 @@ def model_at(home: Home, place: str) -> ModelEntry:
 
     Its name is the one under which a page knows it too, where there is one.
     """
-    from sd.checkpoints.checkpoint import newest_checkpoint, read_about
     from sd.checkpoints.picture_model import parse_name
 
     parsed = parse_name(place)
@@ -162,7 +167,6 @@ def check_weights(recipe: Recipe, entry: ModelEntry) -> None:
 
 def digest(entry: ModelEntry) -> str:
     """Return 16 digits that tell a model's weights from others; "" for closed forms."""
-    from sd.checkpoints.checkpoint import WEIGHTS, read_about
 
     if entry.checkpoint is None:
         return ""

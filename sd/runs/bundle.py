@@ -16,8 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from sd import runs
-from sd.checkpoints.checkpoint import ABOUT, CARD, TRAINING, WEIGHTS, check_digests, read_about
-from sd.common.disk import numbered, temporary_path
+from sd.checkpoints.record import (
+    ABOUT,
+    CARD,
+    TRAINING,
+    WEIGHTS,
+    check_digests,
+    read_about,
+    read_newest,
+    step_of,
+)
+from sd.common.disk import temporary_path
 from sd.common.text import brief, printable
 from sd.common.validation import InputError, shown
 from sd.config import Config
@@ -71,7 +80,7 @@ def _members(folder: Path, resumable: bool) -> Iterator[tuple[str, Path | str]]:
     yield runs.CONFIG, config.with_settings(NO_PATHS).to_ini()
     travels = resumable and (folder / INDEX).is_file()
     pictures = len(open_images(folder / runs.PICTURES).pixels) if travels else 0
-    journal = _ended_at(int(checkpoint.name.rpartition("-")[2]), events(folder))
+    journal = _ended_at(step_of(checkpoint), events(folder))
     told = map(_without_paths, _checked(journal, config.diffusion.timesteps, pictures))
     yield EVENTS, "".join(json.dumps(event) + "\n" for event in told)
     with suppress(OSError, ValueError, InputError):
@@ -117,15 +126,17 @@ def _checked(journal: Sequence[Event], timesteps: int, pictures: int) -> Iterato
 
 def _newest_whole(folder: Path) -> Path:
     """Return the newest checkpoint whose digests hold; raise `InputError` if there is none."""
-    fault = "has no checkpoint yet: save one first"
-    for _, path in reversed(numbered(folder, "checkpoint-*")):
-        try:
-            about = read_about(path)
-            check_digests(path, about, set(about["sha256"]) - {ABOUT})
-            return path
-        except InputError as error:
-            fault = str(error)
-    raise InputError(f"{brief(printable(folder.name))}: {fault}")
+    found, faults = read_newest(folder, _prove)
+    if found is None:
+        fault = faults[-1] if faults else "has no checkpoint yet: save one first"
+        raise InputError(f"{brief(printable(folder.name))}: {fault}")
+    return found
+
+
+def _prove(checkpoint: Path) -> Path:
+    about = read_about(checkpoint)
+    check_digests(checkpoint, about, set(about["sha256"]) - {ABOUT})
+    return checkpoint
 
 
 def _checkpoint_members(checkpoint: Path, resumable: bool) -> Iterator[tuple[str, Path | str]]:

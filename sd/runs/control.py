@@ -1,6 +1,7 @@
 """What is done to runs: start, resume, stop, pause, and asking a run for samples or a checkpoint.
 
-Starting is a child process; all else is a file in the run's folder that its process looks for.
+A run is started as a child process that makes its folder's contents itself (`recorder`); all else
+is a request that its process finds there (`process`).
 """
 
 import shlex
@@ -8,32 +9,18 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
-from sd.common.disk import write_text
 from sd.common.validation import InputError, text, whole
 from sd.config import Config
 from sd.config.sections import MOST_STEPS
-from sd.runs import child, process
+from sd.runs import process
 from sd.runs.home import Home
-from sd.runs.process import STARTING
-from sd.runs.run import (
-    CONFIG,
-    LOG,
-    PAUSE,
-    REQUESTS,
-    SAMPLE,
-    SAVE,
-    STOP,
-    obstacle,
-    status,
-)
+from sd.runs.run import LOG, obstacle, status
 
 START_LOCK = ".start.lock"
 LONGEST_DATA = 4096  # characters of the path of a picture set
-PLAN_SECONDS = 120.0
 
 
 def train_command(
@@ -58,10 +45,10 @@ def start(home: Home, data: str, config: Config, seed: int = 0, device: str = "a
     with _one_at_a_time(home):
         folder = home.new_folder()
         folder.mkdir(parents=True)
-        words = ["train", "--config", str(folder / CONFIG), "--run", str(folder)]
+        words = ["train", "--config", "-", "--run", str(folder)]
+        words += ["--seed", str(seed), f"--device={device}", "--", data]
         try:
-            write_text(folder / CONFIG, config.to_ini())
-            _spawn(folder, [*words, "--seed", str(seed), f"--device={device}", "--", data])
+            _spawn(folder, words, config.to_ini())
         except OSError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -69,7 +56,7 @@ def start(home: Home, data: str, config: Config, seed: int = 0, device: str = "a
 
 
 def resume(home: Home, folder: Path, steps: int | None = None) -> None:
-    """Let training go on in a process of its own, up to `steps` in all if told.
+    """Let training go on in a process of its own, up to `steps` in all if given.
 
     Raises `InputError` while this or another run is being trained, and where nothing is left to do.
     """
@@ -89,9 +76,10 @@ def resume(home: Home, folder: Path, steps: int | None = None) -> None:
 
 @contextmanager
 def _one_at_a_time(home: Home, own: str = "") -> Iterator[None]:
-    """Hold the lock under which a process is started; `InputError` while one but `own` trains.
+    """Hold the lock under which a process is started.
 
-    Two trainings on one machine would slow each other down more than one after the other takes.
+    Raises `InputError` while a run other than `own` trains: two trainings on one machine take
+    longer than one after the other.
     """
     with FileLock(home.ensure_writable() / START_LOCK):
         for each in home.live_runs():
@@ -100,51 +88,40 @@ def _one_at_a_time(home: Home, own: str = "") -> Iterator[None]:
         yield
 
 
-def _spawn(folder: Path, words: Sequence[str]) -> None:
+def _spawn(folder: Path, words: Sequence[str], ini: str = "") -> None:
     """Start a run's process; what was asked of the one before it is forgotten."""
-    for name in REQUESTS:
-        (folder / name).unlink(missing_ok=True)
-    process.record(folder, child.spawn(words, folder / LOG), STARTING)
-
-
-def ask_plan(
-    words: Sequence[str], seconds: float = PLAN_SECONDS
-) -> Iterator[dict[str, Any] | None]:
-    """Run `python -m sd plan WORDS --json`: yield None while it measures, then its JSON.
-
-    Closing the iterator ends the child. Raises `InputError` with the child's own line.
-    """
-    return child.ask(["plan", "--json", *words], seconds)
+    process.drop_requests(folder)
+    process.record(folder, process.spawn(words, folder / LOG, ini), process.STARTING)
 
 
 def stop(folder: Path) -> None:
     """Ask a run's process to finish its step, save and leave; asked again, it leaves at once."""
     if status(folder).state == "stopping":
         process.kill(folder)
-    _request(folder, STOP)
+    _request(folder, process.STOP)
 
 
 def pause(folder: Path) -> None:
     """Ask a run's process to save and wait, until `unpause`."""
-    _request(folder, PAUSE)
+    _request(folder, process.PAUSE)
 
 
 def unpause(home: Home, folder: Path) -> None:
     """Let a paused run go on; raise `InputError` while another one is being trained."""
     with _one_at_a_time(home, folder.name):
-        (folder / PAUSE).unlink(missing_ok=True)
+        process.take_request(folder, process.PAUSE)
 
 
 def request_sample(folder: Path) -> None:
     """Ask a run's process for samples after the step at hand."""
-    _request(folder, SAMPLE)
+    _request(folder, process.SAMPLE)
 
 
 def request_save(folder: Path) -> None:
     """Ask a run's process for a checkpoint after the step at hand."""
-    _request(folder, SAVE)
+    _request(folder, process.SAVE)
 
 
 def _request(folder: Path, what: str) -> None:
     if status(folder).alive:
-        (folder / what).touch()
+        process.request(folder, what)

@@ -16,6 +16,7 @@ from sd.common.paths import PROJECT
 from sd.common.text import brief, printable, system_reason
 from sd.common.validation import InputError, file_name
 from sd.runs.journal import EVENTS
+from sd.runs.process import PROCESS, STARTING
 from sd.runs.run import CONFIG, LOG, Status, may_live, status
 
 BUNDLED_RUNS = PROJECT / "checkpoints"  # the runs that come with the project
@@ -65,13 +66,13 @@ class Home:
         """
         for place in (self.path, self.bundled):
             folder = place / file_name("run", name)
-            if (folder / CONFIG).is_file():
+            if has_run(folder):
                 return folder
         raise InputError(f"run = {name!r}: there is no run of that name")
 
     def run_folders(self) -> list[Path]:
         """Return the folders of the own runs, newest first, without asking what they are doing."""
-        return [folder for folder in list_folders(self.path) if _is_run(folder)]
+        return [folder for folder in list_folders(self.path) if _is_listed(folder)]
 
     def list_runs(self) -> list[Status]:
         """Return the own runs, newest first."""
@@ -97,12 +98,15 @@ def list_folders(place: Path) -> list[Path]:
     return []
 
 
-def _is_run(folder: Path) -> bool:
-    """Tell whether a folder holds a run, under a name by which `find_run` finds it."""
+def has_run(folder: Path) -> bool:
+    """Tell whether a folder is a run's: of its settings or of a process that will write them."""
+    place = str(folder)  # a page asks this of every run: no paths are made for it
+    return any(os.path.isfile(f"{place}/{name}") for name in (CONFIG, STARTING, PROCESS))
+
+
+def _is_listed(folder: Path) -> bool:
+    """Tell whether a folder holds a run with something to tell, under a name that finds it."""
     with suppress(InputError):
         file_name("run", folder.name)
-        place = str(folder)  # a page asks this of every run: no paths are made for it
-        return os.path.exists(f"{place}/{CONFIG}") and (
-            os.path.exists(f"{place}/{EVENTS}") or os.path.exists(f"{place}/{LOG}")
-        )
+        return has_run(folder) and any(os.path.exists(f"{folder}/{each}") for each in (EVENTS, LOG))
     return False

@@ -1,11 +1,21 @@
-"""Whose process a run is: identities that outlive a reused number, and the one writer's lock."""
+"""A run's process: started, known again by its start time, locked out, and asked for something.
+
+process.json notes whose process a run is; starting.json whose it will be, until its imports are
+done. What a process is asked is a file in the run's folder, which the page makes and the process
+looks for: `stop`, `pause` (as long as it is there), `sample`, `save`.
+"""
 
 import json
 import os
 import signal
 import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -14,6 +24,66 @@ from sd.common.disk import write_text
 from sd.common.validation import InputError
 
 PROCESS, STARTING, LOCK = "process.json", "starting.json", "lock"
+STOP, PAUSE, SAMPLE, SAVE = REQUESTS = ("stop", "pause", "sample", "save")
+POLL_SECONDS = 0.5  # between two looks at a child that is waited for
+
+
+def spawn(words: Sequence[str], log: Path, given: str = "") -> int:
+    """Start `python -m sd WORDS` in a session of its own, its output to `log`; return its pid.
+
+    given: what it reads from standard input, from a nameless file that goes with the process.
+    """
+    with log.open("ab") as output, TemporaryFile() as source:
+        source.write(given.encode())
+        source.seek(0)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "sd", *words],
+            stdin=source,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=environment.for_child(),
+        )
+    return child.pid
+
+
+def run_json(words: Sequence[str], seconds: float) -> Iterator[dict[str, Any] | None]:
+    """Run `python -m sd WORDS`: yield None while it works, then the JSON that it printed.
+
+    Closing the iterator ends the child. Raises `InputError` with the child's own line, or after
+    `seconds`.
+    """
+    child = subprocess.Popen(
+        [sys.executable, "-m", "sd", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment.for_child(),
+    )
+    until = time.monotonic() + seconds
+    try:
+        while (answer := _read_answer(child)) is None:
+            if time.monotonic() > until:
+                raise InputError(f"it took longer than {seconds:.0f} seconds")
+            yield None
+        yield answer
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.communicate()
+
+
+def _read_answer(child: "subprocess.Popen[str]") -> dict[str, Any] | None:
+    """Return what a child has printed, or None if it still works."""
+    try:
+        printed, complaint = child.communicate(timeout=POLL_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+    if child.returncode:
+        lines = complaint.strip().splitlines()
+        raise InputError(lines[-1] if lines else f"it ended with status {child.returncode}")
+    return dict(json.loads(printed))
 
 
 def identity(pid: int) -> str | None:
@@ -44,22 +114,22 @@ def record(folder: Path, pid: int, name: str = PROCESS) -> None:
 
 def is_alive(folder: Path, name: str = PROCESS) -> bool:
     """Tell whether the process that was noted under `name` is still at work."""
-    pid, started = _note(folder, name)
+    pid, started = _read_note(folder, name)
     return started is not None and identity(pid) == started
 
 
 def kill(folder: Path) -> None:
     """End the noted process at once, if it lives."""
     if is_alive(folder):
-        os.kill(_note(folder, PROCESS)[0], signal.SIGKILL)
+        os.kill(_read_note(folder, PROCESS)[0], signal.SIGKILL)
 
 
 def is_same(folder: Path, one: str, other: str) -> bool:
     """Tell whether two notes are of one process."""
-    return _note(folder, one) == _note(folder, other)
+    return _read_note(folder, one) == _read_note(folder, other)
 
 
-def _note(folder: Path, name: str) -> tuple[int, str | None]:
+def _read_note(folder: Path, name: str) -> tuple[int, str | None]:
     try:
         note = json.loads((folder / name).read_text(encoding="utf-8"))
         return int(note["pid"]), note["started"]
@@ -79,3 +149,28 @@ def claim(folder: Path) -> FileLock:
         name = folder.absolute().name
         raise InputError(f"{name}: a training process is at work there already") from None
     return lock
+
+
+def request(folder: Path, what: str) -> None:
+    """Ask a run's process for one of `REQUESTS`."""
+    (folder / what).touch()
+
+
+def is_requested(folder: Path, what: str) -> bool:
+    """Tell whether a run's process is asked for something, and leave it asked."""
+    return (folder / what).exists()
+
+
+def take_request(folder: Path, what: str) -> bool:
+    """Tell whether a run's process was asked for something since this was last called."""
+    try:
+        (folder / what).unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def drop_requests(folder: Path) -> None:
+    """Forget all that a run's process was asked."""
+    for what in REQUESTS:
+        (folder / what).unlink(missing_ok=True)

@@ -1,6 +1,21 @@
-"""The one writer of a run's folder: its journal, its samples and its checkpoints."""
+"""The one writer of a run: its settings, notes, pictures, journal, samples and checkpoints.
 
+A `Recorder` holds the folder's lock, and all that makes a run is written through it:
+
+- `begin` writes config.ini as it was asked for, source.json (where its pictures come from),
+  run.json (seed, device, the data's name) and an empty events.jsonl;
+- `ingest` writes pictures/, once;
+- `decide` writes config.ini anew, with what the pictures decided or with more steps;
+- `log_event`, `log_step`, `save_grid` and `save` add to events.jsonl, samples/ and checkpoint-*/;
+- `rewind` takes these back to the step of a checkpoint, and `set_aside` makes room to begin anew.
+
+What tells of the process rather than of the run lies beside it: process.json, starting.json, lock
+and requests (`sd.runs.process`), and train.log, which is the process's own output.
+"""
+
+import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -12,15 +27,19 @@ from PIL import Image
 
 from sd import runs
 from sd.checkpoints.checkpoint import save_checkpoint
-from sd.common.disk import flush, numbered, remove, sweep, temporary_path
+from sd.checkpoints.record import list_checkpoints, step_of
+from sd.common.disk import flush, numbered, remove, sweep, temporary_path, write_text
 from sd.common.marks import save_png
 from sd.common.text import format_bytes, printable, system_reason
 from sd.common.validation import InputError
+from sd.config import Config
+from sd.data.ingest import ingest_images
 from sd.runs import journal, process
 from sd.training.loop import Training, TrainStep
 
 MOST_LOGGED = 1000  # rows of steps in a journal
 Listener = Callable[[str, Mapping[str, Any]], None]
+INGEST_EVENT_SECONDS = 1.0  # between two events about the pictures that are read
 SPARE_BYTES = 16 * 2**20  # left on the disk, so that the journal can always tell why a run ended
 
 
@@ -43,14 +62,14 @@ def was_refused(folder: Path) -> bool:
 
 
 class Recorder:
-    """Holds a run's folder for this process and writes what is in it."""
+    """Holds a run's folder for this process and writes the run in it."""
 
     def __init__(self, folder: Path, new: bool, listener: Listener | None = None) -> None:
         """Claim a `new` run's folder, or that of an old one; sweep what was left half written.
 
-        `listener` is told of each event (its kind, its facts) once that is written, and of the pace
-        at every step that has no row. Raises `InputError` if another process writes there, or if
-        there is a run and should be none, or none where one is to go on.
+        `listener` is called with each event (its kind, its values) once that is written, and with
+        the pace at every step that has no row. Raises `InputError` if another process writes
+        there, or if there is a run and should be none, or none where one is to go on.
         """
         if not new and not (folder / runs.RUN).is_file():
             raise InputError(f"{folder.absolute().name}: holds no run that can go on")
@@ -68,55 +87,114 @@ class Recorder:
                 remove(folder / runs.PICTURES)
         process.record(folder, os.getpid())
         # What was asked while this process was starting holds; of one before it, it is forgotten.
-        asked = process.is_same(folder, process.STARTING, process.PROCESS)
-        for name in (process.STARTING, *(() if asked else runs.REQUESTS)):
-            (folder / name).unlink(missing_ok=True)
+        if not process.is_same(folder, process.STARTING, process.PROCESS):
+            process.drop_requests(folder)
+        (folder / process.STARTING).unlink(missing_ok=True)
         sweep(folder)
         self._every, self._pictures = 1, 1
         self._count, self._loss, self._norm = 0, 0.0, 0.0  # of the next row
-        self.rest()
+        self.reset_clock()
 
     def close(self) -> None:
         """Let go of the folder."""
         self._lock.release()
 
-    def rest(self) -> None:
+    def begin(self, config: Config, note: Mapping[str, Any], source: str) -> None:
+        """Write what a new run starts from, so that it can go on from here whenever it ends."""
+        (self.folder / journal.EVENTS).touch()
+        write_text(self.folder / runs.CONFIG, config.to_ini())
+        write_text(self.folder / runs.SOURCE, json.dumps({"data": source}))
+        write_text(self.folder / runs.RUN, json.dumps(note))
+
+    def decide(self, config: Config, note: Mapping[str, Any] | None = None) -> None:
+        """Write the settings with which training begins or goes on; a `note` that is another."""
+        write_text(self.folder / runs.CONFIG, config.to_ini())
+        if note is not None:
+            write_text(self.folder / runs.RUN, json.dumps(note))
+
+    def ingest(self, source: str, config: Config, is_stopping: Callable[[], bool]) -> bool:
+        """Write the run's own picture set from its source; False, and nothing, if stopped."""
+        training = config.training
+        own = [self.folder, *([Path(training.save_path)] if training.save_path else [])]
+        told = time.monotonic()
+        reading = ingest_images(
+            source,
+            self.folder / runs.PICTURES,
+            height=training.input_height,
+            width=training.input_width,
+            channels=config.unet.channel,
+            fit=training.fit,
+            classes=training.classes,
+            leave_out=own,
+        )
+        for done, total in reading:
+            if is_stopping():
+                reading.close()
+                self.log_event("stopped", step=0, line="stopped while the pictures were read")
+                return False
+            if time.monotonic() - told > INGEST_EVENT_SECONDS:
+                self.log_event("ingest", done=done, total=total)
+                told = time.monotonic()
+        return True
+
+    def set_aside(self) -> Path:
+        """Move what the run has made into a folder within its own, a run by itself; return that."""
+        moment = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        aside = self.folder / f"{runs.ASIDE}{moment}"
+        aside.mkdir()
+        for name in (runs.CONFIG, runs.RUN):
+            shutil.copyfile(self.folder / name, aside / name)
+        made = [*self.folder.glob("checkpoint-*"), *self.folder.glob("damaged-*")]
+        made += [self.folder / name for name in (runs.PICTURES, "samples", journal.EVENTS)]
+        for path in made:
+            if path.exists():
+                path.rename(aside / path.name)
+        return aside
+
+    def put_back(self, aside: Path) -> None:
+        """Move back what `set_aside` moved, in the place of what came since."""
+        shutil.rmtree(self.folder / runs.PICTURES, ignore_errors=True)
+        for path in aside.iterdir():
+            path.replace(self.folder / path.name)
+        aside.rmdir()
+
+    def reset_clock(self) -> None:
         """Begin to measure speed anew: what came before was no training."""
         self._since, self._busy, self._steps = time.monotonic(), 0.0, 0
 
-    def event(self, event: str, **facts: Any) -> None:
+    def log_event(self, event: str, **values: Any) -> None:
         """Append one event to the run's journal."""
-        journal.append(self.folder, event, facts)
+        journal.append(self.folder, event, values)
         if self._listener is not None:
-            self._listener(event, facts)
+            self._listener(event, values)
 
-    def failed(self, line: str, **facts: Any) -> None:
+    def log_failure(self, line: str, **values: Any) -> None:
         """Let the run's last event tell in one line why it ended, and where if that is known."""
         with suppress(OSError):  # where not even this can be written, the process log has it
-            self.event("failed", line=printable(" ".join(line.split()))[:300], **facts)
+            self.log_event("failed", line=printable(" ".join(line.split()))[:300], **values)
 
-    def log_for(self, total: int, pictures: int) -> None:
+    def space_rows(self, total: int, pictures: int) -> None:
         """Space the rows of the journal for a run of `total` steps of so many pictures."""
         self._every, self._pictures = max(1, -(-total // MOST_LOGGED)), pictures
 
-    def pending(self) -> dict[str, float]:
+    def unlogged_steps(self) -> dict[str, float]:
         """Return what belongs to the next row of the journal, for a checkpoint."""
         return {"count": self._count, "loss": self._loss}
 
-    def go_back(self, step: int, pending: Mapping[str, Any]) -> None:
+    def rewind(self, step: int, unlogged: Mapping[str, Any]) -> None:
         """Take journal and folder back to a checkpoint's step; damaged checkpoints step aside."""
         journal.cut(self.folder, step)
-        self._count, self._loss = int(pending.get("count", 0)), float(pending.get("loss", 0.0))
+        self._count, self._loss = int(unlogged.get("count", 0)), float(unlogged.get("loss", 0.0))
         for number, path in numbered(self.folder / "samples", "*-*.png"):
             if number > step:
                 path.unlink()
-        for number, path in numbered(self.folder, "checkpoint-*"):
-            if number > step:
+        for path in list_checkpoints(self.folder):
+            if step_of(path) > step:
                 aside = path.with_name(f"damaged-{path.name}")
                 shutil.rmtree(aside, ignore_errors=True)
                 path.rename(aside)
 
-    def step(self, step: TrainStep, last: bool, left: Callable[[float], float | None]) -> None:
+    def log_step(self, step: TrainStep, last: bool, left: Callable[[float], float | None]) -> None:
         """Log a step, or keep it for the mean of the next row; the first and last have their own.
 
         `left` tells what is left of the run, in seconds, from the seconds of a step; None where
@@ -131,7 +209,7 @@ class Recorder:
             if self._listener is not None:
                 self._listener("pace", pace)
             return
-        self.event(
+        self.log_event(
             "step",
             step=step.step,
             loss=round(self._loss / self._count, 6),
@@ -141,7 +219,7 @@ class Recorder:
             total=step.total,
         )
         self._count, self._loss = 0, 0.0
-        self.rest()
+        self.reset_clock()
 
     def _pace(self, left: Callable[[float], float | None]) -> dict[str, float | None]:
         """Return how fast the steps since the last row were, and what is left of the run."""
@@ -153,12 +231,12 @@ class Recorder:
             "seconds_left": None if seconds_left is None else round(seconds_left, 1),
         }
 
-    def picture(self, sheet: Image.Image, name: str) -> str:
-        """Save a sheet of samples as samples/`name`; return that path."""
+    def save_grid(self, grid: Image.Image, name: str) -> str:
+        """Save a grid of samples as samples/`name`; return that path."""
         target = self.folder / "samples" / name
         target.parent.mkdir(exist_ok=True)
         temporary = temporary_path(target)
-        save_png(sheet, temporary)
+        save_png(grid, temporary)
         flush(temporary)
         temporary.replace(target)
         return f"samples/{name}"
@@ -174,21 +252,21 @@ class Recorder:
         begun, tensors = time.monotonic(), training.state()
         need = sum(tensor.nbytes for tensor in tensors.values()) * 5 // 4  # and the model's own
         self._check_room(folder.name, need)
-        state = {**training.counts(), **state, "row": self.pending()}
-        facts = {"step": training.step, **about, "state": state}
+        state = {**training.counts(), **state, "row": self.unlogged_steps()}
+        record = {"step": training.step, **about, "state": state}
         try:
-            save_checkpoint(training.model, folder, facts, tensors)
+            save_checkpoint(training.model, folder, record, tensors)
         except OSError as error:
             reason = system_reason(error)
             raise InputError(
                 f"{folder.name} ({format_bytes(need)}) was not saved: {reason}"
             ) from error
         seconds = round(time.monotonic() - begun, 2)
-        self.event(
+        self.log_event(
             "checkpoint", step=training.step, folder=folder.name, bytes=need, seconds=seconds
         )
         keep = training.config.training.keep_checkpoints
-        for _, old in numbered(self.folder, "checkpoint-*")[:-keep]:
+        for old in list_checkpoints(self.folder)[:-keep]:
             remove(old)
         return folder
 

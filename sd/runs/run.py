@@ -8,22 +8,17 @@ for something by a file: `stop`, `pause` (as long as it is there), `sample`, `sa
 """
 
 import json
-import secrets
-import shutil
-import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sd.common.disk import numbered
+from sd.checkpoints.record import TRAINING, list_checkpoints
 from sd.runs import process
 from sd.runs.journal import (
     ENDS,
-    EVENTS,
     Outline,
     outline,
 )
-from sd.runs.process import PROCESS, STARTING
+from sd.runs.process import PAUSE, PROCESS, STARTING, STOP
 
 CONFIG, RUN, SOURCE, LOG, PICTURES = (
     "config.ini",
@@ -32,10 +27,7 @@ CONFIG, RUN, SOURCE, LOG, PICTURES = (
     "train.log",
     "pictures",
 )
-STOP, PAUSE, SAMPLE, SAVE = REQUESTS = ("stop", "pause", "sample", "save")
-STARTING_SECONDS = 10  # how long a run may be without a process before it counts as lost
 ASIDE = "before-"  # with the time: what a run had made when it was begun anew
-TRAINING_STATE = "training.safetensors"  # of a checkpoint from which training can go on
 
 
 @dataclass(frozen=True)
@@ -101,28 +93,20 @@ def _state(folder: Path, told: Outline) -> str:
     if told.last in ENDS:
         return told.last
     if not process.is_alive(folder):
-        return "starting" if not told.last and _is_new(folder) else "lost"
-    if (folder / STOP).exists():
+        return "lost"
+    if process.is_requested(folder, STOP):
         return "stopping"
-    if (folder / PAUSE).exists():
+    if process.is_requested(folder, PAUSE):
         return "paused" if told.stand == "paused" else "pausing"
     return "running" if told.started else "starting"
-
-
-def _is_new(folder: Path) -> bool:
-    """Tell whether a folder was made just now and its process is not noted yet."""
-    with suppress(OSError):
-        age = time.time() - (folder / CONFIG).stat().st_mtime
-        return age < STARTING_SECONDS and not (folder / PROCESS).exists()
-    return False
 
 
 def obstacle(folder: Path) -> str:
     """Return why training cannot go on from a folder, or nothing where it can."""
     if not (folder / RUN).is_file():
         return "holds no run that can go on"
-    found, kept = numbered(folder, "checkpoint-*"), (folder / PICTURES).is_dir()
-    if found and not any((at / TRAINING_STATE).exists() for _, at in found):
+    found, kept = list_checkpoints(folder), (folder / PICTURES).is_dir()
+    if found and not any((checkpoint / TRAINING).exists() for checkpoint in found):
         return "it was kept without what resuming needs"
     if found and not kept:
         return (
@@ -130,27 +114,6 @@ def obstacle(folder: Path) -> str:
             "python -m sd train --run FOLDER --restart begins it anew from step 0"
         )
     return "" if kept or (folder / SOURCE).is_file() else "no pictures are there to train on"
-
-
-def set_aside(folder: Path) -> Path:
-    """Move what a run has made into a new folder within its own, a run by itself; return that."""
-    aside = folder / f"{ASIDE}{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    aside.mkdir()
-    for name in (CONFIG, RUN):
-        shutil.copyfile(folder / name, aside / name)
-    made = [*folder.glob("checkpoint-*"), *folder.glob("damaged-*")]
-    for path in [*made, *(folder / name for name in (PICTURES, "samples", EVENTS))]:
-        if path.exists():
-            path.rename(aside / path.name)
-    return aside
-
-
-def put_back(folder: Path, aside: Path) -> None:
-    """Move back what `set_aside` moved, in the place of what came since."""
-    shutil.rmtree(folder / PICTURES, ignore_errors=True)
-    for path in aside.iterdir():
-        path.replace(folder / path.name)
-    aside.rmdir()
 
 
 def log_tail(folder: Path) -> str:
@@ -164,4 +127,4 @@ def log_tail(folder: Path) -> str:
 
 def may_live(folder: Path) -> bool:
     """Tell whether a run's process may be there; its journal is not read for it."""
-    return process.is_alive(folder) or process.is_alive(folder, STARTING) or _is_new(folder)
+    return process.is_alive(folder) or process.is_alive(folder, STARTING)

@@ -8,10 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from sd import runs
 from sd.checkpoints.model import Model
 from sd.data.images import make_grid
-from sd.runs import journal
+from sd.runs import journal, process
 from sd.runs.recorder import Recorder
 from sd.training.evaluation import EVALUATED, LEVELS
 from sd.training.loop import Training, TrainStep
@@ -43,13 +42,13 @@ class Session:
         at_once = self.settings.batch_size * self.settings.gradient_accumulation
         self._ending = 0.0  # seconds that the newest samples took
         self._pictures, self._pace = at_once, 0.0  # seconds of a step, smoothed
-        recorder.log_for(training.total, at_once)
+        recorder.space_rows(training.total, at_once)
 
     def run(self) -> Iterator[TrainStep]:
         """Train; yield each step after it is recorded."""
         if self.training.step and self._is_due(self.training.step) and not self._shown():
             self._show()
-        self.recorder.rest()
+        self.recorder.reset_clock()
         for step in self.training.steps():
             done = self._after(step)
             yield step
@@ -60,19 +59,19 @@ class Session:
     def _after(self, step: TrainStep) -> bool:
         """Do what is due after a step; return whether it was the last."""
         done = self._is_last(step)
-        self.recorder.step(step, done, self._left)
+        self.recorder.log_step(step, done, self._left)
         if step.skipped:
             lost = "gradient" if math.isfinite(step.loss) else "loss"
             line = (
                 f"the {lost} is not a finite number at step {step.step}: this step changed nothing"
             )
-            self.recorder.event("notice", step=step.step, kind="skipped", line=line)
-        every = self.settings.save_every
-        if done or self._asked(runs.SAVE) or (every and step.step % every == 0):
+            self.recorder.log_event("notice", step=step.step, kind="skipped", line=line)
+        folder, every = self.recorder.folder, self.settings.save_every
+        if done or process.take_request(folder, process.SAVE) or (every and step.step % every == 0):
             self._save()
-        if done or self._asked(runs.SAMPLE) or self._is_due(step.step):
+        if done or process.take_request(folder, process.SAMPLE) or self._is_due(step.step):
             self._show()
-        if not done and (self.recorder.folder / runs.PAUSE).exists():
+        if not done and process.is_requested(folder, process.PAUSE):
             self._wait()
         return done
 
@@ -81,25 +80,17 @@ class Session:
         self._save()
         step = self.training.step
         if self._stopping() and not self._complete():
-            self.recorder.event("stopped", step=step, line=f"stopped and saved at step {step}")
+            self.recorder.log_event("stopped", step=step, line=f"stopped and saved at step {step}")
         else:
             steps = "step" if step == 1 else "steps"
-            self.recorder.event("finished", step=step, line=f"finished {step} {steps}")
+            self.recorder.log_event("finished", step=step, line=f"finished {step} {steps}")
 
     def _complete(self) -> bool:
         """Tell whether nothing is left to do, its samples included."""
         return self.training.step >= self.training.total and self._shown()
 
     def _stopping(self) -> bool:
-        return bool(self._received) or (self.recorder.folder / runs.STOP).exists()
-
-    def _asked(self, what: str) -> bool:
-        """Tell whether the page asked for something; it is answered once."""
-        try:
-            (self.recorder.folder / what).unlink()
-        except FileNotFoundError:
-            return False
-        return True
+        return bool(self._received) or process.is_requested(self.recorder.folder, process.STOP)
 
     def _is_due(self, step: int) -> bool:
         """Tell whether samples belong to a step."""
@@ -151,20 +142,21 @@ class Session:
 
     def _save(self) -> None:
         self.recorder.save(self.training, self.about, {"seconds": round(self._seconds(), 3)})
-        self.recorder.rest()
+        self.recorder.reset_clock()
 
     def _wait(self) -> None:
         """Save, and wait as long as the page wants a pause; samples can be asked for meanwhile."""
         self._save()
         step, begun = self.training.step, time.monotonic()
-        self.recorder.event("paused", step=step, line=f"paused and saved at step {step}")
-        while (self.recorder.folder / runs.PAUSE).exists() and not self._stopping():
-            if self._asked(runs.SAMPLE):
+        self.recorder.log_event("paused", step=step, line=f"paused and saved at step {step}")
+        folder = self.recorder.folder
+        while process.is_requested(folder, process.PAUSE) and not self._stopping():
+            if process.take_request(folder, process.SAMPLE):
                 self._show()
             time.sleep(PAUSE_SECONDS)
         self._began += time.monotonic() - begun
-        self.recorder.event("continued", step=step)
-        self.recorder.rest()
+        self.recorder.log_event("continued", step=step)
+        self.recorder.reset_clock()
 
     def _show(self) -> None:
         """Sample on the fixed noises and measure; nothing of it touches training.
@@ -176,18 +168,18 @@ class Session:
         if average is None or raw is None:
             return
         measured = self.training.evaluate()
-        self.recorder.event("evaluation", step=step, **asdict(measured))
-        self.recorder.event(
+        self.recorder.log_event("evaluation", step=step, **asdict(measured))
+        self.recorder.log_event(
             "samples",
             step=step,
-            file=self.recorder.picture(make_grid(average), f"step-{step:09d}.png"),
-            raw=self.recorder.picture(make_grid(raw), f"raw-{step:09d}.png"),
+            file=self.recorder.save_grid(make_grid(average), f"step-{step:09d}.png"),
+            raw=self.recorder.save_grid(make_grid(raw), f"raw-{step:09d}.png"),
             nearest=self._nearest(average),
             **self._prompts(),
             seconds=round(time.monotonic() - begun, 2),
         )
         self._ending = time.monotonic() - begun
-        self.recorder.rest()
+        self.recorder.reset_clock()
 
     def _prompts(self) -> dict[str, list[str]]:
         """Return what each sample was asked for; nothing where the model is told nothing."""
@@ -215,7 +207,7 @@ class Session:
         if journal.baseline(self.recorder.folder) is None:
             usual = measure_baseline(training.pixels, training.rows, training.held_out, flips)
             if usual is not None:
-                self.recorder.event("baseline", **asdict(usual))
+                self.recorder.log_event("baseline", **asdict(usual))
         found = find_nearest(pictures, training.pixels, training.rows, flips)
         distances = [round(distance, 4) for distance in found.distance.tolist()]
         return list(zip(found.picture.tolist(), distances, strict=True))

@@ -19,15 +19,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sd import runs
-from sd.checkpoints.checkpoint import (
-    ABOUT,
-    CARD,
-    TRAINING,
-    WEIGHTS,
-    check_digests,
-    check_record,
-    load_checkpoint,
-)
+from sd.checkpoints.checkpoint import load_checkpoint
+from sd.checkpoints.record import ABOUT, CARD, TRAINING, WEIGHTS, check_digests, check_record
 from sd.common.disk import write_folder
 from sd.common.text import brief, format_bytes, printable
 from sd.common.validation import InputError, shown, text, whole

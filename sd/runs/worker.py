@@ -15,22 +15,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from sd import runs
-from sd.checkpoints.checkpoint import STATE, check_record, load_training, read_about
+from sd.checkpoints.checkpoint import load_training
+from sd.checkpoints.record import STATE, check_record, read_about, read_newest
 from sd.common.device import Machine, choose
-from sd.common.disk import numbered, write_text
 from sd.common.text import brief, printable, system_reason
 from sd.common.validation import LARGEST_SEED, InputError, whole
 from sd.config import Config
 from sd.config.conditioning_kind import unresolve_conditioning
 from sd.data.image_set import ImageSet
-from sd.data.ingest import ingest_images, open_images
+from sd.data.ingest import open_images
 from sd.data.reading.source import BUNDLED_SETS
 from sd.networks.conditioning_metadata import read_metadata
+from sd.runs import process
 from sd.runs.recorder import Listener, Recorder
 from sd.runs.session import Session
 from sd.training.loop import NotFinite, Training, TrainStep
@@ -38,7 +40,6 @@ from sd.training.planning import memory
 
 SHORTAGE = re.compile(r"out of memory|not enough memory|allocate memory", re.I)  # torch's words
 HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
-TOLD_SECONDS = 1.0  # between two events about the pictures that are read
 
 
 @contextmanager
@@ -68,8 +69,8 @@ def stop_signals() -> Iterator[list[int]]:
 
 
 @contextmanager
-def shortage_told(config: Config) -> Iterator[None]:
-    """Turn what is raised where memory ends into one line that tells what to lower."""
+def explain_shortage(config: Config) -> Iterator[None]:
+    """Turn what is raised where memory ends into one line that says what to lower."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -83,24 +84,24 @@ def shortage_told(config: Config) -> Iterator[None]:
 
 
 @contextmanager
-def recorded(recorder: Recorder, config: Config) -> Iterator[list[int]]:
-    """Write what goes wrong as the run's last event; yield the list of signals received."""
+def record_failures(recorder: Recorder, config: Config) -> Iterator[list[int]]:
+    """Make what goes wrong the run's last event; yield the list of signals received."""
     try:
-        with stop_signals() as received, shortage_told(config):
+        with stop_signals() as received, explain_shortage(config):
             yield received
     except OSError as error:
         name = printable(Path(str(error.filename or recorder.folder)).name)
         line = f"{brief(name)}: {system_reason(error)}"
-        recorder.failed(line)
+        recorder.log_failure(line)
         raise InputError(line) from error
     except NotFinite as error:
-        recorder.failed(str(error), step=error.step)
+        recorder.log_failure(str(error), step=error.step)
         raise
     except InputError as error:
-        recorder.failed(str(error))
+        recorder.log_failure(str(error))
         raise
     except Exception as error:
-        recorder.failed(f"{type(error).__name__}: {error}")
+        recorder.log_failure(f"{type(error).__name__}: {error}")
         raise
 
 
@@ -119,17 +120,15 @@ def begin(
     with each event. Raises `InputError` for a person's mistake.
     """
     began = time.time() if began is None else began
+    note = {"seed": seed, "device": device, "data": Path(data).name}
     recorder = Recorder(folder, new=True, listener=listener)
     try:
-        (folder / "events.jsonl").touch()
-        with recorded(recorder, config) as received:
-            write_text(folder / runs.CONFIG, config.to_ini())
+        with record_failures(recorder, config) as received:
             source = data if data in BUNDLED_SETS or not data else os.path.abspath(data)
-            write_text(folder / runs.SOURCE, json.dumps({"data": source}))
-            note = {"seed": seed, "device": device, "data": Path(data).name}
-            write_text(folder / runs.RUN, json.dumps(note))
+            recorder.begin(config, note, source)
             begun = _begin(recorder, config, note, received)
             if begun is not None:
+                recorder.decide(begun[0].config)
                 yield from _run(recorder, *begun, note, received, began)
     finally:
         recorder.close()
@@ -156,15 +155,16 @@ def restart(
         if steps is not None:
             whole("--steps", steps, 1, 10**8)
             config = config.with_settings([f"training.steps={steps}", "training.minutes=0"])
-        aside, begun = runs.set_aside(folder), None
+        aside, begun = recorder.set_aside(), None
         try:
-            with stop_signals() as received, shortage_told(config):
+            with stop_signals() as received, explain_shortage(config):
                 begun = _begin(recorder, config, note, received)
         finally:
             if begun is None:
-                runs.put_back(folder, aside)
+                recorder.put_back(aside)
         if begun is not None:
-            with recorded(recorder, config) as received:
+            with record_failures(recorder, config) as received:
+                recorder.decide(begun[0].config, note)
                 line = f"begun anew; what was there lies in {folder.name}/{aside.name}"
                 yield from _run(recorder, *begun, note, received, began, line=line)
     finally:
@@ -174,10 +174,10 @@ def restart(
 def _begin(
     recorder: Recorder, config: Config, note: dict[str, Any], received: list[int]
 ) -> tuple[Training, ImageSet] | None:
-    """Return a new training with its pictures; None if told to stop while they are read."""
+    """Return a new training with its pictures; None if stopped while they are read."""
     machine = choose(str(note["device"])).apply()
-    _check_room(machine, config)
-    images = take_pictures(recorder, config, received)
+    memory.check(config, machine.device)
+    images = ingest_pictures(recorder, config, received)
     return None if images is None else (Training(config, images, note["seed"], machine), images)
 
 
@@ -190,10 +190,8 @@ def _run(
     began: float,
     **more: Any,
 ) -> Iterator[TrainStep]:
-    """Yield the steps of a new training; `more` is told where the journal says that it starts."""
-    write_text(recorder.folder / runs.CONFIG, training.config.to_ini())  # what was left to decide
-    write_text(recorder.folder / runs.RUN, json.dumps(note))
-    recorder.event("start", **_facts(training, images, note), **more)
+    """Yield the steps of a new training; `more` goes into the event with which it starts."""
+    recorder.log_event("start", **_start_metadata(training, images, note), **more)
     yield from _session(recorder, training, note, received, time.time() - began).run()
 
 
@@ -213,42 +211,37 @@ def resume(
     try:
         if reason := runs.obstacle(folder):
             raise InputError(f"{folder.absolute().name}: {reason}")
-        config = Config.read(folder / runs.CONFIG)
-        note = read_note(folder)
-        found, fallen = newest_whole(folder)
-        config = (
-            config if found else unresolve_conditioning(config)
-        )  # its pictures may have to be read anew
-        config = _lengthened(folder, config, found, steps)
-        with recorded(recorder, config) as received:
-            machine, remark = _machine_again(found, device or str(note["device"]))
-            _check_room(machine, config)
-            images = take_pictures(recorder, config, received)
+        before, note = Config.read(folder / runs.CONFIG), read_note(folder)
+        saved, fallen = newest_state(folder)
+        config = _lengthened(folder, before, saved, steps)
+        if saved is None:
+            config = unresolve_conditioning(config)  # its pictures may have to be read anew
+        with record_failures(recorder, config) as received:
+            machine, remark = _machine_again(saved, device or str(note["device"]))
+            memory.check(config, machine.device)
+            images = ingest_pictures(recorder, config, received)
             if images is None:
                 return
-            facts = read_metadata(found) if found else None
-            training = Training(config, images, note["seed"], machine, facts)
-            state: dict[str, Any] = {}
-            if found:
-                state = read_about(found)[STATE]
-                training.restore(load_training(found), state)
-            recorder.go_back(training.step, state.get("row", {}))
+            metadata = read_metadata(saved.checkpoint) if saved else None
+            training = Training(config, images, note["seed"], machine, metadata)
+            counts: dict[str, Any] = saved.about[STATE] if saved else {}
+            if saved:
+                training.restore(saved.tensors, counts)
+            if training.config != before:
+                recorder.decide(training.config)
+            recorder.rewind(training.step, counts.get("row", {}))
             for kind, line in (("fell_back", fallen), ("machine", remark)):
                 if line:
-                    recorder.event("notice", step=training.step, kind=kind, line=line)
+                    recorder.log_event("notice", step=training.step, kind=kind, line=line)
             line = f"going on from step {training.step}"
-            facts = _facts(training, images, note)
-            recorder.event("resumed" if found else "start", step=training.step, line=line, **facts)
-            used = float(state.get("seconds", 0.0))
+            values = _start_metadata(training, images, note)
+            event = "resumed" if saved else "start"
+            recorder.log_event(event, step=training.step, line=line, **values)
+            used = float(counts.get("seconds", 0.0))
+            del saved  # the training has its tensors now
             yield from _session(recorder, training, note, received, used).run()
     finally:
         recorder.close()
-
-
-def _check_room(machine: Machine, config: Config) -> None:
-    """Refuse what the memory cannot hold before work begins; a GPU's tells only when it is full."""
-    if machine.device == "cpu":
-        memory.check(config)
 
 
 def _session(
@@ -267,8 +260,8 @@ def _session(
     return Session(recorder, training, about, received, used)
 
 
-def _facts(training: Training, images: ImageSet, note: dict[str, Any]) -> dict[str, Any]:
-    """Return what the journal tells where training begins or goes on."""
+def _start_metadata(training: Training, images: ImageSet, note: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of the event with which training begins or goes on."""
     return {
         "total": training.total,
         "seed": note["seed"],
@@ -288,33 +281,19 @@ def _command(note: dict[str, Any]) -> str:
     return shlex.join([*words, "--seed", str(note["seed"]), "--device", str(note["device"])])
 
 
-def take_pictures(recorder: Recorder, config: Config, received: list[int]) -> ImageSet | None:
-    """Return the run's own picture set, ingested from its source once; None if told to stop."""
-    folder, training = recorder.folder, config.training
-    kept = folder / runs.PICTURES
-    if not kept.is_dir():
+def ingest_pictures(recorder: Recorder, config: Config, received: list[int]) -> ImageSet | None:
+    """Return the run's own picture set, read from its source once; None if that was stopped."""
+    folder = recorder.folder
+    pictures = folder / runs.PICTURES
+    if not pictures.is_dir():
         source = str(_read_json(folder / runs.SOURCE, "data").get("data"))
-        own = [folder, *([Path(training.save_path)] if training.save_path else [])]
-        told = time.monotonic()
-        reading = ingest_images(
-            source,
-            kept,
-            height=training.input_height,
-            width=training.input_width,
-            channels=config.unet.channel,
-            fit=training.fit,
-            classes=training.classes,
-            leave_out=own,
-        )
-        for done, total in reading:
-            if received or (folder / runs.STOP).exists():
-                reading.close()
-                recorder.event("stopped", step=0, line="stopped while the pictures were read")
-                return None
-            if time.monotonic() - told > TOLD_SECONDS:
-                recorder.event("ingest", done=done, total=total)
-                told = time.monotonic()
-    return open_images(kept, verify=True)
+
+        def is_stopping() -> bool:
+            return bool(received) or process.is_requested(folder, process.STOP)
+
+        if not recorder.ingest(source, config, is_stopping):
+            return None
+    return open_images(pictures, verify=True)
 
 
 def read_note(folder: Path) -> dict[str, Any]:
@@ -333,44 +312,50 @@ def _read_json(path: Path, *keys: str) -> dict[str, Any]:
     return note
 
 
-def newest_whole(folder: Path) -> tuple[Path | None, str]:
+class TrainingState(NamedTuple):
+    """A checkpoint from which training goes on: where it is, its record and its tensors."""
+
+    checkpoint: Path
+    about: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def newest_state(folder: Path) -> tuple[TrainingState | None, str]:
     """Return the newest checkpoint that is whole, and a line if a newer one was damaged.
 
-    None where there never was one. Raises `InputError` if all are damaged.
+    None where there never was one. Raises `InputError` if all are damaged. Its files are proved
+    by their digests and its tensors read once: nothing else reads them for a resume.
     """
-    found = [path for _, path in reversed(numbered(folder, "checkpoint-*"))]
-    faults: list[str] = []
-    for path in found:
-        try:
-            check_record(read_about(path))
-            load_training(path)
-        except InputError as error:
-            faults.append(str(error))
-        else:
-            line = f"{faults[0]}; going on from {path.name}" if faults else ""
-            return path, line
-    if faults:
+    saved, faults = read_newest(folder, _read_state)
+    if saved is None and faults:
         raise InputError(f"no checkpoint from which to go on: {faults[0]}")
-    return None, ""
+    line = f"{faults[0]}; going on from {saved.checkpoint.name}" if saved and faults else ""
+    return saved, line
 
 
-def _lengthened(folder: Path, config: Config, found: Path | None, steps: int | None) -> Config:
-    """Return the settings with the steps that are to be done in all, written into the folder."""
-    done = read_about(found)["step"] if found else 0
+def _read_state(checkpoint: Path) -> TrainingState:
+    about = read_about(checkpoint)
+    check_record(about)
+    return TrainingState(checkpoint, about, load_training(checkpoint))
+
+
+def _lengthened(
+    folder: Path, config: Config, saved: TrainingState | None, steps: int | None
+) -> Config:
+    """Return the settings with the steps that are to be done in all."""
+    done = saved.about["step"] if saved else 0
     if steps is None:
-        if found and runs.status(folder).state == "finished":
+        if saved and runs.status(folder).state == "finished":
             raise InputError(f"{folder.name}: finished at step {done}; give more --steps")
         return config
     whole("--steps", steps, done + 1, 10**8)
-    config = config.with_settings([f"training.steps={steps}", "training.minutes=0"])
-    write_text(folder / runs.CONFIG, config.to_ini())
-    return config
+    return config.with_settings([f"training.steps={steps}", "training.minutes=0"])
 
 
-def _machine_again(found: Path | None, device: str) -> tuple[Machine, str]:
+def _machine_again(saved: TrainingState | None, device: str) -> tuple[Machine, str]:
     """Return the machine that a checkpoint was trained on, and a line if it is another now."""
     usual = choose(device)
-    recorded: dict[str, Any] = read_about(found)["machine"] if found else usual.record()
+    recorded: dict[str, Any] = saved.about["machine"] if saved else usual.record()
     if recorded.get("device") != usual.device:
         line = f"trained on {recorded.get('label')} before, on {usual.label} from here"
         return usual.apply(), line

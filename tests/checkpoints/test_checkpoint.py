@@ -21,16 +21,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sd.checkpoints import checkpoint
-from sd.checkpoints.checkpoint import (
-    ABOUT,
-    CARD,
-    CONFIG,
-    WEIGHTS,
-    load_checkpoint,
-    newest_checkpoint,
-    save_checkpoint,
-)
+from sd.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from sd.checkpoints.model import Model
+from sd.checkpoints.record import ABOUT, CARD, CONFIG, WEIGHTS, newest_checkpoint
 from sd.common import disk
 from sd.common.validation import InputError
 from sd.config import Config

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from sd import runs
-from sd.checkpoints.checkpoint import WEIGHTS, load_checkpoint
+from sd.checkpoints.checkpoint import load_checkpoint
+from sd.checkpoints.record import WEIGHTS
 from sd.cli.parser import main
 from sd.config import Config
 from sd.data.images import fit_picture, read_picture

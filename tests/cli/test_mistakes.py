@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sd import runs
-from sd.checkpoints.checkpoint import WEIGHTS
+from sd.checkpoints.record import WEIGHTS
 from sd.cli.parser import main
 from sd.config import Config
 from tests.checkpoints.test_checkpoint import Payload, restamp

@@ -9,7 +9,7 @@ import pytest
 from sd.common import environment
 from sd.common.paths import PROJECT
 from sd.data.decoding import pool
-from sd.runs import child
+from sd.runs import process
 
 SECRETS = {
     "HF_TOKEN": "hf_1",
@@ -60,7 +60,7 @@ def test_each_process_that_is_started_is_told_its_environment() -> None:
         if isinstance(call, ast.Call)
         and ast.unparse(call.func) in ("subprocess.Popen", "subprocess.run")
     ]
-    assert {name for name, _ in calls} >= {"child.py", "pool.py", "process.py"}
+    assert {name for name, _ in calls} >= {"pool.py", "process.py"}
     for name, call in calls:
         told = {each.arg: ast.unparse(each.value) for each in call.keywords}
         assert told.get("env") == "environment.for_child()", name
@@ -72,7 +72,7 @@ def test_a_trainer_and_a_decoder_know_no_secret(
 ) -> None:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
-    pid = child.spawn(["info", "nothing"], tmp_path / "log")
+    pid = process.spawn(["info", "nothing"], tmp_path / "log")
     helper = pool._Helper()
     try:
         for number in (pid, helper._process.pid):

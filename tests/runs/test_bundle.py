@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from sd import runs
-from sd.checkpoints.checkpoint import TRAINING, load_checkpoint, load_training, save_checkpoint
+from sd.checkpoints.checkpoint import load_checkpoint, load_training, save_checkpoint
+from sd.checkpoints.record import TRAINING
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.ingest import open_images

@@ -1,13 +1,15 @@
-"""Whose process a run is, and that only one can be."""
+"""Whose process a run is, that only one can be, and what children answer."""
 
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from sd import runs
 from sd.common.validation import InputError
 from sd.runs import process
 
@@ -69,3 +71,44 @@ def test_a_folder_has_one_writer_until_it_lets_go_or_dies(tmp_path: Path) -> Non
             process.claim(tmp_path)
         child.kill()
     process.claim(tmp_path).release()
+
+
+def test_an_answer_comes_after_the_waiting() -> None:
+    answers = list(process.run_json(["info", "tiny", "--json"], 60))
+    assert answers[:-1] == [None] * (len(answers) - 1)
+    assert answers[-1] is not None and answers[-1]["parameters"] == 3_397_776
+
+
+def test_a_complaint_is_passed_on_as_it_is() -> None:
+    with pytest.raises(InputError, match=r"^.nothing\.ini.: cannot be read"):
+        list(process.run_json(["info", "nothing.ini", "--json"], 60))
+
+
+def test_who_waits_no_longer_ends_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+    genuine = process.subprocess.Popen
+
+    def popen(*args: object, **more: object) -> object:
+        made = genuine(*args, **more)  # type: ignore[call-overload]
+        started.append(made.pid)
+        return made
+
+    monkeypatch.setattr(process.subprocess, "Popen", popen)
+    monkeypatch.setattr(process, "POLL_SECONDS", 0.01)
+    waiting = process.run_json(["plan", "starter", "--minutes", "5", "--json"], 60)
+    assert next(waiting) is None
+    assert process.identity(started[0]) is not None
+    waiting.close()
+    assert process.identity(started[0]) is None
+    with pytest.raises(InputError, match="took longer than 0 seconds"):
+        list(process.run_json(["plan", "starter", "--minutes", "5", "--json"], 0))
+    assert process.identity(started[1]) is None
+
+
+def test_a_spawned_child_outlives_its_parents_session(tmp_path: Path) -> None:
+    pid = process.spawn(["info", "tiny"], tmp_path / runs.LOG)
+    until = time.monotonic() + 60
+    while process.identity(pid) is not None:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert "parameters" in (tmp_path / runs.LOG).read_text()

@@ -1,5 +1,6 @@
 """The rows of a run's journal: the mean of what came since the last one, and how fast it came."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any, cast
@@ -7,7 +8,8 @@ from typing import Any, cast
 import pytest
 
 from sd import runs
-from sd.runs import child, process
+from sd.config import Config
+from sd.runs import process
 from sd.runs.recorder import Recorder
 from sd.training.loop import TrainStep
 
@@ -19,9 +21,9 @@ def done(step: int, skipped: bool = False) -> TrainStep:
 
 def test_a_row_is_the_mean_of_the_steps_since_the_last_one(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "run", new=True)
-    recorder.log_for(4000, pictures=8)  # a row every four steps
+    recorder.space_rows(4000, pictures=8)  # a row every four steps
     for step in range(1, 11):
-        recorder.step(done(step, skipped=step == 6), step == 10, lambda _: 1.0)
+        recorder.log_step(done(step, skipped=step == 6), step == 10, lambda _: 1.0)
     recorder.close()
     found = runs.history(tmp_path / "run")
     assert found.steps == [1, 4, 8, 10]
@@ -34,9 +36,9 @@ def test_a_listener_hears_the_pace_of_every_step(tmp_path: Path) -> None:
     calls: list[tuple[str, Any]] = []
     folder = tmp_path / "run"
     recorder = Recorder(folder, new=True, listener=lambda *call: calls.append(call))
-    recorder.log_for(4000, pictures=8)  # a row every four steps
+    recorder.space_rows(4000, pictures=8)  # a row every four steps
     for step in range(1, 4):
-        recorder.step(done(step), False, lambda _, step=step: 10.0 - step)  # type: ignore[misc]
+        recorder.log_step(done(step), False, lambda _, step=step: 10.0 - step)  # type: ignore[misc]
     recorder.close()
     assert [event for event, _ in calls] == ["step", "pace", "pace"]
     assert [facts["seconds_left"] for _, facts in calls] == [9.0, 8.0, 7.0]
@@ -47,23 +49,39 @@ def test_a_listener_hears_the_pace_of_every_step(tmp_path: Path) -> None:
 def test_what_is_asked_of_a_process_that_is_starting_holds(tmp_path: Path) -> None:
     """Its imports take seconds, in which the page offers Stop already."""
     process.record(tmp_path, os.getpid(), process.STARTING)
-    (tmp_path / runs.STOP).touch()
+    (tmp_path / process.STOP).touch()
     Recorder(tmp_path, new=True).close()
     assert runs.status(tmp_path).state == "stopping"
     Recorder(tmp_path, new=True).close()  # another one, by the command line: its note is gone
-    assert not (tmp_path / runs.STOP).exists()
+    assert not (tmp_path / process.STOP).exists()
 
 
 def test_a_new_process_forgets_what_the_last_one_was_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SD_HOME", str(tmp_path))
-    monkeypatch.setattr(child, "spawn", lambda words, log: os.getpid())
+    monkeypatch.setattr(process, "spawn", lambda words, log, given: os.getpid())
     folder = tmp_path / "run"
     Recorder(folder, new=True).close()
     (folder / process.PROCESS).unlink()
-    for name in (runs.RUN, runs.SOURCE, *runs.REQUESTS):
+    for name in (runs.RUN, runs.SOURCE, *process.REQUESTS):
         (folder / name).write_text("{}")
     runs.resume(runs.default_home(), folder)
     assert runs.status(folder).state == "starting"
-    assert not [name for name in runs.REQUESTS if (folder / name).exists()]
+    assert not [name for name in process.REQUESTS if (folder / name).exists()]
+
+
+def test_settings_are_written_when_a_run_begins_and_when_they_are_decided(
+    tmp_path: Path, tiny_config: Config
+) -> None:
+    folder, note = tmp_path / "run", {"seed": 3, "device": "cpu", "data": "cats"}
+    recorder = Recorder(folder, new=True)
+    recorder.begin(tiny_config, note, "/data/cats")
+    assert Config.read(folder / runs.CONFIG) == tiny_config
+    assert (runs.read_source(folder), runs.events(folder)) == ("/data/cats", ())
+    assert runs.obstacle(folder) == ""  # from here on it can go on, whatever ends it
+    decided = tiny_config.with_settings(["training.steps=9"])
+    recorder.decide(decided)
+    recorder.close()
+    assert Config.read(folder / runs.CONFIG) == decided
+    assert json.loads((folder / runs.RUN).read_text()) == note

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from sd import runs
-from sd.checkpoints.checkpoint import WEIGHTS
+from sd.checkpoints.record import WEIGHTS
 from sd.cli.parser import main
 from sd.common.disk import numbered
 from sd.common.validation import InputError
 from sd.config import Config
+from sd.runs import process
 from sd.runs.worker import begin, resume
 from tests.helpers.commands import Capture, files_below, refused
 
@@ -79,7 +80,7 @@ def test_a_beginning_that_fails_leaves_the_run_as_it_was(
     assert "no such folder" in refused(capsys, "train", "--run", run, "--restart")
     after = {name: (run / name).read_bytes() for name in files_below(run) if (run / name).is_file()}
     changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-    assert changed <= {"process.json", runs.STOP}
+    assert changed <= {"process.json", process.STOP}
     assert [step.step for step in resume(run)] == [3, 4]
 
 

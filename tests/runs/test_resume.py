@@ -19,12 +19,16 @@ from typing import Any
 import pytest
 
 from sd import runs
-from sd.checkpoints.checkpoint import ABOUT, CONFIG, TRAINING, WEIGHTS, load_checkpoint
+from sd.checkpoints import checkpoint, record
+from sd.checkpoints.checkpoint import load_checkpoint
+from sd.checkpoints.record import ABOUT, CONFIG, TRAINING, WEIGHTS
 from sd.common.disk import numbered
 from sd.common.validation import InputError
 from sd.config import Config
+from sd.runs import process
+from sd.runs.recorder import Recorder
 from sd.runs.session import Session
-from sd.runs.worker import begin, newest_whole, resume
+from sd.runs.worker import begin, newest_state, resume
 from sd.training import coach
 from sd.training.loop import Training
 
@@ -122,7 +126,7 @@ def whole(uninterrupted: Path, home: Path) -> Path:
 def until_stop(stream: Iterator[Any], folder: Path, step: int) -> None:
     for done in stream:
         if done.step == step:
-            (folder / runs.STOP).touch()
+            (folder / process.STOP).touch()
 
 
 @pytest.mark.parametrize("count", [4, pytest.param(10, marks=pytest.mark.slow)])
@@ -148,7 +152,7 @@ def test_a_pause_samples_and_saves_on_request_change_no_byte(
     folder = home / "asked"
     for step in begin(config, str(pictures), folder, seed=7):
         if step.step == 5:
-            for what in (runs.SAMPLE, runs.SAVE):
+            for what in (process.SAMPLE, process.SAVE):
                 (folder / what).touch()
     extra = [sheet.step for sheet in runs.samples(folder)]
     assert extra == [6, 9, 18, STEPS]  # asked during step 5's yield, so answered after step 6
@@ -163,7 +167,7 @@ def test_a_stop_while_samples_are_made_is_obeyed_and_they_come_later(
     genuine, folder = Session._sample, home / "midway"
 
     def stopped(self: Session, model: Any) -> Any:
-        (folder / runs.STOP).touch()
+        (folder / process.STOP).touch()
         return genuine(self, model)
 
     with monkeypatch.context() as patch:
@@ -219,7 +223,7 @@ def test_minutes_that_are_gone_are_gone(
         for step in stream:
             clock[0] += 10
             if step.step == stop:
-                (folder / runs.STOP).touch()
+                (folder / process.STOP).touch()
         return int(step.step)
 
     assert trained(begin(config, str(pictures), folder, seed=7), stop=4) == 4
@@ -289,7 +293,7 @@ def killed_again_and_again(
                 continue
             done += 1
             inside += bool(list(folder.glob(".checkpoint-*.tmp")))
-            found, fallen = newest_whole(folder)
+            found, fallen = newest_of(folder)
             assert not fallen and (found is not None or not before)
             saved = numbered(folder, "checkpoint-*")
             assert not before or saved[-1][0] >= before[-1][0]
@@ -334,13 +338,51 @@ def test_kills_of_the_real_command(
         child.kill()
         child.wait()
         if (folder / runs.RUN).exists():
-            assert newest_whole(folder)[1] == ""
+            assert newest_of(folder)[1] == ""
     if runs.status(folder).state != "finished":
         subprocess.run([*line, "--run", str(folder), "--resume"], check=True, capture_output=True)
     same(folder, home / "whole")
 
 
+def test_a_resume_reads_its_training_state_once(
+    config: Config, pictures: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once to prove it by its digest and once to load it; the checkpoints before not at all."""
+    folder, read = home / "run", []
+    until_stop(begin(config, str(pictures), folder, seed=7), folder, 4)
+    load, digest = checkpoint.load_file, record.digest
+    monkeypatch.setattr(record, "digest", lambda path: (read.append(path), digest(path))[1])
+    monkeypatch.setattr(checkpoint, "load_file", lambda path: (read.append(path), load(path))[1])
+    next(stream := resume(folder))
+    stream.close()
+    (newest,) = {path.parent for path in read}
+    assert newest == numbered(folder, "checkpoint-*")[-1][1]
+    assert [path.name for path in read].count(TRAINING) == 2
+    assert len(read) == len({path.name for path in read}) + 1
+
+
+def test_what_the_pictures_decide_is_written_by_whoever_reads_them(
+    config: Config, pictures: Path, home: Path
+) -> None:
+    """A run that was stopped while its pictures were read has decided nothing yet."""
+    folder = home / "run"
+    open_config = config.with_settings(['conditioning.kind="auto"'])
+    recorder = Recorder(folder, new=True)
+    recorder.begin(open_config, {"seed": 7, "device": "cpu", "data": "p"}, str(pictures))
+    recorder.close()
+    list(resume(folder))
+    newest = numbered(folder, "checkpoint-*")[-1][1]
+    assert Config.read(folder / runs.CONFIG).conditioning.kind == "none"
+    assert Config.read(folder / runs.CONFIG) == Config.read(newest / CONFIG)
+
+
 # Damage
+
+
+def newest_of(folder: Path) -> tuple[Path | None, str]:
+    """Return the checkpoint from which a run would go on, and the line about a damaged one."""
+    saved, line = newest_state(folder)
+    return (saved.checkpoint if saved else None), line
 
 
 def damage(path: Path, kind: str, dice: random.Random) -> None:
@@ -364,11 +406,11 @@ def test_forty_damaged_newest_checkpoints_fall_back(whole: Path) -> None:
         for name in (WEIGHTS, TRAINING, CONFIG, ABOUT) * 3:
             kept = (newest / name).read_bytes()
             damage(newest / name, kind, dice)
-            found, line = newest_whole(whole)
+            found, line = newest_of(whole)
             assert found == before, (kind, name)
             assert newest.name in line and before.name in line and "\n" not in line
             (newest / name).write_bytes(kept)
-    assert newest_whole(whole) == (newest, "")
+    assert newest_of(whole) == (newest, "")
 
 
 def test_a_hundred_flipped_bits_are_all_noticed(whole: Path) -> None:
@@ -378,7 +420,7 @@ def test_a_hundred_flipped_bits_are_all_noticed(whole: Path) -> None:
         path = newest / (WEIGHTS, TRAINING)[number % 2]
         kept = path.read_bytes()
         damage(path, "flipped", dice)
-        assert newest_whole(whole)[0] != newest
+        assert newest_of(whole)[0] != newest
         path.write_bytes(kept)
 
 

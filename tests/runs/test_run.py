@@ -325,12 +325,35 @@ def test_a_process_is_known_by_its_start(monkeypatch: pytest.MonkeyPatch) -> Non
         assert process.identity(DEAD["pid"]) is None
 
 
-def test_a_new_folder_is_starting_and_an_old_one_lost(home: Path) -> None:
-    folder = make_run(home, "run")
-    assert runs.status(folder).state == "starting"
-    past = time.time() - 2 * runs.STARTING_SECONDS
-    os.utime(folder / "config.ini", (past, past))
-    assert runs.status(folder).state == "lost"
+def test_a_start_leaves_the_folder_to_its_process(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its settings reach the child as standard input: only the child writes the run."""
+    given: list[Any] = []
+    monkeypatch.setattr(process, "spawn", lambda *words: given.extend(words) or os.getpid())
+    folder = runs.start(runs.default_home(), "starter", tiny("training.steps=7"))
+    assert [path.name for path in folder.iterdir()] == [process.STARTING]
+    words, log, ini = given
+    assert words[:3] == ["train", "--config", "-"] and log == folder / runs.LOG
+    assert Config.from_ini(ini) == tiny("training.steps=7")
+
+
+def test_a_run_is_shown_before_its_process_has_written_anything(home: Path) -> None:
+    """What `start` leaves: no settings yet, only whose process the run will be."""
+    folder = home / "run"
+    folder.mkdir()
+    (folder / runs.LOG).touch()
+    with pytest.raises(InputError, match="there is no run of that name"):
+        runs.default_home().find_run("run")
+    process.record(folder, os.getpid(), process.STARTING)
+    place = runs.default_home()
+    assert place.find_run("run") == folder
+    assert [status.state for status in place.live_runs()] == ["starting"]
+    assert control.attach({"run": "run"}, SimpleNamespace(headers={}))[0]["value"] == "run"  # type: ignore[arg-type]
+    (folder / process.STARTING).write_text(json.dumps(DEAD))
+    (folder / runs.LOG).write_text("DATA: it is not there\n")
+    (ended,) = place.list_runs()
+    assert (ended.state, ended.line) == ("failed", "DATA: it is not there")
     shutil.rmtree(folder)
     assert runs.status(folder).state == "lost"
 
@@ -395,7 +418,10 @@ def test_the_printed_command_does_the_same() -> None:
 def test_a_run_that_waits_blocks_no_other_and_one_that_trains_does(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sd.runs.control._spawn", lambda folder, words: None)
+    monkeypatch.setattr(
+        "sd.runs.control._spawn",
+        lambda folder, *_: process.record(folder, os.getpid(), process.STARTING),
+    )
     paused = '{"event": "paused", "step": 4, "line": ""}\n'
     folder = make_run(home, "first", events=START + STEP, noted=alive())
     with pytest.raises(InputError, match="run first is being trained: stop or pause it first"):
@@ -407,7 +433,7 @@ def test_a_run_that_waits_blocks_no_other_and_one_that_trains_does(
         file.write(paused)
     assert runs.status(folder).state == "paused"
     other = runs.start(runs.default_home(), "starter", tiny())
-    (other / "train.log").touch()  # as its process does
+    (other / runs.LOG).touch()  # as a process that is spawned does
     with pytest.raises(InputError, match=f"run {other.name} is being trained"):
         runs.unpause(runs.default_home(), folder)
     shutil.rmtree(other)
@@ -448,7 +474,9 @@ def test_a_page_load_reads_no_journal_of_a_run_that_ended(
 def test_only_what_lives_is_living(home: Path) -> None:
     make_run(home, "a", events=START + STEP, noted=alive())
     make_run(home, "b", events=START + STEP, noted=DEAD)
-    make_run(home, "c", log="")
+    starting = make_run(home, "c", log="")
+    process.record(starting, os.getpid(), process.STARTING)
+    make_run(home, "d", log="")
     assert [(each.name, each.state) for each in runs.default_home().live_runs()] == [
         ("c", "starting"),
         ("a", "running"),

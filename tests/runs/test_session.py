@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from sd import runs
-from sd.checkpoints.checkpoint import newest_checkpoint, read_about
+from sd.checkpoints.record import newest_checkpoint, read_about
 from sd.config import Config
 from sd.data.image_set import split
 from sd.data.ingest import open_images
+from sd.runs import process
 from sd.runs.worker import begin
 from tests.conftest import TINY
 
@@ -83,7 +84,7 @@ def test_a_pause_is_no_time_of_the_run(
 
     def sleep(_seconds: float) -> None:
         clock.now += 1000
-        (folder / runs.PAUSE).unlink()
+        (folder / process.PAUSE).unlink()
 
     stopped = SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep)
     monkeypatch.setattr("sd.runs.session.time", stopped)

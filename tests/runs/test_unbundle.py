@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from sd import runs
-from sd.checkpoints.checkpoint import load_checkpoint, read_about
+from sd.checkpoints.checkpoint import load_checkpoint
+from sd.checkpoints.record import read_about
 from sd.common.disk import numbered
 from sd.common.validation import InputError
 from sd.config import Config

@@ -17,7 +17,7 @@ from sd.checkpoints.checkpoint import load_checkpoint
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.generation.registry import list_models
-from sd.runs import recorder
+from sd.runs import process, recorder
 from sd.runs.recorder import Recorder
 from sd.runs.session import Session
 from sd.runs.worker import begin, resume
@@ -126,7 +126,7 @@ def test_a_pause_waits_saved_until_it_is_taken_back(
             seen.append(runs.status(folder).state)
             runs.unpause(runs.default_home(), folder)
         finally:
-            (folder / runs.PAUSE).unlink(missing_ok=True)  # or a failure would wait for ever
+            (folder / process.PAUSE).unlink(missing_ok=True)  # or a failure would wait for ever
 
     thread = threading.Thread(target=visitor)
     for step in begin(config.with_settings(["training.steps=6"]), str(pictures), folder):
@@ -149,7 +149,7 @@ def test_a_stop_ends_a_pause_too(config: Config, pictures: Path, home: Path) -> 
             threading.Timer(0.5, lambda: runs.stop(folder)).start()
     assert (runs.status(folder).state, runs.status(folder).step) == ("stopped", 3)
     next(stream := resume(folder))
-    assert not (folder / runs.PAUSE).exists()  # or it would wait again at once
+    assert not (folder / process.PAUSE).exists()  # or it would wait again at once
     stream.close()
 
 

@@ -67,7 +67,7 @@ def test_a_disk_that_fills_at_the_start_leaves_no_half_run(
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("sd.runs.child.spawn", full)
+    monkeypatch.setattr("sd.runs.process.spawn", full)
     with pytest.raises(OSError, match="No space left"):
         runs.start(runs.default_home(), "starter", tiny_config)
     assert [path.name for path in home.iterdir()] == [runs.START_LOCK]

@@ -142,13 +142,8 @@ def forecast(
 
     start: seconds until the pictures are read. Raises `InputError` where memory does not suffice.
     """
-    check_memory(config, machine)
+    memory.check(config, machine.device)
     return extrapolate(config, pictures, machine, measure(config, machine), start)
-
-
-def check_memory(config: Config, machine: Machine) -> None:
-    if machine.device == "cpu":
-        memory.check(config)
 
 
 def extrapolate(

@@ -28,7 +28,8 @@ def read_config(folder: Path) -> Config:
 def advice_html(folder: Path, resumable: bool, lang: str) -> str:
     """Return the coach's sentences with a button for what one click mends, then the notices."""
     items = []
-    for remark in coach.review_run(read_config(folder), runs.events(folder)):
+    has_begun = (folder / runs.CONFIG).is_file()  # else its process is still importing
+    for remark in coach.review_run(read_config(folder), runs.events(folder)) if has_begun else ():
         line = html.escape(say(remark.key, lang).format(**remark.values), quote=False)
         items.append(f"<li>{line}{fix_button(remark, resumable, lang)}</li>")
     for notice in runs.notices(folder)[-MOST_NOTICES:]:

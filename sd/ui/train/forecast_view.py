@@ -13,10 +13,10 @@ from typing import Any
 
 import gradio as gr
 
-from sd import runs
 from sd.common import validation
 from sd.common.text import format_count
 from sd.config import Config, ini, preset_names
+from sd.runs import process
 from sd.ui import uploads
 from sd.ui.adapter import scratch
 from sd.ui.components.handlers import guarded, language, session
@@ -27,6 +27,7 @@ from sd.ui.train.form import fill_fields, leave_fields, measured_key
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LEAST_MINUTES, MOST_MINUTES = 1, 120
+PLAN_SECONDS = 120.0  # until a child that measures is given up
 KEPT_FIELDS = (*settings.PICTURE_SETTINGS, "kind")  # of the fields: a plan is made for what is told
 Answer = Mapping[str, Any]
 Steps = Generator[tuple[Any, ...], None, None]
@@ -82,7 +83,7 @@ def forecast_answer_html(answer: Answer, lang: str) -> str:
 def wait_for_answer(words: Sequence[str], lang: str) -> Iterator[str | dict[str, Any]]:
     """Ask a child process: yield what to show while it measures, at last its answer."""
     began = time.monotonic()
-    for answer in runs.ask_plan(words):
+    for answer in process.run_json(["plan", "--json", *words], PLAN_SECONDS):
         yield measuring_html(time.monotonic() - began, lang) if answer is None else answer
 
 

@@ -356,7 +356,7 @@ def test_a_forecast_refuses_what_the_memory_refuses(
     with pytest.raises(InputError, match=r"batch_size = 65536: needs about .*; \d+ fits"):
         forecasts.forecast(tiny_config.with_settings(["training.batch_size=65536"]), 9, CPU)
     cuda = replace(CPU, device="cuda")
-    forecasts.check_memory(tiny_config.with_settings(["training.batch_size=65536"]), cuda)
+    memory.check(tiny_config.with_settings(["training.batch_size=65536"]), cuda.device)
 
 
 # the commands

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sd import runs
 from sd.checkpoints.checkpoint import load_checkpoint
-from sd.runs.worker import newest_whole
+from sd.runs.worker import newest_state
 
 
 def limited(kind: int, size: int) -> Callable[[], None]:
@@ -52,7 +52,7 @@ def test_a_full_disk_ends_the_command_in_one_line(
     assert code == 2 and "checkpoint-000000006 (4 MiB) was not saved: " in lines[-1]
     assert "Traceback" not in "".join(lines)
     assert (runs.status(folder).state, runs.status(folder).line) == ("failed", lines[-1])
-    assert newest_whole(folder) == (None, "") and not list(folder.rglob("*.tmp"))
+    assert newest_state(folder) == (None, "") and not list(folder.rglob("*.tmp"))
     code, lines = command("--run", str(folder), "--resume")
     assert code == 0 and runs.status(folder).state == "finished"
     assert load_checkpoint(folder).about["step"] == 6
@@ -69,6 +69,6 @@ def test_a_rate_that_loses_the_loss_is_named(pictures: Path, tiny_ini: Path, hom
     code, lines = command(*words, *wild)
     assert code == 2 and "training.learning_rate = 10 may be too high" in lines[-1]
     assert runs.status(folder).line == lines[-1]
-    found, fallen = newest_whole(folder)
+    found, fallen = newest_state(folder)
     assert found is not None and fallen == ""
-    load_checkpoint(found)  # which refuses weights that are not finite
+    load_checkpoint(found.checkpoint)  # which refuses weights that are not finite

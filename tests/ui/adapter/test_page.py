@@ -27,12 +27,12 @@ from gradio.context import LocalContext
 from gradio.state_holder import SessionState
 
 import app
-from sd import runs
 from sd.checkpoints.checkpoint import save_checkpoint
 from sd.checkpoints.model import Model
 from sd.common import validation
 from sd.config import Config
 from sd.diffusion.sampling import Sampling
+from sd.runs import process
 from sd.training.randomness import new_network
 from sd.ui import models
 from sd.ui.adapter import checks, event_queue, page, requests
@@ -199,9 +199,11 @@ def served(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         patch.setenv("GRADIO_TEMP_DIR", str(scratch / "cache"))
         patch.setattr("sd.runs.home.BUNDLED_RUNS", scratch / "bundled")
         patch.setattr(
-            "sd.runs.control._spawn", lambda folder, words: noted.note("run", folder, words)
+            "sd.runs.control._spawn", lambda folder, words, ini="": noted.note("run", folder, words)
         )
-        patch.setattr(runs, "ask_plan", lambda words: noted.note("plan", words) or iter([None]))
+        patch.setattr(
+            process, "run_json", lambda words, _: noted.note("plan", words[2:]) or iter([None])
+        )
         patch.setattr(Sampling, "steps", looked_at(Sampling.steps, noted))
         patch.setattr(gr.Blocks, "call_function", counted(gr.Blocks.call_function, noted))
         patch.setattr(gr.Blocks, "block_thread", lambda page: opened.append(page))

@@ -11,6 +11,7 @@ from gradio.utils import get_upload_folder
 
 from sd import runs
 from sd.common.validation import InputError
+from sd.runs import process
 from sd.ui.adapter import scratch
 from sd.ui.train import control
 from tests.helpers.made import made_run, revive, write_events
@@ -36,7 +37,7 @@ def test_requests_are_files_in_the_runs_folder(alive: Path) -> None:
     control.pause("alive")
     control.sample_now("alive", ENGLISH)
     control.save_now("alive", ENGLISH)
-    assert {name for name in runs.REQUESTS if (alive / name).exists()} == {
+    assert {name for name in process.REQUESTS if (alive / name).exists()} == {
         "pause",
         "sample",
         "save",

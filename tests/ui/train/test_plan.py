@@ -16,6 +16,7 @@ from sd.cli.parser import parser
 from sd.common import device
 from sd.common.validation import InputError
 from sd.config import KEYS, Config
+from sd.runs import process
 from sd.training import coach
 from sd.ui import texts, uploads
 from sd.ui.state import Shared, shared, use
@@ -231,6 +232,8 @@ def answering(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[str]:
     given: list[str] = []
 
     def ask(words: Any, seconds: float = 1.0) -> Iterator[Any]:
+        command, as_json, *words = words
+        assert (command, as_json) == ("plan", "--json")
         given.extend(words)
         if "--config" in words:
             given.append(Path(words[1]).read_text(encoding="utf-8"))
@@ -240,7 +243,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[str]:
             raise answer
         yield answer
 
-    monkeypatch.setattr(runs, "ask_plan", ask)
+    monkeypatch.setattr(process, "run_json", ask)
     return given
 
 
@@ -314,9 +317,9 @@ def endless(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             while True:
                 yield None
         finally:
-            ended.append(words)
+            ended.append(words[2:])
 
-    monkeypatch.setattr(runs, "ask_plan", ask)
+    monkeypatch.setattr(process, "run_json", ask)
     return ended
 
 
