@@ -1,4 +1,4 @@
-"""The models of second zero: a picture set opened by name as a model that needs no training.
+"""A picture set opened by name as a model that needs no training.
 
 "ideal:DATA" and "linear:DATA" are such names; DATA is a folder, a zip, the word of a bundled set,
 or the folder of a run, whose pictures and settings they then share.
@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sd.checkpoints.closed_form_name import CLOSED_FORMS, IDEAL, LINEAR, PRESET, parse_name
 from sd.common.text import brief, printable
 from sd.common.validation import InputError, choice, shown
 from sd.config import Config
@@ -17,12 +18,12 @@ from sd.data.image_set import ImageSet, read_images
 from sd.data.ingest import open_images
 from sd.data.reading.source import BUNDLED_SETS
 from sd.data.space import Pixels, Shape, Space
-from sd.diffusion.closed_form import CLOSED_FORMS, ClosedFormDenoiser
+from sd.diffusion.closed_form import ClosedFormDenoiser, IdealDenoiser, LinearDenoiser
 from sd.diffusion.guidance import Guidance
 from sd.diffusion.loss import Diffusion
 from sd.diffusion.sampling import Sampling
 
-PRESET = "tiny"  # the settings for pictures that are no run's
+DENOISERS: dict[str, type[ClosedFormDenoiser]] = {IDEAL: IdealDenoiser, LINEAR: LinearDenoiser}
 CONFIG, PICTURES = "config.ini", "pictures"  # of a run
 
 
@@ -82,21 +83,8 @@ def build_picture_model(
     found, wanted = tuple(images.pixels.shape[1:]), config.picture_shape
     if found != wanted:
         raise InputError(f"the pictures are {found} (channels, height, width); {wanted} is wanted")
-    denoiser = CLOSED_FORMS[kind](images.pixels, Diffusion.from_config(config.diffusion), device)
+    denoiser = DENOISERS[kind](images.pixels, Diffusion.from_config(config.diffusion), device)
     return PictureModel(denoiser, config, {"kind": kind, "pictures": len(denoiser.pixels)})
-
-
-def parse_name(name: str) -> tuple[str, str] | None:
-    """Return (kind, DATA) of "ideal:DATA" or "linear:DATA", None for what is no such name.
-
-    Raises `InputError` where DATA is missing.
-    """
-    kind, colon, data = name.partition(":")
-    if kind not in CLOSED_FORMS or not colon:
-        return None
-    if not data:
-        raise InputError(f"{kind}: tell of which pictures: {kind}:DATA, such as {kind}:starter")
-    return kind, data
 
 
 def open_picture_model(name: str, device: str = "cpu") -> PictureModel:

@@ -14,8 +14,9 @@ from typing import Any
 
 from PIL import Image
 
+from sd.checkpoints.closed_form_name import parse_name
 from sd.checkpoints.model import Model
-from sd.checkpoints.picture_model import PictureModel, parse_name
+from sd.checkpoints.picture_model import PictureModel
 from sd.cli.conditioning import read_conditioning, remarks
 from sd.cli.pictures import read_and_remark
 from sd.common import validation

@@ -154,9 +154,3 @@ def _fitting(size: int) -> int:
 
 def _centred(values: Tensor, dim: int) -> Tensor:
     return values - values.mean(dim, keepdim=True)
-
-
-CLOSED_FORMS: dict[str, type[ClosedFormDenoiser]] = {
-    "ideal": IdealDenoiser,
-    "linear": LinearDenoiser,
-}

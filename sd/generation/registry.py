@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sd import runs
+from sd.checkpoints.closed_form_name import CLOSED_FORMS, parse_name
 from sd.checkpoints.record import (
     ABOUT,
     WEIGHTS,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from sd.checkpoints.model import Model
     from sd.checkpoints.picture_model import PictureModel
 
-CLOSED_FORMS = ("ideal", "linear")  # as in sd.diffusion.closed_form, which imports torch
 DIGITS = 16  # of the SHA-256 of a model's weights: enough to tell it from another
 LARGEST_OPEN = 2**30  # bytes of all models that stay open, beside the newest
 
@@ -110,8 +110,6 @@ def model_at(home: Home, place: str) -> ModelEntry:
 
     Its name is the one under which a page knows it too, where there is one.
     """
-    from sd.checkpoints.picture_model import parse_name
-
     parsed = parse_name(place)
     if parsed is not None:
         kind, data = parsed

@@ -15,7 +15,7 @@ from typing import Any
 from sd.common.validation import InputError, shown, text
 from sd.config.sections import MOST_STEPS
 from sd.data.reading.files import MOST_FILES
-from sd.runs.sample_grid import MOST_SAMPLES
+from sd.training.monitoring import SAMPLE_COUNT
 
 LARGEST = 2**53
 LARGEST_REAL = 3.5e38  # float32 ends there, so that no figure of training is beyond
@@ -95,9 +95,9 @@ FIELDS: dict[str, Check] = {
     "file": _sheet,
     "raw": _or_none(_sheet),
     "report": _list_of(_text(LONGEST_LINE), MOST_LINES),
-    "prompts": _list_of(_text(LONGEST_PROMPT), MOST_SAMPLES),
+    "prompts": _list_of(_text(LONGEST_PROMPT), SAMPLE_COUNT),
     "machine": _machine,
-    "nearest": _or_none(_list_of(_pair, MOST_SAMPLES)),
+    "nearest": _or_none(_list_of(_pair, SAMPLE_COUNT)),
     "times": _times,
     "train": LOSSES,
 }

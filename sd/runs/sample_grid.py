@@ -4,6 +4,7 @@ Sixteen pictures in rows of four. A run from elsewhere may bring anything under 
 its size is held to the settings before Pillow sees a pixel. No torch.
 """
 
+import math
 import re
 import struct
 from pathlib import Path
@@ -14,9 +15,9 @@ from sd.common.text import brief, printable
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.decoding.decoder import as_colour
+from sd.training.monitoring import SAMPLE_COUNT
 
-COLUMNS = 4  # samples of one row
-MOST_SAMPLES = COLUMNS * COLUMNS  # samples of a sheet
+COLUMNS = math.isqrt(SAMPLE_COUNT)  # samples of one row, and rows
 GAP = 2  # pixels between them
 NAME = re.compile(r"(?:step|raw)-[0-9]{1,12}\.png")
 HEADER = struct.Struct(">8s4x4s2L")  # signature, kind of the first chunk, width, height

@@ -12,13 +12,12 @@ from sd.checkpoints.model import Model
 from sd.data.images import make_grid
 from sd.runs import journal, process
 from sd.runs.recorder import Recorder
-from sd.training.evaluation import EVALUATED, LEVELS
 from sd.training.loop import Training, TrainStep
 from sd.training.memorisation import find_nearest, measure_baseline
+from sd.training.monitoring import EVALUATED, LEVELS, SAMPLE_COUNT, SAMPLE_STEPS
 from sd.training.samples import passes_per_step, sample_denoiser
 
-SAMPLE_SEEDS = range(16)  # the fixed noises of a run's samples
-SAMPLE_STEPS = 25
+SAMPLE_SEEDS = range(SAMPLE_COUNT)  # the fixed noises of a run's samples
 PACE = 0.1  # weight of a step in the smoothed seconds of a step
 PAUSE_SECONDS = 0.1  # between two looks for the end of a pause
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from sd.checkpoints.model import Model
 from sd.common.randomness import keyed_generator
+from sd.training.monitoring import LEVELS
 
 MEMORY_FORMAT = torch.channels_last
-LEVELS, EVALUATED = 10, 32  # noise levels, and pictures at each
 
 
 @dataclass(frozen=True)

@@ -28,13 +28,13 @@ from sd.networks.conditioned import ConditionedNetwork, to_stored_names
 from sd.networks.conditioning import Conditioner
 from sd.networks.conditioning_metadata import default_prompts
 from sd.training.evaluation import (
-    EVALUATED,
     MEMORY_FORMAT,
     Evaluation,
     evenly_spaced_rows,
     levels,
     losses,
 )
+from sd.training.monitoring import EVALUATED
 from sd.training.optimizers import Optimizer
 from sd.training.prompts import drop_prompts, metadata_of, prompts_of, resolve
 from sd.training.randomness import (

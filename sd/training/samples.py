@@ -5,8 +5,6 @@ from sd.diffusion.guidance import Denoiser, Guidance
 from sd.networks.conditioning_metadata import default_guidance
 from sd.training.loop import Training
 
-SAMPLE_COUNT, SAMPLE_STEPS = 16, 25  # a sheet of samples, as a run makes it of both its weights
-
 
 def sample_denoiser(training: Training, model: Model) -> Denoiser:
     """Return a model as a run's samples ask it: for the run's prompts, if it is told anything."""

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sd import runs
+from sd.checkpoints.closed_form_name import CLOSED_FORMS, PRESET
 from sd.common import validation
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.generation import registry
 from sd.generation.recipe import Recipe
-from sd.generation.registry import CLOSED_FORMS, ModelEntry, OpenModels
+from sd.generation.registry import ModelEntry, OpenModels
 from sd.networks import conditioning_metadata
 from sd.ui import model_cost, uploads
 from sd.ui.components.handlers import in_own_thread
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from sd.generation.pipeline import Source
 
 LONGEST_CHOSEN_MODEL = 200
-CLOSED_PRESET = "tiny"  # as in sd.checkpoints.picture_model, which imports torch
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def config_of(entry: ModelEntry) -> Config:
     """Return a model's settings; a closed form of a set without a run has the preset's."""
     if (entry.folder / runs.CONFIG).is_file():
         return Config.read(entry.folder / runs.CONFIG)
-    return Config.preset(CLOSED_PRESET)
+    return Config.preset(PRESET)
 
 
 def shape_of(entry: ModelEntry) -> tuple[int, int, int]:

@@ -19,9 +19,9 @@ from sd.checkpoints.checkpoint import save_checkpoint
 from sd.common.device import choose
 from sd.config import Config
 from sd.training.loop import Training
+from sd.training.monitoring import SAMPLE_COUNT
 from sd.training.planning import memory
 from sd.training.planning.forecast import random_pictures
-from sd.training.samples import SAMPLE_COUNT
 
 ROOT = Path(__file__).parent.parent.parent
 ROWS = [

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from sd.checkpoints.closed_form_name import parse_name
 from sd.checkpoints.picture_model import (
     PictureModel,
     build_picture_model,
     open_picture_model,
-    parse_name,
 )
 from sd.common.validation import InputError
 from sd.config import Config

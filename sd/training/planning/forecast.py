@@ -23,10 +23,10 @@ from sd.config import Config
 from sd.config.conditioning_kind import CLASS_KINDS
 from sd.data.image_set import ImageSet
 from sd.data.reading.report import Report
-from sd.training.evaluation import EVALUATED, LEVELS
 from sd.training.loop import Training, total_steps
+from sd.training.monitoring import EVALUATED, LEVELS, SAMPLE_COUNT, SAMPLE_STEPS
 from sd.training.planning import memory
-from sd.training.samples import SAMPLE_COUNT, SAMPLE_STEPS, passes_per_step, sample_denoiser
+from sd.training.samples import passes_per_step, sample_denoiser
 
 START_SECONDS = 4.0  # until the first step, without the pictures: mostly importing torch
 PICTURE_SECONDS = 0.0008  # to read one

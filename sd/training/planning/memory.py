@@ -13,6 +13,7 @@ from sd.common.text import MIB, format_bytes
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.networks.blueprint import GROUPS, blueprint
+from sd.training.monitoring import EVALUATED, SAMPLE_COUNT
 
 if sys.platform != "win32":
     import resource
@@ -26,7 +27,6 @@ BASE = 780 * MIB  # Python and torch's CUDA build (690), what they need at work,
 COPIES = 5  # weights, averaged weights, gradients and AdamW's two moments (Muon has one)
 KEPT = 1.35  # a step's peak over what the blueprint counts as kept for the backward pass
 PASSING = 0.29  # share of it without a backward pass
-SHEET, EVALUATED = 16, 32  # pictures of a sheet, twice where they are guided; of an evaluation
 SAVING = 4  # further copies of the weights while a checkpoint is written
 
 
@@ -40,8 +40,8 @@ def needed(config: Config) -> int:
     plan = blueprint(config.unet, training.input_height, training.input_width)
     lower = 0.5 if training.precision == "bfloat16" else 1.0
     step = KEPT * lower * plan.activation_bytes * training.batch_size
-    sheet = SHEET if config.conditioning.kind == "none" else 2 * SHEET
-    at_once = max(sheet, min(training.batch_size, EVALUATED))
+    passes = 1 if config.conditioning.kind == "none" else 2  # guided: cond and uncond at once
+    at_once = max(passes * SAMPLE_COUNT, min(training.batch_size, EVALUATED))
     measuring = PASSING * plan.activation_bytes * at_once
     saving = SAVING * plan.weight_bytes
     return BASE + COPIES * plan.weight_bytes + round(max(step, measuring, saving))

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from sd import runs
+from sd.checkpoints.closed_form_name import CLOSED_FORMS
 from sd.common import validation
 from sd.common.validation import InputError
 from sd.diffusion.timesteps import REFERENCE_STEPS, SAMPLERS, calls_per_step
 from sd.generation.recipe import Recipe
-from sd.generation.registry import CLOSED_FORMS, ModelEntry
+from sd.generation.registry import ModelEntry
 from sd.ui import models, uploads
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import MODEL, QUIET, guarded, language

@@ -18,7 +18,6 @@ from sd.common.device import Machine
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.networks.blueprint import blueprint
-from sd.runs import session
 from sd.training import samples
 from sd.training.loop import Training
 from sd.training.planning import forecast, memory, planner
@@ -342,11 +341,6 @@ def test_the_last_samples_and_the_last_save_lie_within_the_minutes(tiny_config: 
     settings = ["training.minutes=1", "training.sample_every=0", "training.save_every=0"]
     found = extrapolate(tiny_config.with_settings(settings), 4, CPU, Measurement(1, 10, 5), 20.5)
     assert found.steps == 60 - 21 - 10 - 5
-
-
-def test_what_a_sheet_is_taken_to_be_is_what_a_run_makes() -> None:
-    assert len(session.SAMPLE_SEEDS) == samples.SAMPLE_COUNT
-    assert session.SAMPLE_STEPS == samples.SAMPLE_STEPS
 
 
 def test_a_forecast_refuses_what_the_memory_refuses(

@@ -1,0 +1,8 @@
+"""What a run shows and measures of itself on the way, in numbers. No torch.
+
+Samples are drawn of both sets of weights on fixed noises; the error of the averaged weights is
+measured on fixed pictures and noises.
+"""
+
+SAMPLE_COUNT, SAMPLE_STEPS = 16, 25  # samples of one grid, and the steps of each
+LEVELS, EVALUATED = 10, 32  # noise levels, and pictures at each
