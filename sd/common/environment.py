@@ -1,4 +1,4 @@
-"""What a child process is told of this one's environment: what it needs to work, and no secret.
+"""What a child process gets of this one's environment: what it needs to work, and no secret.
 
 A trainer and the decoders of strangers' pictures have no use for the tokens that a page is given.
 """
@@ -32,9 +32,9 @@ SECRET = re.compile(r"SECRET|TOKEN|PASS|CREDENTIAL|ADMIN|KEY")
 
 def for_child(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the environment of a child that runs this package; see `NAMES` and `PREFIXES`."""
-    kept = {name: value for name, value in environment.items() if is_needed(name)}
+    needed = {name: value for name, value in environment.items() if is_needed(name)}
     path = filter(None, [str(PROJECT), environment.get("PYTHONPATH")])
-    return {**kept, "PYTHONPATH": os.pathsep.join(path)}
+    return {**needed, "PYTHONPATH": os.pathsep.join(path)}
 
 
 def is_needed(name: str) -> bool:

@@ -18,7 +18,7 @@ from PIL import Image, PngImagePlugin
 RECIPE, MADE = "sd", "sd-made"  # keywords of a PNG's text chunks
 MARK = "made by sd, a small diffusion model"
 REASON, RUN_REASON = "made by this program", "a run of this program"
-RUN_FILES = ({"run.json"}, {"config.ini", "events.jsonl"})  # either tells a run's folder
+RUN_FILES = ({"run.json"}, {"config.ini", "events.jsonl"})  # either makes a folder a run's
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 KEYWORDS = (RECIPE.encode() + b"\0", MADE.encode() + b"\0")
@@ -81,13 +81,15 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 def run_folders(names: Iterable[str]) -> set[str]:
     """Return the paths of those folders that are runs, by the files in them.
 
-    Never the whole set, into which a run may be told to write: there each file's own mark tells.
+    Never the whole set, into which a run may be made to write: there each file's own mark counts.
     """
-    held: dict[str, set[str]] = {}
+    contents: dict[str, set[str]] = {}
     for name in names:
-        held.setdefault(posixpath.dirname(name), set()).add(posixpath.basename(name))
-    held.pop("", None)
-    return {folder for folder, files in held.items() if any(each <= files for each in RUN_FILES)}
+        contents.setdefault(posixpath.dirname(name), set()).add(posixpath.basename(name))
+    contents.pop("", None)
+    return {
+        folder for folder, files in contents.items() if any(each <= files for each in RUN_FILES)
+    }
 
 
 def is_run(names: Iterable[str]) -> bool:

@@ -40,7 +40,7 @@ from sd.runs.unbundle import (
     MOST_EVENTS,
     PIXELS,
     SAMPLE,
-    note,  # the two belong together
+    clean_note,
 )
 
 PATH = re.compile(r"(?<![\w.:/])/(?:[^\s'\"/]+/)+")  # of a folder, with its last "/"
@@ -58,7 +58,7 @@ def pack(folder: Path, target: Path, resumable: bool = True) -> Path:
         try:
             with zipfile.ZipFile(temporary, "w") as packed:
                 for name, content in _members(folder, resumable):
-                    _put(packed, name, content)
+                    _add_member(packed, name, content)
             temporary.replace(target)
             return target
         except FileNotFoundError:  # the run let go of this checkpoint meanwhile: take the next
@@ -80,11 +80,11 @@ def _members(folder: Path, resumable: bool) -> Iterator[tuple[str, Path | str]]:
     yield runs.CONFIG, config.with_settings(NO_PATHS).to_ini()
     travels = resumable and (folder / INDEX).is_file()
     pictures = len(open_images(folder / runs.PICTURES).pixels) if travels else 0
-    journal = _ended_at(step_of(checkpoint), events(folder))
-    told = map(_without_paths, _checked(journal, config.diffusion.timesteps, pictures))
-    yield EVENTS, "".join(json.dumps(event) + "\n" for event in told)
+    journal = _end_at(step_of(checkpoint), events(folder))
+    written = map(_without_paths, _check_events(journal, config.diffusion.timesteps, pictures))
+    yield EVENTS, "".join(json.dumps(event) + "\n" for event in written)
     with suppress(OSError, ValueError, InputError):
-        yield runs.RUN, note((folder / runs.RUN).read_text(encoding="utf-8"))
+        yield runs.RUN, clean_note((folder / runs.RUN).read_text(encoding="utf-8"))
     for path in sorted((folder / "samples").glob("*.png")):
         if SAMPLE.fullmatch(f"samples/{path.name}"):
             with suppress(InputError):  # one that is damaged or of another size stays here
@@ -96,11 +96,11 @@ def _members(folder: Path, resumable: bool) -> Iterator[tuple[str, Path | str]]:
         yield name, folder / name
 
 
-def _ended_at(step: int, journal: Sequence[Event]) -> Sequence[Event]:
+def _end_at(step: int, journal: Sequence[Event]) -> Sequence[Event]:
     """Return the journal of a run of which no checkpoint beyond `step` travels along.
 
     Where it goes on, or was lost, or ended at another checkpoint, it ends here as one stopped at
-    `step`, for that is what is opened elsewhere. A failure is told as it was.
+    `step`, for that is what is opened elsewhere. A failure stays as it was.
     """
     last: Event = journal[-1] if journal else {"event": "", "time": 0}
     if last["event"] == "failed" or (last["event"] in ENDS and last.get("step", 0) <= step):
@@ -110,18 +110,20 @@ def _ended_at(step: int, journal: Sequence[Event]) -> Sequence[Event]:
     return [*up_to(step, journal), end]
 
 
-def _checked(journal: Sequence[Event], timesteps: int, pictures: int) -> Iterator[dict[str, Any]]:
-    """Yield the events that a bundle may tell, without those that are too old or damaged."""
+def _check_events(
+    journal: Sequence[Event], timesteps: int, pictures: int
+) -> Iterator[dict[str, Any]]:
+    """Yield the events that a bundle may hold, without those that are too old or damaged."""
     step = 0
     for event in journal[-MOST_EVENTS:]:
         with suppress(InputError):
-            told = check_event(event)
-            check_place(told, timesteps, pictures)
-            if told["event"] == "step":
-                if told["step"] <= step:
+            checked = check_event(event)
+            check_place(checked, timesteps, pictures)
+            if checked["event"] == "step":
+                if checked["step"] <= step:
                     continue
-                step = told["step"]
-            yield told
+                step = checked["step"]
+            yield checked
 
 
 def _newest_whole(folder: Path) -> Path:
@@ -140,7 +142,7 @@ def _prove(checkpoint: Path) -> Path:
 
 
 def _checkpoint_members(checkpoint: Path, resumable: bool) -> Iterator[tuple[str, Path | str]]:
-    """Yield a checkpoint's files; its record tells of what is left out or changed."""
+    """Yield a checkpoint's files; its record says what is left out or changed."""
     record = json.loads((checkpoint / ABOUT).read_text(encoding="utf-8"))
     config = Config.read(checkpoint / runs.CONFIG)
     if config.training.dataset_path or config.training.save_path:
@@ -159,7 +161,7 @@ def _checkpoint_members(checkpoint: Path, resumable: bool) -> Iterator[tuple[str
     yield ABOUT, json.dumps(record, indent=1)
 
 
-def _put(packed: zipfile.ZipFile, name: str, content: Path | str) -> None:
+def _add_member(packed: zipfile.ZipFile, name: str, content: Path | str) -> None:
     """Add a member, stored, with no time of its own: equal runs give equal zips."""
     info = zipfile.ZipInfo(name)
     if isinstance(content, str):
@@ -172,7 +174,7 @@ def _put(packed: zipfile.ZipFile, name: str, content: Path | str) -> None:
 
 
 def _without_paths(value: Any) -> Any:
-    """Return what an event tells without the folders of this machine."""
+    """Return an event's value without the folders of this machine."""
     if isinstance(value, str):
         return PATH.sub("", value)
     if isinstance(value, list):

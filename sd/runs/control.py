@@ -89,7 +89,7 @@ def _one_at_a_time(home: Home, own: str = "") -> Iterator[None]:
 
 
 def _spawn(folder: Path, words: Sequence[str], ini: str = "") -> None:
-    """Start a run's process; what was asked of the one before it is forgotten."""
+    """Start a run's process; requests to the one before it are dropped."""
     process.drop_requests(folder)
     process.record(folder, process.spawn(words, folder / LOG, ini), process.STARTING)
 

@@ -1,9 +1,9 @@
 """The meaning of a run's events: what each figure can be, checked by whoever reads a journal.
 
-Every field that is known has one check: its kind, its range, its length. Where a journal comes from
-outside `check_event` refuses the first that is wrong; a journal that lies here may be old or
-damaged, and `understood` leaves out what is. So whoever shows a run finds numbers where numbers are
-expected, and texts that a page can send.
+Every field that is known has one check: its kind, its range, its length. `check_event` refuses the
+first that is wrong in a journal from outside; a journal that lies here may be old or damaged, and
+`drop_invalid` leaves out what is. So whoever shows a run finds numbers where numbers are expected,
+and texts that a page can send.
 """
 
 import math
@@ -23,7 +23,7 @@ MOST_SECONDS = 1e12  # of a clock that begins in 1970, too
 LONGEST_WORD, LONGEST_LINE = 200, 4096  # characters; of a command, which may hold a path
 MOST_LINES, LONGEST_PROMPT = 1000, 2000  # of a report; characters, as of a caption
 MOST_LEVELS, MOST_TIMES = 100, 100_000
-MOST_FACTS = 40  # of a machine
+MOST_MACHINE_ENTRIES = 40  # of a machine
 
 FILE = re.compile(r"\w[\w.-]{0,63}", re.ASCII)
 
@@ -62,23 +62,23 @@ def _pair(value: Any) -> bool:
     return is_pair and _whole(MOST_FILES)(value[0]) and _real(LARGEST_REAL)(value[1])
 
 
-def _sheet(value: Any) -> bool:
+def _grid(value: Any) -> bool:
     """Tell whether a path is short and ends in a plain file's name."""
     return _text(LONGEST_WORD)(value) and bool(FILE.fullmatch(value.rpartition("/")[2]))
 
 
 def _times(value: Any) -> bool:
     """Tell whether these are the times of noise levels: at least one, rising."""
-    listed = _list_of(_whole(MOST_TIMES), MOST_LEVELS)(value) and bool(value)
-    return listed and all(before <= after for before, after in pairwise(value))
+    is_list = _list_of(_whole(MOST_TIMES), MOST_LEVELS)(value) and bool(value)
+    return is_list and all(before <= after for before, after in pairwise(value))
 
 
 def _machine(value: Any) -> bool:
-    if not isinstance(value, dict) or len(value) > MOST_FACTS:
+    if not isinstance(value, dict) or len(value) > MOST_MACHINE_ENTRIES:
         return False
     word, number = _text(LONGEST_WORD), _whole(LARGEST)
-    told = all(word(key) and (word(each) or number(each)) for key, each in value.items())
-    return told and isinstance(value.get("label", ""), str)
+    known = all(word(key) and (word(each) or number(each)) for key, each in value.items())
+    return known and isinstance(value.get("label", ""), str)
 
 
 LOSSES = _list_of(_real(LARGEST_REAL), MOST_LEVELS)
@@ -92,8 +92,8 @@ FIELDS: dict[str, Check] = {
     "seconds_left": _or_none(_real(MOST_SECONDS)),
     **dict.fromkeys(("event", "folder", "kind"), _text(LONGEST_WORD)),
     **dict.fromkeys(("line", "command"), _text(LONGEST_LINE)),
-    "file": _sheet,
-    "raw": _or_none(_sheet),
+    "file": _grid,
+    "raw": _or_none(_grid),
     "report": _list_of(_text(LONGEST_LINE), MOST_LINES),
     "prompts": _list_of(_text(LONGEST_PROMPT), SAMPLE_COUNT),
     "machine": _machine,
@@ -102,7 +102,7 @@ FIELDS: dict[str, Check] = {
     "train": LOSSES,
 }
 LEVELS = {**FIELDS, "held_out": _or_none(LOSSES)}  # of an evaluation; elsewhere it is a count
-NEEDED = {
+REQUIRED = {
     "start": ("total",),
     "ingest": ("done", "total"),
     "step": ("step", "loss", "lr", "grad_norm", "pictures_per_second"),
@@ -110,10 +110,10 @@ NEEDED = {
     "samples": ("step", "file"),
     "baseline": ("kind", "count", "low", "median"),
 }
-KEPT_WITH = {  # what a reader cannot do without; a journal of older days may have no more
-    "ingest": NEEDED["ingest"],
+INDISPENSABLE = {  # what a reader cannot do without; a journal of older days may have no more
+    "ingest": REQUIRED["ingest"],
     "step": ("step",),
-    "evaluation": NEEDED["evaluation"],
+    "evaluation": REQUIRED["evaluation"],
     "samples": ("step",),
 }
 
@@ -121,7 +121,7 @@ KEPT_WITH = {  # what a reader cannot do without; a journal of older days may ha
 def check_event(event: Any) -> dict[str, Any]:
     """Return what is known of an event; raise `InputError` if it is none, or a figure is wrong."""
     fields = _fields(event)
-    for name in NEEDED.get(event["event"], ()):
+    for name in REQUIRED.get(event["event"], ()):
         if name not in event:
             raise InputError(f"an event {shown(event['event'])} without {name}")
     for name, value in event.items():
@@ -146,17 +146,17 @@ def check_place(event: Mapping[str, Any], timesteps: int, pictures: int) -> None
         raise InputError(f"step = {event['step']}: beyond total = {event['total']}")
 
 
-def understood(event: Any) -> dict[str, Any] | None:
+def drop_invalid(event: Any) -> dict[str, Any] | None:
     """Return an event without the fields that cannot be; None where too little of it is left."""
     try:
         fields = _fields(event)
     except InputError:
         return None
-    kept = {
+    valid = {
         name: value for name, value in event.items() if name not in fields or fields[name](value)
     }
-    whole = all(name in kept for name in KEPT_WITH.get(event["event"], ()))
-    return kept if whole and _is_level(kept) else None
+    whole = all(name in valid for name in INDISPENSABLE.get(event["event"], ()))
+    return valid if whole and _is_level(valid) else None
 
 
 def _fields(event: Any) -> dict[str, Check]:

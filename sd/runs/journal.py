@@ -15,14 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from sd.common.disk import write_text
-from sd.runs.event_schema import understood
+from sd.runs.event_schema import drop_invalid
 
 EVENTS = "events.jsonl"
 ENDS = ("finished", "stopped", "failed")
-MOST_KEPT = 64  # journals whose parsed events are kept in memory
+MOST_JOURNALS = 64  # journals whose parsed events are kept in memory
 MOST_OUTLINES = 4096  # runs whose outline is kept, half a kilobyte each
 BEGINNINGS = ("start", "resumed")
-STANDS = ("step", "paused", "continued", "resumed")  # what tells whether a pause has begun
+PAUSE_EVENTS = (
+    "step",
+    "paused",
+    "continued",
+    "resumed",
+)  # the last one: whether it is paused
 COLUMNS = ("step", "loss", "lr", "grad_norm", "pictures_per_second")  # of a step event
 
 Event = Mapping[str, Any]
@@ -67,27 +72,28 @@ class SampleGrid:
 
 
 @dataclass
-class _Kept:
+class _Journal:
     inode: int = 0
     offset: int = 0
     head: bytes = b""  # of the file, to tell a rewritten one
     events: tuple[Event, ...] = ()
 
 
-_KEPT: dict[Path, _Kept] = {}
+_JOURNALS: dict[Path, _Journal] = {}
 
 
 @dataclass(frozen=True)
 class Outline:
     """What a journal tells of its run's state.
 
-    count: events. last, stand: the kinds of the last event, and of the last of `STANDS`. loss and
-    rates are of the newest step. read: pictures read and all of them, if that came last.
+    count: events. last: the kind of the last one; last_pause_event: of the last of `PAUSE_EVENTS`.
+    loss and rates are of the newest step. ingested: pictures read and all of them, if that came
+    last.
     """
 
     count: int = 0
     last: str = ""
-    stand: str = ""
+    last_pause_event: str = ""
     started: bool = False
     step: int = 0
     total: int = 0
@@ -102,9 +108,9 @@ class Outline:
 _OUTLINES: dict[Path, tuple[tuple[int, int, int], Outline]] = {}
 
 
-def append(folder: Path, event: str, facts: Mapping[str, Any]) -> None:
+def append(folder: Path, event: str, values: Mapping[str, Any]) -> None:
     """Write one event at the end of a run's journal."""
-    line = json.dumps({"event": event, "time": round(time.time(), 3), **facts}, allow_nan=False)
+    line = json.dumps({"event": event, "time": round(time.time(), 3), **values}, allow_nan=False)
     with (folder / EVENTS).open("a", encoding="utf-8") as file:
         file.write(line + "\n")
 
@@ -114,16 +120,16 @@ def events(folder: Path) -> tuple[Event, ...]:
     path = (folder / EVENTS).absolute()
     try:
         with path.open("rb") as file:
-            kept = _still_true(_KEPT.get(path, _Kept()), file)
+            kept = _if_it_only_grew(_JOURNALS.get(path, _Journal()), file)
             file.seek(kept.offset)
             added = file.read()
     except OSError:
         return ()
     whole = added[: added.rfind(b"\n") + 1]
     if whole:
-        parsed = (*kept.events, *_parsed(whole))
-        kept = _Kept(kept.inode, kept.offset + len(whole), kept.head or whole[:200], parsed)
-    _keep(_KEPT, path, kept, MOST_KEPT)
+        parsed = (*kept.events, *_parse_lines(whole))
+        kept = _Journal(kept.inode, kept.offset + len(whole), kept.head or whole[:200], parsed)
+    _remember(_JOURNALS, path, kept, MOST_JOURNALS)
     return kept.events
 
 
@@ -137,25 +143,25 @@ def outline(folder: Path) -> Outline:
     version = status.st_ino, status.st_size, status.st_mtime_ns
     known, found = _OUTLINES.get(path, (None, Outline()))
     if known != version:
-        found = _outlined(events(folder))
-    _keep(_OUTLINES, path, (version, found), MOST_OUTLINES)
+        found = _make_outline(events(folder))
+    _remember(_OUTLINES, path, (version, found), MOST_OUTLINES)
     return found
 
 
-def _outlined(all_events: Sequence[Event]) -> Outline:
+def _make_outline(all_events: Sequence[Event]) -> Outline:
     """Return the outline of a run's events."""
     if not all_events:
         return Outline()
     last = all_events[-1]
-    newest, begun, stand = (
+    newest, begun, last_pause_event = (
         next((each for each in reversed(all_events) if each["event"] in kinds), {})
-        for kinds in (("step",), BEGINNINGS, STANDS)
+        for kinds in (("step",), BEGINNINGS, PAUSE_EVENTS)
     )
     begun = begun or last
     return Outline(
         len(all_events),
         last["event"],
-        stand.get("event", ""),
+        last_pause_event.get("event", ""),
         any(each["event"] == "start" for each in all_events),
         max(newest.get("step", 0), last.get("step", 0)),
         newest.get("total") or begun.get("total", 0),
@@ -168,7 +174,7 @@ def _outlined(all_events: Sequence[Event]) -> Outline:
     )
 
 
-def _keep(kept: dict[Path, Any], path: Path, value: Any, most: int) -> None:
+def _remember(kept: dict[Path, Any], path: Path, value: Any, most: int) -> None:
     """Keep a value as the newest of at most so many; several threads may do so at once."""
     kept.pop(path, None)
     kept[path] = value
@@ -177,19 +183,19 @@ def _keep(kept: dict[Path, Any], path: Path, value: Any, most: int) -> None:
             kept.pop(next(iter(kept)))
 
 
-def _still_true(kept: _Kept, file: Any) -> _Kept:
+def _if_it_only_grew(kept: _Journal, file: Any) -> _Journal:
     """Return what is kept of a journal if the file only grew since, else nothing."""
     status = os.fstat(file.fileno())
     same = status.st_ino == kept.inode and status.st_size >= kept.offset
     if same and file.read(len(kept.head)) == kept.head:
         return kept
-    return _Kept(status.st_ino)
+    return _Journal(status.st_ino)
 
 
-def _parsed(lines: bytes) -> Iterator[Event]:
+def _parse_lines(lines: bytes) -> Iterator[Event]:
     for line in lines.decode("utf-8", errors="replace").split("\n"):
         with suppress(ValueError, RecursionError):
-            if (event := understood(json.loads(line))) is not None:
+            if (event := drop_invalid(json.loads(line))) is not None:
                 yield event
 
 
@@ -204,14 +210,14 @@ def up_to(step: int, events: Iterable[Event]) -> list[Event]:
     return [each for each in events if each["event"] not in ENDS and each.get("step", 0) <= step]
 
 
-def of_kind(events: Iterable[Event], *kinds: str) -> list[Event]:
+def select(events: Iterable[Event], *kinds: str) -> list[Event]:
     """Return the events of these kinds."""
     return [event for event in events if event["event"] in kinds]
 
 
 def history(folder: Path) -> History:
     """Return the figures of a run's logged steps."""
-    steps = of_kind(events(folder), "step")
+    steps = select(events(folder), "step")
     return History(*([_number(event, key) for event in steps] for key in COLUMNS))
 
 
@@ -227,20 +233,20 @@ def evaluations(folder: Path) -> list[Evaluation]:
     """
     found = {
         each["step"]: Evaluation(each["step"], each["times"], each["train"], each["held_out"])
-        for each in of_kind(events(folder), "evaluation")
+        for each in select(events(folder), "evaluation")
     }
     return [found[step] for step in sorted(found)]
 
 
 def samples(folder: Path) -> list[SampleGrid]:
     """Return a run's samples, oldest first; those whose pictures are gone are left out."""
-    sheets: dict[int, SampleGrid] = {}
-    for each in of_kind(events(folder), "samples"):
+    grids: dict[int, SampleGrid] = {}
+    for each in select(events(folder), "samples"):
         average, raw = (_picture(folder, each.get(key)) for key in ("file", "raw"))
         nearest = [(picture, float(far)) for picture, far in each.get("nearest") or []]
         if average:
-            sheets[each["step"]] = SampleGrid(each["step"], average, raw, nearest)
-    return [sheets[step] for step in sorted(sheets)]
+            grids[each["step"]] = SampleGrid(each["step"], average, raw, nearest)
+    return [grids[step] for step in sorted(grids)]
 
 
 def _picture(folder: Path, name: Any) -> Path | None:
@@ -251,10 +257,10 @@ def _picture(folder: Path, name: Any) -> Path | None:
 
 def baseline(folder: Path) -> Event | None:
     """Return how near pictures that are no copies come to the training set, if it was measured."""
-    found = of_kind(events(folder), "baseline")
+    found = select(events(folder), "baseline")
     return found[-1] if found else None
 
 
 def notices(folder: Path) -> list[Event]:
     """Return what a run's process had to tell on the way: skipped steps, fallen back, …."""
-    return of_kind(events(folder), "notice")
+    return select(events(folder), "notice")

@@ -55,7 +55,7 @@ def has_begun(folder: Path) -> bool:
 
 
 def was_refused(folder: Path) -> bool:
-    """Tell whether all that a folder tells of is why a run did not begin."""
+    """Tell whether all that a folder holds is the reason why a run did not begin."""
     kinds = [each["event"] for each in journal.events(folder)]
     made = [*folder.glob("checkpoint-*"), *folder.glob("damaged-*"), *folder.glob("samples/*")]
     return kinds[-1:] == ["failed"] and not made and {*kinds} <= {"ingest", "failed"}
@@ -116,7 +116,7 @@ class Recorder:
         """Write the run's own picture set from its source; False, and nothing, if stopped."""
         training = config.training
         own = [self.folder, *([Path(training.save_path)] if training.save_path else [])]
-        told = time.monotonic()
+        last_event = time.monotonic()
         reading = ingest_images(
             source,
             self.folder / runs.PICTURES,
@@ -132,9 +132,9 @@ class Recorder:
                 reading.close()
                 self.log_event("stopped", step=0, line="stopped while the pictures were read")
                 return False
-            if time.monotonic() - told > INGEST_EVENT_SECONDS:
+            if time.monotonic() - last_event > INGEST_EVENT_SECONDS:
                 self.log_event("ingest", done=done, total=total)
-                told = time.monotonic()
+                last_event = time.monotonic()
         return True
 
     def set_aside(self) -> Path:
@@ -169,7 +169,7 @@ class Recorder:
             self._listener(event, values)
 
     def log_failure(self, line: str, **values: Any) -> None:
-        """Let the run's last event tell in one line why it ended, and where if that is known."""
+        """Make the run's last event say in one line why it ended."""
         with suppress(OSError):  # where not even this can be written, the process log has it
             self.log_event("failed", line=printable(" ".join(line.split()))[:300], **values)
 
@@ -197,8 +197,8 @@ class Recorder:
     def log_step(self, step: TrainStep, last: bool, left: Callable[[float], float | None]) -> None:
         """Log a step, or keep it for the mean of the next row; the first and last have their own.
 
-        `left` tells what is left of the run, in seconds, from the seconds of a step; None where
-        that cannot be told yet.
+        `left` returns the seconds that are left of the run, from those of a step; None where that
+        is not known yet.
         """
         self._busy, self._steps = self._busy + step.seconds, self._steps + 1
         if not step.skipped:
@@ -271,7 +271,7 @@ class Recorder:
         return folder
 
     def _check_room(self, name: str, need: int) -> None:
-        """Raise `InputError` while the journal can still tell it, if the disk is too full."""
+        """Raise `InputError` if the disk is too full, while the journal can still say so."""
         free = shutil.disk_usage(self.folder).free
         if free < need + SPARE_BYTES:
             raise InputError(

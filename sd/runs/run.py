@@ -35,9 +35,10 @@ class Status:
     """A run as it is now.
 
     state: starting, running, pausing, paused, stopping, stopped, finished, failed or lost. loss
-    and rates are of the newest event; seconds_left is None when nothing is being trained. line:
-    what to tell. machine: what it runs on, in words, once it has started. ingested: pictures read
-    so far and all of them, while they are read. resumable: whether training can go on from here.
+    and rates are of the newest event; seconds_left is None when nothing is being trained. line: why
+    it ended, or what it printed last. machine: what it runs on, in words, once it has started.
+    ingested: pictures read so far and all of them, while they are read. resumable: whether training
+    can go on from here.
     """
 
     name: str
@@ -68,52 +69,54 @@ def read_source(folder: Path) -> str:
 
 def status(folder: Path) -> Status:
     """Return what a run is doing, from its files and its process."""
-    told = outline(folder)
-    state, line = _state(folder, told), told.line
-    if state == "lost" and not told.count and (said := log_tail(folder)):
-        state, line = "failed", said  # before it could write an event
+    known = outline(folder)
+    state, line = _state(folder, known), known.line
+    if state == "lost" and not known.count and (printed := log_tail(folder)):
+        state, line = "failed", printed  # before it could write an event
     return Status(
         folder.name,
         state,
-        told.step,
-        told.total,
-        told.loss,
-        told.pictures_per_second,
-        told.seconds_left if state == "running" else None,
+        known.step,
+        known.total,
+        known.loss,
+        known.pictures_per_second,
+        known.seconds_left if state == "running" else None,
         line,
-        told.machine,
-        told.ingested,
+        known.machine,
+        known.ingested,
         state in (*ENDS, "lost") and not obstacle(folder),
     )
 
 
-def _state(folder: Path, told: Outline) -> str:
+def _state(folder: Path, known: Outline) -> str:
     if process.is_alive(folder, STARTING) and not process.is_same(folder, STARTING, PROCESS):
         return "starting"
-    if told.last in ENDS:
-        return told.last
+    if known.last in ENDS:
+        return known.last
     if not process.is_alive(folder):
         return "lost"
     if process.is_requested(folder, STOP):
         return "stopping"
     if process.is_requested(folder, PAUSE):
-        return "paused" if told.stand == "paused" else "pausing"
-    return "running" if told.started else "starting"
+        return "paused" if known.last_pause_event == "paused" else "pausing"
+    return "running" if known.started else "starting"
 
 
 def obstacle(folder: Path) -> str:
     """Return why training cannot go on from a folder, or nothing where it can."""
     if not (folder / RUN).is_file():
         return "holds no run that can go on"
-    found, kept = list_checkpoints(folder), (folder / PICTURES).is_dir()
+    found, has_pictures = list_checkpoints(folder), (folder / PICTURES).is_dir()
     if found and not any((checkpoint / TRAINING).exists() for checkpoint in found):
         return "it was kept without what resuming needs"
-    if found and not kept:
+    if found and not has_pictures:
         return (
             "its stored pictures are gone, and read anew they may be others; "
             "python -m sd train --run FOLDER --restart begins it anew from step 0"
         )
-    return "" if kept or (folder / SOURCE).is_file() else "no pictures are there to train on"
+    return (
+        "" if has_pictures or (folder / SOURCE).is_file() else "no pictures are there to train on"
+    )
 
 
 def log_tail(folder: Path) -> str:

@@ -39,26 +39,26 @@ class Session:
         self._received = received
         self._began, self._first = time.monotonic() - used, training.step + 1
         at_once = self.settings.batch_size * self.settings.gradient_accumulation
-        self._ending = 0.0  # seconds that the newest samples took
+        self._sampling_seconds = 0.0  # seconds that the newest samples took
         self._pictures, self._pace = at_once, 0.0  # seconds of a step, smoothed
         recorder.space_rows(training.total, at_once)
 
     def run(self) -> Iterator[TrainStep]:
         """Train; yield each step after it is recorded."""
-        if self.training.step and self._is_due(self.training.step) and not self._shown():
-            self._show()
+        if self.training.step and self._is_due(self.training.step) and not self._has_samples():
+            self._sample_and_evaluate()
         self.recorder.reset_clock()
         for step in self.training.steps():
-            done = self._after(step)
+            done = self._finish_step(step)
             yield step
             if done or self._stopping():
                 break
         self._end()
 
-    def _after(self, step: TrainStep) -> bool:
+    def _finish_step(self, step: TrainStep) -> bool:
         """Do what is due after a step; return whether it was the last."""
         done = self._is_last(step)
-        self.recorder.log_step(step, done, self._left)
+        self.recorder.log_step(step, done, self._seconds_left)
         if step.skipped:
             lost = "gradient" if math.isfinite(step.loss) else "loss"
             line = (
@@ -69,9 +69,9 @@ class Session:
         if done or process.take_request(folder, process.SAVE) or (every and step.step % every == 0):
             self._save()
         if done or process.take_request(folder, process.SAMPLE) or self._is_due(step.step):
-            self._show()
+            self._sample_and_evaluate()
         if not done and process.is_requested(folder, process.PAUSE):
-            self._wait()
+            self._pause()
         return done
 
     def _end(self) -> None:
@@ -86,7 +86,7 @@ class Session:
 
     def _complete(self) -> bool:
         """Tell whether nothing is left to do, its samples included."""
-        return self.training.step >= self.training.total and self._shown()
+        return self.training.step >= self.training.total and self._has_samples()
 
     def _stopping(self) -> bool:
         return bool(self._received) or process.is_requested(self.recorder.folder, process.STOP)
@@ -96,12 +96,12 @@ class Session:
         every = self.settings.sample_every
         return step >= self.training.total or bool(every and step % every == 0)
 
-    def _shown(self) -> bool:
+    def _has_samples(self) -> bool:
         """Tell whether the samples of the step at hand are there."""
-        sheets = journal.samples(self.recorder.folder)
-        return bool(sheets) and sheets[-1].step == self.training.step
+        grids = journal.samples(self.recorder.folder)
+        return bool(grids) and grids[-1].step == self.training.step
 
-    def _seconds(self) -> float:
+    def _seconds_used(self) -> float:
         """Return the seconds of the run so far, without its pauses."""
         return time.monotonic() - self._began
 
@@ -113,37 +113,37 @@ class Session:
         if not self.settings.minutes:
             return step.step >= step.total
         self._pace += (step.seconds - self._pace) * (PACE if self._pace else 1.0)
-        left = 60 * self.settings.minutes - self._seconds() - self._ending_seconds(self._pace)
+        left = 60 * self.settings.minutes - self._seconds_used() - self._sampling_time(self._pace)
         self.training.total = step.step + max(0, math.floor(left / self._pace))
         return self.training.total == step.step
 
-    def _ending_seconds(self, step_seconds: float) -> float:
+    def _sampling_time(self, step_seconds: float) -> float:
         """Return how long samples and evaluation take: measured, or else by what they compute.
 
         A step computes about three times as much as asking the network for its pictures.
         """
         samples = 2 * len(SAMPLE_SEEDS) * SAMPLE_STEPS * passes_per_step(self.training)
-        asked = samples + 2 * LEVELS * EVALUATED
-        return self._ending or step_seconds * asked / (3 * self._pictures)
+        calls = samples + 2 * LEVELS * EVALUATED
+        return self._sampling_seconds or step_seconds * calls / (3 * self._pictures)
 
-    def _left(self, step_seconds: float) -> float | None:
+    def _seconds_left(self, step_seconds: float) -> float | None:
         """Return the seconds that are left of the run, its samples included.
 
         None after this process's first step, which prepares what the others find ready.
         """
         if self.settings.minutes:
-            return max(0.0, 60 * self.settings.minutes - self._seconds())
+            return max(0.0, 60 * self.settings.minutes - self._seconds_used())
         if self.training.step <= self._first:
             return None
         step, total, every = self.training.step, self.training.total, self.settings.sample_every
-        sheets = 1 + (total // every - step // every if every else 0)
-        return (total - step) * step_seconds + sheets * self._ending_seconds(step_seconds)
+        grids = 1 + (total // every - step // every if every else 0)
+        return (total - step) * step_seconds + grids * self._sampling_time(step_seconds)
 
     def _save(self) -> None:
-        self.recorder.save(self.training, self.about, {"seconds": round(self._seconds(), 3)})
+        self.recorder.save(self.training, self.about, {"seconds": round(self._seconds_used(), 3)})
         self.recorder.reset_clock()
 
-    def _wait(self) -> None:
+    def _pause(self) -> None:
         """Save, and wait as long as the page wants a pause; samples can be asked for meanwhile."""
         self._save()
         step, begun = self.training.step, time.monotonic()
@@ -151,13 +151,13 @@ class Session:
         folder = self.recorder.folder
         while process.is_requested(folder, process.PAUSE) and not self._stopping():
             if process.take_request(folder, process.SAMPLE):
-                self._show()
+                self._sample_and_evaluate()
             time.sleep(PAUSE_SECONDS)
         self._began += time.monotonic() - begun
         self.recorder.log_event("continued", step=step)
         self.recorder.reset_clock()
 
-    def _show(self) -> None:
+    def _sample_and_evaluate(self) -> None:
         """Sample on the fixed noises and measure; nothing of it touches training.
 
         A stop that comes meanwhile is obeyed at once; the samples are made when the run goes on.
@@ -177,16 +177,16 @@ class Session:
             **self._prompts(),
             seconds=round(time.monotonic() - begun, 2),
         )
-        self._ending = time.monotonic() - begun
+        self._sampling_seconds = time.monotonic() - begun
         self.recorder.reset_clock()
 
     def _prompts(self) -> dict[str, list[str]]:
-        """Return what each sample was asked for; nothing where the model is told nothing."""
-        asked = self.training.sample_prompts
-        return {"prompts": [asked[k % len(asked)] for k in SAMPLE_SEEDS]} if asked else {}
+        """Return the prompt of each sample; nothing where the model is unconditional."""
+        prompts = self.training.sample_prompts
+        return {"prompts": [prompts[k % len(prompts)] for k in SAMPLE_SEEDS]} if prompts else {}
 
     def _sample(self, model: Model) -> Tensor | None:
-        """Return pictures [16, C, H, W] of a model on the fixed noises; None if told to stop."""
+        """Return pictures [16, C, H, W] of a model on the fixed noises; None if stopped."""
         sampling = model.sampling(steps=min(SAMPLE_STEPS, model.diffusion.schedule.timesteps))
         training, device = model.network.training, self.training.machine.device
         model.network.eval()

@@ -77,15 +77,15 @@ class _Bundle:
 
     def __init__(self, label: str, packed: zipfile.ZipFile) -> None:
         self._label, self._zip = label, packed
-        self._infos = self._known(packed.infolist())
-        self._config = self._settings()
+        self._infos = self._read_members(packed.infolist())
+        self._config = self._read_settings()
         self._check_sizes()
         self._check_record()
-        self._texts = {runs.CONFIG: self._config.to_ini(), EVENTS: self._journal()}
+        self._texts = {runs.CONFIG: self._config.to_ini(), EVENTS: self._read_journal()}
         if runs.RUN in self._infos:
-            self._texts[runs.RUN] = self._parsed(runs.RUN, note)
+            self._texts[runs.RUN] = self._parse(runs.RUN, clean_note)
 
-    def _known(self, infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+    def _read_members(self, infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
         """Return the members by name; raise `InputError` for what no bundle holds."""
         found: dict[str, zipfile.ZipInfo] = {}
         checkpoints: set[str] = set()
@@ -96,13 +96,13 @@ class _Bundle:
             if name.endswith("/") and not info.file_size:
                 continue  # a folder's own entry, which other tools write
             if not plain and not (part and part[2] in PARTS):
-                raise self._wrong(f"holds {shown(brief(printable(name)))}, which no bundle does")
+                raise self._error(f"holds {shown(brief(printable(name)))}, which no bundle does")
             if name in found or not _is_plain(info):
-                raise self._wrong(f"{name} is there twice, a link, encrypted or oddly packed")
+                raise self._error(f"{name} is there twice, a link, encrypted or oddly packed")
             found[name] = info
             checkpoints |= {part[1]} if part else set()
         if len(checkpoints) != 1:
-            raise self._wrong(f"holds {len(checkpoints)} checkpoints; a bundle has one")
+            raise self._error(f"holds {len(checkpoints)} checkpoints; a bundle has one")
         self._checkpoint = checkpoints.pop()
         needed = [
             *NEEDED,
@@ -110,7 +110,7 @@ class _Bundle:
         ]
         for name in needed:
             if name not in found:
-                raise self._wrong(f"has no {name}")
+                raise self._error(f"has no {name}")
         return found
 
     def _check_sizes(self) -> None:
@@ -120,11 +120,11 @@ class _Bundle:
             plan = blueprint(config.unet, *self._size)
             memory.check(config.with_settings(["training.batch_size=1"]))  # a sheet counts sixteen
         except InputError as error:
-            raise self._wrong(str(error)) from None
+            raise self._error(str(error)) from None
         if plan.parameters > weights.file_size:
-            told = f"{plan.parameters:,} parameters; {WEIGHTS} has {weights.file_size:,} bytes"
-            raise self._wrong(f"{runs.CONFIG}: describes {told}")
-        parameters = plan.parameters + self._told(config)
+            size = f"{plan.parameters:,} parameters; {WEIGHTS} has {weights.file_size:,} bytes"
+            raise self._error(f"{runs.CONFIG}: describes {size}")
+        parameters = plan.parameters + self._conditioning_parameters(config)
         longest = {WEIGHTS: 4 * parameters + SPARE, TRAINING: STATE_BYTES * parameters + SPARE}
         longest |= {CONDITIONING: LARGEST_METADATA, EVENTS: LONGEST_JOURNAL}
         longest |= dict.fromkeys((runs.CONFIG, ABOUT, runs.RUN), LONGEST_RECORD)
@@ -132,31 +132,31 @@ class _Bundle:
             part = name.rpartition("/")[2]
             usual = LONGEST_SHEET if part.endswith(".png") else LONGEST_TEXT
             if part in longest and info.file_size > MOST_SQUEEZED * (info.compress_size + SPARE):
-                raise self._wrong(f"{name} unpacks to more than weights can")
+                raise self._error(f"{name} unpacks to more than weights can")
             if name != PIXELS and info.file_size > longest.get(part, usual):
-                raise self._wrong(f"{name} has {info.file_size:,} bytes, more than its kind can")
-        self._pictures = self._counted_pictures()
+                raise self._error(f"{name} has {info.file_size:,} bytes, more than its kind can")
+        self._pictures = self._count_pictures()
 
     @property
     def _size(self) -> tuple[int, int]:
         """Height and width of the pictures."""
         return self._config.training.input_height, self._config.training.input_width
 
-    def _counted_pictures(self) -> int:
+    def _count_pictures(self) -> int:
         """Return how many pictures there are, 0 where none travel; hold them to their size."""
         if (PIXELS in self._infos) != (INDEX in self._infos):
-            raise self._wrong(f"{PIXELS} and {INDEX} belong together")
+            raise self._error(f"{PIXELS} and {INDEX} belong together")
         if INDEX not in self._infos:
             return 0
-        shape = self._parsed(INDEX, lambda written: json.loads(written)["shape"])
+        shape = self._parse(INDEX, lambda written: json.loads(written)["shape"])
         info = self._infos[PIXELS]
         if not isinstance(shape, list) or shape[1:] != [self._config.unet.channel, *self._size]:
-            raise self._wrong(f"{INDEX}: pictures of another shape than the settings'")
+            raise self._error(f"{INDEX}: pictures of another shape than the settings'")
         count, size = shape[0], info.file_size
         if type(count) is not int or prod(shape) != size or not size:
-            raise self._wrong(f"{PIXELS} has {size:,} bytes, which {INDEX} does not tell")
+            raise self._error(f"{PIXELS} has {size:,} bytes, which {INDEX} does not tell")
         if size > PIXELS_SQUEEZED * info.compress_size + SPARE:
-            raise self._wrong(f"{PIXELS} unpacks to more than pictures can")
+            raise self._error(f"{PIXELS} unpacks to more than pictures can")
         return count
 
     def check_room(self, free: int) -> None:
@@ -164,105 +164,106 @@ class _Bundle:
         need = sum(info.file_size for info in self._infos.values()) + SPARE_DISK
         if need > free:
             there = f"{format_bytes(free)} of the disk are free"
-            raise self._wrong(f"unpacks to {format_bytes(need)}; {there}")
+            raise self._error(f"unpacks to {format_bytes(need)}; {there}")
 
-    def _told(self, config: Config) -> int:
-        """Return the most parameters of what reads labels or words: each takes a byte at least."""
-        facts = self._infos.get(f"{self._checkpoint}/{CONDITIONING}")
-        width, told = config.unet.context_dim or 0, config.conditioning
-        known = 0 if facts is None else min(facts.file_size, LARGEST_METADATA)
-        pooled = TIME_EMBEDDING * config.unet.model_channels if told.pooled else 0
-        return (width + 1) * (known + told.text_length + 16 * told.text_layers * width + pooled)
+    def _conditioning_parameters(self, config: Config) -> int:
+        """Return the most parameters of a conditioner: a label or word takes a byte at least."""
+        metadata = self._infos.get(f"{self._checkpoint}/{CONDITIONING}")
+        width, conditioning = config.unet.context_dim or 0, config.conditioning
+        known = 0 if metadata is None else min(metadata.file_size, LARGEST_METADATA)
+        pooled = TIME_EMBEDDING * config.unet.model_channels if conditioning.pooled else 0
+        layers = 16 * conditioning.text_layers * width
+        return (width + 1) * (known + conditioning.text_length + layers + pooled)
 
     def write(self, folder: Path) -> None:
         """Unpack into `folder`, and check there what only whole files show."""
         for name, info in self._infos.items():
-            target = folder / name.replace(self._checkpoint, self._named)
+            target = folder / name.replace(self._checkpoint, self._checkpoint_name)
             target.parent.mkdir(exist_ok=True)
             if name in self._texts:
                 target.write_text(self._texts[name], encoding="utf-8")
                 continue
             with self._zip.open(info) as entry, target.open("xb") as file:
                 shutil.copyfileobj(entry, file, 2**20)
-        model = load_checkpoint(folder / self._named)
+        model = load_checkpoint(folder / self._checkpoint_name)
         about: Mapping[str, Any] = model.about
-        check_digests(folder / self._named, about, set(about["sha256"]) & {TRAINING})
+        check_digests(folder / self._checkpoint_name, about, set(about["sha256"]) & {TRAINING})
         if INDEX in self._infos:
             open_images(folder / runs.PICTURES, verify=True)
         for path in sorted((folder / "samples").glob("*.png")):
             try:
                 open_sample_grid(path, self._config)
             except InputError as error:
-                raise self._wrong(f"samples/{error}") from None
+                raise self._error(f"samples/{error}") from None
 
     def _check_record(self) -> None:
         """Raise `InputError` if a checkpoint's record cannot be worked with; note its name here."""
         name = f"{self._checkpoint}/{ABOUT}"
-        about = self._parsed(name, json.loads)
+        about = self._parse(name, json.loads)
         has_state = f"{self._checkpoint}/{TRAINING}" in self._infos
         digests = about.get("sha256") if isinstance(about, dict) else None
         if not isinstance(digests, dict) or has_state != (TRAINING in digests):
-            raise self._wrong(f"{name}: no record of this checkpoint")
-        step = self._parsed(name, lambda _: check_record(about, has_state))
+            raise self._error(f"{name}: no record of this checkpoint")
+        step = self._parse(name, lambda _: check_record(about, has_state))
         if int(self._checkpoint.rpartition("-")[2]) != step:
-            raise self._wrong(f"{name}: tells of step {step}")
-        self._named = f"checkpoint-{step:09d}"
+            raise self._error(f"{name}: tells of step {step}")
+        self._checkpoint_name = f"checkpoint-{step:09d}"
 
-    def _settings(self) -> Config:
+    def _read_settings(self) -> Config:
         """Return the run's settings, after holding those of its checkpoint to them."""
         outer, inner = (
-            self._parsed(name, partial(Config.from_ini, source=name))
+            self._parse(name, partial(Config.from_ini, source=name))
             for name in (runs.CONFIG, f"{self._checkpoint}/{runs.CONFIG}")
         )
         for config in (outer, inner):
             self._check_paths(config)
         for name in ("unet", "diffusion"):
             if getattr(outer, name) != getattr(inner, name):
-                raise self._wrong(f"{runs.CONFIG}: another [{name}] than its checkpoint's")
+                raise self._error(f"{runs.CONFIG}: another [{name}] than its checkpoint's")
         sizes = [(c.training.input_height, c.training.input_width) for c in (outer, inner)]
-        told = [replace(c.conditioning, sample_prompts=None) for c in (outer, inner)]
-        if sizes[0] != sizes[1] or told[0] != told[1]:
-            raise self._wrong(f"{runs.CONFIG}: other pictures or words than its checkpoint's")
+        conditioning = [replace(c.conditioning, sample_prompts=None) for c in (outer, inner)]
+        if sizes[0] != sizes[1] or conditioning[0] != conditioning[1]:
+            raise self._error(f"{runs.CONFIG}: other pictures or words than its checkpoint's")
         return outer
 
     def _check_paths(self, config: Config) -> None:
         if config.training.dataset_path or config.training.save_path:
-            raise self._wrong(f"{runs.CONFIG}: names a path, which no bundle does")
+            raise self._error(f"{runs.CONFIG}: names a path, which no bundle does")
         if config.conditioning.encoder:  # it would be opened or fetched here
-            raise self._wrong(f"{runs.CONFIG}: names a pretrained encoder, which no bundle does")
+            raise self._error(f"{runs.CONFIG}: names a pretrained encoder, which no bundle does")
 
-    def _journal(self) -> str:
+    def _read_journal(self) -> str:
         """Return the journal with what is understood of it."""
-        lines = self._parsed(EVENTS, lambda written: written.split("\n")[:-1])
+        lines = self._parse(EVENTS, lambda written: written.split("\n")[:-1])
         if len(lines) > MOST_EVENTS:
-            raise self._wrong(f"{EVENTS}: {len(lines):,} lines; at most {MOST_EVENTS:,} are read")
-        told = []
+            raise self._error(f"{EVENTS}: {len(lines):,} lines; at most {MOST_EVENTS:,} are read")
+        found = []
         for number, line in enumerate(lines, start=1):
             try:
-                told.append(check_event(json.loads(line)))
-                check_place(told[-1], self._config.diffusion.timesteps, self._pictures)
+                found.append(check_event(json.loads(line)))
+                check_place(found[-1], self._config.diffusion.timesteps, self._pictures)
             except (ValueError, RecursionError) as error:
                 reason = error if isinstance(error, InputError) else "not readable as JSON"
-                raise self._wrong(f"{EVENTS}, line {number}: {reason}") from None
-        steps = [event["step"] for event in told if event["event"] == "step"]
+                raise self._error(f"{EVENTS}, line {number}: {reason}") from None
+        steps = [event["step"] for event in found if event["event"] == "step"]
         if any(before >= after for before, after in pairwise(steps)):
-            raise self._wrong(f"{EVENTS}: its steps do not follow one another")
-        return "".join(json.dumps(event) + "\n" for event in told)
+            raise self._error(f"{EVENTS}: its steps do not follow one another")
+        return "".join(json.dumps(event) + "\n" for event in found)
 
-    def _parsed(self, name: str, parse: Callable[[str], Parsed]) -> Parsed:
+    def _parse(self, name: str, parse: Callable[[str], Parsed]) -> Parsed:
         """Return what `parse` makes of a text member; `InputError` if it cannot."""
         usual = LONGEST_JOURNAL if name == EVENTS else LONGEST_RECORD
         longest = LONGEST_TEXT if name == INDEX else usual
         if self._infos[name].file_size > longest:
-            raise self._wrong(f"{name} has more than {longest:,} bytes")
+            raise self._error(f"{name} has more than {longest:,} bytes")
         try:
             return parse(self._zip.read(self._infos[name]).decode("utf-8"))
         except InputError as error:
-            raise self._wrong(f"{name}: {error}") from None
+            raise self._error(f"{name}: {error}") from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise self._wrong(f"{name}: not readable") from None
+            raise self._error(f"{name}: not readable") from None
 
-    def _wrong(self, reason: str) -> InputError:
+    def _error(self, reason: str) -> InputError:
         return InputError(f"{self._label}: {reason}")
 
 
@@ -273,7 +274,7 @@ def _is_plain(info: zipfile.ZipInfo) -> bool:
     return kind in (0, stat.S_IFREG) and usual and not info.flag_bits & ENCRYPTED_FLAG
 
 
-def note(written: str) -> str:
+def clean_note(written: str) -> str:
     """Return a run.json with what it may hold: seed, device, and the name of the data."""
     note = json.loads(written)
     seed = whole("seed", note.get("seed"), 0, 2**53)

@@ -201,10 +201,10 @@ def resume(
     device: str | None = None,
     listener: Listener | None = None,
 ) -> Iterator[TrainStep]:
-    """Go on with a run from its newest whole checkpoint; to `steps` in all if told.
+    """Go on with a run from its newest whole checkpoint; to `steps` in all if given.
 
     Machine, seed and pictures are those that were recorded, so the result is what it would have
-    been without the stop. `listener` is told of what is recorded. Raises `InputError` where that
+    been without the stop. `listener` is called with each event. Raises `InputError` where that
     cannot be.
     """
     recorder = Recorder(folder, new=False, listener=listener)

@@ -183,14 +183,14 @@ def test_a_run_without_a_checkpoint_is_no_bundle_yet(run: Path, tmp_path: Path) 
 def test_a_checkpoint_that_vanishes_while_packing_is_no_fault(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put, vanish = bundle_module._put, [True]
+    put, vanish = bundle_module._add_member, [True]
 
     def late(packed: zipfile.ZipFile, name: str, content: Path | str) -> None:
         if name.endswith(TRAINING) and vanish and vanish.pop():
             (run / CHECKPOINT).rename(run / "gone")
         put(packed, name, content)
 
-    monkeypatch.setattr("sd.runs.bundle._put", late)
+    monkeypatch.setattr("sd.runs.bundle._add_member", late)
     assert "checkpoint-000000010/config.ini" in members(pack(run, tmp_path / "run.zip"))
 
 

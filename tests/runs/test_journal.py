@@ -13,13 +13,13 @@ def line(**facts: Any) -> str:
     return json.dumps(facts) + "\n"
 
 
-def test_only_what_was_added_is_parsed_again(
+def test_only_what_was_added_is_parse_lines_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parsed: list[int] = []
-    genuine = journal._parsed
+    genuine = journal._parse_lines
     monkeypatch.setattr(
-        journal, "_parsed", lambda lines: (parsed.append(len(lines)), genuine(lines))[1]
+        journal, "_parse_lines", lambda lines: (parsed.append(len(lines)), genuine(lines))[1]
     )
     for number in range(5):
         journal.append(tmp_path, "step", {"step": number})
@@ -75,12 +75,12 @@ def test_a_cut_drops_what_came_later_and_the_end(tmp_path: Path) -> None:
 
 def test_a_missing_journal_is_empty_and_keeps_nothing(tmp_path: Path) -> None:
     assert journal.events(tmp_path / "none") == ()
-    for number in range(journal.MOST_KEPT + 20):
+    for number in range(journal.MOST_JOURNALS + 20):
         folder = tmp_path / str(number)
         folder.mkdir()
         journal.append(folder, "start", {})
         assert len(journal.events(folder)) == 1
-    assert len(journal._KEPT) <= journal.MOST_KEPT
+    assert len(journal._JOURNALS) <= journal.MOST_JOURNALS
 
 
 def test_a_figure_that_is_no_number_is_not_written(tmp_path: Path) -> None:

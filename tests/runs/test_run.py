@@ -452,8 +452,10 @@ def test_a_page_load_reads_no_journal_of_a_run_that_ended(
         make_run(home, f"run-{number:02d}", events=START + end, noted=DEAD)
         (home / f"run-{number:02d}" / "checkpoint-000000004").mkdir()
     read: list[bytes] = []
-    mine, parse = runs.default_home(), journal._parsed
-    monkeypatch.setattr(journal, "_parsed", lambda lines: (read.append(lines), parse(lines))[1])
+    mine, parse = runs.default_home(), journal._parse_lines
+    monkeypatch.setattr(
+        journal, "_parse_lines", lambda lines: (read.append(lines), parse(lines))[1]
+    )
     asked: Any = SimpleNamespace(headers={}, query_params={})
     for _ in range(3):
         assert control.attach({}, asked)[0]["value"] == "run-69"

@@ -32,7 +32,7 @@ Rule = Callable[[Summary], Iterator[Remark]]
 
 
 def review_plan(config: Config, pictures: int, report: Report | None = None) -> list[Remark]:
-    """Return what to tell about a plan, most important first.
+    """Return the remarks about a plan, most important first.
 
     `pictures`: how many are chosen, held-out ones included. `report`: the set's, where known.
     """
@@ -41,13 +41,13 @@ def review_plan(config: Config, pictures: int, report: Report | None = None) -> 
 
 
 def review_run(config: Config, events: Sequence[Mapping[str, Any]]) -> list[Remark]:
-    """Return what to tell about a run, most important first; it may be running or over."""
+    """Return the remarks about a run, most important first; it may be running or over."""
     summary = Summary.of_run(config, events)
     return _select(summary, run.RULES) or list(run.well(summary))
 
 
 def _select(summary: Summary, rules: Sequence[Rule]) -> list[Remark]:
-    said = [remark for rule in rules for remark in rule(summary)]
-    kinds = {remark.kind for remark in said}
+    found = [remark for rule in rules for remark in rule(summary)]
+    kinds = {remark.kind for remark in found}
     hidden = {kind for louder, quiet in SILENCES.items() if louder in kinds for kind in quiet}
-    return [remark for remark in said if remark.kind not in hidden][:MOST_REMARKS]
+    return [remark for remark in found if remark.kind not in hidden][:MOST_REMARKS]

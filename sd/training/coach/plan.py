@@ -1,4 +1,4 @@
-"""What the coach says of a plan: settings whose outcome can be told before the first step."""
+"""What the coach says of a plan: settings whose outcome is known before the first step."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from sd.training.coach.summary import Summary
 SHAPES_AT = 1000  # steps; the bundled run drew blobs at 500, first shapes at 1,000
 ENOUGH_STEPS = 3000
 FEW_PICTURES = 100
-FEW_OF_CLASS, LONGEST_CLASS = 4, 40  # pictures; characters of a name that is told
+FEW_OF_CLASS, LONGEST_CLASS = 4, 40  # pictures; characters of a name that is shown
 WATCHABLE = 40  # pictures, of which 5% can be held out
 HIGH = 3  # times the usual learning rate is too much
 COLOURED = {"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "RGBX", "RGBa"}
@@ -85,7 +85,7 @@ def same_captions(summary: Summary) -> Iterator[Remark]:
 
 
 def few_of_class(summary: Summary) -> Iterator[Remark]:
-    """Speak where classes that are told have hardly a picture."""
+    """Speak where classes on which it is conditioned have hardly a picture."""
     if summary.kind not in CLASS_KINDS:
         return
     small = [name for name, count in summary.classes.items() if count < FEW_OF_CLASS]
@@ -133,7 +133,7 @@ def only_end(summary: Summary) -> Iterator[Remark]:
 
 
 def ema_long(summary: Summary) -> Iterator[Remark]:
-    """Speak where the average is asked to be longer than the run."""
+    """Speak where the average is set to be longer than the run."""
     decay, steps = summary.config.training.ema_decay, summary.planned_steps
     length = round(1 / (1 - decay))
     if SHAPES_AT <= steps < length:

@@ -17,7 +17,7 @@ EXPLODED = 4.0  # times the lowest running median; healthy runs stay below 2
 ABOVE_FIRST = 1.5  # times the loss at first, which every trained network is below
 STUCK_AFTER, STUCK = 300, 0.9  # steps after the warm-up, and the share of the first loss
 OFTEN = 3  # steps left out
-COPIED, FEWEST_SAMPLES = 0.25, 8  # of a sheet; by chance at most 5% count as copies
+COPIED, FEWEST_SAMPLES = 0.25, 8  # of a grid; by chance at most 5% count as copies
 RISE, LEARNED = 0.03, 0.05  # of the lowest held-out loss, and of training's since then
 MANY_HELD_OUT = 16  # pictures; of fewer ones the rise must last longer
 EMA_LAGS_UNTIL = 300  # steps; measured: the average's loss is 11% behind at 150, 2% at 300
@@ -59,8 +59,8 @@ def explodes(summary: Summary) -> Iterator[Remark]:
     low, now = min(smooth), smooth[-1]
     if now > EXPLODED * low or now > ABOVE_FIRST * max(summary.losses[0], smooth[0]):
         values, fix = _rates(summary, _lower(summary))
-        told = {"low": figure(low), "now": figure(now), "step": summary.step}
-        yield Remark("explodes", {**told, **values}, fix)
+        figures = {"low": figure(low), "now": figure(now), "step": summary.step}
+        yield Remark("explodes", {**figures, **values}, fix)
 
 
 def stuck(summary: Summary) -> Iterator[Remark]:
@@ -74,19 +74,19 @@ def stuck(summary: Summary) -> Iterator[Remark]:
         return
     kind = "stuck_high" if rate > good else "stuck_low"
     values, fix = _rates(summary, good / 3 if rate > good else min(10 * rate, good))
-    told = {"step": summary.step, "first": figure(first), "now": figure(smooth[-1])}
-    yield Remark(kind, {**told, **values}, fix)
+    figures = {"step": summary.step, "first": figure(first), "now": figure(smooth[-1])}
+    yield Remark(kind, {**figures, **values}, fix)
 
 
 def copies(summary: Summary) -> Iterator[Remark]:
     """Speak where far more of the newest samples are copies than chance makes."""
-    sheet, known = summary.sheet or {}, summary.baseline
-    nearest = sheet.get("nearest") or []
+    samples, known = summary.samples or {}, summary.baseline
+    nearest = samples.get("nearest") or []
     if not known or len(nearest) < FEWEST_SAMPLES:
         return
     found = sum(judge(float(distance), known) == "copy" for _, distance in nearest)
     if found >= COPIED * len(nearest):
-        values = {"copies": found, "count": len(nearest), "step": sheet.get("step", summary.step)}
+        values = {"copies": found, "count": len(nearest), "step": samples.get("step", summary.step)}
         yield Remark("copies", {**values, "low": figure(known.low)})
 
 
@@ -123,7 +123,7 @@ def few_minutes(summary: Summary) -> Iterator[Remark]:
 
 def ema_young(summary: Summary) -> Iterator[Remark]:
     """Speak while the averaged weights, which samples show first, lag behind the raw ones."""
-    step = (summary.sheet or {}).get("step", EMA_LAGS_UNTIL)
+    step = (summary.samples or {}).get("step", EMA_LAGS_UNTIL)
     decay = min(summary.config.training.ema_decay, (1 + step) / (10 + step))
     length = round(1 / (1 - decay))
     if step < EMA_LAGS_UNTIL and length > SHORT_AVERAGE:
@@ -132,7 +132,7 @@ def ema_young(summary: Summary) -> Iterator[Remark]:
 
 def noise_yet(summary: Summary) -> Iterator[Remark]:
     """Say early in a run that noise is what samples should be."""
-    if summary.sheet and not summary.end and summary.step < BLOBS_UNTIL <= summary.planned_steps:
+    if summary.samples and not summary.end and summary.step < BLOBS_UNTIL <= summary.planned_steps:
         yield Remark("noise_yet", {"step": summary.step, "shapes": f"{SHAPES_AT:,}"})
 
 

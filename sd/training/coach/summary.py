@@ -1,4 +1,4 @@
-"""What the coach's rules look at: a configuration, and a run's events sorted by what they tell."""
+"""What the coach's rules look at: a configuration, and a run's events sorted by kind."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ class Summary:
     total: int = 0
     steps: tuple[Event, ...] = ()  # logged ones with a finite loss
     evaluations: tuple[Event, ...] = ()
-    sheet: Event | None = None  # the newest samples
+    samples: Event | None = None  # the newest samples
     baseline: Baseline | None = None
     skipped: tuple[Event, ...] = ()
     saved: int = 0  # the step of the newest checkpoint
@@ -59,7 +59,7 @@ class Summary:
             total=next((each for each in reversed(totals) if each), 0),
             steps=tuple(each for each in kinds.get("step", ()) if is_number(each.get("loss"))),
             evaluations=tuple(each for each in kinds.get("evaluation", ()) if each.get("train")),
-            sheet=next(iter(kinds.get("samples", [])[-1:]), None),
+            samples=next(iter(kinds.get("samples", [])[-1:]), None),
             baseline=Baseline.from_event(measured[-1]) if measured else None,
             skipped=tuple(e for e in kinds.get("notice", ()) if e.get("kind") == "skipped"),
             saved=count(kinds.get("checkpoint", [{}])[-1].get("step")),
@@ -75,7 +75,7 @@ class Summary:
             if chosen is None or name in chosen
         }
         kind = self.config.conditioning.kind
-        with suppress(InputError):  # what the pictures lack is told beside its field
+        with suppress(InputError):  # what the pictures lack is shown beside its field
             kind = resolve_kind(kind, report.captions, len(classes))
         return replace(
             self,
@@ -103,7 +103,7 @@ class Summary:
 
     @property
     def planned_steps(self) -> int:
-        """The steps of the run: its own total, which the clock may cut, or what is asked for."""
+        """The steps of the run: its own total, which the clock may cut, or the settings'."""
         return self.total or self.configured_steps
 
     @property

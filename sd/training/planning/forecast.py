@@ -39,7 +39,7 @@ class Measurement:
     """Seconds of one step; of samples of both sets of weights and their evaluation; of a save."""
 
     step: float
-    sheet: float
+    samples: float
     save: float
 
 
@@ -74,7 +74,7 @@ class Forecast:
 
 
 def measure(config: Config, machine: Machine, seconds: float = 8.0) -> Measurement:
-    """Time real steps, parts of a sheet of samples and a save; in about `seconds`, at least once.
+    """Time real steps, parts of a sample grid and a save; in about `seconds`, at least once.
 
     The network runs in this process as a run would: call `machine.apply()` before.
     """
@@ -82,18 +82,18 @@ def measure(config: Config, machine: Machine, seconds: float = 8.0) -> Measureme
     settings = ["training.steps=1000000", "training.minutes=0"]
     training = Training(config.with_settings(settings), random_pictures(config), 0, machine)
     stream = training.steps()
-    step = _median(_timed(stream, 2, 15, until - seconds / 3))
+    step = _median(_time_steps(stream, 2, 15, until - seconds / 3))
     model = training.model
     sampling = model.sampling(steps=min(SAMPLE_STEPS, model.diffusion.schedule.timesteps))
     denoiser, passes = sample_denoiser(training, model), passes_per_step(training)
     calls = sampling.steps(denoiser, model.shape, range(SAMPLE_COUNT), machine.device)
-    call = _median(_timed(calls, 1, 5, until))
-    evaluation = 2 * LEVELS * EVALUATED / (SAMPLE_COUNT * passes)  # in calls for a sheet
-    sheet = call * (2 * len(sampling.times) + evaluation)
+    call = _median(_time_steps(calls, 1, 5, until))
+    evaluation = 2 * LEVELS * EVALUATED / (SAMPLE_COUNT * passes)  # in network calls of a grid
+    samples = call * (2 * len(sampling.times) + evaluation)
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
         save_checkpoint(model, Path(folder) / "measured", {"step": 0}, training.state())
-        return Measurement(step, sheet, time.perf_counter() - begun)
+        return Measurement(step, samples, time.perf_counter() - begun)
 
 
 def random_pictures(config: Config) -> ImageSet:
@@ -115,7 +115,7 @@ def random_pictures(config: Config) -> ImageSet:
     return ImageSet(pixels, names, labels, classes, captions, report)
 
 
-def _timed(stream: Iterator[Any], warm: int, most: int, until: float) -> list[float]:
+def _time_steps(stream: Iterator[Any], warm: int, most: int, until: float) -> list[float]:
     """Return the seconds of things in a stream: at least two, then up to `most` until a time.
 
     The first `warm` count only where there was no time for others.
@@ -156,14 +156,14 @@ def extrapolate(
         steps = _steps_within(config, 60 * training.minutes - start, measured)
     else:
         steps = total_steps(training, pictures - round(training.held_out * pictures))
-    sheets, saves = (_count(steps, each) for each in (training.sample_every, training.save_every))
-    seconds = start + steps * measured.step + sheets * measured.sheet + saves * measured.save
+    grids, saves = (_count(steps, each) for each in (training.sample_every, training.save_every))
+    seconds = start + steps * measured.step + grids * measured.samples + saves * measured.save
     at_once = training.batch_size * training.gradient_accumulation
     return Forecast(
         steps=steps,
         step_seconds=round(measured.step, 6),
         seconds=round(60 * training.minutes or seconds, 1),
-        sheets=sheets,
+        sheets=grids,
         pictures_per_second=round(at_once / measured.step, 2),
         pictures=pictures,
         memory=memory.needed(config),
@@ -179,8 +179,8 @@ def _count(steps: int, every: int) -> int:
 
 def _steps_within(config: Config, seconds: float, measured: Measurement) -> int:
     """Return how many steps fit into the seconds beside the samples and saves that are due."""
-    training, last = config.training, measured.sheet + measured.save
+    training, last = config.training, measured.samples + measured.save
     per_step = measured.step
-    per_step += measured.sheet / training.sample_every if training.sample_every else 0
+    per_step += measured.samples / training.sample_every if training.sample_every else 0
     per_step += measured.save / training.save_every if training.save_every else 0
     return max(1, math.floor((seconds - last) / per_step))

@@ -31,7 +31,7 @@ from sd.training.planning.reasons import Reason
 BASE = "tiny"  # the preset from which a plan's settings differ
 MOST_MINUTES = 100_000.0
 MEASURING_SHARE, MEASURING_SECONDS = 0.08, 25.0  # of the minutes, and at most, spent on measuring
-LEAST_SHEETS, MOST_SHEETS, SHEETS_SHARE = 3, 18, 0.1  # of a planned run, and of its time
+LEAST_GRIDS, MOST_GRIDS, SAMPLES_SHARE = 3, 18, 0.1  # of a planned run, and of its time
 KEEP_SECONDS = 50.0  # between checkpoints: what is lost where a run is killed
 EMA_SHARE, LONGEST_EMA = 0.07, 10_000  # of the steps, and in steps
 WARMUP_SHARE, MOST_WARMUP = 0.04, 40
@@ -45,7 +45,7 @@ FEWEST_PLACES = 3  # a side, of a level that attends
 class SizePreset(NamedTuple):
     """A size of pictures with a network for it; its shapes show after `enough` steps.
 
-    patch: the side of the pixel blocks that enter as one position. base: the preset that tells all
+    patch: the side of the pixel blocks that enter as one position. base: the preset with all
     else, as what the network estimates.
     """
 
@@ -171,11 +171,11 @@ class _Search:
 
     def config(self, size: SizePreset) -> Config:
         """Return the settings of a size for these pictures, with what they make of the U-Net."""
-        told = [f"conditioning.kind={ini.spell(self.kind)}"]
-        told.append(f"training.precision={self.precision}")
+        settings = [f"conditioning.kind={ini.spell(self.kind)}"]
+        settings.append(f"training.precision={self.precision}")
         if self.kind == "captions":  # words find their places where there are places enough
-            told.append(f"unet.attention_resolutions=[{2 ** max(0, len(size.mult) - 2)}]")
-        config = size.config(self.pictures.channels).with_settings(told)
+            settings.append(f"unet.attention_resolutions=[{2 ** max(0, len(size.mult) - 2)}]")
+        config = size.config(self.pictures.channels).with_settings(settings)
         return resolve_conditioning(config, self.pictures.captions, self.pictures.labels)
 
     def _suits(self, size: SizePreset) -> bool:
@@ -230,7 +230,7 @@ class _Search:
             return self.measured[size]
         nearest = min(self.measured, key=lambda each: abs(_work(each) - _work(size)))
         known, ratio = self.measured[nearest], _work(size) / _work(nearest)
-        return Measurement(known.step * ratio, known.sheet * ratio, known.save * ratio)
+        return Measurement(known.step * ratio, known.samples * ratio, known.save * ratio)
 
     def enough(self, size: SizePreset) -> int:
         """Return the steps that are enough for these pictures: few are learned sooner."""
@@ -241,16 +241,16 @@ class _Search:
         """Return how long enough steps take, with samples and saves."""
         measured = self.times(size)
         trained = self.enough(size) * measured.step * (1 + measured.save / KEEP_SECONDS)
-        sheets = max(LEAST_SHEETS * measured.sheet, SHEETS_SHARE * trained)
-        return (60 * self.minutes - self.seconds + trained + sheets) / 60
+        grids = max(LEAST_GRIDS * measured.samples, SAMPLES_SHARE * trained)
+        return (60 * self.minutes - self.seconds + trained + grids) / 60
 
     def settle(self, size: SizePreset, measured: Measurement) -> Config:
         """Return a size's settings with all that depends on the number of steps."""
         seconds = self.seconds
-        most = math.floor(SHEETS_SHARE * seconds / measured.sheet)
-        sheets = min(max(most, LEAST_SHEETS), MOST_SHEETS)
+        most = math.floor(SAMPLES_SHARE * seconds / measured.samples)
+        grids = min(max(most, LEAST_GRIDS), MOST_GRIDS)
         apart = max(KEEP_SECONDS, 20 * measured.save)  # seconds between saves
-        training = seconds - sheets * measured.sheet - seconds / apart * measured.save
+        training = seconds - grids * measured.samples - seconds / apart * measured.save
         steps = max(1, round(training / measured.step))
         length = min(max(EMA_SHARE * steps, 10.0), LONGEST_EMA)
         settings = [
@@ -258,7 +258,7 @@ class _Search:
             f"training.steps={steps}",
             f"training.warmup_steps={min(MOST_WARMUP, max(1, round(WARMUP_SHARE * steps)))}",
             f"training.ema_decay={round(1 - 1 / length, 5)}",
-            f"training.sample_every={math.ceil(steps / sheets)}",
+            f"training.sample_every={math.ceil(steps / grids)}",
             f"training.save_every={max(1, round(apart / measured.step))}",
         ]
         return self.config(size).with_settings(settings)
@@ -278,9 +278,9 @@ class _Search:
     def _why_size(self, size: SizePreset, expected: Forecast) -> Iterator[Reason]:
         enough, steps = self.enough(size), expected.steps
         if not self._is_enough(size):
-            facts = {"minutes": f"{self.minutes:g}", "steps": steps, "enough": enough}
+            values = {"minutes": f"{self.minutes:g}", "steps": steps, "enough": enough}
             needed = math.ceil(self.minutes_for(size))
-            yield Reason("short", {**facts, "needed_minutes": needed})
+            yield Reason("short", {**values, "needed_minutes": needed})
             return
         yield Reason("size", {"side": size.side, "steps": steps, "enough": enough})
         larger = [each for each in self.sizes if each.side > size.side]
@@ -294,11 +294,11 @@ class _Search:
             yield Reason("small_pictures", {"side": size.side, "shortest": shortest})
 
     def _why_conditioning(self) -> Reason:
-        seen = self.pictures
+        stats = self.pictures
         if self.kind == "captions":
-            return Reason("told_captions", {"captions": seen.captions, "pictures": seen.count})
+            return Reason("told_captions", {"captions": stats.captions, "pictures": stats.count})
         if self.kind in CLASS_KINDS:
-            return Reason("told_classes", {"labels": seen.labels})
+            return Reason("told_classes", {"labels": stats.labels})
         return Reason("told_nothing" if self.wanted == "auto" else "told_not", {})
 
     def _why_steps(self, config: Config, expected: Forecast) -> Iterator[Reason]:
@@ -308,12 +308,12 @@ class _Search:
         yield Reason("steps", {"steps": steps, "minutes": minutes, "passes": passes})
         if count < MANY_PICTURES:
             yield Reason("few", {"pictures": count})
-        facts = {
+        values = {
             "machine": expected.machine,
             "milliseconds": round(1000 * expected.step_seconds),
             "pictures_per_second": round(expected.pictures_per_second),
         }
-        yield Reason("speed", facts)
+        yield Reason("speed", values)
 
 
 def _work(size: SizePreset) -> int:
@@ -328,13 +328,13 @@ def _why_rest(config: Config, expected: Forecast) -> Iterator[Reason]:
     yield Reason("ema", {"length": round(length), "percent": _percent(length, steps)})
     warmup = training.warmup_steps
     yield Reason("warmup", {"warmup": warmup, "percent": _percent(warmup, steps)})
-    facts = {"every": training.sample_every, "seconds": round(training.sample_every * step)}
-    yield Reason("samples", {**facts, "sheets": expected.sheets})
-    facts = {"every": training.save_every, "seconds": round(training.save_every * step)}
-    yield Reason("saves", facts)
-    held = round(training.held_out * expected.pictures)
-    if held:
-        yield Reason("held_out", {"count": held})
+    values = {"every": training.sample_every, "seconds": round(training.sample_every * step)}
+    yield Reason("samples", {**values, "sheets": expected.sheets})
+    values = {"every": training.save_every, "seconds": round(training.save_every * step)}
+    yield Reason("saves", values)
+    held_out = round(training.held_out * expected.pictures)
+    if held_out:
+        yield Reason("held_out", {"count": held_out})
     needed, there = format_bytes(expected.memory), format_bytes(expected.available)
     yield Reason("memory", {"needed": needed, "available": there})
 

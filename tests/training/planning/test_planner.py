@@ -95,7 +95,7 @@ def test_a_plan_fills_its_minutes_with_steps_samples_and_saves(
         forecast.START_SECONDS
         + forecast.PICTURE_SECONDS * STARTER.count
         + expected.steps * measured.step
-        + expected.sheets * measured.sheet
+        + expected.sheets * measured.samples
         + saves * measured.save
     )
     assert spent == pytest.approx(60 * minutes, rel=0.05)
@@ -111,7 +111,7 @@ def test_a_plan_fills_its_minutes_with_steps_samples_and_saves(
 def test_ten_minutes_or_more_show_some_fifteen_sheets(fast: list[Config]) -> None:
     found = [plan(m, STARTER, CPU).forecast.sheets for m in (3, 10, 60, 240)]
     found.append(plan(10, STARTER, CPU, start=300).forecast.sheets)  # half of it in reading
-    assert all(15 <= sheets <= planner.MOST_SHEETS for sheets in found)
+    assert all(15 <= sheets <= planner.MOST_GRIDS for sheets in found)
 
 
 def test_few_slow_steps_are_not_each_shown(
@@ -119,7 +119,7 @@ def test_few_slow_steps_are_not_each_shown(
 ) -> None:
     monkeypatch.setattr(planner, "measure", lambda *_: Measurement(2.0, 0.1, 0.1))
     found = plan(1, STARTER, CPU).forecast
-    assert planner.MOST_SHEETS / 2 < found.sheets <= planner.MOST_SHEETS < found.steps
+    assert planner.MOST_GRIDS / 2 < found.sheets <= planner.MOST_GRIDS < found.steps
 
 
 def test_what_is_chosen_gets_enough_steps_and_what_is_next_would_not(fast: list[Config]) -> None:
@@ -272,7 +272,7 @@ def test_what_is_told_is_measured_too(tiny_config: Config, kind: str) -> None:
     assert training.config.conditioning.kind == kind and training.sample_prompts
     denoiser = samples.sample_denoiser(training, training.model)
     assert denoiser.guidance.scale == (2.0,) and samples.passes_per_step(training) == 2
-    assert measure(config, CPU, 0.0).sheet > 0
+    assert measure(config, CPU, 0.0).samples > 0
 
 
 def test_a_run_that_is_told_nothing_asks_once(tiny_config: Config) -> None:
@@ -284,7 +284,7 @@ def test_a_run_that_is_told_nothing_asks_once(tiny_config: Config) -> None:
 
 def test_a_measurement_times_the_real_thing(tiny_config: Config) -> None:
     measured = measure(tiny_config, CPU, 2.0)
-    assert 0 < measured.step < measured.sheet and 0 < measured.save < 10
+    assert 0 < measured.step < measured.samples and 0 < measured.save < 10
 
 
 def test_a_measurement_takes_about_the_seconds_that_it_is_given(tiny_config: Config) -> None:
@@ -319,7 +319,7 @@ def test_steps_are_timed_after_warming_up(
             now[0] += each
             yield each
 
-    assert forecasts._timed(stream(), 2, 3, until) == expected
+    assert forecasts._time_steps(stream(), 2, 3, until) == expected
 
 
 def test_the_forecast_is_the_sum_of_its_parts(tiny_config: Config) -> None:
