@@ -1,4 +1,4 @@
-"""A picture set opened by name as a model that needs no training.
+"""Closed-form models: a picture set opened by name as a model that needs no training.
 
 "ideal:DATA" and "linear:DATA" are such names; DATA is a folder, a zip, the word of a bundled set,
 or the folder of a run, whose pictures and settings they then share.
@@ -59,10 +59,10 @@ class PictureModel:
         negative: str = "",
         guidance: Guidance = Guidance(),  # noqa: B008 (a constant)
     ) -> ClosedFormDenoiser:
-        """Return the denoiser; raise `InputError` where it is told anything, which it cannot be."""
+        """Return the denoiser; raise `InputError` for any prompt, of which it knows nothing."""
         if any(prompts) or negative:
-            told = shown(next(filter(None, [*prompts, negative])))
-            raise InputError(f"prompt = {told}: the {self.about['kind']} model knows no words")
+            prompt = shown(next(filter(None, [*prompts, negative])))
+            raise InputError(f"prompt = {prompt}: the {self.about['kind']} model knows no words")
         return self.denoiser
 
     def sampling(self, sampler: str = "ddim", steps: int = 50, **settings: Any) -> Sampling:

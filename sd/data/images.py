@@ -42,7 +42,7 @@ def read_picture(file: BinaryIO | Path, name: str, transparency: bool = False) -
 
 
 def read_with_remarks(file: BinaryIO | Path, name: str) -> tuple[Image.Image, list[str]]:
-    """Return a picture as `read_picture` does, alpha kept, and what was guessed of its values."""
+    """Return a picture as `read_picture` does, alpha kept, and remarks on what was guessed."""
     try:
         found = decode(read_bytes(file))
     except InputError as error:
@@ -95,10 +95,10 @@ def to_pil(x: Tensor) -> Image.Image:
 
 
 def make_grid(x: Tensor, columns: int | None = None, scale: int = 1, gap: int = 2) -> Image.Image:
-    """Return pictures [N, C, H, W], float in [-1, 1], row by row on one white RGB sheet.
+    """Return pictures [N, C, H, W], float in [-1, 1], row by row in one RGB picture.
 
     Each is enlarged `scale` times by repeating pixels; `gap` white pixels lie between neighbours,
-    none at the rim. `columns` defaults to the nearest to a square sheet. A sheet of pictures with
+    none at the rim. `columns` makes it nearly square unless given. A grid of pictures with
     transparency (C = 4) is RGBA, and white where it is opaque between them.
     """
     if not len(x):
@@ -106,13 +106,13 @@ def make_grid(x: Tensor, columns: int | None = None, scale: int = 1, gap: int = 
     columns = columns or math.ceil(math.sqrt(len(x)))
     pixels = to_uint8(x).cpu().repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     cells = pad_tensor(pixels, (0, gap, 0, gap, 0, 0, 0, -len(x) % columns), value=255)
-    sheet = rearrange(cells, "(row column) C h w -> C (row h) (column w)", column=columns)
-    whole_sheet = to_pil(sheet[:, : sheet.shape[1] - gap, : sheet.shape[2] - gap])
-    return whole_sheet if x.shape[1] == 4 else whole_sheet.convert("RGB")
+    whole = rearrange(cells, "(row column) C h w -> C (row h) (column w)", column=columns)
+    image = to_pil(whole[:, : whole.shape[1] - gap, : whole.shape[2] - gap])
+    return image if x.shape[1] == 4 else image.convert("RGB")
 
 
 def lay_on_white(x: Tensor) -> Tensor:
-    """Return pictures [..., C, H, W] in [-1, 1] as they are seen: transparency laid on white.
+    """Return pictures [..., C, H, W] in [-1, 1] as one sees them: transparency laid on white.
 
     C = 4 becomes 3; grey and colour stay as they are.
     """

@@ -50,12 +50,12 @@ class Branch:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of one sampling. `step` and `digest` tell which model of that name it was.
+    """Settings of one sampling. `step` and `digest` say which model of that name it was.
 
     steps: of this sampling alone, without those of a branch's parent. seed_to: where given, the
-    pictures start from noises on the way from `seed` to it. prompts: captions or classes that are
-    asked for, which the pictures take in turn as they do `guidance`; negative: what guidance holds
-    them against; rescale and interval as in `sd.diffusion.guidance.Guidance`.
+    pictures start from noises on the way from `seed` to it. prompts: captions or classes, which the
+    pictures take in turn as they do `guidance`; negative: what guidance leads away from; rescale
+    and interval as in `sd.diffusion.guidance.Guidance`.
     """
 
     model: str
@@ -117,15 +117,15 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as JSON; pictures as base64."""
-        told = {**asdict(self), "format": FORMAT}
+        fields = {**asdict(self), "format": FORMAT}
         if self.start:
-            told["start"] = {**asdict(self.start), "picture": _encode(self.start.picture)}
-            told["start"]["mask"] = _encode(self.start.mask)
+            fields["start"] = {**asdict(self.start), "picture": _encode(self.start.picture)}
+            fields["start"]["mask"] = _encode(self.start.mask)
         if self.branch:
             branch = self.branch
-            told["branch"] = {"at": branch.at, "paint": _encode(branch.paint)}
-            told["branch"]["recipe"] = branch.recipe.to_json()
-        return told
+            fields["branch"] = {"at": branch.at, "paint": _encode(branch.paint)}
+            fields["branch"]["recipe"] = branch.recipe.to_json()
+        return fields
 
 
 def from_json(value: Any, depth: int = 0) -> Recipe:
@@ -135,29 +135,29 @@ def from_json(value: Any, depth: int = 0) -> Recipe:
     fields = _check_object("recipe", value, (*Recipe.__dataclass_fields__, "format"))
     whole("recipe format", fields.pop("format", None), FORMAT, FORMAT)
     if (start := fields.get("start")) is not None:
-        told = _check_object("start", start, ("picture", "t", "mask"))
-        picture, mask = _decode("picture", told.get("picture")), told.get("mask")
+        found = _check_object("start", start, ("picture", "t", "mask"))
+        picture, mask = _decode("picture", found.get("picture")), found.get("mask")
         if picture is None:
             raise InputError("recipe: a start without its picture")
-        fields["start"] = Start(picture, told.get("t", math.nan), _decode("mask", mask))
+        fields["start"] = Start(picture, found.get("t", math.nan), _decode("mask", mask))
     if (branch := fields.get("branch")) is not None:
-        told = _check_object("branch", branch, ("recipe", "at", "paint"))
-        parent = from_json(told.get("recipe"), depth + 1)
-        at = whole("branch at", told.get("at"), 1, MOST_STEPS)
-        fields["branch"] = Branch(parent, at, _decode("paint", told.get("paint")))
+        found = _check_object("branch", branch, ("recipe", "at", "paint"))
+        parent = from_json(found.get("recipe"), depth + 1)
+        at = whole("branch at", found.get("at"), 1, MOST_STEPS)
+        fields["branch"] = Branch(parent, at, _decode("paint", found.get("paint")))
     if "model" not in fields:
         raise InputError("recipe: it names no model")
     return Recipe(**fields)
 
 
 def _check_whole(recipe: Recipe, field: str, low: int, high: int) -> None:
-    """Hold a field to whole numbers; one that came as 3.0 becomes 3."""
+    """Check that a field is a whole number; one that came as 3.0 becomes 3."""
     value = whole(field.replace("_", " "), getattr(recipe, field), low, high)
     object.__setattr__(recipe, field, value)
 
 
 def _check_prompts(recipe: Recipe) -> None:
-    """Check what is told; lists, as JSON has them, become tuples."""
+    """Check prompts and guidance; lists, as JSON has them, become tuples."""
     for each in (*_check_list("prompts", recipe.prompts), recipe.negative):
         text("prompt", each, LONGEST_PROMPT)
     if not _check_list("guidance", recipe.guidance):

@@ -1,7 +1,7 @@
-"""A sheet of a run's samples: how large it is, and the one way in which it is opened.
+"""A grid of a run's samples: how large it is, and the one way in which it is opened.
 
-Sixteen pictures in rows of four. A run from elsewhere may bring anything under a sheet's name, so
-its size is held to the settings before Pillow sees a pixel. No torch.
+Sixteen pictures in rows of four. A run from elsewhere may bring anything under a grid's name, so
+its size is compared with the settings before Pillow sees a pixel. No torch.
 """
 
 import math
@@ -24,14 +24,14 @@ HEADER = struct.Struct(">8s4x4s2L")  # signature, kind of the first chunk, width
 
 
 def grid_size(config: Config) -> tuple[int, int]:
-    """Return width and height in pixels of a sheet of these settings' pictures."""
+    """Return width and height in pixels of a grid of these settings' pictures."""
     training = config.training
     sides = training.input_width, training.input_height
     return sides[0] * COLUMNS + GAP * (COLUMNS - 1), sides[1] * COLUMNS + GAP * (COLUMNS - 1)
 
 
 def open_sample_grid(path: Path, config: Config) -> Image.Image:
-    """Return a sheet as RGB; raise `InputError` for what is no PNG of the size it must have."""
+    """Return a grid as RGB; raise `InputError` for what is no PNG of the size it must have."""
     name, wanted = brief(printable(path.name)), grid_size(config)
     try:
         with path.open("rb") as file:
@@ -40,8 +40,8 @@ def open_sample_grid(path: Path, config: Config) -> Image.Image:
         if signature != b"\x89PNG\r\n\x1a\n" or kind != b"IHDR":
             raise InputError(f"{name}: not a PNG")
         if tuple(size) != wanted:
-            told = " x ".join(map(str, size))
-            raise InputError(f"{name}: {told} pixels; a sheet has {wanted[0]} x {wanted[1]}")
+            found = " x ".join(map(str, size))
+            raise InputError(f"{name}: {found} pixels; a sheet has {wanted[0]} x {wanted[1]}")
         with Image.open(path, formats=["PNG"]) as image:
             image.load()  # while its file is open
             return as_colour(image)

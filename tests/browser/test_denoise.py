@@ -393,7 +393,7 @@ def test_a_quick_sampling_and_a_restored_one_are_what_is_branched_from(
     page.get_by_text("of 25, where t =").wait_for()
 
 
-def test_the_second_zero_model_works_before_any_training(page: Any) -> None:
+def test_a_closed_form_model_works_before_any_training(page: Any) -> None:
     choose(page, model(page), "ideal: starter")
     fill(page, "#denoise-steps", 5)
     fill(page, "#denoise-count", 1)

@@ -1,4 +1,4 @@
-"""The sample command: beginnings, forms, second-zero models, and recipes that are made again."""
+"""The sample command: beginnings, forms, closed-form models, and recipes that are made again."""
 
 import json
 import shutil

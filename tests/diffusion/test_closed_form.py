@@ -1,4 +1,4 @@
-"""The second-zero models against brute force, and as models opened by name."""
+"""The closed-form models against brute force, and as models opened by name."""
 
 import shutil
 from collections.abc import Callable

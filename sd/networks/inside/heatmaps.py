@@ -134,11 +134,9 @@ def centre_of_mass(heat: Tensor) -> tuple[float, float]:
 
 
 def overlay(picture: Image.Image | Tensor, heat: Tensor, peak: float | None = None) -> Image.Image:
-    """Return a picture, PIL or [C, H, W] as `sd.data.images.to_pil` takes it.
+    """Return a picture, PIL or [C, H, W] as `sd.data.images.to_pil` takes it, under a heat map.
 
-    Under the heat of a map.
-
-    The hottest colour is at `peak`, the map's own maximum unless told: give the maximum over all
+    The hottest colour is at `peak`, by default the map's own maximum: give the maximum over all
     steps of one word, and its steps compare. A map of another size than the picture is enlarged.
     """
     image = as_colour(to_pil(picture) if isinstance(picture, Tensor) else picture)
@@ -146,11 +144,8 @@ def overlay(picture: Image.Image | Tensor, heat: Tensor, peak: float | None = No
     heat = heat.detach().float().cpu()[None, None] / (peak if peak > 0 else 1.0)
     if heat.shape[2:] != (image.height, image.width):
         heat = F.interpolate(heat, (image.height, image.width), mode="bilinear")
-    ramp, position = (
-        np.asarray(COLOUR_MAP, float),
-        heat[0, 0].clamp(0, 1).numpy() * (len(COLOUR_MAP) - 1),
-    )
-    anchors = np.arange(len(COLOUR_MAP))
-    hot = np.stack([np.interp(position, anchors, ramp[:, c]) for c in range(3)], axis=-1)
+    colours, anchors = np.asarray(COLOUR_MAP, float), np.arange(len(COLOUR_MAP))
+    position = heat[0, 0].clamp(0, 1).numpy() * anchors[-1]
+    hot = np.stack([np.interp(position, anchors, colours[:, c]) for c in range(3)], axis=-1)
     mixed = HEAT_SHARE * hot + (1 - HEAT_SHARE) * np.asarray(image, float)
     return Image.fromarray(mixed.round().astype(np.uint8))
