@@ -1,7 +1,7 @@
-"""What the sample command asks a model for, and what of its flags comes to nothing.
+"""The sample command's prompts and guidance, and which of its flags change nothing.
 
-Where nothing is asked of a model that can be told something, it is asked for what the samples of
-its own run were: told nothing at all, it shows what no picture is, the mean of many.
+A conditioned model without a prompt or label takes the prompts of its own run's samples: without
+any condition it shows what no picture is, the mean of many.
 """
 
 import argparse
@@ -21,19 +21,19 @@ LONGEST_NAMED = 40  # characters of each
 
 
 def read_conditioning(args: argparse.Namespace, source: Model | PictureModel) -> dict[str, Any]:
-    """Return the fields of a recipe about what the model is told; `InputError` if it cannot be."""
+    """Return a recipe's fields of prompts and guidance; `InputError` where the model has none."""
     _check(args, source.conditioner if isinstance(source, Model) else None)
     prompts = (*(args.label or ()), *(args.prompt or ())) or default_prompts(args, source)
-    told: dict[str, Any] = {"prompts": prompts, "negative": args.negative or ""}
+    fields: dict[str, Any] = {"prompts": prompts, "negative": args.negative or ""}
     if args.guidance is not None:
-        told["guidance"] = tuple(args.guidance)
+        fields["guidance"] = tuple(args.guidance)
     elif prompts or args.negative:
-        told["guidance"] = (default_guidance(source.config.conditioning.drop),)
+        fields["guidance"] = (default_guidance(source.config.conditioning.drop),)
     if args.rescale is not None:
-        told["rescale"] = args.rescale
+        fields["rescale"] = args.rescale
     if args.interval is not None:
-        told["interval"] = tuple(args.interval)
-    return told
+        fields["interval"] = tuple(args.interval)
+    return fields
 
 
 def default_prompts(args: argparse.Namespace, source: Model | PictureModel) -> tuple[str, ...]:
@@ -60,7 +60,7 @@ def _check(args: argparse.Namespace, conditioner: Any) -> None:
 
 
 def remarks(args: argparse.Namespace, recipe: Recipe, source: Model | PictureModel) -> list[str]:
-    """Return a line for each thing that the model is told unasked, cannot know, or does not use."""
+    """Return a line for each flag that changes nothing, and for what was chosen without one."""
     conditioner = source.conditioner if isinstance(source, Model) else None
     drawn = [name for name in ("seed", "seed_to") if getattr(args, name) == validation.RANDOM_SEED]
     lines = [f"{name.replace('_', ' ')} {getattr(recipe, name)}" for name in drawn]
@@ -77,16 +77,18 @@ def remarks(args: argparse.Namespace, recipe: Recipe, source: Model | PictureMod
     for flag, sampler in (("eta", "ddim"), ("variance", "ddpm")):
         if getattr(args, flag) is not None and recipe.sampler != sampler:
             lines.append(f"--{flag} changes nothing: it is {sampler}'s; this is {recipe.sampler}")
-    return lines + unused(args, recipe, source)
+    return lines + unused_guidance(args, recipe, source)
 
 
 def unused_values(args: argparse.Namespace, recipe: Recipe) -> list[str]:
-    """Return a line for each flag that tells more than the pictures can take, in turn."""
+    """Return a line for each flag with more values than there are pictures to take them in turn."""
     lines = []
     for name in ("label", "prompt", "guidance"):
-        told = len(getattr(args, name) or ())
-        if told > recipe.count:
-            lines.append(f"--{name}: of {told} only {recipe.count} used; --count {told} takes all")
+        given = len(getattr(args, name) or ())
+        if given > recipe.count:
+            lines.append(
+                f"--{name}: of {given} only {recipe.count} used; --count {given} takes all"
+            )
     if recipe.seed_to is not None and (recipe.count == 1 or recipe.seed_to == recipe.seed):
         why = "a single picture is that of --seed" if recipe.count == 1 else "it is --seed itself"
         lines.append(f"--seed-to changes nothing: {why}")
@@ -94,7 +96,7 @@ def unused_values(args: argparse.Namespace, recipe: Recipe) -> list[str]:
 
 
 def _uses_uncond(recipe: Recipe) -> bool:
-    """Tell whether a picture is made of what the model says when it is told nothing."""
+    """Tell whether a picture is made with the unconditional prediction."""
     guided = set(recipe.guidance) != {1.0} and not recipe.negative
     return guided or not all(recipe.prompts or ("",))
 
@@ -107,7 +109,9 @@ def _join(texts: Iterable[str]) -> str:
     return ", ".join(named) + more
 
 
-def unused(args: argparse.Namespace, recipe: Recipe, source: Model | PictureModel) -> list[str]:
+def unused_guidance(
+    args: argparse.Namespace, recipe: Recipe, source: Model | PictureModel
+) -> list[str]:
     """Return a line where flags about guidance change no picture: which, and why."""
     why, flags = _why_unused(recipe, source)
     given = [name for name in flags if getattr(args, name) not in (None, "")]

@@ -67,131 +67,131 @@ def parser() -> Parser:
     top = Parser(prog="python -m sd", description=(__doc__ or "").partition("\n")[0])
     words = top.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(run: Command) -> argparse.ArgumentParser:
-        made = words.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
-        made.set_defaults(handler=run)
-        return made
+    def add(run: Command) -> argparse.ArgumentParser:
+        flags = words.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
+        flags.set_defaults(handler=run)
+        return flags
 
-    _train_flags(command(commands.train))
-    _sample_flags(command(commands.sample))
-    _noise_flags(command(commands.noise))
-    _plan_flags(command(commands.plan))
-    made = command(commands.data)
-    made.add_argument("data", metavar="DATA", help="a folder, a zip, starter or shapes")
-    made.add_argument("--json", action="store_true", help="for programs")
-    made = command(commands.info)
-    made.add_argument("path", metavar="CHECKPOINT|FILE.ini", help="or the name of a preset")
-    made.add_argument("--json", action="store_true", help="for programs")
+    _train_flags(add(commands.train))
+    _sample_flags(add(commands.sample))
+    _noise_flags(add(commands.noise))
+    _plan_flags(add(commands.plan))
+    flags = add(commands.data)
+    flags.add_argument("data", metavar="DATA", help="a folder, a zip, starter or shapes")
+    flags.add_argument("--json", action="store_true", help="for programs")
+    flags = add(commands.info)
+    flags.add_argument("path", metavar="CHECKPOINT|FILE.ini", help="or the name of a preset")
+    flags.add_argument("--json", action="store_true", help="for programs")
     return top
 
 
-def _train_flags(made: argparse.ArgumentParser) -> None:
-    _data_and_length(made)
-    made.add_argument(
+def _train_flags(flags: argparse.ArgumentParser) -> None:
+    _data_and_length(flags)
+    flags.add_argument(
         "--run", metavar="FOLDER", help="the new run's folder, or with --resume its own"
     )
-    again = made.add_mutually_exclusive_group()
+    again = flags.add_mutually_exclusive_group()
     again.add_argument(
         "--resume", action="store_true", help="go on with --run; --steps: to so many"
     )
     about = "begin --run anew from its source and settings; what it made is set aside in its folder"
     again.add_argument("--restart", action="store_true", help=about)
-    made.add_argument("--seed", type=number, help="0 if not told, -1 draws one")
-    made.add_argument("--device", help="auto, cpu, cuda or mps")
+    flags.add_argument("--seed", type=number, help="0 if not told, -1 draws one")
+    flags.add_argument("--device", help="auto, cpu, cuda or mps")
 
 
-def _plan_flags(made: argparse.ArgumentParser) -> None:
-    _data_and_length(made)
-    made.add_argument("--device", help="auto, cpu, cuda or mps")
-    made.add_argument("--json", action="store_true", help="for programs")
+def _plan_flags(flags: argparse.ArgumentParser) -> None:
+    _data_and_length(flags)
+    flags.add_argument("--device", help="auto, cpu, cuda or mps")
+    flags.add_argument("--json", action="store_true", help="for programs")
 
 
-def _data_and_length(made: argparse.ArgumentParser) -> None:
-    made.add_argument("data", nargs="?", metavar="DATA", help="a folder, a zip, starter or shapes")
-    _settings_flags(made)
-    length = made.add_mutually_exclusive_group()
+def _data_and_length(flags: argparse.ArgumentParser) -> None:
+    flags.add_argument("data", nargs="?", metavar="DATA", help="a folder, a zip, starter or shapes")
+    _settings_flags(flags)
+    length = flags.add_mutually_exclusive_group()
     length.add_argument("--steps", type=number, help="optimiser steps")
     length.add_argument("--epochs", type=number, help="passes over the pictures")
     about = "minutes from now; without --preset and --config the settings are chosen for them"
     length.add_argument("--minutes", type=number, help=about)
 
 
-def _sample_flags(made: argparse.ArgumentParser) -> None:
+def _sample_flags(flags: argparse.ArgumentParser) -> None:
     about = "a checkpoint or run folder; or without training, ideal:DATA or linear:DATA"
-    made.add_argument("checkpoint", nargs="?", metavar="MODEL", help=about)
+    flags.add_argument("checkpoint", nargs="?", metavar="MODEL", help=about)
     about = "a PNG that this command or the page made: makes its picture again"
-    made.add_argument("--recipe", metavar="FILE.png", help=about)
-    made.add_argument("--count", type=number, help="pictures; 16 if not told")
-    made.add_argument("--sampler", help=f"{', '.join(SAMPLERS)}; ddim if not told")
-    made.add_argument("--steps", type=number, help="steps of the sampler; 50 if not told")
-    made.add_argument("--eta", type=number, help="ddim: 0 adds no noise (if not told), 1 is ddpm")
-    made.add_argument("--variance", help=f"ddpm: {' or '.join(VARIANCES)}; the first if not told")
-    made.add_argument("--spacing", help=f"{', '.join(SPACINGS)}; trailing if not told")
-    made.add_argument(
+    flags.add_argument("--recipe", metavar="FILE.png", help=about)
+    flags.add_argument("--count", type=number, help="pictures; 16 if not told")
+    flags.add_argument("--sampler", help=f"{', '.join(SAMPLERS)}; ddim if not told")
+    flags.add_argument("--steps", type=number, help="steps of the sampler; 50 if not told")
+    flags.add_argument("--eta", type=number, help="ddim: 0 adds no noise (if not told), 1 is ddpm")
+    flags.add_argument("--variance", help=f"ddpm: {' or '.join(VARIANCES)}; the first if not told")
+    flags.add_argument("--spacing", help=f"{', '.join(SPACINGS)}; trailing if not told")
+    flags.add_argument(
         "--no-clip", action="store_true", help="do not cut x0 to the range of pictures"
     )
-    _conditioning_flags(made)
-    _start_flags(made)
-    made.add_argument("--keep-steps", action="store_true", help="keep every step's picture too")
+    _conditioning_flags(flags)
+    _start_flags(flags)
+    flags.add_argument("--keep-steps", action="store_true", help="keep every step's picture too")
     about = (
         "a folder (else the ini's) gets a picture each; or a file: a sheet, arrays, or the steps"
     )
-    made.add_argument("--out", metavar="FOLDER|FILE.png|.npz|.gif|.mp4|.html", help=about)
-    _overwrite_flag(made)
-    made.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    flags.add_argument("--out", metavar="FOLDER|FILE.png|.npz|.gif|.mp4|.html", help=about)
+    _overwrite_flag(flags)
+    flags.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
 
-def _overwrite_flag(made: argparse.ArgumentParser) -> None:
+def _overwrite_flag(flags: argparse.ArgumentParser) -> None:
     about = "replace a file that is there already; never one that is read here"
-    made.add_argument("--overwrite", action="store_true", help=about)
+    flags.add_argument("--overwrite", action="store_true", help=about)
 
 
-def _conditioning_flags(made: argparse.ArgumentParser) -> None:
+def _conditioning_flags(flags: argparse.ArgumentParser) -> None:
     about = "a class that the model knows; of several the pictures take one after the other"
-    made.add_argument("--label", action="append", metavar="NAME", help=about)
+    flags.add_argument("--label", action="append", metavar="NAME", help=about)
     about = "what the pictures are asked for; of several they take one after the other"
-    made.add_argument("--prompt", action="append", metavar="TEXT", help=about)
+    flags.add_argument("--prompt", action="append", metavar="TEXT", help=about)
     about = "ask for nothing; else a model that knows some is asked for what its own samples were"
-    made.add_argument("--unconditional", action="store_true", help=about)
-    made.add_argument("--negative", metavar="TEXT", help="what guidance leads away from")
+    flags.add_argument("--unconditional", action="store_true", help=about)
+    flags.add_argument("--negative", metavar="TEXT", help="what guidance leads away from")
     about = "how strongly a prompt or label is followed; 2 if there is one, 1 adds nothing; "
     about += "of several the pictures take one after the other"
-    made.add_argument("--guidance", type=number, nargs="+", metavar="SCALE", help=about)
+    flags.add_argument("--guidance", type=number, nargs="+", metavar="SCALE", help=about)
     about = "0..1: take back how far strong guidance spreads the values; 0 if not told"
-    made.add_argument("--rescale", type=number, help=about)
+    flags.add_argument("--rescale", type=number, help=about)
     about = "guide only between these shares of T"
-    made.add_argument("--interval", type=number, nargs=2, metavar=("LOW", "HIGH"), help=about)
+    flags.add_argument("--interval", type=number, nargs=2, metavar=("LOW", "HIGH"), help=about)
     about = "where the first picture's words were looked for, at every step"
-    made.add_argument("--attention", metavar="FOLDER|FILE.png|.npz", help=about)
+    flags.add_argument("--attention", metavar="FOLDER|FILE.png|.npz", help=about)
 
 
-def _start_flags(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--seed", type=number, help="0 if not told, -1 draws one")
+def _start_flags(flags: argparse.ArgumentParser) -> None:
+    flags.add_argument("--seed", type=number, help="0 if not told, -1 draws one")
     about = "begin between two seeds: the first picture at --seed, the last one here"
-    made.add_argument("--seed-to", type=number, metavar="SEED", help=about)
+    flags.add_argument("--seed-to", type=number, metavar="SEED", help=about)
     about = "begin from a picture, noised to --t"
-    made.add_argument("--from", dest="picture", metavar="PICTURE", help=about)
-    made.add_argument("--t", type=number, help="with --from: how far, above 0, at most T")
+    flags.add_argument("--from", dest="picture", metavar="PICTURE", help=about)
+    flags.add_argument("--t", type=number, help="with --from: how far, above 0, at most T")
     about = "with --from: a picture, white where the other is made anew; the rest stays"
-    made.add_argument("--mask", metavar="PICTURE", help=about)
+    flags.add_argument("--mask", metavar="PICTURE", help=about)
 
 
-def _noise_flags(made: argparse.ArgumentParser) -> None:
-    made.add_argument("picture", metavar="PICTURE")
-    made.add_argument("--t", type=number, nargs="+", required=True, help="times, 0..T")
-    _settings_flags(made)
+def _noise_flags(flags: argparse.ArgumentParser) -> None:
+    flags.add_argument("picture", metavar="PICTURE")
+    flags.add_argument("--t", type=number, nargs="+", required=True, help="times, 0..T")
+    _settings_flags(flags)
     about = "noise.png, under a free name, if not told; a folder gets it under a free name too"
-    made.add_argument("--out", metavar="FILE.png|FOLDER", help=about)
-    _overwrite_flag(made)
-    made.add_argument("--seed", type=number, help="same seed, same noise; -1 draws one")
+    flags.add_argument("--out", metavar="FILE.png|FOLDER", help=about)
+    _overwrite_flag(flags)
+    flags.add_argument("--seed", type=number, help="same seed, same noise; -1 draws one")
 
 
-def _settings_flags(made: argparse.ArgumentParser) -> None:
-    chosen = made.add_mutually_exclusive_group()
+def _settings_flags(flags: argparse.ArgumentParser) -> None:
+    chosen = flags.add_mutually_exclusive_group()
     presets = "; ".join(f"{name}: {preset_about(name).rstrip('.')}" for name in preset_names())
     chosen.add_argument("--preset", help=presets.replace("%", "%%"))
     chosen.add_argument("--config", metavar="FILE.ini", help="settings of your own; - reads them")
-    made.add_argument(
+    flags.add_argument(
         "--set", action="append", default=[], metavar="section.key=value", help="change one"
     )
 
@@ -215,7 +215,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def one_line(error: InputError | OSError) -> InputError:
-    """Return what is said of an error, one line; of the system's, which file and why."""
+    """Return an error as its one line; of the system's, which file and why."""
     if isinstance(error, InputError):
         return error
     names = [brief(printable(str(name))) for name in (error.filename,) if name is not None]

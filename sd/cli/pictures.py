@@ -1,4 +1,4 @@
-"""A picture that the command line names: read, and told how where its file leaves a doubt."""
+"""A picture that the command line names: read, with a line where its file leaves a doubt."""
 
 import sys
 from pathlib import Path

@@ -42,7 +42,7 @@ MATMULS = ("mkl", "onednn")
 DIGITS_DEPEND_ON = ("device", "threads", "matmul", "torch")  # of a machine's record
 TYPED_AS_IS = ("sampler", "variance", "spacing")  # a recipe's own fields, as typed
 NUMBERS = ("steps", "seed", "seed_to")
-# What a recipe tells itself, by flag; only where to and on what is told with --recipe.
+# What a recipe says itself, by flag: with --recipe only the output and the device are given.
 OWN = {
     "checkpoint": "CHECKPOINT",
     "count": "--count",
@@ -58,49 +58,49 @@ OWN = {
 
 def sample(args: argparse.Namespace) -> None:
     """Sample pictures, as flags or a recipe tell, and write them."""
-    out, looked = _outputs(args)
-    made, lines = _from_recipe(args) if args.recipe is not None else _from_flags(args)
-    watched = None if looked is None else record_attention(made, args.attention)
-    steps = made.steps(watched)
-    out = prepare_output(out, made.source.config.training.save_path)
-    if looked is not None:
-        make_place(looked)
+    out, attention = _outputs(args)
+    generation, lines = _from_recipe(args) if args.recipe is not None else _from_flags(args)
+    recorder = None if attention is None else record_attention(generation)
+    steps = generation.steps(recorder)
+    out = prepare_output(out, generation.source.config.training.save_path)
+    if attention is not None:
+        make_place(attention)
     if args.keep_steps and out.form == ".png":
         lines.append("--keep-steps changes nothing: a sheet has the end alone; a folder has all")
     for line in lines:
         print(line, file=sys.stderr)
-    save(out, steps, made, args.keep_steps)
-    if looked is not None and watched is not None:
-        write_attention(looked, watched.record())
+    save(out, steps, generation, args.keep_steps)
+    if attention is not None and recorder is not None:
+        write_attention(attention, recorder.record())
         print(f"where it looked: {args.attention}")
-    count = len(made.indices)
-    print(f"{count} picture{'s' if count > 1 else ''} on {made.machine.label}: {out.path}")
+    count = len(generation.indices)
+    print(f"{count} picture{'s' if count > 1 else ''} on {generation.machine.label}: {out.path}")
 
 
 def _outputs(args: argparse.Namespace) -> tuple[Output | None, Output | None]:
     """Return what --out and --attention name, if they may be written."""
     out = None if args.out is None else output_of("--out", args.out, FORMS)
-    looked = None if args.attention is None else check_attention(args.attention)
+    attention = None if args.attention is None else check_attention(args.attention)
     read = [Path(each) for each in (args.picture, args.mask, args.recipe) if each is not None]
     if args.checkpoint is not None:
         _, data = parse_name(args.checkpoint) or ("", args.checkpoint)
         read += [] if data in BUNDLED_SETS else [Path(data)]
-    for flag, each in (("--out", out), ("--attention", looked)):
+    for flag, each in (("--out", out), ("--attention", attention)):
         if each is not None:
             check_free(flag, each, read, args.overwrite)
-    if out is not None and looked is not None:
-        check_apart("--out", out, "--attention", looked)
-    return out, looked
+    if out is not None and attention is not None:
+        check_apart("--out", out, "--attention", attention)
+    return out, attention
 
 
-def record_attention(made: Generation, out: str) -> AttentionRecorder:
-    """Return what watches where the first picture looks; `InputError` for a closed form."""
-    source, recipe = made.source, made.recipe
+def record_attention(generation: Generation) -> AttentionRecorder:
+    """Return a recorder of where the first picture looks; `InputError` for a closed form."""
+    source, recipe = generation.source, generation.recipe
     if not isinstance(source, Model):
         raise InputError(
             f"--attention: {validation.shown(recipe.model)} has no attention to look at"
         )
-    index = made.index or 0
+    index = generation.index or 0
     prompt = recipe.prompts[index % len(recipe.prompts)] if recipe.prompts else ""
     words = [] if source.conditioner is None else source.conditioner.spans(prompt)
     return AttentionRecorder(source.network, source.space, recipe.count, words, index, full=True)
@@ -114,7 +114,7 @@ def _from_flags(args: argparse.Namespace) -> tuple[Generation, list[str]]:
     recipe = recipe_of(args, entry, source)
     lines = remarks(args, recipe, source)
     if args.mask is not None:
-        painted, under = (  # told of when they were read first
+        painted, under = (  # what there is to remark of the files was said when they were read
             read_picture(Path(each), each, transparency=True) for each in (args.mask, args.picture)
         )
         lines += masks.remarks(painted, under.size)
@@ -128,14 +128,14 @@ def _from_recipe(args: argparse.Namespace) -> tuple[Generation, list[str]]:
             raise InputError(f"--recipe: {flag} cannot be given; the recipe tells it")
     file = Path(args.recipe)
     try:
-        told = export.read_recipe(file)
-        recipe = from_json(told.get("recipe"))
-        index = validation.whole("recipe: index", told.get("index"), 0, recipe.count - 1)
+        carried = export.read_recipe(file)
+        recipe = from_json(carried.get("recipe"))
+        index = validation.whole("recipe: index", carried.get("index"), 0, recipe.count - 1)
     except InputError as error:
         raise InputError(f"{brief(printable(file.name))}: {error}") from error
-    machine, remark = same_machine(told.get("made"), args.device)
+    machine, remark = same_machine(carried.get("made"), args.device)
     source = load_recipe_model(default_home(), recipe, machine.device)
-    wanted = None if told.get("sheet") is True else index
+    wanted = None if carried.get("sheet") is True else index
     return Generation(recipe, source, machine, wanted), [remark] if remark else []
 
 
@@ -148,40 +148,42 @@ def _place(args: argparse.Namespace) -> str:
 
 
 def same_machine(made: Any, device: str) -> tuple[Machine, str]:
-    """Return the machine that a file tells of, set up, so that its pictures come out the same.
+    """Return the machine of a file's record, set up, so that its pictures come out the same.
 
-    Where it is another now, a line says so. `made` is a stranger's: what is unfit in it is nothing.
+    Where it is another now, a line says so. `made` comes from anywhere: what is unfit is ignored.
     """
-    told: Mapping[str, Any] = made if isinstance(made, dict) else {}
+    record: Mapping[str, Any] = made if isinstance(made, dict) else {}
     usual = choose(device)
     if device == "auto":
         with suppress(InputError):
-            usual = choose(told.get("device", device))
+            usual = choose(record.get("device", device))
     with suppress(InputError):
-        threads = validation.whole("threads", told.get("threads"), 1, os.cpu_count() or 1)
+        threads = validation.whole("threads", record.get("threads"), 1, os.cpu_count() or 1)
         usual = replace(usual, threads=threads)
     with suppress(InputError):
-        usual = replace(usual, matmul=validation.choice("matmul", told.get("matmul"), MATMULS))
+        usual = replace(usual, matmul=validation.choice("matmul", record.get("matmul"), MATMULS))
     here = usual.record()
-    same = all(told.get(name) == here[name] for name in DIGITS_DEPEND_ON)
+    same = all(record.get(name) == here[name] for name in DIGITS_DEPEND_ON)
     remark = "" if same else "made on another machine or torch: the last digits may differ"
     return usual.apply(), remark
 
 
 def recipe_of(args: argparse.Namespace, entry: ModelEntry, source: Model | PictureModel) -> Recipe:
     """Return the recipe that the flags describe."""
-    told: dict[str, Any] = {
+    settings: dict[str, Any] = {
         name: validation.seed(OWN[name], value)
         for name in ("seed", "seed_to")
         if (value := getattr(args, name)) is not None
     }
     if args.steps is not None:
         most = most_steps(source.diffusion.schedule)
-        told["steps"] = validation.whole("--steps", args.steps, 1, most)
-    told |= {name: getattr(args, name) for name in TYPED_AS_IS if getattr(args, name) is not None}
+        settings["steps"] = validation.whole("--steps", args.steps, 1, most)
+    settings |= {
+        name: getattr(args, name) for name in TYPED_AS_IS if getattr(args, name) is not None
+    }
     if args.eta is not None:
-        told["eta"] = validation.real("--eta", args.eta, 0, 1)
-    told |= read_conditioning(args, source)
+        settings["eta"] = validation.real("--eta", args.eta, 0, 1)
+    settings |= read_conditioning(args, source)
     return Recipe(
         entry.name,
         entry.step,
@@ -191,7 +193,7 @@ def recipe_of(args: argparse.Namespace, entry: ModelEntry, source: Model | Pictu
             "--count", COUNT if args.count is None else args.count, 1, MOST_PICTURES
         ),
         start=start_of(args, source),
-        **told,
+        **settings,
     )
 
 
@@ -210,6 +212,6 @@ def start_of(args: argparse.Namespace, source: Model | PictureModel) -> Start | 
     fit, mask = source.config.training.fit, None
     fitted = to_pil(fit_picture(picture, height, width, channels, fit))
     if args.mask is not None:
-        anew = fit_mask(anew_of(read_and_remark(args.mask)), picture.size, height, width, fit)
-        mask = png_bytes(Image.fromarray(anew))
+        drawn = anew_of(read_and_remark(args.mask))
+        mask = png_bytes(Image.fromarray(fit_mask(drawn, picture.size, height, width, fit)))
     return Start(png_bytes(fitted), t, mask)
