@@ -59,7 +59,7 @@ class Home:
         """Return the path of a new run: the time, and letters that nobody guesses."""
         return self.path / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
 
-    def find_run(self, name: str) -> Path:
+    def find_run(self, name: str | None) -> Path:
         """Return the folder of the run called `name`, own or bundled; raise `InputError` if none.
 
         A name is a plain file name, so no path leads out of the home.

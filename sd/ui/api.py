@@ -107,7 +107,7 @@ def start_training(
     """Start a run; size, steps, batch_size and learning_rate 0 are the preset's."""
     config = config_of(preset, size, steps, batch_size, learning_rate)
     seed = validation.seed("seed", seed)
-    return {"run": plan_view.begin(data, config, seed, device), "seed": seed}
+    return {"run": plan_view.start_run(data, config, seed, device), "seed": seed}
 
 
 def config_of(preset: Any, size: Any, steps: Any, batch: Any, rate: Any) -> Config:

@@ -33,13 +33,9 @@ HOSTILE = [
 ]
 
 
-def fields(preset: str = "tiny", **changes: Any) -> list[Any]:
+def fields(preset: str = "tiny", **changes: Any) -> dict[str, Any]:
     """What the fields hold for a preset, some of them changed."""
-    values = settings.widget_values(Config.preset(preset))
-    places = {key: place for place, (_, key) in enumerate(settings.ORDER)}
-    for key, value in changes.items():
-        values[places[key]] = value
-    return values
+    return settings.widget_values(Config.preset(preset)) | changes
 
 
 def make_zip(path: Path, *names: str, size: tuple[int, int] = (20, 12)) -> Path:
@@ -68,8 +64,9 @@ def telling(*wanted: str) -> Config:
     return Config.preset("tiny").with_settings(list(wanted))
 
 
-def as_fields(sent: list[Any]) -> list[Any]:
-    return [each["value"] for each in sent[: len(settings.ORDER)]]
+def as_fields(sent: dict[str, Any]) -> dict[str, Any]:
+    """What the fields hold after they were sent this."""
+    return {key: sent[key]["value"] for key in settings.SECTION_OF}
 
 
 @pytest.fixture(autouse=True)

@@ -111,10 +111,10 @@ def looked_at(folder: Path) -> None:
     name, sent = folder.name, []
     request = random.Random(name).choice([ENGLISH, CHINESE])
     for view, curve, levels in zip(samples.VIEWS, watch.CURVES, ("t", "course", "t"), strict=False):
-        sent.append(tuple(watch.refresh(name, {}, 1.0, view, curve, levels, request)))
+        sent.append(watch.refresh(name, {}, 1.0, view, curve, levels, request))
         sent.append(watch.scrub(name, 0.0, view, request))
     sent.append(watch.draw_curve(name, "speed", request))
-    sent += [watch.pulse(name, {}), watch.wake(name), models.list_choices()]
+    sent += [watch.read_pulse(name, {}, True), watch.wake(name), models.list_choices()]
     sent.append(control.attach({"run": name}, request))
     words = list(texts(sent))
     assert sum(map(len, words)) < LARGEST_SENT

@@ -458,7 +458,7 @@ def test_a_page_load_reads_no_journal_of_a_run_that_ended(
     )
     asked: Any = SimpleNamespace(headers={}, query_params={})
     for _ in range(3):
-        assert control.attach({}, asked)[0]["value"] == "run-69"
+        assert control.attach({}, asked)["run"]["value"] == "run-69"
         assert models.list_choices() and mine.live_runs() == [] and read == []
     assert [each.step for each in mine.list_runs()] == list(range(69, -1, -1))
     assert len(read) == 70

@@ -1,20 +1,23 @@
 """Which run is shown, and what is done to it: pause, resume, train more, sample, pack, open."""
 
-import html
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
+from markupsafe import escape
 
 from sd import runs
 from sd.common import validation
 from sd.common.validation import InputError
 from sd.config.sections import MOST_STEPS
 from sd.generation import registry
+from sd.training import coach
 from sd.ui import state
 from sd.ui.adapter import scratch
+from sd.ui.components.events import Updates
 from sd.ui.components.handlers import guarded, language
 from sd.ui.texts import say
+from sd.ui.train import advice
+from sd.ui.train.form import fill_fields
 
 
 def list_run_names() -> list[str]:
@@ -25,8 +28,8 @@ def list_run_names() -> list[str]:
 
 
 @guarded
-def attach(kept: Any, request: gr.Request) -> tuple[Any, Any]:
-    """Return the list of runs and one of them, and forget what was shown.
+def attach(memory: object, request: gr.Request) -> Updates:
+    """Offer the runs with one of them chosen, and forget what was shown.
 
     The one of the page's address (?run=NAME), else what this browser watched last, else one that is
     being trained, else the first.
@@ -34,11 +37,11 @@ def attach(kept: Any, request: gr.Request) -> tuple[Any, Any]:
     names = list_run_names()
     asked = getattr(request, "query_params", {}).get("run")
     if asked is not None and asked not in names:
-        gr.Warning(html.escape(why_not_found(asked)), title=say("mistake", language(request)))
-    wishes = [asked, kept.get("run") if isinstance(kept, dict) else None]
+        gr.Warning(escape(why_not_found(asked)), title=say("mistake", language(request)))
+    wishes = [asked, memory.get("run") if isinstance(memory, dict) else None]
     wishes += [status.name for status in state.home().live_runs()]
     value = next((wish for wish in [*wishes, *names] if wish in names), None)
-    return gr.update(choices=names, value=value), {}
+    return {"run": gr.update(choices=names, value=value), "seen": {}}
 
 
 def why_not_found(name: str) -> str:
@@ -50,99 +53,128 @@ def why_not_found(name: str) -> str:
 
 
 @guarded
-def select_run(name: Any) -> tuple[dict[str, str], dict[str, Any]]:
-    """Take another run; return it for the browser's memory, and forget what was shown."""
-    return {"run": state.home().find_run(name).name}, {}
+def select_run(run: str | None) -> Updates:
+    """Take another run; keep it in the browser's memory, and forget what was shown."""
+    return {"memory": {"run": state.home().find_run(run).name}, "seen": {}}
+
+
+def show_run(name: str) -> Updates:
+    """Show a new run, which the list may not have yet."""
+    names = list(dict.fromkeys([name, *list_run_names()]))
+    return {
+        "run": gr.update(choices=names, value=name),
+        "memory": {"run": name},
+        "seen": {},
+    }
 
 
 @guarded
-def refresh_runs(name: Any) -> Any:
-    """Return the list of runs as it is now."""
-    return gr.update(choices=list_run_names(), value=name)
+def refresh_runs(run: str | None) -> Updates:
+    """Offer the runs that there are now."""
+    return {"run": gr.update(choices=list_run_names(), value=run)}
 
 
-def find_alive(name: Any) -> Path:
+def find_alive(run: str | None) -> Path:
     """Return the folder of a run whose process is there; raise `InputError` for any other."""
-    folder = state.home().find_run(name)
+    folder = state.home().find_run(run)
     if not runs.status(folder).alive:
-        raise InputError(f"run = {name!r}: it is not running")
+        raise InputError(f"run = {run!r}: it is not running")
     return folder
 
 
 @guarded
-def pause(name: Any) -> None:
+def pause(run: str | None) -> None:
     """Ask the run that is shown to save and wait."""
-    runs.pause(find_alive(name))
+    runs.pause(find_alive(run))
 
 
 @guarded
-def unpause(name: Any) -> None:
+def unpause(run: str | None) -> None:
     """Let the run that is shown go on."""
-    runs.unpause(state.home(), find_alive(name))
+    runs.unpause(state.home(), find_alive(run))
 
 
 @guarded
-def stop(name: Any) -> None:
+def stop(run: str | None) -> None:
     """Ask the run that is shown to finish its step, save and leave."""
-    folder = find_alive(name)
+    folder = find_alive(run)
     if runs.status(folder).state != "stopping":  # a second one would leave at once
         runs.stop(folder)
 
 
 @guarded
-def end_now(name: Any) -> None:
+def end_now(run: str | None) -> None:
     """End a run that is stopping at once; what was saved before stays."""
-    runs.stop(find_alive(name))
+    runs.stop(find_alive(run))
 
 
 @guarded
-def resume(name: Any) -> None:
+def resume(run: str | None) -> None:
     """Let a run that ended go on from its last checkpoint."""
     home = state.home()
-    runs.resume(home, home.find_run(name))
+    runs.resume(home, home.find_run(run))
 
 
 @guarded
-def train_more(name: Any, steps: Any) -> None:
+def train_more(run: str | None, steps: float | None) -> None:
     """Let a run go on for `steps` steps more than it has."""
     home = state.home()
-    folder = home.find_run(name)
-    steps = validation.whole("steps to add", steps, 1, MOST_STEPS)
-    total = validation.whole("steps", runs.status(folder).step + steps, 1, MOST_STEPS)
+    folder = home.find_run(run)
+    more = validation.whole("steps to add", steps, 1, MOST_STEPS)
+    total = validation.whole("steps", runs.status(folder).step + more, 1, MOST_STEPS)
     runs.resume(home, folder, total)
 
 
 @guarded
-def sample_now(name: Any, request: gr.Request) -> None:
+def sample_now(run: str | None, request: gr.Request) -> None:
     """Ask for samples after the step at hand."""
-    runs.request_sample(find_alive(name))
+    runs.request_sample(find_alive(run))
     gr.Info(say("asked_sample", language(request)), title=say("sample_now", language(request)))
 
 
 @guarded
-def save_now(name: Any, request: gr.Request) -> None:
+def save_now(run: str | None, request: gr.Request) -> None:
     """Ask for a checkpoint after the step at hand."""
-    runs.request_save(find_alive(name))
+    runs.request_save(find_alive(run))
     gr.Info(say("asked_save", language(request)), title=say("save_now", language(request)))
 
 
 @guarded
-def pack_bundle(name: Any, whole: Any) -> str:
+def pack_bundle(run: str | None, whole: bool) -> str:
     """Write a run's bundle; return it for the download."""
     from sd.runs import bundle
 
-    folder = state.home().find_run(name)
+    folder = state.home().find_run(run)
     resumable = validation.flag("whole", whole)
     with scratch.temporary_folder(scratch.BUNDLE) as place:
         return str(bundle.pack(folder, place / f"{folder.name}.zip", resumable))
 
 
 @guarded
-def open_bundle(file: Any) -> tuple[Any, dict[str, str], dict[str, Any]]:
-    """Open a bundle as a run of its own; show it, keep it in mind, forget what was shown."""
+def open_bundle(file: str | None) -> Updates:
+    """Open a bundle as a run of its own, and show it."""
     if not isinstance(file, str):
         raise InputError("bundle: give one zip file")
     from sd.runs import unbundle
 
-    name = unbundle.unpack(Path(file), state.home().ensure_writable()).name
-    return gr.update(choices=list_run_names(), value=name), {"run": name}, {}
+    return show_run(unbundle.unpack(Path(file), state.home().ensure_writable()).name)
+
+
+@guarded
+def apply_fix(
+    run: str | None, data: str | None, request: gr.Request, event: gr.EventData
+) -> Updates:
+    """Do what a remark's button says; the remarks are made anew, so no settings come from outside.
+
+    A run that only needs more steps is resumed. Else its settings with the remedy go into the plan.
+    """
+    folder = state.home().find_run(run)
+    config, status = advice.read_config(folder), runs.status(folder)
+    remark = advice.pressed_remark(event, coach.review_run(config, runs.events(folder)))
+    steps = advice.requested_steps(remark) if status.resumable else None
+    if steps:
+        runs.resume(state.home(), folder, steps)
+        return {}
+    line = say("fixed", language(request), settings=advice.format_settings(remark.fix))
+    gr.Info(escape(line), title="")
+    return fill_fields(config.with_settings(list(remark.fix)), data)

@@ -2,9 +2,11 @@
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
+from gradio.components import Component
+from gradio.events import Dependency
 from PIL import Image
 
 from sd.common import validation
@@ -12,8 +14,9 @@ from sd.common.validation import InputError
 from sd.config import Config
 from sd.config.conditioning_kind import CLASS_KINDS
 from sd.ui.adapter.served_files import store_picture
+from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import BUNDLED_QUEUE, QUIET, UPLOAD, guarded, language, session
-from sd.ui.components.html import pressed
+from sd.ui.components.html import paragraph, pressed
 from sd.ui.components.images import tile
 from sd.ui.components.widgets import file_drop, heading, label, note
 from sd.ui.state import Recent, shared
@@ -22,6 +25,11 @@ from sd.ui.texts import say
 from sd.ui.train import settings
 from sd.ui.train.report_view import decide_conditioning, reading_html, report_html
 from sd.ui.uploads import PREVIEW_COLUMNS, PREVIEW_ROWS, SHAPES, bundled, survey_of, take
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Files = str | list[str] | None  # what is uploaded; a bundled set's word; nothing for the first one
 
 PREVIEW_SIDE = 96  # pixels; a preview of larger pictures is drawn at this
 CELL_SIDE = 64  # pixels of one picture on the sheet, about
@@ -35,17 +43,17 @@ class Pictures(NamedTuple):
     """The first group: the chosen set, and what is chosen of it and done to it."""
 
     data: gr.State
-    fields: dict[str, Any]  # key of [training] -> its field
-    sheet: gr.Image
+    fields: dict[str, settings.Field]  # key of a setting -> its field
+    preview: gr.Image
     caption: gr.HTML
     conditioning: gr.HTML
     cut: gr.HTML
     leak: gr.HTML
-    taken: tuple[Any, ...] = ()  # the events that take another set
+    taken: tuple[Dependency, ...] = ()  # the events that take another set
 
 
 @guarded
-def take_files(files: Any, before: Any, request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
+def take_files(files: Files, before: str | None, request: gr.Request) -> Iterator[Updates]:
     """Take an upload; one that is still being read for the same page is given up for it."""
     page, turn = session(request), object()
     newest = shared(NewestUploads)
@@ -53,32 +61,30 @@ def take_files(files: Any, before: Any, request: gr.Request) -> Iterator[tuple[A
     with closing(read_upload(files, before, language(request))) as steps:
         for step in steps:
             if newest.get(page) is not turn:
-                yield gr.skip(), gr.skip(), gr.skip()  # the page would show what came last again
+                yield {}  # the page would show what came last again
                 return
             yield step
 
 
-def read_upload(files: Any, before: Any, lang: str) -> Generator[tuple[Any, Any, Any], None, None]:
+def read_upload(files: Files, before: str | None, lang: str) -> Generator[Updates, None, None]:
     """Yield how far an upload is read, then its handle, report and classes."""
     steps, word = take(files), bundled(files)
-    yield word or gr.skip(), reading_html(0, 0, lang), gr.skip()
+    begun: Updates = {"data": word} if word else {}
+    yield begun | {"report": reading_html(0, 0, lang)}
     try:
         while True:
-            yield gr.skip(), reading_html(*next(steps), lang), gr.skip()
+            yield {"report": reading_html(*next(steps), lang)}
     except StopIteration as end:
-        found = survey_of(end.value)
-        yield (
-            end.value,
-            report_html(found.report, lang),
-            settings.offer_classes(found.report.classes),
-        )
+        report = survey_of(end.value).report
+        classes = settings.offer_classes(report.classes)
+        yield {"data": end.value, "report": report_html(report, lang), "classes": classes}
     except InputError:
         if before is not None:
-            yield gr.skip(), report_html(survey_of(before).report, lang), gr.skip()
+            yield {"report": report_html(survey_of(before).report, lang)}
         raise
 
 
-def check_choices(handle: Any, config: Config) -> None:
+def check_choices(handle: str | None, config: Config) -> None:
     """Raise `InputError` where the set lacks a chosen class, or what the model is to be told.
 
     So it does where samples are to be of a class that is not there.
@@ -86,15 +92,13 @@ def check_choices(handle: Any, config: Config) -> None:
     report = survey_of(handle).report
     for name in config.training.classes or ():
         validation.choice("training.classes", name, list(report.classes) or ["(no classes)"])
-    kind, known = (
-        decide_conditioning(report, config).conditioning.kind,
-        config.training.classes or report.classes,
-    )
-    for name in (config.conditioning.sample_prompts or ()) if kind in CLASS_KINDS else ():
-        validation.choice("conditioning.sample_prompts", name, list(known))
+    if decide_conditioning(report, config).conditioning.kind in CLASS_KINDS:
+        known = list(config.training.classes or report.classes)
+        for name in config.conditioning.sample_prompts or ():
+            validation.choice("conditioning.sample_prompts", name, known)
 
 
-def fit_previews(found: Survey, config: Config, count: int) -> Any:
+def fit_previews(found: Survey, config: Config, count: int) -> "Tensor":
     """Return up to `count` pictures as the model will see them, uint8 [N, C, H, W]."""
     import torch
 
@@ -131,15 +135,18 @@ def draw_preview(found: Survey, config: Config) -> tuple[Image.Image, bool]:
     return tile([to_pil(each) for each in pixels], columns, gap=6), changed
 
 
-def show_preview(found: Survey, config: Config, lang: str) -> tuple[Any, str]:
-    """Return the sheet of pictures with its alternative text, and its caption."""
-    sheet, changed = draw_preview(found, config)
+def show_preview(found: Survey, config: Config, lang: str) -> Updates:
+    """Show the preview with its alternative text, and its caption."""
+    preview, changed = draw_preview(found, config)
     alt = say("train_changed_alt" if changed else "train_preview_alt", lang)
     training = config.training
     size = {"w": training.input_width, "h": training.input_height}
     line = say("preview_changed" if changed else "preview_plain", lang, **size)
     line += f" {say('preview_transparent', lang)}" if config.unet.channel == 4 else ""
-    return gr.update(value=store_picture(sheet), alt_text=alt), f'<p class="note">{line}</p>'
+    return {
+        "preview": gr.update(value=store_picture(preview), alt_text=alt),
+        "caption": paragraph(line),
+    }
 
 
 def build(demo: gr.Blocks) -> Pictures:
@@ -157,36 +164,37 @@ def build(demo: gr.Blocks) -> Pictures:
             shapes = gr.Button(label("train_shapes"), size="sm")
         report = gr.HTML(elem_classes="report", elem_id="train-report")
         parts = build_preview(data)
-    shown = [data, report, parts.fields["classes"]]
-    slow: dict[str, Any] = QUIET | UPLOAD
-    none: dict[str, Any] = {"inputs": [nothing, data], "outputs": shown, **QUIET | BUNDLED_QUEUE}
-    drawn = {**none, "inputs": [gr.State(SHAPES), data]}
+    shown = {"data": data, "report": report, "classes": parts.fields["classes"]}
+
+    def taking(source: Component) -> dict[str, Any]:
+        return by_name(take_files, {"files": source, "before": data}, shown)
+
+    uploaded: dict[str, Any] = QUIET | UPLOAD
+    starters: dict[str, Any] = taking(nothing) | QUIET | BUNDLED_QUEUE
     for instead in (folder.upload, starter.click, shapes.click):
         instead(lambda: None, None, files, **QUIET)
     taken = (
-        files.upload(take_files, [files, data], shown, **slow),
-        folder.upload(take_files, [folder, data], shown, **slow),
-        files.delete(take_files, [files, data], shown, **slow),
-        files.clear(take_files, **none),
-        starter.click(take_files, **none),
-        shapes.click(take_files, **drawn),
-        demo.load(take_files, **none),
+        files.upload(**taking(files), **uploaded),
+        folder.upload(**taking(folder), **uploaded),
+        files.delete(**taking(files), **uploaded),
+        files.clear(**starters),
+        starter.click(**starters),
+        shapes.click(**taking(gr.State(SHAPES)), **QUIET | BUNDLED_QUEUE),
+        demo.load(**starters),
     )
     return parts._replace(taken=taken)
 
 
 def build_preview(data: gr.State) -> Pictures:
-    """Lay out the sheet of pictures and what chooses and changes them."""
-    usual, sections = Config.preset(settings.FIRST), {key: name for name, key in settings.ORDER}
-    fields: dict[str, Any] = {}
+    """Lay out the preview of the pictures and what chooses and changes them."""
+    usual = settings.read_preset(settings.FIRST)
+    fields: dict[str, settings.Field] = {}
 
     def offer(*keys: str) -> None:
         for key in keys:
-            section = sections[key]
-            value, name = getattr(getattr(usual, section), key), label(f"pick_{key}")
-            fields[key] = settings.build_field(section, key, value, name)
+            fields[key] = settings.build_field(key, usual, label(f"pick_{key}"))
 
-    sheet = gr.Image(
+    preview = gr.Image(
         format="png", show_label=False, interactive=False, buttons=[], elem_classes="sheet"
     )
     caption = gr.HTML(elem_classes="caption")
@@ -198,4 +206,4 @@ def build_preview(data: gr.State) -> Pictures:
         note("changes_info")
         offer("flip", "shift", "rotation", "brightness")
         leak = gr.HTML(elem_classes="leak advice", elem_id="train-leak", js_on_load=pressed("fix"))
-    return Pictures(data, fields, sheet, caption, conditioning, cut, leak)
+    return Pictures(data, fields, preview, caption, conditioning, cut, leak)

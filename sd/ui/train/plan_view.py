@@ -1,20 +1,23 @@
 """The second group of the Train tab: minutes, presets, every setting; and what a start takes."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from sd import runs
 from sd.common import validation
 from sd.common.validation import InputError
 from sd.config import SECTIONS, Config, preset_names
 from sd.ui import state, uploads
+from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import QUIET, SURVEY, guarded
 from sd.ui.components.html import pressed
 from sd.ui.components.widgets import command_box, heading, label, new_seed, note, seed_row
 from sd.ui.train import forecast_view, form, pictures, settings
-from sd.ui.train.form import Views
+from sd.ui.train.form import PlanForm, Views
 
 DEVICES = forecast_view.DEVICES
 USUAL_MINUTES = 5
@@ -22,46 +25,14 @@ LATEST: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
 MEASURE: dict[str, Any] = {**QUIET, "concurrency_id": "measure", "concurrency_limit": 1}
 
 
-class Parts(NamedTuple):
-    """What the other half of the tab needs of this one."""
-
-    asked: list[Any]  # everything that a start needs, in the order of `launch`
-    wish: gr.State  # {"ini": text}: settings that are to be taken into the fields
-    ini: gr.State
-    data: gr.State
-    seed: gr.Number
-    device: gr.Dropdown
-    fault: gr.HTML
-
-
-class Fields(NamedTuple):
-    """The controls of the plan."""
-
-    all: list[Any]  # one per key, in the order of settings.ORDER
-    minutes: gr.Slider
-    go: gr.Button
-    measure: gr.Button
-    stop: gr.Button
-    preset: gr.Dropdown
-    fault: gr.HTML
-    load: gr.UploadButton
-    seed: gr.Number
-    dice: gr.Button
-    device: gr.Dropdown
-
-
-def launch(*asked: Any) -> str:
-    """Start training as the fields say, if the device is there; return the run's name.
-
-    `asked` is one value per key, then data, seed and device. Raises `InputError`.
-    """
-    *fields, data, seed, device = asked
-    config = settings.require_config(fields)
+def start_with_fields(data: str | None, seed: float | None, device: str, **values: object) -> str:
+    """Start training as the fields say, if the device is there; return the run's name."""
+    config = settings.require_config(values)
     pictures.check_choices(data, config)
-    return begin(data, config, seed, device)
+    return start_run(data, config, seed, device)
 
 
-def begin(data: Any, config: Config, seed: Any, device: Any) -> str:
+def start_run(data: str | None, config: Config, seed: float | None, device: str) -> str:
     """Start training on the pictures that `data` names; return the run's name."""
     from sd.common.device import choose
 
@@ -72,32 +43,32 @@ def begin(data: Any, config: Config, seed: Any, device: Any) -> str:
 
 
 @guarded
-def command(text: Any, data: Any, seed: Any, device: Any, fault: Any = "") -> str:
-    """Return the command line of the plan; nothing while a field is being typed or at fault."""
+def show_command(
+    config: Config, data: str | None, seed: float | None, device: str, fault: str
+) -> Updates:
+    """Show the command line of the plan; nothing while a field is being typed or at fault."""
     if fault:
-        return ""
+        return {"line": ""}
     try:
-        config = Config.from_ini(text)
         preset = settings.find_nearest_preset(config)
         source = uploads.source_of(data)
         if source != uploads.STARTER and Path(source).is_relative_to(Path.cwd()):
             source = str(Path(source).relative_to(Path.cwd()))
-        validation.seed("seed", seed)
         changes = config.settings_from(settings.read_preset(preset))
-        return runs.train_command(
-            source, preset, changes, seed, validation.choice("device", device, DEVICES)
-        )
+        device = validation.choice("device", device, DEVICES)
+        seed = validation.seed("seed", seed)
     except InputError:
-        return ""
+        return {"line": ""}
+    return {"line": runs.train_command(source, preset, changes, seed, device)}
 
 
-def build(demo: gr.Blocks, chosen: pictures.Pictures) -> Parts:
+def build(demo: gr.Blocks, chosen: pictures.Pictures) -> PlanForm:
     """Lay out the second group and wire both."""
     config = settings.read_preset(settings.FIRST)
     with gr.Column(elem_classes="group", elem_id="plan"):
         heading("train_plan")
-        minutes, go, measured, stop = build_planner()
-        told = gr.HTML(elem_classes="told", elem_id="plan-told")
+        planner = build_planner()
+        answer = gr.HTML(elem_classes="told", elem_id="plan-told")
         preset = gr.Dropdown(
             [(label(f"preset_{name}"), name) for name in preset_names()],
             value=settings.FIRST,
@@ -106,25 +77,43 @@ def build(demo: gr.Blocks, chosen: pictures.Pictures) -> Parts:
             info=label("preset_info"),
             elem_id="plan-preset",
         )
-        line = gr.HTML(elem_classes="outline", elem_id="plan-outline")
+        summary = gr.HTML(elem_classes="outline", elem_id="plan-outline")
         fault = gr.HTML(elem_classes="fault", elem_id="plan-fault")
-        advised = gr.HTML(elem_classes="advice", elem_id="plan-advice", js_on_load=pressed("fix"))
+        remarks = gr.HTML(elem_classes="advice", elem_id="plan-advice", js_on_load=pressed("fix"))
         with gr.Accordion(
             label("settings"), open=False, elem_classes="fold settings", elem_id="plan-settings"
         ):
-            load, save, seed, dice, device = build_extras()
-            made, levels, doctor = build_groups(config)
+            save, extras = build_extras()
+            fields, levels, schedule_check = build_groups(config)
     views = Views(
-        *(line, levels, doctor, advised, chosen.leak, chosen.conditioning, chosen.cut),
-        *(chosen.sheet, chosen.caption, save, told),
+        summary=summary,
+        levels=levels,
+        schedule_check=schedule_check,
+        remarks=remarks,
+        leak=chosen.leak,
+        conditioning=chosen.conditioning,
+        cut=chosen.cut,
+        preview=chosen.preview,
+        caption=chosen.caption,
+        save=save,
+        answer=answer,
     )
-    every = [{**made, **chosen.fields}[key] for _, key in settings.ORDER]
-    fields = Fields(*(every, minutes, go, measured, stop, preset, fault, load, seed, dice, device))
-    return wire(chosen, fields, views, config)
+    plan = PlanForm(
+        fields={key: {**fields, **chosen.fields}[key] for key in settings.SECTION_OF},
+        preset=preset,
+        fault=fault,
+        data=chosen.data,
+        config=gr.State(config),
+        measured=gr.State(None),
+        **planner,
+        **extras,
+    )
+    wire(chosen, plan, views)
+    return plan
 
 
-def build_planner() -> tuple[gr.Slider, gr.Button, gr.Button, gr.Button]:
-    """Lay out what plans and measures."""
+def build_planner() -> dict[str, Any]:
+    """Lay out what plans and measures; return it by the names of `PlanForm`."""
     minutes = gr.Slider(
         forecast_view.LEAST_MINUTES,
         forecast_view.MOST_MINUTES,
@@ -137,12 +126,12 @@ def build_planner() -> tuple[gr.Slider, gr.Button, gr.Button, gr.Button]:
     )
     with gr.Row(elem_classes="buttons"):
         go = gr.Button(label("plan_go"), elem_id="plan-go")
-        measured = gr.Button(label("plan_forecast"), elem_id="plan-forecast")
+        measure = gr.Button(label("plan_forecast"), elem_id="plan-forecast")
         stop = gr.Button(label("plan_stop"), visible=False, elem_id="plan-stop")
-    return minutes, go, measured, stop
+    return {"minutes": minutes, "go": go, "measure": measure, "stop": stop}
 
 
-def build_extras() -> tuple[gr.UploadButton, gr.HTML, gr.Number, gr.Button, gr.Dropdown]:
+def build_extras() -> tuple[gr.HTML, dict[str, Any]]:
     """Lay out what is no key of the ini: the file itself, the seed, the device."""
     note("settings_info")
     with gr.Row(elem_classes="buttons"):
@@ -159,12 +148,12 @@ def build_extras() -> tuple[gr.UploadButton, gr.HTML, gr.Number, gr.Button, gr.D
         info=label("device_info"),
         elem_id="plan-device",
     )
-    return load, save, seed, dice, device
+    return save, {"load": load, "seed": seed, "dice": dice, "device": device}
 
 
-def build_groups(config: Config) -> tuple[dict[str, Any], gr.HTML, gr.HTML]:
-    """Lay out the four folded groups, the table of levels in one and the doctor in another."""
-    made: dict[str, Any] = {}
+def build_groups(config: Config) -> tuple[dict[str, settings.Field], gr.HTML, gr.HTML]:
+    """Lay out the four folded groups, the table of levels in one, the schedule's end in another."""
+    fields: dict[str, settings.Field] = {}
     views: dict[str, gr.HTML] = {}
     for section in SECTIONS:
         with gr.Accordion(
@@ -178,59 +167,61 @@ def build_groups(config: Config) -> tuple[dict[str, Any], gr.HTML, gr.HTML]:
                     js_on_load=pressed("fix"),
                 )
             with gr.Column(elem_classes="fields"):
-                made |= settings.build_group(section, config)
-    return made, views["unet"], views["diffusion"]
+                fields |= settings.build_group(section, config)
+    return fields, views["unet"], views["diffusion"]
 
 
-def wire(chosen: pictures.Pictures, fields: Fields, views: Views, config: Config) -> Parts:
+def wire(chosen: pictures.Pictures, plan: PlanForm, views: Views) -> None:
     """Wire the fields to the plan, and the plan to what follows from it."""
-    text, told_of, wish = gr.State(config.to_ini()), gr.State(""), gr.State(None)
-    data, every = chosen.data, fields.all
-    sent = [*every, text, fields.fault, fields.preset]
-    asked, shown = [text, data, told_of], list(views)
-    typed = [data, *every]
+    read = by_name(form.read_fields, plan.values, {"config": plan.config, "fault": plan.fault})
+    states = {"config": plan.config, "data": plan.data, "measured": plan.measured}
+    describe = by_name(form.describe, states, views._asdict())
     # What was pasted is told when its field is left; `change` would also tell, one by one and out
     # of order, of fields that were filled from here (gradio 6.31).
-    told = [each.input for each in every]
-    told += [each.blur for each in every if isinstance(each, gr.Textbox)]
-    gr.on(told, form.read_fields, typed, [text, fields.fault], **LATEST | SURVEY)
+    typed = [each.input for each in plan.fields.values()]
+    typed += [each.blur for each in plan.fields.values() if isinstance(each, gr.Textbox)]
+    gr.on(typed, **read, **LATEST | SURVEY)
     for event in chosen.taken:
-        event.then(form.read_fields, typed, [text, fields.fault], **QUIET | SURVEY).then(
-            form.describe, asked, shown, **QUIET | SURVEY
-        )
-    text.change(form.describe, asked, shown, **LATEST | SURVEY)
-    reading = QUIET | SURVEY
-    fields.preset.input(form.take_preset, [fields.preset, *typed], sent[:-1], **reading)
-    fields.load.upload(form.take_file, [fields.load, data], sent, **reading)
-    wish.change(form.take_proposal, [wish, data], sent, **reading)
-    for place in (views.remarks, views.leak, views.doctor):
-        place.click(form.apply_fix, typed, sent, **QUIET | SURVEY)
-    fields.dice.click(new_seed, None, fields.seed, **QUIET)
-    wire_planner(fields, views, data, told_of, sent)
-    given = [*every, data, fields.seed, fields.device]
-    return Parts(given, wish, text, data, fields.seed, fields.device, fields.fault)
+        event.then(**read, **QUIET | SURVEY).then(**describe, **QUIET | SURVEY)
+    plan.config.change(**describe, **LATEST | SURVEY)
+
+    def fill(handler: Callable[..., Any], **more: Component) -> dict[str, Any]:
+        return by_name(handler, {**more, **plan.values}, plan.filled) | QUIET | SURVEY
+
+    plan.preset.input(**fill(form.take_preset, preset=plan.preset))
+    taken = by_name(form.take_file, {"file": plan.load, "data": plan.data}, plan.filled)
+    plan.load.upload(**taken, **QUIET | SURVEY)
+    for place in (views.remarks, views.leak, views.schedule_check):
+        place.click(**fill(form.apply_fix))
+    plan.dice.click(new_seed, None, plan.seed, **QUIET)
+    wire_planner(plan, views.answer)
 
 
-def wire_planner(
-    fields: Fields, views: Views, data: gr.State, told_of: gr.State, sent: list[Any]
-) -> None:
+def wire_planner(plan: PlanForm, answer: gr.HTML) -> None:
     """Wire the buttons that plan, measure and cancel."""
-    told = [views.told, told_of, fields.go, fields.measure, fields.stop]
-    asked = [data, fields.device, *fields.all]
-    for button, measured, given, shown in (
-        (fields.go, forecast_view.fill_from_plan, [fields.minutes, *asked], [*told, *sent]),
-        (fields.measure, forecast_view.show_forecast, asked, told),
-    ):
-        button.click(forecast_view.show_measuring, None, told, **QUIET).then(
-            measured, given, shown, **MEASURE
-        )
-    fields.stop.click(forecast_view.cancel, None, None, **QUIET)
+    shown = {
+        "answer": answer,
+        "measured": plan.measured,
+        "go": plan.go,
+        "measure": plan.measure,
+        "stop": plan.stop,
+    }
+    measuring = by_name(forecast_view.show_measuring, {}, shown)
+    given = {"device": plan.device, **plan.values}
+    planned = by_name(
+        forecast_view.make_plan, {"plan_minutes": plan.minutes, **given}, shown | plan.filled
+    )
+    forecast = by_name(forecast_view.make_forecast, given, shown)
+    for button, handler in ((plan.go, planned), (plan.measure, forecast)):
+        button.click(**measuring, **QUIET).then(**handler, **MEASURE)
+    plan.stop.click(forecast_view.cancel, None, None, **QUIET)
 
 
-def build_command(demo: gr.Blocks, parts: Parts) -> gr.Textbox:
+def build_command(demo: gr.Blocks, plan: PlanForm) -> gr.Textbox:
     """Show the command line that does the same as Start."""
     box = command_box()
-    asked: list[Any] = [parts.ini, parts.data, parts.seed, parts.device, parts.fault]
-    demo.load(command, asked, box, **QUIET)
-    gr.on([each.change for each in asked], command, asked, box, **LATEST)
+    given = {name: getattr(plan, name) for name in ("config", "data", "seed", "device", "fault")}
+    show = by_name(show_command, given, {"line": box})
+    demo.load(**show, **QUIET)
+    gr.on([each.change for each in given.values()], **show, **LATEST)
     return box

@@ -1,13 +1,15 @@
-"""What is told of a picture set: counts, what is left out, copies, classes, what cropping cuts."""
+"""The report on a picture set: counts, what is left out, copies, classes, what cropping cuts."""
 
-import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
 
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.config.conditioning_kind import resolve_conditioning
 from sd.config.sections import TrainingConfig
+from sd.ui.components.html import paragraph, progress_bar, tags
 from sd.ui.texts import say
 
 if TYPE_CHECKING:
@@ -18,55 +20,51 @@ MOST_COUNTED = 60  # classes or sizes that are told
 LONGEST_FILE_NAME = 120
 
 
-def reading_html(done: int, total: int, lang: str) -> str:
+def reading_html(done: int, total: int, lang: str) -> Markup:
     """Return how far a set has been read."""
-    share = 100 * done / total if total else 0.0
-    counts = {"done": f"{done:,}", "total": f"{total:,}"}
-    words = say("read_progress", lang, **counts) if total else say("read_begin", lang)
-    return (
-        f'<div class="progress"><p><span>{words}</span></p><div class="track" role="progressbar"'
-        f' aria-label="{say("read_begin", lang)}" aria-valuemin="0" aria-valuemax="100"'
-        f' aria-valuenow="{share:.0f}"><i style="width:{share:.1f}%"></i></div></div>'
-    )
+    begin, counts = say("read_begin", lang), {"done": f"{done:,}", "total": f"{total:,}"}
+    words = say("read_progress", lang, **counts) if total else begin
+    return progress_bar([words], done / total if total else 0, begin)
 
 
-def report_html(report: "Report", lang: str) -> str:
+def report_html(report: "Report", lang: str) -> Markup:
     """Return the report: one line of counts, and folded away what is left out, alike and in it."""
     widths = [width for width, _ in report.sizes]
-    facts = [say("report_count", lang, n=f"{report.used:,}")]
+    counts = [say("report_count", lang, n=f"{report.used:,}")]
     if len(report.classes) > 1:
-        facts.append(say("report_classes", lang, n=f"{len(report.classes):,}"))
+        counts.append(say("report_classes", lang, n=f"{len(report.classes):,}"))
     if report.captions:
-        facts.append(say("report_captions", lang, n=f"{report.captions:,}"))
+        counts.append(say("report_captions", lang, n=f"{report.captions:,}"))
     if len(report.sizes) == 1:
         width, height = next(iter(report.sizes))
-        facts.append(say("report_size", lang, w=width, h=height))
+        counts.append(say("report_size", lang, w=width, h=height))
     else:
-        facts.append(say("report_sizes", lang, low=min(widths), high=max(widths)))
+        counts.append(say("report_sizes", lang, low=min(widths), high=max(widths)))
+    lines = [paragraph(", ".join(counts), "facts"), *map(paragraph, report.remarks)]
     folds = left_out_html(report, lang), alike_html(report, lang), details_html(report, lang)
-    remarks = "".join(f'<p class="note">{html.escape(line)}</p>' for line in report.remarks)
-    return f'<p class="facts">{", ".join(facts)}</p>{remarks}{"".join(folds)}'
+    return Markup("").join([*lines, *folds])
 
 
-def left_out_html(report: "Report", lang: str) -> str:
-    """Return the names of what is not used, and why; names come from outside and are escaped."""
+def left_out_html(report: "Report", lang: str) -> Markup:
+    """Return the names of what is not used, and why."""
     if not report.left_out:
-        return ""
+        return Markup()
     rows = [
-        f"<b>{name_html(each.name)}</b> {html.escape(each.reason)}"
+        Markup("<b>{}</b> {}").format(each.name[:LONGEST_FILE_NAME], each.reason)
         for each in report.left_out[:MOST_FILES_NAMED]
     ]
     title = say("report_left_out", lang, n=f"{len(report.left_out):,}")
     return fold(title, list_html(rows, len(report.left_out), lang))
 
 
-def alike_html(report: "Report", lang: str) -> str:
+def alike_html(report: "Report", lang: str) -> Markup:
     """Return the groups of pictures that are exact copies of each other."""
     if not report.duplicates:
-        return ""
+        return Markup()
+    line = escape(say("report_alike", lang))
     rows = [
-        say(
-            "report_alike", lang, names=", ".join(f"<b>{name_html(name)}</b>" for name in group[:6])
+        line.format(
+            names=Markup(", ").join(tags("b", [name[:LONGEST_FILE_NAME]]) for name in group[:6])
         )
         for group in report.duplicates[:MOST_FILES_NAMED]
     ]
@@ -75,49 +73,45 @@ def alike_html(report: "Report", lang: str) -> str:
     return fold(title, list_html(rows, len(report.duplicates), lang))
 
 
-def details_html(report: "Report", lang: str) -> str:
+def details_html(report: "Report", lang: str) -> Markup:
     """Return how many pictures there are of each size, kind and class."""
     sizes = {f"{width} × {height}": count for (width, height), count in report.sizes.items()}
-    modes = {mode_html(mode, lang): count for mode, count in report.modes.items()}
+    modes = {mode_name(mode, lang): count for mode, count in report.modes.items()}
     tables = [("report_sizes_row", sizes), ("report_modes_row", modes)]
     if len(report.classes) > 1:
         tables.append(("report_classes_row", report.classes))
-    rows = [f"<p><b>{say(key, lang)}</b> {counts_html(counts, lang)}</p>" for key, counts in tables]
-    return fold(say("report_details", lang), "".join(rows))
+    row = Markup("<b>{}</b> {}")
+    rows = [row.format(say(key, lang), format_counts(counts, lang)) for key, counts in tables]
+    return fold(say("report_details", lang), tags("p", rows))
 
 
-def mode_html(mode: str, lang: str) -> str:
+def mode_name(mode: str, lang: str) -> str:
     """Return Pillow's mode of a file in words: grey or colour."""
     grey = mode in ("1", "L", "LA", "La", "I", "F") or mode.startswith("I;16")
-    return say("mode_grey" if grey else "mode_colour", lang, mode=name_html(mode))
+    return say("mode_grey" if grey else "mode_colour", lang, mode=mode)
 
 
-def counts_html(counts: dict[str, int], lang: str) -> str:
+def format_counts(counts: dict[str, int], lang: str) -> str:
     """Return names with their counts, the most frequent first."""
     ordered = sorted(counts.items(), key=lambda pair: -pair[1])
-    words = [f"{name_html(name)} ({count:,})" for name, count in ordered[:MOST_COUNTED]]
+    words = [f"{name[:LONGEST_FILE_NAME]} ({count:,})" for name, count in ordered[:MOST_COUNTED]]
     if len(ordered) > MOST_COUNTED:
         words.append(say("report_more", lang, n=f"{len(ordered) - MOST_COUNTED:,}"))
     return ", ".join(words)
 
 
-def name_html(name: str) -> str:
-    """Return a name from outside, shortened and harmless in HTML."""
-    return html.escape(name[:LONGEST_FILE_NAME])
-
-
-def list_html(rows: Sequence[str], count: int, lang: str) -> str:
+def list_html(rows: Sequence[str], count: int, lang: str) -> Markup:
     """Return rows as a list, and how many more there are."""
     more = [say("report_more", lang, n=f"{count - len(rows):,}")] if count > len(rows) else []
-    return "<ul>" + "".join(f"<li>{row}</li>" for row in [*rows, *more]) + "</ul>"
+    return tags("ul", [tags("li", [*rows, *more])])
 
 
-def fold(title: str, inside: str) -> str:
+def fold(title: str, inside: Markup) -> Markup:
     """Return what opens under its title."""
-    return f"<details><summary>{title}</summary>{inside}</details>"
+    return Markup("<details><summary>{}</summary>{}</details>").format(title, inside)
 
 
-def cut_html(report: "Report", training: TrainingConfig, lang: str) -> str:
+def cut_html(report: "Report", training: TrainingConfig, lang: str) -> Markup:
     """Return what bringing the pictures to the wanted shape does to them, and what is held out."""
     cut = report.cut(training.input_height, training.input_width, training.fit)
     if training.fit == "crop" and cut.pictures:
@@ -131,7 +125,7 @@ def cut_html(report: "Report", training: TrainingConfig, lang: str) -> str:
         chosen = count_chosen(report, training)
         held = f"{max(1, round(chosen * training.held_out)):,}"
         lines.append(say("held_pictures", lang, held=held, total=f"{chosen:,}"))
-    return f'<p class="note">{" ".join(lines)}</p>'
+    return paragraph(" ".join(lines))
 
 
 def decide_conditioning(report: "Report", config: Config) -> Config:
@@ -146,12 +140,12 @@ def decide_conditioning(report: "Report", config: Config) -> Config:
     )
 
 
-def conditioning_html(report: "Report", config: Config, lang: str) -> str:
-    """Return in one line what the model will be told of the pictures."""
+def conditioning_html(report: "Report", config: Config, lang: str) -> Markup:
+    """Return in one line what of the pictures the model is conditioned on."""
     try:
         kind = decide_conditioning(report, config).conditioning.kind
     except InputError as error:
-        return f'<p class="warning">{html.escape(str(error), quote=False)}</p>'
+        return paragraph(str(error), "warning")
     chosen = count_chosen(report, config.training)
     counts = {"n": f"{report.captions:,}", "total": f"{report.used:,}"}
     if kind == "captions" and report.captions == report.used:
@@ -163,7 +157,7 @@ def conditioning_html(report: "Report", config: Config, lang: str) -> str:
     else:
         lacks = not report.captions and len(report.classes) < 2
         line = say("told_nothing" if lacks else "told_not", lang)
-    return f'<p class="note">{line}</p>'
+    return paragraph(line)
 
 
 def count_chosen(report: "Report", training: TrainingConfig) -> int:

@@ -1,16 +1,15 @@
 """A run's samples for the screen: averaged, raw, or beside the training pictures most like them.
 
-The sheets are read from the run's folder; what bears torch is imported where pictures are opened.
+The grids are read from the run's folder; what imports torch is imported where pictures are opened.
 """
 
-import html
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 from PIL import Image
 
 from sd import runs
@@ -22,25 +21,28 @@ from sd.runs.sample_grid import COLUMNS, GAP, open_sample_grid
 from sd.training.likeness import Baseline, judge
 from sd.ui.adapter.served_files import store_picture
 from sd.ui.components import curves
+from sd.ui.components.events import Updates
+from sd.ui.components.html import paragraph, tags
 from sd.ui.components.images import data_address, enlarge
 from sd.ui.texts import say
 
 AVERAGED, RAW, NEAREST = VIEWS = ("averaged", "raw", "nearest")
 SHORT_LIST, BEGINNING = 120, 60  # characters of a list that is not folded, and of one that is
 LONGEST_PROMPT, LONGEST_ALT = 200, 400  # characters that are shown of one, and of all in words
+LONGEST_NAME = 120  # characters of a picture's name
 STRIP_MOST = 1.5  # of the distances on the meter; 1 is as far as one of its own
 
 
 def open_grid(path: Path) -> Image.Image:
-    """Return a sheet of samples, decoded; raise `InputError` for what is none of this run's."""
+    """Return a grid of samples, decoded; raise `InputError` for what is none of this run's."""
     return open_sample_grid(path, Config.read(path.parent.parent / runs.CONFIG))
 
 
-def cut_cells(sheet: Image.Image, count: int) -> list[Image.Image]:
-    """Return the first `count` pictures of a sheet, row by row."""
-    side = [(length + GAP) // COLUMNS for length in sheet.size]
+def cut_cells(grid: Image.Image, count: int) -> list[Image.Image]:
+    """Return the first `count` pictures of a grid, row by row."""
+    side = [(length + GAP) // COLUMNS for length in grid.size]
     corners = [(k % COLUMNS * side[0], k // COLUMNS * side[1]) for k in range(count)]
-    return [sheet.crop((x, y, x + side[0] - GAP, y + side[1] - GAP)) for x, y in corners]
+    return [grid.crop((x, y, x + side[0] - GAP, y + side[1] - GAP)) for x, y in corners]
 
 
 def open_training_pictures(folder: Path, places: Sequence[int]) -> list[tuple[str, Image.Image]]:
@@ -55,32 +57,43 @@ def open_training_pictures(folder: Path, places: Sequence[int]) -> list[tuple[st
 
 
 @lru_cache(maxsize=8)
-def encode_pairs(folder: Path, sheet: Path, places: tuple[int, ...]) -> list[tuple[str, ...]]:
+def encode_pairs(folder: Path, grid: Path, places: tuple[int, ...]) -> list[tuple[str, ...]]:
     """Return (sample, training picture, its name) of every pair, ready to be shown."""
     found = open_training_pictures(folder, places)
     return [
         (data_address(sample), data_address(picture), name)
         for sample, (name, picture) in zip(
-            cut_cells(open_grid(sheet), len(places)), found, strict=True
+            cut_cells(open_grid(grid), len(places)), found, strict=True
         )
     ]
 
 
-def pairs_html(folder: Path, sheet: SampleGrid, baseline: Baseline | None, lang: str) -> str:
+def pairs_html(folder: Path, grid: SampleGrid, baseline: Baseline | None, lang: str) -> Markup:
     """Return every sample beside its nearest training picture, the nearest pair first."""
-    addresses = encode_pairs(folder, sheet.average, tuple(k for k, _ in sheet.nearest))
-    rows = []
-    for place in sorted(range(len(sheet.nearest)), key=lambda k: sheet.nearest[k][1]):
-        (mine, theirs, name), (_, far) = addresses[place], sheet.nearest[place]
-        kind = judge(far, baseline) if baseline else "own"
-        word = f' <b class="{kind}">{say(f"likeness_{kind}", lang)}</b>' if baseline else ""
-        named = html.escape(name[:120])
-        rows.append(
-            f'<figure><img src="{mine}" alt="{say("pair_sample_alt", lang, n=place + 1)}">'
-            f'<img src="{theirs}" alt="{say("pair_picture_alt", lang, name=named)}"'
-            f' title="{named}"><figcaption>{far:.2f}{word}</figcaption></figure>'
+    pairs = encode_pairs(folder, grid.average, tuple(place for place, _ in grid.nearest))
+    figure = Markup(
+        '<figure><img src="{sample}" alt="{sample_alt}"><img src="{picture}" alt="{picture_alt}"'
+        ' title="{name}"><figcaption>{distance:.2f}{verdict}</figcaption></figure>'
+    )
+    figures = []
+    for k in sorted(range(len(pairs)), key=lambda k: grid.nearest[k][1]):
+        (sample, picture, name), (_, distance) = pairs[k], grid.nearest[k]
+        verdict = Markup()
+        if baseline:
+            kind = judge(distance, baseline)
+            verdict = Markup(' <b class="{}">{}</b>').format(kind, say(f"likeness_{kind}", lang))
+        figures.append(
+            figure.format(
+                sample=sample,
+                sample_alt=say("pair_sample_alt", lang, n=k + 1),
+                picture=picture,
+                picture_alt=say("pair_picture_alt", lang, name=name[:LONGEST_NAME]),
+                name=name[:LONGEST_NAME],
+                distance=distance,
+                verdict=verdict,
+            )
         )
-    return f'<div class="pairs">{"".join(rows)}</div>'
+    return Markup('<div class="pairs">{}</div>').format(Markup("").join(figures))
 
 
 def read_baseline(folder: Path) -> Baseline | None:
@@ -90,35 +103,35 @@ def read_baseline(folder: Path) -> Baseline | None:
 
 
 def meter_html(
-    sheet: SampleGrid | None, baseline: Baseline | None, waiting: bool, lang: str
-) -> str:
+    grid: SampleGrid | None, baseline: Baseline | None, waiting: bool, lang: str
+) -> Markup:
     """Return how near samples come to training pictures, as marks before the usual distance.
 
     waiting: whether it may still be measured; a run that never measured it says nothing. Where
     the pictures were too few to tell what is usual, the distance stands alone.
     """
-    if sheet is None or not sheet.nearest:
-        return f'<p class="note">{say("likeness_wait", lang)}</p>' if waiting else ""
-    distances = [far for _, far in sheet.nearest]
+    if grid is None or not grid.nearest:
+        return paragraph(say("likeness_wait", lang)) if waiting else Markup()
+    distances = [distance for _, distance in grid.nearest]
+    near = f"{min(distances):.2f}"
     if baseline is None:
-        line = say("meter_few", lang, n=len(distances), near=f"{min(distances):.2f}")
-        return f'<p class="note">{line}</p>'
-    found = Counter(judge(far, baseline) for far in distances)
-    worst = next(kind for kind in ("copy", "close", "own") if found[kind])
-    facts = {"n": len(distances), "k": found[worst], "near": f"{min(distances):.2f}"}
+        return paragraph(say("meter_few", lang, n=len(distances), near=near))
+    counts = Counter(judge(distance, baseline) for distance in distances)
+    worst = next(kind for kind in ("copy", "close", "own") if counts[kind])
+    line = say(f"meter_{worst}", lang, n=len(distances), k=counts[worst], near=near)
     usual = {"low": f"{baseline.low:.2f}", "median": f"{baseline.median:.2f}"}
-    line = say(f"meter_{worst}", lang, **facts)
     usually = "meter_held_out" if baseline.kind == "held_out" else "meter_training"
     about = say(usually, lang, count=f"{baseline.count:,}", **usual)
-    drawn = curves.strip(distances, (baseline.low, baseline.median), STRIP_MOST, f"{line} {about}")
-    return f'<p class="{worst}">{line}</p>{drawn}<p class="note">{about}</p>'
+    strip = curves.strip(distances, (baseline.low, baseline.median), STRIP_MOST, f"{line} {about}")
+    return paragraph(line, worst) + Markup(strip) + paragraph(about)
 
 
 def read_prompts(folder: Path, step: int) -> tuple[str, ...]:
-    """Return what the samples of a step were asked for, one each; () where nothing was."""
-    told = (each for each in reversed(runs.events(folder)) if each["event"] == "samples")
-    asked = next((each.get("prompts") for each in told if each["step"] == step), None) or ()
-    return tuple(each[:LONGEST_PROMPT] for each in asked)
+    """Return the prompt of each sample of a step; () where there was none."""
+    for event in reversed(runs.events(folder)):
+        if event["event"] == "samples" and event["step"] == step:
+            return tuple(prompt[:LONGEST_PROMPT] for prompt in event.get("prompts") or ())
+    return ()
 
 
 def number_prompts(prompts: Sequence[str]) -> str:
@@ -126,72 +139,73 @@ def number_prompts(prompts: Sequence[str]) -> str:
     return ", ".join(f"{number} {prompt}" for number, prompt in enumerate(prompts, start=1))
 
 
-def prompts_html(prompts: Sequence[str], lang: str) -> str:
-    """Return what was asked for, sample by sample; a long list opens under its beginning."""
+def prompts_html(prompts: Sequence[str], lang: str) -> Markup:
+    """Return the prompts, sample by sample; a long list opens under its beginning."""
     if not prompts:
-        return ""
+        return Markup()
     if len(set(prompts)) == 1:
-        asked = say("asked_all", lang, prompt=html.escape(prompts[0]))
-        return f'<p class="note">{asked}</p>'
+        return paragraph(say("asked_all", lang, prompt=prompts[0]))
     line = number_prompts(prompts)
     if len(line) <= SHORT_LIST:
-        return f'<p class="note">{say("asked", lang, prompts=html.escape(line))}</p>'
+        return paragraph(say("asked", lang, prompts=line))
     fitting = (k for k in range(COLUMNS, 1, -1) if len(number_prompts(prompts[:k])) <= BEGINNING)
-    begun = html.escape(number_prompts(prompts[: next(fitting, 1)])[:BEGINNING])
-    rows = "".join(f"<li>{html.escape(prompt)}</li>" for prompt in prompts)
-    title = say("asked", lang, prompts=f"{begun} …")
-    inside = f"<details><summary>{title}</summary><ol>{rows}</ol></details>"
-    return f'<div class="told asked">{inside}</div>'
+    begin = number_prompts(prompts[: next(fitting, 1)])[:BEGINNING]
+    return Markup(
+        '<div class="told asked"><details><summary>{}</summary><ol>{}</ol></details></div>'
+    ).format(say("asked", lang, prompts=f"{begin} …"), tags("li", prompts))
 
 
-def show_samples(
-    folder: Path, sheet: SampleGrid | None, view: str, lang: str
-) -> tuple[Any, Any, str]:
-    """Return the picture, the pairs and the caption of one sheet, as `view` wants it.
+def show_samples(folder: Path, grid: SampleGrid | None, view: str, lang: str) -> Updates:
+    """Show the picture or the pairs of one grid, as `view` wants it, and the caption.
 
     A view that the run has not kept is answered with the averaged samples and a sentence.
     """
-    if sheet is None:
-        empty = f'<p class="note">{say("samples_wait", lang)}</p>'
-        return gr.update(value=None, visible=True), gr.update(visible=False), empty
-    step, lacks, asked = f"{sheet.step:,}", "", read_prompts(folder, sheet.step)
-    told_of = prompts_html(asked, lang)
+    hidden = gr.update(visible=False)
+    if grid is None:
+        caption = paragraph(say("samples_wait", lang))
+        return {"picture": gr.update(value=None, visible=True), "pairs": hidden, "caption": caption}
+    step, missing, prompts = f"{grid.step:,}", "", read_prompts(folder, grid.step)
+    under = prompts_html(prompts, lang)
     if view == NEAREST:
-        pairs, lacks = pairs_or_why(folder, sheet, lang)
+        pairs, missing = pairs_or_why(folder, grid, lang)
         if pairs:
-            caption = f'<p class="note">{say("samples_nearest", lang, step=step)}</p>{told_of}'
-            return gr.update(visible=False), gr.update(value=pairs, visible=True), caption
-    path, told = sheet.average, "samples_step"
+            caption = paragraph(say("samples_nearest", lang, step=step)) + under
+            shown = gr.update(value=pairs, visible=True)
+            return {"picture": hidden, "pairs": shown, "caption": caption}
+    path, words = grid.average, "samples_step"
     if view == RAW:
-        kept = sheet.raw is not None and sheet.raw.is_file()
-        path, told = (sheet.raw, "samples_raw") if sheet.raw and kept else (path, told)
-        lacks = "" if kept else say("no_raw", lang)
+        if grid.raw is not None and grid.raw.is_file():
+            path, words = grid.raw, "samples_raw"
+        else:
+            missing = say("no_raw", lang)
     alt = say("samples_alt", lang, name=folder.name, step=step)
-    alt += f"; {say('asked', lang, prompts=number_prompts(asked)[:LONGEST_ALT])}" if asked else ""
+    if prompts:
+        alt += f"; {say('asked', lang, prompts=number_prompts(prompts)[:LONGEST_ALT])}"
     picture, damage = picture_or_why(path)
+    caption = paragraph(f"{damage or missing} {say(words, lang, step=step)}") + under
     file = picture and store_picture(picture)
-    caption = f'<p class="note">{damage or lacks} {say(told, lang, step=step)}</p>{told_of}'
-    return gr.update(value=file, alt_text=alt, visible=True), gr.update(visible=False), caption
+    shown = gr.update(value=file, alt_text=alt, visible=True)
+    return {"picture": shown, "pairs": hidden, "caption": caption}
 
 
 def picture_or_why(path: Path) -> tuple[Image.Image | None, str]:
-    """Return a sheet for the screen, or None and why it cannot be shown.
+    """Return a grid for the screen, or None and why it cannot be shown.
 
     What is taken from there carries the mark of what is ours, as gradio writes it into the PNG.
     """
     try:
-        sheet = enlarge(open_grid(path))
-        sheet.info = {marks.MADE: marks.MARK}
-        return sheet, ""
-    except InputError as error:  # a damaged sheet must not hide the run's state
-        return None, f"{html.escape(str(error))}:"
+        picture = enlarge(open_grid(path))
+        picture.info = {marks.MADE: marks.MARK}
+        return picture, ""
+    except InputError as error:  # a damaged grid must not hide the run's state
+        return None, f"{error}:"
 
 
-def pairs_or_why(folder: Path, sheet: SampleGrid, lang: str) -> tuple[str, str]:
-    """Return the pairs of a sheet, or nothing and the sentence why there are none."""
-    if not sheet.nearest or not (folder / runs.PICTURES).is_dir():
-        return "", say("no_nearest", lang)
+def pairs_or_why(folder: Path, grid: SampleGrid, lang: str) -> tuple[Markup, str]:
+    """Return the pairs of a grid, or nothing and the sentence why there are none."""
+    if not grid.nearest or not (folder / runs.PICTURES).is_dir():
+        return Markup(), say("no_nearest", lang)
     try:
-        return pairs_html(folder, sheet, read_baseline(folder), lang), ""
+        return pairs_html(folder, grid, read_baseline(folder), lang), ""
     except InputError as error:  # damaged pictures must not hide the run's state
-        return "", f"{html.escape(str(error))}:"
+        return Markup(), f"{error}:"

@@ -1,11 +1,11 @@
 """The settings as fields: one for every key of the configuration, made from its own description.
 
-The fields are the one truth of the page: whatever starts, plans or describes takes all of them and
-reads them here, so that nothing that was typed can be missed.
+The fields are the one truth of the page: whatever starts or plans takes all of them, by their keys,
+and reads them here, so that nothing that was typed can be missed.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,10 +18,13 @@ from sd.config.fields import LONGEST_PATH
 from sd.config.sections import CONDITIONING_KINDS
 from sd.diffusion.schedule import SCHEDULES, Schedule
 from sd.networks.blueprint import check_network
+from sd.training.planning import memory
 from sd.ui.components.widgets import label
 
+Field = gr.Checkbox | gr.Slider | gr.Number | gr.Dropdown | gr.Textbox
+
 FIRST = preset_names()[0]  # with which the page opens
-ORDER = tuple((section, key) for section, keys in KEYS.items() for key in keys)
+SECTION_OF = {key: section for section, keys in KEYS.items() for key in keys}
 # These lie beside the pictures that they change; all others are in the four folded groups.
 KEYS_BESIDE_PICTURES = (
     "classes",
@@ -56,7 +59,7 @@ LISTS = ("classes", "sample_prompts")
 PICTURE_SETTINGS = ("classes", "flip", "shift", "rotation", "brightness")  # kept with a new preset
 
 
-def widget_kind(section: str, key: str) -> str:
+def widget_kind(key: str) -> str:
     """Return how a key is shown: list, words, slider, flag, number, path or text."""
     if key in LISTS:
         return "list"
@@ -67,12 +70,12 @@ def widget_kind(section: str, key: str) -> str:
     if key in WIDE:
         return "path"
     kinds: dict[Any, str] = {bool: "flag", int: "number", float: "number"}
-    return kinds.get(KEYS[section][key].type, "text")
+    return kinds.get(KEYS[SECTION_OF[key]][key].type, "text")
 
 
-def to_widget(section: str, key: str, value: Any) -> Any:
-    """Return a setting's value as its field shows it."""
-    how = widget_kind(section, key)
+def to_widget(key: str, config: Config) -> Any:
+    """Return the value of one setting as its field shows it."""
+    how, value = widget_kind(key), getattr(getattr(config, SECTION_OF[key]), key)
     if how == "list":
         return list(value or ())
     if how in ("text", "path"):
@@ -80,16 +83,16 @@ def to_widget(section: str, key: str, value: Any) -> Any:
     return value
 
 
-def widget_values(config: Config) -> list[Any]:
-    """Return the values of all fields, in their order."""
-    return [to_widget(name, key, getattr(getattr(config, name), key)) for name, key in ORDER]
+def widget_values(config: Config) -> dict[str, Any]:
+    """Return key -> what its field shows."""
+    return {key: to_widget(key, config) for key in SECTION_OF}
 
 
-def build_field(section: str, key: str, value: Any, name: Any = None) -> Any:
+def build_field(key: str, config: Config, name: Any = None) -> Field:
     """Show one key with its sentence; `name`: another label than the key itself."""
-    how = widget_kind(section, key)
+    how, value = widget_kind(key), to_widget(key, config)
     usual: dict[str, Any] = {
-        "value": to_widget(section, key, value),
+        "value": value,
         "label": name or key,
         "info": label(f"pick_{key}_info" if key in ("classes", "kind") else f"about_{key}"),
         "elem_id": f"set-{key}",
@@ -119,32 +122,30 @@ def choice_label(key: str, word: str) -> Any:
     return (label(f"kind_{word}"), word) if key == "kind" else word
 
 
-def build_group(section: str, config: Config) -> dict[str, Any]:
-    """Show the keys of one group that do not lie beside the pictures."""
-    values = getattr(config, section)
+def build_group(section: str, config: Config) -> dict[str, Field]:
+    """Show the keys of one section that do not lie beside the pictures."""
     return {
-        key: build_field(section, key, getattr(values, key))
-        for key in KEYS[section]
-        if key not in KEYS_BESIDE_PICTURES
+        key: build_field(key, config) for key in KEYS[section] if key not in KEYS_BESIDE_PICTURES
     }
 
 
-def from_widget(section: str, key: str, value: Any) -> Any:
+def from_widget(key: str, value: object) -> Any:
     """Return what a field's content means, checked by the key's own check."""
-    name, how = f"{section}.{key}", widget_kind(section, key)
+    section = SECTION_OF[key]
+    name, how = f"{section}.{key}", widget_kind(key)
     if how in ("text", "path"):
         text = validation.text(name, "" if value is None else value, LONGEST_PATH)
         value = text if how == "path" else ini.parse_value(text) if text.strip() else None
     return KEYS[section][key].metadata["check"](name, value)
 
 
-def read_config(values: Sequence[Any]) -> tuple[Config | None, dict[str, str]]:
+def read_config(values: Mapping[str, object]) -> tuple[Config | None, dict[str, str]]:
     """Return the settings that the fields hold, or None and key -> line for what is wrong."""
     good: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     faults: dict[str, str] = {}
-    for (section, key), value in zip(ORDER, values, strict=True):
+    for key, section in SECTION_OF.items():
         try:
-            good[section][key] = from_widget(section, key, value)
+            good[section][key] = from_widget(key, values[key])
         except InputError as error:
             faults[key] = str(error)
     if faults:
@@ -167,20 +168,13 @@ def find_faults(config: Config) -> dict[str, str]:
     try:
         check_network(config.unet, training.input_height, training.input_width)
         Schedule.from_settings(config.diffusion)
-        check_memory(config)
+        memory.check(config)
     except InputError as error:
         return {key_of_message(str(error)): str(error)}
     return {}
 
 
-def check_memory(config: Config) -> None:
-    """Raise `InputError` with a smaller value where the memory does not suffice."""
-    from sd.training.planning import memory
-
-    memory.check(config)
-
-
-def require_config(values: Sequence[Any]) -> Config:
+def require_config(values: Mapping[str, object]) -> Config:
     """Return the settings that the fields hold; raise `InputError` with the first fault."""
     config, faults = read_config(values)
     if config is None or faults:
@@ -194,11 +188,6 @@ def key_of_message(line: str) -> str:
     return found[2] if found and found[2] in KEYS[found[1]] else ""
 
 
-def read_field(section: str, key: str, values: Sequence[Any]) -> Any:
-    """Return what the field of one key means."""
-    return from_widget(section, key, values[ORDER.index((section, key))])
-
-
 def offer_classes(classes: dict[str, int]) -> Any:
     """Return the field of classes as it is for a set: hidden where there is nothing to choose."""
     choices = [(f"{name} ({count:,})", name) for name, count in classes.items()]
@@ -206,14 +195,12 @@ def offer_classes(classes: dict[str, int]) -> Any:
 
 
 def with_picture_settings(
-    config: Config, values: Sequence[Any], kept: Sequence[str] = PICTURE_SETTINGS
+    config: Config, values: Mapping[str, object], kept: Sequence[str] = PICTURE_SETTINGS
 ) -> Config:
     """Return settings with what the fields hold of the pictures: their classes and changes."""
-    chosen = {}
-    for (section, key), value in zip(ORDER, values, strict=True):
-        if key in kept:
-            chosen[f"{section}.{key}"] = from_widget(section, key, value)
-    return config.with_settings(f"{name}={ini.spell(value)}" for name, value in chosen.items())
+    return config.with_settings(
+        f"{SECTION_OF[key]}.{key}={ini.spell(from_widget(key, values[key]))}" for key in kept
+    )
 
 
 @lru_cache(maxsize=8)

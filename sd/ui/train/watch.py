@@ -4,20 +4,23 @@ The page asks once a second for the run's pulse, one short text; only when that 
 parts looked at, and only the parts that changed are sent.
 """
 
-import html
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from sd import runs
 from sd.common import validation
 from sd.ui import state
 from sd.ui.components import curves
+from sd.ui.components.events import Updates
 from sd.ui.components.handlers import guarded, language
+from sd.ui.components.html import paragraph, progress_bar
 from sd.ui.texts import duration, say
 from sd.ui.train import samples
-from sd.ui.train.advice import advice_html, read_config
+from sd.ui.train.advice import read_config, run_advice_html
 
 Seen = dict[str, Any]  # what the browser shows already, part by part
 
@@ -27,90 +30,88 @@ CONTROLS = ("pause", "go_on", "stop", "leave", "resume")
 LIVE = ("starting", "running", "pausing", "paused")
 
 
-class RunView(NamedTuple):
-    """The parts of a run on the page; as components, or as what is sent to them."""
+@dataclass(frozen=True)
+class RunView:
+    """The parts of a run on the page. Handlers name them by these names."""
 
-    progress: Any = gr.skip()
-    picture: Any = gr.skip()
-    pairs: Any = gr.skip()
-    caption: Any = gr.skip()
-    timeline: Any = gr.skip()
-    meter: Any = gr.skip()
-    advice: Any = gr.skip()
-    curve: Any = gr.skip()
-    levels: Any = gr.skip()
-    start: Any = gr.skip()
-    pause: Any = gr.skip()
-    go_on: Any = gr.skip()
-    stop: Any = gr.skip()
-    leave: Any = gr.skip()
-    resume: Any = gr.skip()
-    sample: Any = gr.skip()
-    save: Any = gr.skip()
-    requests: Any = gr.skip()
-    further: Any = gr.skip()
-    bundle: Any = gr.skip()
-    clock: Any = gr.skip()
-    slow_clock: Any = gr.skip()
-    seen: Any = gr.skip()
+    progress: gr.HTML
+    picture: gr.Image
+    pairs: gr.HTML
+    caption: gr.HTML
+    timeline: gr.Slider
+    meter: gr.HTML
+    advice: gr.HTML
+    curve: gr.HTML
+    levels: gr.HTML
+    start: gr.Button
+    pause: gr.Button
+    go_on: gr.Button
+    stop: gr.Button
+    leave: gr.Button
+    resume: gr.Button
+    sample: gr.Button
+    save: gr.Button
+    requests: gr.Column
+    further: gr.Row
+    bundle: gr.Row
+    clock: gr.Timer  # the quick one, while the run lives
+    slow_clock: gr.Timer  # while it may live again
+    seen: gr.State
 
 
-def progress_line(status: runs.Status, lang: str) -> str:
+def progress_lines(status: runs.Status, lang: str) -> list[str]:
     """Return a run's state in words: step, speed, time left."""
     step, total = f"{status.step:,}", f"{status.total:,}"
     if status.state == "starting" and status.ingested:
         done, count = (f"{number:,}" for number in status.ingested)
-        return say("state_reading", lang, done=done, total=count)
-    line = html.escape(status.line)
+        return [say("state_reading", lang, done=done, total=count)]
     key = f"state_{status.state}"
     if status.state == "stopped" and not status.step:
         key = "state_stopped_early"
-    words = [say(key, lang).format(step=step, total=total, line=line)]
+    words = [say(key, lang, step=step, total=total, line=status.line)]
     if status.state == "running" and status.pictures_per_second:
         words.append(say("speed", lang, n=f"{status.pictures_per_second:,.0f}"))
     if status.seconds_left is not None:
         words.append(say("left", lang, time=duration(status.seconds_left, lang)))
     if status.state == "running" and status.machine:
-        words.append(html.escape(status.machine))
-    return "</span><span>".join(words)
+        words.append(status.machine)
+    return words
 
 
-def progress_html(status: runs.Status | None, lang: str) -> str:
+def progress_html(status: runs.Status | None, lang: str) -> Markup:
     """Return the progress line and its bar."""
     if status is None:
-        return f'<div class="progress"><p><span>{say("no_run", lang)}</span></p></div>'
+        return progress_bar([say("no_run", lang)], None)
     done, total = status.ingested or (status.step, status.total)
-    share = min(100.0, 100 * done / max(total, 1))
-    return (
-        f'<div class="progress {status.state}"><p><span>{progress_line(status, lang)}</span></p>'
-        f'<div class="track" role="progressbar" aria-label="{say("progress_alt", lang)}"'
-        f' aria-valuemin="0" aria-valuemax="100" aria-valuenow="{share:.0f}">'
-        f'<i style="width:{share:.1f}%"></i></div></div>'
-    )
+    share = min(1.0, done / max(total, 1))
+    words = progress_lines(status, lang)
+    return progress_bar(words, share, say("progress_alt", lang), status.state)
 
 
-def curve_html(folder: Path, total: int, which: str, lang: str) -> str:
+def curve_html(folder: Path, total: int, which: str, lang: str) -> Markup:
     """Return one figure of a run's steps as a curve."""
     past, name = runs.history(folder), say(f"curve_{which}", lang)
     if which == "loss":
-        return curves.loss_curve(past.steps, past.loss, total, name, say("loss_alt", lang))
+        return Markup(curves.loss_curve(past.steps, past.loss, total, name, say("loss_alt", lang)))
     columns = {"rate": past.lr, "gradient": past.grad_norm, "speed": past.pictures_per_second}
-    return curves.step_curve(past.steps, columns[which], total, name, log=which == "gradient")
+    log = which == "gradient"
+    return Markup(curves.step_curve(past.steps, columns[which], total, name, log=log))
 
 
-def levels_html(folder: Path, status: runs.Status, which: str, lang: str) -> str:
+def levels_html(folder: Path, status: runs.Status, which: str, lang: str) -> Markup:
     """Return the loss per noise level, or its course over the steps; a sentence where none is."""
     found = runs.evaluations(folder)
     if not found or (which == "course" and len(found) < 2):
         none = "levels_wait" if status.alive else "levels_none"
-        return f'<p class="note">{say("levels_one" if found else none, lang)}</p>'
+        return paragraph(say("levels_one" if found else none, lang))
     newest, names = found[-1], (say("levels_train", lang), say("levels_held", lang))
     held = mean(newest.held_out) if newest.held_out else "-"
-    facts = {"n": len(newest.times), "train": mean(newest.train), "held": held}
-    alt = say("levels_alt", lang, step=f"{newest.step:,}", **facts)
+    means = {"n": len(newest.times), "train": mean(newest.train), "held": held}
+    alt = say("levels_alt", lang, step=f"{newest.step:,}", **means)
     if which == "course":
-        return curves.course_curve(found, status.total, names, alt)
-    return curves.level_curve(found, timesteps(folder), names, alt)
+        return Markup(curves.course_curve(found, status.total, names, alt))
+    T = read_config(folder).diffusion.timesteps
+    return Markup(curves.level_curve(found, T, names, alt))
 
 
 def mean(values: list[float]) -> str:
@@ -118,12 +119,7 @@ def mean(values: list[float]) -> str:
     return f"{sum(values) / len(values):.3g}"
 
 
-def timesteps(folder: Path) -> int:
-    """Return the T of a run's schedule."""
-    return read_config(folder).diffusion.timesteps
-
-
-def show_timeline(count: int, place: int) -> Any:
+def show_timeline(count: int, place: int) -> dict[str, Any]:
     """Return the slider over a run's samples, standing at `place`.
 
     It always runs from 0 to 1: gradio holds what a browser sends to the bounds of the run that the
@@ -133,12 +129,12 @@ def show_timeline(count: int, place: int) -> Any:
     return gr.update(value=min(place, last) / last, step=1 / last, interactive=count > 1)
 
 
-def to_index(share: Any, count: int) -> int:
+def to_index(share: float, count: int) -> int:
     """Return the place among `count` samples at a share of the timeline."""
     return round(validation.real("place", share, 0.0, 1.0) * max(count - 1, 0))
 
 
-def show_controls(status: runs.Status | None) -> dict[str, Any]:
+def show_controls(status: runs.Status | None) -> Updates:
     """Return what can be pressed: Start, one of Pause and Go on, one of Stop, Leave and Resume."""
     state = status.state if status else ""
     alive, resumable = bool(status and status.alive), bool(status and status.resumable)
@@ -170,48 +166,68 @@ def pulse_of(status: runs.Status, folder: Path) -> str:
 
 
 @guarded
-def pulse(name: Any, seen: Any) -> Any:
-    """Return the pulse of the run that is shown, or nothing new if it is what is seen."""
-    if not name:
-        return gr.skip()
-    folder = state.home().find_run(name)
+def read_pulse(run: str | None, seen: Seen, watched: bool) -> Updates:
+    """Return the pulse of the run that is shown, if it is not what is seen.
+
+    An answer that came when another tab was looked at already may have set a clock going again: its
+    next tick ends it.
+    """
+    if not watched:
+        return rest_clocks()
+    if not run:
+        return {}
+    folder = state.home().find_run(run)
     now = pulse_of(runs.status(folder), folder)
-    return gr.skip() if isinstance(seen, dict) and seen.get("pulse") == now else now
+    return {} if seen.get("pulse") == now else {"pulse": now}
 
 
 @guarded
-def wake(name: Any) -> gr.Timer:
-    """Let a clock go again, unless the run that is shown neither lives nor can live again."""
-    status = runs.status(state.home().find_run(name)) if name else None
-    return gr.Timer(active=bool(status and (status.alive or status.resumable)))
+def wake(run: str | None) -> Updates:
+    """Let the slow clock go again, unless the run neither lives nor can live again.
+
+    It sets the quick one off if there is anything to see.
+    """
+    status = runs.status(state.home().find_run(run)) if run else None
+    active = bool(status and (status.alive or status.resumable))
+    return {"watched": True, "slow_clock": gr.Timer(active=active)}
+
+
+def rest() -> Updates:
+    """Let the clocks stand while another tab is looked at: it asks nothing of the server then."""
+    return {"watched": False, **rest_clocks()}
+
+
+def rest_clocks() -> Updates:
+    """Let both clocks stand."""
+    return {"clock": gr.Timer(active=False), "slow_clock": gr.Timer(active=False)}
 
 
 def changes_since(
-    name: str, seen: Seen, share: float, view: str, curve: str, levels: str, lang: str
-) -> RunView:
+    seen: Seen, name: str, share: float, view: str, curve: str, levels: str, lang: str
+) -> Updates:
     """Return what has changed of run `name` since `seen`; the rest is left as it is."""
     folder = state.home().find_run(name)
-    status, found = runs.status(folder), runs.samples(folder)
+    status, grids = runs.status(folder), runs.samples(folder)
     measured = len(runs.evaluations(folder))
     keys: Seen = {
         "run": name,
         "pulse": pulse_of(status, folder),
-        "samples": [sheet.step for sheet in found],
+        "samples": [grid.step for grid in grids],
         "curve": [status.step, status.total],
         "levels": [measured, status.alive, status.total if levels == "course" else 0],
         "controls": [status.state, status.resumable, status.step > 0],
-        "advice": advice_html(folder, status.resumable, lang),
+        "advice": run_advice_html(folder, status.resumable, lang),
     }
     same = seen.get("run") == name
     new = {part for part, key in keys.items() if not same or seen.get(part) != key}
-    sent: dict[str, Any] = {"progress": progress_html(status, lang), "seen": keys}
-    if "samples" in new or ("controls" in new and not found):
+    sent: Updates = {"progress": progress_html(status, lang), "seen": keys}
+    if "samples" in new or ("controls" in new and not grids):
         shown = len(seen.get("samples", ())) if same else 0
-        place, last = to_index(share, shown), max(0, len(found) - 1)
+        place, last = to_index(share, shown), max(0, len(grids) - 1)
         place = last if place >= shown - 1 else place
-        sheet = found[min(place, len(found) - 1)] if found else None
-        sent |= show_grid(folder, sheet, view, status.alive, lang)
-        sent["timeline"] = show_timeline(len(found), place)
+        grid = grids[min(place, len(grids) - 1)] if grids else None
+        sent |= show_grid(folder, grid, view, status.alive, lang)
+        sent["timeline"] = show_timeline(len(grids), place)
     if "curve" in new:
         sent["curve"] = curve_html(folder, status.total, curve, lang)
     if "levels" in new:
@@ -220,29 +236,36 @@ def changes_since(
         sent["advice"] = keys["advice"]
     if "controls" in new:
         sent |= show_controls(status)
-    return RunView(**sent)
+    return sent
 
 
-def show_grid(folder: Path, sheet: Any, view: str, alive: bool, lang: str) -> dict[str, Any]:
-    """Return the samples as `view` wants them, their caption and the memorisation meter."""
-    picture, pairs, caption = samples.show_samples(folder, sheet, view, lang)
-    meter = samples.meter_html(sheet, samples.read_baseline(folder), alive, lang)
-    return {"picture": picture, "pairs": pairs, "caption": caption, "meter": meter}
+def show_grid(
+    folder: Path, grid: runs.SampleGrid | None, view: str, alive: bool, lang: str
+) -> Updates:
+    """Show samples as `view` wants them, their caption and the memorisation meter."""
+    meter = samples.meter_html(grid, samples.read_baseline(folder), alive, lang)
+    return {**samples.show_samples(folder, grid, view, lang), "meter": meter}
 
 
 @guarded
 def refresh(
-    name: Any, seen: Any, place: Any, view: Any, curve: Any, levels: Any, request: gr.Request
-) -> RunView:
+    run: str | None,
+    seen: Seen,
+    place: float,
+    view: str,
+    curve: str,
+    levels: str,
+    request: gr.Request,
+) -> Updates:
     """Show the run that is chosen, as it is now."""
     lang = language(request)
-    if not name:
-        picture, pairs, caption = samples.show_samples(Path(), None, samples.AVERAGED, lang)
-        shown = {"picture": picture, "pairs": pairs, "caption": caption, **show_controls(None)}
-        return RunView(progress_html(None, lang), timeline=show_timeline(0, 0), seen={}, **shown)
+    if not run:
+        nothing = samples.show_samples(Path(), None, samples.AVERAGED, lang)
+        shown: Updates = {"progress": progress_html(None, lang), "timeline": show_timeline(0, 0)}
+        return {**shown, **nothing, **show_controls(None), "seen": {}}
     return changes_since(
-        name,
-        seen if isinstance(seen, dict) else {},
+        seen,
+        run,
         validation.real("place", place, 0.0, 1.0),
         validation.choice("view", view, samples.VIEWS),
         validation.choice("curve", curve, CURVES),
@@ -252,25 +275,23 @@ def refresh(
 
 
 @guarded
-def scrub(name: Any, place: Any, view: Any, request: gr.Request) -> tuple[Any, ...]:
-    """Show the samples at a place of the timeline: picture, pairs, caption, meter."""
-    folder = state.home().find_run(name)
-    view = validation.choice("view", view, samples.VIEWS)
-    found = runs.samples(folder)
-    sheet = found[to_index(place, len(found))] if found else None
-    parts = show_grid(folder, sheet, view, runs.status(folder).alive, language(request))
-    return tuple(parts.values())
+def scrub(run: str | None, place: float, view: str, request: gr.Request) -> Updates:
+    """Show the samples at a place of the timeline."""
+    folder, view = state.home().find_run(run), validation.choice("view", view, samples.VIEWS)
+    grids = runs.samples(folder)
+    grid = grids[to_index(place, len(grids))] if grids else None
+    return show_grid(folder, grid, view, runs.status(folder).alive, language(request))
 
 
 @guarded
-def draw_curve(name: Any, which: Any, request: gr.Request) -> str:
+def draw_curve(run: str | None, which: str, request: gr.Request) -> Updates:
     """Show another figure over the steps."""
-    folder, which = state.home().find_run(name), validation.choice("curve", which, CURVES)
-    return curve_html(folder, runs.status(folder).total, which, language(request))
+    folder, which = state.home().find_run(run), validation.choice("curve", which, CURVES)
+    return {"curve": curve_html(folder, runs.status(folder).total, which, language(request))}
 
 
 @guarded
-def draw_levels(name: Any, which: Any, request: gr.Request) -> str:
+def draw_levels(run: str | None, which: str, request: gr.Request) -> Updates:
     """Show the loss per noise level another way."""
-    folder, which = state.home().find_run(name), validation.choice("levels", which, LEVELS)
-    return levels_html(folder, runs.status(folder), which, language(request))
+    folder, which = state.home().find_run(run), validation.choice("levels", which, LEVELS)
+    return {"levels": levels_html(folder, runs.status(folder), which, language(request))}

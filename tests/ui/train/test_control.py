@@ -143,8 +143,8 @@ def test_an_opened_bundle_is_shown(home: Path, monkeypatch: pytest.MonkeyPatch) 
         return write_events(home / "opened", {"event": "finished", "step": 4})
 
     monkeypatch.setattr(unbundle, "unpack", unpack)
-    run, memory, seen = control.open_bundle("a.zip")
-    assert run["value"] == "opened" and "opened" in run["choices"]
-    assert (memory, seen) == ({"run": "opened"}, {})
+    sent = control.open_bundle("a.zip")
+    assert sent["run"]["value"] == "opened" and "opened" in sent["run"]["choices"]
+    assert (sent["memory"], sent["seen"]) == ({"run": "opened"}, {})
     with pytest.raises(gr.Error, match="one zip"):
         control.open_bundle(["a.zip"])

@@ -151,9 +151,9 @@ def test_only_a_handle_leads_to_an_upload(handle: Any, home: Path) -> None:
 def test_taking_an_upload_shows_how_far_it_is_read(home: Path, tmp_path: Path) -> None:
     path = make_zip(tmp_path / "mine.zip", "cats/1.png", "dogs/1.png")
     shown = list(pictures.take_files([str(path)], uploads.STARTER, ENGLISH))
-    assert any("of 3 pictures read" in told for _, told, _ in shown[:-1])
-    handle, told, classes = shown[-1]
-    assert uploads.HANDLE.fullmatch(handle) and "2 pictures" in told
+    assert any("of 3 pictures read" in each["report"] for each in shown[:-1])
+    classes = shown[-1]["classes"]
+    assert uploads.HANDLE.fullmatch(shown[-1]["data"]) and "2 pictures" in shown[-1]["report"]
     assert classes["choices"] == [("cats (1)", "cats"), ("dogs (1)", "dogs")]
     assert classes["visible"] and classes["value"] == []
 
@@ -163,13 +163,13 @@ def test_a_later_upload_of_the_same_page_is_the_one_that_counts(home: Path, tmp_
     path = make_zip(tmp_path / "mine.zip", "1.png", "2.png")
     one, other = (SimpleNamespace(**vars(ENGLISH), session_hash=name) for name in "ab")
     starter = pictures.take_files(None, uploads.STARTER, one)
-    assert "pictures" in next(starter)[1]
+    assert "pictures" in next(starter)["report"]
     elsewhere = list(pictures.take_files([str(path)], uploads.STARTER, other))
-    assert uploads.HANDLE.fullmatch(elsewhere[-1][0])  # another page disturbs nobody
-    assert "0 of 1,292" in next(starter)[1]
+    assert uploads.HANDLE.fullmatch(elsewhere[-1]["data"])  # another page disturbs nobody
+    assert "0 of 1,292" in next(starter)["report"]
     mine = list(pictures.take_files([str(path)], uploads.STARTER, one))
-    assert uploads.HANDLE.fullmatch(mine[-1][0]) and "2 pictures" in mine[-1][1]
-    assert list(starter) == [(gr.skip(), gr.skip(), gr.skip())]
+    assert uploads.HANDLE.fullmatch(mine[-1]["data"]) and "2 pictures" in mine[-1]["report"]
+    assert list(starter) == [{}]
 
 
 def test_a_bad_upload_leaves_the_report_of_what_is_chosen(mine: str, tmp_path: Path) -> None:
@@ -179,8 +179,8 @@ def test_a_bad_upload_leaves_the_report_of_what_is_chosen(mine: str, tmp_path: P
     with pytest.raises(gr.Error, match=r"bad\.png"):
         for each in steps:
             shown.append(each)
-    assert "3 pictures" in shown[-1][1]
-    assert all(not isinstance(handle, str) for handle, _, _ in shown)
+    assert "3 pictures" in shown[-1]["report"]
+    assert all("data" not in each for each in shown)
 
 
 def test_the_sheet_shows_what_the_model_will_see(mine: str) -> None:
@@ -255,7 +255,7 @@ def test_what_the_model_is_told_stands_beside_the_pictures(
 ) -> None:
     config = telling(f"conditioning.kind={wanted}")
     told = report_view.conditioning_html(a_report(**changes), config, "en")
-    assert line in told
+    assert line in told.unescape()
     assert ('class="warning"' in told) == line.startswith("conditioning.kind")
     assert (
         report_view.conditioning_html(a_report(**changes), config, "zh") != told
@@ -277,10 +277,13 @@ def test_a_page_that_the_server_forgot_is_told_and_trains_nothing(
     """A lost session begins with what its states were built with: never with a set of pictures."""
     page = build_app()
     start = next(each for each in page.fns.values() if getattr(each.fn, "__name__", "") == "start")
-    lost = [getattr(field, "value", None) for field in start.inputs]
+    names = start.input_keyword_names
+    lost = {
+        name: getattr(field, "value", None) for name, field in zip(names, start.inputs, strict=True)
+    }
     monkeypatch.setattr(runs, "start", lambda *_: pytest.fail("trained"))
     with pytest.raises(gr.Error, match=r"does not know .* which pictures this page shows"):
-        start.fn(*lost)
+        start.fn(**lost)
     states = [each.value for each in page.blocks.values() if isinstance(each, gr.State)]
     assert uploads.STARTER not in states
 
@@ -288,7 +291,7 @@ def test_a_page_that_the_server_forgot_is_told_and_trains_nothing(
 def test_a_page_knows_its_pictures_before_they_are_read(home: Path) -> None:
     for files, word in ((None, "starter"), (uploads.SHAPES, "shapes")):
         with closing(pictures.take_files(files, None, ENGLISH)) as steps:
-            assert next(steps)[0] == word
+            assert next(steps)["data"] == word
 
 
 def test_a_bad_upload_of_a_forgotten_page_is_still_told(home: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from markupsafe import Markup
 
 from sd import runs
 from sd.cli.parser import parser
@@ -20,7 +21,7 @@ from sd.runs import process
 from sd.training import coach
 from sd.ui import texts, uploads
 from sd.ui.state import Shared, shared, use
-from sd.ui.train import forecast_view, form, pictures, plan_view, settings, summary
+from sd.ui.train import config_view, forecast_view, form, pictures, plan_view, settings
 from tests.helpers.planning import (
     ENGLISH,
     HOSTILE,
@@ -45,7 +46,7 @@ def test_a_start_takes_what_the_fields_say(
     mine: str, roomy: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = started(monkeypatch)
-    assert plan_view.launch(*fields(steps=3, classes=["cats"]), mine, 5, "cpu") == "run"
+    assert plan_view.start_with_fields(mine, 5, "cpu", **fields(steps=3, classes=["cats"])) == "run"
     source, config, seed, where = asked
     assert (source, seed, where) == (uploads.source_of(mine), 5, "cpu")
     wanted = ["training.steps=3", 'training.classes=["cats"]']
@@ -53,46 +54,52 @@ def test_a_start_takes_what_the_fields_say(
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-@pytest.mark.parametrize("place", [-1, -2, -3])
+@pytest.mark.parametrize("name", ["data", "seed", "device"])
 def test_a_start_refuses_hostile_pictures_seeds_and_devices(
-    place: int, value: Any, roomy: None, home: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, value: Any, roomy: None, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, words = started(monkeypatch), [*fields(), "starter", 0, "cpu"]
-    words[place] = -2 if (place, value) == (-2, -1) else value  # a seed of -1 is drawn
+    asked, given = started(monkeypatch), {"data": "starter", "seed": 0, "device": "cpu", **fields()}
+    given[name] = -2 if (name, value) == ("seed", -1) else value  # a seed of -1 is drawn
     with pytest.raises(InputError):
-        plan_view.launch(*words)
+        plan_view.start_with_fields(**given)
     assert asked == []
+
+
+def command(config: Config, *given: Any) -> str:
+    return str(plan_view.show_command(config, *given)["line"])
 
 
 def test_the_command_line_does_what_the_page_does(mine: str, home: Path) -> None:
     wanted = ["training.steps=7", 'training.classes=["cats"]', "diffusion.rescale_betas=True"]
     config = Config.preset("seed").with_settings(wanted)
-    words = shlex.split(plan_view.command(config.to_ini(), mine, 3, "cpu"))
+    words = shlex.split(command(config, mine, 3, "cpu", ""))
     assert words[:4] == ["python", "-m", "sd", "train"]
     asked = parser().parse_args(words[3:])
     assert asked.data == uploads.source_of(mine) and asked.seed == 3 and asked.device == "cpu"
     assert Config.preset(asked.preset).with_settings(asked.set) == config
-    assert plan_view.command(config.to_ini(), mine, None, "cpu") == ""
-    assert plan_view.command("[", mine, 3, "cpu") == ""
-    assert plan_view.command(config.to_ini(), mine, 3, "cpu", "<p>a fault</p>") == ""
-    assert plan_view.command(config.to_ini(), "nowhere", 3, "cpu") == ""
+    assert command(config, mine, None, "cpu", "") == ""
+    assert command(config, mine, 3, "abacus", "") == ""
+    assert command(config, mine, 3, "cpu", "<p>a fault</p>") == ""
+    assert command(config, "nowhere", 3, "cpu", "") == ""
 
 
 def test_a_preset_keeps_what_was_chosen_of_the_pictures(roomy: None) -> None:
     now = fields(classes=["cats"], flip=True, shift=0.1, steps=9)
-    config, _ = settings.read_config(as_fields(form.take_preset("seed", "starter", *now)))
+    sent = form.take_preset("seed", "starter", **now)
+    config, _ = settings.read_config(as_fields(sent))
     assert config is not None and config.training.classes == ("cats",)
     assert config.training.flip and config.training.shift == 0.1
     assert config.training.steps == 0 and config.training.held_out == 0
+    assert config == sent["config"] and "preset" not in sent
     with pytest.raises(gr.Error, match="preset = "):
-        form.take_preset("../tiny", "starter", *now)
+        form.take_preset("../tiny", "starter", **now)
 
 
 def test_an_ini_file_is_taken_whole(roomy: None) -> None:
     sent = form.take_file(str(ROOT / "tests" / "fixtures" / "config_SD.txt"), "starter", ENGLISH)
     config, faults = settings.read_config(as_fields(sent))
     assert config is not None and not faults and config.diffusion.timesteps == 200
-    assert sent[-1] == "seed"
+    assert sent["preset"] == "seed"
     for bad in (None, 7, ["a"], str(ROOT / "sd" / "data" / "starter" / "emoji64.zip")):
         with pytest.raises(gr.Error):
             form.take_file(bad, "starter", ENGLISH)
@@ -132,66 +139,72 @@ def test_what_the_pictures_lack_is_told_when_settings_come_not_at_the_start(
     mine: str, roomy: None, setting: str, key: str
 ) -> None:
     wanted = Config.preset("tiny").with_settings([setting])
-    sent = form.take_proposal({"ini": wanted.to_ini()}, mine)
-    assert f"#set-{key} input" in sent[-2] and "#plan-save { visibility: hidden; }" in sent[-2]
+    sent = form.fill_fields(wanted, mine)
+    assert f"#set-{key} input" in sent["fault"]
+    assert "#plan-save { visibility: hidden; }" in sent["fault"]
     with pytest.raises(InputError):
         pictures.check_choices(mine, settings.read_config(as_fields(sent))[0])
     good = Config.preset("tiny").with_settings(['training.classes=["cats"]'])
-    sent = form.take_proposal({"ini": good.to_ini()}, mine)
-    assert sent[-2] == "" and sent[settings.ORDER.index(("training", "classes"))]["visible"]
+    sent = form.fill_fields(good, mine)
+    assert sent["fault"] == "" and sent["classes"]["visible"]
 
 
 def test_an_impossible_ini_is_shown_with_its_fault(tmp_path: Path, roomy: None) -> None:
     path = tmp_path / "mine.ini"
     path.write_text("[unet]\nmodel_channels = 40\n")
     sent = form.take_file(str(path), "starter", ENGLISH)
-    assert "#set-model_channels" in sent[-2]
-    views = form.describe(ENGLISH, sent[-3], "starter", "")
-    assert views.summary == "" and views.levels == ""
+    assert "#set-model_channels" in sent["fault"]
+    views = form.describe(sent["config"], "starter", None, ENGLISH)
+    assert views["summary"] == "" and views["levels"] == ""
 
 
-def test_a_wish_of_the_other_half_is_taken(roomy: None) -> None:
+def test_settings_fill_the_fields(roomy: None) -> None:
     wished = Config.preset("small").with_settings(["training.steps=12"])
-    sent = form.take_proposal({"ini": wished.to_ini(), "at": 1.0}, "starter")
-    assert settings.read_config(as_fields(sent))[0] == wished and sent[-1] == "small"
-    assert form.take_proposal(None, "starter") == form.leave_fields()
-    for bad in ({"ini": 7}, {"ini": "x" * 10**6}, {"ini": "["}, {}):
-        with pytest.raises(gr.Error):
-            form.take_proposal(bad, "starter")
+    sent = form.fill_fields(wished, "starter")
+    assert settings.read_config(as_fields(sent))[0] == wished == sent["config"]
+    assert sent["preset"] == "small"
+
+
+def test_the_page_knows_when_its_settings_are_others() -> None:
+    """gradio tells a state's change by its hash."""
+    config = Config.preset("tiny")
+    assert hash(config) == hash(Config.from_ini(config.to_ini()))
+    for setting in ("training.steps=7", "training.flip=True", 'training.classes=["a"]'):
+        assert hash(config.with_settings([setting])) != hash(config)
 
 
 def click(kind: Any) -> Any:
     return gr.EventData(None, {"fix": kind})
 
 
-def test_one_click_mends_the_schedule(home: Path, roomy: None) -> None:
+def test_one_click_fixes_the_schedule(home: Path, roomy: None) -> None:
     now = fields("seed")
-    told = form.describe(ENGLISH, Config.preset("seed").to_ini(), "starter", "")
-    assert 'data-fix="terminal_snr"' in told.remarks and "0.152" in told.doctor
-    config, _ = settings.read_config(
-        as_fields(form.apply_fix(ENGLISH, click("terminal_snr"), "starter", *now))
-    )
+    told = form.describe(Config.preset("seed"), "starter", None, ENGLISH)
+    assert 'data-fix="terminal_snr"' in told["remarks"] and "0.152" in told["schedule_check"]
+    sent = form.apply_fix(ENGLISH, click("terminal_snr"), "starter", **now)
+    config, _ = settings.read_config(as_fields(sent))
     assert config is not None and config.diffusion.rescale_betas
     for bad in ("leak", None, 7, "training.steps=1"):
         with pytest.raises(gr.Error, match="fix = "):
-            form.apply_fix(ENGLISH, click(bad), "starter", *now)
+            form.apply_fix(ENGLISH, click(bad), "starter", **now)
 
 
 def test_strong_changes_are_warned_of_beside_them(home: Path) -> None:
     config = Config.preset("tiny").with_settings(["training.rotation=40"])
-    told = form.describe(ENGLISH, config.to_ini(), "starter", "")
-    assert "rotation" in told.leak and "rotation" not in told.remarks
-    assert form.describe(ENGLISH, Config.preset("tiny").to_ini(), "starter", "").leak == ""
+    told = form.describe(config, "starter", None, ENGLISH)
+    assert "rotation" in told["leak"] and "rotation" not in told["remarks"]
+    assert form.describe(Config.preset("tiny"), "starter", None, ENGLISH)["leak"] == ""
 
 
 def test_what_was_measured_is_forgotten_when_the_settings_change(home: Path) -> None:
     config = Config.preset("tiny")
-    of = form.measured_key(config, "starter"), "what was measured"
+    of = form.Measured(config, "starter", Markup("what was measured"))
     other = config.with_settings(["training.steps=1"])
-    assert form.describe(ENGLISH, config.to_ini(), "starter", of).told == "what was measured"
-    assert form.describe(ENGLISH, other.to_ini(), "starter", of).told == ""
+    assert form.describe(config, "starter", of, ENGLISH)["answer"] == "what was measured"
+    assert form.describe(other, "starter", of, ENGLISH)["answer"] == ""
+    assert form.describe(config, "shapes", of, ENGLISH)["answer"] == ""
     # Back to the same settings, what was measured is true again.
-    assert form.describe(ENGLISH, config.to_ini(), "starter", of).told == "what was measured"
+    assert form.describe(config, "starter", of, ENGLISH)["answer"] == "what was measured"
 
 
 def test_the_saved_ini_is_the_plan(home: Path) -> None:
@@ -247,26 +260,34 @@ def answering(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[str]:
     return given
 
 
+def planning(request: Any = ENGLISH, **given: Any) -> Any:
+    """Plan three minutes on the starter set, but for what is given."""
+    usual = {"plan_minutes": 3, "data": "starter", "device": "cpu", **fields()}
+    return forecast_view.make_plan(request, **{**usual, **given})
+
+
 def test_a_plan_fills_the_fields_and_says_why(
     home: Path, roomy: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = answering(monkeypatch, ANSWER)
     now = fields(flip=True, classes=["cats"], batch_size=-3)  # what is planned anew may be wrong
-    seen = list(forecast_view.fill_from_plan(ENGLISH, 3, "starter", "cpu", *now))
+    seen = list(planning(**now))
     assert given == ["--minutes=3", "--device=cpu", "--", "starter"]
-    assert "Measuring" in seen[0][0] and seen[0][4]["visible"] and not seen[0][2]["visible"]
-    told, of, go, measured, stop, *sent = seen[-1]
-    assert go["visible"] and measured["visible"] and not stop["visible"]
+    assert "Measuring" in seen[0]["answer"]
+    assert seen[0]["stop"]["visible"] and not seen[0]["go"]["visible"]
+    last = seen[-1]
+    assert last["go"]["visible"] and last["measure"]["visible"] and not last["stop"]["visible"]
     wanted = ["training.flip=True", 'training.classes=["cats"]', *ANSWER["settings"]]
     config = Config.preset("tiny").with_settings(wanted)
-    assert settings.read_config(as_fields(sent)) == (config, {})
-    assert of == (form.measured_key(config, "starter"), told)
+    assert settings.read_config(as_fields(last)) == (config, {}) and last["config"] == config
+    told = last["answer"]
+    assert last["measured"] == form.Measured(config, "starter", told)
     assert "3 min 10 s" in told and "910 MB" in told and "&lt;i&gt;The rate" in told
 
 
 def test_reasons_are_told_in_chinese_where_the_table_knows_them() -> None:
     known, unheard, no_numbers = (
-        forecast_view.reason_html(each, "zh") for each in ANSWER["reasons"]
+        forecast_view.reason_line(each, "zh") for each in ANSWER["reasons"]
     )
     assert "50" in known and "学习率" in known
     assert unheard == "Something new" and no_numbers == "No numbers"
@@ -276,35 +297,35 @@ def test_settings_are_measured_as_they_stand(
     home: Path, roomy: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = answering(monkeypatch, ANSWER)
-    seen = list(forecast_view.show_forecast(ENGLISH, "starter", "auto", *fields(steps=33)))
+    seen = list(forecast_view.make_forecast(ENGLISH, "starter", "auto", **fields(steps=33)))
     assert given[0] == "--config" and given[2:5] == ["--device=auto", "--", "starter"]
     assert Config.from_ini(given[-1]).training.steps == 33
     assert not Path(given[1]).exists()
-    assert "900 steps" in seen[-1][0] and seen[-1][2]["visible"]
+    assert "900 steps" in seen[-1]["answer"] and seen[-1]["go"]["visible"]
     with pytest.raises(gr.Error, match=r"training\.steps"):
-        list(forecast_view.show_forecast(ENGLISH, "starter", "auto", *fields(steps=-1)))
+        list(forecast_view.make_forecast(ENGLISH, "starter", "auto", **fields(steps=-1)))
 
 
 def test_a_refused_plan_is_one_line_and_the_buttons_come_back(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answering(monkeypatch, InputError("training.batch_size = 4: needs <much>"))
-    steps, seen = forecast_view.fill_from_plan(ENGLISH, 3, "starter", "cpu", *fields()), []
+    steps, seen = planning(), []
     with pytest.raises(gr.Error, match="needs &lt;much&gt;"):
         for each in steps:
             seen.append(each)
-    assert seen[-1][0] == "" and seen[-1][2]["visible"] and not seen[-1][4]["visible"]
+    last = seen[-1]
+    assert last["answer"] == "" and last["go"]["visible"] and not last["stop"]["visible"]
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("name", ["plan_minutes", "data", "device"])
 def test_a_plan_refuses_hostile_values(
-    place: int, value: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, value: Any, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given, words = answering(monkeypatch, ANSWER), [3, "starter", "cpu"]
-    words[place] = value
+    given = answering(monkeypatch, ANSWER)
     with pytest.raises(gr.Error):
-        list(forecast_view.fill_from_plan(ENGLISH, *words, *fields()))
+        list(planning(**{name: value}))
     assert given == []
 
 
@@ -325,7 +346,7 @@ def endless(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_a_closed_page_ends_the_child(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = endless(monkeypatch)
-    steps = forecast_view.fill_from_plan(ENGLISH, 3, "starter", "cpu", *fields())
+    steps = planning()
     next(steps), next(steps)
     assert ended == []
     steps.close()
@@ -338,20 +359,19 @@ def test_cancel_ends_the_child_of_this_page_alone(
     ended = endless(monkeypatch)
     one, other = (SimpleNamespace(headers={}, session_hash=name) for name in ("one", "other"))
     for each in (one, other):
-        told, _, _, _, stop = forecast_view.show_measuring(each)
-        assert "Measuring" in told and stop["visible"]
-    here, there = (
-        forecast_view.fill_from_plan(each, 3, "starter", "cpu", *fields()) for each in (one, other)
-    )
+        begun = forecast_view.show_measuring(each)
+        assert "Measuring" in begun["answer"] and begun["stop"]["visible"]
+    here, there = planning(one), planning(other)
     next(here), next(there)
     forecast_view.cancel(one)
-    told, _, go, _, stop, *sent = next(here)
-    assert "Cancelled" in told and go["visible"] and not stop["visible"]
-    assert sent == form.leave_fields()
+    last = next(here)
+    assert "Cancelled" in last["answer"] and last["measured"] is None
+    assert last["go"]["visible"] and not last["stop"]["visible"]
+    assert not set(last) & {*settings.SECTION_OF, "config"}
     assert next(here, None) is None and len(ended) == 1
-    assert "Measuring" in next(there)[0]
+    assert "Measuring" in next(there)["answer"]
     forecast_view.show_measuring(one)
-    assert "Measuring" in next(forecast_view.fill_from_plan(one, 3, "starter", "cpu", *fields()))[0]
+    assert "Measuring" in next(planning(one))["answer"]
 
 
 # --- texts and lists ---
@@ -360,7 +380,7 @@ def test_cancel_ends_the_child_of_this_page_alone(
 def test_the_lists_are_those_of_the_package() -> None:
     assert plan_view.DEVICES == device.DEVICES
     assert set(texts.FAMILIES["about"]) == {key for keys in KEYS.values() for key in keys}
-    assert set(summary.PICTURE_REMARKS) | {summary.SCHEDULE_REMARK} <= set(coach.MESSAGES)
+    assert set(config_view.PICTURE_REMARKS) | {config_view.SCHEDULE_REMARK} <= set(coach.MESSAGES)
 
 
 def test_every_reason_has_its_chinese_with_the_same_numbers() -> None:

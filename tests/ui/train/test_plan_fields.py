@@ -12,7 +12,7 @@ from sd.common.text import format_count
 from sd.common.validation import InputError
 from sd.config import KEYS, Config, preset_names
 from sd.training.planning import memory
-from sd.ui.train import form, plan_view, settings, summary
+from sd.ui.train import config_view, form, plan_view, settings
 from tests.helpers.planning import (
     ENGLISH,
     HOSTILE,
@@ -25,13 +25,13 @@ from tests.helpers.planning import (
 
 
 def test_there_is_one_field_for_every_key() -> None:
-    assert len(settings.ORDER) == sum(len(keys) for keys in KEYS.values())
+    assert len(settings.SECTION_OF) == sum(len(keys) for keys in KEYS.values())
     beside = set(settings.KEYS_BESIDE_PICTURES)
     with gr.Blocks():
         made = {
             key: each for name in KEYS for key, each in settings.build_group(name, Config()).items()
         }
-    assert set(made) | beside == {key for _, key in settings.ORDER}
+    assert set(made) | beside == set(settings.SECTION_OF)
     assert not set(made) & beside
     kinds = {"conv_resample": gr.Checkbox, "batch_size": gr.Number, "schedule": gr.Dropdown}
     for key, kind in {**kinds, "channel_mult": gr.Textbox}.items():
@@ -40,11 +40,10 @@ def test_there_is_one_field_for_every_key() -> None:
 
 @pytest.mark.parametrize("key", settings.OPTIONS)
 def test_the_words_of_a_list_are_those_of_its_check(key: str) -> None:
-    section = next(name for name in KEYS if key in KEYS[name])
     for word in settings.OPTIONS[key]:
-        assert settings.from_widget(section, key, word) == word
+        assert settings.from_widget(key, word) == word
     with pytest.raises(InputError) as told:
-        settings.from_widget(section, key, "?")
+        settings.from_widget(key, "?")
     assert f"must be one of {', '.join(settings.OPTIONS[key])}" in str(told.value)
 
 
@@ -61,9 +60,9 @@ def test_every_key_that_is_a_word_is_a_list() -> None:
 @pytest.mark.parametrize("key", settings.RANGES)
 def test_a_slider_ends_where_its_check_does(key: str) -> None:
     most = settings.RANGES[key][0]
-    assert settings.from_widget("training", key, most) == most
+    assert settings.from_widget(key, most) == most
     with pytest.raises(InputError):
-        settings.from_widget("training", key, most * 1.01)
+        settings.from_widget(key, most * 1.01)
 
 
 @pytest.mark.parametrize("preset", preset_names())
@@ -99,8 +98,8 @@ def is_meant(key: str, value: Any) -> bool:
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-@pytest.mark.parametrize(("section", "key"), settings.ORDER)
-def test_no_field_takes_hostile_values(section: str, key: str, value: Any) -> None:
+@pytest.mark.parametrize(("key", "section"), settings.SECTION_OF.items())
+def test_no_field_takes_hostile_values(key: str, section: str, value: Any) -> None:
     if is_meant(key, value):
         return
     values = fields(**{key: value})
@@ -110,7 +109,7 @@ def test_no_field_takes_hostile_values(section: str, key: str, value: Any) -> No
     assert re.match(rf"{section}\.{key}( =|:) ", line)
     assert len(line) <= 300 and "\n" not in line
     with pytest.raises(InputError):
-        plan_view.launch(*values, "starter", 0, "auto")
+        plan_view.start_with_fields("starter", 0, "auto", **values)
 
 
 def test_the_page_opens_no_encoder_that_a_visitor_names(roomy: None) -> None:
@@ -118,7 +117,7 @@ def test_the_page_opens_no_encoder_that_a_visitor_names(roomy: None) -> None:
     assert config is not None and list(faults) == ["encoder"]
     assert faults["encoder"].startswith("conditioning.encoder = '/etc/somewhere': the page loads")
     with pytest.raises(InputError, match="the page loads no other"):
-        plan_view.launch(*fields(encoder="/etc/somewhere"), "starter", 0, "auto")
+        plan_view.start_with_fields("starter", 0, "auto", **fields(encoder="/etc/somewhere"))
 
 
 def test_faults_of_several_keys_stand_beside_one(roomy: None) -> None:
@@ -138,7 +137,7 @@ def test_what_the_memory_does_not_hold_is_refused_beside_its_field(
     _, faults = settings.read_config(fields(batch_size=60_000))
     assert "fits" in faults["batch_size"]
     with pytest.raises(InputError, match="batch_size"):
-        plan_view.launch(*fields(batch_size=60_000), "starter", 0, "auto")
+        plan_view.start_with_fields("starter", 0, "auto", **fields(batch_size=60_000))
 
 
 def test_a_fault_is_told_beside_its_field_and_harms_no_style() -> None:
@@ -155,54 +154,51 @@ def test_a_fault_is_told_beside_its_field_and_harms_no_style() -> None:
 
 
 def test_settling_gives_the_settings_or_the_fault(roomy: None, home: Path) -> None:
-    text, fault = form.read_fields(ENGLISH, "starter", *fields(steps=7))
-    assert Config.from_ini(text).training.steps == 7 and fault == ""
-    text, fault = form.read_fields(ENGLISH, "starter", *fields(steps=-7))
-    assert not isinstance(text, str) and "training.steps = -7" in fault
+    read = form.read_fields("starter", **fields(steps=7))
+    assert read["config"].training.steps == 7 and read["fault"] == ""
+    read = form.read_fields("starter", **fields(steps=-7))
+    assert "config" not in read and "training.steps = -7" in read["fault"]
 
 
 def test_a_class_that_is_not_there_is_a_fault(mine: str, roomy: None) -> None:
-    assert form.read_fields(ENGLISH, mine, *fields(classes=["dogs"]))[1] == ""
-    told = form.read_fields(ENGLISH, mine, *fields(classes=["dog"]))[1]
+    assert form.read_fields(mine, **fields(classes=["dogs"]))["fault"] == ""
+    told = form.read_fields(mine, **fields(classes=["dog"]))["fault"]
     assert "#set-classes" in told and "did you mean" in told
     with pytest.raises(InputError, match=r"training\.classes"):
-        plan_view.launch(*fields(classes=["dog"]), mine, 0, "auto")
+        plan_view.start_with_fields(mine, 0, "auto", **fields(classes=["dog"]))
 
 
 def test_a_kind_that_the_pictures_cannot_serve_is_a_fault(mine: str, roomy: None) -> None:
-    assert form.read_fields(ENGLISH, mine, *fields(kind="class_tokens"))[1] == ""
-    told = form.read_fields(ENGLISH, mine, *fields(kind="captions"))[1]
+    assert form.read_fields(mine, **fields(kind="class_tokens"))["fault"] == ""
+    told = form.read_fields(mine, **fields(kind="captions"))["fault"]
     assert "#set-kind" in told and "none of these pictures has a caption" in told
     with pytest.raises(InputError, match=r"conditioning\.kind"):
-        plan_view.launch(*fields(kind="captions"), mine, 0, "auto")
+        plan_view.start_with_fields(mine, 0, "auto", **fields(kind="captions"))
 
 
 def test_a_network_that_nobody_tells_anything_is_a_fault(home: Path, roomy: None) -> None:
-    told = form.read_fields(ENGLISH, "starter", *fields(kind="none", context_dim="64"))[1]
+    told = form.read_fields("starter", **fields(kind="none", context_dim="64"))["fault"]
     assert "#set-context_dim" in told and "set conditioning.kind" in told
 
 
 def test_what_is_told_is_counted_in_the_network(home: Path, roomy: None) -> None:
     lines = [
-        form.describe(ENGLISH, telling(f"conditioning.kind={kind}").to_ini(), "starter", "")
+        form.describe(telling(f"conditioning.kind={kind}"), "starter", None, ENGLISH)
         for kind in ('"none"', "captions")
     ]
-    assert lines[0].summary != lines[1].summary and lines[0].levels != lines[1].levels
+    assert lines[0]["summary"] != lines[1]["summary"] and lines[0]["levels"] != lines[1]["levels"]
     assert (
-        "nothing but the time" in lines[0].conditioning
-        and "1,292 of 1,292" in lines[1].conditioning
+        "nothing but the time" in lines[0]["conditioning"]
+        and "1,292 of 1,292" in lines[1]["conditioning"]
     )
 
 
 def test_settings_of_a_run_leave_the_kind_free(roomy: None, home: Path) -> None:
     done = telling("conditioning.kind=captions", "unet.context_dim=128")
-    config, _ = settings.read_config(
-        as_fields(form.take_proposal({"ini": done.to_ini()}, "starter"))
-    )
+    config, _ = settings.read_config(as_fields(form.fill_fields(done, "starter")))
     assert config is not None and config.unet.context_dim is None
-    now = as_fields(form.take_proposal({"ini": done.to_ini()}, "starter"))
-    now[settings.ORDER.index(("conditioning", "kind"))] = "none"
-    assert form.read_fields(ENGLISH, "starter", *now)[1] == ""
+    now = as_fields(form.fill_fields(done, "starter"))
+    assert form.read_fields("starter", **now | {"kind": "none"})["fault"] == ""
 
 
 def test_prompts_of_samples_are_read_as_a_list(roomy: None) -> None:
@@ -217,20 +213,20 @@ def test_prompts_of_samples_are_read_as_a_list(roomy: None) -> None:
 
 def test_the_outline_counts_steps() -> None:
     config = Config.preset("tiny")
-    assert summary.count_steps(config, 1292) == 6000
+    assert config_view.count_steps(config, 1292) == 6000
     by_epochs = config.with_settings(["training.steps=0", "training.epochs=2"])
-    assert summary.count_steps(by_epochs, 1292) == math.ceil(2 * (1292 - 65) / 32)
-    told = summary.summary_html(config.with_settings(["training.minutes=5"]), 1292, "en")
+    assert config_view.count_steps(by_epochs, 1292) == math.ceil(2 * (1292 - 65) / 32)
+    told = config_view.summary_html(config.with_settings(["training.minutes=5"]), 1292, "en")
     assert "32 × 32 px, 3.4 M parameters, 6,000 steps or 5 minutes of 32 pictures" in told
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_the_table_of_levels_is_the_blueprint(lang: str) -> None:
     config = Config.preset("tiny")
-    told, wanted = summary.levels_html(config, lang), summary.network_of(config)
+    told, wanted = config_view.levels_html(config, lang), config_view.network_of(config)
     rows = re.findall(r"<tr>(.*?)</tr>", told)
     assert len(rows) == len(wanted.levels) + 2
     cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
-    assert {len(row) for row in cells} == {len(summary.COLUMNS)}
+    assert {len(row) for row in cells} == {len(config_view.COLUMNS)}
     assert cells[4][1:4] == ["4 × 4", "96", "3 × 32"]
     assert cells[-1][-2:] == ["3.4 M", format_count(wanted.operations)]

@@ -11,6 +11,7 @@ from PIL import Image
 
 from sd import runs
 from sd.config import Config
+from sd.training import coach
 from sd.ui import texts
 from sd.ui.components import images
 from sd.ui.train import advice, control, samples, watch
@@ -48,14 +49,9 @@ def look(
     place: float = 0,
     view: str = "averaged",
     request: Any = ENGLISH,
-) -> watch.RunView:
+) -> dict[str, Any]:
     """Return what the page is sent when it shows a run."""
     return watch.refresh(name, seen or {}, place, view, "loss", "t", request)  # type: ignore[no-any-return]
-
-
-def sent(stage: watch.RunView) -> set[str]:
-    """Return the parts that were sent."""
-    return {name for name, part in stage._asdict().items() if part != gr.skip()}
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -75,7 +71,7 @@ def test_reading_pictures_is_progress_too() -> None:
 
 def test_a_run_stopped_before_its_first_step_tells_of_nothing_saved() -> None:
     status = runs.Status("x", "stopped", 0, 0, None, None, None, "")
-    assert watch.progress_line(status, "en") == "stopped before the first step"
+    assert watch.progress_lines(status, "en") == ["stopped before the first step"]
 
 
 def test_a_line_with_braces_is_told_as_it_is() -> None:
@@ -86,26 +82,26 @@ def test_a_line_with_braces_is_told_as_it_is() -> None:
 def test_a_run_is_shown_once_and_then_skipped(home: Path) -> None:
     made_run(home)
     first = look("made")
-    assert "stopped and saved at step 400 of 1,000" in first.progress
-    assert "polyline" in first.curve and "held-out" in first.levels
-    assert Image.open(first.picture["value"]).size == (536, 536)
-    assert "step 400" in first.picture["alt_text"]
-    assert "polyline" not in first.advice and "<ul>" in first.advice
-    assert sent(look("made", first.seen)) == {"progress", "seen"}
-    assert watch.pulse("made", first.seen) == gr.skip()
-    assert watch.pulse("made", {}) == first.seen["pulse"]
+    assert "stopped and saved at step 400 of 1,000" in first["progress"]
+    assert "polyline" in first["curve"] and "held-out" in first["levels"]
+    assert Image.open(first["picture"]["value"]).size == (536, 536)
+    assert "step 400" in first["picture"]["alt_text"]
+    assert "polyline" not in first["advice"] and "<ul>" in first["advice"]
+    assert set(look("made", first["seen"])) == {"progress", "seen"}
+    assert watch.read_pulse("made", first["seen"], True) == {}
+    assert watch.read_pulse("made", {}, True) == {"pulse": first["seen"]["pulse"]}
 
 
 def test_only_what_changed_is_sent(home: Path) -> None:
     folder = revive(made_run(home, end=None))
     first = look("made")
-    assert "62 pictures/s" in first.progress or "pictures/s" in first.progress
+    assert "62 pictures/s" in first["progress"] or "pictures/s" in first["progress"]
     add_events(folder, step_event(404, 1000))
-    assert watch.pulse("made", first.seen) not in (gr.skip(), first.seen["pulse"])
-    second = look("made", first.seen)
-    assert sent(second) - {"advice"} == {"progress", "curve", "seen"}
+    assert watch.read_pulse("made", first["seen"], True)["pulse"] != first["seen"]["pulse"]
+    second = look("made", first["seen"])
+    assert set(second) - {"advice"} == {"progress", "curve", "seen"}
     add_events(folder, evaluation_event(404))
-    assert "levels" in sent(look("made", second.seen))
+    assert "levels" in set(look("made", second["seen"]))
 
 
 def asked_run(home: Path, prompts: Any) -> str:
@@ -113,14 +109,14 @@ def asked_run(home: Path, prompts: Any) -> str:
     folder = made_run(home, steps=100)
     name = "samples/step-000000100.png"
     add_events(folder, {"event": "samples", "step": 100, "file": name, "prompts": prompts})
-    return str(look("made").caption)
+    return str(look("made")["caption"])
 
 
 def test_what_samples_were_asked_for_stands_under_them(home: Path) -> None:
     told = asked_run(home, ["cats", "<b>dogs</b>"] * 8)
     assert "Asked for: 1 cats, 2 &lt;b&gt;dogs&lt;/b&gt;" in told and "<b>" not in told
     assert told.count("<li>") == 16 and "<details" in told
-    alt = look("made").picture["alt_text"]
+    alt = look("made")["picture"]["alt_text"]
     assert alt.endswith("; Asked for: " + alt.partition("Asked for: ")[2]) and "1 cats, 2" in alt
 
 
@@ -160,13 +156,13 @@ def test_the_timeline_follows_only_from_its_end(home: Path) -> None:
         add_events(folder, {"event": "samples", "step": step, "file": name})
 
     first = look("made")
-    assert first.timeline["value"] == 1
+    assert first["timeline"]["value"] == 1
     one_more(104)
-    assert look("made", first.seen, place=0).timeline["value"] == 0
-    second = look("made", first.seen, place=1)
-    assert (second.timeline["value"], second.timeline["step"]) == (1, 0.5)
+    assert look("made", first["seen"], place=0)["timeline"]["value"] == 0
+    second = look("made", first["seen"], place=1)
+    assert (second["timeline"]["value"], second["timeline"]["step"]) == (1, 0.5)
     one_more(108)
-    held = look("made", second.seen, place=0.5).timeline  # the second of three, now of four
+    held = look("made", second["seen"], place=0.5)["timeline"]  # the second of three, now of four
     assert held["value"] == held["step"] == 1 / 3
     assert "maximum" not in held  # or gradio would hold another run's place to it
 
@@ -174,11 +170,11 @@ def test_the_timeline_follows_only_from_its_end(home: Path) -> None:
 def test_a_run_without_samples_says_so(home: Path) -> None:
     revive(write_events(home / "new", {"event": "start", "total": 4, "machine": MACHINE}))
     shown = look("new", request=CHINESE)
-    assert shown.picture["value"] is None
-    assert texts.say("samples_wait", "zh") in shown.caption
-    assert texts.say("levels_wait", "zh") in shown.levels
-    assert texts.say("likeness_wait", "zh") in shown.meter
-    assert (shown.timeline["value"], shown.timeline["interactive"]) == (0, False)
+    assert shown["picture"]["value"] is None
+    assert texts.say("samples_wait", "zh") in shown["caption"]
+    assert texts.say("levels_wait", "zh") in shown["levels"]
+    assert texts.say("likeness_wait", "zh") in shown["meter"]
+    assert (shown["timeline"]["value"], shown["timeline"]["interactive"]) == (0, False)
 
 
 def test_an_old_run_shows_a_sentence_and_no_empty_box(home: Path) -> None:
@@ -193,25 +189,24 @@ def test_an_old_run_shows_a_sentence_and_no_empty_box(home: Path) -> None:
     start = {"event": "start", "total": 4, "machine": MACHINE}
     write_events(folder, start, *steps, sample, {"event": "finished", "step": 4})
     shown = look("old")
-    assert texts.say("levels_none", "en") in shown.levels and "svg" not in shown.levels
-    assert shown.meter == ""
+    assert texts.say("levels_none", "en") in shown["levels"] and "svg" not in shown["levels"]
+    assert shown["meter"] == ""
     for view in ("raw", "nearest"):
-        picture, pairs, caption, _ = watch.scrub("old", 0, view, ENGLISH)
-        assert Image.open(picture["value"]).size[0] == 536 and pairs["visible"] is False
-        assert texts.say(f"no_{view}", "en") in caption
+        shown = watch.scrub("old", 0, view, ENGLISH)
+        assert (
+            Image.open(shown["picture"]["value"]).size[0] == 536
+            and shown["pairs"]["visible"] is False
+        )
+        assert texts.say(f"no_{view}", "en") in shown["caption"].unescape()
 
 
-@pytest.mark.parametrize("part", ["seen", "place", "view", "curve", "levels"])
+@pytest.mark.parametrize("part", ["place", "view", "curve", "levels"])
 @pytest.mark.parametrize("value", [-1, 10**400, True, "../x", [1], {"a": 1}, None])
 def test_nothing_from_the_browser_is_believed(home: Path, part: str, value: Any) -> None:
     made_run(home, steps=100)
-    good = {"seen": {}, "place": 0, "view": "raw", "curve": "speed", "levels": "course"}
-    words = {**good, part: value}
-    if part == "seen":
-        assert sent(watch.refresh("made", *words.values(), ENGLISH)) >= {"progress", "picture"}
-    else:
-        with pytest.raises(gr.Error, match=r"must be|choose"):
-            watch.refresh("made", *words.values(), ENGLISH)
+    good = {"place": 0, "view": "raw", "curve": "speed", "levels": "course"}
+    with pytest.raises(gr.Error, match=r"must be|choose"):
+        watch.refresh("made", {}, request=ENGLISH, **{**good, part: value})
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
@@ -223,7 +218,7 @@ def test_watching_takes_only_names_of_runs(name: Any, home: Path) -> None:
     with pytest.raises(gr.Error):
         control.select_run(name)
     if name:
-        for asked in (lambda: watch.pulse(name, {}), lambda: watch.wake(name)):
+        for asked in (lambda: watch.read_pulse(name, {}, True), lambda: watch.wake(name)):
             with pytest.raises(gr.Error):
                 asked()
 
@@ -258,31 +253,39 @@ def test_two_buttons_beside_start_fit_the_state(
         assert not parts["pause"]["interactive"] and not parts["stop"]["interactive"]
 
 
+def test_a_clock_that_ticks_unseen_is_ended(home: Path) -> None:
+    """As after an answer that came when another tab was looked at already."""
+    made_run(home)
+    for sent in (watch.read_pulse("made", {}, False), watch.rest()):
+        assert not sent["clock"].active and not sent["slow_clock"].active and "pulse" not in sent
+    assert watch.rest()["watched"] is False and watch.wake("made")["watched"] is True
+
+
 def test_a_clock_goes_again_only_for_what_lives_or_may(home: Path) -> None:
     folder = made_run(home)
-    active = [watch.wake(name).active for name in (None, "", "made")]
+    active = [watch.wake(name)["slow_clock"].active for name in (None, "", "made")]
     for name in (runs.RUN, runs.SOURCE):  # what it takes to go on before the first checkpoint
         (folder / name).write_text("")
-    active.append(watch.wake("made").active)
+    active.append(watch.wake("made")["slow_clock"].active)
     revive(made_run(home, "alive", end=None))
-    active.append(watch.wake("alive").active)
+    active.append(watch.wake("alive")["slow_clock"].active)
     assert active == [False, False, False, True, True]
 
 
 @pytest.mark.parametrize("which", watch.CURVES)
 def test_every_figure_over_the_steps_is_drawn(home: Path, which: str) -> None:
     made_run(home, steps=100)
-    assert "<polyline" in watch.draw_curve("made", which, ENGLISH)
-    assert texts.say(f"curve_{which}", "zh") in watch.draw_curve("made", which, CHINESE)
+    assert "<polyline" in watch.draw_curve("made", which, ENGLISH)["curve"]
+    assert texts.say(f"curve_{which}", "zh") in watch.draw_curve("made", which, CHINESE)["curve"]
 
 
 def test_the_levels_at_each_t_and_over_the_steps(home: Path) -> None:
     made_run(home, steps=100)
-    assert "at step 100" in watch.draw_levels("made", "t", ENGLISH)
-    assert "<polyline" in watch.draw_levels("made", "course", ENGLISH)
+    assert "at step 100" in watch.draw_levels("made", "t", ENGLISH)["levels"]
+    assert "<polyline" in watch.draw_levels("made", "course", ENGLISH)["levels"]
     folder = home / "one"
     write_events(folder, {"event": "start", "total": 4}, evaluation_event(4))
-    assert texts.say("levels_one", "en") in watch.draw_levels("one", "course", ENGLISH)
+    assert texts.say("levels_one", "en") in watch.draw_levels("one", "course", ENGLISH)["levels"]
 
 
 def test_a_sheet_is_cut_into_its_pictures(tmp_path: Path) -> None:
@@ -306,13 +309,13 @@ def test_samples_beside_their_nearest_pictures(home: Path, monkeypatch: pytest.M
         samples, "open_training_pictures", lambda _, places: [found[k] for k in places]
     )
     shown = look("made", view="nearest")
-    assert shown.picture == gr.update(visible=False)
-    pairs = shown.pairs["value"]
+    assert shown["picture"] == gr.update(visible=False)
+    pairs = shown["pairs"]["value"]
     assert pairs.count("<figure>") == 16 and pairs.count("data:image/png") == 32
     assert "<i>" not in pairs and "&lt;i&gt;3.png" in pairs
     assert pairs.index("0.21") < pairs.index("0.28") < pairs.index("1.26")
     assert "a copy" in pairs and "its own" in pairs
-    assert "2 of 16 samples are copies" in shown.meter
+    assert "2 of 16 samples are copies" in shown["meter"]
 
 
 def test_damaged_pictures_do_not_hide_the_run(home: Path) -> None:
@@ -320,9 +323,9 @@ def test_damaged_pictures_do_not_hide_the_run(home: Path) -> None:
     (folder / "pictures").mkdir()
     (folder / "pictures" / "index.json").write_text("[]")
     shown = look("made", view="nearest")
-    assert "stopped and saved" in shown.progress
-    assert shown.picture["visible"] and not shown.pairs["visible"]
-    assert "pictures" in shown.caption and "samples at step 100" in shown.caption
+    assert "stopped and saved" in shown["progress"]
+    assert shown["picture"]["visible"] and not shown["pairs"]["visible"]
+    assert "pictures" in shown["caption"] and "samples at step 100" in shown["caption"]
 
 
 @pytest.mark.parametrize(
@@ -353,53 +356,54 @@ def click(kind: Any) -> Any:
 
 def test_a_click_takes_the_remedy_into_the_plan(home: Path) -> None:
     folder = grey_run(home)
-    told = advice.advice_html(folder, False, "en")
+    told = advice.run_advice_html(folder, False, "en")
     assert "<button" in told and "rescale_betas = True" in told
     kind = told.partition('data-fix="')[2].partition('"')[0]
-    wish = advice.apply_fix("grey", ENGLISH, click(kind))
-    mended = Config.from_ini(wish["ini"])
-    assert mended == advice.read_config(folder).with_settings(["diffusion.rescale_betas=True"])
+    sent = control.apply_fix("grey", "starter", ENGLISH, click(kind))
+    config = advice.read_config(folder).with_settings(["diffusion.rescale_betas=True"])
+    assert sent["config"] == config and sent["rescale_betas"]["value"] is True
 
 
 @pytest.mark.parametrize("kind", ["nope", None, 3, "<b>", ["x"]])
 def test_only_a_remedy_of_the_coach_is_taken(home: Path, kind: Any) -> None:
     grey_run(home)
     with pytest.raises(gr.Error):
-        advice.apply_fix("grey", ENGLISH, click(kind))
+        control.apply_fix("grey", "starter", ENGLISH, click(kind))
 
 
 def test_a_run_that_needs_more_steps_is_resumed(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = made_run(home, steps=100, total=100, end="finished")
-    remark = SimpleNamespace(kind="more", fix=("training.steps=300",), key="steps", values={})
-    assert advice.requested_steps(remark) == 300  # type: ignore[arg-type]
-    assert "300" in advice.fix_button(remark, True, "en")  # type: ignore[arg-type]
+    figures = dict.fromkeys(("steps", "passes", "pictures", "batch", "shapes", "better"), 9)
+    remark = coach.Remark("few_steps", figures, ("training.steps=300",))
+    assert advice.requested_steps(remark) == 300
     resumed: list[Any] = []
-    monkeypatch.setattr(advice.coach, "review_run", lambda config, events: [remark])
+    monkeypatch.setattr(coach, "review_run", lambda config, events: [remark])
     monkeypatch.setattr(runs, "status", lambda _: SimpleNamespace(resumable=True))
     monkeypatch.setattr(runs, "resume", lambda home, *given: resumed.append(given))
-    assert advice.apply_fix("made", ENGLISH, click("more")) == gr.skip()
+    assert ">Train on to step 300</button>" in advice.run_advice_html(folder, True, "en")
+    assert control.apply_fix("made", "starter", ENGLISH, click("few_steps")) == {}
     assert resumed == [(folder, 300)]
 
 
 def test_notices_are_told_and_escaped(home: Path) -> None:
     folder = made_run(home, steps=100)
     add_events(folder, {"event": "notice", "step": 9, "kind": "fell_back", "line": "<b>back"})
-    told = look("made").advice
+    told = look("made")["advice"]
     assert "&lt;b&gt;back" in told and "<b>back" not in told
 
 
 def test_a_page_finds_its_run_again(home: Path) -> None:
     made_run(home, "mine", steps=52)
     made_run(home, "newer", steps=52)
-    assert control.attach({"run": "mine"}, ENGLISH)[0]["value"] == "mine"
+    assert control.attach({"run": "mine"}, ENGLISH)["run"]["value"] == "mine"
     asked: Any = SimpleNamespace(headers={}, query_params={"run": "newer"})
-    assert control.attach({"run": "mine"}, asked)[0]["value"] == "newer"
+    assert control.attach({"run": "mine"}, asked)["run"]["value"] == "newer"
     for forgotten in ({"run": "../mine"}, None, [], {"run": 3}):
-        assert control.attach(forgotten, ENGLISH)[0]["value"] == "newer"
+        assert control.attach(forgotten, ENGLISH)["run"]["value"] == "newer"
     revive(write_events(home / "alive", {"event": "start", "total": 4}))
-    assert control.attach({}, ENGLISH)[0]["value"] == "alive"
+    assert control.attach({}, ENGLISH)["run"]["value"] == "alive"
 
 
 @pytest.mark.parametrize("name", ["nope", "../x", "", "<b>"])
