@@ -10,7 +10,8 @@ A `Recorder` holds the folder's lock, and all that makes a run is written throug
 - `rewind` takes these back to the step of a checkpoint, and `set_aside` makes room to begin anew.
 
 What tells of the process rather than of the run lies beside it: process.json, starting.json, lock
-and requests (`sd.runs.process`), and train.log, which is the process's own output.
+and requests (`sd.runs.process`), and train.log, which is the process's own output. A run that was
+recorded elsewhere comes whole, as a bundle (`sd.runs.unbundle`).
 """
 
 import json
@@ -44,7 +45,7 @@ SPARE_BYTES = 16 * 2**20  # left on the disk, so that the journal can always tel
 
 
 def has_begun(folder: Path) -> bool:
-    """Tell whether a folder holds a run; one killed before its first word was noted is none yet.
+    """Tell whether a folder holds a run; one killed before its notes were written is none yet.
 
     Nor is one that was refused before it began, as where DATA was misspelt.
     """

@@ -1,10 +1,9 @@
 """A run: its folder and its process.
 
-The folder is the truth: `config.ini`, `run.json`, `pictures/`, `events.jsonl`, `samples/`,
-`checkpoint-*/`, `process.json` (pid and start time), `train.log`. Training is a child process that
-outlives the page; it alone writes events and checkpoints. What is shown is derived from the files
-and from whether the process lives; the word "running" is stored nowhere. The page asks the process
-for something by a file: `stop`, `pause` (as long as it is there), `sample`, `save`.
+The folder is the truth: `config.ini`, `run.json`, `source.json`, `pictures/`, `events.jsonl`,
+`samples/`, `checkpoint-*/`. Training is a child process that outlives the page; it alone writes
+them (`recorder`). What is shown is derived from the files and from whether the process lives; the
+word "running" is stored nowhere. Here a run is only looked at: `control` does something to it.
 """
 
 import json

@@ -1,5 +1,6 @@
 """The command line: every command does its work."""
 
+import io
 import json
 import re
 import shutil
@@ -12,7 +13,8 @@ from PIL import Image
 from sd import runs
 from sd.checkpoints.checkpoint import load_checkpoint
 from sd.checkpoints.record import WEIGHTS
-from sd.cli.parser import main
+from sd.cli.commands import settings_of
+from sd.cli.parser import main, parser
 from sd.config import Config
 from sd.data.images import fit_picture, read_picture
 from sd.generation.export import read_recipe
@@ -368,3 +370,13 @@ def test_info_of_a_checkpoint_tells_its_step(
     of_ini = json.loads(said(capsys, "info", tiny_ini, "--json"))
     assert of_ini == {name: facts[name] for name in of_ini}
     assert said(capsys, "info", checkpoint).splitlines()[-3:] == ["step 7", "seed 1", "pictures 12"]
+
+
+def test_settings_are_read_from_standard_input(
+    tiny_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a run's process gets them that the page starts."""
+    config = tiny_config.with_settings(['training.classes=["größer"]'])
+    given = io.TextIOWrapper(io.BytesIO(config.to_ini().encode()), encoding="ascii")
+    monkeypatch.setattr("sys.stdin", given)
+    assert settings_of(parser().parse_args(["train", "starter", "--config", "-"])) == config

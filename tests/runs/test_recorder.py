@@ -1,5 +1,6 @@
 """The rows of a run's journal: the mean of what came since the last one, and how fast it came."""
 
+import ast
 import json
 import os
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from sd import runs
+from sd.common.paths import PACKAGE
 from sd.config import Config
 from sd.runs import process
 from sd.runs.recorder import Recorder
@@ -85,3 +87,19 @@ def test_settings_are_written_when_a_run_begins_and_when_they_are_decided(
     recorder.close()
     assert Config.read(folder / runs.CONFIG) == decided
     assert json.loads((folder / runs.RUN).read_text()) == note
+
+
+WRITING = {"write_text", "write_bytes", "write_file", "touch", "rename", "replace", "unlink"}
+WRITING |= {"copyfile", "symlink_to", "save_checkpoint", "ingest_images", "append", "cut"}
+
+
+@pytest.mark.parametrize("name", ["control", "home", "run", "session", "worker"])
+def test_nobody_else_writes_a_run(name: str) -> None:
+    tree = ast.parse((PACKAGE / "runs" / f"{name}.py").read_text(encoding="utf-8"))
+    called = [call.func for call in ast.walk(tree) if isinstance(call, ast.Call)]
+    names = {each.id for each in called if isinstance(each, ast.Name)}
+    owners = {
+        each.attr: ast.unparse(each.value) for each in called if isinstance(each, ast.Attribute)
+    }
+    written = {attr for attr, owner in owners.items() if owner not in ("faults", "received")}
+    assert not (names | written) & WRITING

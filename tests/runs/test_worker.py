@@ -316,7 +316,7 @@ def test_the_unexpected_is_the_last_event_in_one_line(
 def test_samples_that_fail_cost_no_checkpoint(
     config: Config, pictures: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Session, "_show", raiser(RuntimeError("no picture")))
+    monkeypatch.setattr(Session, "_sample_and_evaluate", raiser(RuntimeError("no picture")))
     with pytest.raises(RuntimeError):
         list(begin(config, str(pictures), home / "run"))
     assert load_checkpoint(home / "run").about["step"] == 4
