@@ -1,4 +1,4 @@
 """Pictures into a set: reading, fitting, ingesting, changing; the bundled sets in starter/.
 
-Nothing here knows noise or a network.
+`space` is the door between pictures and what is sampled. Nothing here knows noise or a network.
 """

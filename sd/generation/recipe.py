@@ -38,6 +38,9 @@ class Start:
     t: float
     mask: bytes | None = None
 
+    def __post_init__(self) -> None:
+        real("t", self.t, 0, 1e9)
+
 
 @dataclass(frozen=True)
 class Branch:
@@ -46,6 +49,9 @@ class Branch:
     recipe: "Recipe"
     at: int
     paint: bytes | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "at", whole("branch at", self.at, 1, self.recipe.steps))
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,8 @@ class Recipe:
         if self.seed_to is not None:
             _check_whole(self, "seed_to", *BOUNDS["seed"])
         _check_prompts(self)
-        _check_start(self)
+        if self.branch:
+            _check_branch(self, self.branch.recipe)
 
     @property
     def seeds(self) -> list[int]:
@@ -143,7 +150,7 @@ def from_json(value: Any, depth: int = 0) -> Recipe:
     if (branch := fields.get("branch")) is not None:
         found = _check_object("branch", branch, ("recipe", "at", "paint"))
         parent = from_json(found.get("recipe"), depth + 1)
-        at = whole("branch at", found.get("at"), 1, MOST_STEPS)
+        at: Any = found.get("at")
         fields["branch"] = Branch(parent, at, _decode("paint", found.get("paint")))
     if "model" not in fields:
         raise InputError("recipe: it names no model")
@@ -185,13 +192,7 @@ def _check_interval(name: str, value: Any) -> tuple[float, float]:
     raise InputError(f"{name} = {shown(value)}: must be two numbers, 0 <= first <= last <= 1")
 
 
-def _check_start(recipe: Recipe) -> None:
-    if recipe.start:
-        real("t", recipe.start.t, 0, 1e9)
-    if not recipe.branch:
-        return
-    parent = recipe.branch.recipe
-    whole("branch at", recipe.branch.at, 1, parent.steps)
+def _check_branch(recipe: Recipe, parent: Recipe) -> None:
     if recipe.depth > DEEPEST:
         raise InputError(f"recipe: branches of branches, more than {DEEPEST} deep")
     if recipe.start or recipe.seed_to is not None:
