@@ -138,8 +138,7 @@ def config_of(entry: ModelEntry) -> Config:
 
 def shape_of(entry: ModelEntry) -> tuple[int, int, int]:
     """Return the shape (C, H, W) of a model's pictures, without opening it."""
-    config = config_of(entry)
-    return config.unet.channel, config.training.input_height, config.training.input_width
+    return config_of(entry).picture_shape
 
 
 def timesteps(entry: ModelEntry) -> int:

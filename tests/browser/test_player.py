@@ -278,7 +278,7 @@ def test_a_part_that_does_not_come_is_asked_for_again_and_told(page: Any) -> Non
 def test_chunks_are_gradios_to_delete(page: Any, films: tuple[str, gr.Blocks]) -> None:
     page.get_by_role("button", name="lanes").click()
     page.wait_for_selector(".sd-player[data-ready='12']")
-    kept = {path for path in films[1].upload_file_set if path.endswith(".bin")}
+    kept = {path for each in films[1].temp_file_sets for path in each if path.endswith(".bin")}
     assert kept and all(Path(path).is_file() for path in kept)
 
 

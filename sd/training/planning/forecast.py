@@ -98,9 +98,8 @@ def measure(config: Config, machine: Machine, seconds: float = 8.0) -> Measureme
 
 def random_pictures(config: Config) -> ImageSet:
     """Return a picture set of random pixels, with classes or captions where the kind needs them."""
-    training = config.training
-    shape = config.unet.channel, training.input_height, training.input_width
-    count = max(2, min(4 * training.batch_size, 256, MOST_RANDOM // math.prod(shape)))
+    shape = config.picture_shape
+    count = max(2, min(4 * config.training.batch_size, 256, MOST_RANDOM // math.prod(shape)))
     source = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count, *shape), generator=source, dtype=torch.uint8)
     names = tuple(map(str, range(count)))

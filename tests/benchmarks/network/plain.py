@@ -44,7 +44,7 @@ def filled(network: UNetModel) -> UNetModel:
 def inputs(preset: str, batch: int) -> tuple[Tensor, Tensor]:
     """Return pictures of noise [B, C, H, W] and times [B], the same at every call."""
     config, source = Config.preset(preset), torch.Generator().manual_seed(batch)
-    shape = config.unet.channel, config.training.input_height, config.training.input_width
+    shape = config.picture_shape
     x = torch.randn(batch, *shape, generator=source)
     return x, torch.full((batch,), config.diffusion.timesteps / 2)
 
