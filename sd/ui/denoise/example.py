@@ -31,9 +31,9 @@ def read(path: Path) -> tuple[Recipe, dict[str, Any]]:
     """Return the recipe and the film of a one-file player, its pictures where the page has them."""
     from sd.generation.export import read_html
 
-    films, told = read_html(path)
+    films, record = read_html(path)
     chunks = [
         {**chunk, "src": store_chunk(base64.b64decode(chunk["src"].partition(",")[2]))}
         for chunk in films[0]["chunks"]
     ]
-    return from_json(told["recipe"]), {**films[0], "chunks": chunks}
+    return from_json(record["recipe"]), {**films[0], "chunks": chunks}

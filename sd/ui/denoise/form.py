@@ -212,11 +212,11 @@ def build() -> FormParts:
         rare = prompts.build_more()
     beginning, upload, gallery, group = build_beginning()
     grid, scales, grid_go = prompts.build_grid()
-    asked = {"prompt": prompt, "classes": classes, "guidance": guidance, **rare, "scales": scales}
+    words = {"prompt": prompt, "classes": classes, "guidance": guidance, **rare, "scales": scales}
     fields = {"model": model, "sampler": sampler, "steps": steps, "eta": eta}
     fields |= {"variance": variance, "spacing": spacing, "clip": clip, "seed": seed, "count": count}
-    shown = PromptParts(asked, unseen, examples, cost, grid, grid_go)
-    return FormParts(fields | beginning | asked, dice, about, upload, gallery, group, shown)
+    prompting = PromptParts(words, unseen, examples, cost, grid, grid_go)
+    return FormParts(fields | beginning | words, dice, about, upload, gallery, group, prompting)
 
 
 def build_beginning() -> tuple[dict[str, Any], gr.File, gr.Gallery, gr.Column]:

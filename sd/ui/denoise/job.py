@@ -1,6 +1,7 @@
 """One sampling at work, on a thread beside the page: neither browser nor queue holds it up.
 
-It ends within one network call of being asked to, and only then lets the next one begin.
+A `Job` is put to the page's one `Worker`, keeps its steps in the `StepCache`, and is followed by
+`watch`. It ends within one network call of being asked to, and only then the next one begins.
 """
 
 import threading
@@ -208,27 +209,25 @@ class Job:
             yield from self._steps()
 
     def _sample(self) -> None:
+        """Take step after step and publish from time to time, at last whatever there is."""
+        published, updates = time.monotonic(), 0
         try:
-            self._follow()
+            for step in self._steps():
+                self.last, self.done = step, step.i
+                self.seconds = time.monotonic() - self.started
+                if self.film:
+                    self.film.add(step)
+                    if time.monotonic() - published >= INTERVALS[min(updates, len(INTERVALS) - 1)]:
+                        self._publish(self.film)
+                        published, updates = time.monotonic(), updates + 1
+                if self._stop.is_set():
+                    break
+            if self.film and self.last:
+                self.end = self.film.space.decode(self.last.x_t)
         finally:
             if self.film:
                 self.film.end()
                 self._publish(self.film)
-
-    def _follow(self) -> None:
-        published, updates = time.monotonic(), 0
-        for step in self._steps():
-            self.last, self.done = step, step.i
-            self.seconds = time.monotonic() - self.started
-            if self.film:
-                self.film.add(step)
-                if time.monotonic() - published >= INTERVALS[min(updates, len(INTERVALS) - 1)]:
-                    self._publish(self.film)
-                    published, updates = time.monotonic(), updates + 1
-            if self._stop.is_set():
-                break
-        if self.film and self.last:
-            self.end = self.film.space.decode(self.last.x_t)
 
     def _publish(self, film: "Film") -> None:
         """Make pictures of the newest steps, here where torch has its threads, and store them."""

@@ -155,7 +155,7 @@ def set_beside(request: gr.Request, tree: Tree, beside: str) -> Updates:
 def note_place(request: gr.Request, tree: Tree, event: gr.EventData) -> Updates:
     """Note where the player's slider rests, and offer a branch from there.
 
-    What is told of a film that another has replaced meanwhile changes nothing.
+    An event of a film that another has replaced meanwhile changes nothing.
     """
     node = tree.current
     lanes = [node, *(tree.nodes[n] for n in (tree.beside,) if n in tree.nodes)]

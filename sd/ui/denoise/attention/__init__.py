@@ -1,4 +1,4 @@
-"""Where a model looked: asking for it and showing it.
+"""The attention of a model in one call: recorded, drawn and shown.
 
 Recording itself lives in networks/inside.
 """

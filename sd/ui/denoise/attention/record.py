@@ -1,6 +1,6 @@
-"""What a network looks at in one call of a sampling: asked once, kept for a while.
+"""The attention of a network in one call of a sampling: recorded once, kept for a while.
 
-The call is the first of a step, for one picture of the batch, with what that one was asked for.
+The call is the first of a step, for one picture of the batch, with the prompt of that one.
 """
 
 import threading
@@ -87,28 +87,28 @@ class AttentionRecord(NamedTuple):
 
 
 class RecordCache:
-    """The newest looks, by recipe, step and picture; what has gone is asked for again."""
+    """The newest records, by recipe, step and picture; what has gone is recorded again."""
 
     def __init__(self, most: int = MOST_BYTES_KEPT) -> None:
         """Keep at most so many bytes."""
         self._most, self._lock = most, threading.Lock()
-        self._looks: OrderedDict[tuple[Recipe, int, int], AttentionRecord] = OrderedDict()
+        self._records: OrderedDict[tuple[Recipe, int, int], AttentionRecord] = OrderedDict()
 
     def get(self, key: tuple[Recipe, int, int]) -> AttentionRecord | None:
-        """Return a look if it is kept."""
+        """Return a record if it is kept."""
         with self._lock:
-            return self._looks.get(key)
+            return self._records.get(key)
 
-    def keep(self, key: tuple[Recipe, int, int], look: AttentionRecord) -> None:
-        """Keep one look more; the oldest make room, even this one if it is too large."""
+    def keep(self, key: tuple[Recipe, int, int], record: AttentionRecord) -> None:
+        """Keep one record more; the oldest make room, even this one if it is too large."""
         with self._lock:
-            self._looks[key] = look
-            while sum(each.nbytes for each in self._looks.values()) > self._most:
-                self._looks.popitem(last=False)
+            self._records[key] = record
+            while sum(each.nbytes for each in self._records.values()) > self._most:
+                self._records.popitem(last=False)
 
 
 def record_attention(recipe: Recipe, i: int, k: int) -> AttentionRecord | None:
-    """Return what picture `k` looks at when step `i` begins; None of a model without a network.
+    """Return the attention of picture `k` when step `i` begins; None of a model without a network.
 
     Raises `InputError` where x before that step is too large to be kept.
     """
@@ -117,9 +117,9 @@ def record_attention(recipe: Recipe, i: int, k: int) -> AttentionRecord | None:
     source = open_network(recipe)
     if source is None:
         return None
-    seen = ask_network(recipe, source, i, k)
-    shared(RecordCache).keep((recipe, i, k), seen)
-    return seen
+    record = call_network(recipe, source, i, k)
+    shared(RecordCache).keep((recipe, i, k), record)
+    return record
 
 
 def open_network(recipe: Recipe) -> "Source | None":
@@ -128,8 +128,8 @@ def open_network(recipe: Recipe) -> "Source | None":
     return None if getattr(source, "network", None) is None else source
 
 
-def ask_network(recipe: Recipe, source: Any, i: int, k: int) -> AttentionRecord:
-    """Ask a network once, as step `i` does for picture `k`, and return what it looked at."""
+def call_network(recipe: Recipe, source: Any, i: int, k: int) -> AttentionRecord:
+    """Call a network once, as step `i` does for picture `k`, and return its attention."""
     from sd.generation.pipeline import denoiser_of, sampling_of
     from sd.networks.inside.attention_hooks import Recording, halves
 
@@ -168,11 +168,17 @@ def x_before(recipe: Recipe, i: int) -> "Tensor":
 
 
 def single_recipe(recipe: Recipe, k: int) -> Recipe:
-    """Return a recipe that asks what picture `k` was asked for, of one picture."""
+    """Return a recipe of picture `k` alone, with the prompt and the guidance that are its own."""
     prompts, scales = recipe.prompts or ("",), recipe.guidance
-    told: dict[str, Any] = {"prompts": (prompts[k % len(prompts)],)}
-    told |= {"guidance": (scales[k % len(scales)],), "count": 1}
-    return replace(recipe, **told, seed_to=None, start=None, branch=None)
+    return replace(
+        recipe,
+        prompts=(prompts[k % len(prompts)],),
+        guidance=(scales[k % len(scales)],),
+        count=1,
+        seed_to=None,
+        start=None,
+        branch=None,
+    )
 
 
 def prompt_words(
