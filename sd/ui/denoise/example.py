@@ -13,21 +13,21 @@ from sd.ui.components.player import store_chunk
 EXAMPLE = "example.html"  # of a bundled model: the one-file player, which the page can read too
 
 
-def bundled() -> tuple[Recipe, dict[str, Any]] | None:
+def find_example() -> tuple[Recipe, dict[str, Any]] | None:
     """Return the recipe and the film of the first bundled model's example, if there is one."""
     for entry in registry.list_models(state.home()):
         path = entry.folder / EXAMPLE
         if entry.bundled and path.is_file():
-            recipe, film = read(path)
+            recipe, film = read_player(path)
             if not all(Path(chunk["src"]).is_file() for chunk in film["chunks"]):
-                read.cache_clear()  # gradio deletes what is older than a day
-                recipe, film = read(path)
+                read_player.cache_clear()  # gradio deletes what is older than a day
+                recipe, film = read_player(path)
             return recipe, film
     return None
 
 
 @cache
-def read(path: Path) -> tuple[Recipe, dict[str, Any]]:
+def read_player(path: Path) -> tuple[Recipe, dict[str, Any]]:
     """Return the recipe and the film of a one-file player, its pictures where the page has them."""
     from sd.generation.export import read_html
 

@@ -245,11 +245,11 @@ def show_fields(
     kept = [name for name in chosen if name in names]
     dropped: dict[str, Any] = {} if len(kept) == len(chosen) else {"value": kept}
     negative = avoided if avoided in names else None
-    by_words, by_class = gr.update(visible=conditional and not names), bool(names)
+    by_words, by_class = conditional and not names, bool(names)
     shared = ("guidance", "rescale", "low", "high", "grid")
     return {
-        "prompt": by_words,
-        "negative": by_words,
+        "prompt": gr.update(visible=by_words),
+        "negative": gr.update(visible=by_words),
         "classes": gr.update(visible=by_class, choices=names, **dropped),
         "avoided": gr.update(visible=by_class, choices=names, value=negative),
         **{name: gr.update(visible=conditional) for name in shared},

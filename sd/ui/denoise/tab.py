@@ -175,7 +175,7 @@ def first_view(request: gr.Request, tree: Tree) -> Updates:
 
     The controls are set to what made it, so that the first press of the button makes its like.
     """
-    lang, found = language(request), example.bundled()
+    lang, found = language(request), example.find_example()
     if found is None or tree.nodes:
         return {}
     recipe, film = found

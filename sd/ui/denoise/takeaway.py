@@ -117,11 +117,7 @@ def take(request: gr.Request, tree: Tree, kind: str, index: int) -> Updates:
     """Make the file that was asked for, for the hidden button."""
     kind = validation.choice("form", kind, FORMS)
     node = tree.current
-    number = validation.whole("picture", index, 1, models.CAPS.count)
-    if number > node.recipe.count:
-        raise InputError(
-            f"picture = {number}: must be a whole number from 1 to {node.recipe.count}"
-        )
+    number = validation.whole("picture", index, 1, node.recipe.count)
     path = write_file(node, kind, number - 1, language(request))
     return {"download": gr.update(value=str(path))}
 

@@ -4,6 +4,7 @@ import io
 import math
 import re
 import shlex
+from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from sd.generation.registry import ModelEntry
 from sd.ui import api, models
 from sd.ui.components import painter, widgets
 from sd.ui.components.widgets import LARGEST_SEED
-from sd.ui.denoise import form
+from sd.ui.denoise import branch, form
+from sd.ui.denoise.branch import BranchForm
 from sd.ui.denoise.form import SamplingForm
 from sd.ui.denoise.prompts import PromptForm
 from tests.helpers import denoising
@@ -43,6 +45,13 @@ START = Start(denoising.picture(), 30.0)
 
 
 # ---- the fields
+
+
+def test_every_field_of_a_form_is_on_the_page_by_its_name() -> None:
+    with gr.Blocks():
+        sampling, branching = form.build().fields, branch.build().fields
+    assert set(sampling) == {each.name for each in dataclass_fields(SamplingForm)}
+    assert set(branching) == {each.name for each in dataclass_fields(BranchForm)}
 
 
 @pytest.mark.parametrize("name", ["noise", "seeds", "picture", "mask"])

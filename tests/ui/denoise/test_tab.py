@@ -211,16 +211,16 @@ def test_the_examples_pictures_come_back_when_they_were_cleaned_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sd.runs.home.BUNDLED_RUNS", denoising.BUNDLED)
-    found = example.bundled()
+    found = example.find_example()
     assert found is not None
     Path(found[1]["chunks"][0]["src"]).unlink()
-    again = example.bundled()
+    again = example.find_example()
     assert again is not None and again[0] == found[0]
     assert all(Path(chunk["src"]).is_file() for chunk in again[1]["chunks"])
 
 
 def test_without_an_example_the_page_begins_empty() -> None:
-    assert example.bundled() is None
+    assert example.find_example() is None
     tree = Tree()
     assert denoise.first_view(ENGLISH, tree) == {} and tree.nodes == {}
 
