@@ -51,6 +51,7 @@ SAMPLINGS = {  # by the name of what is made: what follows `sample`; A, M: a pic
     "emoji-between.png": "checkpoints/emoji32 --unconditional --seed-to 9 --steps 4 --count 3",
     "emoji.html": "checkpoints/emoji32 --prompt cat --steps 3 --count 2 --seed 4",
     "emoji.gif": "checkpoints/emoji32 --prompt cat --steps 3 --count 2 --seed 5",
+    "emoji.mp4": "checkpoints/emoji32 --prompt cat --steps 3 --count 2 --seed 6",
     "emoji.npz": "checkpoints/emoji32 --prompt cat --steps 3 --count 2 --keep-steps",
     "emoji-start.png": "checkpoints/emoji32 --prompt cat --steps 4 --count 2 --from A --t 500",
     "emoji-mask.png": "checkpoints/emoji32 --steps 4 --count 2 --from A --t 700 --mask M",
@@ -178,7 +179,7 @@ def digests(out: Path) -> Iterator[tuple[str, str]]:
 def is_timeless(name: str) -> bool:
     """Tell whether a file holds no time, no seconds and no number of a process."""
     last = name.rpartition("/")[2]
-    kinds = (".png", ".gif", ".npz", ".html", ".zip", ".ini", ".md", ".safetensors", ".bin")
+    kinds = (".png", ".gif", ".mp4", ".npz", ".html", ".zip", ".ini", ".md", ".safetensors", ".bin")
     return last.endswith((*kinds, "index.json", "conditioning.json"))
 
 

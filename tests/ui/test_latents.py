@@ -9,8 +9,9 @@ from sd.checkpoints.model import Model
 from sd.config import Config
 from sd.data.images import to_uint8
 from sd.generation.export import read_recipe
+from sd.generation.pipeline import picture_tensor
 from sd.ui import models, state
-from sd.ui.denoise import algorithm2, branch, takeaway
+from sd.ui.denoise import algorithm2, takeaway
 from sd.ui.denoise import tab as denoise
 from sd.ui.denoise.attention import panel, record
 from sd.ui.denoise.attention.panel import Selection
@@ -23,10 +24,11 @@ from tests.helpers.denoising import (
     ENGLISH,
     NAME,
     another_day,
+    branch_values,
     paint,
     recipe,
+    resting,
     sent,
-    value_of,
     values,
 )
 from tests.helpers.latents import Blocks, LatentModel, latent_model, only_pictures
@@ -50,7 +52,7 @@ def opened(little: Model, tiny_config: Config, monkeypatch: pytest.MonkeyPatch) 
 def grown_tree() -> Tree:
     """A page that has made one sampling of six steps."""
     tree = Tree()
-    list(denoise.run(ENGLISH, tree, *values()))
+    list(denoise.run(ENGLISH, tree, **values()))
     tree.place = 3
     return tree
 
@@ -60,7 +62,7 @@ def test_a_sampling_is_shown_and_taken_away_in_every_form(tree: Tree) -> None:
     assert node.end is not None and node.end.shape == (2, 1, 8, 8)
     assert (node.film["width"], node.film["factor"], len(node.film["frames"])) == (4, 2, 6)
     for form in takeaway.FORMS:
-        path = takeaway.written(node, form, 1, "en")
+        path = takeaway.write_file(node, form, 1, "en")
         assert path.stat().st_size > 500
         if form == takeaway.PNG:
             with Image.open(path) as image:
@@ -68,7 +70,7 @@ def test_a_sampling_is_shown_and_taken_away_in_every_form(tree: Tree) -> None:
                 assert np.array_equal(np.asarray(image), expected)
             assert read_recipe(path)["index"] == 1
     node.end = None  # as after a while
-    again = takeaway.written(node, takeaway.PNG, 1, "en")
+    again = takeaway.write_file(node, takeaway.PNG, 1, "en")
     with Image.open(again) as image:
         assert np.array_equal(np.asarray(image), expected)
 
@@ -81,21 +83,32 @@ def test_the_pictures_of_the_endpoint_are_decoded_at_the_end() -> None:
 
 
 def test_a_branch_is_painted_at_the_size_of_the_picture(tree: Tree) -> None:
-    _, *fields = branch.offered(tree, "en")
-    drawn = value_of(fields[-1]) or fields[-1]
+    drawn = denoise.note_place(ENGLISH, tree, resting(3))["branch_paint"]
     assert (drawn["width"], drawn["height"]) == (8, 8)
-    asked = ("ddim", 3, 0.0, 5, "", sent(paint()))
-    list(denoise.go_on(ENGLISH, tree, *asked))
+    painted = branch_values(steps=3, paint=sent(paint()))
+    list(denoise.run_branch(ENGLISH, tree, **painted))
     child = tree.current
     assert child.recipe.branch is not None and child.recipe.branch.paint and child.done == 3
     assert child.end is not None and tree.nodes[1].end is not None
     assert not torch.equal(child.end, tree.nodes[1].end)
 
 
+def test_a_picture_is_kept_outside_of_a_painted_mask() -> None:
+    tree, drawn = Tree(), sent(paint())  # the four pixels of the upper left corner
+    list(denoise.run(ENGLISH, tree, **values(begin="picture", share=90.0, mask=drawn)))
+    node = tree.current
+    assert node.recipe.start is not None and node.end is not None
+    start = picture_tensor(node.recipe.start.picture, (1, 8, 8))
+    outside = torch.ones(8, 8, dtype=torch.bool)
+    outside[:2, :2] = False
+    assert torch.allclose(node.end[:, 0, outside], start[0, outside].expand(2, -1), atol=1e-5)
+    assert not torch.allclose(node.end[:, 0, :2, :2], start[0, :2, :2], atol=0.05)
+
+
 def test_attention_is_looked_at_over_the_picture(tree: Tree, model: LatentModel) -> None:
     shown = panel.show(ENGLISH, tree, Selection(), 1, "averaged", "all")
-    assert shown[1].count("<img") == shown[2].count("<img") == 1
-    assert 'data-width="8" data-height="8"' in shown[1]
+    assert shown["place"].count("<img") == shown["where"].count("<img") == 1
+    assert 'data-width="8" data-height="8"' in shown["place"]
     look = record.record_attention(tree.current.recipe, 3, 1)
     assert look is not None and look.x0.shape == (1, 8, 8) and look.grid == (4, 4)
     assert look.place(record.Spot(7, 7)).shape == (4, 4)
