@@ -8,7 +8,7 @@ from sd.common.paths import PACKAGE
 
 ASSETS = PACKAGE / "ui" / "assets"
 PLAYER = PACKAGE / "generation" / "player"
-PAGE_STYLES = ("theme.css", "noise.css", "painter.css", "looked.css")
+PAGE_STYLES = ("theme.css", "noise.css", "painter.css", "looked.css", "gradio.css")
 STYLES = (*(ASSETS / name for name in PAGE_STYLES), PLAYER / "player.css")
 PAGE_SCRIPTS = ("noise_draw.js", "noise.js", "painter.js", "looked.js")
 SCRIPTS = (*(ASSETS / name for name in PAGE_SCRIPTS), PLAYER / "reel.js", PLAYER / "player.js")
