@@ -1,8 +1,7 @@
 """The head of the page: its name, what it is for, and a quiet badge of the machine."""
 
-import html
-
 import gradio as gr
+from markupsafe import Markup
 
 from sd.ui import models
 from sd.ui.components.handlers import QUIET, guarded, language
@@ -11,10 +10,10 @@ from sd.ui.texts import say
 
 
 @guarded
-def badge(request: gr.Request) -> str:
+def badge(request: gr.Request) -> Markup:
     """Return the machine in words."""
-    title = html.escape(say("machine_title", language(request)))
-    return f'<span title="{title}">{html.escape(models.machine().label)}</span>'
+    title = say("machine_title", language(request))
+    return Markup('<span title="{}">{}</span>').format(title, models.machine().label)
 
 
 def build(demo: gr.Blocks) -> None:

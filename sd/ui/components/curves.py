@@ -4,13 +4,13 @@ The SVG is stretched to its box and the words lie beside it as HTML, so text kee
 width. Pure functions of numbers; every word that comes in is escaped.
 """
 
-import html
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from sd.runs.journal import Evaluation
@@ -36,47 +36,50 @@ class Line(NamedTuple):
     dots: bool = False
 
 
-def polyline(xs: Array, ys: Array, kind: str) -> str:
+def polyline(xs: Array, ys: Array, kind: str) -> Markup:
     """Return a line through points given as shares of the box: 0..1 from left, 0..1 from below."""
     points = " ".join(
         f"{x * WIDTH:.1f},{(1 - y) * HEIGHT:.1f}" for x, y in zip(xs, ys, strict=True)
     )
-    return f'<polyline class="{kind}" points="{points}"/>'
+    return Markup('<polyline class="{}" points="{}"/>').format(kind, points)
 
 
-def rule(y: float) -> str:
+def rule(y: float) -> Markup:
     """Return a faint horizontal line at a share of the height."""
-    at = (1 - y) * HEIGHT
-    return f'<line class="rule" x1="0" x2="{WIDTH}" y1="{at:.1f}" y2="{at:.1f}"/>'
+    line = Markup('<line class="rule" x1="0" x2="{}" y1="{:.1f}" y2="{:.1f}"/>')
+    return line.format(WIDTH, (1 - y) * HEIGHT, (1 - y) * HEIGHT)
 
 
-def mark(text: str, x: float | None, y: float | None, kind: str) -> str:
+def mark(text: str, x: float | None, y: float | None, kind: str) -> Markup:
     """Return a word at shares of the box; a coordinate that is None is left to the style."""
     place = "".join(
         f"{side}:{100 * share:.2f}%;"
         for side, share in (("left", x), ("bottom", y))
         if share is not None
     )
-    return f'<span class="{kind}" style="{place}">{html.escape(text)}</span>'
+    return Markup('<span class="{}" style="{}">{}</span>').format(kind, place, text)
 
 
-def figure(alt: str, drawing: str, words: str, kind: str = "") -> str:
+def figure(
+    alt: str, drawing: Iterable[Markup] = (), words: Iterable[Markup] = (), kind: str = ""
+) -> Markup:
     """Return the box with its drawing, its words and its alternative text."""
-    return (
-        f'<div class="curve {kind}" role="img" aria-label="{html.escape(alt)}">'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" aria-hidden="true">'
-        f"{drawing}</svg>{words}</div>"
+    box = Markup(
+        '<div class="curve {}" role="img" aria-label="{}"><svg viewBox="0 0 {} {}"'
+        ' preserveAspectRatio="none" aria-hidden="true">{}</svg>{}</div>'
     )
+    joined = Markup("").join(drawing), Markup("").join(words)
+    return box.format(kind, alt, WIDTH, HEIGHT, *joined)
 
 
-def thinned(values: Array, most: int = MOST_POINTS) -> Array:
+def thin(values: Array, most: int = MOST_POINTS) -> Array:
     """Return at most `most` values: the means of equal runs of neighbours."""
     if len(values) <= most:
         return values
     return np.array([part.mean() for part in np.array_split(values, most)])
 
 
-def smoothed(values: Array) -> Array:
+def smooth(values: Array) -> Array:
     """Return the running average of values, unbiased at its start (Adam's correction)."""
     keep = 1 - 1 / max(4.0, len(values) / SMOOTHING)
     kept, result = 0.0, np.empty_like(values)
@@ -86,7 +89,7 @@ def smoothed(values: Array) -> Array:
     return result
 
 
-def decades(low: float, high: float) -> list[float]:
+def decade_ticks(low: float, high: float) -> list[float]:
     """Return round numbers within [low, high]: powers of ten, or finer where there are too few."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     inside: list[float] = []
@@ -98,14 +101,14 @@ def decades(low: float, high: float) -> list[float]:
     return inside
 
 
-def even(high: float) -> list[float]:
+def even_ticks(high: float) -> list[float]:
     """Return two to four round numbers from 0 to `high`, evenly spaced."""
     power = 10.0 ** math.floor(math.log10(high))
     step = next(s * power for s in (0.5, 1, 2, 5) if high / (s * power) < 4)
     return [step * n for n in range(int(high / step) + 1)]
 
 
-def spread(heights: Sequence[float], gap: float = LABEL_GAP) -> list[float]:
+def spread_labels(heights: Sequence[float], gap: float = LABEL_GAP) -> list[float]:
     """Return heights of words, in the order given, moved up until none lies on another."""
     order = sorted(range(len(heights)), key=lambda place: heights[place])
     moved = list(heights)
@@ -116,7 +119,7 @@ def spread(heights: Sequence[float], gap: float = LABEL_GAP) -> list[float]:
 
 def plot(
     lines: Sequence[Line], alt: str, feet: Sequence[tuple[float, str]] = (), log: bool = True
-) -> str:
+) -> Markup:
     """Return lines on one axis, logarithmic or from 0, each with its word at its end.
 
     Every y must be finite. feet: words under the box, at shares of its width.
@@ -125,31 +128,31 @@ def plot(
     low, high = max(float(every.min()), SMALLEST), max(float(every.max()), SMALLEST)
     if log:
         bottom, top = math.log10(low) - 0.05, math.log10(high) + 0.05
-        top, ticks = max(top, bottom + 0.2), decades(10**bottom, 10 ** max(top, bottom + 0.2))
+        top, ticks = max(top, bottom + 0.2), decade_ticks(10**bottom, 10 ** max(top, bottom + 0.2))
     else:
         bottom, top = 0.0, 1.05 * high
-        ticks = even(top)
+        ticks = even_ticks(top)
 
     def height(values: Array | float) -> Array:
         scaled = np.log10(np.maximum(values, SMALLEST)) if log else np.asarray(values)
         return np.asarray((scaled - bottom) / (top - bottom))
 
-    drawing = "".join(rule(float(height(tick))) for tick in ticks)
-    drawing += "".join(polyline(line.x, height(line.y), line.kind) for line in lines)
-    words = "".join(mark(f"{tick:g}", None, float(height(tick)), "tick") for tick in ticks)
+    drawing = [rule(float(height(tick))) for tick in ticks]
+    drawing += [polyline(line.x, height(line.y), line.kind) for line in lines]
+    words = [mark(f"{tick:g}", None, float(height(tick)), "tick") for tick in ticks]
     for line in lines:
         if line.dots:
             places = zip(line.x, height(line.y), strict=True)
-            words += "".join(mark("", float(x), float(y), f"point {line.kind}") for x, y in places)
+            words += [mark("", float(x), float(y), f"point {line.kind}") for x, y in places]
     named = [line for line in lines if line.name]
-    ends = spread([float(height(line.y[-1])) for line in named])
+    ends = spread_labels([float(height(line.y[-1])) for line in named])
     for line, end in zip(named, ends, strict=True):
-        words += mark(line.name, float(line.x[-1]), end, f"end {line.kind}")
-    words += "".join(mark(word, share, None, "foot") for share, word in feet)
+        words.append(mark(line.name, float(line.x[-1]), end, f"end {line.kind}"))
+    words += [mark(word, share, None, "foot") for share, word in feet]
     return figure(alt, drawing, words, "footed" if feet else "")
 
 
-def finite(steps: Sequence[int], values: Sequence[float | None]) -> tuple[Array, Array]:
+def finite_points(steps: Sequence[int], values: Sequence[float | None]) -> tuple[Array, Array]:
     """Return steps and values where the value is a positive number."""
     pairs = [
         (step, value)
@@ -162,35 +165,37 @@ def finite(steps: Sequence[int], values: Sequence[float | None]) -> tuple[Array,
 
 def loss_curve(
     steps: Sequence[int], loss: Sequence[float | None], total: int, name: str, alt: str
-) -> str:
+) -> Markup:
     """Return the loss over a run of `total` steps on a logarithmic axis, raw and smoothed.
 
     `alt` may hold {steps} and {last}. With fewer than two finite values the box is empty.
     """
-    where, values = finite(steps, loss)
+    where, values = finite_points(steps, loss)
     if len(where) < 2:
-        return figure(name, "", "")
-    coarse = thinned(values, MOST_SMOOTHED)
-    average = thinned(smoothed(coarse))
-    x = thinned(thinned(where, MOST_SMOOTHED)) / max(total, where[-1], 1)
+        return figure(name)
+    coarse = thin(values, MOST_SMOOTHED)
+    average = thin(smooth(coarse))
+    x = thin(thin(where, MOST_SMOOTHED)) / max(total, where[-1], 1)
     last = f"{average[-1]:.3g}"
-    lines = [Line(x, thinned(coarse), "raw"), Line(x, average, "accent", f"{name} {last}")]
+    lines = [Line(x, thin(coarse), "raw"), Line(x, average, "accent", f"{name} {last}")]
     return plot(lines, alt.format(steps=f"{where[-1]:,.0f}", last=last))
 
 
 def step_curve(
     steps: Sequence[int], values: Sequence[float | None], total: int, name: str, log: bool = False
-) -> str:
+) -> Markup:
     """Return one figure over a run of `total` steps; with fewer than two values an empty box."""
-    where, column = finite(steps, values)
+    where, column = finite_points(steps, values)
     if len(where) < 2:
-        return figure(name, "", "")
-    x, y = thinned(where) / max(total, where[-1], 1), thinned(column)
+        return figure(name)
+    x, y = thin(where) / max(total, where[-1], 1), thin(column)
     last = f"{name} {column[-1]:.3g}"
     return plot([Line(x, y, "line", last)], last, log=log)
 
 
-def level_curve(evaluations: Sequence[Evaluation], T: int, names: tuple[str, str], alt: str) -> str:
+def level_curve(
+    evaluations: Sequence[Evaluation], T: int, names: tuple[str, str], alt: str
+) -> Markup:
     """Return the loss over t of the newest evaluation, and of earlier ones faintly behind it.
 
     names: of the training pictures and of the held-out ones. Raises ValueError without any.
@@ -208,9 +213,9 @@ def level_curve(evaluations: Sequence[Evaluation], T: int, names: tuple[str, str
     return plot(lines, alt, [(0, "t = 0"), (0.5, f"{T // 2:,}"), (1, f"{T:,}")])
 
 
-def course_curve(
+def history_curve(
     evaluations: Sequence[Evaluation], total: int, names: tuple[str, str], alt: str
-) -> str:
+) -> Markup:
     """Return the mean loss of training and of held-out pictures over a run."""
     x = np.array([each.step for each in evaluations]) / max(total, evaluations[-1].step, 1)
     train = np.array([np.mean(each.train) for each in evaluations])
@@ -223,29 +228,12 @@ def course_curve(
     return plot(lines, alt)
 
 
-def cursor_curve(values: Array, t: int, ticks: Sequence[float], alt: str) -> str:
-    """Return a curve over t = 0..T in grey, with the cursor at `t` in the accent.
-
-    values [T+1] must be finite; `ticks` get a faint line and a number, and lie within the box.
-    """
-    T = len(values) - 1
-    low, high = min(values.min(), *ticks), max(values.max(), *ticks)
-    places = np.unique(np.linspace(0, T, min(T + 1, MOST_POINTS)).round().astype(int))
-    x, shares = t / T * WIDTH, (values - low) / (high - low)
-    heights = [(tick, (tick - low) / (high - low)) for tick in ticks]
-    drawing = "".join(rule(y) for _, y in heights)
-    drawing += polyline(places / T, shares[places], "line")
-    drawing += f'<line class="cursor" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{HEIGHT}"/>'
-    words = "".join(mark(f"{tick:g}", None, y, "tick") for tick, y in heights)
-    return figure(alt, drawing, words + mark("", t / T, float(shares[t]), "dot"))
-
-
-def strip(values: Sequence[float], band: tuple[float, float], most: float, alt: str) -> str:
+def strip(values: Sequence[float], band: tuple[float, float], most: float, alt: str) -> Markup:
     """Return distances as marks on a line from 0 to `most`, before a band."""
     left, right = (WIDTH * min(end / most, 1) for end in band)
-    drawing = f'<rect class="band" x="{left:.1f}" width="{right - left:.1f}" y="0" height="100%"/>'
-    for value in values:
-        x = WIDTH * min(value / most, 1)
-        drawing += f'<line class="accent" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{HEIGHT}"/>'
-    words = mark("0", 0, None, "foot") + mark(f"{most:g}", 1, None, "foot")
+    area = Markup('<rect class="band" x="{:.1f}" width="{:.1f}" y="0" height="100%"/>')
+    line = Markup('<line class="accent" x1="{:.1f}" x2="{:.1f}" y1="0" y2="{}"/>')
+    places = [WIDTH * min(value / most, 1) for value in values]
+    drawing = [area.format(left, right - left), *(line.format(x, x, HEIGHT) for x in places)]
+    words = [mark("0", 0, None, "foot"), mark(f"{most:g}", 1, None, "foot")]
     return figure(alt, drawing, words, "strip")

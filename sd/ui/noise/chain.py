@@ -94,8 +94,8 @@ def compare_means(course: Any, mean: Any, request: gr.Request) -> str:
     ends = say("break_chain", lang), say("break_closed", lang)
     sign = np.sign(mean)  # the axis starts at 0 whichever way the mean goes
     lines = [
-        curves.Line(curves.thinned(x), curves.thinned(sign * means[0]), "accent", ends[0]),
-        curves.Line(curves.thinned(x), curves.thinned(sign * means[1]), "line", ends[1]),
+        curves.Line(curves.thin(x), curves.thin(sign * means[0]), "accent", ends[0]),
+        curves.Line(curves.thin(x), curves.thin(sign * means[1]), "line", ends[1]),
     ]
     drawn = curves.plot(lines, told, [(0, "t = 0"), (1, f"{schedule.timesteps}")], log=False)
     return f'<div class="trip">{drawn}</div><p class="told">{told}</p>'

@@ -109,7 +109,7 @@ def levels_html(folder: Path, status: runs.Status, which: str, lang: str) -> Mar
     means = {"n": len(newest.times), "train": mean(newest.train), "held": held}
     alt = say("levels_alt", lang, step=f"{newest.step:,}", **means)
     if which == "course":
-        return Markup(curves.course_curve(found, status.total, names, alt))
+        return Markup(curves.history_curve(found, status.total, names, alt))
     T = read_config(folder).diffusion.timesteps
     return Markup(curves.level_curve(found, T, names, alt))
 

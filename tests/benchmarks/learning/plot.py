@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from sd.ui.components.curves import decades, spread
+from sd.ui.components.curves import decade_ticks, spread_labels
 from tests.benchmarks.learning.curves import Curve, in_words
 
 WIDTH, HEIGHT = 800, 400
@@ -81,7 +81,7 @@ def _times(across: Axis, times: Sequence[float]) -> Iterator[str]:
 
 
 def _distances(down: Axis) -> Iterator[str]:
-    for value in decades(down.low, down.high):
+    for value in decade_ticks(down.low, down.high):
         y = down.at(value)
         ends = f'x1="{LEFT}" x2="{RIGHT}" y1="{y}" y2="{y}"'
         yield f'<line class="distance" {ends} stroke="{FAINT}"/>'
@@ -112,7 +112,7 @@ def _names(curves: Sequence[Curve], floor: float, across: Axis, down: Axis) -> I
         words.append(f"{FULL_NAMES.get(curve.name, curve.name)} {last.distance:.1f}")
         heights.append(-down.at(last.distance))
     colours = [GREY, *(COLOURS[number % len(COLOURS)] for number in range(len(curves)))]
-    for word, height, colour in zip(words, spread(heights, WORD_GAP), colours, strict=True):
+    for word, height, colour in zip(words, spread_labels(heights, WORD_GAP), colours, strict=True):
         yield _word(RIGHT + 8, round(4 - height, 2), word, fill=colour)
 
 

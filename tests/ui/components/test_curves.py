@@ -36,10 +36,10 @@ def test_curves_escape_words_and_survive_bad_numbers() -> None:
 
 def test_a_long_loss_is_thinned_and_smoothed_truly() -> None:
     values = np.full(5000, 0.25)
-    assert curves.smoothed(values) == pytest.approx(values)
-    assert curves.smoothed(np.eye(1, 5000, 4999)[0])[-1] == pytest.approx(curves.SMOOTHING / 5000)
-    assert len(curves.thinned(values)) == curves.MOST_POINTS
-    assert curves.thinned(np.arange(600.0)).mean() == pytest.approx(299.5)
+    assert curves.smooth(values) == pytest.approx(values)
+    assert curves.smooth(np.eye(1, 5000, 4999)[0])[-1] == pytest.approx(curves.SMOOTHING / 5000)
+    assert len(curves.thin(values)) == curves.MOST_POINTS
+    assert curves.thin(np.arange(600.0)).mean() == pytest.approx(299.5)
     steps = range(1, 20_001)
     drawn = curves.loss_curve(steps, [1 / step for step in steps], 40_000, "loss", "")
     assert len(points(drawn, "accent")) == curves.MOST_POINTS
@@ -51,12 +51,6 @@ def test_the_loss_stands_where_the_run_stands() -> None:
     raw = points(drawn, "raw")
     assert raw[-1][0] == curves.WIDTH / 2
     assert raw[0][1] < raw[-1][1]  # SVG counts downwards: the loss fell
-
-
-def test_the_cursor_stands_at_t() -> None:
-    drawn = curves.cursor_curve(np.linspace(1, 0, 101), 25, (0.0, 1.0), "alt")
-    assert f'x1="{curves.WIDTH / 4:.1f}"' in drawn
-    assert "left:25.00%;bottom:75.00%" in drawn
 
 
 def test_held_out_lies_above_training_and_earlier_ones_are_faint() -> None:
@@ -75,26 +69,26 @@ def test_without_held_out_pictures_there_is_one_line() -> None:
     found = [evaluation(step, 1.0, held=False) for step in (1, 2)]
     for drawn in (
         curves.level_curve(found, 1000, NAMES, "alt"),
-        curves.course_curve(found, 10, NAMES, "alt"),
+        curves.history_curve(found, 10, NAMES, "alt"),
     ):
         assert "held-out" not in drawn and 'class="accent"' not in drawn
 
 
 def test_the_course_shows_means_over_the_steps() -> None:
     found = [evaluation(step, 1.0) for step in (5, 10)]
-    drawn = curves.course_curve(found, 10, NAMES, "alt")
+    drawn = curves.history_curve(found, 10, NAMES, "alt")
     assert "training 0.583" in drawn and "held-out 1.17" in drawn
     assert [x for x, _ in points(drawn, "line")] == [curves.WIDTH / 2, curves.WIDTH]
 
 
 def test_words_at_lines_ends_do_not_lie_on_each_other() -> None:
-    assert curves.spread([0.5, 0.51, 0.1], 0.1) == pytest.approx([0.5, 0.6, 0.1])
-    assert curves.spread([]) == []
+    assert curves.spread_labels([0.5, 0.51, 0.1], 0.1) == pytest.approx([0.5, 0.6, 0.1])
+    assert curves.spread_labels([]) == []
 
 
 @pytest.mark.parametrize("high", [1e-9, 0.0013, 0.9, 1, 38.2, 2e6])
 def test_an_even_axis_has_a_few_round_numbers(high: float) -> None:
-    ticks = curves.even(high)
+    ticks = curves.even_ticks(high)
     assert 2 <= len(ticks) <= 5 and ticks[0] == 0 and high / 2 <= ticks[-1] <= high * 1.0001
 
 
