@@ -17,8 +17,8 @@ from sd.generation.registry import OpenModels, find_model, list_models, model_at
 from sd.runs import Home, default_home
 from sd.training.randomness import new_network
 from tests.helpers.networks import with_weights
+from tests.helpers.run_folders import DEAD
 from tests.runs.test_home import make_model
-from tests.runs.test_run import DEAD
 
 
 def test_models_are_listed_bundled_first_then_the_newest(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """A home: what lies under it, by names from which no path leads out."""
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +11,10 @@ from sd import runs
 from sd.common import validation
 from sd.common.validation import InputError
 from sd.generation.registry import list_models
-from tests.runs.test_run import START, make_run
+from sd.runs import journal, process
+from sd.ui import models
+from sd.ui.train import control
+from tests.helpers.run_folders import DEAD, START, STEP, alive, make_run
 
 
 @pytest.fixture(name="place")
@@ -77,3 +82,44 @@ def test_new_folders_never_meet(place: runs.Home) -> None:
     made = {place.new_folder() for _ in range(100)}
     assert len(made) == 100 and all(folder.parent == place.path for folder in made)
     assert all(validation.file_name("run", folder.name) for folder in made)
+
+
+def test_a_page_load_reads_no_journal_of_a_run_that_ended(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(70):  # more than journals are kept
+        end = f'{{"event": "stopped", "step": {number}, "line": ""}}\n'
+        make_run(home, f"run-{number:02d}", events=START + end, noted=DEAD)
+        (home / f"run-{number:02d}" / "checkpoint-000000004").mkdir()
+    read: list[bytes] = []
+    mine, parse = runs.default_home(), journal._parse_lines
+    monkeypatch.setattr(
+        journal, "_parse_lines", lambda lines: (read.append(lines), parse(lines))[1]
+    )
+    asked: Any = SimpleNamespace(headers={}, query_params={})
+    for _ in range(3):
+        assert control.attach({}, asked)["run"]["value"] == "run-69"
+        assert models.list_choices() and mine.live_runs() == [] and read == []
+    assert [each.step for each in mine.list_runs()] == list(range(69, -1, -1))
+    assert len(read) == 70
+    assert [each.state for each in mine.list_runs()] == ["stopped"] * 70 and len(read) == 70
+    grown = home / "run-03"
+    with (grown / "events.jsonl").open("a") as file:
+        file.write(STEP.replace("4", "99"))
+    assert runs.status(grown).step == 99
+    os.replace(home / "run-04" / "events.jsonl", grown / "events.jsonl")
+    assert (runs.status(grown).step, runs.status(grown).state) == (4, "stopped")
+    monkeypatch.setattr(journal, "MOST_OUTLINES", 9)
+    assert len(mine.list_runs()) == 69 and len(journal._OUTLINES) == 9
+
+
+def test_only_what_lives_is_living(home: Path) -> None:
+    make_run(home, "a", events=START + STEP, noted=alive())
+    make_run(home, "b", events=START + STEP, noted=DEAD)
+    starting = make_run(home, "c", log="")
+    process.record(starting, os.getpid(), process.STARTING)
+    make_run(home, "d", log="")
+    assert [(each.name, each.state) for each in runs.default_home().live_runs()] == [
+        ("c", "starting"),
+        ("a", "running"),
+    ]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,9 @@ import pytest
 from sd import runs
 from sd.common.validation import InputError
 from sd.runs import process
+from tests.helpers.run_folders import (
+    DEAD,
+)
 
 
 def test_a_noted_process_lives_until_it_ends(tmp_path: Path) -> None:
@@ -112,3 +116,22 @@ def test_a_spawned_child_outlives_its_parents_session(tmp_path: Path) -> None:
         assert time.monotonic() < until
         time.sleep(0.02)
     assert "parameters" in (tmp_path / runs.LOG).read_text()
+
+
+def test_a_process_is_known_by_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = process.identity(os.getpid())
+    assert mine is not None and mine == process.identity(os.getpid())
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        other = process.identity(child.pid)
+        assert other is None or other != mine
+        deadline = time.monotonic() + 20
+        while process.identity(child.pid) is not None:  # ended, but still in the table
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert child.returncode is None
+    assert process.identity(child.pid) is None
+    if shutil.which("ps"):  # where there is no /proc
+        monkeypatch.setattr(Path, "exists", lambda self: False)
+        listed = process.identity(os.getpid())
+        assert listed is not None and listed == process.identity(os.getpid())
+        assert process.identity(DEAD["pid"]) is None

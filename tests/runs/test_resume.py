@@ -213,7 +213,7 @@ def test_minutes_that_are_gone_are_gone(
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr("sd.runs.session.time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(Session, "_ending_seconds", lambda self, seconds: 0.0)
+    monkeypatch.setattr(Session, "_sampling_time", lambda self, seconds: 0.0)
     monkeypatch.setattr("sd.runs.worker.time.time", lambda: 0.0)
     config = config.with_settings(["training.minutes=1", "training.save_every=0"])
     folder = home / "timed"
