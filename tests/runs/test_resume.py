@@ -484,16 +484,21 @@ def test_a_disk_without_room_is_noticed_while_it_can_be_told(
     assert re.search(line, runs.status(home / "run").line)
 
 
+def losing_the_loss(is_lost: Callable[[int], bool]) -> Callable[..., Iterator[Any]]:
+    """Return a `Training.batches` whose pictures are no numbers at some steps."""
+    genuine = Training.batches
+
+    def batches(self: Training, step: int) -> Iterator[Any]:
+        for x0, *others in genuine(self, step):
+            yield (x0 * (float("nan") if is_lost(step) else 1.0), *others)
+
+    return batches
+
+
 def test_a_lost_loss_is_left_out_and_told(
     config: Config, pictures: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    genuine = Training._loss
-
-    def broken(self: Training, *args: Any) -> Any:
-        loss = genuine(self, *args)
-        return loss * float("nan") if args[4] == 7 else loss
-
-    monkeypatch.setattr(Training, "_loss", broken)
+    monkeypatch.setattr(Training, "batches", losing_the_loss(lambda step: step == 7))
     steps = list(begin(config, str(pictures), home / "run", seed=7))
     assert [step.step for step in steps if step.skipped] == [7]
     line = "the loss is not a finite number at step 7: this step changed nothing"
@@ -504,14 +509,9 @@ def test_a_lost_loss_is_left_out_and_told(
 def test_a_loss_that_stays_lost_ends_the_run_in_one_line(
     config: Config, pictures: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    genuine = Training._loss
-
-    def broken(self: Training, *args: Any) -> Any:
-        return genuine(self, *args) * (float("inf") if args[4] >= 7 else 1.0)
-
     folder = home / "run"
     with monkeypatch.context() as patch, pytest.raises(InputError) as caught:
-        patch.setattr(Training, "_loss", broken)
+        patch.setattr(Training, "batches", losing_the_loss(lambda step: step >= 7))
         list(begin(config, str(pictures), folder, seed=7))
     line = (
         "loss or gradient is not a finite number at 5 steps in a row, up to step 11: "

@@ -283,7 +283,7 @@ def test_a_run_that_was_refused_before_it_began_can_be_begun(
 def test_a_lack_of_memory_is_told_with_what_to_lower(
     config: Config, pictures: Path, home: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Training, "_loss", raiser(error))
+    monkeypatch.setattr(Training, "batches", raiser(error))
     line = (
         "training.batch_size = 4: there is not enough memory; try 2, smaller pictures or a "
         "smaller network"
@@ -305,7 +305,7 @@ def raiser(error: Exception) -> Callable[..., Any]:
 def test_the_unexpected_is_the_last_event_in_one_line(
     config: Config, pictures: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Training, "_loss", raiser(RuntimeError("shapes\n  differ " + "x" * 500)))
+    monkeypatch.setattr(Training, "batches", raiser(RuntimeError("shapes\n  differ " + "x" * 500)))
     with pytest.raises(RuntimeError):
         list(begin(config, str(pictures), home / "run"))
     status = runs.status(home / "run")
