@@ -77,33 +77,97 @@ def end_runs(home: Path) -> None:
                     time.sleep(0.02)
 
 
-@pytest.fixture
-def open_page(browser: Any, address: str) -> Iterator[Any]:
-    """Open the page as (width, height, locale, ?query); at the end nothing may have gone wrong."""
-    faults: list[str] = []
-    contexts = []
+class Windows:
+    """Windows of the browser by size and language, lent to one journey at a time.
 
-    def opened(
-        width: int = 1280, height: int = 900, locale: str = "en-US", address_end: str = ""
+    What a page once fetched stays in its window, so that the next journey's page is there sooner;
+    what a page has stored does not.
+    """
+
+    def __init__(self, browser: Any, address: str) -> None:
+        self._browser, self._address = browser, address
+        self._free: dict[tuple[int, int, str], list[Any]] = {}
+        self._lent: list[tuple[tuple[int, int, str], Any]] = []
+        self.faults: list[str] = []
+
+    def open(
+        self, width: int = 1280, height: int = 900, locale: str = "en-US", address_end: str = ""
     ) -> Any:
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, locale=locale, has_touch=width < 800
-        )
-        contexts.append(context)
-        context.set_default_timeout(DEFAULT_WAIT * 1000)
-        page = context.new_page()
-        page.on("console", lambda m: faults.append(m.text) if is_fault(m) else None)
-        page.on(
-            "pageerror", lambda e: None if f"{e}".startswith(LEAVING) else faults.append(f"{e}")
-        )
-        page.on("request", lambda r: None if inside(r.url, address) else faults.append(r.url))
-        page.goto(address + address_end)
+        """Open the page in a window that nobody else has."""
+        kind = width, height, locale
+        free = self._free.setdefault(kind, [])
+        window = free.pop() if free else self._new_window(*kind)
+        self._lent.append((kind, window))
+        page = window.new_page()
+        page.on("console", lambda m: self.faults.append(m.text) if is_fault(m) else None)
+        page.on("pageerror", lambda e: self._note_error(f"{e}"))
+        page.on("request", lambda r: self._note_request(r.url))
+        page.goto(self._address + address_end)
         page.wait_for_selector("[role=tab]")
         return page
 
-    yield opened
-    for context in contexts:
-        context.close()
+    def _new_window(self, width: int, height: int, locale: str) -> Any:
+        size = {"width": width, "height": height}
+        window = self._browser.new_context(viewport=size, locale=locale, has_touch=width < 800)
+        window.set_default_timeout(DEFAULT_WAIT * 1000)
+        return window
+
+    def _note_error(self, error: str) -> None:
+        if not error.startswith(LEAVING):
+            self.faults.append(error)
+
+    def _note_request(self, url: str) -> None:
+        if not inside(url, self._address):
+            self.faults.append(url)
+
+    def give_back(self, journeys: int = 0) -> None:
+        """Close the pages of all windows but the first `journeys` that are lent."""
+        while len(self._lent) > journeys:
+            kind, window = self._lent.pop()
+            forget_all(window, self._address)
+            self._free[kind].append(window)
+
+
+def forget_all(window: Any, address: str) -> None:
+    """Close the pages of a window, and delete what they have stored."""
+    blank = window.new_page()
+    session = window.new_cdp_session(blank)
+    for page in window.pages:
+        if page is not blank:
+            page.close()
+    origin = {"origin": address.rstrip("/"), "storageTypes": "cookies,local_storage,indexeddb"}
+    session.send("Storage.clearDataForOrigin", origin)
+    blank.close()
+
+
+@pytest.fixture(scope="session")
+def windows(browser: Any, address: str) -> Windows:
+    """The windows that journeys are lent."""
+    return Windows(browser, address)
+
+
+@pytest.fixture
+def open_page(windows: Windows) -> Iterator[Any]:
+    """Open the page as (width, height, locale, ?query); at the end nothing may have gone wrong."""
+    before = len(windows._lent)
+    yield windows.open
+    windows.give_back(before)
+    faults, windows.faults[:] = windows.faults[:], []
+    assert faults == []
+
+
+@pytest.fixture(scope="module")
+def _one_page(windows: Windows) -> Iterator[Any]:
+    before = len(windows._lent)
+    yield windows.open()
+    windows.give_back(before)
+
+
+@pytest.fixture
+def kept_page(_one_page: Any, windows: Windows) -> Iterator[Any]:
+    """A page that the journeys of a file take over from each other, as each leaves it."""
+    yield _one_page
+    faults, windows.faults[:] = windows.faults[:], []
     assert faults == []
 
 

@@ -51,6 +51,17 @@ def page(open_page: Any) -> Any:
     return denoise_tab(open_page())
 
 
+@pytest.fixture(scope="module")
+def _example(_one_page: Any) -> Any:
+    return denoise_tab(_one_page)
+
+
+@pytest.fixture
+def kept(_example: Any, kept_page: Any) -> Any:
+    """The Denoise tab as the journey before left it; the first finds its example."""
+    return kept_page
+
+
 def denoise_tab(page: Any) -> Any:
     go_to(page, "denoise")
     settled(page, "#denoise-status", "a finished example of the bundled model")
@@ -76,7 +87,8 @@ def model(page: Any) -> Any:
 
 def unfold(page: Any, fold: str) -> None:
     """Open a fold, and wait until what is in it has been made: it is not there before."""
-    page.locator(f"{fold} > button").click()
+    if not page.locator(f"{fold} > button.open").count():
+        page.locator(f"{fold} > button").click()
     page.locator(f"{fold} > button.open").wait_for()
     page.wait_for_timeout(400)
 
@@ -292,16 +304,10 @@ def test_a_picture_brings_every_setting_back_and_is_made_again(
     assert taken(page, tmp_path / "second.png") == first
 
 
-def test_a_png_from_elsewhere_is_told_in_one_line(page: Any, tmp_path: Path) -> None:
-    Image.new("RGB", (32, 32)).save(tmp_path / "other.png")
-    unfold(page, "#denoise-take")
-    page.locator("#denoise-take input[type=file]").set_input_files(str(tmp_path / "other.png"))
-    assert "from elsewhere" in settled(page, ".toast-body", "recipe")
-
-
 def test_a_player_of_one_file_plays_without_a_network(
-    page: Any, browser: Any, tmp_path: Path
+    kept: Any, browser: Any, tmp_path: Path
 ) -> None:
+    page = kept
     unfold(page, "#denoise-take")
     page.locator("#take-form").get_by_text("player (html)").click()
     taken(page, tmp_path / "player.html")
@@ -322,7 +328,16 @@ def test_a_player_of_one_file_plays_without_a_network(
     assert faults == []
 
 
-def test_two_samplers_race_and_are_measured(page: Any, little: str) -> None:
+def test_a_png_from_elsewhere_is_told_in_one_line(kept: Any, tmp_path: Path) -> None:
+    page = kept
+    Image.new("RGB", (32, 32)).save(tmp_path / "other.png")
+    unfold(page, "#denoise-take")
+    page.locator("#denoise-take input[type=file]").set_input_files(str(tmp_path / "other.png"))
+    assert "from elsewhere" in settled(page, ".toast-body", "recipe")
+
+
+def test_two_samplers_race_and_are_measured(kept: Any, little: str) -> None:
+    page = kept
     choose(page, model(page), little)
     unfold(page, "#denoise-race")
     for name in ("heun", "unipc"):
@@ -393,7 +408,8 @@ def test_a_quick_sampling_and_a_restored_one_are_what_is_branched_from(
     page.get_by_text("of 25, where t =").wait_for()
 
 
-def test_a_closed_form_model_works_before_any_training(page: Any) -> None:
+def test_a_closed_form_model_works_before_any_training(kept: Any) -> None:
+    page = kept
     choose(page, model(page), "ideal: starter")
     fill(page, "#denoise-steps", 5)
     fill(page, "#denoise-count", 1)

@@ -53,11 +53,26 @@ def pictured(home: Path, pictures: Path) -> Iterator[str]:
 
 
 def opened(page: Any) -> Any:
-    """Go to the Noise tab and wait until it has drawn and the server has answered."""
+    """Go to the Noise tab, t = 300, and wait until it has drawn and the server has answered."""
     page.locator("[role=tab]").nth(1).click()
+    page.wait_for_selector(f"{CANVAS}[data-t]")
+    if page.get_attribute(CANVAS, "data-t") != "300":  # as the journey before left it
+        move_to(page, 300)
     page.wait_for_selector(f"{CANVAS}[data-t='300']")
     rested(page, 300)
     return page
+
+
+def move_to(page: Any, t: int) -> None:
+    """Put the slider to t."""
+    page.evaluate(
+        """([selector, t]) => {
+          const range = document.querySelector(selector);
+          range.value = t;
+          range.dispatchEvent(new Event("input"));
+        }""",
+        [SLIDER, t],
+    )
 
 
 def rested(page: Any, t: int) -> str:
@@ -131,20 +146,13 @@ def test_dragging_t_asks_nothing_and_rests_on_the_exact_picture(
     schedule = schedules.read_schedule("tiny")
     assert f"{float(schedule.signal(t)):.6f} x_0" in line
     for place in (t, 0, 1, 137, 999, 1000):
-        page.evaluate(
-            """([selector, t]) => {
-              const range = document.querySelector(selector);
-              range.value = t;
-              range.dispatchEvent(new Event("input"));
-            }""",
-            [SLIDER, place],
-        )
+        move_to(page, place)
         rested(page, place)
         assert farthest(page, str(photo), "tiny", place) <= CLOSEST
 
 
-def test_keys_move_and_play_from_slider_and_picture(open_page: Any) -> None:
-    page = opened(open_page())
+def test_keys_move_and_play_from_slider_and_picture(kept_page: Any) -> None:
+    page = opened(kept_page)
     assert page.get_attribute(CANVAS, "role") == "img"
     for selector in (SLIDER, CANVAS):
         page.locator(selector).focus()
@@ -195,8 +203,8 @@ def test_buttons_step_and_save(open_page: Any, tmp_path: Path) -> None:
     assert np.abs(away - exact(starters.NAMES[0], "tiny", 332)).max() <= CLOSEST
 
 
-def test_what_is_beside_the_picture_moves_with_it(open_page: Any) -> None:
-    page = opened(open_page())
+def test_what_is_beside_the_picture_moves_with_it(kept_page: Any) -> None:
+    page = opened(kept_page)
     told = page.locator("#noise-live .curve-name b")
     assert told.nth(0).inner_text() == "0.396" and told.nth(1).inner_text() == "-0.42"
     exact_line = rested(page, 300)
@@ -244,8 +252,8 @@ def test_a_picture_of_a_run(open_page: Any, pictured: str, home: Path) -> None:
     assert np.array_equal(pixels(page, CANVAS), np.asarray(to_pil(images.pixels[place])))
 
 
-def test_two_schedules_by_share_and_by_snr(open_page: Any) -> None:
-    page = opened(open_page())
+def test_two_schedules_by_share_and_by_snr(kept_page: Any) -> None:
+    page = opened(kept_page)
     fold(page, "pair")
     page.wait_for_selector("#noise-pair canvas[data-t]")
     times = [page.locator("#noise-pair canvas").nth(k) for k in (0, 1)]
@@ -279,8 +287,28 @@ def test_the_doctor_mends_with_one_click(open_page: Any) -> None:
     commanded(page, "--preset seed-fixed")
 
 
-def test_what_the_model_sees_and_the_way_back(open_page: Any) -> None:
-    page = opened(open_page())
+def test_a_file_that_is_no_picture_is_told(kept_page: Any, tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_text("<html>")
+    page = opened(kept_page)
+    page.locator(".page.noise input[type=file]").first.set_input_files(str(tmp_path / "photo.png"))
+    page.locator(".toast-body").filter(has_text="photo.png: not a picture").wait_for()
+    assert farthest(page, starters.NAMES[0], "tiny", 300) <= CLOSEST
+
+
+def test_less_motion_where_it_is_asked_for(kept_page: Any) -> None:
+    page = opened(kept_page)
+    page.emulate_media(reduced_motion="reduce")
+    before = json.loads(page.get_attribute(CANVAS, "data-frames"))
+    page.locator(CANVAS).focus()
+    page.keyboard.press("Space")
+    page.wait_for_function(f"+document.querySelector('{CANVAS}').dataset.t > 450")
+    page.keyboard.press("Space")
+    assert int(page.get_attribute(CANVAS, "data-frames")) - before < 20
+    page.emulate_media(reduced_motion="no-preference")
+
+
+def test_what_the_model_sees_and_the_way_back(kept_page: Any) -> None:
+    page = opened(kept_page)
     fold(page, "sight")
     page.locator("#sight-go").click()
     page.locator("#sight-seen .column").nth(9).wait_for(timeout=60_000)
@@ -299,8 +327,8 @@ def test_what_the_model_sees_and_the_way_back(open_page: Any) -> None:
     page.wait_for_function("!document.querySelector('#sight-seen .column, #trip-seen .column')")
 
 
-def test_steps_and_closed_form_and_where_theory_breaks(open_page: Any) -> None:
-    page = opened(open_page())
+def test_steps_and_closed_form_and_where_theory_breaks(kept_page: Any) -> None:
+    page = opened(kept_page)  # the last to have it: the mean stays 1
     fold(page, "walk")
     page.locator("#walk-go").click()
     told = page.locator("#walk-seen .told")
@@ -334,14 +362,6 @@ def test_algorithm_1_line_by_line(open_page: Any) -> None:
     assert lines.nth(5).get_attribute("aria-current") == "step"
 
 
-def test_a_file_that_is_no_picture_is_told(open_page: Any, tmp_path: Path) -> None:
-    (tmp_path / "photo.png").write_text("<html>")
-    page = opened(open_page())
-    page.locator(".page.noise input[type=file]").first.set_input_files(str(tmp_path / "photo.png"))
-    page.locator(".toast-body").filter(has_text="photo.png: not a picture").wait_for()
-    assert farthest(page, starters.NAMES[0], "tiny", 300) <= CLOSEST
-
-
 def test_on_a_phone_the_picture_comes_first_and_thumbs_fit(open_page: Any) -> None:
     page = open_page(390, 844, "zh-CN")
     page.locator("[role=tab]").nth(1).click()
@@ -359,15 +379,3 @@ def test_on_a_phone_the_picture_comes_first_and_thumbs_fit(open_page: Any) -> No
     for button in page.locator("#noise-stage .moves > *").all():
         box = button.bounding_box()
         assert box["height"] >= 44 and box["width"] >= 44
-
-
-def test_less_motion_where_it_is_asked_for(open_page: Any) -> None:
-    page = open_page()
-    page.emulate_media(reduced_motion="reduce")
-    opened(page)
-    before = json.loads(page.get_attribute(CANVAS, "data-frames"))
-    page.locator(CANVAS).focus()
-    page.keyboard.press("Space")
-    page.wait_for_function(f"+document.querySelector('{CANVAS}').dataset.t > 450")
-    page.keyboard.press("Space")
-    assert int(page.get_attribute(CANVAS, "data-frames")) - before < 20

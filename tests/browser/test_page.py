@@ -129,9 +129,9 @@ def test_escape_stops_a_run(open_page: Any, tmp_path: Path) -> None:
     page.locator("#train-resume").wait_for()
 
 
-def test_a_bad_file_is_told_in_one_line(open_page: Any, tmp_path: Path) -> None:
+def test_a_bad_file_is_told_in_one_line(kept_page: Any, tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_text("<html><script>alert(1)</script>")
-    page = open_page()
+    page = kept_page
     settled(page, "#train-report", "1,292 pictures")
     page.locator("input[type=file]").first.set_input_files(str(tmp_path / "photo.png"))
     told = settled(page, ".toast-body", "photo.png")
@@ -139,8 +139,8 @@ def test_a_bad_file_is_told_in_one_line(open_page: Any, tmp_path: Path) -> None:
     settled(page, "#train-report", "1,292 pictures")
 
 
-def test_a_plan_for_minutes_tells_why_and_stays(open_page: Any) -> None:
-    page = open_page()
+def test_a_plan_for_minutes_tells_why_and_stays(kept_page: Any) -> None:
+    page = kept_page
     settled(page, "#train-report", "1,292 pictures, 44 classes")
     minutes = page.locator("#plan-minutes input[type=number]")
     minutes.fill("1")
@@ -165,8 +165,8 @@ def test_nothing_goes_sideways_on_a_phone_in_chinese(open_page: Any) -> None:
         assert shown["y"] < control["y"], tab
 
 
-def test_what_explains_a_box_stands_above_the_next_button(open_page: Any) -> None:
-    page = open_page()
+def test_what_explains_a_box_stands_above_the_next_button(kept_page: Any) -> None:
+    page = kept_page
     page.get_by_text("Take this run away").click()
     pack = page.locator("#train-pack")
     pack.wait_for()

@@ -282,7 +282,7 @@ def test_chunks_are_gradios_to_delete(page: Any, films: tuple[str, gr.Blocks]) -
     assert kept and all(Path(path).is_file() for path in kept)
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.slow)])
 def test_the_file_plays_and_scrubs_without_a_network(
     browser: Any, tmp_path: Path, width: int
 ) -> None:

@@ -100,23 +100,20 @@ def open_run(open_page: Any, folder: Path) -> Any:
     return page
 
 
-def test_refresh_and_a_second_tab(open_page: Any) -> None:
-    folder = begin(LONG)
+def test_a_run_is_steered_in_two_tabs_and_its_end_is_told(open_page: Any) -> None:
+    folder = begin(LONG, "training.save_every=50")
     page = open_run(open_page, folder)
     true_within(page, folder)
     curve_is_whole(page, folder)
     page.reload()
+    page.wait_for_selector(LINE)
     true_within(page, folder)
     curve_is_whole(page, folder)
     second = page.context.new_page()
     second.goto(page.url)
+    second.wait_for_selector(LINE)
     true_within(second, folder)
     curve_is_whole(second, folder)
-
-
-def test_pause_go_on_stop_and_resume_in_two_tabs(open_page: Any) -> None:
-    folder = begin(LONG)
-    page, second = (open_run(open_page, folder) for _ in range(2))
     for button, state in (
         ("pause", "paused"),
         ("go-on", "running"),
@@ -129,6 +126,13 @@ def test_pause_go_on_stop_and_resume_in_two_tabs(open_page: Any) -> None:
         for each in (page, second):
             true_within(each, folder)
         assert runs.status(folder).step >= before
+    until(lambda: list(folder.glob("checkpoint-*")), 60)
+    end_runs(folder.parent)
+    assert runs.status(folder).state == "lost"
+    true_within(page, folder)
+    page.locator("#train-resume").click()
+    until(lambda: runs.status(folder).state == "running", 60)
+    true_within(page, folder)
     curve_is_whole(page, folder)
     page.locator("#train-stop").click()
     until(lambda: runs.status(folder).state == "stopped", 30)
@@ -167,59 +171,32 @@ def test_sample_now_and_save_now(open_page: Any) -> None:
     until(lambda: list(folder.glob("checkpoint-*")), 30)
 
 
-def test_a_killed_trainer_is_told(open_page: Any) -> None:
-    folder = begin(LONG, "training.save_every=50")
-    until(lambda: list(folder.glob("checkpoint-*")), 60)
-    page = open_run(open_page, folder)
-    true_within(page, folder)
-    end_runs(folder.parent)
-    assert runs.status(folder).state == "lost"
-    true_within(page, folder)
-    page.locator("#train-resume").click()
-    until(lambda: runs.status(folder).state == "running", 60)
-    true_within(page, folder)
-    curve_is_whole(page, folder)
-
-
 @pytest.mark.parametrize(
     "end", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
 )
 def test_the_server_is_killed_while_it_trains(
     browser: Any, home: Path, tmp_path: Path, end: signal.Signals
 ) -> None:
+    """The run goes on; a tab that was left open and a new one find it and the server again."""
     server, context = Server(home, tmp_path), browser.new_context(locale="en-US")
     server.start()
     try:
-        folder, page = begin(LONG), context.new_page()
-        page.goto(f"{server.address}?run={folder.name}")
-        page.wait_for_selector(LINE)
-        true_within(page, folder)
+        folder, left = begin(LONG), context.new_page()
+        left.goto(f"{server.address}?run={folder.name}")
+        left.wait_for_selector(LINE)
+        true_within(left, folder, 10)
         before = runs.status(folder).step
         server.end(end)
+        left.wait_for_timeout(1500)
         server.start()
         assert runs.status(folder).state == "running" and runs.status(folder).step > before
-        page = context.new_page()  # the old one may be reloading itself at this very moment
+        page = context.new_page()
         page.goto(f"{server.address}?run={folder.name}")
         page.wait_for_selector(LINE)
         true_within(page, folder)
         curve_is_whole(page, folder)
-    finally:
-        context.close()
-        server.end(signal.SIGKILL)
-
-
-def test_a_tab_left_open_finds_the_server_again(browser: Any, home: Path, tmp_path: Path) -> None:
-    server, context = Server(home, tmp_path), browser.new_context(locale="en-US")
-    server.start()
-    try:
-        folder, page = begin(LONG), context.new_page()
-        page.goto(f"{server.address}?run={folder.name}")
-        true_within(page, folder, 10)
-        server.end(signal.SIGKILL)
-        page.wait_for_timeout(1500)
-        server.start()
-        true_within(page, folder, 20)
-        curve_is_whole(page, folder)
+        true_within(left, folder, 20)
+        curve_is_whole(left, folder)
     finally:
         context.close()
         server.end(signal.SIGKILL)
