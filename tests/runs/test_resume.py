@@ -129,7 +129,7 @@ def until_stop(stream: Iterator[Any], folder: Path, step: int) -> None:
             (folder / process.STOP).touch()
 
 
-@pytest.mark.parametrize("count", [4, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_two_random_stops_of_a_run_change_no_byte(
     config: Config, pictures: Path, home: Path, whole: Path, count: int
 ) -> None:
@@ -303,7 +303,7 @@ def killed_again_and_again(
     return done, inside
 
 
-@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [10, pytest.param(200, marks=pytest.mark.slow)])
 def test_kills_lose_no_checkpoint(
     config: Config, pictures: Path, home: Path, whole: Path, kills: int
 ) -> None:
@@ -312,7 +312,7 @@ def test_kills_lose_no_checkpoint(
     assert done == kills and inside >= kills // 5
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_kills_of_the_real_command(
     config: Config, pictures: Path, home: Path, tmp_path: Path, kills: int
 ) -> None:
@@ -331,7 +331,7 @@ def test_kills_of_the_real_command(
         while child.poll() is None and runs.status(folder).state != "running":
             time.sleep(0.005)
         time.sleep(dice.random() * 0.3)
-        if done % 2:
+        if (done + kills) % 2:  # a single one strikes inside a save
             while child.poll() is None and not any(folder.glob(".checkpoint-*.tmp")):
                 pass
         done += child.poll() is None
