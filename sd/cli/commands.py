@@ -1,6 +1,6 @@
 """The commands of the command line, each a function of its arguments.
 
-What bears torch is imported inside the command that needs it, so that `--help` and `info` of an
+What imports torch is imported inside the command that needs it, so that `--help` and `info` of an
 ini answer at once.
 """
 
@@ -26,7 +26,6 @@ from sd.diffusion.schedule import Schedule
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from sd.checkpoints.model import Model
     from sd.common.outputs import Output
     from sd.diffusion.loss import Diffusion
     from sd.runs.recorder import Listener
@@ -108,9 +107,9 @@ def _start_training(
     seed = _seed(args.seed)
     device = args.device or "auto"
     if _must_plan(args):
-        made = _plan(args, data, device, config.conditioning.kind)
-        config = made.config
-        print("\n".join(reason.line for reason in made.reasons), file=sys.stderr)
+        chosen = _plan(args, data, device, config.conditioning.kind)
+        config = chosen.config
+        print("\n".join(reason.line for reason in chosen.reasons), file=sys.stderr)
     from sd.runs.worker import begin
 
     return begin(config, data, folder, seed, device, began, listener)
@@ -159,14 +158,14 @@ def unused_lines(config: Config, pictures: int, held_out: int, source: str) -> l
 
     `pictures`: those that it trains on. `source`: where it has them from.
     """
-    training, told, lines = config.training, config.conditioning, []
+    training, conditioning, lines = config.training, config.conditioning, []
     named = training.dataset_path
     if named and source not in (named, os.path.abspath(named)):
         lines.append(f"training.dataset_path = {validation.shown(named)}: not used; DATA was given")
     if training.held_out and not held_out:
         share = f"training.held_out = {training.held_out:g}"
         lines.append(f"{share}: none of {pictures} pictures can be spared")
-    if told.kind != "none" and not told.drop:
+    if conditioning.kind != "none" and not conditioning.drop:
         lines.append("conditioning.drop = 0: samples are made with guidance 1, which adds nothing")
     return lines + [each.line for each in find_unused(config)]
 
@@ -176,13 +175,13 @@ def plan(args: argparse.Namespace) -> None:
     config = settings_of(args)
     data, device = _data_of(args, config), args.device or "auto"
     if _must_plan(args):
-        made = _plan(args, data, device, config.conditioning.kind)
+        result = _plan(args, data, device, config.conditioning.kind)
     else:
-        made = _forecast(args, config, data, device)
+        result = _forecast(args, config, data, device)
     if args.json:
-        print(json.dumps(made.to_json()))
+        print(json.dumps(result.to_json()))
     else:
-        print("\n".join([reason.line for reason in made.reasons] + made.forecast.lines()))
+        print("\n".join([reason.line for reason in result.reasons] + result.forecast.lines()))
 
 
 def _must_plan(args: argparse.Namespace) -> bool:
@@ -196,18 +195,18 @@ def _plan(args: argparse.Namespace, data: str, device: str, kind: str) -> "Plan"
     from sd.common.device import choose
     from sd.config.conditioning_kind import resolve_conditioning
     from sd.training.planning.forecast import forecast
-    from sd.training.planning.planner import plan as planned
+    from sd.training.planning.planner import plan as make_plan
 
     machine, pictures = choose(device).apply(), look_at(data)
     _say_measuring(args)
     start = time.monotonic() - begun + FIRST_SECONDS
-    made = planned(args.minutes, pictures, machine, start, kind)
-    config = made.config.with_settings(args.set)
-    if config == made.config:
-        return made
-    shaped = resolve_conditioning(config, pictures.captions, pictures.labels)
-    told = forecast(shaped, pictures.count, machine, start)
-    return replace(made, config=config, forecast=told)
+    chosen = make_plan(args.minutes, pictures, machine, start, kind)
+    config = chosen.config.with_settings(args.set)
+    if config == chosen.config:
+        return chosen
+    resolved = resolve_conditioning(config, pictures.captions, pictures.labels)
+    changed = forecast(resolved, pictures.count, machine, start)
+    return replace(chosen, config=config, forecast=changed)
 
 
 def _say_measuring(args: argparse.Namespace) -> None:
@@ -225,11 +224,11 @@ def _forecast(args: argparse.Namespace, config: Config, data: str, device: str) 
     from sd.training.planning.planner import Plan
 
     machine, pictures = choose(device).apply(), look_at(data)
-    shaped = resolve_conditioning(config, pictures.captions, pictures.labels)
-    memory.check(shaped, machine.device)
+    resolved = resolve_conditioning(config, pictures.captions, pictures.labels)
+    memory.check(resolved, machine.device)
     _say_measuring(args)
     start = time.monotonic() - begun + FIRST_SECONDS
-    return Plan(config, (), forecast(shaped, pictures.count, machine, start))
+    return Plan(config, (), forecast(resolved, pictures.count, machine, start))
 
 
 def look_at(data: str) -> "PictureStats":
@@ -239,16 +238,15 @@ def look_at(data: str) -> "PictureStats":
     from sd.training.planning.planner import PictureStats
 
     with open_source(data) as reading:
-        told = reading.counts()
-    seen = some_pictures(data, PEEKED)
-    if not seen:
+        counts = reading.counts()
+    samples = some_pictures(data, PEEKED)
+    if not samples:
         inspect_images(data)  # says why, where none is usable
         raise InputError(f"{brief(printable(Path(data).name))}: most pictures cannot be read")
-    sides = sorted(min(picture.size) for picture in seen)
-    channels = 1 if all(each.mode in ("L", "LA") for each in seen) else 3
-    return PictureStats(
-        told.pictures, sides[len(sides) // 2], channels, told.captions, told.classes
-    )
+    sides = sorted(min(picture.size) for picture in samples)
+    channels = 1 if all(each.mode in ("L", "LA") for each in samples) else 3
+    side = sides[len(sides) // 2]
+    return PictureStats(counts.pictures, side, channels, counts.captions, counts.classes)
 
 
 def _data_of(args: argparse.Namespace, config: Config) -> str:
@@ -273,8 +271,8 @@ def noise(args: argparse.Namespace) -> None:
     if out is not None:
         read = [Path(each) for each in (args.picture, args.config) if each is not None]
         check_free("--out", out, read, args.overwrite)
-    diffusion, sheet = _noise_picture(args)
-    place = _write_grid(sheet, out or Output(Path()))
+    diffusion, grid = _noise_picture(args)
+    place = _write_grid(grid, out or Output(Path()))
     for t in args.t:
         a, b = diffusion.schedule.signal(t), diffusion.schedule.noise(t)
         ratio = f"SNR {diffusion.snr(t):.4g}"
@@ -284,7 +282,7 @@ def noise(args: argparse.Namespace) -> None:
 
 
 def _noise_picture(args: argparse.Namespace) -> tuple["Diffusion", "Image"]:
-    """Return the process of the settings, and the picture at each t on one sheet."""
+    """Return the process of the settings, and the picture at each t in one grid."""
     import torch
 
     from sd.cli.pictures import read_and_remark
@@ -306,20 +304,20 @@ def _noise_picture(args: argparse.Namespace) -> tuple["Diffusion", "Image"]:
     return diffusion, make_grid(noised, columns=len(noised))
 
 
-def _write_grid(sheet: "Image", out: "Output") -> Path:
-    """Write a sheet to a file, or into a folder under a free name; return where it lies."""
+def _write_grid(grid: "Image", out: "Output") -> Path:
+    """Write a grid to a file, or into a folder under a free name; return where it lies."""
     from sd.common.marks import save_png
     from sd.common.outputs import make_place, write_free, write_named
 
     make_place(out)
     if not out.is_file:
-        return write_free(out.path / NOISED, partial(save_png, sheet))
-    write_named(out.path, partial(save_png, sheet))
+        return write_free(out.path / NOISED, partial(save_png, grid))
+    write_named(out.path, partial(save_png, grid))
     return out.path
 
 
 def _seed(value: Any) -> int:
-    """Return a seed of the command line, 0 unless told; one that was drawn is told."""
+    """Return a seed of the command line, 0 if none is given; say which one was drawn for -1."""
     seed = validation.seed("--seed", 0 if value is None else value)
     if value == validation.RANDOM_SEED:
         print(f"seed {seed}", file=sys.stderr)
@@ -346,13 +344,15 @@ def info(args: argparse.Namespace) -> None:
     path = Path(args.path)
     about: dict[str, Any] = {}
     if path.is_dir():
-        model = _load(path)
+        from sd.checkpoints.checkpoint import load_checkpoint
+
+        model = load_checkpoint(path)
         config, about = model.config, dict(model.about)
     else:
         config = Config.preset(args.path) if args.path in preset_names() else Config.read(path)
     plan = blueprint(config.unet, config.training.input_height, config.training.input_width)
     schedule = Schedule.from_settings(config.diffusion)
-    facts: dict[str, Any] = {
+    description: dict[str, Any] = {
         "parameters": plan.parameters,
         "tensors": plan.tensors,
         "operations": plan.operations,
@@ -362,16 +362,10 @@ def info(args: argparse.Namespace) -> None:
         **{name: about[name] for name in ("step", "seed", "pictures") if name in about},
     }
     if args.json:
-        print(json.dumps(facts))
+        print(json.dumps(description))
         return
     lines = [*describe(plan), f"schedule {config.diffusion.schedule}, T = {schedule.timesteps}"]
     lines.append(f"terminal SNR {schedule.terminal_snr:.3g}")
     lines += [f"warning: {schedule.warning}"] if schedule.warning else []
     lines += [f"{name} {about[name]}" for name in ("step", "seed", "pictures") if name in about]
     print("\n".join(lines))
-
-
-def _load(path: Path) -> "Model":
-    from sd.checkpoints.checkpoint import load_checkpoint
-
-    return load_checkpoint(path)

@@ -50,16 +50,16 @@ class Progress:
         self._row: Mapping[str, Any] = {}
         self._sheet = ""  # of samples that are not told yet
 
-    def on_event(self, event: str, facts: Mapping[str, Any]) -> None:
+    def on_event(self, event: str, fields: Mapping[str, Any]) -> None:
         """Take note of an event of the run's journal, and say what stands on its own."""
         if event in ("step", "pace"):
-            self._row = facts
+            self._row = fields
         elif event == "samples":
-            self._sheet = facts["file"]
+            self._sheet = fields["file"]
         elif event in ("paused", "notice"):
-            self._print(facts["line"])
+            self._print(fields["line"])
         elif event == "ingest":
-            self.read(facts["done"], facts["total"])
+            self.read(fields["done"], fields["total"])
 
     def read(self, done: int, total: int) -> None:
         """Say how many pictures are read, if the time has come."""

@@ -165,7 +165,6 @@ def check_weights(recipe: Recipe, entry: ModelEntry) -> None:
 
 def digest(entry: ModelEntry) -> str:
     """Return 16 digits that tell a model's weights from others; "" for closed forms."""
-
     if entry.checkpoint is None:
         return ""
     return str(read_about(entry.checkpoint)["sha256"][WEIGHTS])[:DIGITS]

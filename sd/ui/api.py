@@ -68,8 +68,18 @@ def denoise_pictures(
     asks for nothing. `prompts` tells what was asked for.
     """
     told = prompts.plain_settings(models.find(model), prompt, negative, guidance, unconditional)
-    settings = (sampler, steps, eta, variance, spacing, clip_x0, seed, count)
-    recipe = models.make_recipe(model, *settings, **told)
+    recipe = models.make_recipe(
+        model,
+        sampler=sampler,
+        steps=steps,
+        eta=eta,
+        variance=variance,
+        spacing=spacing,
+        clip_x0=clip_x0,
+        seed=seed,
+        count=count,
+        **told,
+    )
     job = Job(recipe, pictured=True)
     seen = 0
     for _ in watch(job):

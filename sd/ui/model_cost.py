@@ -84,8 +84,8 @@ def files_in(source: str) -> int:
 
 def passes(recipe: Recipe) -> int:
     """Return how often guidance asks for each picture: twice where it holds two answers apart."""
-    told = bool(recipe.prompts or recipe.negative)
-    return 2 if told and any(scale != 1 for scale in recipe.guidance) else 1
+    conditioned = bool(recipe.prompts or recipe.negative)
+    return 2 if conditioned and any(scale != 1 for scale in recipe.guidance) else 1
 
 
 def check(cost: Cost, calls: int, pictures: int, device: str, asked: str) -> None:
@@ -108,10 +108,10 @@ def check_memory(cost: Cost, pictures: int, device: str, asked: str) -> None:
     need = cost.memory_needed(pictures)
     if device != "cpu" or need <= room:
         return
-    told = f"needs about {format_bytes(need)} of memory, {format_bytes(room)} are there"
+    lack = f"needs about {format_bytes(need)} of memory, {format_bytes(room)} are there"
     fewer = next((n for n in range(pictures - 1, 0, -1) if cost.memory_needed(n) <= room), 0)
     remedy = f"{fewer} at once would fit" if fewer else "that is too little for one picture"
-    raise InputError(f"{asked}: {cost.name!r} {told}; {remedy}")
+    raise InputError(f"{asked}: {cost.name!r} {lack}; {remedy}")
 
 
 def check_recipe(cost: Cost, recipe: Recipe, device: str) -> None:

@@ -1,4 +1,4 @@
-"""What a model can be told, read from the text beside its weights: the page never opens those."""
+"""What a model is conditioned on, from the text beside its weights: the page never opens those."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ConditioningMetadata(NamedTuple):
-    """What a model can be told: one of its classes, or a caption where it has no `labels`.
+    """What a model is conditioned on: one of its classes, or a caption where it has no `labels`.
 
     vocabulary: of its captions; None where another encoder reads them. length: tokens it reads.
     """
@@ -26,7 +26,7 @@ class ConditioningMetadata(NamedTuple):
 
 
 def read_conditioning_metadata(folder: Path, length: int) -> ConditioningMetadata | None:
-    """Return what the model in a checkpoint's folder can be told; None where that is nothing.
+    """Return what the model in a checkpoint's folder is conditioned on; None where on nothing.
 
     length: tokens that it reads. Raises `InputError` for a file that is unfit.
     """
@@ -39,13 +39,13 @@ def _read(folder: Path, changed: int, length: int) -> ConditioningMetadata | Non
     """Return what a file tells, checked; when it was `changed` tells a newer one from an older."""
     from sd.networks.tokenizer import Vocabulary
 
-    facts = read_metadata(folder) or {}
-    kind = validation.choice(f"{CONDITIONING}: kind", facts.get("kind"), CONDITIONING_KINDS)
+    metadata = read_metadata(folder) or {}
+    kind = validation.choice(f"{CONDITIONING}: kind", metadata.get("kind"), CONDITIONING_KINDS)
     if kind == "none":
         return None
-    examples = examples_of(facts)
+    examples = examples_of(metadata)
     if kind != "captions":
-        labels = labels_of(facts)
+        labels = labels_of(metadata)
         return ConditioningMetadata(kind, labels, examples, None, length)
-    known = facts.get("vocabulary")
+    known = metadata.get("vocabulary")
     return ConditioningMetadata(kind, (), examples, known and Vocabulary.from_json(known), length)

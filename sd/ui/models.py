@@ -95,8 +95,9 @@ def machine() -> "Machine":
 
 def list_choices(upload: Any = None) -> list[tuple[str, str]]:
     """Return (what is shown, name) of every model; `upload` is the handle of pictures just read."""
-    trained = registry.list_models(home())
-    told = [(f"{entry.name}, step {entry.step:,}", entry.name) for entry in trained]
+    trained = [
+        (f"{entry.name}, step {entry.step:,}", entry.name) for entry in registry.list_models(home())
+    ]
     sets = [(word, word) for word in uploads.BUNDLED_WORDS]
     if isinstance(upload, str) and uploads.HANDLE.fullmatch(upload):
         sets.append((f"upload {upload[:6]}", upload))
@@ -105,7 +106,7 @@ def list_choices(upload: Any = None) -> list[tuple[str, str]]:
         for folder in home().run_folders()
         if os.path.isdir(f"{folder}/{runs.PICTURES}")
     ]
-    return told + [
+    return trained + [
         (f"{kind}: {title}", f"{kind}:{name}") for title, name in sets for kind in CLOSED_FORMS
     ]
 
@@ -147,7 +148,7 @@ def timesteps(entry: ModelEntry) -> int:
 
 
 def read_conditioning(entry: ModelEntry) -> ConditioningMetadata | None:
-    """Return what a model can be told, without opening it; None for one that is told nothing."""
+    """Return what a model is conditioned on, without opening it; None for an unconditional one."""
     if entry.checkpoint is None:
         return None
     length = config_of(entry).conditioning.text_length
@@ -156,12 +157,14 @@ def read_conditioning(entry: ModelEntry) -> ConditioningMetadata | None:
 
 def default_prompts(entry: ModelEntry) -> tuple[str, ...]:
     """Return what the samples of a model's own run were asked for; () if nothing."""
-    told = read_conditioning(entry)
+    conditioning = read_conditioning(entry)
     chosen = config_of(entry).conditioning.sample_prompts
     return (
         ()
-        if told is None
-        else conditioning_metadata.default_prompts(chosen, told.labels, told.examples)
+        if conditioning is None
+        else conditioning_metadata.default_prompts(
+            chosen, conditioning.labels, conditioning.examples
+        )
     )
 
 
@@ -172,7 +175,7 @@ def network_calls(
     spacing: str = "trailing",
     start: float | None = None,
 ) -> int:
-    """Return how often a sampling from t = `start`, T unless told, asks a model's network."""
+    """Return how often a sampling from t = `start`, else from T, calls a model's network."""
     from sd.diffusion.sampling import Sampling
     from sd.diffusion.schedule import Schedule
 
@@ -234,12 +237,12 @@ def sample_command(recipe: Recipe) -> str:
 
 def _conditioning_flags(recipe: Recipe, entry: ModelEntry) -> list[str]:
     """Return a command line's words for what a recipe asks the model for."""
-    told = read_conditioning(entry)
-    if told is None:
+    conditioning = read_conditioning(entry)
+    if conditioning is None:
         return []
     if not recipe.prompts and not recipe.negative:
         return ["--unconditional"]
-    flag = "--label" if told.labels else "--prompt"
+    flag = "--label" if conditioning.labels else "--prompt"
     words = [word for prompt in recipe.prompts for word in _flag(flag, prompt)]
     words = words or ["--unconditional"]
     if recipe.negative:
@@ -267,32 +270,8 @@ def _model_argument(entry: ModelEntry) -> str:
     return f"{entry.name.partition(':')[0]}:{where}" if entry.closed else where
 
 
-def make_recipe(
-    model: Any,
-    sampler: Any,
-    steps: Any,
-    eta: Any,
-    variance: Any,
-    spacing: Any,
-    clip_x0: Any,
-    seed: Any,
-    count: Any,
-    **more: Any,
-) -> Recipe:
-    """Return the recipe of these settings, each checked; `more`: seed_to, start, prompts, ..."""
-    entry = find(model)
-    made = Recipe(
-        entry.name,
-        entry.step,
-        registry.digest(entry),
-        sampler,
-        steps,
-        eta,
-        variance,
-        spacing,
-        clip_x0,
-        validation.seed("seed", seed),
-        count,
-        **more,
-    )
-    return within_caps(made)
+def make_recipe(model: Any, *, seed: Any, **settings: Any) -> Recipe:
+    """Return the recipe of a model's sampling, with `Recipe`'s settings by name, all checked."""
+    entry, seed = find(model), validation.seed("seed", seed)
+    weights = registry.digest(entry)
+    return within_caps(Recipe(entry.name, entry.step, weights, seed=seed, **settings))
