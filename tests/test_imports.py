@@ -17,13 +17,12 @@ WATCH = (
 )
 
 
-def loaded_by(work: str, names: tuple[str, ...] = HEAVY) -> list[str]:
-    """Return which of the heavy packages a fresh process holds after `work`."""
-    script = WATCH.format(work=work, names=names)
+def printed(script: str) -> list[str]:
+    """Return the lines that a fresh process prints."""
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    return done.stdout.splitlines()[-1].split()[1:]
+    return done.stdout.splitlines()
 
 
 def command(*words: str) -> str:
@@ -33,38 +32,36 @@ def command(*words: str) -> str:
     )
 
 
-@pytest.mark.parametrize(
-    "work",
-    [
-        "import sd",
-        "from sd import Config, Schedule",
-        "import sd.config, sd.diffusion.schedule, sd.networks.blueprint, sd.runs",
-        command("--help"),
-        command("train", "--help"),
-        command("plan", "--help"),
-        command("info", "sd/config/presets/seed.ini"),
-        command("info", "tests/fixtures/config_SD.txt", "--json"),
-    ],
+LIGHT = (  # what one process does, one after the other, without a heavy package
+    "import sd",
+    "from sd import Config, Schedule",
+    "import sd.config, sd.diffusion.schedule, sd.networks.blueprint, sd.runs",
+    command("--help"),
+    command("train", "--help"),
+    command("plan", "--help"),
+    command("info", "sd/config/presets/seed.ini"),
+    command("info", "tests/fixtures/config_SD.txt", "--json"),
 )
-def test_no_torch_where_none_is_needed(work: str) -> None:
-    assert loaded_by(work) == []
+
+
+def test_no_torch_where_none_is_needed_and_the_watch_would_notice_it() -> None:
+    works = [*LIGHT, "from sd import UNetModel"]
+    script = "\n".join(WATCH.format(work=work, names=HEAVY) for work in works)
+    lines = [line for line in printed(script) if line.startswith("loaded:")]
+    loaded = {work: line.split()[1:] for work, line in zip(works, lines, strict=True)}
+    assert {work: loaded[work] for work in LIGHT} == {work: [] for work in LIGHT}
+    assert "torch" in loaded[works[-1]]
 
 
 def test_building_the_page_imports_no_torch() -> None:
     work = "from app import build_app\nbuild_app()"
-    assert loaded_by(work, ("torch", "torchvision", "einops")) == []
+    names = ("torch", "torchvision", "einops")
+    assert printed(WATCH.format(work=work, names=names))[-1] == "loaded:"
 
 
 def test_the_package_itself_imports_none_of_its_modules() -> None:
     script = "import sys, sd; print(*[name for name in sys.modules if name.startswith('sd.')])"
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "\n"
-
-
-def test_the_watch_would_notice() -> None:
-    assert "torch" in loaded_by("from sd import UNetModel")
+    assert printed(script) == [""]
 
 
 def test_every_public_name_is_found() -> None:
