@@ -1,12 +1,13 @@
 """Algorithm 1, line by line, with the numbers of one pass of it over this picture."""
 
-import html
-from typing import Any
+from typing import TYPE_CHECKING
 
 import gradio as gr
+from markupsafe import Markup, escape
 
 from sd.common import validation
 from sd.ui import models
+from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import HIDDEN, MODEL, guarded, language
 from sd.ui.components.widgets import label, new_seed, note
 from sd.ui.noise.model_view import EPS_SHOWN, clear_on_change, pick_model, refresh_models, tile_html
@@ -14,17 +15,25 @@ from sd.ui.noise.pictures import Picture, read_pixels
 from sd.ui.noise.stage import fold
 from sd.ui.texts import say
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sd.diffusion.analysis import TrainingIteration
+    from sd.generation.pipeline import Source
+
 FIRST_VALUES = 4  # of a picture's numbers that are written out
 LISTENER = "window.sdNoise.lines(element, watch);"
 
 
-def first_values(values: Any) -> str:
+def first_values(values: "Tensor") -> str:
     """Return the first numbers of a tensor, and that there are more."""
     shown = ", ".join(f"{value:.3f}" for value in values.flatten()[:FIRST_VALUES].tolist())
     return f"[{shown}, …]"
 
 
-def run_iteration(model: Any, picture: Picture, seed: int) -> tuple[Any, Any, Any]:
+def run_iteration(
+    model: str, picture: Picture, seed: int
+) -> "tuple[TrainingIteration, Tensor, Source]":
     """Return one iteration, the picture x_0 as the model takes it, and the model."""
     from sd.diffusion.analysis import training_iteration
 
@@ -35,62 +44,68 @@ def run_iteration(model: Any, picture: Picture, seed: int) -> tuple[Any, Any, An
         return training_iteration(source, x0, seed, models.machine().device), x0, source
 
 
-def algorithm_lines(made: Any, x0: Any, source: Any, lang: str) -> list[tuple[str, str]]:
-    """Return each line of the algorithm with what it came to."""
+def algorithm_lines(
+    done: "TrainingIteration", x0: "Tensor", source: "Source", lang: str
+) -> list[tuple[str, Markup]]:
+    """Return each line of the algorithm, as markup, with what it came to."""
     schedule, kind = source.diffusion.schedule, source.diffusion.prediction
-    view = source.space.preview
-    a, b = float(schedule.signal(made.t)), float(schedule.noise(made.t))
+
+    def came(key: str, **values: object) -> Markup:
+        return escape(say(key, lang, **values))
+
+    def picture(x: "Tensor", alt: str, scale: float = 1.0) -> Markup:
+        return tile_html(source.space.preview(x) / scale, alt=alt)
+
+    a, b = float(schedule.signal(done.t)), float(schedule.noise(done.t))
     size = " × ".join(str(side) for side in x0.shape)
-    loss = {"loss": f"{made.eps_loss:.4f}", "own": f"{made.loss:.4f}", "kind": kind}
+    loss = {"loss": f"{done.eps_loss:.4f}", "own": f"{done.loss:.4f}", "kind": kind}
     key = "algorithm_loss" if kind == "eps" else "algorithm_loss_other"
-    mixed = {"a": f"{a:.4f}", "b": f"{b:.4f}", "values": first_values(made.x_t)}
-    norm = f"{float(made.eps.norm()):.2f}"
+    mixed = {"a": f"{a:.4f}", "b": f"{b:.4f}", "values": first_values(done.x_t)}
+    norm = f"{float(done.eps.norm()):.2f}"
+    answer = done.answer.eps
     return [
-        ("repeat", say("algorithm_repeat", lang)),
+        ("repeat", came("algorithm_repeat")),
         (
             "x<sub>0</sub> ~ q(x<sub>0</sub>)",
-            say("algorithm_x0", lang, size=size, values=first_values(x0))
-            + tile_html(view(x0), alt="x0"),
+            came("algorithm_x0", size=size, values=first_values(x0)) + picture(x0, "x0"),
         ),
-        (
-            "t ~ Uniform({1, …, T})",
-            say("algorithm_t", lang, t=made.t, T=schedule.timesteps),
-        ),
+        ("t ~ Uniform({1, …, T})", came("algorithm_t", t=done.t, T=schedule.timesteps)),
         (
             "ε ~ N(0, I)",
-            say("algorithm_eps", lang, values=first_values(made.eps), norm=norm)
-            + tile_html(view(made.eps) / EPS_SHOWN, alt="eps"),
+            came("algorithm_eps", values=first_values(done.eps), norm=norm)
+            + picture(done.eps, "eps", EPS_SHOWN),
         ),
         (
             "x<sub>t</sub> = √ᾱ<sub>t</sub> x<sub>0</sub> + √(1 − ᾱ<sub>t</sub>) ε",
-            say("algorithm_x_t", lang, **mixed) + tile_html(view(made.x_t), alt="x_t"),
+            came("algorithm_x_t", **mixed) + picture(done.x_t, "x_t"),
         ),
         (
             "ε<sub>θ</sub>(x<sub>t</sub>, t)",
-            say("algorithm_answer", lang, values=first_values(made.answer.eps), s=made.t - 1)
-            + tile_html(view(made.answer.eps) / EPS_SHOWN, alt="eps-hat"),
+            came("algorithm_answer", values=first_values(answer), s=done.t - 1)
+            + picture(answer, "eps-hat", EPS_SHOWN),
         ),
-        ("∇<sub>θ</sub> ‖ε − ε<sub>θ</sub>(x<sub>t</sub>, t)‖²", say(key, lang, **loss)),
-        ("until converged", say("algorithm_until", lang)),
+        ("∇<sub>θ</sub> ‖ε − ε<sub>θ</sub>(x<sub>t</sub>, t)‖²", came(key, **loss)),
+        ("until converged", came("algorithm_until")),
     ]
 
 
 @guarded
-def show_algorithm(model: Any, picture: Picture, seed: Any, request: gr.Request) -> str:
-    """Pass once through Algorithm 1; return its lines with their numbers."""
+def show_algorithm(
+    model: str, picture: Picture, seed: float | None, request: gr.Request
+) -> Updates:
+    """Pass once through Algorithm 1; show its lines with their numbers."""
     lang = language(request)
-    seed = validation.seed("seed", seed)
-    made, x0, source = run_iteration(model, picture, seed)
-    items = "".join(
-        f'<li><code>{code}</code><div class="came">{words}</div></li>'
-        for code, words in algorithm_lines(made, x0, source, lang)
+    done, x0, source = run_iteration(model, picture, validation.seed("seed", seed))
+    line = Markup('<li><code>{}</code><div class="came">{}</div></li>')
+    lines = Markup("").join(
+        line.format(Markup(code), words) for code, words in algorithm_lines(done, x0, source, lang)
     )
-    back, on = (html.escape(say(key, lang)) for key in ("algorithm_back", "algorithm_on"))
-    return (
-        f'<ol class="lines">{items}</ol><div class="moves">'
-        f'<button type="button" data-by="-1">{back}</button>'
-        f'<button type="button" data-by="1">{on}</button></div>'
+    moves = Markup(
+        '<ol class="lines">{}</ol><div class="moves"><button type="button" data-by="-1">{}</button>'
+        '<button type="button" data-by="1">{}</button></div>'
     )
+    back, on = (say(key, lang) for key in ("algorithm_back", "algorithm_on"))
+    return {"lines": moves.format(lines, back, on)}
 
 
 def build(demo: gr.Blocks, picture: gr.State) -> None:
@@ -100,15 +115,14 @@ def build(demo: gr.Blocks, picture: gr.State) -> None:
         with gr.Row(elem_classes="questions"):
             model = pick_model("algorithm_model")
             go = gr.Button(label("algorithm_go"), variant="primary", elem_id="algorithm-go")
-        shown = gr.HTML(js_on_load=LISTENER, elem_classes="seen", elem_id="algorithm-seen")
-    drawn = gr.State(0)
-    go.click(new_seed, None, drawn, **HIDDEN, api_visibility="private").then(
-        show_algorithm,
-        [model, picture, drawn],
-        shown,
+        lines = gr.HTML(js_on_load=LISTENER, elem_classes="seen", elem_id="algorithm-seen")
+    seed = gr.State(0)
+    given = {"model": model, "picture": picture, "seed": seed}
+    go.click(new_seed, None, seed, **HIDDEN, api_visibility="private").then(
+        **by_name(show_algorithm, given, {"lines": lines}),
         show_progress="minimal",
         api_visibility="private",
         **MODEL,
     )
-    clear_on_change([model, picture], [shown])
+    clear_on_change([model, picture], [lines])
     demo.load(refresh_models, model, model, **HIDDEN, api_visibility="private")

@@ -1,17 +1,24 @@
 """x_t exactly: for the endpoint as a picture, where the slider rests as figures and a command."""
 
 import shlex
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import gradio as gr
 from PIL import Image
 
 from sd.common import validation
 from sd.config import Config
+from sd.ui.components.events import Updates
 from sd.ui.components.handlers import guarded, language
+from sd.ui.components.html import paragraph
 from sd.ui.noise import pictures, schedules, stage
 from sd.ui.noise.pictures import Picture, read_pixels
 from sd.ui.texts import say
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sd.diffusion.process import ForwardProcess
 
 ANOTHER = "diffusion.noise_info=[{mean:g}, {std:g}]"
 
@@ -28,14 +35,16 @@ class NoisedPicture(NamedTuple):
     seed: int
 
 
-def process_of(course: str, mean: float = 0.0, std: float = 1.0) -> Any:
+def process_of(schedule: str, mean: float = 0.0, std: float = 1.0) -> "ForwardProcess":
     """Return the forward process of a schedule."""
     from sd.diffusion.process import ForwardProcess
 
-    return ForwardProcess(schedules.read_schedule(course), (mean, std))
+    return ForwardProcess(schedules.read_schedule(schedule), (mean, std))
 
 
-def noise_picture(picture: Picture, preset: Any, t: Any, seed: Any) -> NoisedPicture:
+def noise_picture(
+    picture: Picture, preset: str, t: float | None, seed: float | None
+) -> NoisedPicture:
     """Return `picture` at time t of a schedule; every argument is checked here."""
     from sd.data.images import to_pil
 
@@ -56,28 +65,27 @@ def noise_picture(picture: Picture, preset: Any, t: Any, seed: Any) -> NoisedPic
     )
 
 
-def draw_picture_noise(picture: Picture, seed: int) -> Any:
+def draw_picture_noise(picture: Picture, seed: int) -> "Tensor":
     """Return the standard noise of a seed in the shape of a picture."""
     return pictures.draw_noise(tuple(read_pixels(picture).shape), seed)
 
 
 @guarded
 def show_exact(
-    t: Any,
+    t: int,
     picture: Picture,
-    course: Any,
-    seed: Any,
-    mean: Any,
-    std: Any,
+    schedule: str,
+    seed: float | None,
+    mean: float | None,
+    std: float | None,
     request: gr.Request,
-) -> tuple[str, str]:
-    """Return the exact figures of x_t where t has come to rest, and the command line."""
+) -> Updates:
+    """Show the exact figures of x_t where t has come to rest, and the command line."""
     from sd.diffusion.analysis import finest_frequency, kl_to_prior, spectrum, summarize
 
-    schedules.find_schedule(course)
-    mean = validation.real("noise mean", mean, *stage.MEANS)
-    std = validation.real("noise spread", std, *stage.STDS)
-    process, x0 = process_of(course, mean, std), read_pixels(picture)
+    schedules.find_schedule(schedule)
+    mean, std = stage.check_moments(mean, std)
+    process, x0 = process_of(schedule, mean, std), read_pixels(picture)
     t = min(validation.whole("t", t, 0, stage.MOST_T), process.schedule.timesteps)
     seed = validation.seed("seed", seed)
     x_t = process.q_sample(x0, t, draw_picture_noise(picture, seed))
@@ -96,14 +104,15 @@ def show_exact(
         "most": len(detail),
     }
     line = say("noise_exact", language(request), **values)
-    return f'<p class="note">{line}</p>', command_line(picture, course, t, seed, mean, std)
+    command = command_line(picture, schedule, t, seed, mean, std)
+    return {"exact": paragraph(line), "command": command}
 
 
 def command_line(
-    picture: Picture, course: str, t: int, seed: int, mean: float = 0.0, std: float = 1.0
+    picture: Picture, schedule: str, t: int, seed: int, mean: float = 0.0, std: float = 1.0
 ) -> str:
     """Return the command line that makes the same picture."""
-    chosen = schedules.find_schedule(course)
+    chosen = schedules.find_schedule(schedule)
     side, channels = read_pixels(picture).shape[-1], Config.preset(chosen.preset).unet.channel
     settings = [f"training.input_height={side}", f"training.input_width={side}"]
     settings += [] if channels == 3 else ["unet.channel=3", "unet.n_embed=3"]

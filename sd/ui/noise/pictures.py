@@ -3,7 +3,7 @@
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -14,6 +14,11 @@ from sd.common.validation import InputError
 from sd.data.decoding.decoder import as_colour
 from sd.ui import starters, state
 from sd.ui.adapter.served_files import store_picture
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sd.data.image_set import ImageSet
 
 LARGEST_SIDE = 256  # pixels to which a person's picture is brought
 SHOWN = 8  # pictures of a set to choose from
@@ -49,7 +54,7 @@ def is_run(name: str) -> bool:
         return False
 
 
-def open_set(name: Any) -> Any:
+def open_set(name: str) -> "ImageSet":
     """Return the picture set of a run, its pixels mapped from the disk."""
     from sd.data.ingest import open_images
 
@@ -75,7 +80,7 @@ def thumbnails(name: str) -> list[tuple[str, str]]:
     ]
 
 
-def choose(name: str, place: Any) -> Picture:
+def choose(name: str, place: int) -> Picture:
     """Return the picture at a place among those that a set shows."""
     if name == STARTER:
         return starters.NAMES[validation.whole("picture", place, 0, len(starters.NAMES) - 1)]
@@ -93,7 +98,7 @@ def read_image(picture: Picture) -> Image.Image:
 
 
 @lru_cache(maxsize=32)
-def read_pixels(picture: Picture, shape: tuple[int, int, int] | None = None) -> Any:
+def read_pixels(picture: Picture, shape: tuple[int, int, int] | None = None) -> "Tensor":
     """Return a picture as floats [C, H, W]; without a shape as [3, S, S] with S at most 256."""
     from sd.data.images import fit_picture, to_float
 
@@ -104,7 +109,7 @@ def read_pixels(picture: Picture, shape: tuple[int, int, int] | None = None) -> 
 
 
 @lru_cache(maxsize=16)
-def draw_noise(shape: tuple[int, ...], seed: int) -> Any:
+def draw_noise(shape: tuple[int, ...], seed: int) -> "Tensor":
     """Return the standard noise [C, H, W] of a seed: the one from which Denoise would start."""
     from sd.diffusion.sampling import draw_noise, generators
 

@@ -1,12 +1,15 @@
-"""The schedules that the Noise tab offers: those of the presets, known ones, and their mends."""
+"""The schedules that the Noise tab offers: those of the presets, known ones, and their fixes."""
 
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
+
+from markupsafe import Markup
 
 from sd.common import validation
 from sd.config import Config, preset_names
 from sd.config.sections import DiffusionConfig
 from sd.diffusion.schedule import TERMINAL_SNR_LIMIT, Schedule
+from sd.ui.components.html import paragraph
 from sd.ui.texts import say
 
 
@@ -41,7 +44,7 @@ def list_schedules() -> dict[str, OfferedSchedule]:
     return {name: OfferedSchedule(name, known=name) for name in preset_names()} | KNOWN
 
 
-def find_schedule(name: Any, what: str = "schedule") -> OfferedSchedule:
+def find_schedule(name: object, what: str = "schedule") -> OfferedSchedule:
     """Return the schedule called `name`; raise InputError with what there is."""
     every = list_schedules()
     return every[validation.choice(what, name, list(every))]
@@ -49,12 +52,12 @@ def find_schedule(name: Any, what: str = "schedule") -> OfferedSchedule:
 
 @lru_cache(maxsize=32)
 def read_schedule(name: str) -> Schedule:
-    """Return a schedule of `courses`."""
+    """Return one of `list_schedules`."""
     return Schedule.from_settings(list_schedules()[name].diffusion)
 
 
 def describe(diffusion: DiffusionConfig) -> str:
-    """Return a schedule's course, what was done to it, and T."""
+    """Return a schedule's shape, what was done to it, and T."""
     words = [diffusion.schedule]
     words += ["rescaled"] if diffusion.rescale_betas else []
     words += ["zero terminal SNR"] if diffusion.zero_terminal_snr else []
@@ -66,8 +69,8 @@ def list_choices() -> list[tuple[str, str]]:
     """Return (what is shown, name) of each different schedule, the presets' first."""
     every = list_schedules()
     groups: dict[Any, list[str]] = {}
-    for name, course in every.items():
-        groups.setdefault(identity(course.diffusion), []).append(name)
+    for name, each in every.items():
+        groups.setdefault(identity(each.diffusion), []).append(name)
     offered = []
     for names in groups.values():
         known = ", ".join(every[name].known for name in names if every[name].known)
@@ -92,18 +95,17 @@ def title_of(name: str) -> str:
     return describe(list_schedules()[name].diffusion)
 
 
-def check_html(name: str, lang: str) -> str:
-    """Return the sentence about a schedule's terminal SNR, with a button for every mend."""
+def check_html(name: str, lang: str) -> Markup:
+    """Return the sentence about a schedule's terminal SNR, with a button for every fix."""
     schedule = read_schedule(name)
     snr = f"{schedule.terminal_snr:.2g}".replace("e-0", "e-")
     if schedule.warning is None:
         key = "terminal_zero" if schedule.terminal_snr == 0 else "terminal_good"
-        return f'<p class="note">{say(key, lang, snr=snr)}</p>'
+        return paragraph(say(key, lang, snr=snr))
     left = f"{100 * float(schedule.signal(schedule.timesteps)):.0f}"
     line = say("terminal_bad", lang, snr=snr, limit=f"{TERMINAL_SNR_LIMIT:g}", n=left)
-    buttons = "".join(
-        f'<button class="fix" type="button" data-schedule="{mend}">'
-        f"{say('mend', lang, name=title_of(mend))}</button>"
-        for mend in FIXES.get(name, ())
-    )
-    return f'<p class="warning">{line}</p>{buttons}'
+    button = Markup('<button class="fix" type="button" data-schedule="{}">{}</button>')
+    shown = paragraph(line, "warning")
+    for fix in FIXES.get(name, ()):
+        shown += button.format(fix, say("mend", lang, name=title_of(fix)))
+    return shown

@@ -1,14 +1,15 @@
 """The Noise tab's stage: a canvas that draws x_t at any t, and what it is given to draw from.
 
-The browser gets a picture and its noise once; `Mouth` is how it says where t has come to rest.
+The browser gets a picture and its noise once; by `time_bridge` it says where t rests.
 """
 
 import base64
 import zlib
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-import numpy as np
+from gradio.components import Component
 
 from sd.common import marks, validation
 from sd.ui.adapter.served_files import file_data, store
@@ -50,6 +51,23 @@ STAGE_TEXTS = {
 }
 MOST_T = 100_000
 BLANK = '<div class="blank"></div>'
+
+
+@dataclass(frozen=True)
+class NoiseForm:
+    """What the tab's handlers read, by the names of their parameters."""
+
+    picture: gr.State  # a `Picture`
+    t: gr.HTML  # the `time_bridge`
+    schedule: gr.Dropdown
+    other: gr.Dropdown
+    seed: gr.Number
+    mean: gr.Slider
+    std: gr.Slider
+
+    def inputs(self, *names: str) -> dict[str, Component]:
+        """Return some of them by their names."""
+        return {name: getattr(self, name) for name in names}
 
 
 def canvas() -> gr.HTML:
@@ -96,44 +114,54 @@ def pack_arrays(picture: Picture, seed: int) -> bytes:
     return bytes(to_uint8(x0).numpy().tobytes() + eps.tobytes())
 
 
-def schedule_line(course: str) -> dict[str, Any]:
+def schedule_line(name: str) -> dict[str, Any]:
     """Return a schedule as the browser needs it: alpha_bar is base64 of float32 [T+1]."""
-    schedule = schedules.read_schedule(course)
+    schedule = schedules.read_schedule(name)
     data = schedule.alpha_bar.astype("<f4").tobytes()
     return {
-        "name": schedules.title_of(course),
+        "name": schedules.title_of(name),
         "T": schedule.timesteps,
         "alpha_bar": base64.b64encode(data).decode(),
     }
 
 
+def check_moments(mean: float | None, std: float | None) -> tuple[float, float]:
+    """Return the mean and the spread of the noise, checked."""
+    return (
+        validation.real("noise mean", mean, *MEANS),
+        validation.real("noise spread", std, *STDS),
+    )
+
+
 def make_scene(
-    picture: Picture, course: Any, other: Any, seed: Any, mean: Any, std: Any, lang: str
+    picture: Picture,
+    schedule: str,
+    other: str,
+    seed: float | None,
+    mean: float | None,
+    std: float | None,
+    lang: str,
 ) -> dict[str, Any]:
     """Return all that the browser draws from; every value that comes from outside is checked."""
     from sd.diffusion.analysis import spectrum
 
-    schedules.find_schedule(course)
+    schedules.find_schedule(schedule)
     schedules.find_schedule(other, "the other schedule")
     seed = validation.seed("seed", seed)
-    mean, std = (
-        validation.real("noise mean", mean, *MEANS),
-        validation.real("noise spread", std, *STDS),
-    )
+    mean, std = check_moments(mean, std)
     x0 = read_pixels(picture)
-    power: np.ndarray[Any, Any] = spectrum(x0)
-    first = schedule_line(course)
+    first = schedule_line(schedule)
     return {
         "file": file_data(store(pack_arrays(picture, seed), "noise.bin")),
         "side": x0.shape[-1],
         "power": float(x0.square().mean()),
-        "spectrum": [float(f"{value:.4g}") for value in power],
+        "spectrum": [float(f"{value:.4g}") for value in spectrum(x0)],
         "schedule": first,
         "other": schedule_line(other),
         "mean": mean,
         "std": std,
         "t": round(FIRST_SLIDER_SHARE * first["T"]),
-        "stamp": zlib.crc32(repr((picture, course, seed, mean, std)).encode()),
+        "stamp": zlib.crc32(repr((picture, schedule, seed, mean, std)).encode()),
         "mark": base64.b64encode(marks.png_chunk()).decode(),
         "words": {name: say(key, lang) for name, key in STAGE_TEXTS.items()},
     }

@@ -1,11 +1,12 @@
 """The Noise tab: a picture, a slider over t, x_t drawn in the browser, and what is known of it."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from sd.common import validation
 from sd.ui import starters
+from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import QUIET, event_value, guarded, language
 from sd.ui.components.html import pressed
 from sd.ui.components.widgets import (
@@ -21,68 +22,79 @@ from sd.ui.components.widgets import (
 from sd.ui.noise import algorithm1, chain, model_view, pictures, schedules, stage
 from sd.ui.noise.exact import show_exact
 from sd.ui.noise.pictures import Picture, read_pixels
-from sd.ui.noise.stage import fold
+from sd.ui.noise.stage import NoiseForm, fold
 
 FIRST, OTHER = "tiny", "seed"  # the schedules that are shown at first, side by side
-# The buttons lie inside the sentences, so one listener for all tells which was pressed.
 
 
 @guarded
 def show_scene(
     picture: Picture,
-    course: Any,
-    other: Any,
-    seed: Any,
-    mean: Any,
-    std: Any,
+    schedule: str,
+    other: str,
+    seed: float | None,
+    mean: float | None,
+    std: float | None,
     request: gr.Request,
-) -> dict[str, Any]:
-    """Return the scene that the browser draws from."""
-    return stage.make_scene(picture, course, other, seed, mean, std, language(request))
+) -> Updates:
+    """Show what the browser draws from."""
+    lang = language(request)
+    return {"canvas": stage.make_scene(picture, schedule, other, seed, mean, std, lang)}
 
 
 @guarded
-def check_schedules(course: Any, other: Any, request: gr.Request) -> tuple[str, str]:
-    """Return how each of the two schedules ends."""
+def check_schedules(schedule: str, other: str, request: gr.Request) -> Updates:
+    """Show how each of the two schedules ends."""
     lang = language(request)
-    schedules.find_schedule(course)
+    schedules.find_schedule(schedule)
     schedules.find_schedule(other, "the other schedule")
-    return schedules.check_html(course, lang), schedules.check_html(other, lang)
+    return {
+        "check": schedules.check_html(schedule, lang),
+        "other_check": schedules.check_html(other, lang),
+    }
 
 
 @guarded
 def apply_fix(event: gr.EventData) -> str:
     """Return the schedule whose button was pressed."""
-    mends = [name for names in schedules.FIXES.values() for name in names]
-    return validation.choice("schedule", event_value(event, "schedule"), mends)
+    fixes = [name for names in schedules.FIXES.values() for name in names]
+    return validation.choice("schedule", event_value(event, "schedule"), fixes)
 
 
 @guarded
-def choose_set(name: Any) -> Any:
-    """Return the pictures that a set shows."""
-    return gr.update(value=pictures.thumbnails(name), selected_index=None)
+def choose_set(name: str) -> Updates:
+    """Show the pictures of a set."""
+    return {"gallery": gr.update(value=pictures.thumbnails(name), selected_index=None)}
 
 
 @guarded
-def choose_picture(name: Any, event: gr.SelectData) -> tuple[Picture, None]:
-    """Take one of the pictures shown; return it and an emptied upload."""
-    return pictures.choose(name, event.index), None
+def choose_picture(name: str, event: gr.SelectData) -> Updates:
+    """Take one of the pictures shown, and empty the upload."""
+    return {"picture": pictures.choose(name, event.index), "upload": None}
 
 
 @guarded
-def choose_upload(file: Any, picture: Picture) -> tuple[Picture, Any]:
+def choose_upload(file: str | None) -> Updates:
     """Take an uploaded picture if it can be read; without one, keep what is shown."""
     if file is None:
-        return picture, gr.skip()
+        return {}
     read_pixels(file)
-    return file, gr.update(selected_index=None)
+    return {"picture": file, "gallery": gr.update(selected_index=None)}
 
 
-def refresh_sets(name: Any) -> Any:
-    """Return the sets that there are now; nothing to choose while only one is."""
+def refresh_sets(name: str) -> Updates:
+    """Offer the sets that there are now; nothing to choose while only one is."""
     sets = pictures.list_sets()
     known = name if name in [value for _, value in sets] else pictures.STARTER
-    return gr.update(choices=sets, value=known, visible=len(sets) > 1)
+    return {"name": gr.update(choices=sets, value=known, visible=len(sets) > 1)}
+
+
+class PictureChoice(NamedTuple):
+    """Where a picture comes from: an upload, or a set and its pictures."""
+
+    upload: gr.File
+    name: gr.Dropdown
+    gallery: gr.Gallery
 
 
 def build(demo: gr.Blocks) -> None:
@@ -94,49 +106,53 @@ def build(demo: gr.Blocks) -> None:
             exact, t = gr.HTML(elem_classes="exact", elem_id="noise-exact"), stage.time_bridge()
         with gr.Column(elem_classes="side"):
             source = build_choice()
-            course, ends = build_schedule()
+            schedule, check = build_schedule()
             stage.panel("live")
             seed, dice = seed_row("noise_seed_info")
-    other, other_ends = build_second_schedule()
-    model_view.build(demo, picture, t, course, seed)
-    mean, std = chain.build(demo, picture, t, course)
+    other, other_check = build_second_schedule()
+    prediction_fold = model_view.build()
+    chain_fold = chain.build()
+    form = NoiseForm(picture, t, schedule, other, seed, chain_fold.mean, chain_fold.std)
+    model_view.wire(demo, form, prediction_fold)
+    chain.wire(demo, form, chain_fold)
     algorithm1.build(demo, picture)
-    line = command_box()
-    asked = [picture, course, other, seed, mean, std]
-    wire_choice(
-        demo, source, picture, lambda event: event.success(show_scene, asked, canvas, **QUIET)
-    )
-    for event in (seed.change, course.change, other.change, mean.input, std.input):
-        event(show_scene, asked, canvas, trigger_mode="always_last", **QUIET)
-    for event in (course.change, other.change):
-        event(
-            check_schedules,
-            [course, other],
-            [ends, other_ends],
-            trigger_mode="always_last",
-            **QUIET,
-        )
-    for each, target in ((ends, course), (other_ends, other)):
+    command = command_box()
+    drawn_from = form.inputs("picture", "schedule", "other", "seed", "mean", "std")
+    show = by_name(show_scene, drawn_from, {"canvas": canvas}) | QUIET
+    wire_choice(demo, source, picture, show)
+    for event in (seed.change, schedule.change, other.change, form.mean.input, form.std.input):
+        event(**show, trigger_mode="always_last")
+    checks = {"check": check, "other_check": other_check}
+    check_both = by_name(check_schedules, form.inputs("schedule", "other"), checks) | QUIET
+    for event in (schedule.change, other.change):
+        event(**check_both, trigger_mode="always_last")
+    for each, target in ((check, schedule), (other_check, other)):
         each.click(apply_fix, None, target, **QUIET)
     dice.click(new_seed, None, seed, **QUIET)
-    figures = [t, picture, course, seed, mean, std]
-    t.release(show_exact, figures, [exact, line], trigger_mode="always_last", **QUIET)
-    demo.load(check_schedules, [course, other], [ends, other_ends], **QUIET)
-    demo.load(show_scene, asked, canvas, **QUIET)
+    figures = form.inputs("t", "picture", "schedule", "seed", "mean", "std")
+    rest = by_name(show_exact, figures, {"exact": exact, "command": command})
+    t.release(**rest, trigger_mode="always_last", **QUIET)
+    demo.load(**check_both)
+    demo.load(**show)
 
 
-def wire_choice(demo: gr.Blocks, source: tuple[Any, ...], picture: Any, then: Any) -> None:
-    """Wire where a picture comes from; `then` shows it."""
-    upload, name, gallery = source
-    then(gallery.select(choose_picture, name, [picture, upload], **QUIET))
-    then(upload.upload(choose_upload, [upload, picture], [picture, gallery], **QUIET))
-    name.change(choose_set, name, gallery, **QUIET)
-    name.focus(refresh_sets, name, name, **QUIET)
-    demo.load(refresh_sets, name, name, **QUIET)
-    demo.load(choose_set, name, gallery, **QUIET)
+def wire_choice(
+    demo: gr.Blocks, source: PictureChoice, picture: gr.State, show: dict[str, Any]
+) -> None:
+    """Wire where a picture comes from; `show` draws it."""
+    parts, name = {"picture": picture, **source._asdict()}, {"name": source.name}
+    taken = by_name(choose_upload, {"file": source.upload}, parts)
+    source.gallery.select(**by_name(choose_picture, name, parts), **QUIET).success(**show)
+    source.upload.upload(**taken, **QUIET).success(**show)
+    thumbnails = by_name(choose_set, name, parts) | QUIET
+    sets = by_name(refresh_sets, name, name) | QUIET
+    source.name.change(**thumbnails)
+    source.name.focus(**sets)
+    demo.load(**sets)
+    demo.load(**thumbnails)
 
 
-def build_choice() -> tuple[Any, ...]:
+def build_choice() -> PictureChoice:
     """Lay out where a picture comes from."""
     with gr.Column(elem_classes="group"):
         heading("noise_picture")
@@ -152,7 +168,7 @@ def build_choice() -> tuple[Any, ...]:
         )
         note("noise_starters")
         gallery = thumbnails("noise_starters", "noise-starters", elem_classes="thumbs")
-    return upload, name, gallery
+    return PictureChoice(upload, name, gallery)
 
 
 def pick_schedule(key: str, value: str) -> gr.Dropdown:
@@ -167,19 +183,17 @@ def pick_schedule(key: str, value: str) -> gr.Dropdown:
 
 
 def check_panel(elem_id: str) -> gr.HTML:
-    """Show how a schedule ends; its buttons mend it."""
+    """Show how a schedule ends; its buttons fix it."""
     return gr.HTML(js_on_load=pressed("schedule"), elem_classes="advice doctor", elem_id=elem_id)
 
 
-def build_schedule() -> tuple[Any, Any]:
+def build_schedule() -> tuple[gr.Dropdown, gr.HTML]:
     """Lay out the schedule with how it ends."""
     with gr.Column(elem_classes="group"):
-        course = pick_schedule("noise_schedule", FIRST)
-        ends = check_panel("noise-ends")
-    return course, ends
+        return pick_schedule("noise_schedule", FIRST), check_panel("noise-ends")
 
 
-def build_second_schedule() -> tuple[Any, Any]:
+def build_second_schedule() -> tuple[gr.Dropdown, gr.HTML]:
     """Lay out the second schedule beside the first."""
     with fold("noise_pair", "noise-fold-pair"):
         note("noise_pair_about")
@@ -187,6 +201,4 @@ def build_second_schedule() -> tuple[Any, Any]:
             with gr.Column():
                 stage.panel("pair")
             with gr.Column(elem_classes="group"):
-                other = pick_schedule("noise_other", OTHER)
-                ends = check_panel("noise-other-ends")
-    return other, ends
+                return pick_schedule("noise_other", OTHER), check_panel("noise-other-ends")

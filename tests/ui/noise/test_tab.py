@@ -73,7 +73,7 @@ def pictured(home: Path, pictures: Path) -> str:
 
 def made(**changes: Any) -> dict[str, Any]:
     """Return a scene with some of its arguments changed."""
-    given = {"course": "tiny", "other": "seed", "seed": 0, "mean": 0, "std": 1} | changes
+    given = {"schedule": "tiny", "other": "seed", "seed": 0, "mean": 0, "std": 1} | changes
     return stage.make_scene(LION, **given, lang="en")
 
 
@@ -99,7 +99,7 @@ def test_noise_refuses_hostile_values(value: Any) -> None:
 
 @pytest.mark.parametrize("t", [0, 1, 60, 199, 200])
 def test_the_browser_can_draw_the_exact_picture(t: int) -> None:
-    scene = made(course="seed", seed=5)
+    scene = made(schedule="seed", seed=5)
     side, data = scene["side"], Path(scene["file"]["path"]).read_bytes()
     assert len(data) == side * side * 3 * (1 + 2)
     x0 = np.frombuffer(data, np.uint8, 3 * side**2) / 127.5 - 1
@@ -125,7 +125,7 @@ def test_a_scene_has_what_the_panels_need() -> None:
 
 
 @pytest.mark.parametrize("value", [*HOSTILE, LONG])
-@pytest.mark.parametrize("name", ["course", "other", "seed", "mean", "std"])
+@pytest.mark.parametrize("name", ["schedule", "other", "seed", "mean", "std"])
 def test_a_scene_refuses_hostile_values(name: str, value: Any) -> None:
     if name == "seed" and value == 4.7:
         value = 4.5
@@ -134,7 +134,7 @@ def test_a_scene_refuses_hostile_values(name: str, value: Any) -> None:
 
 
 def test_at_rest_the_server_tells_the_exact_figures() -> None:
-    line, command = exact.show_exact(60, LION, "seed", 3, 0, 1, ENGLISH)
+    line, command = exact.show_exact(60, LION, "seed", 3, 0, 1, ENGLISH).values()
     schedule = schedules.read_schedule("seed")
     assert f"{float(schedule.signal(60)):.6f} x_0 + {float(schedule.noise(60)):.6f} eps" in line
     x_t = np.asarray(starters.read(LION)).transpose(2, 0, 1) / 127.5 - 1
@@ -142,17 +142,17 @@ def test_at_rest_the_server_tells_the_exact_figures() -> None:
     x_t = float(schedule.signal(60)) * x_t + float(schedule.noise(60)) * eps
     assert f"mean {x_t.mean():.4f} and standard deviation {x_t.std():.4f}" in line
     assert command.endswith("--t 60 --seed 3")
-    line, command = exact.show_exact(9999, LION, "seed", 3, 0.5, 2, CHINESE)
+    line, command = exact.show_exact(9999, LION, "seed", 3, 0.5, 2, CHINESE).values()
     assert "t = 200" in line and "(0.5 + 2 eps)" in line
     assert "noise_info=[0.5, 2]" in command
-    line, _ = exact.show_exact(60, LION, "seed", 3, 0.5, 2, ENGLISH)
+    line = exact.show_exact(60, LION, "seed", 3, 0.5, 2, ENGLISH)["exact"]
     clean = noise_pictures.read_pixels(LION)  # of w_0 = x_0 / 2 in the standard process
     nats = kl_to_prior(schedule, 60, float((clean / 2).double().square().mean()))
     detail, alpha_bar = spectrum(clean), float(schedule.alpha_bar[60])
     assert f"{nats:.4g} nats" in line
     assert finest_frequency(detail, alpha_bar, 2) != finest_frequency(detail, alpha_bar)
     assert re.search(rf"\b{finest_frequency(detail, alpha_bar, 2)} of {len(detail)}\b", line), line
-    assert "SNR ∞, ∞ nats" in exact.show_exact(0, LION, "seed", 3, 0, 1, ENGLISH)[0]
+    assert "SNR ∞, ∞ nats" in exact.show_exact(0, LION, "seed", 3, 0, 1, ENGLISH)["exact"]
 
 
 @pytest.mark.parametrize("value", [*HOSTILE, LONG])
@@ -198,29 +198,30 @@ def test_only_what_the_doctor_offers_mends(value: Any) -> None:
 
 
 def test_both_endings_are_told() -> None:
-    ends, other = noise.check_schedules("tiny", "seed", ENGLISH)
+    ends, other = noise.check_schedules("tiny", "seed", ENGLISH).values()
     assert "Ends at SNR 4e-5" in ends and "Ends at SNR 0.15" in other
 
 
 def test_a_picture_of_a_person_is_read_at_256_pixels(tmp_path: Path) -> None:
     Image.new("L", (900, 400), 128).save(tmp_path / "mine.png")
-    path, _ = noise.choose_upload(str(tmp_path / "mine.png"), LION)
+    path = noise.choose_upload(str(tmp_path / "mine.png"))["picture"]
     assert exact.noise_picture(path, "tiny", 10, 0).image.size == (256, 256)
-    assert noise.choose_upload(None, LION)[0] == LION
+    assert noise.choose_upload(None) == {}
     (tmp_path / "bad.png").write_bytes(b"<html>")
     with pytest.raises(gr.Error, match=r"bad\.png: .*not a picture"):
-        noise.choose_upload(str(tmp_path / "bad.png"), path)
+        noise.choose_upload(str(tmp_path / "bad.png"))
 
 
 def test_pictures_of_a_run_can_be_chosen(pictured: str) -> None:
     assert [name for _, name in noise_pictures.list_sets()] == ["starter", pictured]
     assert (
-        noise.refresh_sets(pictured)["visible"] and noise.refresh_sets("gone")["value"] == "starter"
+        noise.refresh_sets(pictured)["name"]["visible"]
+        and noise.refresh_sets("gone")["name"]["value"] == "starter"
     )
-    shown = noise.choose_set(pictured)["value"]
+    shown = noise.choose_set(pictured)["gallery"]["value"]
     assert len(shown) == 8 and Image.open(shown[0][0]).size == (14, 10)
     assert noise_pictures.spread_indices(12) == [0, 2, 3, 5, 6, 8, 9, 11]
-    picture, upload = noise.choose_picture(pictured, SimpleNamespace(index=1))
+    picture, upload = noise.choose_picture(pictured, SimpleNamespace(index=1)).values()
     assert picture == (pictured, 2) and upload is None
     view = exact.noise_picture(picture, "tiny", 0, 0)
     assert view.image.size == (10, 10)
@@ -240,7 +241,7 @@ def test_no_other_picture_than_those_shown(value: Any, pictured: str) -> None:
 
 
 def test_without_a_run_there_is_no_choice_of_sets(home: Path) -> None:
-    assert noise.refresh_sets("starter")["visible"] is False
+    assert noise.refresh_sets("starter")["name"]["visible"] is False
 
 
 @pytest.mark.parametrize("course", ["tiny", "seed", "seed-zero", "linear", "stable-zero"])
@@ -258,12 +259,14 @@ def test_the_command_is_one_the_command_line_understands(tmp_path: Path, course:
 
 def test_the_model_is_asked_at_every_time(model: str) -> None:
     answers = list(model_view.show_predictions(model, 300, LION, "gpu", 0, ENGLISH))
-    assert [each[0].count('class="column"') for each in answers] == [*range(11), 10]
-    assert "time 3 of 10" in answers[3][1] and answers[-1][1] == ""
-    assert "t = 12 / 40" in answers[0][0]  # the same mix on its own schedule, cosine as well
-    times = re.findall(r"<b>([\d.]+)</b>", answers[-1][0])
+    *shown, last = answers
+    assert [each["predictions"].count('class="column"') for each in shown] == [*range(11)]
+    assert "time 3 of 10" in answers[3]["progress"] and last == {"progress": ""}
+    first = shown[0]["predictions"]
+    assert "t = 12 / 40" in first  # the same mix on its own schedule, cosine as well
+    times = re.findall(r"<b>([\d.]+)</b>", shown[-1]["predictions"])
     assert times == ["4", "8", "12", "16", "20", "24", "28", "32", "36", "40"]
-    assert answers[0][0].count("<img") == 3
+    assert first.count("<img") == 3
 
 
 def test_the_model_is_asked_of_the_noise_of_its_seed_and_its_own_answer_is_shown(
@@ -271,7 +274,7 @@ def test_the_model_is_asked_of_the_noise_of_its_seed_and_its_own_answer_is_shown
 ) -> None:
     asked = [model_view.ModelProbe(model, LION, seed, 1) for seed in (0, 1)]
     assert not torch.equal(asked[0].eps, asked[1].eps)
-    seen = asked[0].sight(20.0)
+    seen = asked[0].predict(20.0)
     shown = model_view.prediction_html(seen, asked[0].T, "en")
     for pixels in (seen.x_t, seen.x0, seen.eps / model_view.EPS_SHOWN):
         assert images.data_address(to_pil(pixels)) in shown
@@ -289,9 +292,12 @@ def test_the_model_is_asked_at_the_same_mix(model: str) -> None:
 
 def test_there_and_back_at_eight_times(model: str) -> None:
     answers = list(model_view.show_round_trips(model, LION, 0, CHINESE))
-    assert [each[0].count('class="column"') for each in answers] == [*range(9), 8]
-    assert answers[-1][0].count(" dB") == 8 and "<polyline" in answers[-1][0]
-    curve, *columns = re.findall(r"RMS ([\d.]+)", answers[-1][0])
+    *shown, last = answers
+    assert [each["trips"].count('class="column"') for each in shown] == [*range(9)]
+    assert last == {"progress": ""}
+    trips = shown[-1]["trips"]
+    assert trips.count(" dB") == 8 and "<polyline" in trips
+    curve, *columns = re.findall(r"RMS ([\d.]+)", trips)
     assert len(columns) == 8 and curve == columns[-1]
 
 
@@ -318,11 +324,11 @@ def test_the_model_is_not_asked_with_hostile_values(value: Any, model: str) -> N
             list(model_view.show_round_trips(*trip, ENGLISH))
     for asked in ([value, LION, 0], [model, LION, value]):
         with pytest.raises(gr.Error):
-            algorithm1.show_algorithm(*asked, ENGLISH)
+            algorithm1.show_algorithm(*asked, ENGLISH)["lines"]
 
 
 def test_the_steps_and_the_closed_form_are_shown_equal() -> None:
-    told = chain.compare_chain(150, LION, "seed", 0, 1, ENGLISH)
+    told = chain.compare_chain(150, LION, "seed", 0, 1, ENGLISH)["ends"]
     assert told.count("<img") == 8 + 3
     gap = float(re.search(r"difference is ([\d.e-]+)\.<", told)[1])
     assert 0 < gap < 1e-4
@@ -330,7 +336,7 @@ def test_the_steps_and_the_closed_form_are_shown_equal() -> None:
     assert len(distances) == 3 and max(distances) < 0.02
     stepped, jumped, _ = re.findall(r'src="([^"]+)"', told)[-3:]
     assert stepped != jumped  # by noise of its own
-    assert "at t = 1 " in chain.compare_chain(0, LION, "seed", 0.5, 2, ENGLISH)
+    assert "at t = 1 " in chain.compare_chain(0, LION, "seed", 0.5, 2, ENGLISH)["ends"]
 
 
 @pytest.mark.parametrize("value", [*HOSTILE, LONG])
@@ -338,10 +344,10 @@ def test_the_steps_refuse_hostile_values(value: Any) -> None:
     good: list[Any] = [5, LION, "seed", 0, 1]
     for place in (0, 2, 3, 4):
         with pytest.raises(gr.Error):
-            chain.compare_chain(*good[:place], value, *good[place + 1 :], ENGLISH)
+            chain.compare_chain(*good[:place], value, *good[place + 1 :], ENGLISH)["ends"]
     for asked in ([value, 1], ["seed", value]):
         with pytest.raises(gr.Error):
-            chain.compare_means(*asked, ENGLISH)
+            chain.compare_means(*asked, ENGLISH)["means"]
 
 
 @pytest.mark.parametrize("course", ["seed", "linear"])
@@ -351,22 +357,22 @@ def test_theory_breaks_with_another_mean(course: str) -> None:
         (naive_means(schedule, 1) - schedule.noise(np.arange(schedule.timesteps + 1))).argmax()
     )
     mean = f"{naive_means(schedule, 1)[far]:.3g}"
-    told = chain.compare_means(course, 1, ENGLISH)
+    told = chain.compare_means(course, 1, ENGLISH)["means"].unescape()
     assert f"the chain's mean is {mean} at t = {far}," in told
     assert told.count("<polyline") == 2
-    assert f"mean is -{mean}" in chain.compare_means(course, -1, ENGLISH)
-    assert "<polyline" not in chain.compare_means(course, 0, ENGLISH)
+    assert f"mean is -{mean}" in chain.compare_means(course, -1, ENGLISH)["means"]
+    assert "<polyline" not in chain.compare_means(course, 0, ENGLISH)["means"]
 
 
 def test_algorithm_1_has_its_lines_with_numbers(model: str) -> None:
-    told = algorithm1.show_algorithm(model, LION, 4, ENGLISH)
+    told = algorithm1.show_algorithm(model, LION, 4, ENGLISH)["lines"]
     assert told.count("<li>") == 8 and told.count("<img") == 4
     t = int(re.search(r"drawn: t = (\d+) of 40", told)[1])
     assert f"the time {t - 1} " in told
     made, *_ = algorithm1.run_iteration(model, LION, 4)
     assert made.eps_loss != pytest.approx(made.loss, rel=1e-2)
     assert f"mean squared error {made.eps_loss:.4f}" in told
-    assert algorithm1.show_algorithm(model, LION, 4, ENGLISH) == told
+    assert algorithm1.show_algorithm(model, LION, 4, ENGLISH)["lines"] == told
 
 
 def test_the_scripts_of_the_page_are_in_its_head_and_ask_nobody() -> None:
