@@ -8,8 +8,8 @@ from huggingface_hub import ModelCard, ModelCardData
 from sd.common.text import printable
 from sd.config import Config
 
-TASKS = {"captions": "text-to-image"}  # hubs' word for what a model does, by what it is told
-TOLD = {
+TASKS = {"captions": "text-to-image"}  # hubs' word for what a model does, by its conditioning
+SENTENCES = {
     "none": "It is told nothing but the time.",
     "class_embedding": "It is told a class, whose embedding is added to that of the time.",
     "class_tokens": "It is told a class, as tokens for cross-attention.",
@@ -25,14 +25,13 @@ def card(config: Config, parameters: int, about: Mapping[str, Any]) -> str:
         pipeline_tag=TASKS.get(kind, "unconditional-image-generation"),
         tags=["diffusion"],
     )
-    facts = "".join(f"- {name}: {printable(str(value))}\n" for name, value in about.items())
-    told = TOLD.get(kind, "")
+    metadata = "".join(f"- {name}: {printable(str(value))}\n" for name, value in about.items())
     size = f"{training.input_width} x {training.input_height} pixels"
     weights = f"averaged (EMA) weights as {training.weights_dtype}"
     return str(
         ModelCard(
             f"---\n{data.to_yaml()}\n---\n# A small diffusion model\n\n{size}, "
             f"{config.unet.channel} channels, {parameters:,} parameters; {weights}. "
-            f"{told}\n\n{facts}"
+            f"{SENTENCES.get(kind, '')}\n\n{metadata}"
         )
     )

@@ -2,7 +2,7 @@
 
 A checkpoint is a folder: `model.safetensors` (the averaged weights), `config.ini`,
 `checkpoint.json` (step, seed, digests of the files) and `README.md`, its card for people and hubs;
-where it is told something, `conditioning.json` with its classes or its vocabulary.
+`conditioning.json` with its classes or its vocabulary, where it is conditioned on any.
 That of a run also holds `training.safetensors`, from which training goes on. It is written to a
 temporary folder, flushed and renamed: there is a whole checkpoint or none.
 """
@@ -73,9 +73,9 @@ def save_checkpoint(
     state = model.conditioned.stored_state()
     weights = {name: tensor.to("cpu", dtype).contiguous() for name, tensor in state.items()}
     _check_finite(f"{folder.name} as {model.config.training.weights_dtype}", weights)
-    told = {name: value for name, value in about.items() if name != STATE}
+    on_card = {name: value for name, value in about.items() if name != STATE}
     parameters = sum(each.numel() for each in model.conditioned.parameters())
-    texts = {CONFIG: model.config.to_ini(), CARD: card(model.config, parameters, told)}
+    texts = {CONFIG: model.config.to_ini(), CARD: card(model.config, parameters, on_card)}
     if model.conditioner is not None:
         texts[CONDITIONING] = json.dumps(model.conditioner.metadata(), ensure_ascii=False, indent=1)
     tensors = {WEIGHTS: weights, **({TRAINING: training} if training is not None else {})}

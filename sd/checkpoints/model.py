@@ -23,7 +23,7 @@ from sd.networks.unet import UNetModel
 class Model:
     """A network with all that is needed to sample from it; `about` is its checkpoint.json.
 
-    conditioner: reads what it is told; None for a model that is told nothing.
+    conditioner: reads its prompts; None for a model that takes none.
     """
 
     network: UNetModel
@@ -53,7 +53,7 @@ class Model:
 
     @property
     def denoiser(self) -> Denoiser:
-        """The network as samplers ask it, told nothing."""
+        """The network as samplers call it, without a prompt."""
         return self.guided()
 
     @torch.no_grad()
@@ -63,26 +63,26 @@ class Model:
         negative: str = "",
         guidance: Guidance = Guidance(),  # noqa: B008 (a constant)
     ) -> Denoiser:
-        """Return the network told `prompts`, which the pictures of a batch take in turn.
+        """Return the denoiser for `prompts`, which the pictures of a batch take in turn.
 
-        Guidance holds them against `negative`, "" being nothing. Raises `InputError` for a class
-        that it does not know, and where a model without a conditioner is told anything.
+        Guidance leads away from `negative`, "" being the null. Raises `InputError` for a class
+        that it does not know, and where a model without a conditioner is given any.
         """
         if self.conditioner is None:
             if any(prompts) or negative:
-                told = shown(next(filter(None, [*prompts, negative])))
-                raise InputError(f"prompt = {told}: this model knows no words or classes")
+                prompt = shown(next(filter(None, [*prompts, negative])))
+                raise InputError(f"prompt = {prompt}: this model knows no words or classes")
             return Denoiser(self.network, self.diffusion)
         device = next(self.network.parameters()).device
-        asked, against = (
+        cond, uncond = (
             self.conditioner(self.conditioner.read(words).to(device))
             for words in (list(prompts) or [""], [negative])
         )
-        return Denoiser(self.network, self.diffusion, asked, against, guidance)
+        return Denoiser(self.network, self.diffusion, cond, uncond, guidance)
 
     @property
     def default_prompts(self) -> tuple[str, ...]:
-        """What the samples of its own run were asked for; nothing where it is told nothing."""
+        """The prompts of its own run's samples; none where it takes none."""
         if self.conditioner is None:
             return ()
         chosen = self.config.conditioning.sample_prompts

@@ -1,7 +1,7 @@
 """The forward process looked at: how far from noise, what detail is left, what a model makes of it.
 
 Symbols are those of `sd.diffusion.schedule` and `sd.diffusion.process`: w_t = a w_0 + b eps with
-a^2 = alpha_bar_t. A *source* is a model to be asked: it has .diffusion, .denoiser, .space and
+a^2 = alpha_bar_t. A *source* is a model: it has .diffusion, .denoiser, .space and
 .sampling, as `sd.checkpoints.model.Model` has them.
 """
 
@@ -20,7 +20,7 @@ from sd.diffusion.schedule import Schedule
 
 Array = NDArray[np.float64]
 
-MOST_SNAPSHOTS = 8  # pictures of a walk that are kept on its way
+MOST_SNAPSHOTS = 8  # pictures kept on a chain's way
 
 
 class Summary(NamedTuple):
@@ -38,7 +38,7 @@ class ForwardChain(NamedTuple):
     """x_t [C, H, W] reached by single steps, and by the closed form in two ways.
 
     stepped: by the chain. jumped: by q_sample with noise of its own. coupled: by q_sample with the
-    noise that the chain's adds up to. moments: (t, x_t) on the chain's way.
+    noise that the chain's adds up to. snapshots: (t, x_t) on the chain's way.
     """
 
     stepped: Tensor
@@ -74,7 +74,7 @@ class RoundTrip(NamedTuple):
 
 
 class TrainingIteration(NamedTuple):
-    """One pass of Algorithm 1: what was drawn, what was asked, and how wrong the answer was.
+    """One pass of Algorithm 1: what was drawn, what the network answered, and how wrong it was.
 
     loss: mean squared error of what the network was trained to say. eps_loss: of eps, as the
     paper writes it.
@@ -134,7 +134,7 @@ def finest_frequency(power: Array, alpha_bar: float, std: float = 1.0) -> int:
 
 
 def naive_means(schedule: Schedule, mean: float) -> Array:
-    """Return the chain's mean [T+1] for x_0 = 0 if every step's noise is N(mean, s^2), unmended.
+    """Return the chain's mean [T+1] for x_0 = 0 if every step's noise is N(mean, s^2).
 
     x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) (mean + s z): the means add up like amplitudes,
     while the closed form, whose mean is sqrt(1 - alpha_bar_t) mean, adds them up like variances.
@@ -182,7 +182,7 @@ def rms(difference: Tensor) -> float:
 
 @torch.no_grad()
 def predict_at(source: Any, x0: Tensor, t: float, eps: Tensor, device: str = "cpu") -> PredictionAt:
-    """Ask a source once about x0 [C, H, W] noised to t in (0, T] with eps."""
+    """Return a source's one-shot prediction for x0 [C, H, W], noised to t in (0, T] with eps."""
     process: ForwardProcess = source.diffusion
     x_t = process.q_sample(x0, t, eps)
     answer = source.denoiser(process.to_w(x_t, t)[None].to(device), t)

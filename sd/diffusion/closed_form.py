@@ -28,7 +28,7 @@ MOST_FITTED = 2048  # pictures whose covariance is taken; its eigenvectors cost 
 class ClosedFormDenoiser:
     """The callable (w_t [B, C, H, W], t) -> Prediction(w_0, eps) whose w_0 is a sum of pictures.
 
-    Times are in (0, T], the answer has the type and device of w_t. A subclass tells the weights.
+    Times are in (0, T], the answer has the type and device of w_t. A subclass gives the weights.
     """
 
     def __init__(self, pixels: Tensor, process: ForwardProcess, device: str = "cpu") -> None:

@@ -1,8 +1,9 @@
 """A trained network as a denoiser: the only place where its output becomes a `Prediction`.
 
-Guidance (Ho & Salimans 2022, eq. 6): with what is asked for and what it is held against, mostly
-nothing, the output is against + scale (asked - against); both halves are one batch. All that is
-estimated, eps, x_0 or v, is affine in the same way, so it makes no difference which is guided.
+Guidance (Ho & Salimans 2022, eq. 6): with `cond` the output for a prompt and `uncond` that for the
+negative or empty one, it is uncond + scale (cond - uncond); both halves are one batch. All that a
+network may estimate, eps, w_0 or v, is affine in the same way: it makes no difference which is
+guided.
 """
 
 from typing import Any, NamedTuple
@@ -46,9 +47,9 @@ def _cycled(part: Tensor, count: int) -> Tensor:
 class Guidance(NamedTuple):
     """How strongly a condition is followed.
 
-    scale: of each picture, which take them in turn; 1 is the condition itself and one pass, 0 is
-    what it is held against. rescale: 0..1, see `rescale`. interval: the shares of T between which
-    there is guidance; outside, the condition alone counts (Kynkäänniemi et al. 2024).
+    scale: of each picture; with fewer scales than pictures they repeat. 1 is cond alone and 0
+    uncond alone, each a single pass. rescale: 0..1, see `rescale`. interval: the shares of T
+    between which there is guidance; outside, cond alone counts (Kynkäänniemi et al. 2024).
     """
 
     scale: tuple[float, ...] = (1.0,)
@@ -57,10 +58,10 @@ class Guidance(NamedTuple):
 
 
 class Denoiser:
-    """The callable (w_t [B, C, ...], t) -> Prediction(w_0, eps) that samplers ask.
+    """The callable (w_t [B, C, ...], t) -> Prediction(w_0, eps) that samplers call.
 
     t is one time for the whole batch, in (0, T]; gradients are not kept. The pictures of a batch
-    take the rows of the conditions in turn.
+    take the rows of the conditions in turn; None leaves them out.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class Denoiser:
 
 
 def rescale(guided: Tensor, cond: Tensor, share: float) -> Tensor:
-    """Return share * guided std(asked) / std(guided) + (1 - share) guided, [B, C, ...].
+    """Return share * guided std(cond) / std(guided) + (1 - share) guided, [B, C, ...].
 
     Large scales spread values too far; this takes their spread back (Lin et al. 2023, eq. 15, 16).
     """

@@ -59,7 +59,7 @@ class Step:
 
 
 Rule = Callable[[Denoise, Tensor, Step, Noise], Tensor]
-"""(ask, w_t, step, noise) -> w_s. A rule may remember earlier steps: every run has its own."""
+"""(denoise, w_t, step, noise) -> w_s. A rule may remember earlier steps: every run has its own."""
 
 
 def add_noise(mean: Tensor, variance: float, step: Step, noise: Noise) -> Tensor:
@@ -142,8 +142,8 @@ class DpmSolver2M:
 class UniPC(DpmSolver2M):
     """UniPC-2 with B(h) = e^h - 1, of the data (Zhao et al. 2023): UniP-2, which is 2M, and UniC-2.
 
-    UniC mends a step by what D is at its end. The next step asks for that D anyway, so it is
-    there that its start is mended, and a step still costs one call.
+    UniC corrects the end of a step by the D found there. The next step begins with that call anyway
+    and corrects its own start, so a step still costs one call.
     """
 
     def __init__(self, corrector: bool = True) -> None:

@@ -83,7 +83,7 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     p, q = a.flatten().double(), b.flatten().double()
     angle = math.acos(max(-1.0, min(1.0, float(p @ q / (p.norm() * q.norm())))))
     whole = math.sin(angle)
-    if whole < 1e-6:  # the same noise twice, or its opposite: no arc is told
+    if whole < 1e-6:  # the same noise twice, or its opposite: the arc is undefined
         return (1 - share) * a + share * b
     return math.sin((1 - share) * angle) / whole * a + math.sin(share * angle) / whole * b
 
@@ -107,7 +107,7 @@ class Sampling:
     ) -> None:
         """Check and take the settings; `times`, falling within (0, T], replaces the grid's.
 
-        The grid has `steps` times from `start_time`, T unless told. `eta` serves DDIM, `variance`
+        The grid has `steps` times from `start_time`, T by default. `eta` serves DDIM, `variance`
         DDPM. With `clip_x0` the estimate of x_0 is cut to [-1, 1] and eps follows from it.
         Raises `InputError`.
         """
@@ -132,7 +132,7 @@ class Sampling:
 
     @property
     def calls(self) -> int:
-        """How often the whole run asks the network: once in a step that is `single_call`."""
+        """How often the whole run calls the network: once in a step that is `single_call`."""
         full = calls_per_step(self.sampler)
         return sum(1 if step.single_call else full for step in self._steps())
 
@@ -159,7 +159,7 @@ class Sampling:
         work is done in its type. A branch begins after `first` steps of another run, so that its
         noise goes on as there; rules of several steps begin anew. `known` is put back after
         every step, noised by the seed's start noise (Lugmayr et al. 2022, eq. 8, no jumps).
-        `trust_region` tells the picture from which noise was begun, near which all estimates stay.
+        All estimates stay within `trust_region`, around the picture that was noised to begin.
         """
         eps = draw_noise(shape, generators(seeds))
         x = (self.process.pure_noise(eps) if start is None else start).to(device)

@@ -202,7 +202,7 @@ class Schedule:
         return math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
 
     def remember(self, times: Sequence[float]) -> None:
-        """Work out at once what a sampling will ask of each of its times, over and over."""
+        """Cache alpha_bar at the times of a sampling, which asks for each of them many times."""
         if len(self._known) > MOST_KNOWN:
             self._known.clear()
         self._known.update(zip(times, self.alpha_bar_at(times).tolist(), strict=True))
@@ -252,7 +252,7 @@ class Schedule:
         return 1 - self._one(t) / self._one(s)
 
     def posterior(self, t: float, s: float | None = None) -> Posterior:
-        """Return q(x_s | x_t, x_0) for s < t; s = t - 1 unless told (DDPM eq. 7)."""
+        """Return q(x_s | x_t, x_0) for s < t; s = t - 1 by default (DDPM eq. 7)."""
         s = t - 1 if s is None else s
         if not 0 <= s < t:
             raise InputError(f"posterior from t = {shown(t)} to s = {shown(s)}: must be 0 <= s < t")

@@ -1,6 +1,6 @@
-"""The samplers' names and prices, and the times at which they ask the network.
+"""The samplers' names and prices, and the times at which they call the network.
 
-A grid falls from `start`, T unless told; the step from its last time to 0 follows.
+A grid falls from `start`, T by default; the step from its last time to 0 follows.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ KARRAS_SIGMA_MAX = 80  # the sigma from which Karras et al. 2022 begin
 
 
 def calls_per_step(sampler: str) -> int:
-    """Return how often a step asks the network; Heun's step to 0 asks only once."""
+    """Return how often a step calls the network; Heun's step to 0 calls it only once."""
     return CALLS[choice("sampler", sampler, SAMPLERS)]
 
 
@@ -39,9 +39,9 @@ def most_steps(schedule: Schedule) -> int:
 def time_grid(
     schedule: Schedule, steps: int, spacing: str = "trailing", start: float | None = None
 ) -> list[float]:
-    """Return the times [steps] at which the network is asked, falling; 0 follows the last.
+    """Return the times [steps] at which the network is called, falling; 0 follows the last.
 
-    trailing begins at `start` (T unless told), as training ends there; leading ends at 1 but
+    trailing begins at `start` (T by default), as training ends there; leading ends at 1 but
     begins short of `start` (Lin et al. 2023, table 2); linspace holds both ends. From a whole
     start these times are whole, and the three agree when steps = T. With more steps than whole
     times all three are linspace with fractional times, for no network learns below t = 1. karras
@@ -81,7 +81,7 @@ def _last(first: float, steps: int) -> float:
 def _karras(schedule: Schedule, first: float, steps: int) -> list[float]:
     """Return times whose sigmas are Karras et al. 2022, eq. 5, from sigma(first) to sigma(1).
 
-    From an endless sigma, half of the steps would see noise alone: the second begins at 80.
+    From an infinite sigma half of the steps would see noise alone, so the second begins at 80.
     """
     if steps == 1:
         return [first]

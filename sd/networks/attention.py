@@ -63,7 +63,7 @@ class FeedForward(nn.Module):
 
 
 def is_written_out(q: Tensor, k: Tensor) -> bool:
-    """Tell whether scores are computed as the formula stands, not in torch's fused kernel.
+    """Return whether scores are computed as the formula stands, not in torch's fused kernel.
 
     The kernel is made of many small products. Where a CPU computes these with oneDNN, which is slow
     to begin one, the formula's two large ones are several times as fast, unless scores are many.

@@ -1,4 +1,4 @@
-"""What a network is told besides picture and time: a class or a caption, and the null of each.
+"""What a network is conditioned on besides the time: a class or a caption, and the null of each.
 
 Two ways for classes: a label embedding that is added to the time embedding (Dhariwal & Nichol 2021;
 the U-Net's own), and tokens for cross-attention (Rombach et al. 2021, section 3.3). Captions are
@@ -84,7 +84,7 @@ class ClassEmbedding(Conditioner):
 
 
 class ClassTokens(ClassEmbedding):
-    """A context of two tokens, one at rest and the class's: over one, attention is always 1."""
+    """A context of two tokens, a common one and the class's: attention to one alone is always 1."""
 
     kind = "class_tokens"
 
@@ -194,17 +194,17 @@ class FrozenCaptions(Conditioner):
 
 
 def conditioner_of(config: Config, metadata: Mapping[str, Any] | None) -> Conditioner | None:
-    """Return the conditioner that settings and facts describe, with new weights.
+    """Return the conditioner that settings and metadata describe, with new weights.
 
     `metadata` may come from anywhere: raises `InputError` for what is unfit.
     """
     check_ports(config)
     wanted, kind, width = config.conditioning, config.conditioning.kind, config.unet.context_dim
-    if kind == "none" or (kind == "auto" and metadata is None):  # nothing was ever told
+    if kind == "none" or (kind == "auto" and metadata is None):  # trained before there was any
         return None
     if metadata is None or metadata.get("kind") != kind:
-        told = None if metadata is None else metadata.get("kind")
-        raise InputError(f"conditioning.kind = {kind}: but the model's facts are of {shown(told)}")
+        found = None if metadata is None else metadata.get("kind")
+        raise InputError(f"conditioning.kind = {kind}: but the model's facts are of {shown(found)}")
     if kind != "captions":
         labels = labels_of(metadata)
         if kind == "class_tokens":

@@ -1,4 +1,4 @@
-"""What a model was told, in the readable file beside its weights; free of torch."""
+"""What a model is conditioned on, in the readable file beside its weights; free of torch."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,12 @@ from sd.common.validation import InputError, shown, text
 
 CONDITIONING = "conditioning.json"
 LARGEST_METADATA = 16_000_000  # bytes of a vocabulary and its words, or of many labels
-EXAMPLES = 16  # captions that are kept beside a model: what its run's samples were asked for
+EXAMPLES = 16  # captions that are kept beside a model: the prompts of its run's samples
 LONGEST_PROMPT = 100_000  # characters
 LONGEST_LABEL, MOST_LABELS = 200, 1_000_000
 
 
-MOST_GUIDANCE, DEFAULT_GUIDANCE = 50.0, 2.0  # the latter where something is asked for
+MOST_GUIDANCE, DEFAULT_GUIDANCE = 50.0, 2.0  # the latter where there is a prompt
 
 
 def read_metadata(folder: Path) -> dict[str, Any] | None:
@@ -37,19 +37,19 @@ def read_metadata(folder: Path) -> dict[str, Any] | None:
 
 
 def labels_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the classes that facts name, in the order of their numbers; or raise `InputError`."""
+    """Return the classes of metadata in the order of their numbers; or raise `InputError`."""
     return _texts("labels", metadata.get("labels"), LONGEST_LABEL, MOST_LABELS)
 
 
 def examples_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the captions or classes that facts give as examples; or raise `InputError`."""
+    """Return metadata's examples, captions or classes; or raise `InputError`."""
     return _texts("examples", metadata.get("examples", []), LONGEST_PROMPT, EXAMPLES)
 
 
 def default_prompts(
     chosen: Sequence[str] | None, labels: Sequence[str], examples: Sequence[str]
 ) -> tuple[str, ...]:
-    """Return what a run's own samples are asked for, and so whoever says nothing himself.
+    """Return the prompts of a run's own samples, which are the default elsewhere too.
 
     chosen: conditioning.sample_prompts; where there are none the classes, or captions of the set.
     """
@@ -58,9 +58,9 @@ def default_prompts(
 
 
 def default_guidance(drop: float) -> float:
-    """Return how strongly what is asked for is followed, unless told.
+    """Return the guidance scale that is used by default.
 
-    1 for a model that never trained untold (conditioning.drop = 0): it has no half to guide from.
+    1 for a model that never trained without prompts (conditioning.drop = 0): it has no uncond.
     """
     return DEFAULT_GUIDANCE if drop else 1.0
 

@@ -126,10 +126,11 @@ class Vocabulary:
         typed: dict[str, str] = {}
         for word in split(text):
             typed.setdefault("".join(_parts(word)), word)
-        return [word for word in typed.values() if not self._knows(_parts(word))]
-
-    def _knows(self, parts: list[str]) -> bool:
-        return "".join(parts) in self._known or self._known.issuperset(parts)
+        return [
+            word
+            for joined, word in typed.items()
+            if joined not in self._known and not self._known.issuperset(_parts(word))
+        ]
 
     @cached_property
     def _known(self) -> frozenset[str]:
@@ -184,12 +185,11 @@ def _plain(word: str) -> str:
 
 def _parts(word: str) -> list[str]:
     """Return what is left of a word between its punctuation, to be compared: a comma is nothing."""
-    bare = "".join(" " if _is_punctuation(char) else char for char in word)
+    bare = "".join(
+        " " if unicodedata.category(char).startswith("P") or char in string.punctuation else char
+        for char in word
+    )
     return unicodedata.normalize("NFC", bare.casefold()).split()
-
-
-def _is_punctuation(char: str) -> bool:
-    return unicodedata.category(char).startswith("P") or char in string.punctuation
 
 
 def _pipeline(model: BPE) -> Tokenizer:

@@ -1,4 +1,4 @@
-"""The U-Net of latent diffusion: residual blocks and spatial transformers, told the time.
+"""The U-Net of latent diffusion: residual blocks and spatial transformers, conditioned on the time.
 
 Rombach et al. 2021 (appendix E), after Dhariwal & Nichol 2021. Names of classes and of the state
 dict are those of the latent-diffusion code. Unlike there, any height and width works: the way up
@@ -41,7 +41,7 @@ def normalization(channels: int) -> GroupNorm32:
 
 
 class Upsample(nn.Module):
-    """Repeat values to the wanted size (twice as large unless told), then convolve if asked."""
+    """Repeat values to the wanted size (twice as large by default), then convolve if `use_conv`."""
 
     def __init__(self, channels: int, use_conv: bool, dims: int = 2) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Upsample(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halve the size, rounding up: by a strided convolution if asked, else by averaging."""
+    """Halve the size, rounding up: by a strided convolution if `use_conv`, else by averaging."""
 
     def __init__(self, channels: int, use_conv: bool, dims: int = 2) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class Downsample(nn.Module):
 
 
 class TimestepBlock(nn.Module):
-    """A module that is also told the time: forward(x, emb, size)."""
+    """A module that also takes the time embedding: forward(x, emb, size)."""
 
 
 class ResBlock(TimestepBlock):

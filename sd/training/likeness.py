@@ -29,7 +29,7 @@ class Baseline:
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any]) -> "Baseline | None":
-        """Return the baseline that an event tells of, or None if it is not whole."""
+        """Return the baseline in an event, or None if it is not whole."""
         try:
             kind, count = str(event["kind"]), int(event["count"])
             return cls(kind, count, float(event["low"]), float(event["median"]))
@@ -41,7 +41,7 @@ def judge(distance: float, baseline: Baseline) -> str:
     """Return "copy", "close" or "own" for a sample's distance.
 
     Two limits count: a third of the distance to its own neighbours (`COPY`), and what all but 5%
-    of the unseen pictures keep (`Baseline.low`). Below both it is a copy: too alike to be told
+    of the unseen pictures keep (`Baseline.low`). Below both it is a copy: too alike to tell
     apart, and nearer than unseen pictures come. Below one it is close: in a set of look-alikes
     (frames of one film) unseen pictures are just as near. Above both it is the sample's own.
     """

@@ -68,7 +68,7 @@ class TrainStep:
 
 
 def total_steps(training: TrainingConfig, pictures: int) -> int:
-    """Return the optimiser steps of a run: those asked for, or enough for all epochs."""
+    """Return the optimiser steps of a run: as many as are set, or enough for all epochs."""
     at_once = training.batch_size * training.gradient_accumulation
     return training.steps or math.ceil(training.epochs * pictures / at_once)
 

@@ -6,7 +6,7 @@ is divided by the mean distance to its own 50 nearest training pictures (Carlini
 "Extracting Training Data from Diffusion Models", section 5.1): 0 is the same picture, about 1 is as
 far from the nearest as from others like it. The scale is the sample's own neighbourhood and not its
 contrast, because a crowd of look-alikes (smileys, clock faces) is no sign of copying. Mirrored
-copies are found where flips are asked for; shifted or turned ones count as farther than they are.
+copies are found with `flips`; shifted or turned ones count as farther than they are.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from sd.training.likeness import LOW, Baseline
 
 NEIGHBOURS = 50
 MOST_COMPARED = 256  # pictures of a baseline
-FEWEST_COMPARED = 3  # fewer tell nothing
+FEWEST_COMPARED = 3  # fewer give no figure
 CHUNK_BYTES = 32 * 2**20  # of training pictures as float32 at once
 
 
@@ -45,31 +45,26 @@ def find_nearest(
 
 
 def measure_baseline(
-    pixels: Tensor, train: Tensor, held: Tensor, flips: bool = False
+    pixels: Tensor, train: Tensor, held_out: Tensor, flips: bool = False
 ) -> Baseline | None:
-    """Return how near unseen pictures lie to the training pictures; None if too few can tell.
+    """Return how near unseen pictures lie to the training pictures; None if there are too few.
 
-    pixels: uint8 [M, C, H, W]; train, held: int64 indices into it. At most 256 held-out pictures,
-    evenly spread, are compared with all training pictures; where there are none, training pictures
-    with all the others.
+    pixels: uint8 [M, C, H, W]; train, held_out: int64 indices into it. At most 256 held-out
+    pictures, evenly spaced, are compared with all training pictures; where there are none, training
+    pictures with all the others.
     """
-    asked = _spread(held if len(held) else train)
-    kind = "held_out" if len(held) else "training"
-    if len(asked) < FEWEST_COMPARED or len(train) < FEWEST_COMPARED:
+    kind, queries = ("held_out", held_out) if len(held_out) else ("training", train)
+    count = min(len(queries), MOST_COMPARED)
+    queries = queries[torch.arange(count) * len(queries) // max(count, 1)]  # evenly spaced
+    if len(queries) < FEWEST_COMPARED or len(train) < FEWEST_COMPARED:
         return None
-    found = _nearest(to_float(pixels[asked]), pixels, train, flips, asked)
+    found = _nearest(to_float(pixels[queries]), pixels, train, flips, queries)
     low, median = torch.quantile(found.distance, torch.tensor([LOW, 0.5])).tolist()
-    return Baseline(kind, len(asked), round(low, 4), round(median, 4))
-
-
-def _spread(rows: Tensor) -> Tensor:
-    """Return at most 256 of `rows`, evenly spread."""
-    count = min(len(rows), MOST_COMPARED)
-    return rows[torch.arange(count) * len(rows) // max(count, 1)]
+    return Baseline(kind, len(queries), round(low, 4), round(median, 4))
 
 
 def _nearest(queries: Tensor, pixels: Tensor, rows: Tensor, flips: bool, own: Tensor) -> Nearest:
-    """Do what `find_nearest` tells; `own` [N] names the picture that each query is, or -1."""
+    """Find the nearest pictures; `own` [N] is the row that each query itself is, or -1."""
     best = torch.full((len(queries), 0), torch.inf)  # the smallest distances so far, [N, K]
     picture = torch.empty((len(queries), 0), dtype=torch.int64)
     for chunk, pictures in _chunks(pixels, rows):

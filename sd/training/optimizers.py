@@ -115,10 +115,10 @@ class Optimizer:
         """Begin with the weights by name, on a device: cpu, cuda or mps."""
         self._parameters = dict(parameters)
         matrices = hidden_matrices(parameters) if training.optimizer == "muon" else {}
-        rest = [each for name, each in parameters.items() if name not in matrices]
+        others = [each for name, each in parameters.items() if name not in matrices]
         rate, decay = training.learning_rate, training.weight_decay
         self._fused = device in FUSED
-        adamw = torch.optim.AdamW(rest, lr=rate, weight_decay=decay, fused=self._fused or None)
+        adamw = torch.optim.AdamW(others, lr=rate, weight_decay=decay, fused=self._fused or None)
         self._parts: list[torch.optim.Optimizer] = [adamw]
         if matrices:
             self._parts.append(Muon(matrices.values(), rate, decay))

@@ -1,4 +1,4 @@
-"""What a picture set tells a model: the kind, its vocabulary or classes, each picture's prompt."""
+"""Conditioning out of a picture set: the kind, the vocabulary or classes, the pictures' prompts."""
 
 from dataclasses import replace
 from typing import Any
@@ -23,30 +23,31 @@ def resolve(config: Config, images: ImageSet) -> Config:
     captions = sum(map(bool, images.captions or ()))
     labels = 0 if images.labels is None else len(images.label_names)
     made = resolve_conditioning(config, captions, labels)
-    known = made.conditioning
-    if known.kind != "captions" or known.encoder is None:
+    conditioning = made.conditioning
+    if conditioning.kind != "captions" or conditioning.encoder is None:
         return made
-    width = PretrainedText(known.encoder, known.text_length).width
+    width = PretrainedText(conditioning.encoder, conditioning.text_length).width
     return replace(made, unet=replace(made.unet, context_dim=width))
 
 
 def metadata_of(config: Config, images: ImageSet, rows: Tensor) -> dict[str, Any] | None:
-    """Return the facts of a new conditioner for the pictures at `rows`; None if there is none."""
+    """Return the metadata of a new conditioner for the pictures at `rows`; None for none."""
     kind = config.conditioning.kind
     if kind == "none":
         return None
     if kind != "captions":
         return {"kind": kind, "labels": list(images.label_names)}
-    captions = [(images.captions or ())[row] for row in rows.tolist()]
-    known = [caption for caption in captions if caption]
-    metadata: dict[str, Any] = {"kind": kind, "examples": evenly_spaced(known, EXAMPLES)}
+    every = [(images.captions or ())[row] for row in rows.tolist()]
+    captions = [caption for caption in every if caption]
+    metadata: dict[str, Any] = {"kind": kind, "examples": evenly_spaced(captions, EXAMPLES)}
     if config.conditioning.encoder is None:
-        metadata["vocabulary"] = Vocabulary.train(known, config.conditioning.vocabulary).to_json()
+        vocabulary = Vocabulary.train(captions, config.conditioning.vocabulary)
+        metadata["vocabulary"] = vocabulary.to_json()
     return metadata
 
 
 def prompts_of(conditioner: Conditioner, images: ImageSet) -> list[str]:
-    """Return what each picture's prompt is in training; "" where nothing is told of it."""
+    """Return each picture's prompt in training; "" where it has none."""
     if conditioner.kind == "captions":
         return list(images.captions or [""] * len(images.names))
     assert images.labels is not None  # `resolve` has seen to it

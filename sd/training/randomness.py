@@ -44,7 +44,7 @@ def new_network(config: Config, seed: int) -> UNetModel:
 def new_conditioner(
     config: Config, metadata: Mapping[str, Any] | None, seed: int
 ) -> Conditioner | None:
-    """Return the conditioner of settings and facts with the initial weights of a seed."""
+    """Return the conditioner of settings and metadata with the initial weights of a seed."""
     with torch.random.fork_rng():
         torch.manual_seed(keyed_generator(seed, "conditioner", 0).initial_seed())
         return conditioner_of(config, metadata)

@@ -126,14 +126,14 @@ class Recording:
         self._index += 1
 
     def _measure(self, place: str, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        height, width = _bound(*args, **kwargs)[0].shape[2:]
+        height, width = _arguments(*args, **kwargs)[0].shape[2:]
         self._sizes[place] = (height, width)
 
     @torch.no_grad()
     def _record(
         self, site: _Site, module: CrossAttention, args: Any, kwargs: dict[str, Any]
     ) -> None:
-        x, context, mask = _bound(*args, **kwargs)
+        x, context, mask = _arguments(*args, **kwargs)
         if self.pictures is not None:
             rows = self._rows(len(x))
             x = x[rows]
@@ -151,7 +151,7 @@ class Recording:
         return [start + picture for start in range(0, length, count) for picture in wanted]
 
 
-def _bound(
+def _arguments(
     x: Tensor, context: Tensor | None = None, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Return what a module was called with, by place or by name."""
