@@ -84,6 +84,69 @@ def test_a_package_says_what_lives_there() -> None:
     assert not list((ROOT / "sd").rglob("README*"))
 
 
+def private_reaches(tree: ast.AST) -> set[str]:
+    """Return where a module reaches into the private parts of what it has not made itself."""
+    nodes = list(ast.walk(tree))
+    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    own |= {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+        if ast.unparse(node.value) in ("self", "cls")
+    }
+    aliases = [
+        alias
+        for node in nodes
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    ]
+    modules = {(alias.asname or alias.name).split(".")[0] for alias in aliases}
+    private = {alias.name for alias in aliases if is_private(alias.name)}
+    return private | {ast.unparse(node) for node in nodes if reaches_in(node, own, modules)}
+
+
+def reaches_in(node: ast.AST, own: set[str], modules: set[str]) -> bool:
+    if isinstance(node, ast.Attribute) and is_private(node.attr):
+        return node.attr not in own and ast.unparse(node.value) not in ("self", "cls")
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "getattr":
+        return isinstance(node.args[1], ast.Constant) and is_private(str(node.args[1].value))
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "vars" and node.args:
+        looked_at = node.args[0]
+        is_name = isinstance(looked_at, ast.Name | ast.Attribute)
+        return is_name and ast.unparse(looked_at).split(".")[0] in modules
+    return isinstance(node, ast.ClassDef) and any(word.arg for word in node.keywords)
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name not in OF_TUPLES
+
+
+def test_only_the_adapter_reaches_into_what_is_private() -> None:
+    found: dict[str, set[str]] = {}
+    for path in OURS:
+        name = path.relative_to(ROOT).as_posix()
+        if not name.startswith(ADAPTER):
+            found[name] = private_reaches(ast.parse(path.read_text(encoding="utf-8")))
+    assert {name: reaches for name, reaches in found.items() if reaches} == {
+        "sd/data/decoding/decoder.py": {"_imaging"},  # the library that libtiff is silenced in
+        "sd/training/loop.py": {"torch._foreach_lerp_"},  # one kernel for all averaged weights
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "demo._queue.max_size = 3",
+        "from gradio.blocks import _App",
+        "getattr(event, '_data', {})",
+        "import gradio.blocks\nvars(gradio.blocks)['App'] = None",
+        "class Slider(gr.Slider, metaclass=Plain): pass",
+    ],
+)
+def test_a_reach_into_what_is_private_is_found(text: str) -> None:
+    assert private_reaches(ast.parse(text))
+
+
 @pytest.mark.parametrize("path", OURS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_nothing_runs_what_a_person_gave(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
