@@ -1,4 +1,4 @@
-"""The mathematics: schedule, forward process, time steps, samplers, guidance, closed forms.
+"""The mathematics: schedule, forward process, loss, time steps, samplers, guidance, closed forms.
 
 A denoiser is a callable here; no network is known.
 """

@@ -10,7 +10,7 @@ the papers. Networks, denoisers and samplers know w alone; only `to_w` and `to_x
 the other. The default (0, 1) makes w equal to x.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -28,6 +28,10 @@ class Prediction(NamedTuple):
 
     x0: Tensor
     eps: Tensor
+
+
+DenoiserLike = Callable[[Tensor, float], Prediction]
+"""(w_t [B, C, ...], t) -> what it says of w_t."""
 
 
 class ForwardProcess:

@@ -13,12 +13,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from sd.diffusion.process import Prediction
+from sd.diffusion.process import DenoiserLike
 from sd.diffusion.schedule import Schedule
 from sd.diffusion.timesteps import INFINITE_SIGMA
-
-Denoise = Callable[[Tensor, float], Prediction]
-"""(w [B, C, ...], t) -> the estimate of w_0 and of the noise: one call of the network."""
 
 Noise = Callable[[], Tensor]
 """() -> standard noise [B, C, ...], fresh in each step."""
@@ -58,7 +55,7 @@ class Step:
         return (self.b_s / self.b) * w + self.a_s * (1 - self.sigma_ratio) * D
 
 
-Rule = Callable[[Denoise, Tensor, Step, Noise], Tensor]
+Rule = Callable[[DenoiserLike, Tensor, Step, Noise], Tensor]
 """(denoise, w_t, step, noise) -> w_s. A rule may remember earlier steps: every run has its own."""
 
 
@@ -67,14 +64,14 @@ def add_noise(mean: Tensor, variance: float, step: Step, noise: Noise) -> Tensor
     return mean + variance**0.5 * noise().to(mean) if variance > 0 and step.s > 0 else mean
 
 
-def ddpm(denoise: Denoise, w: Tensor, step: Step, noise: Noise, *, large: bool) -> Tensor:
+def ddpm(denoise: DenoiserLike, w: Tensor, step: Step, noise: Noise, *, large: bool) -> Tensor:
     """Sample p(w_s | w_t), variance beta~ or, `large`, beta (Ho et al. 2020, Algorithm 2)."""
     c = step.schedule.posterior(step.t, step.s)
     variance = step.schedule.step_beta(step.t, step.s) if large else c.variance
     return add_noise(c.x0 * denoise(w, step.t).x0 + c.x_t * w, variance, step, noise)
 
 
-def ddim(denoise: Denoise, w: Tensor, step: Step, noise: Noise, *, eta: float) -> Tensor:
+def ddim(denoise: DenoiserLike, w: Tensor, step: Step, noise: Noise, *, eta: float) -> Tensor:
     """Keep part of the noise, draw `eta` of the rest anew (Song et al. 2021, eq. 12 and 16)."""
     estimate = denoise(w, step.t)
     variance = eta**2 * step.schedule.posterior(step.t, step.s).variance
@@ -82,14 +79,14 @@ def ddim(denoise: Denoise, w: Tensor, step: Step, noise: Noise, *, eta: float) -
     return add_noise(step.a_s * estimate.x0 + kept * estimate.eps, variance, step, noise)
 
 
-def euler(denoise: Denoise, w: Tensor, step: Step, noise: Noise) -> Tensor:
+def euler(denoise: DenoiserLike, w: Tensor, step: Step, noise: Noise) -> Tensor:
     """Follow dy/dsigma = d: y + (sigma_s - sigma) d (Karras et al. 2022, Algorithm 1, line 5)."""
     D = denoise(w, step.t).x0
     # y is D + sigma d, so this is D + sigma_s d, which is finite where sigma is not.
     return step.a_s * D + step.b_s * step.to_d(w, D)
 
 
-def euler_ancestral(denoise: Denoise, w: Tensor, step: Step, noise: Noise) -> Tensor:
+def euler_ancestral(denoise: DenoiserLike, w: Tensor, step: Step, noise: Noise) -> Tensor:
     """Euler to sigma_down, then noise up to sigma_s (k-diffusion's get_ancestral_step, eta 1).
 
     sigma_up^2 = sigma_s^2 (1 - sigma_s^2 / sigma^2) leaves sigma_down = sigma_s^2 / sigma.
@@ -99,7 +96,7 @@ def euler_ancestral(denoise: Denoise, w: Tensor, step: Step, noise: Noise) -> Te
     return add_noise(down, step.b_s**2 * (1 - step.sigma_ratio**2), step, noise)
 
 
-def heun(denoise: Denoise, w: Tensor, step: Step, noise: Noise) -> Tensor:
+def heun(denoise: DenoiserLike, w: Tensor, step: Step, noise: Noise) -> Tensor:
     """Euler, then again with the mean of both ends' d (Karras et al. 2022, Algorithm 1)."""
     D = denoise(w, step.t).x0
     d = step.to_d(w, D)
@@ -131,7 +128,7 @@ class DpmSolver2M:
     def __init__(self) -> None:
         self.last: PastStep | None = None
 
-    def __call__(self, denoise: Denoise, w: Tensor, step: Step, noise: Noise) -> Tensor:
+    def __call__(self, denoise: DenoiserLike, w: Tensor, step: Step, noise: Noise) -> Tensor:
         """Return w_s, of order 1 in the first step, after SNR 0 and to s = 0."""
         D = denoise(w, step.t).x0
         change = self.last.change(step, D) if self.last else None
@@ -151,7 +148,7 @@ class UniPC(DpmSolver2M):
         self.corrector = corrector
         self.before: PastStep | None = None
 
-    def __call__(self, denoise: Denoise, w: Tensor, step: Step, noise: Noise) -> Tensor:
+    def __call__(self, denoise: DenoiserLike, w: Tensor, step: Step, noise: Noise) -> Tensor:
         """Return w_s as 2M does, from the w that the corrector makes of `w`."""
         found = denoise(w, step.t)
         if self.corrector and self.last:

@@ -17,13 +17,10 @@ from torch import Tensor
 
 from sd.common.randomness import keyed_generator
 from sd.common.validation import InputError, choice, flag, real, shown
-from sd.diffusion.process import ForwardProcess, Prediction
+from sd.diffusion.process import DenoiserLike, ForwardProcess, Prediction
 from sd.diffusion.samplers import Rule, Step, new_rule
 from sd.diffusion.schedule import Schedule
 from sd.diffusion.timesteps import SAMPLERS, VARIANCES, calls_per_step, time_grid
-
-DenoiserLike = Callable[[Tensor, float], Prediction]
-"""(w_t [B, C, ...], t) -> its estimate of w_0 and of the noise."""
 
 
 class SampleStep(NamedTuple):

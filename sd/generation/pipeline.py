@@ -18,8 +18,8 @@ from sd.data.images import to_float
 from sd.data.space import Shape, Space, encode_mask
 from sd.diffusion.guidance import Guidance
 from sd.diffusion.loss import Diffusion
+from sd.diffusion.process import DenoiserLike
 from sd.diffusion.sampling import (
-    DenoiserLike,
     KnownRegion,
     SampleStep,
     Sampling,
