@@ -115,7 +115,7 @@ def compare_means(schedule: str, mean: float | None, request: gr.Request) -> Upd
         curves.Line(x, curves.thin(sign * closed), "line", say("break_closed", lang)),
     ]
     curve = curves.plot(lines, line, [(0, "t = 0"), (1, f"{noising.timesteps}")], log=False)
-    plot = Markup('<div class="trip">{}</div>').format(Markup(curve))
+    plot = Markup('<div class="trip">{}</div>').format(curve)
     return {"means": plot + paragraph(line, "told")}
 
 

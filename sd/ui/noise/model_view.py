@@ -184,7 +184,7 @@ def round_trips_html(trips: Sequence["RoundTrip"], probe: ModelProbe, lang: str)
         )
         for each in trips
     ]
-    plot = Markup('<div class="trip">{}</div>').format(Markup(curve))
+    plot = Markup('<div class="trip">{}</div>').format(curve)
     return paragraph(say("trip_strip", lang, n=CALLS)) + plot + strip_html(columns)
 
 

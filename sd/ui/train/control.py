@@ -1,4 +1,4 @@
-"""Which run is shown, and what is done to it: pause, resume, train more, sample, pack, open."""
+"""Which run the Train tab shows, and what a person does to it: pause, resume, sample, pack."""
 
 from pathlib import Path
 

@@ -200,10 +200,10 @@ def find_remarks(config: Config, data: str | None) -> list[coach.Remark]:
     return coach.review_plan(config, report_view.count_chosen(found, config.training), found)
 
 
-def if_possible(view: Callable[..., Markup], *facts: object) -> Markup:
+def if_possible(view: Callable[..., Markup], *given: object) -> Markup:
     """Return a view of settings, or nothing where they cannot be."""
     try:
-        return view(*facts)
+        return view(*given)
     except InputError:
         return Markup()
 
@@ -219,7 +219,7 @@ def describe(
     count = report_view.count_chosen(found.report, config.training)
     try:
         resolved = report_view.decide_conditioning(found.report, config)
-    except InputError:  # told beside its field, and by `conditioning`
+    except InputError:  # shown beside its field, and by `conditioning`
         resolved = config
     # While new settings arrive field by field, they are others for a moment; then what was
     # measured is true again.

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Files = str | list[str] | None  # what is uploaded; a bundled set's word; nothing for the first one
 
 PREVIEW_SIDE = 96  # pixels; a preview of larger pictures is drawn at this
-CELL_SIDE = 64  # pixels of one picture on the sheet, about
+CELL_SIDE = 64  # pixels of one picture of the preview, about
 
 
 class NewestUploads(Recent[str, object]):
@@ -85,7 +85,7 @@ def read_upload(files: Files, before: str | None, lang: str) -> Generator[Update
 
 
 def check_choices(handle: str | None, config: Config) -> None:
-    """Raise `InputError` where the set lacks a chosen class, or what the model is to be told.
+    """Raise `InputError` where the set lacks a chosen class, or what conditions the model.
 
     So it does where samples are to be of a class that is not there.
     """
@@ -113,7 +113,7 @@ def fit_previews(found: Survey, config: Config, count: int) -> "Tensor":
 
 
 def draw_preview(found: Survey, config: Config) -> tuple[Image.Image, bool]:
-    """Return a sheet of pictures as the model will see them, and whether its lower half is changed.
+    """Return pictures in a grid as the model will see them, and whether its lower half is changed.
 
     With random changes on, the second row shows the first once more, changed.
     """
@@ -151,7 +151,7 @@ def show_preview(found: Survey, config: Config, lang: str) -> Updates:
 
 def build(demo: gr.Blocks) -> Pictures:
     """Lay out and wire the first group."""
-    # Nothing until the page has been told what it shows: where the server has forgotten a page,
+    # Nothing until the page knows what it shows: where the server has forgotten a page,
     # its default stands here, and a set would be trained that nobody sees.
     data, nothing = gr.State(None), gr.State(None)
     with gr.Column(elem_classes="group"):

@@ -176,8 +176,8 @@ def wire(chosen: pictures.Pictures, plan: PlanForm, views: Views) -> None:
     read = by_name(form.read_fields, plan.values, {"config": plan.config, "fault": plan.fault})
     states = {"config": plan.config, "data": plan.data, "measured": plan.measured}
     describe = by_name(form.describe, states, views._asdict())
-    # What was pasted is told when its field is left; `change` would also tell, one by one and out
-    # of order, of fields that were filled from here (gradio 6.31).
+    # What was pasted is read when its field is left: `change` would also fire, one by one and out
+    # of order, for fields that were filled from here (gradio 6.31).
     typed = [each.input for each in plan.fields.values()]
     typed += [each.blur for each in plan.fields.values() if isinstance(each, gr.Textbox)]
     gr.on(typed, **read, **LATEST | SURVEY)

@@ -15,8 +15,8 @@ from sd.ui.texts import say
 if TYPE_CHECKING:
     from sd.data.reading.report import Report
 
-MOST_FILES_NAMED = 20  # files that are told by name
-MOST_COUNTED = 60  # classes or sizes that are told
+MOST_FILES_NAMED = 20  # files that are listed by name
+MOST_COUNTED = 60  # classes or sizes that are listed
 LONGEST_FILE_NAME = 120
 
 
@@ -129,9 +129,9 @@ def cut_html(report: "Report", training: TrainingConfig, lang: str) -> Markup:
 
 
 def decide_conditioning(report: "Report", config: Config) -> Config:
-    """Return the settings with what the model is told decided for these pictures.
+    """Return the settings with the kind of conditioning decided for these pictures.
 
-    Raises `InputError` where they lack what it is to be told.
+    Raises `InputError` where they lack what the model is to be conditioned on.
     """
     classes, chosen = config.training.classes, count_chosen(report, config.training)
     labels = len(report.classes if classes is None else classes)

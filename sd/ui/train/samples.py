@@ -123,7 +123,7 @@ def meter_html(
     usually = "meter_held_out" if baseline.kind == "held_out" else "meter_training"
     about = say(usually, lang, count=f"{baseline.count:,}", **usual)
     strip = curves.strip(distances, (baseline.low, baseline.median), STRIP_MOST, f"{line} {about}")
-    return paragraph(line, worst) + Markup(strip) + paragraph(about)
+    return paragraph(line, worst) + strip + paragraph(about)
 
 
 def read_prompts(folder: Path, step: int) -> tuple[str, ...]:

@@ -162,8 +162,8 @@ def find_faults(config: Config) -> dict[str, str]:
     """Return key -> line for what cannot be trained although each key alone is fine."""
     training = config.training
     if config.conditioning.encoder:
-        told = validation.shown(config.conditioning.encoder)
-        line = f"conditioning.encoder = {told}: the page loads no other's model; use the command"
+        name = validation.shown(config.conditioning.encoder)
+        line = f"conditioning.encoder = {name}: the page loads no other's model; use the command"
         return {"encoder": line}
     try:
         check_network(config.unet, training.input_height, training.input_width)

@@ -92,10 +92,10 @@ def curve_html(folder: Path, total: int, which: str, lang: str) -> Markup:
     """Return one figure of a run's steps as a curve."""
     past, name = runs.history(folder), say(f"curve_{which}", lang)
     if which == "loss":
-        return Markup(curves.loss_curve(past.steps, past.loss, total, name, say("loss_alt", lang)))
+        return curves.loss_curve(past.steps, past.loss, total, name, say("loss_alt", lang))
     columns = {"rate": past.lr, "gradient": past.grad_norm, "speed": past.pictures_per_second}
     log = which == "gradient"
-    return Markup(curves.step_curve(past.steps, columns[which], total, name, log=log))
+    return curves.step_curve(past.steps, columns[which], total, name, log=log)
 
 
 def levels_html(folder: Path, status: runs.Status, which: str, lang: str) -> Markup:
@@ -109,9 +109,9 @@ def levels_html(folder: Path, status: runs.Status, which: str, lang: str) -> Mar
     means = {"n": len(newest.times), "train": mean(newest.train), "held": held}
     alt = say("levels_alt", lang, step=f"{newest.step:,}", **means)
     if which == "course":
-        return Markup(curves.history_curve(found, status.total, names, alt))
+        return curves.history_curve(found, status.total, names, alt)
     T = read_config(folder).diffusion.timesteps
-    return Markup(curves.level_curve(found, T, names, alt))
+    return curves.level_curve(found, T, names, alt)
 
 
 def mean(values: list[float]) -> str:
