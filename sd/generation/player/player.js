@@ -1,7 +1,7 @@
 // The player of films: every step of a sampling at the hand's speed, without a request.
 // Needs reel.js.
 // sdPlayer.mount(element, {address, onSelect}) -> {update(value), destroy()}; a value is
-// {lanes: [film, ...], words: {key: text}, live, at}, and a film is what sd.film's Film.json tells.
+// {lanes: [film, ...], words: {key: text}, live, at}, and a film is what Film.json of sd.generation.film tells.
 (() => {
   "use strict";
   const REST = 200; // ms for which the slider rests before it is told
