@@ -157,15 +157,10 @@ def read_conditioning(entry: ModelEntry) -> ConditioningMetadata | None:
 
 def default_prompts(entry: ModelEntry) -> tuple[str, ...]:
     """Return what the samples of a model's own run were asked for; () if nothing."""
-    conditioning = read_conditioning(entry)
+    if (conditioning := read_conditioning(entry)) is None:
+        return ()
     chosen = config_of(entry).conditioning.sample_prompts
-    return (
-        ()
-        if conditioning is None
-        else conditioning_metadata.default_prompts(
-            chosen, conditioning.labels, conditioning.examples
-        )
-    )
+    return conditioning_metadata.default_prompts(chosen, conditioning.labels, conditioning.examples)
 
 
 def network_calls(
