@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from sd.common.threads import count_cores
 from sd.common.validation import InputError, choice
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -81,9 +82,8 @@ def multiplies_bfloat16(device: str) -> bool:
 
 def _usable_cores() -> int:
     """Return the cores that this process may use; OMP_NUM_THREADS lowers it."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return min(int(wanted), count or 1) if wanted.isdigit() and int(wanted) else count or 1
+    return min(int(wanted), count_cores()) if wanted.isdigit() and int(wanted) else count_cores()
 
 
 def _label(device: str, threads: int) -> str:

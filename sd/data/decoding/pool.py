@@ -9,7 +9,6 @@ lost.
 import contextlib
 import hashlib
 import json
-import os
 import queue
 import struct
 import subprocess
@@ -22,6 +21,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from sd.common import environment
 from sd.common.marks import REASON, is_marked
+from sd.common.threads import count_cores
 from sd.common.validation import InputError
 from sd.data.decoding.decoder import TRANSPARENT, decode, fit_array
 from sd.data.decoding.depth import Scale, Span
@@ -71,13 +71,6 @@ def decode_and_fit(data: bytes, wanted: Fit, scale: Scale | None = None) -> Fitt
     digest = hashlib.blake2b(pixels, digest_size=16).hexdigest()
     kept = tuple(note for note in found.notes if note != TRANSPARENT or wanted.channels != 4)
     return Fitted("", pixels, found.mode, found.size, digest, kept, found.span)
-
-
-def count_cores() -> int:
-    """Return the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _send(pipe: BinaryIO, facts: Any, blobs: Sequence[bytes]) -> None:
