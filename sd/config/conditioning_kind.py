@@ -31,9 +31,9 @@ def resolve_conditioning(config: Config, captions: int, labels: int) -> Config:
         unet = replace(unet, num_classes=labels + 1)
     if kind in ("class_tokens", "captions") and unet.context_dim is None:
         unet = replace(unet, context_dim=CONTEXT_WIDTH)
-    told = replace(config, unet=unet, conditioning=replace(config.conditioning, kind=kind))
-    check_ports(told)
-    return told
+    resolved = replace(config, unet=unet, conditioning=replace(config.conditioning, kind=kind))
+    check_ports(resolved)
+    return resolved
 
 
 def unresolve_conditioning(config: Config) -> Config:

@@ -44,17 +44,17 @@ class ImageSet:
     report: Report
 
     @classmethod
-    def of(cls, pixels: Tensor, told: SetDescription) -> "ImageSet":
-        """Join the pixels and what is told of them."""
-        index = {name: number for number, name in enumerate(told.report.classes)}
-        numbers = torch.tensor([index[label] for label in told.labels], dtype=torch.int64)
+    def of(cls, pixels: Tensor, description: SetDescription) -> "ImageSet":
+        """Join pixels and their description."""
+        index = {name: number for number, name in enumerate(description.report.classes)}
+        numbers = torch.tensor([index[label] for label in description.labels], dtype=torch.int64)
         return cls(
             pixels=pixels,
-            names=tuple(told.names),
+            names=tuple(description.names),
             labels=numbers if index else None,
             label_names=tuple(index),
-            captions=tuple(told.captions) if told.report.captions else None,
-            report=told.report,
+            captions=tuple(description.captions) if description.report.captions else None,
+            report=description.report,
         )
 
 
@@ -81,10 +81,10 @@ def read_images(
         found = enumerate(filter(None, reading.pixels(wanted)))
         for number, data in chain(found, reading.rescale(wanted)):
             pixels[number] = _as_picture(data, channels, height, width)
-        told = reading.describe()
-    if len(told.rows) < len(pixels):
-        pixels = pixels[torch.tensor(told.rows)]
-    return ImageSet.of(pixels, told)
+        description = reading.describe()
+    if len(description.rows) < len(pixels):
+        pixels = pixels[torch.tensor(description.rows)]
+    return ImageSet.of(pixels, description)
 
 
 def _make_room(count: int, channels: int, height: int, width: int) -> Tensor:

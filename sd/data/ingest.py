@@ -68,9 +68,9 @@ def ingest_images(
             for row, data in reading.rescale(wanted):
                 out.seek(row * len(data))
                 out.write(data)
-            told = reading.describe()
-        _keep_rows(pixels, told.rows, height * width * channels)
-        _write_index(temporary, told, wanted)
+            description = reading.describe()
+        _keep_rows(pixels, description.rows, height * width * channels)
+        _write_index(temporary, description, wanted)
         for path in [*temporary.iterdir(), temporary]:
             flush(path)
         temporary.rename(folder)
@@ -107,16 +107,16 @@ def _keep_rows(path: Path, rows: Sequence[int], size: int) -> None:
         file.truncate(len(rows) * size)
 
 
-def _write_index(folder: Path, told: SetDescription, wanted: Fit) -> None:
+def _write_index(folder: Path, description: SetDescription, wanted: Fit) -> None:
     """Write all that is known of the pictures beside their pixels."""
-    report = told.report
+    report = description.report
     numbers = {label: number for number, label in enumerate(report.classes)}
     index = {
         "shape": [report.used, wanted.channels, wanted.height, wanted.width],
-        "names": told.names,
-        "labels": [numbers[label] for label in told.labels] or None,
+        "names": description.names,
+        "labels": [numbers[label] for label in description.labels] or None,
         "label_names": list(numbers),
-        "captions": told.captions if report.captions else None,
+        "captions": description.captions if report.captions else None,
         "report": report.to_json(),
         "sha256": digest(folder / PIXELS),
     }

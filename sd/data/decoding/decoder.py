@@ -65,7 +65,7 @@ class Decoded(NamedTuple):
     image: Image.Image  # mode "L" or "RGB", with "A" if some of it is transparent; upright
     mode: str  # Pillow's mode of the file
     size: tuple[int, int]  # width and height of the file's picture, upright
-    notes: tuple[str, ...] = ()  # of NOTES, what is to be told of it
+    notes: tuple[str, ...] = ()  # of NOTES, what is to be reported of it
     span: Span | None = None  # of its values, where the file does not tell their scale
 
 
@@ -319,8 +319,10 @@ def _wide_values(loaded: Image.Image, data: bytes, rawmode: str) -> NDArray[Any]
 def _bits(opened: Image.Image, data: bytes) -> int | None:
     """Return how many bits of a grey value count, where a PNG or a TIFF of more than 8 tells."""
     if opened.format == "PNG":
-        told = (data[start + 8 : end - 4] for kind, start, end in _chunks(data) if kind == b"sBIT")
-        return max(next(told, b"")[:3], default=None)
+        significant = (
+            data[start + 8 : end - 4] for kind, start, end in _chunks(data) if kind == b"sBIT"
+        )
+        return max(next(significant, b"")[:3], default=None)
     if opened.format != "TIFF":
         return 16 if opened.format == "PPM" else None
     tags: Any = getattr(opened, "tag_v2", {})

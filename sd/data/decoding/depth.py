@@ -100,18 +100,20 @@ def scales_of(spans: Iterable[Span]) -> dict[bool, Scale]:
 
 
 def remarks(spans: Sequence[Span]) -> list[str]:
-    """Return how values of more than 8 bits were read where no file told it, a line each way."""
+    """Return how values of more than 8 bits were read where no file says how, a line each way."""
     lines = []
     for is_whole, span in join_spans(spans).items():
         count, top = sum(each.whole == is_whole for each in spans), span.scale().high
         if span.low < 0 or span.high > FULL:
-            told = f"values from {span.low:g} to {span.high:g} became black to white"
+            reading = f"values from {span.low:g} to {span.high:g} became black to white"
         elif top < FULL:
             bits = int(top).bit_length()
-            told = f"no value goes beyond {top:,.0f}, so they are read as {bits} bits"
+            reading = f"no value goes beyond {top:,.0f}, so they are read as {bits} bits"
         elif span.high < 2 ** max(DEPTHS):
-            told = f"no value goes beyond {span.high:,.0f} of {FULL:,}, so they are dark"
+            reading = f"no value goes beyond {span.high:,.0f} of {FULL:,}, so they are dark"
         else:
             continue
-        lines.append(f"more than 8 bits: {count} {'picture' if count == 1 else 'pictures'}; {told}")
+        lines.append(
+            f"more than 8 bits: {count} {'picture' if count == 1 else 'pictures'}; {reading}"
+        )
     return lines

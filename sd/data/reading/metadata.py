@@ -69,7 +69,7 @@ class Notes:
         """Read all metadata files among `names` with `read`; InputError for a malformed one.
 
         pictures: those names that may be pictures. unsure: those that several files have, of which
-        none is told anything.
+        none gets a caption or label.
         """
         self.left_out: list[LeftOut] = []
         self._read = read
@@ -79,7 +79,7 @@ class Notes:
         self._beside = Beside(list(filter(is_caption, names)), pictures, unsure)
         self._rows: dict[str, Row] = {}
         self._known: dict[str, Note] = {}
-        self._told: list[str] = []
+        self._remarks: list[str] = []
         self._unused: list[str] = []
         self._counts: Counter[str] = Counter()
         self._guessed: str | None = None  # "" where no encoding is likely
@@ -107,7 +107,7 @@ class Notes:
     def unused(self) -> list[str]:
         """What is understood and not used; whole when all pictures were asked about."""
         unused = list(self._unused)
-        if count := self._counts["told twice"]:
+        if count := self._counts["captioned twice"]:
             unused.append(f"{_counted(count, 'caption file')} of pictures with another caption")
         if count := self._counts["lists"]:
             unused.append(f"all but the first caption of {_counted(count, 'list')}")
@@ -118,7 +118,7 @@ class Notes:
     @property
     def remarks(self) -> list[str]:
         """What else is to be said, one line each; whole when all pictures were asked about."""
-        remarks = list(self._told)
+        remarks = list(self._remarks)
         shares = {
             comparison_key(stem(found))
             for name in self._texts
@@ -168,13 +168,13 @@ class Notes:
                 self._rows.setdefault(picture, first)
         if strangers:
             example = f"first {shown(strangers[0].file)} in {strangers[0].place}"
-            self._told.append(
+            self._remarks.append(
                 f"{label}: {len(strangers)} rows name no picture of this set, {example}"
             )
         if unsure:
-            self._told.append(f"{label}: of {unsure} pictures several rows tell; none is used")
+            self._remarks.append(f"{label}: of {unsure} pictures several rows tell; none is used")
         if again:
-            self._told.append(f"{label}: {again} rows name a picture again; the first counts")
+            self._remarks.append(f"{label}: {again} rows name a picture again; the first counts")
         if table.unused:
             columns = ", ".join(brief(printable(key)) for key in table.unused[:SHOWN_COLUMNS])
             more = len(table.unused) - SHOWN_COLUMNS
@@ -184,7 +184,7 @@ class Notes:
         """Return the caption of a picture: that of its row, else of the first file beside it."""
         for name in self._beside.of(picture):
             if caption:
-                self._counts["told twice"] += 1
+                self._counts["captioned twice"] += 1
             else:
                 caption = self._from_file(name)
         return caption

@@ -160,7 +160,7 @@ class SourceReader:
     def rescale(self, wanted: Fit) -> Iterator[tuple[int, bytes]]:
         """Yield the place among the found pictures, and the new pixels, of those to be read again.
 
-        Of these the values of all pictures together tell another scale than their own had told.
+        Of these the values of all pictures together have another scale than each alone.
         """
         scales = depth.scales_of(each.span for each in self._found if each.span)
         for row, each in enumerate(self._found):
@@ -303,14 +303,14 @@ class Pace:
     """Says when it is time to report how far a reading is."""
 
     def __init__(self) -> None:
-        self._told = time.monotonic()
+        self._reported = time.monotonic()
 
     def due(self, done: int) -> bool:
         """Tell whether to speak after `done` pictures: every 64 of them, or every half second."""
         now = time.monotonic()
-        if done % REPORT_EVERY and now - self._told < REPORT_SECONDS:
+        if done % REPORT_EVERY and now - self._reported < REPORT_SECONDS:
             return False
-        self._told = now
+        self._reported = now
         return True
 
 

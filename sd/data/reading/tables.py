@@ -60,19 +60,19 @@ def _table(records: Iterable[Record]) -> Table:
     used: set[str | None] = set()
     seen: dict[str, None] = {}  # columns that say anything, in their order
     for place, fields in records:
-        told = {key: value for key, value in fields.items() if not _is_missing(value)}
-        known = {_column(key): key for key in reversed(told)}
+        given = {key: value for key, value in fields.items() if not _is_missing(value)}
+        known = {_column(key): key for key in reversed(given)}
         file = next((known[each] for each in FILE_COLUMNS if each in known), None)
-        if file is None or not isinstance(told[file], str):
+        if file is None or not isinstance(given[file], str):
             names = {_column(key): key for key in reversed(fields)}
             column = next((each for each in FILE_COLUMNS if each in names), FILE_COLUMNS[0])
             value = fields.get(names.get(column, ""))
             raise InputError(f"{place}: {column} = {shown(value)}: must be a path")
         caption = next((known[each] for each in CAPTION_COLUMNS if each in known), None)
         label = next((known[each] for each in LABEL_COLUMNS if each in known), None)
-        rows.append(Row(place, told[file], _cell(told, caption), _cell(told, label)))
+        rows.append(Row(place, given[file], _cell(given, caption), _cell(given, label)))
         used.update((file, caption, label))
-        seen.update(dict.fromkeys(key for key in told if key.strip()))
+        seen.update(dict.fromkeys(key for key in given if key.strip()))
     return Table(rows, [key for key in seen if key not in used])
 
 
