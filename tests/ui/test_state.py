@@ -1,12 +1,18 @@
 """What a page's events share: one object of each kind, of the page at hand and of no other."""
 
+import asyncio
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import gradio as gr
 import pytest
+from gradio.state_holder import SessionState
 
 from sd.runs import Home
+from sd.ui.adapter.page import Page
+from sd.ui.components.handlers import guarded
 from sd.ui.state import Recent, Shared, home, shared, use
 
 
@@ -67,3 +73,29 @@ def test_of_too_many_entries_the_oldest_go() -> None:
         recent[name] = value
     assert recent == {"a": 2, "c": 3}  # a came anew
     assert shared(Two) is shared(Two) is not recent
+
+
+def test_an_event_sees_the_home_of_its_own_page_wherever_its_handler_runs(tmp_path: Path) -> None:
+    @guarded
+    def name_of_home() -> str:
+        return home().path.name
+
+    @guarded
+    def step_by_step() -> Iterator[str]:
+        for _ in range(2):
+            yield home().path.name
+
+    async def ask(page: Page) -> list[str]:
+        seen, state, iterator = [], SessionState(page), None
+        for number in (0, 1, 1):
+            answer = await page.process_api(page.fns[number], [], state=state, iterator=iterator)
+            seen.append(answer["data"][0])
+            iterator = answer.get("iterator")
+        return seen
+
+    for name in ("a", "b"):
+        with Page(Shared(home=Home(tmp_path / name)), analytics_enabled=False) as page:
+            button, shown = gr.Button(), gr.Textbox()
+            button.click(name_of_home, None, shown)
+            button.click(step_by_step, None, shown)
+        assert asyncio.run(ask(page)) == [name] * 3
