@@ -7,6 +7,7 @@ reach in this file is a saving, and the page works without.
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import anyio.to_thread
@@ -55,6 +56,9 @@ class Page(gr.Blocks):
 
     def __exit__(self, *error: Any) -> None:
         """Finish the page; see gradio."""
+        config: Any = getattr(self, "default_config", None)
+        if hasattr(config, "get_config"):  # described once, not for every look at the page
+            config.get_config = cache(config.get_config)
         with no_server():
             super().__exit__(*error)
         self.numbers = {block: number for number, block in self.blocks.items()}
@@ -113,8 +117,10 @@ def read_values(fields: Sequence[Any], current: Sequence[Any], sent: Sequence[An
 def no_server() -> Iterator[None]:
     """Let gradio set up no server meanwhile, 50 ms of a core each time; `launch` makes its own."""
     module: Any = gradio.blocks
-    usual = getattr(module, "App", None)
-    module.App = NoServer
+    if not hasattr(module, "App"):
+        yield
+        return
+    usual, module.App = module.App, NoServer
     try:
         yield
     finally:

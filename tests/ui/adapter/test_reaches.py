@@ -10,7 +10,7 @@ import gradio.blocks
 import gradio.state_holder
 import pytest
 
-from sd.ui.adapter import event_queue, first_script
+from sd.ui.adapter import event_queue, first_script, page
 from sd.ui.adapter.page import Page
 from sd.ui.state import Shared
 
@@ -59,6 +59,17 @@ def forget_notes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(state, "_update_value_in_config", lambda *_: None)
 
 
+def forget_description(patch: pytest.MonkeyPatch) -> None:
+    """Let the page not find what describes it, as if that had another name."""
+    plain = getattr
+    patch.setattr(
+        page,
+        "getattr",
+        lambda of, name, usual: usual if name == "default_config" else plain(of, name, usual),
+        raising=False,
+    )
+
+
 REACHES: dict[str, Break] = {
     "nothing": lambda patch: None,
     "_queue": lambda patch: patch.setattr(event_queue, "queue_of", lambda blocks: None),
@@ -71,6 +82,7 @@ REACHES: dict[str, Break] = {
         )
     },
     "App": lambda patch: patch.delattr(gradio.blocks, "App"),
+    "default_config": forget_description,
     "config_values": forget_notes,
     "<head>": lambda patch: patch.setattr(first_script, "HEAD", b"<no-such-tag>"),
 }

@@ -1,0 +1,10 @@
+"""One stylesheet is all that a change of gradio's looks can break."""
+
+from sd.ui.components.theme import ASSETS, PAGE_STYLES
+
+
+def test_only_one_stylesheet_is_above_gradio_s_own() -> None:
+    styles = {path.name: path.read_text(encoding="utf-8") for path in ASSETS.glob("*.css")}
+    assert set(styles) == set(PAGE_STYLES)
+    loud = {name for name, text in styles.items() if "!important" in text}
+    assert loud == {"gradio.css"} and PAGE_STYLES[-1] == "gradio.css"
