@@ -183,13 +183,13 @@ def read_pulse(run: str | None, seen: Seen, watched: bool) -> Updates:
 
 @guarded
 def wake(run: str | None) -> Updates:
-    """Let the slow clock go again, unless the run neither lives nor can live again.
-
-    It sets the quick one off if there is anything to see.
-    """
+    """Let the clock go again that fits the run: the quick one, the slow one or none."""
     status = runs.status(state.home().find_run(run)) if run else None
-    active = bool(status and (status.alive or status.resumable))
-    return {"watched": True, "slow_clock": gr.Timer(active=active)}
+    return {
+        "watched": True,
+        "clock": gr.Timer(active=bool(status and status.alive)),
+        "slow_clock": gr.Timer(active=bool(status and status.resumable)),
+    }
 
 
 def rest() -> Updates:
