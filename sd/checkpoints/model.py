@@ -19,8 +19,37 @@ from sd.networks.conditioning_metadata import default_prompts
 from sd.networks.unet import UNetModel
 
 
+class Samplable:
+    """What a trained model and a closed-form one share: the process and the space of a config."""
+
+    config: Config
+
+    @cached_property
+    def diffusion(self) -> Diffusion:
+        """The process whose noise it takes away."""
+        return Diffusion.from_config(self.config.diffusion)
+
+    @cached_property
+    def space(self) -> Space:
+        """Where it samples, and the way from there to pictures."""
+        return Pixels(self.config.picture_shape)
+
+    @property
+    def shape(self) -> Shape:
+        """The shape (c, h, w) of what is sampled."""
+        return self.space.latent_shape
+
+    def sampling(
+        self, sampler: str = "ddim", steps: int = 50, clip_x0: bool = True, **settings: Any
+    ) -> Sampling:
+        """Return a `Sampling` over this model's own schedule and noise, clipped if its space is."""
+        noise_info = self.config.diffusion.noise_info
+        settings |= {"noise_info": noise_info, "clip_x0": self.space.clips and clip_x0}
+        return Sampling(self.diffusion.schedule, sampler, steps, **settings)
+
+
 @dataclass(frozen=True)
-class Model:
+class Model(Samplable):
     """A network with all that is needed to sample from it; `about` is its checkpoint.json.
 
     conditioner: reads its prompts; None for a model that takes none.
@@ -35,21 +64,6 @@ class Model:
     def conditioned(self) -> ConditionedNetwork:
         """The network and the conditioner as one module."""
         return ConditionedNetwork(self.network, self.conditioner)
-
-    @cached_property
-    def diffusion(self) -> Diffusion:
-        """The process that the network was trained on."""
-        return Diffusion.from_config(self.config.diffusion)
-
-    @cached_property
-    def space(self) -> Space:
-        """Where it samples, and the way from there to pictures."""
-        return Pixels(self.config.picture_shape)
-
-    @property
-    def shape(self) -> Shape:
-        """The shape (c, h, w) of what is sampled."""
-        return self.space.latent_shape
 
     @property
     def denoiser(self) -> Denoiser:
@@ -87,11 +101,3 @@ class Model:
             return ()
         chosen = self.config.conditioning.sample_prompts
         return default_prompts(chosen, self.conditioner.labels, self.conditioner.examples)
-
-    def sampling(
-        self, sampler: str = "ddim", steps: int = 50, clip_x0: bool = True, **settings: Any
-    ) -> Sampling:
-        """Return a `Sampling` over this model's own schedule and noise, clipped if its space is."""
-        noise_info = self.config.diffusion.noise_info
-        settings |= {"noise_info": noise_info, "clip_x0": self.space.clips and clip_x0}
-        return Sampling(self.diffusion.schedule, sampler, steps, **settings)

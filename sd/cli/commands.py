@@ -148,7 +148,7 @@ def start_lines(folder: Path) -> list[str]:
     if begun["event"] == "start" and "line" in begun:
         lines.append(begun["line"])
     lines += unused_lines(config, begun["pictures"], begun["held_out"], runs.read_source(folder))
-    if warning := Schedule.from_settings(config.diffusion).warning:
+    if warning := Schedule.from_config(config.diffusion).warning:
         lines.append(f"warning: {warning}")
     return lines
 
@@ -351,7 +351,7 @@ def info(args: argparse.Namespace) -> None:
     else:
         config = Config.preset(args.path) if args.path in preset_names() else Config.read(path)
     plan = blueprint(config.unet, config.training.input_height, config.training.input_width)
-    schedule = Schedule.from_settings(config.diffusion)
+    schedule = Schedule.from_config(config.diffusion)
     description: dict[str, Any] = {
         "parameters": plan.parameters,
         "tensors": plan.tensors,

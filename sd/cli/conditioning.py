@@ -8,8 +8,8 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
+from sd.checkpoints.closed_form_model import ClosedFormModel
 from sd.checkpoints.model import Model
-from sd.checkpoints.picture_model import PictureModel
 from sd.common import validation
 from sd.common.validation import InputError
 from sd.generation.pipeline import sampling_of
@@ -20,7 +20,7 @@ NAMED = 4  # prompts in a line
 LONGEST_NAMED = 40  # characters of each
 
 
-def read_conditioning(args: argparse.Namespace, source: Model | PictureModel) -> dict[str, Any]:
+def read_conditioning(args: argparse.Namespace, source: Model | ClosedFormModel) -> dict[str, Any]:
     """Return a recipe's fields of prompts and guidance; `InputError` where the model has none."""
     _check(args, source.conditioner if isinstance(source, Model) else None)
     prompts = (*(args.label or ()), *(args.prompt or ())) or default_prompts(args, source)
@@ -36,7 +36,7 @@ def read_conditioning(args: argparse.Namespace, source: Model | PictureModel) ->
     return fields
 
 
-def default_prompts(args: argparse.Namespace, source: Model | PictureModel) -> tuple[str, ...]:
+def default_prompts(args: argparse.Namespace, source: Model | ClosedFormModel) -> tuple[str, ...]:
     """Return what is asked for where the flags ask for nothing."""
     if args.label or args.prompt or args.unconditional or not isinstance(source, Model):
         return ()
@@ -59,7 +59,7 @@ def _check(args: argparse.Namespace, conditioner: Any) -> None:
         raise InputError(f"--prompt = {asked}: this model knows classes; ask with --label")
 
 
-def remarks(args: argparse.Namespace, recipe: Recipe, source: Model | PictureModel) -> list[str]:
+def remarks(args: argparse.Namespace, recipe: Recipe, source: Model | ClosedFormModel) -> list[str]:
     """Return a line for each flag that changes nothing, and for what was chosen without one."""
     conditioner = source.conditioner if isinstance(source, Model) else None
     drawn = [name for name in ("seed", "seed_to") if getattr(args, name) == validation.RANDOM_SEED]
@@ -110,7 +110,7 @@ def _join(texts: Iterable[str]) -> str:
 
 
 def unused_guidance(
-    args: argparse.Namespace, recipe: Recipe, source: Model | PictureModel
+    args: argparse.Namespace, recipe: Recipe, source: Model | ClosedFormModel
 ) -> list[str]:
     """Return a line where flags about guidance change no picture: which, and why."""
     why, flags = _why_unused(recipe, source)
@@ -121,7 +121,7 @@ def unused_guidance(
     return [f"{', '.join(f'--{name}' for name in given)} {verb} nothing: {why}"]
 
 
-def _why_unused(recipe: Recipe, source: Model | PictureModel) -> tuple[str, tuple[str, ...]]:
+def _why_unused(recipe: Recipe, source: Model | ClosedFormModel) -> tuple[str, tuple[str, ...]]:
     """Return why guidance, or a part of it, comes to nothing, and the flags that say so."""
     scales = set(recipe.guidance)
     if not isinstance(source, Model) or source.conditioner is None:

@@ -14,9 +14,9 @@ from typing import Any
 
 from PIL import Image
 
+from sd.checkpoints.closed_form_model import ClosedFormModel
 from sd.checkpoints.closed_form_name import parse_name
 from sd.checkpoints.model import Model
-from sd.checkpoints.picture_model import PictureModel
 from sd.cli.conditioning import read_conditioning, remarks
 from sd.cli.pictures import read_and_remark
 from sd.common import validation
@@ -168,7 +168,9 @@ def same_machine(made: Any, device: str) -> tuple[Machine, str]:
     return usual.apply(), remark
 
 
-def recipe_of(args: argparse.Namespace, entry: ModelEntry, source: Model | PictureModel) -> Recipe:
+def recipe_of(
+    args: argparse.Namespace, entry: ModelEntry, source: Model | ClosedFormModel
+) -> Recipe:
     """Return the recipe that the flags describe."""
     settings: dict[str, Any] = {
         name: validation.seed(OWN[name], value)
@@ -197,7 +199,7 @@ def recipe_of(args: argparse.Namespace, entry: ModelEntry, source: Model | Pictu
     )
 
 
-def start_of(args: argparse.Namespace, source: Model | PictureModel) -> Start | None:
+def start_of(args: argparse.Namespace, source: Model | ClosedFormModel) -> Start | None:
     """Return the picture of --from at --t, and what of it is made anew."""
     if args.picture is None:
         for name in ("t", "mask"):

@@ -91,7 +91,7 @@ class Diffusion(ForwardProcess):
     @classmethod
     def from_config(cls, config: DiffusionConfig) -> "Diffusion":
         """Return what a configuration's diffusion section describes."""
-        schedule = Schedule.from_settings(config)
+        schedule = Schedule.from_config(config)
         limits = config.min_snr_gamma, config.min_snr_floor
         return cls(schedule, config.prediction, config.noise_info, *limits)
 

@@ -206,12 +206,12 @@ class Sampling:
             clipped = int((w_0 != estimate.x0).count_nonzero()) / w_0.numel()
         if trust_region is not None:
             center = self.process.to_w(trust_region.x0.to(w_0), 0)
-            w_0 = brought_near(w_0, center, trust_region.sigma)
+            w_0 = project_to_ball(w_0, center, trust_region.sigma)
         a, b = self.schedule.at(t)
         return Prediction(w_0, torch.sub(w, w_0, alpha=a) / b), clipped
 
 
-def brought_near(w_0: Tensor, center: Tensor, radius: float) -> Tensor:
+def project_to_ball(w_0: Tensor, center: Tensor, radius: float) -> Tensor:
     """Return pictures [B, C, ...], those farther from `center` than `radius` moved to that far.
 
     Distances are root mean squares.

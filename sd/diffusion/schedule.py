@@ -20,12 +20,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sd.common.validation import InputError, choice, real, shown, whole
+from sd.config.sections import DiffusionConfig
 
 Array = NDArray[np.float64]
 
@@ -33,21 +34,6 @@ SCHEDULES = ("linear", "scaled_linear", "cosine", "sigmoid")
 LARGEST_BETA = 0.999  # Nichol & Dhariwal 2021, section 3.2: no step may destroy everything
 MOST_KNOWN = 10_000  # times whose alpha_bar is remembered
 TERMINAL_SNR_LIMIT = 1e-3  # above this, sampling starts where training never was
-
-
-class ScheduleSettings(Protocol):
-    """What `Schedule.from_settings` reads; a configuration's diffusion section has it all."""
-
-    @property
-    def timesteps(self) -> int: ...
-    @property
-    def beta_range(self) -> tuple[float, float]: ...
-    @property
-    def schedule(self) -> str: ...
-    @property
-    def rescale_betas(self) -> bool: ...
-    @property
-    def zero_terminal_snr(self) -> bool: ...
 
 
 class Posterior(NamedTuple):
@@ -133,14 +119,14 @@ class Schedule:
         return made
 
     @classmethod
-    def from_settings(cls, settings: ScheduleSettings) -> "Schedule":
+    def from_config(cls, config: DiffusionConfig) -> "Schedule":
         """Make the schedule that a configuration's diffusion section describes."""
         return cls.create(
-            settings.schedule,
-            settings.timesteps,
-            settings.beta_range,
-            settings.rescale_betas,
-            settings.zero_terminal_snr,
+            config.schedule,
+            config.timesteps,
+            config.beta_range,
+            config.rescale_betas,
+            config.zero_terminal_snr,
         )
 
     @classmethod

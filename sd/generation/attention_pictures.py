@@ -21,8 +21,8 @@ from sd.data.decoding.decoder import as_colour
 from sd.data.images import to_pil
 from sd.data.space import Space
 from sd.diffusion.sampling import SampleStep
-from sd.networks.inside.attention_hooks import Call, Recording, halves
-from sd.networks.inside.heatmaps import overlay, pixel_map, word_map
+from sd.networks.attention_maps.heatmaps import overlay, pixel_map, word_map
+from sd.networks.attention_maps.hooks import Call, Recording, halves
 from sd.networks.unet import UNetModel
 
 FORMS = (".png", ".npz")
@@ -39,9 +39,10 @@ MISSING = "\U0010ffff"  # a character that no font draws
 class AttentionStep(NamedTuple):
     """One step of the recorded picture: its estimate x_0 as a picture [C, H, W], and the attention.
 
-    heat: [words, h, w] over what the network sees, as `sd.networks.inside.heatmaps.word_map` makes
-    it over all calls, layers and heads. layers: where everything is kept, float16 [h, N, L] by
-    name, the mean over the step's calls; of self-attention only the centre's row, [h, 1, N].
+    heat: [words, h, w] over what the network sees, as `word_map` of
+    `sd.networks.attention_maps.heatmaps` makes it over all calls, layers and heads. layers: where
+    everything is kept, float16 [h, N, L] by name, the mean over the step's calls; of self-attention
+    only the centre's row, [h, 1, N].
     """
 
     i: int

@@ -30,8 +30,8 @@ from sd.runs.home import Home
 from sd.runs.process import PROCESS
 
 if TYPE_CHECKING:
+    from sd.checkpoints.closed_form_model import ClosedFormModel
     from sd.checkpoints.model import Model
-    from sd.checkpoints.picture_model import PictureModel
 
 DIGITS = 16  # of the SHA-256 of a model's weights: enough to tell it from another
 LARGEST_OPEN = 2**30  # bytes of all models that stay open, beside the newest
@@ -58,12 +58,12 @@ class ModelEntry(NamedTuple):
         return Path(self.place)
 
     @property
-    def closed(self) -> bool:
+    def is_closed_form(self) -> bool:
         """Whether it is a closed-form denoiser of a picture set."""
-        return is_closed(self.name)
+        return is_closed_form(self.name)
 
 
-def is_closed(name: str) -> bool:
+def is_closed_form(name: str) -> bool:
     """Tell whether a name is that of a closed-form denoiser."""
     kind, colon, _ = name.partition(":")
     return bool(colon) and kind in CLOSED_FORMS
@@ -132,7 +132,7 @@ def _run_name(home: Home, data: str) -> str | None:
         return None
 
 
-def load_recipe_model(home: Home, recipe: Recipe, device: str) -> "Model | PictureModel":
+def load_recipe_model(home: Home, recipe: Recipe, device: str) -> "Model | ClosedFormModel":
     """Return the model that a recipe names; raise `InputError` if it is another by now."""
     try:
         entry = _model_of(home, recipe)
@@ -146,7 +146,7 @@ def load_recipe_model(home: Home, recipe: Recipe, device: str) -> "Model | Pictu
 def _model_of(home: Home, recipe: Recipe) -> ModelEntry:
     """Return the model that a recipe names: by its name, or by a path or DATA."""
     kind, colon, data = recipe.model.partition(":")
-    if is_closed(recipe.model):
+    if is_closed_form(recipe.model):
         with suppress(InputError):
             data = data if data in BUNDLED_SETS else str(home.find_run(data))
         return model_at(home, f"{kind}{colon}{data}")
@@ -170,13 +170,13 @@ def digest(entry: ModelEntry) -> str:
     return str(read_about(entry.checkpoint)["sha256"][WEIGHTS])[:DIGITS]
 
 
-def load_model(entry: ModelEntry, device: str) -> "Model | PictureModel":
+def load_model(entry: ModelEntry, device: str) -> "Model | ClosedFormModel":
     """Return a model, ready to be sampled from."""
     from sd.checkpoints.checkpoint import load_checkpoint
-    from sd.checkpoints.picture_model import open_picture_model
+    from sd.checkpoints.closed_form_model import open_closed_form
 
     if entry.checkpoint is None:
-        return open_picture_model(f"{entry.name.partition(':')[0]}:{entry.place}", device)
+        return open_closed_form(f"{entry.name.partition(':')[0]}:{entry.place}", device)
     return load_checkpoint(entry.checkpoint, device)
 
 
@@ -186,11 +186,11 @@ class OpenModels:
     def __init__(self, most: int = LARGEST_OPEN) -> None:
         """Keep at most so many bytes of them beside the newest."""
         self._most, self._lock = most, threading.Lock()
-        self._models: OrderedDict[tuple[ModelEntry, str], Model | PictureModel] = OrderedDict()
+        self._models: OrderedDict[tuple[ModelEntry, str], Model | ClosedFormModel] = OrderedDict()
 
     def load(
         self, entry: ModelEntry, device: str, check: Callable[[], object]
-    ) -> "Model | PictureModel":
+    ) -> "Model | ClosedFormModel":
         """Return a model; `check` is called before one is opened, and may refuse it."""
         key = (entry, device)
         with self._lock:

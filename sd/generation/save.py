@@ -9,8 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from sd.checkpoints.closed_form_model import ClosedFormModel
 from sd.checkpoints.model import Model
-from sd.checkpoints.picture_model import PictureModel
 from sd.common.device import Machine
 from sd.common.encoding import data_uri
 from sd.common.marks import save_png
@@ -36,7 +36,7 @@ class Generation:
     """
 
     recipe: Recipe
-    source: Model | PictureModel
+    source: Model | ClosedFormModel
     machine: Machine
     index: int | None = None
 

@@ -22,7 +22,7 @@ def convolution(dims: int) -> Any:
     return (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1]
 
 
-def zeroed(module: M) -> M:
+def zero_module(module: M) -> M:
     """Set all of a module's parameters to zero, so that its branch begins as the identity."""
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
@@ -174,7 +174,7 @@ class SpatialTransformer(nn.Module):
             BasicTransformerBlock(inner, n_heads, d_head, dropout, context_dim)
             for _ in range(depth)
         )
-        self.proj_out = zeroed(conv(inner, in_channels, 1))
+        self.proj_out = zero_module(conv(inner, in_channels, 1))
 
     def forward(
         self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sd.common.validation import InputError
 from sd.config.sections import UNetConfig
-from sd.networks.attention import GroupNorm32, SpatialTransformer, convolution, zeroed
+from sd.networks.attention import GroupNorm32, SpatialTransformer, convolution, zero_module
 from sd.networks.blueprint import TIME_EMBEDDING, check_network, heads_of
 
 POOLS = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -118,7 +118,7 @@ class ResBlock(TimestepBlock):
             normalization(out_channels),
             nn.SiLU(),
             nn.Dropout(dropout),
-            zeroed(conv(out_channels, out_channels, 3, padding=1)),
+            zero_module(conv(out_channels, out_channels, 3, padding=1)),
         )
         same = out_channels == channels
         self.skip_connection = nn.Identity() if same else conv(channels, out_channels, 1)
@@ -221,7 +221,7 @@ class UNetModel(nn.Module):
         self.output_blocks = nn.ModuleList()
         last = self._build_up(skips)
         self.out = nn.Sequential(
-            normalization(last), nn.SiLU(), zeroed(conv(last, c.n_embed * patch, 3, padding=1))
+            normalization(last), nn.SiLU(), zero_module(conv(last, c.n_embed * patch, 3, padding=1))
         )
 
     def _build_down(self, width: int) -> list[int]:

@@ -21,7 +21,6 @@ from sd.generation import registry
 from sd.ui import models, state, uploads
 from sd.ui.adapter.served_files import store_picture
 from sd.ui.components.handlers import MODEL, SURVEY, UPLOAD, guarded
-from sd.ui.components.widgets import LARGEST_SEED
 from sd.ui.denoise import prompts
 from sd.ui.denoise.grid import MOST_GUIDANCE
 from sd.ui.denoise.job import Job, watch
@@ -228,7 +227,8 @@ def files(count: Any) -> Any:
 
 
 PNG = partial(gr.Image, format="png")
-SEED = whole(0, validation.RANDOM_SEED, LARGEST_SEED)  # -1 draws one, which the answer tells
+# -1 draws a seed, which the answer tells.
+SEED = whole(0, validation.RANDOM_SEED, validation.LARGEST_SEED)
 NOISE = {
     "picture": files("single"),
     "t": whole(None, 0, MOST_TIMES),

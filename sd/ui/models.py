@@ -114,7 +114,7 @@ def list_choices(upload: Any = None) -> list[tuple[str, str]]:
 def find(name: Any) -> ModelEntry:
     """Return the model called `name`; raise `InputError` with what there is."""
     validation.text("model", name, LONGEST_CHOSEN_MODEL)
-    if registry.is_closed(name):
+    if registry.is_closed_form(name):
         return ModelEntry(name, pictures_of(name.partition(":")[2]))
     return registry.find_model(home(), name)
 
@@ -174,7 +174,7 @@ def network_calls(
     from sd.diffusion.sampling import Sampling
     from sd.diffusion.schedule import Schedule
 
-    schedule = Schedule.from_settings(config_of(entry).diffusion)
+    schedule = Schedule.from_config(config_of(entry).diffusion)
     return Sampling(schedule, sampler, steps, spacing=spacing, start_time=start).calls
 
 
@@ -262,7 +262,7 @@ def _model_argument(entry: ModelEntry) -> str:
     here = Path.cwd()
     inside = entry.folder.is_absolute() and entry.folder.is_relative_to(here)
     where = os.path.relpath(entry.folder, here) if inside else str(entry.folder)
-    return f"{entry.name.partition(':')[0]}:{where}" if entry.closed else where
+    return f"{entry.name.partition(':')[0]}:{where}" if entry.is_closed_form else where
 
 
 def make_recipe(model: Any, *, seed: Any, **settings: Any) -> Recipe:

@@ -11,9 +11,9 @@ from sd.data import shapes
 from sd.data.image_set import ImageSet
 from sd.data.images import to_array
 from sd.data.reading.report import Report
+from sd.networks.attention_maps.heatmaps import word_map
+from sd.networks.attention_maps.hooks import Recording
 from sd.networks.conditioning import conditioner_of
-from sd.networks.inside.attention_hooks import Recording
-from sd.networks.inside.heatmaps import word_map
 from sd.networks.tokenizer import Vocabulary
 from sd.networks.unet import UNetModel
 from tests.benchmarks.conditioning import heat
@@ -137,6 +137,24 @@ def test_a_map_is_inside_where_its_own_shape_is() -> None:
         assert scores.inside["shape", "middle third", "all layers"] == [inside]
         assert scores.inside["shape", "all steps", "down 1 cross"] == [inside]
         assert scores.areas == [pytest.approx(circle.area / 32**2)]
+
+
+def test_the_strongest_fifth_is_a_fifth() -> None:
+    values = torch.rand(10, 10)
+    mask = heat.strongest_region(values)
+    assert mask.sum() == 20 and values[mask].min() >= values[~mask].max()
+    assert heat.strongest_region(torch.ones(10, 10)).sum() == 20  # even where all are equal
+    assert heat.strongest_region(torch.rand(2, 2), 0.01).sum() == 1
+
+
+def test_the_centre_of_mass() -> None:
+    mask = torch.zeros(5, 9, dtype=torch.bool)
+    mask[1:4, 6:8] = True
+    assert heat.centre_of_mass(mask) == (2.0, 6.5)
+    values = torch.zeros(4, 4)
+    values[0, 0], values[3, 1] = 1.0, 3.0
+    assert heat.centre_of_mass(values) == (2.25, 0.75)
+    assert heat.centre_of_mass(torch.zeros(4, 6)) == (1.5, 2.5)
 
 
 def test_only_samples_that_follow_are_scored() -> None:

@@ -61,7 +61,7 @@ def test_seed_fixed_differs_in_the_schedule_and_in_the_paths_only():
 def test_terminal_signal_to_noise_ratios_of_the_presets():
     schedule = pytest.importorskip("sd.diffusion.schedule")
     snr = {
-        name: schedule.Schedule.from_settings(Config.preset(name).diffusion).terminal_snr
+        name: schedule.Schedule.from_config(Config.preset(name).diffusion).terminal_snr
         for name in preset_names()
     }
     assert snr["seed"] == pytest.approx(0.152, abs=5e-4)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from sd.checkpoints import picture_model
+from sd.checkpoints import closed_form_model
 from sd.common.validation import InputError
 from sd.data import shapes
 from sd.data.image_set import read_images
@@ -198,8 +198,8 @@ def test_the_word_shapes_is_a_picture_set():
 
 
 def test_a_closed_form_model_takes_the_word_too(monkeypatch):
-    monkeypatch.setattr(picture_model, "read_images", lambda data, **_: asked.append(data))
+    monkeypatch.setattr(closed_form_model, "read_images", lambda data, **_: asked.append(data))
     asked = []
     with pytest.raises(AttributeError):  # of the None that stands for the pictures
-        picture_model.open_picture_model("ideal:shapes")
+        closed_form_model.open_closed_form("ideal:shapes")
     assert asked == ["shapes"]

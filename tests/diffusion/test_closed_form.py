@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from sd.checkpoints.closed_form_name import parse_name
-from sd.checkpoints.picture_model import (
-    PictureModel,
-    build_picture_model,
-    open_picture_model,
+from sd.checkpoints.closed_form_model import (
+    ClosedFormModel,
+    build_closed_form,
+    open_closed_form,
 )
+from sd.checkpoints.closed_form_name import parse_name
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.image_set import read_images
@@ -231,8 +231,8 @@ def test_a_name_tells_kind_and_pictures() -> None:
 
 @pytest.mark.parametrize("kind", ["ideal", "linear"])
 def test_a_folder_is_a_model_with_the_settings_of_tiny(kind: str, pictures: Path) -> None:
-    model = open_picture_model(f"{kind}:{pictures}")
-    assert isinstance(model, PictureModel) and model.config == Config.preset("tiny")
+    model = open_closed_form(f"{kind}:{pictures}")
+    assert isinstance(model, ClosedFormModel) and model.config == Config.preset("tiny")
     assert model.shape == (3, 32, 32) and model.about == {"kind": kind, "pictures": 12}
     assert model.sampling("ddpm", 7, clip_x0=False).times[0] == model.diffusion.schedule.timesteps
     samples = model.sampling(steps=10).sample(model.denoiser, model.shape, [0, 1])
@@ -256,7 +256,7 @@ def run(pictures: Path, tiny_config: Config, tmp_path: Path) -> Path:
 
 
 def test_a_run_is_a_model_of_its_own_pictures_and_settings(run: Path, pictures: Path) -> None:
-    model = open_picture_model(f"ideal:{run}")
+    model = open_closed_form(f"ideal:{run}")
     assert model.shape == (1, 8, 8) and model.diffusion.std == 2.0
     assert model.config == Config.read(run / "config.ini")
     samples = model.sampling("ddim", 50).sample(model.denoiser, model.shape, range(8))
@@ -267,10 +267,10 @@ def test_a_run_is_a_model_of_its_own_pictures_and_settings(run: Path, pictures: 
 def test_a_run_that_holds_no_pictures_is_refused(run: Path) -> None:
     (run / "pictures" / "index.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match="pictures: not a picture set, or a damaged one"):
-        open_picture_model(f"ideal:{run}")
+        open_closed_form(f"ideal:{run}")
     shutil.rmtree(run / "pictures")
     with pytest.raises(InputError, match=r"run: holds config.ini but no pictures"):
-        open_picture_model(f"linear:{run}")
+        open_closed_form(f"linear:{run}")
 
 
 def test_the_word_starter_is_the_bundled_set_wherever_one_is(
@@ -278,7 +278,7 @@ def test_the_word_starter_is_the_bundled_set_wherever_one_is(
 ) -> None:
     run.rename(tmp_path / "starter")
     monkeypatch.chdir(tmp_path)
-    assert open_picture_model("ideal:starter").about["pictures"] == 1292
+    assert open_closed_form("ideal:starter").about["pictures"] == 1292
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_the_word_starter_is_the_bundled_set_wherever_one_is(
 )
 def test_a_name_that_is_none_is_one_line(name: str, line: str) -> None:
     with pytest.raises(InputError, match=line):
-        open_picture_model(name)
+        open_closed_form(name)
 
 
 def test_pictures_that_do_not_fit_the_settings_and_other_kinds_are_one_line(
@@ -302,6 +302,6 @@ def test_pictures_that_do_not_fit_the_settings_and_other_kinds_are_one_line(
 ) -> None:
     images = read_images(pictures, height=8, width=8, channels=1)
     with pytest.raises(InputError, match="must be one of ideal, linear; did you mean 'ideal'"):
-        build_picture_model("idael", images, tiny_config)
+        build_closed_form("idael", images, tiny_config)
     with pytest.raises(InputError, match=r"\(1, 8, 8\).*; \(3, 32, 32\) is wanted"):
-        build_picture_model("ideal", images, Config.preset("tiny"))
+        build_closed_form("ideal", images, Config.preset("tiny"))

@@ -58,7 +58,7 @@ def test_sigmoid_follows_its_formula():
 
 def test_the_presets_end_where_they_say():
     ends = {
-        name: Schedule.from_settings(Config.preset(name).diffusion)
+        name: Schedule.from_config(Config.preset(name).diffusion)
         for name in ("seed", "seed-fixed", "tiny", "small")
     }
     assert ends["seed"].terminal_snr == pytest.approx(0.152, abs=5e-4)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sd.checkpoints.picture_model import build_picture_model
+from sd.checkpoints.closed_form_model import build_closed_form
 from sd.common.device import choose
 from sd.common.validation import InputError
 from sd.config import Config
@@ -83,7 +83,7 @@ def test_a_network_of_four_channels_trains_and_samples(config: Config, images: I
 
 @pytest.mark.parametrize("kind", ["ideal", "linear"])
 def test_the_closed_forms_have_four_channels(kind: str, config: Config, images: ImageSet) -> None:
-    model = build_picture_model(kind, images, config)
+    model = build_closed_form(kind, images, config)
     steps = list(model.sampling("ddim", 10).steps(model.denoiser, model.shape, [0, 1]))
     assert steps[-1].x_t.shape == (2, 4, 8, 8)
     if kind == "ideal":

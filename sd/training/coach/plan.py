@@ -22,7 +22,7 @@ MILD = {"shift": 0.05, "rotation": 5.0, "brightness": 0.1}
 
 def terminal_snr(summary: Summary) -> Iterator[Remark]:
     """Speak where the schedule ends before the picture is gone."""
-    schedule = Schedule.from_settings(summary.config.diffusion)
+    schedule = Schedule.from_config(summary.config.diffusion)
     if schedule.warning:
         values = {"snr": figure(schedule.terminal_snr), "limit": f"{TERMINAL_SNR_LIMIT:g}"}
         kind = "terminal_snr_run" if summary.steps else "terminal_snr"
@@ -36,7 +36,7 @@ def fix_schedule(config: Config) -> tuple[str, ...]:
         changes.insert(0, "diffusion.zero_terminal_snr=True")
     for change in changes:
         try:
-            schedule = Schedule.from_settings(config.with_settings([change]).diffusion)
+            schedule = Schedule.from_config(config.with_settings([change]).diffusion)
         except InputError:
             continue
         if not schedule.warning:

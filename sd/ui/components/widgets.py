@@ -9,8 +9,6 @@ from sd.common import validation
 from sd.ui.components.handlers import QUIET, guarded
 from sd.ui.texts import PREFIX
 
-LARGEST_SEED = validation.LARGEST_SEED
-
 
 def label(key: str) -> Any:
     """Return a static text that the browser shows in its own language."""

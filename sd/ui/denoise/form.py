@@ -20,7 +20,6 @@ from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import QUIET, guarded, language
 from sd.ui.components.player import store_chunk
 from sd.ui.components.widgets import (
-    LARGEST_SEED,
     file_drop,
     heading,
     label,
@@ -177,7 +176,7 @@ def mask_content(png: bytes, lang: str, mask: bytes | None = None) -> dict[str, 
 
 def another_seed(seed: int) -> int:
     """Return a second seed beside a first one."""
-    return seed + 1 if seed < LARGEST_SEED else seed - 1
+    return seed + 1 if seed < validation.LARGEST_SEED else seed - 1
 
 
 # ---- laid out

@@ -93,7 +93,7 @@ def sampler_lanes(recipe: Recipe, samplers: Sequence[str], calls: int) -> list[R
 def denoiser_lanes(recipe: Recipe) -> list[Recipe]:
     """Return the recipe, and beside it those of memory and blur of the same pictures."""
     entry = models.find(recipe.model)
-    data = recipe.model.partition(":")[2] if entry.closed else set_of(entry)
+    data = recipe.model.partition(":")[2] if entry.is_closed_form else set_of(entry)
     names = [f"{kind}:{data}" for kind in CLOSED_FORMS]
     plain = replace(recipe, step=0, digest="", prompts=(), negative="", guidance=(1.0,))
     others = [replace(plain, model=name) for name in names if name != recipe.model]

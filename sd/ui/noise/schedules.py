@@ -53,7 +53,7 @@ def find_schedule(name: object, what: str = "schedule") -> OfferedSchedule:
 @lru_cache(maxsize=32)
 def read_schedule(name: str) -> Schedule:
     """Return one of `list_schedules`."""
-    return Schedule.from_settings(list_schedules()[name].diffusion)
+    return Schedule.from_config(list_schedules()[name].diffusion)
 
 
 def describe(diffusion: DiffusionConfig) -> str:

@@ -79,7 +79,7 @@ def levels_html(config: Config, lang: str) -> Markup:
 
 def schedule_check_html(config: Config, lang: str) -> Markup:
     """Return how the noise ends, and the click that fixes it where it does not end as noise."""
-    schedule = Schedule.from_settings(config.diffusion)
+    schedule = Schedule.from_config(config.diffusion)
     if not schedule.warning:
         return paragraph(say("doctor_good", lang, snr=f"{schedule.terminal_snr:.2g}"))
     remarks = coach.review_plan(config, 10**6)

@@ -26,7 +26,7 @@ from sd.ui.components.html import paragraph, progress_bar, tags
 from sd.ui.state import Recent, shared
 from sd.ui.texts import TEXTS, duration, say
 from sd.ui.train import settings
-from sd.ui.train.form import Measured, fill_fields
+from sd.ui.train.form import Measurement, fill_fields
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LEAST_MINUTES, MOST_MINUTES = 1, 120
@@ -122,7 +122,7 @@ def make_plan(
         base = Config.preset(validation.choice("preset", answer["preset"], preset_names()))
         planned = base.with_settings(answer["settings"])
         config = settings.with_picture_settings(planned, values, KEPT_FIELDS)
-        measured = Measured(config, data, plan_html(answer, minutes, lang))
+        measured = Measurement(config, data, plan_html(answer, minutes, lang))
         yield {**show_measured(measured), **fill_fields(config, data)}
 
 
@@ -143,7 +143,7 @@ def make_forecast(
                 yield {"answer": answer, **show_buttons(True)}
             else:
                 heading = paragraph(say("plan_measured", lang), "heading")
-                measured = Measured(config, data, heading + forecast_html(answer, lang))
+                measured = Measurement(config, data, heading + forecast_html(answer, lang))
                 yield show_measured(measured)
 
 
@@ -155,7 +155,7 @@ def show_measuring(request: gr.Request) -> Updates:
     return {"answer": answer, "measured": None, **show_buttons(True)}
 
 
-def show_measured(measured: Measured) -> Updates:
+def show_measured(measured: Measurement) -> Updates:
     """Show what was measured, and keep for which plan it was."""
     return {"answer": measured.answer, "measured": measured, **show_buttons(False)}
 

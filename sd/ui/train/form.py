@@ -45,7 +45,7 @@ class PlanForm:
     device: gr.Dropdown
     data: gr.State  # the handle of the pictures
     config: gr.State  # the settings of the fields when they were last without a fault
-    measured: gr.State  # `Measured`, or None
+    measured: gr.State  # `Measurement`, or None
 
     @property
     def values(self) -> dict[str, Component]:
@@ -80,7 +80,7 @@ class Views(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """What this machine was measured to take, and for which settings and pictures."""
 
     config: Config
@@ -210,7 +210,7 @@ def if_possible(view: Callable[..., Markup], *given: object) -> Markup:
 
 @guarded
 def describe(
-    config: Config, data: str | None, measured: Measured | None, request: gr.Request
+    config: Config, data: str | None, measured: Measurement | None, request: gr.Request
 ) -> Updates:
     """Return everything that follows from the settings and the pictures."""
     lang = language(request)

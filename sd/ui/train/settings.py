@@ -167,7 +167,7 @@ def find_faults(config: Config) -> dict[str, str]:
         return {"encoder": line}
     try:
         check_network(config.unet, training.input_height, training.input_width)
-        Schedule.from_settings(config.diffusion)
+        Schedule.from_config(config.diffusion)
         memory.check(config)
     except InputError as error:
         return {key_of_message(str(error)): str(error)}

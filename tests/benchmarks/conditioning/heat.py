@@ -17,8 +17,8 @@ from torch import Tensor
 from sd.checkpoints.model import Model
 from sd.data import shapes
 from sd.data.images import to_array
-from sd.networks.inside.attention_hooks import Recording
-from sd.networks.inside.heatmaps import centre_of_mass, layer_names, strongest_region, word_map
+from sd.networks.attention_maps.heatmaps import layer_names, word_map
+from sd.networks.attention_maps.hooks import Recording
 from tests.benchmarks.conditioning.asked import Way, device_of, share, told
 
 BATCH = 25
@@ -46,6 +46,30 @@ class Drawn(NamedTuple):
     heat: Tensor
     counted: list[int]
     layers: list[str]
+
+
+def strongest_region(heat: Tensor, share: float = 0.2) -> Tensor:
+    """Return where a map [H, W] is strongest, bool [H, W]: exactly that share, at least a pixel."""
+    wanted = max(1, round(share * heat.numel()))
+    mask = torch.zeros(heat.numel(), dtype=torch.bool, device=heat.device)
+    mask[heat.flatten().argsort(descending=True, stable=True)[:wanted]] = True
+    return mask.view(heat.shape)
+
+
+def centre_of_mass(heat: Tensor) -> tuple[float, float]:
+    """Return the centre of mass (y, x) of a mask or map [H, W], in rows and columns from 0.
+
+    Of a map that is zero everywhere it is the picture's middle.
+    """
+    mass = heat.double()
+    if not float(mass.sum()):
+        mass = torch.ones_like(mass)
+    rows, columns = mass.sum(dim=1), mass.sum(dim=0)
+    y, x = (
+        float((line * torch.arange(len(line)).to(line)).sum() / line.sum())
+        for line in (rows, columns)
+    )
+    return y, x
 
 
 def captions(count: int) -> list[str]:

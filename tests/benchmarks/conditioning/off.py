@@ -19,7 +19,7 @@ import torch
 
 from sd.checkpoints.model import Model
 from sd.common.threads import share_cores
-from sd.networks.inside.attention_hooks import Recording
+from sd.networks.attention_maps.hooks import Recording
 from tests.benchmarks.conditioning.asked import Way, device_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent

@@ -102,11 +102,11 @@ def test_the_seed_preset_is_told_of_its_grey_samples_and_its_150_steps() -> None
 )
 def test_one_click_mends_the_schedule(settings: list[str]) -> None:
     config = TINY.with_settings(settings)
-    if Schedule.from_settings(config.diffusion).warning is None:
+    if Schedule.from_config(config.diffusion).warning is None:
         assert "terminal_snr" not in kinds(review_plan(config, 1000))
         return
     mended = config.with_settings(only(review_plan(config, 1000), "terminal_snr").fix)
-    assert Schedule.from_settings(mended.diffusion).warning is None
+    assert Schedule.from_config(mended.diffusion).warning is None
 
 
 @pytest.mark.parametrize(

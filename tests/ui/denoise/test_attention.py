@@ -18,8 +18,8 @@ from sd.checkpoints.model import Model
 from sd.data.images import to_pil
 from sd.generation.pipeline import denoiser_of, sampling_of
 from sd.generation.recipe import Branch, Recipe
-from sd.networks.inside.attention_hooks import Recording
-from sd.networks.inside.heatmaps import pixel_map, word_map
+from sd.networks.attention_maps.heatmaps import pixel_map, word_map
+from sd.networks.attention_maps.hooks import Recording
 from sd.ui import models, state
 from sd.ui.denoise import job
 from sd.ui.denoise.attention import panel as attention
@@ -357,7 +357,7 @@ def test_through_the_sampling_each_step_is_asked_once(calls: list[int]) -> None:
 
 def test_a_strip_has_one_scale_of_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     peaks: list[Any] = []
-    from sd.networks.inside import heatmaps  # noqa: PLC0415
+    from sd.networks.attention_maps import heatmaps  # noqa: PLC0415
 
     real = heatmaps.overlay
     monkeypatch.setattr(

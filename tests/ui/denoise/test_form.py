@@ -16,14 +16,13 @@ from PIL import Image
 from sd import runs
 from sd.checkpoints.checkpoint import load_checkpoint
 from sd.cli.parser import parser
-from sd.common.validation import InputError
+from sd.common.validation import LARGEST_SEED, InputError
 from sd.config import Config
 from sd.generation import registry
 from sd.generation.recipe import Recipe, Start
 from sd.generation.registry import ModelEntry
 from sd.ui import api, models
 from sd.ui.components import painter, widgets
-from sd.ui.components.widgets import LARGEST_SEED
 from sd.ui.denoise import branch, form
 from sd.ui.denoise.branch import BranchForm
 from sd.ui.denoise.form import SamplingForm
@@ -202,7 +201,7 @@ def test_models_are_listed_with_their_closed_forms(tmp_path: Path) -> None:
         assert models.list_choices(wrong) == models.list_choices()
     assert models.find(f"linear:{handle}").folder == runs.default_home().uploads / handle
     assert models.shape_of(models.find("ideal:pictured")) == (1, 8, 8)
-    assert models.find("little").step == 4 and models.find("ideal:starter").closed
+    assert models.find("little").step == 4 and models.find("ideal:starter").is_closed_form
 
 
 def test_the_list_keeps_what_is_chosen(tmp_path: Path) -> None:
@@ -229,7 +228,10 @@ def test_what_is_no_model_is_told_in_a_line(name: Any) -> None:
 def test_without_any_model_the_line_says_so(home: Path) -> None:
     with pytest.raises(InputError, match="no model is there yet; train one first"):
         models.find("little")
-    assert models.find("ideal:starter").closed and models.list_choices()[0][1] == "ideal:starter"
+    assert (
+        models.find("ideal:starter").is_closed_form
+        and models.list_choices()[0][1] == "ideal:starter"
+    )
 
 
 def test_a_digest_tells_a_model_from_another_of_its_name() -> None:
@@ -263,7 +265,9 @@ def test_the_command_is_one_that_the_command_line_understands(changes: dict[str,
     words = shlex.split(line)
     assert words[:4] == ["python", "-m", "sd", "sample"]
     args = parser().parse_args(words[3:])
-    assert args.checkpoint.startswith(("ideal:", "linear:")) is registry.is_closed(recipe.model)
+    assert args.checkpoint.startswith(("ideal:", "linear:")) is registry.is_closed_form(
+        recipe.model
+    )
     assert Path(args.checkpoint.rpartition(":")[2]).name == recipe.model.rpartition(":")[2]
     assert (args.sampler, args.steps, args.seed, args.count, args.spacing) == (
         *(recipe.sampler, recipe.steps, recipe.seed, recipe.count, recipe.spacing),

@@ -81,7 +81,7 @@ def test_noise_follows_the_formula() -> None:
     clean = np.asarray(starters.read(LION))
     assert np.array_equal(np.asarray(exact.noise_picture(LION, "tiny", 0, 3).image), clean)
     view = exact.noise_picture(LION, "seed", 60, 3)
-    schedule = Schedule.from_settings(Config.preset("seed").diffusion)
+    schedule = Schedule.from_config(Config.preset("seed").diffusion)
     assert view.T == 200
     assert view.signal == pytest.approx(float(schedule.alpha_bar[60]) ** 0.5)
     assert view.signal**2 + view.noise**2 == pytest.approx(1)
@@ -252,7 +252,7 @@ def test_the_command_is_one_the_command_line_understands(tmp_path: Path, course:
     assert (args.picture, args.t, args.seed) == ("a b.png", [7], 2)
     config = Config.preset(args.preset).with_settings(args.set)
     assert config.diffusion.noise_info == (0.5, 2.0)
-    made_of = Schedule.from_settings(config.diffusion)
+    made_of = Schedule.from_config(config.diffusion)
     assert np.array_equal(made_of.alpha_bar, schedules.read_schedule(course).alpha_bar)
     assert exact.command_line(LION, "tiny", 7, 2).startswith("python -m zipfile -e ")
 

@@ -198,7 +198,7 @@ def test_strong_changes_are_warned_of_beside_them(home: Path) -> None:
 
 def test_what_was_measured_is_forgotten_when_the_settings_change(home: Path) -> None:
     config = Config.preset("tiny")
-    of = form.Measured(config, "starter", Markup("what was measured"))
+    of = form.Measurement(config, "starter", Markup("what was measured"))
     other = config.with_settings(["training.steps=1"])
     assert form.describe(config, "starter", of, ENGLISH)["answer"] == "what was measured"
     assert form.describe(other, "starter", of, ENGLISH)["answer"] == ""
@@ -281,7 +281,7 @@ def test_a_plan_fills_the_fields_and_says_why(
     config = Config.preset("tiny").with_settings(wanted)
     assert settings.read_config(as_fields(last)) == (config, {}) and last["config"] == config
     told = last["answer"]
-    assert last["measured"] == form.Measured(config, "starter", told)
+    assert last["measured"] == form.Measurement(config, "starter", told)
     assert "3 min 10 s" in told and "910 MB" in told and "&lt;i&gt;The rate" in told
 
 

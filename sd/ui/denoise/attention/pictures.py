@@ -61,7 +61,7 @@ def draw(
     """Return the estimate under a heat as a data address of a PNG of about `side` pixels."""
     from sd.data.decoding.decoder import as_colour
     from sd.data.images import to_pil
-    from sd.networks.inside.heatmaps import overlay
+    from sd.networks.attention_maps.heatmaps import overlay
 
     image = as_colour(to_pil(record.x0))
     if max(image.size) > side:

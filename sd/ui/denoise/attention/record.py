@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sd.generation.pipeline import Source
-    from sd.networks.inside.attention_hooks import Call
+    from sd.networks.attention_maps.hooks import Call
 
 MOST_BYTES_KEPT = 128 * 2**20  # bytes of the attention of the newest calls
 CLASS_TOKENS = "class_tokens"
@@ -56,7 +56,7 @@ class AttentionRecord(NamedTuple):
     @property
     def layers(self) -> list[str]:
         """The names of its layers of self-attention: every place of the network has one."""
-        from sd.networks.inside.heatmaps import layer_names
+        from sd.networks.attention_maps.heatmaps import layer_names
 
         return layer_names(self.calls, "self")
 
@@ -72,14 +72,14 @@ class AttentionRecord(NamedTuple):
 
     def word(self, k: int, layer: str | None = None, head: int | None = None) -> "Tensor":
         """Return how much each place looks at word `k`, [h, w]; a layer is named by its "self"."""
-        from sd.networks.inside.heatmaps import word_map
+        from sd.networks.attention_maps.heatmaps import word_map
 
         cross = None if layer is None else layer.replace(" self", " cross")
         return word_map(self.calls, self.words[k][1], 0, 1, self.grid, cross, head)
 
     def place(self, spot: Spot, layer: str | None = None, head: int | None = None) -> "Tensor":
         """Return how much the place of a pixel looks at each place, [h, w]."""
-        from sd.networks.inside.heatmaps import pixel_map
+        from sd.networks.attention_maps.heatmaps import pixel_map
 
         (height, width), (rows, columns) = self.size, self.grid
         y, x = spot.y * rows // height, spot.x * columns // width
@@ -131,7 +131,7 @@ def open_network(recipe: Recipe) -> "Source | None":
 def call_network(recipe: Recipe, source: Any, i: int, k: int) -> AttentionRecord:
     """Call a network once, as step `i` does for picture `k`, and return its attention."""
     from sd.generation.pipeline import denoiser_of, sampling_of
-    from sd.networks.inside.attention_hooks import Recording, halves
+    from sd.networks.attention_maps.hooks import Recording, halves
 
     x = x_before(recipe, i)[k : k + 1].to(models.machine().device)
     one, t = single_recipe(recipe, k), sampling_of(recipe, source).times[i - 1]

@@ -1,7 +1,9 @@
 """Recording where a network looks: hooks around it, there only while a recording is open.
 
 The network knows nothing of it and answers the same, bit for bit. Maps over the picture are made
-in `sd.networks.inside.heatmaps`. Batches B, heads h, positions N, tokens L, attention [B, h, N, L].
+in `sd.networks.attention_maps.heatmaps`.
+
+Batches B, heads h, positions N, tokens L, attention [B, h, N, L].
 """
 
 import math

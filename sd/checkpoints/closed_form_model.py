@@ -6,29 +6,27 @@ or the folder of a run, whose pictures and settings they then share.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sd.checkpoints.closed_form_name import CLOSED_FORMS, IDEAL, LINEAR, PRESET, parse_name
+from sd.checkpoints.model import Samplable
 from sd.common.text import brief, printable
 from sd.common.validation import InputError, choice, shown
 from sd.config import Config
 from sd.data.image_set import ImageSet, read_images
 from sd.data.ingest import open_images
 from sd.data.reading.source import BUNDLED_SETS
-from sd.data.space import Pixels, Shape, Space
 from sd.diffusion.closed_form import ClosedFormDenoiser, IdealDenoiser, LinearDenoiser
 from sd.diffusion.guidance import Guidance
 from sd.diffusion.loss import Diffusion
-from sd.diffusion.sampling import Sampling
 
 DENOISERS: dict[str, type[ClosedFormDenoiser]] = {IDEAL: IdealDenoiser, LINEAR: LinearDenoiser}
 CONFIG, PICTURES = "config.ini", "pictures"  # of a run
 
 
 @dataclass(frozen=True)
-class PictureModel:
+class ClosedFormModel(Samplable):
     """A closed-form denoiser with all that is needed to sample from it, as a `Model` has it.
 
     `about` holds its kind ("ideal" or "linear") and the number of its pictures.
@@ -37,21 +35,6 @@ class PictureModel:
     denoiser: ClosedFormDenoiser
     config: Config
     about: Mapping[str, Any] = field(default_factory=dict)
-
-    @cached_property
-    def diffusion(self) -> Diffusion:
-        """The process whose noise it takes away."""
-        return Diffusion.from_config(self.config.diffusion)
-
-    @cached_property
-    def space(self) -> Space:
-        """Where it samples, and the way from there to pictures."""
-        return Pixels(self.config.picture_shape)
-
-    @property
-    def shape(self) -> Shape:
-        """The shape (c, h, w) of what is sampled."""
-        return self.space.latent_shape
 
     def guided(
         self,
@@ -65,15 +48,10 @@ class PictureModel:
             raise InputError(f"prompt = {prompt}: the {self.about['kind']} model knows no words")
         return self.denoiser
 
-    def sampling(self, sampler: str = "ddim", steps: int = 50, **settings: Any) -> Sampling:
-        """Return a `Sampling` over this model's own schedule and noise."""
-        noise_info = self.config.diffusion.noise_info
-        return Sampling(self.diffusion.schedule, sampler, steps, noise_info=noise_info, **settings)
 
-
-def build_picture_model(
+def build_closed_form(
     kind: str, images: ImageSet, config: Config, device: str = "cpu"
-) -> PictureModel:
+) -> ClosedFormModel:
     """Return the model of that kind, "ideal" or "linear", of a picture set.
 
     The process is that of `config`, whose shape the pictures must have. Raises `InputError` for
@@ -84,10 +62,10 @@ def build_picture_model(
     if found != wanted:
         raise InputError(f"the pictures are {found} (channels, height, width); {wanted} is wanted")
     denoiser = DENOISERS[kind](images.pixels, Diffusion.from_config(config.diffusion), device)
-    return PictureModel(denoiser, config, {"kind": kind, "pictures": len(denoiser.pixels)})
+    return ClosedFormModel(denoiser, config, {"kind": kind, "pictures": len(denoiser.pixels)})
 
 
-def open_picture_model(name: str, device: str = "cpu") -> PictureModel:
+def open_closed_form(name: str, device: str = "cpu") -> ClosedFormModel:
     """Return the model called "ideal:DATA" or "linear:DATA".
 
     A run's folder gives the pictures and settings of the run; all else is read as the preset
@@ -98,7 +76,7 @@ def open_picture_model(name: str, device: str = "cpu") -> PictureModel:
         raise InputError(f"model = {shown(name)}: must be ideal:DATA or linear:DATA")
     kind, data = parsed
     config, images = _read_run(Path(data)) if _is_run(data) else _read_pictures(data)
-    return build_picture_model(kind, images, config, device)
+    return build_closed_form(kind, images, config, device)
 
 
 def _is_run(data: str) -> bool:

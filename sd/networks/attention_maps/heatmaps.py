@@ -2,7 +2,7 @@
 
 Maps of words follow DAAM (Tang et al. 2022, arXiv 2210.04885): each layer's map enlarged to the
 picture, then averaged. What is mapped is recorded by
-`sd.networks.inside.attention_hooks.Recording`: positions N, tokens L, attention [B, h, N, L].
+`sd.networks.attention_maps.hooks.Recording`: positions N, tokens L, attention [B, h, N, L].
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from torch import Tensor
 from sd.common.validation import InputError, choice, whole
 from sd.data.decoding.decoder import as_colour
 from sd.data.images import to_pil
-from sd.networks.inside.attention_hooks import (
+from sd.networks.attention_maps.hooks import (
     Call,  # part of this module's interface
     Layer,
     halves,
@@ -107,30 +107,6 @@ def upsample(values: Tensor, layer: Layer, size: tuple[int, int]) -> Tensor:
     plane = values.view(1, 1, layer.height, layer.width)
     covered = (layer.height * layer.stride, layer.width * layer.stride)
     return F.interpolate(plane, covered, mode="bilinear")[0, 0, : size[0], : size[1]]
-
-
-def strongest_region(heat: Tensor, share: float = 0.2) -> Tensor:
-    """Return where a map [H, W] is strongest, bool [H, W]: exactly that share, at least a pixel."""
-    wanted = max(1, round(share * heat.numel()))
-    mask = torch.zeros(heat.numel(), dtype=torch.bool, device=heat.device)
-    mask[heat.flatten().argsort(descending=True, stable=True)[:wanted]] = True
-    return mask.view(heat.shape)
-
-
-def centre_of_mass(heat: Tensor) -> tuple[float, float]:
-    """Return the centre of mass (y, x) of a mask or map [H, W], in rows and columns from 0.
-
-    Of a map that is zero everywhere it is the picture's middle.
-    """
-    mass = heat.double()
-    if not float(mass.sum()):
-        mass = torch.ones_like(mass)
-    rows, columns = mass.sum(dim=1), mass.sum(dim=0)
-    y, x = (
-        float((line * torch.arange(len(line)).to(line)).sum() / line.sum())
-        for line in (rows, columns)
-    )
-    return y, x
 
 
 def overlay(picture: Image.Image | Tensor, heat: Tensor, peak: float | None = None) -> Image.Image:

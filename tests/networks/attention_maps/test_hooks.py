@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from sd.common.validation import InputError
-from sd.networks.inside.attention_hooks import Recording, attention_weights, halves, transformers
-from sd.networks.inside.heatmaps import layer_names, word_map
+from sd.networks.attention_maps.heatmaps import layer_names, word_map
+from sd.networks.attention_maps.hooks import Recording, attention_weights, halves, transformers
 from tests.helpers.attending import D, L, asked, hooks, tiny
 
 ROOT = Path(__file__).parents[3]

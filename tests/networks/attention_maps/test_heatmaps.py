@@ -18,16 +18,14 @@ from sd.generation.attention_pictures import (
     replace_missing,
     write_attention,
 )
-from sd.networks.inside.attention_hooks import Call, Layer, Recording
-from sd.networks.inside.heatmaps import (
+from sd.networks.attention_maps.heatmaps import (
     COLOUR_MAP,
-    centre_of_mass,
     layer_names,
     overlay,
     pixel_map,
-    strongest_region,
     word_map,
 )
+from sd.networks.attention_maps.hooks import Call, Layer, Recording
 from tests.helpers.attending import D, L, asked, hooks, tiny
 
 
@@ -116,24 +114,6 @@ def test_what_is_not_there_is_told_in_one_line(told, line):
 def test_a_pixel_outside_is_told():
     with pytest.raises(InputError, match="y = 2: must be a whole number from 0 to 1"):
         pixel_map([Call(0, {"a": made_up("self", 2, 2, 1)})], 2, 0, 0, 1, (2, 2))
-
-
-def test_the_strongest_fifth_is_a_fifth():
-    heat = torch.rand(10, 10)
-    mask = strongest_region(heat)
-    assert mask.sum() == 20 and heat[mask].min() >= heat[~mask].max()
-    assert strongest_region(torch.ones(10, 10)).sum() == 20  # even where all are equal
-    assert strongest_region(torch.rand(2, 2), 0.01).sum() == 1
-
-
-def test_the_centre_of_mass():
-    mask = torch.zeros(5, 9, dtype=torch.bool)
-    mask[1:4, 6:8] = True
-    assert centre_of_mass(mask) == (2.0, 6.5)
-    heat = torch.zeros(4, 4)
-    heat[0, 0], heat[3, 1] = 1.0, 3.0
-    assert centre_of_mass(heat) == (2.25, 0.75)
-    assert centre_of_mass(torch.zeros(4, 6)) == (1.5, 2.5)
 
 
 def lightness(colours):

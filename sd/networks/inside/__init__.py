@@ -1,4 +1,0 @@
-"""Looking into a network at work: attention recorded and drawn as heat maps.
-
-Nothing here changes what a network computes.
-"""
