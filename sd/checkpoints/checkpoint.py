@@ -70,11 +70,11 @@ def save_checkpoint(
     if folder.exists():
         raise InputError(f"{folder.name}: there is a checkpoint of that name already")
     dtype = DTYPES[model.config.training.weights_dtype]
-    state = model.conditioned.stored_state()
+    state = model.network.stored_state()
     weights = {name: tensor.to("cpu", dtype).contiguous() for name, tensor in state.items()}
     _check_finite(f"{folder.name} as {model.config.training.weights_dtype}", weights)
     on_card = {name: value for name, value in about.items() if name != STATE}
-    parameters = sum(each.numel() for each in model.conditioned.parameters())
+    parameters = sum(each.numel() for each in model.network.parameters())
     texts = {CONFIG: model.config.to_ini(), CARD: card(model.config, parameters, on_card)}
     if model.conditioner is not None:
         texts[CONDITIONING] = json.dumps(model.conditioner.metadata(), ensure_ascii=False, indent=1)
@@ -112,10 +112,10 @@ def load_checkpoint(path: str | Path, device: str = "cpu") -> Model:
     with torch.device("meta" if config.conditioning.encoder is None else "cpu"):
         conditioner = conditioner_of(config, read_metadata(folder))
     model = Model(unet, config, about, conditioner)
-    state = _read_weights(weights, model.conditioned.stored_state())
-    model.conditioned.load_stored(state, assign=True)
-    model.conditioned.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.conditioned.eval().requires_grad_(False)
+    state = _read_weights(weights, model.network.stored_state())
+    model.network.load_stored(state, assign=True)
+    model.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.network.eval().requires_grad_(False)
     return model
 
 

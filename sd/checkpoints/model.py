@@ -50,20 +50,20 @@ class Samplable:
 
 @dataclass(frozen=True)
 class Model(Samplable):
-    """A network with all that is needed to sample from it; `about` is its checkpoint.json.
+    """A U-Net with all that is needed to sample from it; `about` is its checkpoint.json.
 
     conditioner: reads its prompts; None for a model that takes none.
     """
 
-    network: UNetModel
+    unet: UNetModel
     config: Config
     about: Mapping[str, Any] = field(default_factory=dict)
     conditioner: Conditioner | None = None
 
     @cached_property
-    def conditioned(self) -> ConditionedNetwork:
-        """The network and the conditioner as one module."""
-        return ConditionedNetwork(self.network, self.conditioner)
+    def network(self) -> ConditionedNetwork:
+        """The U-Net and the conditioner as one module."""
+        return ConditionedNetwork(self.unet, self.conditioner)
 
     @property
     def denoiser(self) -> Denoiser:
@@ -86,13 +86,13 @@ class Model(Samplable):
             if any(prompts) or negative:
                 prompt = shown(next(filter(None, [*prompts, negative])))
                 raise InputError(f"prompt = {prompt}: this model knows no words or classes")
-            return Denoiser(self.network, self.diffusion)
-        device = next(self.network.parameters()).device
+            return Denoiser(self.unet, self.diffusion)
+        device = next(self.unet.parameters()).device
         cond, uncond = (
             self.conditioner(self.conditioner.read(words).to(device))
             for words in (list(prompts) or [""], [negative])
         )
-        return Denoiser(self.network, self.diffusion, cond, uncond, guidance)
+        return Denoiser(self.unet, self.diffusion, cond, uncond, guidance)
 
     @property
     def default_prompts(self) -> tuple[str, ...]:

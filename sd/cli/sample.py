@@ -103,7 +103,7 @@ def record_attention(generation: Generation) -> AttentionRecorder:
     index = generation.index or 0
     prompt = recipe.prompts[index % len(recipe.prompts)] if recipe.prompts else ""
     words = [] if source.conditioner is None else source.conditioner.spans(prompt)
-    return AttentionRecorder(source.network, source.space, recipe.count, words, index, full=True)
+    return AttentionRecorder(source.unet, source.space, recipe.count, words, index, full=True)
 
 
 def _from_flags(args: argparse.Namespace) -> tuple[Generation, list[str]]:

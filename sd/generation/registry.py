@@ -213,5 +213,4 @@ def _bytes_of(model: Any) -> int:
     """Return the bytes that an open model keeps: its weights, or the pictures of its set."""
     if (network := getattr(model, "network", None)) is None:
         return int(model.denoiser.pixels.nbytes)
-    parts = filter(None, (network, model.conditioner))
-    return sum(each.nbytes for part in parts for each in part.parameters())
+    return sum(each.nbytes for each in network.parameters())

@@ -188,8 +188,8 @@ class Session:
     def _sample(self, model: Model) -> Tensor | None:
         """Return pictures [16, C, H, W] of a model on the fixed noises; None if stopped."""
         sampling = model.sampling(steps=min(SAMPLE_STEPS, model.diffusion.schedule.timesteps))
-        training, device = model.network.training, self.training.machine.device
-        model.network.eval()
+        training, device = model.unet.training, self.training.machine.device
+        model.unet.eval()
         try:
             denoiser = sample_denoiser(self.training, model)
             for step in sampling.steps(denoiser, model.shape, SAMPLE_SEEDS, device):
@@ -198,7 +198,7 @@ class Session:
                     return None
             return model.space.decode(x)
         finally:
-            model.network.train(training)
+            model.unet.train(training)
 
     def _nearest(self, pictures: Tensor) -> list[tuple[int, float]]:
         """Return the training picture most like each sample, and how far it is."""

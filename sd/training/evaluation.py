@@ -39,7 +39,7 @@ def losses(
 
     prompts: the rows [B] or [B, L] of the pictures' prompts, which only a conditioner reads.
     """
-    device = next(model.network.parameters()).device
+    device = next(model.unet.parameters()).device
     found = []
     for level, t in enumerate(times):
         eps = torch.randn(x0.shape, generator=keyed_generator(seed, "evaluation", level))
@@ -50,7 +50,7 @@ def losses(
             pictures, noise = (
                 each.to(device, memory_format=MEMORY_FORMAT) for each in (pictures, noise)
             )
-            network = partial(model.conditioned, rows=rows.to(device))
+            network = partial(model.network, rows=rows.to(device))
             loss = model.diffusion.loss(network, pictures, torch.full((len(pictures),), t), noise)
             errors.append(loss.per_picture.cpu())
         found.append(float(torch.cat(errors).mean()))

@@ -208,7 +208,7 @@ class Training:
             grad_norm = float(torch.nn.utils.clip_grad_norm_(weights, limit))
         if math.isfinite(grad_norm):
             self.optimizer.step(lr)
-            averages: list[Tensor] = list(self.model.conditioned.parameters())
+            averages: list[Tensor] = list(self.model.network.parameters())
             with torch.no_grad():
                 torch._foreach_lerp_(averages, weights, 1 - ema_decay(training.ema_decay, step))
         self.optimizer.zero_grad()
@@ -271,7 +271,7 @@ class Training:
     def state(self) -> dict[str, Tensor]:
         """Return the tensors from which `restore` goes on as if training had never stopped."""
         tensors = self.optimizer.state()
-        for prefix, network in (("network", self.network), ("average", self.model.conditioned)):
+        for prefix, network in (("network", self.network), ("average", self.model.network)):
             tensors |= {f"{prefix}.{name}": each for name, each in network.stored_state().items()}
         return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
@@ -288,7 +288,7 @@ class Training:
             whole(name, counts.get(name), 0, MOST_STEPS) for name in ("step", "updates", "skipped")
         )
         try:
-            for part, network in (("network", self.network), ("average", self.model.conditioned)):
+            for part, network in (("network", self.network), ("average", self.model.network)):
                 own = {name: each for name, each in tensors.items() if name.startswith(f"{part}.")}
                 network.load_stored(
                     {name.removeprefix(f"{part}."): each for name, each in own.items()}

@@ -187,7 +187,7 @@ def test_heat_added_up_step_by_step_is_the_mean_over_all_of_them() -> None:
     prompts = ["red circle left of blue square", "green triangle"]
     drawn = heat.record(model, prompts, [0, 1], way)
     sampling = model.sampling("ddim", 4)
-    with Recording(model.network) as recording:
+    with Recording(model.unet) as recording:
         x = sampling.sample(way.denoiser(model, prompts), model.shape, [0, 1])
     calls = recording.drain()
     assert (drawn.pictures == to_array(x)).all() and drawn.counted == [2, 1, 1]

@@ -88,30 +88,30 @@ def test_weights_config_and_record_come_back(model: Model, saved: Path) -> None:
     assert loaded.config == model.config
     assert loaded.about["step"] == 1 and loaded.about["seed"] == 7
     assert sorted(path.name for path in saved.iterdir()) == sorted([WEIGHTS, CONFIG, ABOUT, CARD])
-    wanted, found = model.network.state_dict(), loaded.network.state_dict()
+    wanted, found = model.unet.state_dict(), loaded.unet.state_dict()
     assert list(wanted) == list(found)
     assert all(torch.equal(wanted[name], found[name]) for name in wanted)
-    assert not loaded.network.training
-    assert not any(parameter.requires_grad for parameter in loaded.network.parameters())
+    assert not loaded.unet.training
+    assert not any(parameter.requires_grad for parameter in loaded.unet.parameters())
 
 
 def test_the_loaded_network_answers_as_the_saved_one(model: Model, saved: Path) -> None:
     x, t = torch.randn(2, 1, 8, 8), torch.tensor([3, 40])
-    loaded = load_checkpoint(saved).network
-    network = model.network.eval().to(memory_format=torch.channels_last)
+    loaded = load_checkpoint(saved).unet
+    network = model.unet.eval().to(memory_format=torch.channels_last)
     assert torch.equal(loaded(x, t), network(x, t))
 
 
 def test_float16_on_disk_is_float32_in_memory(model: Model, saved: Path) -> None:
     config = model.config.with_settings(["training.weights_dtype=float16"])
-    half = save_checkpoint(Model(model.network, config), saved.with_name("half"), {"step": 1})
+    half = save_checkpoint(Model(model.unet, config), saved.with_name("half"), {"step": 1})
     with safe_open(half / WEIGHTS, framework="pt") as stored:
         assert {stored.get_slice(name).get_dtype() for name in stored.keys()} == {"F16"}  # noqa: SIM118
-    parameters = sum(parameter.numel() for parameter in model.network.parameters())
+    parameters = sum(parameter.numel() for parameter in model.unet.parameters())
     sizes = [(folder / WEIGHTS).stat().st_size for folder in (half, saved)]
     assert sizes[1] - sizes[0] == pytest.approx(2 * parameters, abs=1000)
-    found = load_checkpoint(half).network.state_dict()
-    for name, tensor in model.network.state_dict().items():
+    found = load_checkpoint(half).unet.state_dict()
+    for name, tensor in model.unet.state_dict().items():
         assert found[name].dtype == torch.float32
         assert torch.equal(found[name], tensor.half().float())
 
@@ -132,8 +132,8 @@ def test_a_header_that_begins_like_a_pickle_is_still_read(saved: Path, model: Mo
         forged = struct.pack("<Q", len(padded)) + padded + data[8 + length :]
         assert forged[0] == byte
         (saved / WEIGHTS).write_bytes(forged)
-        found = load_checkpoint(restamp(saved)).network.state_dict()
-        assert torch.equal(found[ENTRY], model.network.state_dict()[ENTRY])
+        found = load_checkpoint(restamp(saved)).unet.state_dict()
+        assert torch.equal(found[ENTRY], model.unet.state_dict()[ENTRY])
 
 
 def test_a_run_folder_means_its_newest_checkpoint(model: Model, saved: Path) -> None:
@@ -217,10 +217,10 @@ def test_no_weight_that_is_not_finite_reaches_the_disk(
     model: Model, tmp_path: Path, value: float, dtype: str
 ) -> None:
     with torch.no_grad():
-        next(model.network.parameters())[0] = value
+        next(model.unet.parameters())[0] = value
     config = model.config.with_settings([f"training.weights_dtype={dtype}"])
     with pytest.raises(InputError, match=f"as {dtype}: time_embed.0.weight holds values"):
-        save_checkpoint(Model(model.network, config), tmp_path / "checkpoint-2", {})
+        save_checkpoint(Model(model.unet, config), tmp_path / "checkpoint-2", {})
     assert not list(tmp_path.iterdir())
 
 

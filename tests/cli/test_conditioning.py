@@ -88,7 +88,7 @@ def test_where_nothing_is_asked_it_is_what_the_run_s_own_samples_were(
 def test_what_a_run_s_samples_were_told_to_be_comes_first(tiny_config: Config) -> None:
     chosen = trained(tiny_config, "class_tokens", 'conditioning.sample_prompts=["square"]', steps=0)
     assert chosen.model.default_prompts == ("square",)
-    assert Model(chosen.network, tiny_config).default_prompts == ()
+    assert Model(chosen.model.unet, tiny_config).default_prompts == ()
 
 
 NOTHING = "this model is told nothing"

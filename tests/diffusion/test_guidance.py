@@ -21,7 +21,7 @@ T = 20.0
 def model(request: pytest.FixtureRequest, tiny_config: Any) -> Any:
     """A model that is told something, none of its weights zero."""
     made = trained(tiny_config, request.param).model
-    with_weights(made.network)
+    with_weights(made.unet)
     return made
 
 

@@ -129,7 +129,7 @@ def test_attention_lies_over_the_decoded_estimate(tiny_config: Config, tmp_path:
     deep = ["unet.attention_resolutions=[1]"]
     model = latent_model(tiny_config.with_settings(deep))
     made = Generation(PLAIN, model, choose("cpu"))
-    attention = AttentionRecorder(model.network, model.space, PLAIN.count)
+    attention = AttentionRecorder(model.unet, model.space, PLAIN.count)
     steps = list(made.steps(attention))
     record = attention.record()
     assert record.steps[0].heat.shape == (1, 4, 4)

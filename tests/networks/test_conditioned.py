@@ -26,22 +26,22 @@ def test_it_answers_as_the_network_given_the_condition(tiny_config: Config, kind
     x, times, rows = torch.randn(2, 1, 8, 8), torch.tensor([3, 20]), rows_of(model)
     assert model.conditioner is not None
     with torch.no_grad():
-        by_hand = model.network(x, times, **model.conditioner(rows)._asdict())
-        assert torch.equal(model.conditioned(x, times, rows), by_hand)
-        assert not torch.equal(model.conditioned(x, times, rows.flip(0)), by_hand)
+        by_hand = model.unet(x, times, **model.conditioner(rows)._asdict())
+        assert torch.equal(model.network(x, times, rows), by_hand)
+        assert not torch.equal(model.network(x, times, rows.flip(0)), by_hand)
 
 
 @pytest.mark.parametrize("kind", ["none", "captions"])
 def test_files_name_the_network_as_latent_diffusion_does(tiny_config: Config, kind: str) -> None:
     model = trained(tiny_config, kind).model
-    stored = model.conditioned.stored_state()
+    stored = model.network.stored_state()
     assert {"input_blocks.0.0.weight", "time_embed.0.bias", "out.2.weight"} <= set(stored)
-    others = {name for name in stored if name not in model.network.state_dict()}
+    others = {name for name in stored if name not in model.unet.state_dict()}
     assert others == {name for name in stored if name.startswith("conditioner.")}
     assert bool(others) == (kind == "captions")
-    named = to_stored_names(dict(model.conditioned.named_parameters()))
+    named = to_stored_names(dict(model.network.named_parameters()))
     assert set(named) <= set(stored)
-    again = trained(tiny_config, kind, steps=1).model.conditioned
+    again = trained(tiny_config, kind, steps=1).model.network
     again.load_stored(stored)
     assert all(torch.equal(each, stored[name]) for name, each in again.stored_state().items())
 

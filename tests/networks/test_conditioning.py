@@ -149,7 +149,7 @@ def test_conditions_are_taken_in_turn_and_laid_beside_each_other() -> None:
 
 def test_the_mean_of_a_caption_s_tokens_is_added_to_the_time(tiny_config: Config) -> None:
     model = trained(tiny_config, POOLED).model
-    told, network = model.conditioner, model.network
+    told, network = model.conditioner, model.unet
     y, context, mask = told(told.read(["a red square"]))  # type: ignore[misc]
     kept = context[0][mask[0]].double().mean(0)
     hand = kept @ told.pool.weight.double().T + told.pool.bias.double()  # type: ignore[union-attr]

@@ -72,7 +72,7 @@ def check_same_as_library(folder: Path, pictures: Path) -> None:
     images = read_images(pictures, height=8, width=8, channels=1)
     steps = list(train(config, images, 3, choose("cpu").apply()))
     assert runs.history(folder).loss == [round(step.loss, 6) for step in steps]
-    found, wanted = load_checkpoint(folder).network, steps[-1].model.network
+    found, wanted = load_checkpoint(folder).unet, steps[-1].model.unet
     assert all(map(torch.equal, found.state_dict().values(), wanted.state_dict().values()))
 
 

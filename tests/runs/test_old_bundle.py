@@ -48,7 +48,7 @@ def test_an_old_bundle_goes_on(run: Path) -> None:
     step = [each.step for each in resume(run, steps=6)]
     assert step == [5, 6] and runs.status(run).state == "finished"
     before, after = (
-        load_checkpoint(run / f"checkpoint-00000000{step}").network.state_dict() for step in (4, 6)
+        load_checkpoint(run / f"checkpoint-00000000{step}").unet.state_dict() for step in (4, 6)
     )
     assert before.keys() == after.keys()
     assert any(not torch.equal(before[name], after[name]) for name in before)

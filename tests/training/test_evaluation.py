@@ -30,7 +30,7 @@ def test_a_loss_is_the_mean_error_at_its_time_of_pictures_that_are_told(
 ) -> None:
     training = Training(settings(tiny_config, kind), pictures(), 0, MACHINE)
     model = training.model
-    with_weights(model.network)
+    with_weights(model.unet)
     assert model.conditioner is not None
     x0, rows = to_float(training.pixels), training._prompts
     found = losses(model, x0, rows, [7, 40], 5, size)
@@ -39,7 +39,7 @@ def test_a_loss_is_the_mean_error_at_its_time_of_pictures_that_are_told(
         a, b = model.diffusion.schedule.at(t)
         with torch.no_grad():
             told = model.conditioner(rows)
-            output = model.network(a * x0 + b * eps, torch.full((4,), t - 1), **told._asdict())
+            output = model.unet(a * x0 + b * eps, torch.full((4,), t - 1), **told._asdict())
         wanted = float((output - (a * eps - b * x0)).square().mean())
         assert found[level] == pytest.approx(wanted, rel=1e-4)
     untold = losses(model, x0, rows.roll(1, 0), [7, 40], 5, size)
@@ -52,7 +52,7 @@ def test_each_side_is_measured_on_its_own_pictures_as_they_are(tiny_config: Conf
     many = image_set(torch.randint(0, 256, (12, 1, 8, 8), generator=source, dtype=torch.uint8))
     changes = ["training.held_out=0.3", "training.flip=True", "training.shift=0.25"]
     training = Training(tiny_config.with_settings(changes), many, 0, MACHINE)
-    with_weights(training.model.network)
+    with_weights(training.model.unet)
     measured = training.evaluate()
     as_many = evenly_spaced_rows(training.rows, len(training.held_out))
     for rows, found in ((as_many, measured.train), (training.held_out, measured.held_out)):
@@ -63,7 +63,7 @@ def test_each_side_is_measured_on_its_own_pictures_as_they_are(tiny_config: Conf
 
 def test_what_is_told_counts_in_the_losses_of_a_run(tiny_config: Config) -> None:
     training = Training(settings(tiny_config, "class_embedding"), pictures(), 0, MACHINE)
-    with_weights(training.model.network)
+    with_weights(training.model.unet)
     measured = training.evaluate()
     x0 = to_float(training.pixels)
     assert measured.train == losses(training.model, x0, training._prompts, measured.times, 0, 8)

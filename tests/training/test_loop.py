@@ -52,7 +52,7 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 def trained(config: Config, images: ImageSet, seed: int = 0) -> tuple[list[TrainStep], Any]:
     steps = list(train(config, images, seed, MACHINE))
-    return steps, weights(steps[-1].model.network)
+    return steps, weights(steps[-1].model.unet)
 
 
 # Lengths, rates, averages
@@ -96,7 +96,7 @@ def test_the_model_is_the_average_of_the_weights_so_far(
         decay = min(0.25, (1 + step.step) / (10 + step.step))  # 2/11 first, then 1/4
         now = weights(training.network.unet)
         average = {name: decay * average[name] + (1 - decay) * now[name] for name in now}
-        found = weights(step.model.network)
+        found = weights(step.model.unet)
         assert all(torch.allclose(found[name], average[name], atol=1e-6) for name in now)
     assert not same(found, now)
 
@@ -104,7 +104,7 @@ def test_the_model_is_the_average_of_the_weights_so_far(
 def test_without_average_the_model_is_the_network(tiny_config: Config, images: ImageSet) -> None:
     training = Training(tiny_config.with_settings(["training.ema_decay=0"]), images, 0, MACHINE)
     for step in training.steps():
-        assert same(weights(step.model.network), weights(training.network.unet))
+        assert same(weights(step.model.unet), weights(training.network.unet))
 
 
 # Draws
@@ -243,7 +243,7 @@ def test_who_watches_disturbs_nothing(tiny_config: Config, images: ImageSet) -> 
         sampling.sample(step.model.denoiser, step.model.shape, [0, 1])
         torch.manual_seed(step.step)
         torch.rand(step.step)
-    assert same(weights(step.model.network), undisturbed)
+    assert same(weights(step.model.unet), undisturbed)
 
 
 def test_training_leaves_the_global_generator_alone(tiny_config: Config, images: ImageSet) -> None:
@@ -254,7 +254,7 @@ def test_training_leaves_the_global_generator_alone(tiny_config: Config, images:
 
 def test_the_samples_come_without_dropout(tiny_config: Config, images: ImageSet) -> None:
     training = Training(tiny_config.with_settings(["unet.dropout=0.9"]), images, 0, MACHINE)
-    for network in (training.network.unet, training.model.network):
+    for network in (training.network.unet, training.model.unet):
         with_weights(network)
     step, x = next(training.steps()), torch.randn(1, 1, 8, 8)
     first, second = (step.model.denoiser(x, 20) for _ in range(2))
@@ -533,10 +533,10 @@ def test_training_runs_on_cuda(tiny_config: Config, images: ImageSet) -> None:
     config = tiny_config.with_settings(["training.steps=20"])
     steps = list(train(config, images, 0, machine))
     exact = list(train(config, images, 0, MACHINE))
-    assert next(steps[-1].model.network.parameters()).device.type == "cuda"
+    assert next(steps[-1].model.unet.parameters()).device.type == "cuda"
     assert steps[0].loss == pytest.approx(exact[0].loss, rel=1e-3)
     assert steps[-1].loss == pytest.approx(exact[-1].loss, rel=0.1)
-    found = weights(steps[-1].model.network)
+    found = weights(steps[-1].model.unet)
     assert all(tensor.isfinite().all() for tensor in found.values())
 
 

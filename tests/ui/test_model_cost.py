@@ -172,7 +172,7 @@ def test_no_model_is_opened_without_room(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_open_models_are_bounded_by_their_bytes(little: Model) -> None:
-    weights = 4 * sum(each.numel() for each in little.network.parameters())
+    weights = 4 * sum(each.numel() for each in little.unet.parameters())
     pixels = 12 * 64
     names = [NAME, f"ideal:{PICTURED}", f"linear:{PICTURED}"]
     opened = OpenModels(weights + pixels)

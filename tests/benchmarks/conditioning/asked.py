@@ -32,7 +32,7 @@ class Way(NamedTuple):
 
 def device_of(model: Model) -> torch.device:
     """Return where a model's weights are."""
-    return next(model.network.parameters()).device
+    return next(model.unet.parameters()).device
 
 
 def samples(model: Model, prompts: Sequence[str], seeds: Sequence[int], way: Way) -> Tensor:

@@ -103,7 +103,7 @@ def record(model: Model, prompts: Sequence[str], seeds: Sequence[int], way: Way)
     targets = [each for k, text in enumerate(prompts) for each in targets_of(model, k, text)]
     denoiser, counted = way.denoiser(model, prompts), [0] * len(THIRDS)
     heat, layers = torch.empty(0), list[str]()
-    with Recording(model.network, count=count) as recording:
+    with Recording(model.unet, count=count) as recording:
         for step in sampling.steps(denoiser, model.shape, seeds, device_of(model)):
             third = len(THIRDS) * (step.i - 1) // way.steps
             for call in recording.drain():

@@ -32,7 +32,7 @@ def sampled(model: Model, way: Way, recorded: bool = False) -> str:
     conditioner = model.conditioner
     prompts = (conditioner.labels or conditioner.examples)[:PICTURES] if conditioner else ()
     sampling, denoiser = model.sampling(way.sampler, way.steps), way.denoiser(model, prompts)
-    with Recording(model.network) if recorded else nullcontext() as recording:
+    with Recording(model.unet) if recorded else nullcontext() as recording:
         for step in sampling.steps(denoiser, model.shape, range(PICTURES), device_of(model)):
             x = step.x_t
             if recording is not None:

@@ -57,7 +57,7 @@ def counted_calls() -> Iterator[list[int]]:
     """How many rows the network of `worded` was asked for, call by call."""
     network: Any = models.open_model(models.find(WORDED))
     rows: list[int] = []
-    hook = network.network.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+    hook = network.unet.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
     yield rows
     hook.remove()
 
@@ -100,7 +100,7 @@ def test_the_estimate_is_that_of_the_step_whatever_the_noise(
     little: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = little.config.with_settings(["diffusion.noise_info=[0.3, 1.5]"])
-    model = Model(little.network, config)
+    model = Model(little.unet, config)
     monkeypatch.setattr(models, "open_model", lambda entry: model)
     made = plain_recipe(clip_x0=False)
     step = replayed(made, model)[2]
@@ -112,7 +112,7 @@ def test_a_picture_alone_looks_where_it_looked_in_its_batch(guidance: tuple[floa
     made = recipe(guidance=guidance)
     model: Any = models.open_model(models.find(WORDED))
     x, t = replayed(made, model)[1].x_t, sampling_of(made, model).times[2]
-    with Recording(model.network, ("self", "cross"), [1], 2) as recording:
+    with Recording(model.unet, ("self", "cross"), [1], 2) as recording:
         answer = denoiser_of(made, model)(x, t)
         calls = recording.drain()
     seen = recorded(made, 3, 1)

@@ -125,7 +125,7 @@ def record_attention(recipe: Recipe, i: int, k: int) -> AttentionRecord | None:
 def open_network(recipe: Recipe) -> "Source | None":
     """Return the model of a recipe; None if it has no network."""
     source = models.open_model(models.find_recipe_model(recipe))
-    return None if getattr(source, "network", None) is None else source
+    return None if getattr(source, "unet", None) is None else source
 
 
 def call_network(recipe: Recipe, source: Any, i: int, k: int) -> AttentionRecord:
@@ -135,7 +135,7 @@ def call_network(recipe: Recipe, source: Any, i: int, k: int) -> AttentionRecord
 
     x = x_before(recipe, i)[k : k + 1].to(models.machine().device)
     one, t = single_recipe(recipe, k), sampling_of(recipe, source).times[i - 1]
-    with models.turn(), Recording(source.network, ("self", "cross"), [0], 1) as recording:
+    with models.turn(), Recording(source.unet, ("self", "cross"), [0], 1) as recording:
         prediction = denoiser_of(one, source)(source.diffusion.to_w(x, t), t)
         x0 = source.space.decode(source.diffusion.to_x(prediction.x0, 0))[0].cpu()
         calls = recording.drain()
