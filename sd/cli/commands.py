@@ -19,7 +19,7 @@ from sd import runs
 from sd.common import validation
 from sd.common.text import brief, printable
 from sd.common.validation import InputError
-from sd.config import Config, preset_names
+from sd.config import Config, ini, preset_names
 from sd.config.unused import find_unused
 from sd.diffusion.schedule import Schedule
 
@@ -50,7 +50,7 @@ FIRST_SECONDS = 1.5  # what a run takes to begin beyond a plan's own beginning
 def settings_of(args: argparse.Namespace) -> Config:
     """Return the settings that --preset, --config, --set and the flags of length describe."""
     if args.config == "-":
-        config = Config.from_ini(sys.stdin.buffer.read().decode(), "standard input")
+        config = _read_standard_input()
     elif args.config:
         config = Config.read(args.config)
     else:
@@ -64,6 +64,13 @@ def settings_of(args: argparse.Namespace) -> Config:
     if getattr(args, "minutes", None) is not None:
         settings += [f"training.minutes={validation.real('--minutes', args.minutes, 0.1, 100_000)}"]
     return config.with_settings(settings)
+
+
+def _read_standard_input() -> Config:
+    if sys.stdin is None:  # it was closed
+        raise InputError("--config -: there is no standard input to read settings from")
+    text = ini.decode(sys.stdin.buffer.read(ini.LARGEST_FILE + 1), "standard input")
+    return Config.from_ini(text, "standard input")
 
 
 def train(args: argparse.Namespace) -> None:

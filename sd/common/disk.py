@@ -6,11 +6,15 @@ then renamed. What a killed writer leaves is known by that name and swept at the
 
 import fnmatch
 import hashlib
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from sd.common.validation import InputError
 
 
 def temporary_path(path: Path) -> Path:
@@ -48,6 +52,17 @@ def digest(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_object(path: Path, *keys: str) -> dict[str, Any]:
+    """Return the JSON object in a file; raise `InputError` where there is none with these keys."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict) or set(keys) - set(value):
+        raise InputError(f"{path.parent.name}/{path.name}: missing or not readable")
+    return value
 
 
 def write_text(path: Path, text: str) -> None:

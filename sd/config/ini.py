@@ -48,16 +48,17 @@ def read_file(path: Path) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a file name"
         raise InputError(f"{shown(path.name)}: cannot be read ({reason})") from None
+    return decode(data, shown(path.name))
+
+
+def decode(data: bytes, source: str) -> str:
+    """Return the text in an ini file's bytes; `source` names it in errors."""
     if len(data) > LARGEST_FILE:
-        raise InputError(
-            f"{shown(path.name)}: more than {LARGEST_FILE:,} bytes; this is no settings file"
-        )
+        raise InputError(f"{source}: more than {LARGEST_FILE:,} bytes; this is no settings file")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError(
-            f"{shown(path.name)}: not UTF-8 text; save the settings as UTF-8"
-        ) from None
+        raise InputError(f"{source}: not UTF-8 text; save the settings as UTF-8") from None
 
 
 def read_entries(text: str, source: str) -> list[Entry]:

@@ -26,7 +26,7 @@ from sd.checkpoints.record import (
     read_newest,
     step_of,
 )
-from sd.common.disk import temporary_path
+from sd.common.disk import read_object, temporary_path
 from sd.common.text import brief, printable
 from sd.common.validation import InputError, shown
 from sd.config import Config
@@ -35,13 +35,7 @@ from sd.networks.conditioning_metadata import CONDITIONING
 from sd.runs.event_schema import check_event, check_place
 from sd.runs.journal import ENDS, EVENTS, Event, events, up_to
 from sd.runs.sample_grid import open_sample_grid
-from sd.runs.unbundle import (
-    INDEX,
-    MOST_EVENTS,
-    PIXELS,
-    SAMPLE,
-    clean_note,
-)
+from sd.runs.unbundle import INDEX, MOST_EVENTS, PIXELS, SAMPLE, clean_note
 
 PATH = re.compile(r"(?<![\w.:/])/(?:[^\s'\"/]+/)+")  # of a folder, with its last "/"
 NO_PATHS = ("training.dataset_path=None", "training.save_path=None")
@@ -83,8 +77,8 @@ def _members(folder: Path, resumable: bool) -> Iterator[tuple[str, Path | str]]:
     journal = _end_at(step_of(checkpoint), events(folder))
     written = map(_without_paths, _check_events(journal, config.diffusion.timesteps, pictures))
     yield EVENTS, "".join(json.dumps(event) + "\n" for event in written)
-    with suppress(OSError, ValueError, InputError):
-        yield runs.RUN, clean_note((folder / runs.RUN).read_text(encoding="utf-8"))
+    with suppress(InputError):  # damaged, it stays here
+        yield runs.RUN, clean_note(read_object(folder / runs.RUN))
     for path in sorted((folder / "samples").glob("*.png")):
         if SAMPLE.fullmatch(f"samples/{path.name}"):
             with suppress(InputError):  # one that is damaged or of another size stays here

@@ -20,7 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sd.common import environment
-from sd.common.disk import write_text
+from sd.common.disk import read_object, write_text
 from sd.common.validation import InputError
 
 PROCESS, STARTING, LOCK = "process.json", "starting.json", "lock"
@@ -130,11 +130,11 @@ def is_same(folder: Path, one: str, other: str) -> bool:
 
 
 def _read_note(folder: Path, name: str) -> tuple[int, str | None]:
-    try:
-        note = json.loads((folder / name).read_text(encoding="utf-8"))
-        return int(note["pid"]), note["started"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0, None
+    with suppress(InputError):
+        note = read_object(folder / name, "pid", "started")
+        if type(note["pid"]) is int:
+            return note["pid"], note["started"]
+    return 0, None
 
 
 def claim(folder: Path) -> FileLock:

@@ -6,17 +6,14 @@ them (`recorder`). What is shown is derived from the files and from whether the 
 word "running" is stored nowhere. Here a run is only looked at: `control` does something to it.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from sd.checkpoints.record import TRAINING, list_checkpoints
+from sd.common.disk import read_object
+from sd.common.validation import InputError
 from sd.runs import process
-from sd.runs.journal import (
-    ENDS,
-    Outline,
-    outline,
-)
+from sd.runs.journal import ENDS, Outline, outline
 from sd.runs.process import PAUSE, PROCESS, STARTING, STOP
 
 CONFIG, RUN, SOURCE, LOG, PICTURES = (
@@ -61,8 +58,8 @@ class Status:
 def read_source(folder: Path) -> str:
     """Return where a run has its pictures from; "" where that was not kept."""
     try:
-        return str(json.loads((folder / SOURCE).read_text(encoding="utf-8"))["data"])
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return str(read_object(folder / SOURCE, "data")["data"])
+    except InputError:
         return ""
 
 

@@ -83,7 +83,9 @@ class _Bundle:
         self._check_record()
         self._texts = {runs.CONFIG: self._config.to_ini(), EVENTS: self._read_journal()}
         if runs.RUN in self._infos:
-            self._texts[runs.RUN] = self._parse(runs.RUN, clean_note)
+            self._texts[runs.RUN] = self._parse(
+                runs.RUN, lambda written: clean_note(json.loads(written))
+            )
 
     def _read_members(self, infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
         """Return the members by name; raise `InputError` for what no bundle holds."""
@@ -274,9 +276,8 @@ def _is_plain(info: zipfile.ZipInfo) -> bool:
     return kind in (0, stat.S_IFREG) and usual and not info.flag_bits & ENCRYPTED_FLAG
 
 
-def clean_note(written: str) -> str:
+def clean_note(note: Mapping[str, Any]) -> str:
     """Return a run.json with what it may hold: seed, device, and the name of the data."""
-    note = json.loads(written)
     seed = whole("seed", note.get("seed"), 0, 2**53)
     device, data = text("device", note.get("device"), 20), text("data", note.get("data"), 300)
     return json.dumps({"seed": seed, "device": device, "data": Path(data).name})

@@ -5,7 +5,6 @@ terminal, unless that is ignored, as by nohup) and `stop` end it after the step 
 second signal ends it at once. Whatever ends it is the last event.
 """
 
-import json
 import os
 import re
 import shlex
@@ -24,6 +23,7 @@ from sd import runs
 from sd.checkpoints.checkpoint import load_training
 from sd.checkpoints.record import STATE, check_record, read_about, read_newest
 from sd.common.device import Machine, choose
+from sd.common.disk import read_object
 from sd.common.text import brief, printable, system_reason
 from sd.common.validation import LARGEST_SEED, InputError, whole
 from sd.config import Config
@@ -286,7 +286,7 @@ def ingest_pictures(recorder: Recorder, config: Config, received: list[int]) -> 
     folder = recorder.folder
     pictures = folder / runs.PICTURES
     if not pictures.is_dir():
-        source = str(_read_json(folder / runs.SOURCE, "data").get("data"))
+        source = str(read_object(folder / runs.SOURCE, "data")["data"])
 
         def is_stopping() -> bool:
             return bool(received) or process.is_requested(folder, process.STOP)
@@ -298,18 +298,8 @@ def ingest_pictures(recorder: Recorder, config: Config, received: list[int]) -> 
 
 def read_note(folder: Path) -> dict[str, Any]:
     """Return a run's run.json: seed, device and the name of its data."""
-    note = _read_json(folder / runs.RUN, "seed", "device", "data")
+    note = read_object(folder / runs.RUN, "seed", "device", "data")
     return {**note, "seed": whole("seed", note["seed"], 0, LARGEST_SEED)}
-
-
-def _read_json(path: Path, *keys: str) -> dict[str, Any]:
-    try:
-        note = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        note = None
-    if not isinstance(note, dict) or set(keys) - set(note):
-        raise InputError(f"{path.parent.name}/{path.name}: missing or not readable")
-    return note
 
 
 class TrainingState(NamedTuple):

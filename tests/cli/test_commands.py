@@ -380,3 +380,15 @@ def test_settings_are_read_from_standard_input(
     given = io.TextIOWrapper(io.BytesIO(config.to_ini().encode()), encoding="ascii")
     monkeypatch.setattr("sys.stdin", given)
     assert settings_of(parser().parse_args(["train", "starter", "--config", "-"])) == config
+
+
+def test_what_is_no_text_on_standard_input_is_a_mistake(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["plan", "starter", "--config", "-"]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff")))
+    assert refused(capsys, *words).startswith("standard input: not UTF-8 text")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"#" * 100_001)))
+    assert refused(capsys, *words).startswith("standard input: more than 100,000 bytes")
+    monkeypatch.setattr("sys.stdin", None)  # as Python has it where it is closed
+    assert refused(capsys, *words).startswith("--config -: there is no standard input")

@@ -150,6 +150,12 @@ def test_a_damaged_newest_checkpoint_is_passed_over(run: Path, tmp_path: Path) -
     assert "checkpoint-000000010/model.safetensors" in names
 
 
+@pytest.mark.parametrize("note", ["[" * 100_000, "[1]", "", "{"])
+def test_a_damaged_note_stays_behind(run: Path, tmp_path: Path, note: str) -> None:
+    (run / runs.RUN).write_text(note)
+    assert set(members(pack(run, tmp_path / "x.zip"))).isdisjoint({runs.RUN})
+
+
 @pytest.mark.parametrize("last", ["step", "stopped", "paused"])
 def test_an_opened_run_tells_the_step_of_its_checkpoint(run: Path, home: Path, last: str) -> None:
     journal = JOURNAL[:-1] if last == "step" else JOURNAL

@@ -88,6 +88,15 @@ def test_a_run_is_shown_before_its_process_has_written_anything(home: Path) -> N
     assert runs.status(folder).state == "lost"
 
 
+@pytest.mark.parametrize("note", ["[" * 100_000, '{"pid": Infinity, "started": "1"}', "[1]", ""])
+def test_a_damaged_note_of_a_process_is_of_none(home: Path, note: str) -> None:
+    folder = make_run(home, "a", events=START + STEP)
+    for name in (process.PROCESS, process.STARTING):
+        (folder / name).write_text(note)
+        assert [status.state for status in runs.default_home().list_runs()] == ["lost"]
+        assert runs.default_home().live_runs() == []
+
+
 def test_what_a_dead_process_said_is_shown(home: Path) -> None:
     log = "a warning\n\nconfig.ini, line 3: is wrong \n\n"
     status = runs.status(make_run(home, "a", log=log, noted=DEAD))
