@@ -80,7 +80,8 @@ def read_images(
         wanted = Fit(height, width, channels, fit)
         found = enumerate(filter(None, reading.pixels(wanted)))
         for number, data in chain(found, reading.rescale(wanted)):
-            pixels[number] = _as_picture(data, channels, height, width)
+            levels = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+            pixels[number] = levels.view(channels, height, width)
         description = reading.describe()
     if len(description.rows) < len(pixels):
         pixels = pixels[torch.tensor(description.rows)]
@@ -99,11 +100,6 @@ def _make_room(count: int, channels: int, height: int, width: int) -> Tensor:
         return torch.empty((count, channels, height, width), dtype=torch.uint8)
     except RuntimeError as error:  # what torch raises where memory is short
         raise InputError(f"there is no memory for {format_bytes(need)} of pictures") from error
-
-
-def _as_picture(data: bytes, channels: int, height: int, width: int) -> Tensor:
-    """Return raw bytes as uint8 [C, H, W]."""
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8).view(channels, height, width)
 
 
 def inspect_images(source: str | Path, leave_out: Sequence[Path] = ()) -> Report:

@@ -92,13 +92,10 @@ def begin_x(
     check(recipe, source)
     if not recipe.branch:
         return starting_x(recipe, source)
-    step = branch_point or replay_to(recipe.branch.recipe, source, recipe.branch.at, device)
-    return paint_over(step, recipe.branch.paint, source)
-
-
-def replay_to(recipe: Recipe, source: Source, at: int, device: torch.device | str) -> SampleStep:
-    """Return a recipe's step number `at` by making all up to it."""
-    return next(islice(stream(recipe, source, device), at - 1, None))
+    if branch_point is None:
+        steps = stream(recipe.branch.recipe, source, device)
+        branch_point = next(islice(steps, recipe.branch.at - 1, None))
+    return paint_over(branch_point, recipe.branch.paint, source)
 
 
 def sampling_of(recipe: Recipe, source: Source) -> Sampling:

@@ -46,7 +46,7 @@ def sample_records(
     start = yield from _start(recipe, source, device, known or {})
     yield Start(start.cpu())
     for step in stream(recipe, source, device, start):
-        yield _on_cpu(step)
+        yield step._replace(x_t=step.x_t.cpu(), x0=step.x0.cpu(), eps=step.eps.cpu())
 
 
 def _start(
@@ -61,7 +61,3 @@ def _start(
         for step in islice(stream(parent, source, device, start), at):
             yield Replay(step.i)
     return begin_x(recipe, source, device, step)
-
-
-def _on_cpu(step: SampleStep) -> SampleStep:
-    return step._replace(x_t=step.x_t.cpu(), x0=step.x0.cpu(), eps=step.eps.cpu())

@@ -30,11 +30,6 @@ def timestep_embedding(t: Tensor, dim: int, max_period: float = 10_000) -> Tenso
     return F.pad(torch.cat([angles.cos(), angles.sin()], dim=-1), (0, dim % 2))
 
 
-def stride_of(dims: int) -> tuple[int, ...]:
-    """Return the factor of one resampling; of volumes only the inner two axes change."""
-    return (1, 2, 2) if dims == 3 else (2,) * dims
-
-
 def normalization(channels: int) -> GroupNorm32:
     """Return the group norm used everywhere outside the transformers: 32 groups, eps 1e-5."""
     return GroupNorm32(32, channels)
@@ -62,7 +57,8 @@ class Downsample(nn.Module):
 
     def __init__(self, channels: int, use_conv: bool, dims: int = 2) -> None:
         super().__init__()
-        self.dims, self.stride = dims, stride_of(dims)
+        self.dims = dims
+        self.stride = (1, 2, 2) if dims == 3 else (2,) * dims  # of volumes the inner two axes
         if use_conv:
             self.op = convolution(dims)(channels, channels, 3, stride=self.stride, padding=1)
         self.use_conv = use_conv

@@ -74,10 +74,6 @@ class Home:
         """Return the folders of the own runs, newest first, without asking what they are doing."""
         return [folder for folder in list_folders(self.path) if _is_listed(folder)]
 
-    def list_runs(self) -> list[Status]:
-        """Return the own runs, newest first."""
-        return [status(folder) for folder in self.run_folders()]
-
     def live_runs(self) -> list[Status]:
         """Return those of the own runs whose process is there; of others no journal is read."""
         found = [folder for folder in self.run_folders() if may_live(folder)]

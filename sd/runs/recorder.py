@@ -178,10 +178,6 @@ class Recorder:
         """Space the rows of the journal for a run of `total` steps of so many pictures."""
         self._every, self._pictures = max(1, -(-total // MOST_LOGGED)), pictures
 
-    def unlogged_steps(self) -> dict[str, float]:
-        """Return what belongs to the next row of the journal, for a checkpoint."""
-        return {"count": self._count, "loss": self._loss}
-
     def rewind(self, step: int, unlogged: Mapping[str, Any]) -> None:
         """Take journal and folder back to a checkpoint's step; damaged checkpoints step aside."""
         journal.cut(self.folder, step)
@@ -253,7 +249,8 @@ class Recorder:
         begun, tensors = time.monotonic(), training.state()
         need = sum(tensor.nbytes for tensor in tensors.values()) * 5 // 4  # and the model's own
         self._check_room(folder.name, need)
-        state = {**training.counts(), **state, "row": self.unlogged_steps()}
+        unlogged = {"count": self._count, "loss": self._loss}  # of the journal's next row
+        state = {**training.counts(), **state, "row": unlogged}
         record = {"step": training.step, **about, "state": state}
         try:
             save_checkpoint(training.model, folder, record, tensors)

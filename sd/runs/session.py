@@ -78,15 +78,12 @@ class Session:
         """Save, and write how this part of the run ended."""
         self._save()
         step = self.training.step
-        if self._stopping() and not self._complete():
+        complete = step >= self.training.total and self._has_samples()
+        if self._stopping() and not complete:
             self.recorder.log_event("stopped", step=step, line=f"stopped and saved at step {step}")
         else:
             steps = "step" if step == 1 else "steps"
             self.recorder.log_event("finished", step=step, line=f"finished {step} {steps}")
-
-    def _complete(self) -> bool:
-        """Tell whether nothing is left to do, its samples included."""
-        return self.training.step >= self.training.total and self._has_samples()
 
     def _stopping(self) -> bool:
         return bool(self._received) or process.is_requested(self.recorder.folder, process.STOP)

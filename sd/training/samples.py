@@ -1,4 +1,4 @@
-"""The samples that a run draws of itself: how many, how, and what they are asked for."""
+"""How a run samples its own model: with which prompts and guidance, at what cost."""
 
 from sd.checkpoints.model import Model
 from sd.diffusion.guidance import Denoiser, Guidance
@@ -7,12 +7,12 @@ from sd.training.loop import Training
 
 
 def sample_denoiser(training: Training, model: Model) -> Denoiser:
-    """Return a model as a run's samples ask it: for the run's prompts, if it is told anything."""
+    """Return the denoiser of a run's samples: guided by the run's prompts, if it has any."""
     scale = default_guidance(training.config.conditioning.drop)
     return model.guided(training.sample_prompts, guidance=Guidance((scale,)))
 
 
 def passes_per_step(training: Training) -> int:
-    """Return how often the network is asked for a step of a sample; guidance has two halves."""
+    """Return the passes of the network for a step of a sample: 2 where cond and uncond differ."""
     guided = training.sample_prompts and default_guidance(training.config.conditioning.drop) != 1
     return 2 if guided else 1

@@ -51,15 +51,3 @@ def thumbnails() -> list[tuple[str, str]]:
         (store_picture(image), Path(name).stem.replace("-", " "))
         for name, image in pictures().items()
     ]
-
-
-def on_disk(picture: str) -> str:
-    """Return how a command line names a picture: a starter's place, or an upload's own name."""
-    return f"starter/{PICTURES[picture]}" if picture in PICTURES else Path(picture).name
-
-
-def unpacking(picture: str) -> str:
-    """Return the command that puts a starter picture on the disk; nothing for an upload."""
-    if picture not in PICTURES:
-        return ""
-    return "python -m zipfile -e sd/data/starter/emoji64.zip starter && "

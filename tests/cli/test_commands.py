@@ -26,6 +26,7 @@ from tests.helpers.commands import (
     refused,
     said,
 )
+from tests.helpers.run_folders import list_runs
 
 ORIGINAL = Path(__file__).parents[1] / "fixtures" / "config_SD.txt"
 LEFT_OUT = "a folder that training or sampling writes to"
@@ -56,7 +57,7 @@ def test_train_makes_a_new_run_at_home(
     capsys: Capture, pictures: Path, tiny_ini: Path, home: Path
 ) -> None:
     said(capsys, "train", pictures, "--config", tiny_ini, "--epochs", 1)
-    status = runs.default_home().list_runs()[0]
+    status = list_runs(runs.default_home())[0]
     assert (status.state, status.total) == ("finished", 3)  # 12 pictures in fours
     assert [path.name for path in home.iterdir()] == [status.name]
 
@@ -64,7 +65,7 @@ def test_train_makes_a_new_run_at_home(
 def test_train_takes_preset_and_settings(capsys: Capture, pictures: Path, home: Path) -> None:
     settings = [word for setting in TINY for word in ("--set", setting)]
     said(capsys, "train", pictures, "--preset", "tiny", *settings, "--steps", 2)
-    made = Config.read(home / runs.default_home().list_runs()[0].name / "config.ini")
+    made = Config.read(home / list_runs(runs.default_home())[0].name / "config.ini")
     told = "conditioning.kind=none"  # decided: these pictures have neither classes nor captions
     assert made == Config.preset("tiny").with_settings([*TINY, "training.steps=2", told])
 
@@ -93,7 +94,7 @@ def test_the_originals_job_as_it_was(
     ini.write_text(original_text(pictures, samples), encoding="utf-8")
     assert main(["train", "--config", str(ini)]) == 0
     printed = capsys.readouterr()
-    status = runs.default_home().list_runs()[0]
+    status = list_runs(runs.default_home())[0]
     assert printed.out == f"finished 4 steps: {home / status.name}\n"
     assert "warning: terminal SNR 0.152 is above 0.001" in printed.err
     assert "pictures used: 12" in printed.err

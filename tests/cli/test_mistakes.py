@@ -22,6 +22,7 @@ from tests.helpers.commands import (
     refused,
     said,
 )
+from tests.helpers.run_folders import list_runs
 from tests.helpers.sets import folder
 
 
@@ -102,7 +103,7 @@ def test_a_mistake_in_train_is_one_line(
     assert line in refused(capsys, "train", *given)
     made = {name for name in files_below(place) - before if not name.startswith("home/")}
     assert not made
-    for status in runs.default_home().list_runs():
+    for status in list_runs(runs.default_home()):
         assert status.state == "failed" and line in status.line
 
 

@@ -18,6 +18,11 @@ def tiny(*settings: str) -> Config:
     return Config.preset("tiny").with_settings([*TINY, *settings])
 
 
+def list_runs(home: runs.Home) -> list[runs.Status]:
+    """Return the own runs of a home, newest first."""
+    return [runs.status(folder) for folder in home.run_folders()]
+
+
 def wait(folder: Path, until: Callable[[runs.Status], bool], seconds: float = 90) -> runs.Status:
     """Return the first status of a run that `until` accepts."""
     limit = time.monotonic() + seconds

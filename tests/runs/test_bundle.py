@@ -24,6 +24,7 @@ from sd.runs.bundle import pack
 from sd.runs.event_schema import check_event
 from sd.runs.unbundle import unpack
 from sd.runs.worker import begin, resume
+from tests.helpers.run_folders import list_runs
 from tests.helpers.runs import JOURNAL, event
 from tests.networks.test_conditioning import trained
 
@@ -109,7 +110,7 @@ def test_what_goes_in_comes_out(run: Path, bundle: Path, home: Path) -> None:
 
 def test_an_opened_run_is_listed_found_sampled_and_resumable(bundle: Path, home: Path) -> None:
     opened = unpack(bundle, home)
-    listed = {each.name: each for each in runs.default_home().list_runs()}[opened.name]
+    listed = {each.name: each for each in list_runs(runs.default_home())}[opened.name]
     assert (listed.state, listed.step, listed.resumable) == ("stopped", 20, True)
     assert runs.default_home().find_run(opened.name) == opened
     assert opened in [model.folder for model in list_models(runs.default_home())]

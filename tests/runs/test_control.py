@@ -32,6 +32,7 @@ from tests.helpers.run_folders import (
     event_lines,
     is_over,
     is_running,
+    list_runs,
     make_run,
     names,
     pid_of,
@@ -64,7 +65,7 @@ def test_a_child_trains_to_the_end_as_the_library_does(home: Path, pictures: Pat
         assert grid.size == (4 * 8 + 3 * 2, 4 * 8 + 3 * 2)
     check_same_as_library(folder, pictures)
     assert [entry.name for entry in list_models(runs.default_home())] == [folder.name]
-    assert [status.name for status in runs.default_home().list_runs()] == [folder.name]
+    assert [status.name for status in list_runs(runs.default_home())] == [folder.name]
 
 
 def check_same_as_library(folder: Path, pictures: Path) -> None:
@@ -146,7 +147,7 @@ def test_a_child_that_fails_before_its_first_event_is_heard(home: Path) -> None:
     last = wait(folder, is_over)
     line = "DATA: give a folder, a zip, starter or shapes (the ini names none)"
     assert (last.state, last.line) == ("failed", line)
-    assert [status.name for status in runs.default_home().list_runs()] == [folder.name]
+    assert [status.name for status in list_runs(runs.default_home())] == [folder.name]
 
 
 def test_a_data_set_called_like_an_option_is_data(home: Path) -> None:

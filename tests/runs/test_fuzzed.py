@@ -28,6 +28,7 @@ from sd.runs.unbundle import unpack
 from sd.ui import models
 from sd.ui.train import control, samples, watch
 from tests.helpers.made import add_events
+from tests.helpers.run_folders import list_runs
 from tests.runs.test_bundle import (
     CHECKPOINT,
     members,
@@ -120,7 +121,7 @@ def looked_at(folder: Path) -> None:
     assert sum(map(len, words)) < LARGEST_SENT
     "".join(words).encode("utf-8")
     assert "nan" not in "".join(each for each in words if "<polyline" in each)
-    assert all(each.line.isprintable() for each in runs.default_home().list_runs())
+    assert all(each.line.isprintable() for each in list_runs(runs.default_home()))
 
 
 def every_journal(folder: Path, events: list[Event], seed: int, count: int) -> list[float]:

@@ -14,7 +14,7 @@ from sd.generation.registry import list_models
 from sd.runs import journal, process
 from sd.ui import models
 from sd.ui.train import control
-from tests.helpers.run_folders import DEAD, START, STEP, alive, make_run
+from tests.helpers.run_folders import DEAD, START, STEP, alive, list_runs, make_run
 
 
 @pytest.fixture(name="place")
@@ -53,8 +53,8 @@ def test_two_visitors_share_nothing_but_the_bundled(place: runs.Home) -> None:
     make_run(place.path, "mine", events=START)
     make_model(place.path, "mine", 5)
     make_model(place.bundled, "emoji32", 6000)
-    assert [status.name for status in place.list_runs()] == ["mine"]
-    assert other.list_runs() == [] and other.uploads != place.uploads
+    assert [status.name for status in list_runs(place)] == ["mine"]
+    assert list_runs(other) == [] and other.uploads != place.uploads
     assert [entry.name for entry in list_models(place)] == ["emoji32", "mine"]
     assert [entry.name for entry in list_models(other)] == ["emoji32"]
     with pytest.raises(InputError, match="there is no run of that name"):
@@ -66,7 +66,7 @@ def test_runs_are_listed_newest_first_and_nothing_else(place: runs.Home) -> None
     make_run(place.path, "20270101-b", log="starting")
     make_run(place.path, "only-a-config")
     place.uploads.mkdir()
-    assert [status.name for status in place.list_runs()] == ["20270101-b", "20260101-a"]
+    assert [status.name for status in list_runs(place)] == ["20270101-b", "20260101-a"]
 
 
 def test_the_usual_home_is_where_the_environment_says(
@@ -100,9 +100,9 @@ def test_a_page_load_reads_no_journal_of_a_run_that_ended(
     for _ in range(3):
         assert control.attach({}, asked)["run"]["value"] == "run-69"
         assert models.list_choices() and mine.live_runs() == [] and read == []
-    assert [each.step for each in mine.list_runs()] == list(range(69, -1, -1))
+    assert [each.step for each in list_runs(mine)] == list(range(69, -1, -1))
     assert len(read) == 70
-    assert [each.state for each in mine.list_runs()] == ["stopped"] * 70 and len(read) == 70
+    assert [each.state for each in list_runs(mine)] == ["stopped"] * 70 and len(read) == 70
     grown = home / "run-03"
     with (grown / "events.jsonl").open("a") as file:
         file.write(STEP.replace("4", "99"))
@@ -110,7 +110,7 @@ def test_a_page_load_reads_no_journal_of_a_run_that_ended(
     os.replace(home / "run-04" / "events.jsonl", grown / "events.jsonl")
     assert (runs.status(grown).step, runs.status(grown).state) == (4, "stopped")
     monkeypatch.setattr(journal, "MOST_OUTLINES", 9)
-    assert len(mine.list_runs()) == 69 and len(journal._OUTLINES) == 9
+    assert len(list_runs(mine)) == 69 and len(journal._OUTLINES) == 9
 
 
 def test_only_what_lives_is_living(home: Path) -> None:

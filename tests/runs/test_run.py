@@ -18,6 +18,7 @@ from tests.helpers.run_folders import (
     START,
     STEP,
     alive,
+    list_runs,
     make_run,
 )
 
@@ -82,7 +83,7 @@ def test_a_run_is_shown_before_its_process_has_written_anything(home: Path) -> N
     assert control.list_run_names() == ["run"]
     (folder / process.STARTING).write_text(json.dumps(DEAD))
     (folder / runs.LOG).write_text("DATA: it is not there\n")
-    (ended,) = place.list_runs()
+    (ended,) = list_runs(place)
     assert (ended.state, ended.line) == ("failed", "DATA: it is not there")
     shutil.rmtree(folder)
     assert runs.status(folder).state == "lost"

@@ -87,7 +87,8 @@ def size_of(data: Any) -> int:
 
 def admit(queue: Any, body: Any, lang: str) -> None:
     """Raise `InputError` where an event may not join: its page, or all, have too many there."""
-    page = session_name(body.session_hash)
+    name = "" if body.session_hash is None else body.session_hash
+    page = validation.text("session_hash", name, LONGEST_SESSION)
     event = queue.blocks.fns.get(body.fn_index)
     group = group_of(event)
     there = [each for each in events(queue) if group_of(each) == group]
@@ -103,11 +104,6 @@ def group_of(event: Any) -> str | None:
     """Return the group of an event if it is one that is counted by itself, else None."""
     group = getattr(event, "concurrency_id", None)
     return group if group in GROUPS else None
-
-
-def session_name(name: Any) -> str:
-    """Return the name that a page gives itself; raise `InputError` for one that is too long."""
-    return validation.text("session_hash", "" if name is None else name, LONGEST_SESSION)
 
 
 def events(queue: Any) -> Iterator[Any]:

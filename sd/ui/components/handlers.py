@@ -28,6 +28,16 @@ SURVEY: dict[str, Any] = {"concurrency_id": "survey", "concurrency_limit": 12}
 END = object()  # of a stream
 
 
+def progress_on(line: gr.HTML) -> dict[str, Any]:
+    """Return how an event is queued that runs a network and shows its progress on a line."""
+    return {
+        "show_progress": "minimal",
+        "show_progress_on": line,
+        "api_visibility": "private",
+        **MODEL,
+    }
+
+
 def language(request: gr.Request | None) -> str:
     """Return the language of lines that are made on the server."""
     return language_of(request.headers.get("accept-language") if request else None)

@@ -1,6 +1,7 @@
 """The fields and places that the tabs share, with their translated labels."""
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -15,6 +16,11 @@ def label(key: str) -> Any:
     return gr.I18n()(PREFIX + key)
 
 
+def labels(key: str) -> dict[str, Any]:
+    """Return the label of a field and the sentence below it, by gradio's names for them."""
+    return {"label": label(key), "info": label(f"{key}_info")}
+
+
 def new_seed() -> int:
     """Return a random seed."""
     return random.SystemRandom().randrange(1_000_000)
@@ -23,16 +29,17 @@ def new_seed() -> int:
 def slider(key: str, low: float, high: float, value: float, **more: Any) -> gr.Slider:
     """Show a slider over whole numbers, or over `step`s."""
     steps = {"step": 1, "precision": 0} | more
-    return gr.Slider(
-        low, high, value=value, buttons=[], label=label(key), info=label(f"{key}_info"), **steps
-    )
+    return gr.Slider(low, high, value=value, buttons=[], **labels(key), **steps)
+
+
+def dropdown(key: str, choices: Sequence[Any], **more: Any) -> gr.Dropdown:
+    """Show a list of which one is chosen."""
+    return gr.Dropdown(choices, filterable=False, **labels(key), **more)
 
 
 def number(key: str, value: float, **more: Any) -> gr.Number:
     """Show a field for a number; its bounds, if any, are told in the gate's words."""
-    return gr.Number(
-        value, min_width=120, label=label(key), **({"info": label(f"{key}_info")} | more)
-    )
+    return gr.Number(value, min_width=120, **(labels(key) | more))
 
 
 def stage_picture(form: str, elem_id: str) -> gr.Image:
@@ -93,8 +100,7 @@ def seed_row(about: str) -> tuple[gr.Number, gr.Button]:
 def command_box() -> gr.Textbox:
     """Show a command line that can be copied."""
     return gr.Textbox(
-        label=label("command"),
-        info=label("command_info"),
+        **labels("command"),
         lines=2,
         max_lines=6,
         interactive=False,

@@ -17,7 +17,7 @@ from sd.ui import models
 from sd.ui.components import painter
 from sd.ui.components.events import Updates
 from sd.ui.components.html import paragraph
-from sd.ui.components.widgets import label, note, seed_number, slider
+from sd.ui.components.widgets import label, labels, note, seed_number, slider
 from sd.ui.denoise.form import choice
 from sd.ui.denoise.grid import LONGEST_SCALES, has_prompt, parse_scale
 from sd.ui.denoise.tree import Node, Tree
@@ -166,20 +166,6 @@ def updates_of(recipe: Recipe, root: Node | None, lang: str) -> Updates:
     return named(fields)
 
 
-def guidance_field() -> gr.Textbox:
-    """Show the guidance of a branch: a number, or nothing for the parent's own.
-
-    A text, for a field for numbers cannot be empty in a browser.
-    """
-    about: dict[str, Any] = {
-        "label": label("branch_guidance"),
-        "info": label("branch_guidance_info"),
-    }
-    return gr.Textbox(
-        "", max_length=LONGEST_SCALES, visible=False, elem_id="branch-guidance", **about
-    )
-
-
 def build() -> BranchParts:
     """Lay out the fields of a branch, the words above them and the button."""
     with gr.Accordion(label("branch"), open=False, elem_classes="fold", elem_id="denoise-branch"):
@@ -193,6 +179,12 @@ def build() -> BranchParts:
                 fields["steps"] = steps
                 fields["eta"] = slider("eta", 0, 1, 0, step=0.05, precision=None)
                 fields["seed"] = seed_number("branch_seed", 0, elem_id="branch-seed")
-                fields["guidance"] = guidance_field()
+                # A number, or nothing for the parent's own: so a text, which can be empty.
+                about = {
+                    "visible": False,
+                    "elem_id": "branch-guidance",
+                    **labels("branch_guidance"),
+                }
+                fields["guidance"] = gr.Textbox("", max_length=LONGEST_SCALES, **about)
                 go = gr.Button(label("branch_go"), elem_id="branch-go")
     return BranchParts(fields, words, go)

@@ -20,9 +20,11 @@ from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import QUIET, guarded, language
 from sd.ui.components.player import store_chunk
 from sd.ui.components.widgets import (
+    dropdown,
     file_drop,
     heading,
     label,
+    labels,
     new_seed,
     note,
     seed_number,
@@ -186,14 +188,13 @@ def choice(key: str, allowed: Sequence[str], **more: Any) -> gr.Dropdown:
     """Show a list of words, the first one chosen."""
     shown = [label(f"{key}_{word}") if f"{key}_{word}" in TEXTS["en"] else word for word in allowed]
     named = list(zip(shown, allowed, strict=True))
-    settings = {"value": allowed[0], "label": label(key), "info": label(f"{key}_info")} | more
-    return gr.Dropdown(named, filterable=False, **settings)
+    return dropdown(key, named, **{"value": allowed[0]} | more)
 
 
 def build() -> FormParts:
     """Lay out the fields in the order in which a person thinks of them."""
     with gr.Column(elem_classes="group"):
-        model = gr.Dropdown([], filterable=False, label=label("model"), info=label("model_info"))
+        model = dropdown("model", [])
         prompt, classes, unseen, examples = prompts.build_prompt()
         sampler = choice("sampler", SAMPLERS, value=FIRST_SAMPLER, elem_id="denoise-sampler")
         about = gr.HTML(elem_classes="note about-sampler")
@@ -207,7 +208,7 @@ def build() -> FormParts:
         eta = slider("eta", 0, 1, 0, step=0.05, precision=None, **of_ddim)
         variance = choice("variance", VARIANCES, visible=False)
         spacing = choice("spacing", SPACINGS, elem_id="denoise-spacing")
-        clip = gr.Checkbox(True, label=label("clip"), info=label("clip_info"))
+        clip = gr.Checkbox(True, **labels("clip"))
         rare = prompts.build_more()
     beginning, upload, gallery, group = build_beginning()
     grid, scales, grid_go = prompts.build_grid()
@@ -225,9 +226,8 @@ def build_beginning() -> tuple[dict[str, Any], gr.File, gr.Gallery, gr.Column]:
         begin = gr.Radio(
             [(label(f"begin_{word}"), word) for word in BEGINNINGS],
             value=NOISE,
-            label=label("begin"),
+            **labels("begin"),
             show_label=False,
-            info=label("begin_info"),
             elem_classes="switch",
         )
         seed_to = seed_number("seed_to", 1, visible=False, elem_id="denoise-seed-to")

@@ -20,7 +20,7 @@ from sd.ui.adapter.checks import LONGEST_TEXT, LONGEST_WORD
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import QUIET, event_value, guarded, language
 from sd.ui.components.html import paragraph, pressed, tags
-from sd.ui.components.widgets import label, note, slider
+from sd.ui.components.widgets import label, labels, note, slider
 from sd.ui.denoise.grid import LONGEST_SCALES, MOST_GUIDANCE, columns_of, has_prompt, shorten
 from sd.ui.model_metadata import ConditioningMetadata
 from sd.ui.texts import say
@@ -29,9 +29,7 @@ MOST_PROMPTS = models.CAPS.count
 FIRST_GUIDANCE, FIRST_SCALES = 2.0, "1, 2, 4"
 MOST_LISTED = 1000  # classes; those beyond are reached by name, over the API
 MOST_NAMED, LONGEST_CHIP = 12, 60  # unseen words in a line; characters of an example
-
 MOST_SHOWN = 6  # examples
-# The examples lie in one element, so one listener for all tells which was pressed.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -346,22 +344,21 @@ def build_grid() -> tuple[gr.Accordion, gr.Textbox, gr.Button]:
     fold = gr.Accordion(label("grid"), open=False, visible=False, **settings)
     with fold, gr.Column(elem_classes="group"):
         note("grid_about")
-        about: dict[str, Any] = {"label": label("grid_scales"), "info": label("grid_scales_info")}
-        scales = gr.Textbox(FIRST_SCALES, max_length=LONGEST_SCALES, elem_id="grid-scales", **about)
+        scales = gr.Textbox(
+            FIRST_SCALES, max_length=LONGEST_SCALES, elem_id="grid-scales", **labels("grid_scales")
+        )
         go = gr.Button(label("grid_go"), elem_id="grid-go")
     return fold, scales, go
 
 
 def textbox(key: str, **more: Any) -> gr.Textbox:
     """Show a field for words, hidden until a model reads any."""
-    about: dict[str, Any] = {"label": label(key), "info": label(f"{key}_info")}
-    return gr.Textbox("", max_length=LONGEST_TEXT, visible=False, **about, **more)
+    return gr.Textbox("", max_length=LONGEST_TEXT, visible=False, **labels(key), **more)
 
 
 def class_list(key: str, **more: Any) -> gr.Dropdown:
     """Show a list of classes, hidden until a model knows any."""
-    about: dict[str, Any] = {"label": label(key), "info": label(f"{key}_info")}
-    return gr.Dropdown([], visible=False, **about, **more)
+    return gr.Dropdown([], visible=False, **labels(key), **more)
 
 
 def wire(model: Any, parts: PromptParts) -> None:

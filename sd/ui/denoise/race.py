@@ -19,11 +19,11 @@ from sd.generation.recipe import Recipe
 from sd.generation.registry import ModelEntry
 from sd.ui import models, uploads
 from sd.ui.components.events import Updates, by_name
-from sd.ui.components.handlers import MODEL, QUIET, guarded, language
+from sd.ui.components.handlers import QUIET, guarded, language, progress_on
 from sd.ui.components.html import progress_bar
 from sd.ui.components.player import content as player_content
 from sd.ui.components.player import player
-from sd.ui.components.widgets import label, note, slider
+from sd.ui.components.widgets import label, labels, note, slider
 from sd.ui.denoise.form import SamplingForm
 from sd.ui.denoise.job import Job, progress_line, watch
 from sd.ui.state import Recent, shared
@@ -205,10 +205,7 @@ def build(fields: Mapping[str, Any]) -> None:
         note("race_about")
         with gr.Row(elem_classes="race-fields"):
             samplers = gr.CheckboxGroup(
-                list(SAMPLERS),
-                value=list(FIRST),
-                label=label("race_samplers"),
-                info=label("race_samplers_info"),
+                list(SAMPLERS), value=list(FIRST), **labels("race_samplers")
             )
             calls = slider("race_calls", 2, MOST_CALLS, FIRST_CALLS, elem_id="race-calls")
         with gr.Row(elem_classes="buttons"):
@@ -218,8 +215,7 @@ def build(fields: Mapping[str, Any]) -> None:
         line = gr.HTML(elem_classes="status", elem_id="race-status")
         with gr.Column(visible=False) as track:
             lanes = player("race-player")
-    queued: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": line}
-    queued |= {"api_visibility": "private", **MODEL}
+    queued = progress_on(line)
     inputs, outputs = {"race": race, **fields}, {"player": lanes, "line": line}
     for button in (go, three):
         button.click(lambda: gr.update(visible=True), None, track, **QUIET)

@@ -18,7 +18,7 @@ from sd.ui.components.handlers import HIDDEN, MODEL, QUIET, event_value, guarded
 from sd.ui.components.html import pressed, progress_bar
 from sd.ui.components.player import content as player_content
 from sd.ui.components.player import player
-from sd.ui.components.widgets import command_box, label
+from sd.ui.components.widgets import command_box, dropdown, label
 from sd.ui.denoise import algorithm2, branch, example, form, race, takeaway
 from sd.ui.denoise.attention import panel as attention
 from sd.ui.denoise.branch import BranchForm, offer_branch
@@ -241,12 +241,5 @@ def build_stage() -> dict[str, Any]:
     legend = gr.HTML(elem_classes="legend-box", elem_id="denoise-legend")
     with gr.Row(elem_classes="tree-row"):
         nodes = gr.HTML(elem_id="denoise-tree", js_on_load=pressed("node", "Number"))
-        beside = gr.Dropdown(
-            [],
-            filterable=False,
-            interactive=False,
-            label=label("beside"),
-            info=label("beside_info"),
-            elem_id="denoise-beside",
-        )
+        beside = dropdown("beside", [], interactive=False, elem_id="denoise-beside")
     return {"player": steps, "line": line, "nodes": nodes, "beside": beside, "legend": legend}

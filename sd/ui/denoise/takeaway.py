@@ -14,9 +14,9 @@ from sd.ui import models
 from sd.ui.adapter import scratch
 from sd.ui.components import player
 from sd.ui.components.events import Updates, by_name
-from sd.ui.components.handlers import MODEL, QUIET, guarded, language
+from sd.ui.components.handlers import QUIET, guarded, language, progress_on
 from sd.ui.components.html import progress_bar
-from sd.ui.components.widgets import label, note, slider
+from sd.ui.components.widgets import label, labels, note, slider
 from sd.ui.denoise import branch, form
 from sd.ui.denoise.job import steps_of
 from sd.ui.denoise.tree import Node, Tree
@@ -156,8 +156,7 @@ def build() -> TakeawayParts:
         kind = gr.Radio(
             [(label(f"take_{word}"), word) for word in FORMS],
             value=PNG,
-            label=label("take_form"),
-            info=label("take_form_info"),
+            **labels("take_form"),
             elem_classes="switch",
             elem_id="take-form",
         )
@@ -173,8 +172,7 @@ def build() -> TakeawayParts:
 def wire(parts: TakeawayParts, state: gr.State, controls: Mapping[str, Any], line: gr.HTML) -> None:
     """Wire taking away and bringing back, which sets the `controls`."""
     tree = {"tree": state}
-    queued: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": line}
-    queued |= {"api_visibility": "private", **MODEL}
+    queued = progress_on(line)
     wanted = {**tree, "kind": parts.kind, "index": parts.index}
     taken = parts.go.click(**by_name(take, wanted, {"download": parts.download}), **queued)
     taken.success(None, None, None, js=PRESS, **QUIET)

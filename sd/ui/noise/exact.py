@@ -118,9 +118,9 @@ def command_line(
     settings += [] if channels == 3 else ["unet.channel=3", "unet.n_embed=3"]
     settings += chosen.settings
     settings += [] if (mean, std) == (0, 1) else [ANOTHER.format(mean=mean, std=std)]
-    words = ["python", "-m", "sd", "noise", pictures.name_on_disk(picture)]
-    words += ["--preset", chosen.preset]
+    name, before = pictures.on_command_line(picture)
+    words = ["python", "-m", "sd", "noise", name, "--preset", chosen.preset]
     for setting in settings:
         words += ["--set", setting]
     words += ["--t", str(t), "--seed", str(seed)]
-    return pictures.unpack_command(picture) + shlex.join(words)
+    return before + shlex.join(words)

@@ -13,9 +13,9 @@ from sd.common import validation
 from sd.ui import model_cost, models
 from sd.ui.components import curves, images
 from sd.ui.components.events import Updates, by_name
-from sd.ui.components.handlers import HIDDEN, MODEL, QUIET, guarded, language
+from sd.ui.components.handlers import HIDDEN, QUIET, guarded, language, progress_on
 from sd.ui.components.html import paragraph, progress_bar, text
-from sd.ui.components.widgets import label, note
+from sd.ui.components.widgets import dropdown, label, note
 from sd.ui.noise import schedules, stage
 from sd.ui.noise.pictures import Picture, draw_noise, read_pixels
 from sd.ui.noise.stage import fold
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 COLUMNS = 10  # times of the strip
 RETURNS, CALLS = 8, 10  # times of the way there and back, and calls of the network for each
-QUIETLY: dict[str, Any] = {"api_visibility": "private", **MODEL}
 EPS_SHOWN = 3.0  # standard deviations of eps that fill the range of a picture
 
 
@@ -197,13 +196,7 @@ def refresh_models(value: str | None) -> dict[str, Any]:
 
 def pick_model(key: str) -> gr.Dropdown:
     """Show the models; the list is read anew whenever it is opened."""
-    model = gr.Dropdown(
-        [],
-        filterable=False,
-        label=label(key),
-        info=label(f"{key}_info"),
-        elem_classes="model",
-    )
+    model = dropdown(key, [], elem_classes="model")
     model.focus(refresh_models, model, model, **HIDDEN, api_visibility="private")
     return model
 
@@ -247,11 +240,11 @@ def build() -> PredictionFold:
 
 def wire(demo: gr.Blocks, form: stage.NoiseForm, shown: PredictionFold) -> None:
     """Wire what asks the model."""
-    queued: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": shown.progress}
+    queued = progress_on(shown.progress)
 
     def ask(handler: Callable[..., Any], *outputs: str, **inputs: Component) -> dict[str, Any]:
         parts = {name: getattr(shown, name) for name in outputs}
-        return by_name(handler, {"model": shown.model, **inputs}, parts) | queued | QUIETLY
+        return by_name(handler, {"model": shown.model, **inputs}, parts) | queued
 
     asked = form.inputs("picture", "seed")
     predict = ask(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 LARGEST_SIDE = 256  # pixels to which a person's picture is brought
 SHOWN = 8  # pictures of a set to choose from
 STARTER = "starter"
+UNPACK = "python -m zipfile -e sd/data/starter/emoji64.zip starter && "
 
 
 class RunPicture(NamedTuple):
@@ -116,13 +117,10 @@ def draw_noise(shape: tuple[int, ...], seed: int) -> "Tensor":
     return draw_noise(shape, generators([seed]))[0]
 
 
-def name_on_disk(picture: Picture) -> str:
-    """Return how a command line names a picture."""
+def on_command_line(picture: Picture) -> tuple[str, str]:
+    """Return how a command line names a picture, and the command that must come before it."""
     if isinstance(picture, RunPicture):
-        return str(open_set(picture.run).names[picture.place])
-    return starters.on_disk(picture)
-
-
-def unpack_command(picture: Picture) -> str:
-    """Return the command that puts a starter picture on the disk; nothing for others."""
-    return "" if isinstance(picture, RunPicture) else starters.unpacking(picture)
+        return str(open_set(picture.run).names[picture.place]), ""
+    if picture in starters.PICTURES:
+        return f"starter/{starters.PICTURES[picture]}", UNPACK
+    return Path(picture).name, ""

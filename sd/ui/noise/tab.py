@@ -11,9 +11,9 @@ from sd.ui.components.handlers import QUIET, event_value, guarded, language
 from sd.ui.components.html import pressed
 from sd.ui.components.widgets import (
     command_box,
+    dropdown,
     file_drop,
     heading,
-    label,
     new_seed,
     note,
     seed_row,
@@ -106,7 +106,7 @@ def build(demo: gr.Blocks) -> None:
             exact, t = gr.HTML(elem_classes="exact", elem_id="noise-exact"), stage.time_bridge()
         with gr.Column(elem_classes="side"):
             source = build_choice()
-            schedule, check = build_schedule()
+            schedule, check = pick_schedule("noise_schedule", FIRST, "noise-ends")
             stage.panel("live")
             seed, dice = seed_row("noise_seed_info")
     other, other_check = build_second_schedule()
@@ -158,39 +158,19 @@ def build_choice() -> PictureChoice:
         heading("noise_picture")
         note("noise_picture_info")
         upload = file_drop("noise_picture", "single")
-        name = gr.Dropdown(
-            [(pictures.STARTER, pictures.STARTER)],
-            value=pictures.STARTER,
-            filterable=False,
-            visible=False,
-            label=label("noise_set"),
-            info=label("noise_set_info"),
-        )
+        name = dropdown("noise_set", [pictures.STARTER], value=pictures.STARTER, visible=False)
         note("noise_starters")
         gallery = thumbnails("noise_starters", "noise-starters", elem_classes="thumbs")
     return PictureChoice(upload, name, gallery)
 
 
-def pick_schedule(key: str, value: str) -> gr.Dropdown:
-    """Show the schedules, one chosen."""
-    return gr.Dropdown(
-        schedules.list_choices(),
-        value=value,
-        filterable=False,
-        label=label(key),
-        info=label(f"{key}_info"),
-    )
-
-
-def check_panel(elem_id: str) -> gr.HTML:
-    """Show how a schedule ends; its buttons fix it."""
-    return gr.HTML(js_on_load=pressed("schedule"), elem_classes="advice doctor", elem_id=elem_id)
-
-
-def build_schedule() -> tuple[gr.Dropdown, gr.HTML]:
-    """Lay out the schedule with how it ends."""
+def pick_schedule(key: str, value: str, check_id: str) -> tuple[gr.Dropdown, gr.HTML]:
+    """Show the schedules, one chosen, and how it ends; a button there fixes it."""
     with gr.Column(elem_classes="group"):
-        return pick_schedule("noise_schedule", FIRST), check_panel("noise-ends")
+        schedule = dropdown(key, schedules.list_choices(), value=value)
+        script = pressed("schedule")
+        check = gr.HTML(js_on_load=script, elem_classes="advice doctor", elem_id=check_id)
+    return schedule, check
 
 
 def build_second_schedule() -> tuple[gr.Dropdown, gr.HTML]:
@@ -200,5 +180,4 @@ def build_second_schedule() -> tuple[gr.Dropdown, gr.HTML]:
         with gr.Row(elem_classes="halves"):
             with gr.Column():
                 stage.panel("pair")
-            with gr.Column(elem_classes="group"):
-                return pick_schedule("noise_other", OTHER), check_panel("noise-other-ends")
+            return pick_schedule("noise_other", OTHER, "noise-other-ends")

@@ -15,7 +15,16 @@ from sd.ui import state, uploads
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import QUIET, SURVEY, guarded
 from sd.ui.components.html import pressed
-from sd.ui.components.widgets import command_box, heading, label, new_seed, note, seed_row
+from sd.ui.components.widgets import (
+    command_box,
+    dropdown,
+    heading,
+    label,
+    labels,
+    new_seed,
+    note,
+    seed_row,
+)
 from sd.ui.train import forecast_view, form, pictures, settings
 from sd.ui.train.form import PlanForm, Views
 
@@ -69,14 +78,8 @@ def build(demo: gr.Blocks, chosen: pictures.Pictures) -> PlanForm:
         heading("train_plan")
         planner = build_planner()
         answer = gr.HTML(elem_classes="told", elem_id="plan-told")
-        preset = gr.Dropdown(
-            [(label(f"preset_{name}"), name) for name in preset_names()],
-            value=settings.FIRST,
-            filterable=False,
-            label=label("preset"),
-            info=label("preset_info"),
-            elem_id="plan-preset",
-        )
+        presets = [(label(f"preset_{name}"), name) for name in preset_names()]
+        preset = dropdown("preset", presets, value=settings.FIRST, elem_id="plan-preset")
         summary = gr.HTML(elem_classes="outline", elem_id="plan-outline")
         fault = gr.HTML(elem_classes="fault", elem_id="plan-fault")
         remarks = gr.HTML(elem_classes="advice", elem_id="plan-advice", js_on_load=pressed("fix"))
@@ -120,8 +123,7 @@ def build_planner() -> dict[str, Any]:
         value=USUAL_MINUTES,
         step=1,
         buttons=[],
-        label=label("plan_minutes"),
-        info=label("plan_minutes_info"),
+        **labels("plan_minutes"),
         elem_id="plan-minutes",
     )
     with gr.Row(elem_classes="buttons"):
@@ -140,14 +142,7 @@ def build_extras() -> tuple[gr.HTML, dict[str, Any]]:
         )
         save = gr.HTML(elem_id="plan-save")
     seed, dice = seed_row("train_seed_info")
-    device = gr.Dropdown(
-        list(DEVICES),
-        value="auto",
-        filterable=False,
-        label=label("device"),
-        info=label("device_info"),
-        elem_id="plan-device",
-    )
+    device = dropdown("device", DEVICES, value="auto", elem_id="plan-device")
     return save, {"load": load, "seed": seed, "dice": dice, "device": device}
 
 

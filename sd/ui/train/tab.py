@@ -10,7 +10,7 @@ from gradio.components import Component
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import BUNDLE, QUIET, SURVEY, guarded
 from sd.ui.components.html import pressed
-from sd.ui.components.widgets import label, note, number, slider, stage_picture
+from sd.ui.components.widgets import dropdown, label, labels, note, number, slider, stage_picture
 from sd.ui.train import control, pictures, plan_view, samples, watch
 from sd.ui.train.form import PlanForm
 
@@ -92,15 +92,7 @@ def build_stage(buttons: dict[str, Any]) -> tuple[Controls, watch.RunView]:
     """Lay out the run that is watched: progress, samples, timeline, advice, curves."""
     with gr.Row(elem_classes="stage-head"):
         progress = gr.HTML(elem_classes="status", elem_id="train-status")
-        run = gr.Dropdown(
-            [],
-            filterable=False,
-            scale=0,
-            min_width=240,
-            label=label("run"),
-            info=label("run_info"),
-            elem_id="train-run",
-        )
+        run = dropdown("run", [], scale=0, min_width=240, elem_id="train-run")
     picture = stage_picture("png", "train-samples")
     pairs = gr.HTML(visible=False, elem_classes="pairs-box", elem_id="train-pairs")
     caption = gr.HTML(elem_classes="caption")
@@ -142,8 +134,7 @@ def switch(key: str, words: tuple[str, ...]) -> gr.Radio:
     return gr.Radio(
         [(label(f"{key}_{word}"), word) for word in words],
         value=words[0],
-        label=label(key),
-        info=label(f"{key}_info"),
+        **labels(key),
         elem_id=f"train-{key}",
         elem_classes="switch",
     )
@@ -170,7 +161,7 @@ def build_bundle() -> tuple[gr.Row, dict[str, Any]]:
     """Lay out what takes a run away and what opens one; the first is shown where there is one."""
     with gr.Accordion(label("bundle"), open=False, elem_classes="fold"):
         note("bundle_info")
-        whole = gr.Checkbox(True, label=label("bundle_whole"), info=label("bundle_whole_info"))
+        whole = gr.Checkbox(True, **labels("bundle_whole"))
         with gr.Row(elem_classes="buttons"):
             with gr.Row(visible=False) as bundle:
                 pack = gr.Button(label("download"), elem_id="train-pack")

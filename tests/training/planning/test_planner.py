@@ -26,6 +26,7 @@ from sd.training.planning.forecast import Measurement, extrapolate, measure
 from sd.training.planning.planner import HELD_OUT, SIZE_PRESETS, PictureStats, Plan, plan
 from sd.training.planning.reasons import MESSAGES, Reason
 from tests.conftest import TINY
+from tests.helpers.run_folders import list_runs
 from tests.helpers.sets import folder, picture
 
 CPU = Machine("cpu", 1, "mkl", "CPU, 1 thread")
@@ -443,7 +444,7 @@ def test_train_for_minutes_plans_and_ends_by_the_clock(
     begun = time.time()
     assert main(["train", str(pictures), "--minutes", "0.2", *changes, "--device=cpu"]) == 0
     assert time.time() - begun == pytest.approx(12, abs=4)
-    status = runs.default_home().list_runs()[0]
+    status = list_runs(runs.default_home())[0]
     assert status.state == "finished" and f"finished {status.step} steps" in status.line
     sheets = runs.samples(home / status.name)
     assert sheets[-1].step == status.step > 1

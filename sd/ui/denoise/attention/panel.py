@@ -15,7 +15,7 @@ from sd.ui import models
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import HIDDEN, MODEL, PANEL, QUIET, guarded, language
 from sd.ui.components.html import paragraph, progress_bar
-from sd.ui.components.widgets import label, note, number
+from sd.ui.components.widgets import dropdown, label, note, number
 from sd.ui.denoise.attention.pictures import (
     ALL,
     AVERAGED,
@@ -202,14 +202,6 @@ def show_strip(
 # ---- laid out
 
 
-def choice_list(key: str, first: str) -> gr.Dropdown:
-    """Show a list whose choices come with the model."""
-    settings: dict[str, Any] = {"label": label(key), "info": label(f"{key}_info")}
-    return gr.Dropdown(
-        [first], value=first, filterable=False, elem_id=key.replace("_", "-"), **settings
-    )
-
-
 def event_bridge() -> gr.HTML:
     """Pass on what was pressed as a value: of two quick events gradio sends the first's data twice.
 
@@ -231,8 +223,9 @@ def build() -> tuple[gr.Accordion, dict[str, Any]]:
                 about: dict[str, Any] = {"js_on_load": mount} if mount else {}
                 parts[name] = gr.HTML(elem_classes="seen", elem_id=f"looked-{name}", **about)
         with gr.Row(elem_classes="looked-fields"):
-            parts["layer"] = choice_list("looked_layer", AVERAGED)
-            parts["head"] = choice_list("looked_head", ALL)
+            for name, first in (("layer", AVERAGED), ("head", ALL)):  # the others come with a model
+                about = {"value": first, "elem_id": f"looked-{name}"}
+                parts[name] = dropdown(f"looked_{name}", [first], **about)
             bounds = {"minimum": 1, "maximum": models.CAPS.count, "precision": 0}
             parts["picture"] = number(
                 "looked_picture", 1, visible=False, elem_id="looked-picture", **bounds
