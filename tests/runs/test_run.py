@@ -94,7 +94,7 @@ def test_a_damaged_note_of_a_process_is_of_none(home: Path, note: str) -> None:
     folder = make_run(home, "a", events=START + STEP)
     for name in (process.PROCESS, process.STARTING):
         (folder / name).write_text(note)
-        assert [status.state for status in runs.default_home().list_runs()] == ["lost"]
+        assert [status.state for status in list_runs(runs.default_home())] == ["lost"]
         assert runs.default_home().live_runs() == []
 
 
