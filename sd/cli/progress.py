@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, TextIO
 
-from sd.common.text import format_seconds
+from sd.common.text import format_bytes, format_seconds
 from sd.training.loop import TrainStep
 
 SECONDS = 30.0  # at most one line in so many, but at a sampling
@@ -73,6 +73,10 @@ class Progress:
         parts = [f"step {step.step:,} of {step.total:,}", f"loss {step.loss:.4f}"]
         if speed := self._row.get("pictures_per_second"):
             parts.append(f"{speed:.3g} pictures/s")
+        if held := self._row.get("memory_bytes"):
+            parts.append(f"{format_bytes(held)} of memory")
+        if held := self._row.get("device_memory_bytes"):
+            parts.append(f"{format_bytes(held)} on the GPU")
         left = self._row.get("seconds_left")
         if left and step.step < step.total:  # else samples and all were made when this is said
             parts.append(f"{format_seconds(left)} left")

@@ -71,6 +71,16 @@ def choose(name: str = "auto") -> Machine:
     )
 
 
+def device_memory(device: str) -> int | None:
+    """Return the bytes that this process's tensors hold on a device of its own; None on the CPU.
+
+    On CUDA the most that they held at once: between two steps much of it is free again.
+    """
+    if device == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    return int(torch.mps.driver_allocated_memory()) if device == "mps" else None
+
+
 def multiplies_bfloat16(device: str) -> bool:
     """Tell whether a device has instructions for bfloat16; if they are faster, timing must show."""
     if device == "cuda":

@@ -90,6 +90,7 @@ FIELDS: dict[str, Check] = {
     **dict.fromkeys(("time", "step_seconds", "seconds"), _real(MOST_SECONDS)),
     "grad_norm": _or_none(_real(LARGEST_REAL)),
     "seconds_left": _or_none(_real(MOST_SECONDS)),
+    **dict.fromkeys(("memory_bytes", "device_memory_bytes"), _or_none(_whole(LARGEST))),
     **dict.fromkeys(("event", "folder", "kind"), _text(LONGEST_WORD)),
     **dict.fromkeys(("line", "command"), _text(LONGEST_LINE)),
     "file": _grid,

@@ -87,8 +87,8 @@ class Outline:
     """What a journal tells of its run's state.
 
     count: events. last: the kind of the last one; last_pause_event: of the last of `PAUSE_EVENTS`.
-    loss and rates are of the newest step. ingested: pictures read and all of them, if that came
-    last.
+    loss, rates and memory are of the newest step. ingested: pictures read and all of them, if that
+    came last.
     """
 
     count: int = 0
@@ -103,6 +103,8 @@ class Outline:
     line: str = ""
     machine: str = ""
     ingested: tuple[int, int] | None = None
+    memory_bytes: int | None = None
+    device_memory_bytes: int | None = None
 
 
 _OUTLINES: dict[Path, tuple[tuple[int, int, int], Outline]] = {}
@@ -171,6 +173,8 @@ def _make_outline(all_events: Sequence[Event]) -> Outline:
         last.get("line", ""),
         begun.get("machine", {}).get("label", ""),
         (last["done"], last["total"]) if last["event"] == "ingest" else None,
+        newest.get("memory_bytes"),
+        newest.get("device_memory_bytes"),
     )
 
 

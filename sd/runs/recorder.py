@@ -29,6 +29,7 @@ from PIL import Image
 from sd import runs
 from sd.checkpoints.checkpoint import save_checkpoint
 from sd.checkpoints.record import list_checkpoints, step_of
+from sd.common.device import device_memory
 from sd.common.disk import flush, numbered, remove, sweep, temporary_path, write_text
 from sd.common.marks import save_png
 from sd.common.text import format_bytes, printable, system_reason
@@ -37,6 +38,7 @@ from sd.config import Config
 from sd.data.ingest import ingest_images
 from sd.runs import journal, process
 from sd.training.loop import Training, TrainStep
+from sd.training.planning import memory
 
 MOST_LOGGED = 1000  # rows of steps in a journal
 Listener = Callable[[str, Mapping[str, Any]], None]
@@ -92,7 +94,7 @@ class Recorder:
             process.drop_requests(folder)
         (folder / process.STARTING).unlink(missing_ok=True)
         sweep(folder)
-        self._every, self._pictures = 1, 1
+        self._every, self._pictures, self._device = 1, 1, "cpu"
         self._count, self._loss, self._norm = 0, 0.0, 0.0  # of the next row
         self.reset_clock()
 
@@ -174,9 +176,13 @@ class Recorder:
         with suppress(OSError):  # where not even this can be written, the process log has it
             self.log_event("failed", line=printable(" ".join(line.split()))[:300], **values)
 
-    def space_rows(self, total: int, pictures: int) -> None:
-        """Space the rows of the journal for a run of `total` steps of so many pictures."""
+    def space_rows(self, total: int, pictures: int, device: str = "cpu") -> None:
+        """Space the rows of the journal for a run of `total` steps of so many pictures.
+
+        `device`: whose memory the rows tell beside the process's own.
+        """
         self._every, self._pictures = max(1, -(-total // MOST_LOGGED)), pictures
+        self._device = device
 
     def rewind(self, step: int, unlogged: Mapping[str, Any]) -> None:
         """Take journal and folder back to a checkpoint's step; damaged checkpoints step aside."""
@@ -219,13 +225,15 @@ class Recorder:
         self.reset_clock()
 
     def _pace(self, left: Callable[[float], float | None]) -> dict[str, float | None]:
-        """Return how fast the steps since the last row were, and what is left of the run."""
+        """Return how fast the steps since the last row were, what is left, and memory in use."""
         seconds = (time.monotonic() - self._since) / self._steps
         seconds_left = left(seconds)
         return {
             "pictures_per_second": round(self._steps * self._pictures / self._busy, 2),
             "step_seconds": round(seconds, 5),
             "seconds_left": None if seconds_left is None else round(seconds_left, 1),
+            "memory_bytes": memory.resident(),
+            "device_memory_bytes": device_memory(self._device),
         }
 
     def save_grid(self, grid: Image.Image, name: str) -> str:

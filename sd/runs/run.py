@@ -34,7 +34,8 @@ class Status:
     and rates are of the newest event; seconds_left is None when nothing is being trained. line: why
     it ended, or what it printed last. machine: what it runs on, in words, once it has started.
     ingested: pictures read so far and all of them, while they are read. resumable: whether training
-    can go on from here.
+    can go on from here. memory_bytes, device_memory_bytes: what its process holds while it trains,
+    of the machine and of a GPU; None where that is not known, or nothing is being trained.
     """
 
     name: str
@@ -48,6 +49,8 @@ class Status:
     machine: str = ""
     ingested: tuple[int, int] | None = None
     resumable: bool = False
+    memory_bytes: int | None = None
+    device_memory_bytes: int | None = None
 
     @property
     def alive(self) -> bool:
@@ -81,6 +84,8 @@ def status(folder: Path) -> Status:
         known.machine,
         known.ingested,
         state in (*ENDS, "lost") and not obstacle(folder),
+        known.memory_bytes if state == "running" else None,
+        known.device_memory_bytes if state == "running" else None,
     )
 
 

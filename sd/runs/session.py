@@ -41,7 +41,7 @@ class Session:
         at_once = self.settings.batch_size * self.settings.gradient_accumulation
         self._sampling_seconds = 0.0  # seconds that the newest samples took
         self._pictures, self._pace = at_once, 0.0  # seconds of a step, smoothed
-        recorder.space_rows(training.total, at_once)
+        recorder.space_rows(training.total, at_once, training.machine.device)
 
     def run(self) -> Iterator[TrainStep]:
         """Train; yield each step after it is recorded."""

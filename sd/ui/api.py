@@ -144,7 +144,7 @@ def is_given(value: Any) -> bool:
 
 @guarded
 def training_status(run: Any) -> dict[str, Any]:
-    """Return a run's state, step, total, loss, pictures per second and seconds left."""
+    """Return a run's state, step, total, loss, pictures per second, memory and seconds left."""
     return status_of(state.home().find_run(run))
 
 

@@ -58,6 +58,16 @@ def test_a_line_comes_every_half_minute_and_no_sooner(clock: Clock) -> None:
     assert lines[0] == "step 120 of 2,000, loss 0.1250, 85.2 pictures/s, 3 min left"
 
 
+def test_a_line_tells_the_memory_that_is_held(clock: Clock) -> None:
+    progress, lines = told(clock)
+    progress.on_event("samples", {"step": 5, "file": "x.png"})
+    row = {"pictures_per_second": 85.25, "seconds_left": 190.0}
+    progress.on_event("step", row | {"memory_bytes": 850 * 2**20, "device_memory_bytes": 2**31})
+    progress.step(at(5))
+    assert lines[0].endswith("85.2 pictures/s, 850 MiB of memory, 2.0 GiB on the GPU, "
+                             "3 min left, x.png")  # fmt: skip
+
+
 def test_each_sampling_has_its_line(clock: Clock) -> None:
     progress, lines = told(clock)
     for step in range(1, 9):

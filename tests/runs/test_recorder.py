@@ -12,8 +12,10 @@ from sd import runs
 from sd.common.paths import PACKAGE
 from sd.config import Config
 from sd.runs import process
+from sd.runs import recorder as recorder_module
 from sd.runs.recorder import Recorder
 from sd.training.loop import TrainStep
+from sd.training.planning import memory
 
 
 def done(step: int, skipped: bool = False) -> TrainStep:
@@ -46,6 +48,28 @@ def test_a_listener_hears_the_pace_of_every_step(tmp_path: Path) -> None:
     assert [facts["seconds_left"] for _, facts in calls] == [9.0, 8.0, 7.0]
     assert {facts["pictures_per_second"] for _, facts in calls} == {16.0}
     assert runs.history(folder).steps == [1]
+
+
+def test_a_row_tells_the_memory_that_the_trainer_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "device_memory", {"cpu": None, "cuda": 7}.get)
+    recorder = Recorder(tmp_path / "run", new=True)
+    for step, device in ((1, "cpu"), (2, "cuda")):
+        recorder.space_rows(2, 8, device)
+        recorder.log_step(done(step), step == 2, lambda _: 1.0)
+    recorder.close()
+    first, last = runs.events(tmp_path / "run")
+    assert abs(first["memory_bytes"] - (memory.resident() or 0)) < 2**26
+    assert (first["device_memory_bytes"], last["device_memory_bytes"]) == (None, 7)
+    status = runs.status(tmp_path / "run")
+    assert status.memory_bytes is None  # nothing is being trained: the process has let go
+    process.record(tmp_path / "run", os.getpid())
+    with (tmp_path / "run" / "events.jsonl").open("a") as file:
+        file.write('{"event": "start", "total": 2}\n')
+    status = runs.status(tmp_path / "run")
+    assert status.state == "running"
+    assert status.memory_bytes == last["memory_bytes"] and status.device_memory_bytes == 7
 
 
 def test_what_is_asked_of_a_process_that_is_starting_holds(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from sd import runs
 from sd.common import validation
+from sd.common.text import format_bytes
 from sd.ui import state
 from sd.ui.components import curves
 from sd.ui.components.events import Updates
@@ -60,7 +61,7 @@ class RunView:
 
 
 def progress_lines(status: runs.Status, lang: str) -> list[str]:
-    """Return a run's state in words: step, speed, time left."""
+    """Return a run's state in words: step, speed, memory in use, time left."""
     step, total = f"{status.step:,}", f"{status.total:,}"
     if status.state == "starting" and status.ingested:
         done, count = (f"{number:,}" for number in status.ingested)
@@ -71,6 +72,10 @@ def progress_lines(status: runs.Status, lang: str) -> list[str]:
     words = [say(key, lang, step=step, total=total, line=status.line)]
     if status.state == "running" and status.pictures_per_second:
         words.append(say("speed", lang, n=f"{status.pictures_per_second:,.0f}"))
+    if status.memory_bytes:
+        words.append(say("memory", lang, n=format_bytes(status.memory_bytes)))
+    if status.device_memory_bytes:
+        words.append(say("device_memory", lang, n=format_bytes(status.device_memory_bytes)))
     if status.seconds_left is not None:
         words.append(say("left", lang, time=duration(status.seconds_left, lang)))
     if status.state == "running" and status.machine:

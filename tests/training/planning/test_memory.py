@@ -1,5 +1,6 @@
 """Memory: the estimate against real processes, what the system leaves, and refusals that help."""
 
+import mmap
 import subprocess
 import sys
 from pathlib import Path
@@ -196,3 +197,18 @@ def test_sizes_in_words() -> None:
     ]
     words = [format_bytes(size) for size in (850 * MIB, 1.25 * GIB, 31.4 * GIB, 5000 * GIB)]
     assert words == ["850 MiB", "1.2 GiB", "31 GiB", "5,000 GiB"]
+
+
+def test_resident_memory_is_what_the_system_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = memory.resident()
+    with mmap.mmap(-1, 2**27) as held:  # never of what the allocator has kept
+        held.write(b"\1" * len(held))
+        after = memory.resident()
+    assert before is not None and after is not None
+    assert 2**26 < after - before < 2**28 + 2**26
+    if sys.platform != "win32":
+        monkeypatch.setattr(memory, "PROC", tmp_path)  # a system without /proc tells the peak
+        peak = memory.resident()
+        assert peak is not None and after * 0.9 < peak < after + 2**34

@@ -63,6 +63,16 @@ def test_every_state_of_a_run_has_words(state: str, lang: str) -> None:
     assert state == "starting" or "5" in told or "&lt;b&gt;" in told
 
 
+def test_memory_in_use_stands_beside_the_speed() -> None:
+    running = runs.Status("x", "running", 5, 20, 0.5, 38.2, 190.0, "", "CPU")
+    held = replace(running, memory_bytes=850 * 2**20, device_memory_bytes=3 * 2**30)
+    for lang, told in (("en", "850 MiB of memory"), ("zh", "内存 850 MiB")):
+        words = watch.progress_lines(held, lang)
+        assert words.index(told) == 1 + words.index(texts.say("speed", lang, n=38))
+    assert "3.0 GiB on the GPU" in watch.progress_lines(held, "en")
+    assert not [word for word in watch.progress_lines(running, "en") if "memory" in word]
+
+
 def test_reading_pictures_is_progress_too() -> None:
     status = runs.Status("x", "starting", 0, 0, None, None, None, "", "", (3200, 20_000))
     told = watch.progress_html(status, "en")
