@@ -136,7 +136,7 @@ def _sample_flags(flags: argparse.ArgumentParser) -> None:
     about = (
         "a folder (else the ini's) gets a picture each; or a file: a sheet, arrays, or the steps"
     )
-    flags.add_argument("--out", metavar="FOLDER|FILE.png|.npz|.gif|.mp4|.html", help=about)
+    flags.add_argument("--out", metavar="FOLDER|FILE.png|.npz|.gif|.webp|.mp4|.html", help=about)
     _overwrite_flag(flags)
     flags.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 

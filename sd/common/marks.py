@@ -1,8 +1,8 @@
 """The mark of what this program writes: known by it again, so that nothing generated is trained on.
 
 A PNG carries it in a text chunk, as its recipe (`sd.generation.export`) or alone; a GIF, an MP4, a
-page and an npz in a comment at their beginning or end; a run's folder by the files that every run
-has.
+page and an npz in a comment at their beginning or end, a WebP in its Exif; a run's folder by the
+files that every run has.
 """
 
 import posixpath

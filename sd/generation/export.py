@@ -1,4 +1,4 @@
-"""What a person takes away: a PNG that carries its recipe, a GIF, an MP4, the steps, one HTML file.
+"""What a person takes away: a PNG with its recipe, a GIF, WebP or MP4, the steps, one HTML file.
 
 The recipe is JSON in a text chunk of the PNG. Reading it decodes no pixels, and any fault of a
 stranger's file becomes one line. Not by Pillow: it refuses compressed texts of more than 1 MiB,
@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from string import Template
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import av
 import numpy as np
@@ -35,6 +35,8 @@ MOST_FRAMES = 100  # of a moving picture: eight seconds
 LAST_SECONDS = 1.0  # seconds for which the finished pictures stay
 GIF_SIDE, MP4_SIDE = 270, 512  # pixels of each half, about
 GAP = 2
+FILM_FORMS = (".gif", ".webp", ".mp4")
+SOFTWARE = 0x0131  # Exif's tag of the program that wrote a file
 MOST_SHOWN = 80  # characters of a recipe's value where a person reads it
 PLAYER = Path(__file__).with_name("player")
 SCRIPTS = ("reel.js", "player.js")
@@ -43,6 +45,9 @@ START = """
 const value = JSON.parse(document.getElementById("value").textContent);
 sdPlayer.mount(document.getElementById("player")).update(value);
 """
+
+
+Each = TypeVar("Each")
 
 
 def write_png(image: Image.Image, file: Path | BinaryIO, recipe: Mapping[str, Any]) -> None:
@@ -103,7 +108,7 @@ def _parse_recipe(text: str) -> dict[str, Any]:
     return found
 
 
-def thin_steps(steps: Sequence[SampleStep], most: int = MOST_FRAMES) -> list[SampleStep]:
+def thin_steps(steps: Sequence[Each], most: int = MOST_FRAMES) -> list[Each]:
     """Return at most `most` steps, evenly spaced, the last among them."""
     count = min(most, len(steps))
     return [steps[math.ceil((k + 1) * len(steps) / count) - 1] for k in range(count)]
@@ -143,24 +148,66 @@ def enlarge(frame: Image.Image, factor: int) -> Image.Image:
     return frame.resize(size, Image.Resampling.NEAREST)
 
 
-def write_gif(frames: Sequence[Image.Image], file: Path | BinaryIO, side: int = GIF_SIDE) -> None:
+def write_film(form: str, frames: Sequence[Image.Image], file: Path, **more: Any) -> None:
+    """Write frames in one of `FILM_FORMS`; `more`: side and rate, as its writer takes them."""
+    writers = dict(zip(FILM_FORMS, (write_gif, write_webp, write_mp4), strict=True))
+    writers[form](frames, file, **more)
+
+
+def write_gif(
+    frames: Sequence[Image.Image],
+    file: Path | BinaryIO,
+    side: int = GIF_SIDE,
+    rate: Fraction = FRAME_RATE,
+) -> None:
     """Write frames as a looping GIF of 256 colours a frame; the last stays for a second."""
-    factor = scale_for(frames[0], side)
     few = [frame.quantize(256, dither=Image.Dither.NONE) for frame in frames]
-    large = [enlarge(frame, factor) for frame in few]
-    times = [round(1000 / FRAME_RATE)] * (len(frames) - 1) + [int(1000 * LAST_SECONDS)]
-    options: dict[str, Any] = {"append_images": large[1:], "duration": times, "loop": 0}
-    large[0].save(file, "GIF", save_all=True, optimize=False, comment=MARK.encode(), **options)
+    _save_animation("GIF", few, file, side, rate, optimize=False, comment=MARK.encode())
 
 
-def write_mp4(frames: Sequence[Image.Image], path: Path, side: int = MP4_SIDE) -> None:
+def write_webp(
+    frames: Sequence[Image.Image],
+    file: Path | BinaryIO,
+    side: int = GIF_SIDE,
+    rate: Fraction = FRAME_RATE,
+) -> None:
+    """Write frames as a looping WebP without loss, timed as a GIF; the last stays for a second."""
+    exif = Image.Exif()
+    exif[SOFTWARE] = MARK
+    # Slower methods made noise no smaller, and pictures by a twentieth.
+    _save_animation(
+        "WEBP", frames, file, side, rate, lossless=True, method=2, quality=50, exif=exif
+    )
+
+
+def _save_animation(
+    form: str,
+    frames: Sequence[Image.Image],
+    file: Path | BinaryIO,
+    side: int,
+    rate: Fraction,
+    **more: Any,
+) -> None:
+    factor = scale_for(frames[0], side)
+    large = [enlarge(frame, factor) for frame in frames]
+    times = [round(1000 / rate)] * (len(frames) - 1) + [int(1000 * LAST_SECONDS)]
+    more |= {"append_images": large[1:], "duration": times, "loop": 0}
+    large[0].save(file, form, save_all=True, **more)
+
+
+def write_mp4(
+    frames: Sequence[Image.Image],
+    path: Path,
+    side: int = MP4_SIDE,
+    rate: Fraction = FRAME_RATE,
+) -> None:
     """Write frames as H.264 in yuv420p, which plays everywhere; the last stays for a second."""
     factor = scale_for(frames[0], side)
     width, height = (length + length % 2 for length in enlarge(frames[0], factor).size)
-    last = [frames[-1]] * round(FRAME_RATE * LAST_SECONDS)
+    last = [frames[-1]] * round(rate * LAST_SECONDS)
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as file:
         file.metadata["comment"] = MARK
-        stream = file.add_stream("libx264", rate=FRAME_RATE, options={"crf": "16"})
+        stream = file.add_stream("libx264", rate=rate, options={"crf": "16"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for frame in [*frames, *last]:
             picture = Image.new("RGB", (width, height), "white")

@@ -24,7 +24,7 @@ from sd.generation.film import Film
 from sd.generation.player.words import PLAYER_TEXTS
 from sd.generation.recipe import Recipe
 
-FORMS = (".png", ".npz", ".gif", ".mp4", ".html")
+FORMS = (".png", ".npz", *export.FILM_FORMS, ".html")
 TOGETHER = 32  # steps of a film that become pictures at once
 
 
@@ -100,8 +100,8 @@ def save(out: Output, steps: Iterable[SampleStep], made: Generation, every: bool
     """Write the pictures of the last of `steps`, and the others where the form or `every` asks.
 
     A folder gets a PNG per picture, and of `every` step a grid, each under a free name. FILE.png
-    is a grid; FILE.npz as `sd.generation.export.write_npz` writes it. GIF, MP4 and HTML show the
-    steps.
+    is a grid; FILE.npz as `sd.generation.export.write_npz` writes it. GIF, WebP, MP4 and
+    HTML show the steps.
     """
     if not out.is_file:
         _save_folder(out.path, steps, made, every)
@@ -126,7 +126,7 @@ def _save_file(
         export.write_html([_make_film(steps, made)], file, PLAYER_TEXTS, made.record(made.index))
     else:
         frames = export.draw_frames(export.thin_steps(list(steps)), space)
-        (export.write_gif if form == ".gif" else export.write_mp4)(frames, file)
+        export.write_film(form, frames, file)
 
 
 def _save_folder(out: Path, steps: Iterable[SampleStep], made: Generation, every: bool) -> None:

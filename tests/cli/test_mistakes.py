@@ -140,7 +140,7 @@ SAMPLING = [
     (["--eta", "nan"], "eta = nan: must be a number from 0 to 1"),
     (["--eta", "2"], "eta = 2"),
     (["--device", "tpu"], "device = 'tpu'"),
-    (["--out", "{place}/x.bmp"], "must be a folder or FILE.png, FILE.npz, FILE.gif, FILE.mp4"),
+    (["--out", "{place}/x.bmp"], "must be a folder or FILE.png, FILE.npz, FILE.gif, FILE.webp"),
     (["--out", "{place}/page.png/x"], "Not a directory"),
     (["--out", "{place}/page.png/x.npz"], "a file of that name is there"),
     (["--out", "{place}/weights"], "a file of that name is there"),

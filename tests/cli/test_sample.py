@@ -135,10 +135,11 @@ def test_a_run_gives_its_own_pictures_and_no_network(
 
 def test_the_steps_become_a_film_in_each_form(capsys: Capture, model: Path, tmp_path: Path) -> None:
     words = ["--count", 4, "--steps", 6, "--sampler", "heun"]
-    for form in ("gif", "mp4", "html", "npz"):
+    for form in ("gif", "webp", "mp4", "html", "npz"):
         said(capsys, "sample", model, *words, "--keep-steps", "--out", tmp_path / f"x.{form}")
-    with Image.open(tmp_path / "x.gif") as gif:
-        assert gif.n_frames == 6
+    for form in ("gif", "webp"):
+        with Image.open(tmp_path / f"x.{form}") as film:
+            assert (film.format, film.n_frames) == (form.upper(), 6)
     with av.open(str(tmp_path / "x.mp4")) as mp4:
         assert len(list(mp4.decode(video=0))) >= 6
     (film,), record = read_html(tmp_path / "x.html")

@@ -31,6 +31,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "recipe.png": lambda path: export.write_png(noise(), path, RECIPE),
     "plain.png": lambda path: marks.save_png(noise(), path),
     "film.gif": lambda path: export.write_gif(frames_of(steps_of(3)), path, 64),
+    "film.webp": lambda path: export.write_webp(frames_of(steps_of(3)), path, 64),
     "film.mp4": lambda path: export.write_mp4(frames_of(steps_of(3)), path, 64),
     "steps.npz": lambda path: export.write_npz(path, steps_of(2), PIXELS, [1, 2, 3, 4]),
     "film.html": lambda path: export.write_html([], path, PLAYER_TEXTS),

@@ -1,4 +1,4 @@
-"""What is taken away comes back: recipes from PNGs, frames from GIF and MP4, steps from npz."""
+"""What is taken away comes back: recipes from PNGs, frames of films, steps from npz."""
 
 import io
 import json
@@ -30,6 +30,7 @@ from sd.generation.export import (
     write_mp4,
     write_npz,
     write_png,
+    write_webp,
 )
 from sd.generation.player.words import PLAYER_TEXTS
 from tests.helpers.films import PIXELS, film_of, frames_of
@@ -173,6 +174,21 @@ def test_a_gif_has_every_frame_and_stays_on_the_last() -> None:
             wanted = np.asarray(frame.resize(gif.size, Image.Resampling.NEAREST)).astype(int)
             assert np.abs(np.asarray(gif.convert("RGB")).astype(int) - wanted).mean() < 1
             assert gif.info["duration"] == (1000 if place == 5 else 80)
+
+
+def test_a_webp_has_every_pixel_and_stays_on_the_last() -> None:
+    file = io.BytesIO()
+    frames = [*frames_of(steps_of(5)), noise().resize((76, 34))]
+    write_webp(frames, file, side=70)
+    with Image.open(io.BytesIO(file.getvalue())) as webp:
+        assert (webp.format, webp.n_frames, webp.size) == ("WEBP", 6, (152, 68))
+        assert webp.info["loop"] == 0
+        for place, frame in enumerate(frames):
+            webp.seek(place)
+            webp.load()
+            wanted = np.asarray(frame.resize(webp.size, Image.Resampling.NEAREST))
+            assert np.array_equal(np.asarray(webp.convert("RGB")), wanted)
+            assert webp.info["duration"] == (1000 if place == 5 else 80)
 
 
 @pytest.mark.parametrize("side", [16, 15])  # an odd height is filled up

@@ -22,7 +22,7 @@ from sd.ui.denoise.job import steps_of
 from sd.ui.denoise.tree import Node, Tree
 from sd.ui.texts import say
 
-FORMS = PNG, GIF, MP4, NPZ, HTML = ("png", "gif", "mp4", "npz", "html")
+FORMS = PNG, GIF, WEBP, MP4, NPZ, HTML = ("png", "gif", "webp", "mp4", "npz", "html")
 LONGEST_LABEL = 80  # characters of the machine on which a recipe was made
 MOST_BYTES = 2**30  # of all steps at once
 PRESS = '() => document.querySelector("#take-download").click()'
@@ -80,8 +80,8 @@ def write_steps(node: Node, path: Path, kind: str) -> None:
     if kind == NPZ:
         export.write_npz(path, steps, space, node.recipe.seeds)
     else:
-        write = export.write_gif if kind == GIF else export.write_mp4
-        write(export.draw_frames(export.thin_steps(steps), space), path)
+        frames = export.draw_frames(export.thin_steps(steps), space)
+        export.write_film(path.suffix, frames, path)
 
 
 def check_room(node: Node) -> None:
@@ -103,7 +103,7 @@ def write_picture(node: Node, path: Path, index: int) -> None:
     if node.done < node.recipe.steps:
         raise InputError(
             f"png: stopped at step {node.done} of {node.recipe.steps}, and only a finished picture "
-            "carries its recipe; take gif, mp4, npz or html"
+            "carries its recipe; take gif, webp, mp4, npz or html"
         )
     if node.end is None:
         *_, last = steps_of(node.recipe, node.done)

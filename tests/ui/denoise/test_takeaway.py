@@ -328,8 +328,9 @@ def test_the_steps_as_numbers(little: Model, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_moving_pictures_show_every_step() -> None:
     tree = made(denoising.recipe(steps=9))
-    with Image.open(taken(tree, "gif")) as image:
-        assert (image.format, image.n_frames, image.info["loop"]) == ("GIF", 9, 0)
+    for kind in ("gif", "webp"):
+        with Image.open(taken(tree, kind)) as image:
+            assert (image.format, image.n_frames, image.info["loop"]) == (kind.upper(), 9, 0)
     with av.open(str(taken(tree, "mp4"))) as film:
         (stream,) = film.streams.video
         assert sum(1 for _ in film.decode(stream)) > 9  # the last is held
@@ -375,7 +376,7 @@ def test_what_was_stopped_is_taken_as_far_as_it_came(
 def test_steps_too_many_for_the_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     tree = made(denoising.recipe())
     monkeypatch.setattr(takeaway, "MOST_BYTES", 12 * 6 * 2 * 64 - 1)
-    for kind in ("npz", "gif", "mp4"):
+    for kind in ("npz", "gif", "webp", "mp4"):
         line = refusal(taken, tree, kind)
         assert "6 steps of 2 pictures" in line and "take fewer" in line
     taken(tree)
