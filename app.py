@@ -32,7 +32,7 @@ from sd.ui.texts import say, translations  # noqa: E402
 from sd.ui.train import tab as train  # noqa: E402
 
 LONGEST_UNSEEN = 3.0  # seconds until torch is imported though nobody has asked for the page
-MOST_SESSIONS = 500  # whose state is kept, the latest used; gradio takes 35 KiB for each
+MOST_SESSIONS = 500  # whose state is kept, the latest used; gradio takes 46 KiB for each
 KEEP_FILES = (3600, 86400)  # seconds: look every hour, delete pictures older than a day
 
 

@@ -416,22 +416,34 @@ def taken_by_a_state(page_: gr.Blocks) -> int:
     """Return the bytes that a new page's state takes; other threads may add some of theirs."""
     before = tracemalloc.get_traced_memory()[0]
     state = SessionState(page_)
-    state.config_values = page.NO_NOTES
-    return tracemalloc.get_traced_memory()[0] - before
+    taken = tracemalloc.get_traced_memory()[0] - before
+    del state
+    return taken
 
 
 def test_what_a_page_leaves_behind_is_small(served: Served) -> None:
-    """gradio's note of how every part looks is not kept; what an event changed is still known."""
+    """gradio notes of no part how it looks; what an event changed is still known."""
     event = next(each for each in served.page.fns.values() if each.api_name == "list_models")
     served.ask(event._id, [], session="little")
     state = served.page.app.state_holder.session_data["little"]
-    assert state.config_values is page.NO_NOTES and not dict(page.NO_NOTES)
+    assert not list(state.components) and not page.NO_NOTES
     tracemalloc.start()
     try:
         left = min(taken_by_a_state(served.page) for _ in range(5))
     finally:
         tracemalloc.stop()
     assert left < 100_000
+
+
+def test_no_part_is_described_for_a_look_or_a_visit(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.page.get_config_file()
+    described: list[gr.HTML] = []
+    monkeypatch.setattr(gr.HTML, "get_config", lambda part, *_: described.append(part) or {})
+    assert SessionState(served.page).blocks_config.blocks == served.page.blocks
+    served.page.get_config_file()
+    assert not described
 
 
 def test_no_component_answers_beside_the_events(served: Served) -> None:

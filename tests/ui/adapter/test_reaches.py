@@ -1,12 +1,12 @@
 """With each private part of gradio gone that the page reaches for, it is built and it answers."""
 
 import json
+import threading
 from collections.abc import Callable
 from http.client import HTTPConnection
 from typing import Any
 
 import gradio as gr
-import gradio.state_holder
 import pytest
 
 from sd.ui.adapter import event_queue, first_script, page
@@ -45,19 +45,6 @@ def lacks(name: str) -> Break:
     return apply
 
 
-def forget_notes(patch: pytest.MonkeyPatch) -> None:
-    """Let the state of a visit have no notes of how its parts look, and gradio ask for none."""
-    state = gradio.state_holder.SessionState
-    begin = state.__init__
-
-    def without(self: Any, blocks: gr.Blocks) -> None:
-        begin(self, blocks)
-        del self.config_values
-
-    patch.setattr(state, "__init__", without)
-    patch.setattr(state, "_update_value_in_config", lambda *_: None)
-
-
 def forget_description(patch: pytest.MonkeyPatch) -> None:
     """Let the page not find what describes it, as if that had another name."""
     plain = getattr
@@ -90,7 +77,7 @@ REACHES: dict[str, Break] = {
     },
     "App": forget_server,
     "default_config": forget_description,
-    "config_values": forget_notes,
+    "BlocksConfig": lambda patch: patch.setattr(page, "Config", type("Other", (), {})),
     "<head>": lambda patch: patch.setattr(first_script, "HEAD", b"<no-such-tag>"),
 }
 
@@ -98,17 +85,17 @@ REACHES: dict[str, Break] = {
 @pytest.mark.parametrize("reach", REACHES)
 def test_the_page_answers_without(reach: str, monkeypatch: pytest.MonkeyPatch) -> None:
     REACHES[reach](monkeypatch)
-    sent: list[bool] = []
+    sent = threading.Event()  # set after the last byte of the page
     with Page(Shared(), analytics_enabled=False) as demo:
         number, double = gr.Number(3, precision=0, minimum=0, maximum=9, label="n"), gr.Textbox()
         gr.Button().click(lambda n: 2 * n, number, double, api_name="double")
     demo.queue(api_open=False, max_size=9)
-    middleware = demo.middleware(lambda: sent.append(True))
+    middleware = demo.middleware(sent.set)
     demo.launch(prevent_thread_lock=True, quiet=True, app_kwargs={"middleware": middleware})
     try:
         connection = HTTPConnection("127.0.0.1", demo.server_port, timeout=30)
         connection.request("GET", "/")
-        assert b"</html>" in connection.getresponse().read() and sent
+        assert b"</html>" in connection.getresponse().read() and sent.wait(30)
         assert ask(connection, 4) == {"data": ["8"]}
         assert ask(connection, 40) == {"error": "n = 40: must be a whole number from 0 to 9"}
     finally:
