@@ -364,7 +364,7 @@ def test_a_set_is_read_right_whichever_way_it_comes(
     told = zip(images.names, (images.label_names[n] for n in numbers), strict=bool(numbers))
     assert dict(told) == labels
     with open_source(source) as reading:
-        assert reading.told() == (images.report.used, len(captions), len(set(labels.values())))
+        assert reading.counts() == (images.report.used, len(captions), len(set(labels.values())))
     if not loose:
         check_told(case, images.report)
 
