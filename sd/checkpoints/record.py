@@ -125,8 +125,8 @@ def check_digests(folder: Path, about: Mapping[str, Any], names: Iterable[str]) 
 
 def record_digest(record: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a checkpoint.json but for its own list of digests."""
-    told = {name: value for name, value in record.items() if name != "sha256"}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    hashed = {name: value for name, value in record.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
 
 
 def checkpoint_label(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What a model can be told of a picture set: from the wish and the set's counts to one kind.
+"""What a model is conditioned on: one kind, from conditioning.kind and the counts of a set.
 
 Free of torch: page and plan ask the same as training does before its first step.
 """
@@ -19,7 +19,8 @@ def resolve_conditioning(config: Config, captions: int, labels: int) -> Config:
     """Return the settings with the kind resolved for such pictures, and the U-Net made to fit it.
 
     unet.num_classes has one more than the labels, the null; the context is CONTEXT_WIDTH wide
-    unless set. Raises `InputError` as `resolve_kind` and `check_ports` do, and for another number.
+    unless set. Raises `InputError` as `resolve_kind` and `check_unet_inputs` do, and for another
+    number of classes.
     """
     kind, unet = resolve_kind(config.conditioning.kind, captions, labels), config.unet
     if kind == "class_embedding":
@@ -32,7 +33,7 @@ def resolve_conditioning(config: Config, captions: int, labels: int) -> Config:
     if kind in ("class_tokens", "captions") and unet.context_dim is None:
         unet = replace(unet, context_dim=CONTEXT_WIDTH)
     resolved = replace(config, unet=unet, conditioning=replace(config.conditioning, kind=kind))
-    check_ports(resolved)
+    check_unet_inputs(resolved)
     return resolved
 
 
@@ -46,8 +47,8 @@ def unresolve_conditioning(config: Config) -> Config:
     return replace(config, unet=unet)
 
 
-def check_ports(config: Config) -> None:
-    """Raise `InputError` where the U-Net wants to be told what the resolved kind does not tell."""
+def check_unet_inputs(config: Config) -> None:
+    """Raise `InputError` where the U-Net's inputs are not those of the resolved kind."""
     kind, unet = config.conditioning.kind, config.unet
     if (unet.num_classes is not None) != (kind == "class_embedding"):
         raise InputError(
@@ -62,7 +63,7 @@ def check_ports(config: Config) -> None:
 
 
 def resolve_kind(kind: str, captions: int, labels: int, unlabelled: bool = False) -> str:
-    """Return what a model is told: none, class_embedding, class_tokens or captions.
+    """Return the kind of conditioning: none, class_embedding, class_tokens or captions.
 
     kind: a value of conditioning.kind; "auto" becomes captions if any picture has one, else classes
     if there are two, else none. captions: pictures that have one. labels: classes among the

@@ -267,7 +267,7 @@ def _kind(name: str, value: Any) -> str:
 
 @dataclass(frozen=True)
 class ConditioningConfig(Section):
-    """Section [conditioning]: what the network is told besides picture and time."""
+    """Section [conditioning]: the network's inputs besides picture and time."""
 
     name = "conditioning"
 

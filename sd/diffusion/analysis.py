@@ -1,4 +1,4 @@
-"""The forward process looked at: how far from noise, what detail is left, what a model makes of it.
+"""Measures of the forward process: distance to noise, detail that is left, a model's errors.
 
 Symbols are those of `sd.diffusion.schedule` and `sd.diffusion.process`: w_t = a w_0 + b eps with
 a^2 = alpha_bar_t. A *source* is a model: it has .diffusion, .denoiser, .space and
@@ -53,7 +53,7 @@ class ForwardChain(NamedTuple):
 
 
 class PredictionAt(NamedTuple):
-    """What a model says of one x_t in one shot; errors are root mean squares."""
+    """A model's prediction at one x_t, in one call; errors are root mean squares."""
 
     t: float
     x_t: Tensor
@@ -76,7 +76,7 @@ class RoundTrip(NamedTuple):
 class TrainingIteration(NamedTuple):
     """One pass of Algorithm 1: what was drawn, what the network answered, and how wrong it was.
 
-    loss: mean squared error of what the network was trained to say. eps_loss: of eps, as the
+    loss: mean squared error of what the network was trained to predict. eps_loss: of eps, as the
     paper writes it.
     """
 
@@ -226,12 +226,12 @@ def training_iteration(
     eps = torch.randn(x0.shape, generator=chance)
     seen = predict_at(source, x0, t, eps, device)
     a, b = diffusion.factors(t, x0)
-    wanted, said = (
+    target, output = (
         target_of(diffusion.prediction, diffusion.to_w(clean, 0), noise, a, b)
         for clean, noise in ((x0, eps), (seen.x0, seen.eps))
     )
     answer = Prediction(seen.x0, seen.eps)
-    return TrainingIteration(t, eps, seen.x_t, answer, rms(said - wanted) ** 2, seen.eps_error**2)
+    return TrainingIteration(t, eps, seen.x_t, answer, rms(output - target) ** 2, seen.eps_error**2)
 
 
 def even_times(last: float, count: int) -> Sequence[float]:

@@ -72,14 +72,14 @@ class ClosedFormDenoiser:
 
         A picture is levels / HALF - 1: what is linear in it need not make it.
         """
-        for part in torch.split(self.pixels, _fitting(self.pixels.shape[1])):
+        for part in torch.split(self.pixels, _part_length(self.pixels.shape[1])):
             yield part.double()
 
     def _sum(self, weights: Tensor) -> Tensor:
         """Return the pictures' sums [B, D] under weights [B, N]; those of weight 0 are not read."""
         total = weights.new_zeros(len(weights), self.pixels.shape[1])
         used = torch.nonzero((weights != 0).any(0)).flatten()
-        for part in torch.split(used, _fitting(self.pixels.shape[1])):
+        for part in torch.split(used, _part_length(self.pixels.shape[1])):
             total.addmm_(weights.index_select(1, part), self.pixels.index_select(0, part).double())
         return total.div_(HALF).sub_(weights.sum(1, keepdim=True))
 
@@ -135,7 +135,7 @@ class LinearDenoiser(ClosedFormDenoiser):
         """Return Z Z^T, float64 [N, N], column by column of Z so that memory stays bounded."""
         count = len(self.pixels)
         gram = torch.zeros((count, count), dtype=torch.float64, device=self.device)
-        for part in torch.split(self.pixels, _fitting(count), dim=1):
+        for part in torch.split(self.pixels, _part_length(count), dim=1):
             columns = _centred(part.double(), 0) / HALF
             gram += columns @ columns.T
         return gram
@@ -147,7 +147,7 @@ class LinearDenoiser(ClosedFormDenoiser):
         return 1 / count + _centred((along * gains) @ self.vectors.T / count, 1)
 
 
-def _fitting(size: int) -> int:
+def _part_length(size: int) -> int:
     """Return how many vectors of `size` float64 values are a part."""
     return max(1, PART_BYTES // (8 * size))
 

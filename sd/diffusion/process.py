@@ -24,14 +24,14 @@ Factor = Tensor | float
 
 
 class Prediction(NamedTuple):
-    """What a denoiser says of w_t: the clean picture w_0 and the standard noise, [B, C, ...]."""
+    """A denoiser's estimate at w_t: the clean picture w_0 and the standard noise, [B, C, ...]."""
 
     x0: Tensor
     eps: Tensor
 
 
 DenoiserLike = Callable[[Tensor, float], Prediction]
-"""(w_t [B, C, ...], t) -> what it says of w_t."""
+"""(w_t [B, C, ...], t) -> its estimate."""
 
 
 class ForwardProcess:

@@ -75,7 +75,7 @@ def is_written_out(q: Tensor, k: Tensor) -> bool:
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(Q K^T / sqrt(d)) V: q [B, h, N, d], k and v [B, h, L, d] -> [B, h, N, d].
 
-    mask: bool, broadcast to [B, h, N, L], True = look.
+    mask: bool, broadcast to [B, h, N, L], True = attend.
     """
     if not is_written_out(q, k):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
@@ -111,7 +111,7 @@ class CrossAttention(nn.Module):
     def forward(
         self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Attend from x [B, N, D] to context [B, L, D_context]; `mask` bool [B, L], True = look."""
+        """Attend from x [B, N, D] to context [B, L, D_context]; mask bool [B, L]."""
         context = x if context is None else context
         q, k, v = (
             rearrange(tokens, "b n (h d) -> b h n d", h=self.heads)

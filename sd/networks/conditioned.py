@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from sd.networks.conditioning import Conditioner
 from sd.networks.unet import UNetModel
 
-UNET, CONDITIONER = "unet.", "conditioner."  # of the names within the module
+UNET, CONDITIONER = "unet.", "conditioner."  # how names within the module begin
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sd.common.validation import InputError, near, shown
 from sd.config import Config
-from sd.config.conditioning_kind import CONTEXT_WIDTH, check_ports
+from sd.config.conditioning_kind import CONTEXT_WIDTH, check_unet_inputs
 from sd.diffusion.guidance import Condition
 from sd.networks.blueprint import TIME_EMBEDDING
 from sd.networks.conditioning_metadata import EXAMPLES, examples_of, labels_of
@@ -198,7 +198,7 @@ def conditioner_of(config: Config, metadata: Mapping[str, Any] | None) -> Condit
 
     `metadata` may come from anywhere: raises `InputError` for what is unfit.
     """
-    check_ports(config)
+    check_unet_inputs(config)
     wanted, kind, width = config.conditioning, config.conditioning.kind, config.unet.context_dim
     if kind == "none" or (kind == "auto" and metadata is None):  # trained before there was any
         return None

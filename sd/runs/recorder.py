@@ -110,7 +110,7 @@ class Recorder:
         write_text(self.folder / runs.RUN, json.dumps(note))
 
     def decide(self, config: Config, note: Mapping[str, Any] | None = None) -> None:
-        """Write the settings with which training begins or goes on; a `note` that is another."""
+        """Write the settings with which training begins or goes on, and a changed `note`."""
         write_text(self.folder / runs.CONFIG, config.to_ini())
         if note is not None:
             write_text(self.folder / runs.RUN, json.dumps(note))

@@ -69,7 +69,7 @@ def stop_signals() -> Iterator[list[int]]:
 
 
 @contextmanager
-def explain_shortage(config: Config) -> Iterator[None]:
+def explain_out_of_memory(config: Config) -> Iterator[None]:
     """Turn what is raised where memory ends into one line that says what to lower."""
     try:
         yield
@@ -87,7 +87,7 @@ def explain_shortage(config: Config) -> Iterator[None]:
 def record_failures(recorder: Recorder, config: Config) -> Iterator[list[int]]:
     """Make what goes wrong the run's last event; yield the list of signals received."""
     try:
-        with stop_signals() as received, explain_shortage(config):
+        with stop_signals() as received, explain_out_of_memory(config):
             yield received
     except OSError as error:
         name = printable(Path(str(error.filename or recorder.folder)).name)
@@ -157,7 +157,7 @@ def restart(
             config = config.with_settings([f"training.steps={steps}", "training.minutes=0"])
         aside, begun = recorder.set_aside(), None
         try:
-            with stop_signals() as received, explain_shortage(config):
+            with stop_signals() as received, explain_out_of_memory(config):
                 begun = _begin(recorder, config, note, received)
         finally:
             if begun is None:

@@ -19,7 +19,7 @@ from sd.common.device import Machine
 from sd.common.randomness import keyed_generator
 from sd.common.validation import InputError, whole
 from sd.config import Config
-from sd.config.conditioning_kind import check_ports
+from sd.config.conditioning_kind import check_unet_inputs
 from sd.config.sections import MOST_STEPS, TrainingConfig
 from sd.data.augment import augment
 from sd.data.image_set import ImageSet, split
@@ -89,7 +89,7 @@ def check_trainable(config: Config, images: ImageSet) -> None:
         raise InputError(f"unet.dims = {config.unet.dims}: pictures are trained with dims = 2")
     if not len(images.pixels):
         raise InputError("no pictures to train on")
-    check_ports(config)
+    check_unet_inputs(config)
 
 
 class NotFinite(InputError):

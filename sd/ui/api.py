@@ -66,7 +66,8 @@ def denoise_pictures(
     Without one a model that knows some is asked for what its own samples were; `unconditional`
     asks for nothing. `prompts` tells what was asked for.
     """
-    told = prompts.plain_settings(models.find(model), prompt, negative, guidance, unconditional)
+    entry = models.find(model)
+    conditioning = prompts.plain_settings(entry, prompt, negative, guidance, unconditional)
     recipe = models.make_recipe(
         model,
         sampler=sampler,
@@ -77,7 +78,7 @@ def denoise_pictures(
         clip_x0=clip_x0,
         seed=seed,
         count=count,
-        **told,
+        **conditioning,
     )
     job = Job(recipe, pictured=True)
     seen = 0

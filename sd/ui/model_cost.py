@@ -19,9 +19,8 @@ from sd.networks.blueprint import blueprint
 from sd.training.planning import memory
 
 MOST_OPERATIONS, MOST_ON_GPU = 2.5e14, 1e16  # of one sampling: an hour of two cores
-PIXELS = (
-    "pixels.bin"  # as in data.ingest, and the next as in diffusion.closed_form, which bear torch
-)
+# As in data.ingest and diffusion.closed_form, which import torch.
+PIXELS = "pixels.bin"
 MOST_FITTED = 2048
 VALUE = 8  # bytes of a value while the closed forms count with it
 

@@ -137,15 +137,15 @@ class Surveys:
 
 def save(found: Survey, path: Path) -> None:
     """Write down what was found, whole or not at all; a disk that is full is no reason to fail."""
-    told = {"reader": reader(), "report": found.report.to_json()}
+    record = {"reader": reader(), "report": found.report.to_json()}
     with suppress(OSError):
-        disk.write_file(path, lambda temporary: write(found, json.dumps(told), temporary))
+        disk.write_file(path, lambda temporary: write(found, json.dumps(record), temporary))
 
 
-def write(found: Survey, told: str, path: Path) -> None:
+def write(found: Survey, record: str, path: Path) -> None:
     """Write a report, as JSON, and the pictures of a set to one file."""
     with zipfile.ZipFile(path, "w") as packed:
-        packed.writestr(REPORT, told)
+        packed.writestr(REPORT, record)
         for number, picture in enumerate(found.preview):
             file = io.BytesIO()
             picture.save(file, "PNG")
@@ -160,11 +160,11 @@ def load(path: Path) -> Survey | None:
         if path.stat().st_size > LARGEST_KEPT:
             return None
         with zipfile.ZipFile(path) as packed:
-            told = json.loads(packed.read(REPORT))
-            if told["reader"] != reader():
+            record = json.loads(packed.read(REPORT))
+            if record["reader"] != reader():
                 return None
             files = [packed.read(f"{number}.png") for number in range(len(packed.namelist()) - 1)]
-        return Survey(Report.from_json(told["report"]), tuple(map(picture_of, files[:PREVIEWED])))
+        return Survey(Report.from_json(record["report"]), tuple(map(picture_of, files[:PREVIEWED])))
     except (*BROKEN, KeyError, TypeError, SyntaxError, Image.DecompressionBombError):
         return None
 

@@ -107,8 +107,10 @@ def check_room(size: int, folder: Path) -> None:
     """Raise `InputError` where a disk has no room for so many bytes more."""
     room = shutil.disk_usage(folder).free - SPARE_DISK
     if size > room:
-        told = f"{format_bytes(size)}; the disk of this page has {format_bytes(max(0, room))} left"
-        raise InputError(f"the pictures: {told}")
+        left = format_bytes(max(0, room))
+        raise InputError(
+            f"the pictures: {format_bytes(size)}; the disk of this page has {left} left"
+        )
 
 
 def survey(handle: str) -> Generator[tuple[int, int], None, Survey]:

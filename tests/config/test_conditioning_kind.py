@@ -5,7 +5,7 @@ import pytest
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.config.conditioning_kind import (
-    check_ports,
+    check_unet_inputs,
     resolve_conditioning,
     resolve_kind,
     unresolve_conditioning,
@@ -93,6 +93,6 @@ def test_a_width_that_was_set_stays():
 def test_a_network_that_nobody_would_tell_anything_is_refused(setting):
     config = Config().with_settings([setting])
     with pytest.raises(InputError, match=f"^{setting.replace('=', ' = ')}: set conditioning.kind"):
-        check_ports(config)
+        check_unet_inputs(config)
     with pytest.raises(InputError, match="no other kind has it"):
         resolve_conditioning(config, captions=1, labels=3)

@@ -27,7 +27,7 @@ class Summary:
     held_out: int = 0
     duplicates: int = 0
     modes: frozenset[str] = frozenset()  # Pillow's, of the files
-    kind: str = ""  # what the model is told, resolved
+    kind: str = ""  # of conditioning, resolved
     captions: int = 0
     wordings: int = 0  # different captions
     classes: Mapping[str, int] = field(default_factory=dict)  # chosen ones -> pictures

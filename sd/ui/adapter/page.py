@@ -81,7 +81,7 @@ class Page(gr.Blocks):
         ]
 
     async def process_api(self, *args: Any, **more: Any) -> dict[str, Any]:
-        """Run an event; see gradio. Whatever goes wrong is told in one line."""
+        """Run an event; see gradio. Whatever goes wrong becomes one line."""
         try:
             with use(self.shared):
                 return await super().process_api(*args, **more)

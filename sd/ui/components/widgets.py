@@ -38,7 +38,7 @@ def dropdown(key: str, choices: Sequence[Any], **more: Any) -> gr.Dropdown:
 
 
 def number(key: str, value: float, **more: Any) -> gr.Number:
-    """Show a field for a number; its bounds, if any, are told in the gate's words."""
+    """Show a field for a number."""
     return gr.Number(value, min_width=120, **(labels(key) | more))
 
 

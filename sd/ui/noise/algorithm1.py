@@ -10,7 +10,7 @@ from sd.ui import models
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import HIDDEN, MODEL, guarded, language
 from sd.ui.components.widgets import label, new_seed, note
-from sd.ui.noise.model_view import EPS_SHOWN, clear_on_change, pick_model, refresh_models, tile_html
+from sd.ui.noise.model_view import EPS_SHOWN, clear_on_change, pick_model, tile_html
 from sd.ui.noise.pictures import Picture, read_pixels
 from sd.ui.noise.stage import fold
 from sd.ui.texts import say
@@ -113,7 +113,7 @@ def build(demo: gr.Blocks, picture: gr.State) -> None:
     with fold("algorithm", "noise-fold-algorithm"):
         note("algorithm_about")
         with gr.Row(elem_classes="questions"):
-            model = pick_model("algorithm_model")
+            model = pick_model(demo, "algorithm_model")
             go = gr.Button(label("algorithm_go"), variant="primary", elem_id="algorithm-go")
         lines = gr.HTML(js_on_load=LISTENER, elem_classes="seen", elem_id="algorithm-seen")
     seed = gr.State(0)
@@ -125,4 +125,3 @@ def build(demo: gr.Blocks, picture: gr.State) -> None:
         **MODEL,
     )
     clear_on_change([model, picture], [lines])
-    demo.load(refresh_models, model, model, **HIDDEN, api_visibility="private")

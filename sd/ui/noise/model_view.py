@@ -194,10 +194,11 @@ def refresh_models(value: str | None) -> dict[str, Any]:
     return gr.update(choices=offered, value=value if value in names else names[0])
 
 
-def pick_model(key: str) -> gr.Dropdown:
+def pick_model(demo: gr.Blocks, key: str) -> gr.Dropdown:
     """Show the models; the list is read anew whenever it is opened."""
     model = dropdown(key, [], elem_classes="model")
-    model.focus(refresh_models, model, model, **HIDDEN, api_visibility="private")
+    for event in (model.focus, demo.load):
+        event(refresh_models, model, model, **HIDDEN, api_visibility="private")
     return model
 
 
@@ -223,12 +224,12 @@ class PredictionFold(NamedTuple):
     trips: gr.HTML
 
 
-def build() -> PredictionFold:
+def build(demo: gr.Blocks) -> PredictionFold:
     """Lay out what the model sees."""
     with fold("sight", "noise-fold-sight"):
         note("sight_about")
         with gr.Row(elem_classes="questions"):
-            model = pick_model("sight_model")
+            model = pick_model(demo, "sight_model")
             go = gr.Button(label("sight_go"), variant="primary", elem_id="sight-go")
             trip = gr.Button(label("trip_go"), elem_id="trip-go")
             stop = gr.Button(label("stop"), elem_id="sight-stop", elem_classes="stop")
@@ -238,7 +239,7 @@ def build() -> PredictionFold:
     return PredictionFold(model, go, trip, stop, progress, predictions, trips)
 
 
-def wire(demo: gr.Blocks, form: stage.NoiseForm, shown: PredictionFold) -> None:
+def wire(form: stage.NoiseForm, shown: PredictionFold) -> None:
     """Wire what asks the model."""
     queued = progress_on(shown.progress)
 
@@ -257,4 +258,3 @@ def wire(demo: gr.Blocks, form: stage.NoiseForm, shown: PredictionFold) -> None:
     shown.stop.click(None, None, None, cancels=events, api_visibility="private")
     causes = [shown.model, *form.inputs("picture", "schedule", "seed").values()]
     clear_on_change(causes, [shown.predictions, shown.trips, shown.progress], events)
-    demo.load(refresh_models, shown.model, shown.model, **HIDDEN, api_visibility="private")

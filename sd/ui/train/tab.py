@@ -41,8 +41,8 @@ class Controls(NamedTuple):
     open: gr.UploadButton
 
 
-class Watched(NamedTuple):
-    """The run that is shown, the clocks by which it is watched, and whether it is looked at."""
+class RunClocks(NamedTuple):
+    """The run that is shown, its clocks, and whether they go: only while the tab is open."""
 
     run: gr.Dropdown
     clock: gr.Timer
@@ -50,7 +50,7 @@ class Watched(NamedTuple):
     watched: gr.State
 
 
-def build(demo: gr.Blocks) -> tuple[gr.State, Watched]:
+def build(demo: gr.Blocks) -> tuple[gr.State, RunClocks]:
     """Lay out the tab and wire it.
 
     Return what holds the name of the pictures that were read, and the run with its clocks.
@@ -178,7 +178,7 @@ def start(data: str | None, seed: float | None, device: str, **values: object) -
     return control.show_run(plan_view.start_with_fields(data, seed, device, **values))
 
 
-def wire(demo: gr.Blocks, plan: PlanForm, controls: Controls, view: watch.RunView) -> Watched:
+def wire(demo: gr.Blocks, plan: PlanForm, controls: Controls, view: watch.RunView) -> RunClocks:
     """Wire the watching: on load, by the clocks, which are returned, and for another run."""
     run, timeline = controls.run, view.timeline
     memory = gr.BrowserState({"run": ""}, storage_key=MEMORY_KEY, secret=MEMORY_KEY)
@@ -211,13 +211,13 @@ def wire(demo: gr.Blocks, plan: PlanForm, controls: Controls, view: watch.RunVie
     view.advice.click(**fix, **QUIET | SURVEY).then(**show)
     wire_looks(controls, view)
     wire_requests(controls, view, show)
-    return Watched(run, view.clock, view.slow_clock, watched)
+    return RunClocks(run, view.clock, view.slow_clock, watched)
 
 
-def watch_only_in(tab: gr.Tab, others: Sequence[gr.Tab], watched: Watched) -> None:
+def watch_only_in(tab: gr.Tab, others: Sequence[gr.Tab], clocks: RunClocks) -> None:
     """Let the clocks stand while another tab is looked at: it asks nothing of the server then."""
-    parts = {"clock": watched.clock, "slow_clock": watched.slow_clock, "watched": watched.watched}
-    tab.select(**by_name(watch.wake, {"run": watched.run}, parts), **QUIET)
+    parts = {"clock": clocks.clock, "slow_clock": clocks.slow_clock, "watched": clocks.watched}
+    tab.select(**by_name(watch.wake, {"run": clocks.run}, parts), **QUIET)
     for other in others:
         other.select(**by_name(watch.rest, {}, parts), **QUIET)
 
