@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "AutoencoderKL": "sd.networks.autoencoder",
     "Config": "sd.config.config",
     "Diffusion": "sd.diffusion.loss",
     "InputError": "sd.common.validation",
