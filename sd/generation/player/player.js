@@ -62,7 +62,7 @@
     }
 
     say(key, values = {}) {
-      return fill(this.words[key] ?? key, values);
+      return fill(this.words[key] ?? "", values); // never a key: a tooltip would show it
     }
 
     destroy() {
@@ -243,14 +243,14 @@
     arrangeThumbs() {
       const lane = this.lanes[this.lane];
       const count = lane ? Math.min(THUMBS, lane.film.total) : THUMBS;
-      this.thumbs.style.setProperty("--count", Math.max(8, count));
       this.slots = Array.from({ length: count }, (_, k) => {
         const step = lane ? Math.round(((k + 1) * lane.film.total) / count) : 0;
         const canvas = make("canvas", { "aria-hidden": "true" });
         const node = make("button", { type: "button", disabled: "", title: this.say("go", { i: step }), "aria-label": this.say("go", { i: step }), onclick: () => this.move((step / lane.film.total) * this.lead.film.total) }, canvas);
         return { step, canvas, node };
       });
-      this.thumbs.replaceChildren(...this.slots.map((slot) => slot.node));
+      const empty = Array.from({ length: THUMBS - count }, () => make("i"));
+      this.thumbs.replaceChildren(...this.slots.map((slot) => slot.node), ...empty);
     }
 
     // ---- what is shown
