@@ -34,7 +34,7 @@ def base() -> Image.Image:
 def served(browser: Any) -> Iterator[Served]:
     got: dict[str, list[Any]] = {"mask": [], "paint": []}
     with gr.Blocks(analytics_enabled=False) as demo:
-        made = {mode: painter.painter(mode, f"denoise-{mode}") for mode in painter.MODES}
+        made = {mode: painter.painter(f"denoise-{mode}") for mode in painter.MODES}
         back, empty = gr.Button("back", elem_id="back"), gr.Button("empty", elem_id="empty")
         for mode, each in made.items():
             each.input(got[mode].append, each, None, trigger_mode="always_last")

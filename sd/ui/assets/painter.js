@@ -1,5 +1,5 @@
 // A painter at a picture's own pixels, used by gr.HTML: a mask, or colours over an estimate.
-// props.value is {base, width, height, words, paint}; after each stroke it holds the new paint, a
+// props.value is {mode, base, width, height, words, paint}; after each stroke it holds the new paint, a
 // PNG of exactly width x height (null when nothing is painted), and "input" fires.
 (() => {
   "use strict";
@@ -47,10 +47,7 @@
 
   class Painter {
     constructor(root, props, trigger, watch) {
-      this.masks = props.mode === "mask";
-      const size = this.masks ? 4 : 2;
-      Object.assign(this, { root, props, trigger, turn: 0, size, erasing: false, undos: [] });
-      this.colour = this.masks ? "#ffffff" : PALETTE[4][1];
+      Object.assign(this, { root, props, trigger, turn: 0, erasing: false, undos: [] });
       watch("value", () => this.take());
       this.take();
     }
@@ -62,7 +59,12 @@
       const [base, paint] = await Promise.all(addresses.map((each) => each && loaded(each)));
       if (turn !== this.turn) return;
       if (!base) return this.root.replaceChildren();
-      const { width, height, words } = value;
+      const { mode, width, height, words } = value;
+      if (mode !== this.mode) {
+        const masks = mode === "mask";
+        Object.assign(this, { mode, masks, size: masks ? 4 : 2, told: "" });
+        this.colour = masks ? "#ffffff" : PALETTE[4][1];
+      }
       Object.assign(this, { base, width, height, undos: [], before: null });
       this.layer = sheet(width, height);
       this.pen = this.layer.getContext("2d", { willReadFrequently: true });

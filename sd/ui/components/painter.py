@@ -1,8 +1,8 @@
 """The painter: a mask, or colours over an estimate, laid on a picture pixel by pixel.
 
-A gr.HTML whose drawing is in painter.js. Its value is a dict: `base` (the picture below, as a data
-address), `width`, `height`, `words`, and `paint`, the data address of an RGBA PNG of that size
-or None. The browser sends it back after each stroke; `read_paint` and `read_mask` are its gate.
+A gr.HTML whose drawing is in painter.js. Its value is a dict: `mode`, `base` (the picture below,
+as a data address), `width`, `height`, `words`, and `paint`, the data address of an RGBA PNG of that
+size or None. The browser sends it back after each stroke; `read_paint` and `read_mask` are its gate.
 """
 
 import base64
@@ -37,16 +37,15 @@ LONGEST_ADDRESS = 300_000  # characters; 256 x 256 pixels of pure noise would ne
 BIT_DEPTH = 24  # the byte of a PNG that tells the bits of a channel
 
 
-def painter(mode: str, elem_id: str) -> gr.HTML:
+def painter(elem_id: str) -> gr.HTML:
     """Return an empty painter; it shows nothing until it gets what `content` returns.
 
-    mode: "mask" (white is made anew) or "paint" (colours). After each stroke `input` fires.
+    After each stroke `input` fires.
     """
     return gr.HTML(
         html_template=PLACE,
         js_on_load=ON_LOAD,
         apply_default_css=False,
-        mode=choice("mode", mode, MODES),
         elem_id=elem_id,
     )
 
@@ -54,9 +53,12 @@ def painter(mode: str, elem_id: str) -> gr.HTML:
 def content(mode: str, base: Image.Image, lang: str, paint: bytes | None = None) -> dict[str, Any]:
     """Return the painter's value: `base` at its own size, and `paint` (PNG, RGBA) over it.
 
+    mode: "mask" (white is made anew) or "paint" (colours). It is a part of the value, for gradio
+    drops every other prop of a part that gets its value before it is shown.
     What comes back is read with the size of `base`. A mask goes through `mask_paint` first.
     """
     return {
+        "mode": choice("mode", mode, MODES),
         "base": data_uri(png_bytes(as_colour(base)), "image/png"),
         "width": base.width,
         "height": base.height,

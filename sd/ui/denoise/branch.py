@@ -172,7 +172,7 @@ def build() -> BranchParts:
         note("branch_about")
         words = gr.HTML(elem_classes="caption")
         with gr.Row(elem_classes="branch-fields"):
-            fields: dict[str, Any] = {"paint": painter.painter("paint", "denoise-paint")}
+            fields: dict[str, Any] = {"paint": painter.painter("denoise-paint")}
             with gr.Column(elem_classes="group"):
                 fields["sampler"] = choice("branch_sampler", SAMPLERS)
                 steps = slider("branch_steps", 1, models.CAPS.steps, 20, elem_id="branch-steps")

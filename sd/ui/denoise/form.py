@@ -238,7 +238,7 @@ def build_beginning() -> tuple[dict[str, Any], gr.File, gr.Gallery, gr.Column]:
             share = slider("share", 1, 100, FIRST_PICTURE_PERCENT, step=0.1, precision=None)
             heading("mask")
             note("mask_info")
-            mask = painter.painter("mask", "denoise-mask")
+            mask = painter.painter("denoise-mask")
     fields = {"begin": begin, "seed_to": seed_to, "share": share, "picture": picture, "mask": mask}
     return fields, upload, gallery, group
 

@@ -203,6 +203,8 @@ def test_every_word_that_the_script_says_is_sent(lang):
 
 def test_the_mode_is_one_of_two():
     with pytest.raises(InputError, match="mode = 'masks'"):
-        painter.painter("masks", "denoise-mask")
-    made = painter.painter("mask", "denoise-mask")
-    assert made.props == {"mode": "mask"} and made.elem_id == "denoise-mask"
+        painter.content("masks", blank(), "en")
+    for mode in painter.MODES:  # in the value: other props are lost while the part is hidden
+        assert painter.content(mode, blank(), "en")["mode"] == mode
+    made = painter.painter("denoise-mask")
+    assert made.props == {} and made.elem_id == "denoise-mask"
