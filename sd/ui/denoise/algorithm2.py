@@ -94,7 +94,10 @@ class StepNumbers(NamedTuple):
 
 
 class Form(NamedTuple):
-    """An update line, filled once with symbols and once with numbers; rows: what to explain."""
+    """An update line, filled once with symbols and once with numbers; rows: what to explain.
+
+    Whatever a row's text names is a row as well.
+    """
 
     line: str
     rows: tuple[str, ...]
@@ -108,9 +111,10 @@ PAPER = Form(  # Algorithm 2, line 4
 POSTERIOR = Form(  # the same by DDPM's eq. 7
     "{c_0} · {x0} + {c_t} · {x_t}" + NOISE, ("x_t", "x0", "c_0", "c_t", "sigma", "z")
 )
-DDIM = Form("{signal_s} · {x0} + {along} · {eps}", ("x0", "eps", "alpha_bar_s"))  # eq. 12
+DDIM = Form("{signal_s} · {x0} + {along} · {eps}", ("x_t", "x0", "eps", "alpha_bar_s"))  # eq. 12
 DDIM_NOISY = Form(
-    "{signal_s} · {x0} + {along_noisy} · {eps}" + NOISE, ("x0", "eps", "alpha_bar_s", "sigma", "z")
+    "{signal_s} · {x0} + {along_noisy} · {eps}" + NOISE,
+    ("x_t", "x0", "eps", "alpha_bar_s", "sigma", "z"),
 )
 EULER = Form(  # Karras et al. 2022, Algorithm 1 without churn, for x / sqrt(alpha_bar)
     "{signal_s} · ({x_t} / {signal_t} + {fall} · {eps})",
@@ -122,7 +126,7 @@ ANCESTRAL = Form(  # the same down to sigma_down, then noise back up to sigma_s
 )
 SOLVER = Form(  # Lu et al. 2022, DPM-Solver++, eq. 9 with k = 1
     "{shrink} · {x_t} + {signal_s} · {rest} · {x0}",
-    ("x_t", "x0", "alpha_bar_s", "shrink", "e_h"),
+    ("x_t", "x0", "alpha_bar_t", "alpha_bar_s", "shrink", "e_h"),
 )
 
 

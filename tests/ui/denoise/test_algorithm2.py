@@ -109,6 +109,23 @@ def test_the_printed_numbers_give_the_printed_result(sampler, schedule, lang):
         assert line == pytest.approx(facts.after, abs=0.0005)
 
 
+@pytest.mark.parametrize("lang", TEXTS)
+@pytest.mark.parametrize("schedule", [COSINE, NO_SNR], ids=["cosine", "no snr"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_symbol_that_a_row_explains_by_has_a_row(sampler, schedule, lang):
+    for eta in (0.0, 0.6):
+        for facts in facts_of(sampler, 5, schedule, eta=eta):
+            text = algorithm_html(facts, lang)
+            rows = [words(row).replace("t−1", "s") for row in re.findall("<dt>(.*?)</dt>", text)]
+            told = [words(row) for row in re.findall("</dd><dd>(.*?)</dd>", text)]
+            assert len(told) == len(rows) > 3
+            for row, meaning in zip(rows, told, strict=True):
+                named = re.findall(r"[xᾱσ][0ts](?![a-z])|[αβε]", meaning)
+                known = {*rows, *(name[0] for name in rows if name[0] in "αβ")}
+                assert set(named) <= known, (row, meaning)
+                assert not re.search("the same|同一", meaning)
+
+
 @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large"])
 @pytest.mark.parametrize("sampler", STOCHASTIC)
 def test_the_noise_shown_is_the_noise_that_was_drawn(sampler, variance):
