@@ -74,6 +74,8 @@ VALUES = {
     "input_background_fill_dark": "#1d1d1d",
     "input_border_color": "*neutral_300",
     "input_border_color_dark": "*neutral_700",
+    "input_border_color_focus": "*input_border_color",  # the outline is the one ring
+    "input_border_color_focus_dark": "*input_border_color",
     "input_border_width": "1px",
     "input_shadow": "none",
     "input_text_size": "15px",
