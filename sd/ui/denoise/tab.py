@@ -41,7 +41,10 @@ def show_films(tree: Tree, lang: str) -> Updates:
 
 
 def show_tree(tree: Tree, lang: str) -> Updates:
-    """Show what belongs to the player: the nodes, what can stand beside, and the legend."""
+    """Show what belongs to the player: the nodes, what can stand beside, the legend, its pictures.
+
+    The last as the numbers of which one can be taken away.
+    """
     others = [
         (f"{node.number}: {title(node, lang)}", str(node.number))
         for node in tree.nodes.values()
@@ -53,6 +56,7 @@ def show_tree(tree: Tree, lang: str) -> Updates:
         "nodes": tree_html(tree, lang),
         "beside": gr.update(choices=choices, value=chosen, interactive=bool(others)),
         "legend": legend_html(shown.recipe, lang) if shown else "",
+        **(takeaway.offer_pictures(tree, shown.recipe.count) if shown else {}),
     }
 
 
@@ -173,11 +177,12 @@ def note_place(request: gr.Request, tree: Tree, event: gr.EventData) -> Updates:
 def first_view(request: gr.Request, tree: Tree) -> Updates:
     """Show the bundled example as the page's first node, open on its way, and a branch of it.
 
+    Without an example the player gets its words alone.
     The controls are set to what made it, so that the first press of the button makes its like.
     """
     lang, found = language(request), example.find_example()
     if found is None or tree.nodes:
-        return {}
+        return {} if tree.nodes else {"player": player_content([], lang)}
     recipe, film = found
     node = tree.add(recipe)
     node.film, node.done = {**film, "label": title(node, lang)}, recipe.steps
@@ -210,6 +215,7 @@ def build(demo: gr.Blocks, upload: Any) -> None:
     algorithm_fold, algorithm = algorithm2.build()
     attention_fold, attention_parts = attention.build()
     taking = takeaway.build()
+    stage["index"] = taking.index
     command = command_box()
 
     tree, offered = {"tree": state}, branching.outputs

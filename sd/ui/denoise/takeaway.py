@@ -1,6 +1,7 @@
 """Take a sampling away, as picture, film, numbers or page; and bring a picture's recipe back."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,6 +113,18 @@ def write_picture(node: Node, path: Path, index: int) -> None:
     write_png(to_pil(node.end[index]), path, png_record(node.recipe, index))
 
 
+def offer_pictures(tree: Tree, count: int) -> Updates:
+    """Offer so many pictures to choose from; the chosen one stays if it is one of them."""
+    chosen = min(tree.picture, count)
+    return {"index": gr.update(maximum=count, value=chosen, visible=count > 1)}
+
+
+def choose_picture(tree: Tree, index: Any) -> None:
+    """Note which picture is chosen; `take` is what refuses one that is none."""
+    with suppress(InputError):
+        tree.picture = validation.whole("picture", index, 1, models.CAPS.count)
+
+
 @guarded
 def take(request: gr.Request, tree: Tree, kind: str, index: int) -> Updates:
     """Make the file that was asked for, for the hidden button."""
@@ -138,12 +151,12 @@ def bring(request: gr.Request, tree: Tree, file: str | None) -> Updates:
     name = made.get("label", "") if isinstance(made, dict) else ""
     machine = printable(str(name)[:LONGEST_LABEL])  # half characters cannot be sent
     lang, root = language(request), recipe.root
-    tree.restored, tree.continued = recipe, None
+    tree.restored, tree.continued, tree.picture = recipe, None, index + 1
     line = say("brought", lang, name=Path(file).name[:80], machine=machine or "?")
     return {
         "line": progress_bar([line], 0),
         "again": gr.update(visible=True),
-        "index": index + 1,
+        **offer_pictures(tree, recipe.count),
         **form.updates_of(root, lang),
         **branch.updates_of(recipe, tree.find(root), lang),
     }
@@ -176,5 +189,6 @@ def wire(parts: TakeawayParts, state: gr.State, controls: Mapping[str, Any], lin
     wanted = {**tree, "kind": parts.kind, "index": parts.index}
     taken = parts.go.click(**by_name(take, wanted, {"download": parts.download}), **queued)
     taken.success(None, None, None, js=PRESS, **QUIET)
+    parts.index.input(choose_picture, [state, parts.index], None, **QUIET)
     outputs = {"line": line, "again": parts.again, "index": parts.index, **controls}
     parts.bring.upload(**by_name(bring, {**tree, "file": parts.bring}, outputs), **QUIET)

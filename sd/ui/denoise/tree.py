@@ -53,6 +53,7 @@ class Tree:
     beside: int | None = None
     place: int = 0  # the step at which the slider rests
     job: Job | None = None
+    picture: int = 1  # which of the pictures, from 1, a PNG takes away
     restored: Recipe | None = None  # that of a PNG which was brought back
     continued: int | None = None  # the node whose settings the fields of a branch began with
     last: int = 0

@@ -222,7 +222,9 @@ def test_the_examples_pictures_come_back_when_they_were_cleaned_away(
 def test_without_an_example_the_page_begins_empty() -> None:
     assert example.find_example() is None
     tree = Tree()
-    assert denoise.first_view(ENGLISH, tree) == {} and tree.nodes == {}
+    view = denoise.first_view(ENGLISH, tree)
+    assert view.keys() == {"player"} and view["player"]["lanes"] == [] and tree.nodes == {}
+    assert view["player"]["words"]["play"] == "Play"  # tooltips are words at once
 
 
 # ---- the endpoint

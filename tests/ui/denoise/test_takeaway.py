@@ -104,7 +104,7 @@ def test_a_picture_comes_back_to_the_last_byte(
         assert taken(tree, index=2).read_bytes() == path.read_bytes()
     another = Tree() if later == "no sampling here" else tree
     controls = brought(another, path)
-    assert another.restored == recipe and controls["index"] == 2
+    assert another.restored == recipe and controls["index"]["value"] == 2
     list(denoise.run_again(ENGLISH, another))
     assert another.current.recipe == recipe
     assert taken(another, index=2).read_bytes() == path.read_bytes()
@@ -425,3 +425,20 @@ def test_endless_prompts_are_refused_before_a_model_is_asked(
 def test_a_label_that_no_page_could_send_is_made_printable(tmp_path: Path, label: Any) -> None:
     line = brought(Tree(), forged(tmp_path, GOOD, made={"label": label}))["line"]
     assert "Made on" in line and line.encode("utf-8") and "\x1b" not in line
+
+
+def test_as_many_pictures_are_offered_as_there_are() -> None:
+    tree = Tree()
+    takeaway.choose_picture(tree, 3)
+    for count, chosen in ((4, 3), (2, 2), (1, 1), (4, 3)):
+        update = takeaway.offer_pictures(tree, count)["index"]
+        assert (update["maximum"], update["value"]) == (count, chosen)
+        assert update["visible"] is (count > 1)
+    for wrong in (0, 17, "x", None, 2.5):
+        takeaway.choose_picture(tree, wrong)
+    assert tree.picture == 3
+
+
+def test_a_sampling_offers_its_own_pictures() -> None:
+    shown = list(denoise.run(ENGLISH, Tree(), **values(count=3)))
+    assert shown[0]["index"]["maximum"] == shown[-1]["index"]["maximum"] == 3

@@ -119,7 +119,7 @@ def show(
         "place": place_html(record, selection.spot, lang),
         "where": where_html(*seen),
         "words": words_html(*seen),
-        "picture": gr.update(value=k + 1, visible=recipe.count > 1),
+        "picture": gr.update(value=k + 1, maximum=recipe.count, visible=recipe.count > 1),
         "layer": gr.update(choices=layer_choices(record, lang), value=layer),
         "head": heads,
         "subject": subject_html(record, selection.spot, lang),
