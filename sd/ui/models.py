@@ -72,17 +72,25 @@ CAPS = Caps()
 
 
 class NetworkLock:
-    """The right to run a network: no two of a page's samplings at once."""
+    """The right to run a network: no two of a page's samplings at once.
+
+    Who waits for `lock` holds `next`, so that one who gives it back and wants it again comes later.
+    """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.next, self.lock = threading.Lock(), threading.Lock()
 
 
 @contextmanager
 def turn() -> Iterator[None]:
     """Hold the right to run a network."""
-    with shared(NetworkLock).lock:
+    right = shared(NetworkLock)
+    with right.next:
+        right.lock.acquire()
+    try:
         yield
+    finally:
+        right.lock.release()
 
 
 @cache

@@ -21,7 +21,7 @@ from sd.ui.texts import language_of, say
 
 LIGHT, HEAVY, PANEL = (200, 4000), (2, 48), (12, 400)  # events of one page, and of all together
 GROUPS = {  # by concurrency_id; a panel asks whenever a slider rests, though it be closed
-    **dict.fromkeys(("model", "measure", "upload", "bundle"), HEAVY),
+    **dict.fromkeys(("model", "background", "measure", "upload", "bundle"), HEAVY),
     "panel": PANEL,
 }
 MOST = sum(most for _, most in (LIGHT, *GROUPS.values()))  # events in gradio's queue

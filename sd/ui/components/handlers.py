@@ -19,6 +19,8 @@ T = TypeVar("T")
 HIDDEN: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": []}
 QUIET: dict[str, Any] = {**HIDDEN, "concurrency_limit": None, "api_visibility": "private"}
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+# Lets samplings in between, so it does not wait behind them, nor they behind it.
+BACKGROUND: dict[str, Any] = {"concurrency_id": "background", "concurrency_limit": 4}
 # What may take long, so many at once: gradio has 40 threads for all that anybody asks.
 PANEL: dict[str, Any] = {"concurrency_id": "panel", "concurrency_limit": 1}
 UPLOAD: dict[str, Any] = {"concurrency_id": "upload", "concurrency_limit": 2}

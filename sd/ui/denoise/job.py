@@ -140,15 +140,19 @@ class Job:
         columns: int = 0,
         filmed: bool = True,
         pictured: bool = False,
+        yielding: bool = False,
     ) -> None:
         """Take a recipe and what its film is called; one not `filmed` keeps its last step alone.
+
+        One that is `yielding` is not filmed either, and lets others in after each of its steps.
 
         columns: of the film's pictures; nearly square unless there are several. If `pictured`, its
         film has numbers alone: what is shown are `pictures`, x_t and x0 of the newest step.
         """
-        self.pictured = pictured
+        self.pictured, self.yielding = pictured, yielding
         self.pictures: tuple[Any, ...] = ()
-        self.recipe, self.label, self.columns, self.filmed = recipe, label, columns, filmed
+        self.recipe, self.label, self.columns = recipe, label, columns
+        self.filmed = filmed and not yielding
         self.film: Film | None = None
         self.last: SampleStep | None = None
         self.end: Tensor | None = None
@@ -160,7 +164,8 @@ class Job:
 
     def start(self) -> None:
         """Begin, as soon as no other sampling is at work."""
-        shared(Worker).run(partial(self._context.run, self._work))
+        work = partial(self._work_a_step, self._steps()) if self.yielding else self._work
+        shared(Worker).run(partial(self._context.run, work))
 
     def stop(self) -> None:
         """Ask for the end after the step at hand."""
@@ -203,6 +208,24 @@ class Job:
             self._ended.set()
             self._news.set()
 
+    def _work_a_step(self, steps: Generator["SampleStep", None, None]) -> None:
+        """Take one step, then wait behind all that has come meanwhile."""
+        step = None
+        try:
+            with models.turn():
+                if not self._stop.is_set():
+                    step = next(steps, None)
+        except Exception as error:
+            self.error = error
+        if step is None:
+            steps.close()
+            self._ended.set()
+            self._news.set()
+            return
+        self.last, self.done = step, step.i
+        self.seconds = time.monotonic() - self.started
+        shared(Worker).run(partial(self._context.run, self._work_a_step, steps))
+
     def remake(self) -> Generator["SampleStep", None, None]:
         """Yield each step here and now, without a film; close it to let the next sampling begin."""
         with models.turn():
@@ -241,7 +264,7 @@ class Job:
             self.pictures = make_grid(view(self.last.x_t)), make_grid(view(self.last.x0))
         self._news.set()
 
-    def _steps(self) -> Iterator["SampleStep"]:
+    def _steps(self) -> Generator["SampleStep", None, None]:
         """Yield the recipe's steps, which are kept if they are to be seen."""
         from sd.generation.records import Replay, Start, sample_records
 

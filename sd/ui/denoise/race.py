@@ -5,7 +5,7 @@ Lanes are samplers of one model, or one sampler of three denoisers: the trained 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -19,7 +19,7 @@ from sd.generation.recipe import Recipe
 from sd.generation.registry import ModelEntry
 from sd.ui import models, uploads
 from sd.ui.components.events import Updates, by_name
-from sd.ui.components.handlers import QUIET, guarded, language, progress_on
+from sd.ui.components.handlers import BACKGROUND, QUIET, guarded, language, progress_on
 from sd.ui.components.html import progress_bar
 from sd.ui.components.player import content as player_content
 from sd.ui.components.player import player
@@ -46,9 +46,13 @@ class References(Recent[Recipe, "Tensor"]):
 
 @dataclass
 class Race:
-    """What one page races: the job at hand, and whether it was asked to end."""
+    """What one page races: the job at hand, the ended lanes, and whether it was asked to end.
+
+    lanes: those whose ends are still to be measured.
+    """
 
     job: Job | None = None
+    lanes: list[Job] = field(default_factory=list)
     stopped: bool = False
 
 
@@ -141,8 +145,9 @@ def race_denoisers(request: gr.Request, race: Race, **fields: Any) -> Iterator[U
 
 
 def run_race(race: Race, lanes: Sequence[Recipe], by_model: bool, lang: str) -> Iterator[Updates]:
-    """Run lane after lane, then the reference, and tell how far each ends from it."""
-    race.stopped = False
+    """Run lane after lane; `measure_ends` then tells how far each ends from the reference."""
+    stop(race)  # a reference that is still being made is no longer wanted
+    race.stopped, race.lanes = False, []
     jobs: list[Job] = []
     compares = not by_model and not all(map(is_random, lanes))
     for recipe in [*lanes, *([reference_of(lanes[0])] if compares else [])]:
@@ -156,14 +161,21 @@ def run_race(race: Race, lanes: Sequence[Recipe], by_model: bool, lang: str) -> 
         if race.stopped or job.stopped:
             return
     if compares:
-        yield from compare_ends(race, jobs, lang)
+        race.lanes = jobs
 
 
-def compare_ends(race: Race, jobs: Sequence[Job], lang: str) -> Iterator[Updates]:
+@guarded
+def measure_ends(request: gr.Request, race: Race) -> Iterator[Updates]:
     """Make the reference unless it is known, and tell with every lane how far from it it ends."""
+    jobs, lang = race.lanes, language(request)
+    if not jobs:
+        return
     reference = reference_of(jobs[0].recipe)
     if reference not in shared(References):
         yield from make_reference(race, reference, lang)
+    if race.lanes is not jobs:  # another race has begun
+        return
+    race.lanes = []
     if (exact := shared(References).get(reference)) is not None:
         films = [job.film_json(distance_text(exact, job, lang)) for job in jobs]
         line = progress_bar([say("race_done", lang, n=reference.steps)], 1)
@@ -180,14 +192,23 @@ def distance_text(exact: "Tensor", job: Job, lang: str) -> str:
 
 
 def make_reference(race: Race, reference: Recipe, lang: str) -> Iterator[Updates]:
-    """Make the reference without showing its steps, and keep its end."""
-    job = race.job = Job(reference, filmed=False)
+    """Make the reference without showing its steps, and keep its end.
+
+    It takes a thousand steps, so it lets every other sampling in between.
+    """
+    job = race.job = Job(reference, yielding=True)
     for ended in watch(job):
         key = "stopped" if ended and job.stopped else "race_reference"
         words = say(key, lang, i=job.done, n=reference.steps)
         yield {"line": progress_bar([words], job.done / reference.steps)}
     if job.last is not None and not job.stopped:
         shared(References)[reference] = job.last.x_t
+
+
+@guarded
+def show_track(request: gr.Request) -> Updates:
+    """Show the player of the lanes, with its words."""
+    return {"track": gr.update(visible=True), "player": player_content([], language(request))}
 
 
 def stop(race: Race) -> None:
@@ -217,9 +238,11 @@ def build(fields: Mapping[str, Any]) -> None:
             lanes = player("race-player")
     queued = progress_on(line)
     inputs, outputs = {"race": race, **fields}, {"player": lanes, "line": line}
+    shown = by_name(show_track, {}, {"track": track, "player": lanes})
     for button in (go, three):
-        button.click(lambda: gr.update(visible=True), None, track, **QUIET)
+        button.click(**shown, **QUIET)
     chosen = {"samplers": samplers, "calls": calls}
-    go.click(**by_name(race_samplers, inputs | chosen, outputs), **queued)
+    raced = go.click(**by_name(race_samplers, inputs | chosen, outputs), **queued)
+    raced.success(**by_name(measure_ends, {"race": race}, outputs), **queued | BACKGROUND)
     three.click(**by_name(race_denoisers, inputs, outputs), **queued)
     halt.click(stop, race, None, **QUIET)

@@ -77,6 +77,37 @@ def test_a_job_that_is_not_seen_keeps_its_end_alone(
     assert job.last is not None and torch.equal(job.last.x_t, replayed(recipe, little)[-1].x_t)
 
 
+def test_a_yielding_job_lets_others_in_between_and_makes_the_same(
+    little: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, other = denoising.recipe(steps=40), denoising.recipe(steps=3, seed=9)
+    expected = replayed(plain, little)[-1].x_t
+    slowed(monkeypatch, little, 0.003)
+    patient = Job(plain, yielding=True)
+    patient.start()
+    while not patient.done:
+        time.sleep(0.001)
+    quick = ran(Job(other))
+    assert quick.done == 3 and patient.done < 40
+    with models.turn():  # so do those who ask the network on a thread of their own
+        assert patient.done < 40
+    assert patient.wait(denoising.PATIENCE) and patient.error is None
+    assert patient.last is not None and torch.equal(patient.last.x_t, expected)
+
+
+def test_a_yielding_job_ends_when_asked_to_and_tells_what_it_could_not_do(
+    little: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slowed(monkeypatch, little, 0.003, fails_at=3)
+    with pytest.raises(FloatingPointError):
+        ran(Job(denoising.recipe(steps=40), yielding=True))
+    slowed(monkeypatch, little, 0.003)
+    job = Job(denoising.recipe(steps=40), yielding=True)
+    for _ in watch(job):
+        job.stop()
+    assert job.stopped and job.done < 40 and free()
+
+
 def test_stop_ends_after_the_step_at_hand_and_keeps_what_came(
     little: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

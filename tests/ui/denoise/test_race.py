@@ -1,6 +1,7 @@
 """The race: the same start, the same number of network calls, and how far each lane ends."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -51,7 +52,15 @@ def lanes(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def raced(held: Race, chosen: Any, calls: Any, **changes: Any) -> list[dict[str, Any]]:
-    return list(race.race_samplers(ENGLISH, held, chosen, calls, **values(**changes)))
+    return list(whole(held, chosen, calls, **changes))
+
+
+def whole(
+    held: Race, chosen: Any, calls: Any, lang: Any = ENGLISH, **changes: Any
+) -> Iterator[dict[str, Any]]:
+    """Race, then measure the ends, as the page does one after the other."""
+    yield from race.race_samplers(lang, held, chosen, calls, **values(**changes))
+    yield from race.measure_ends(lang, held)
 
 
 def far(film: dict[str, Any]) -> float:
@@ -159,7 +168,7 @@ def test_stop_ends_the_race_where_it_is(
 ) -> None:
     slow, held = slowed(monkeypatch, little, 0.003), Race()
     shown = []
-    for each in race.race_samplers(ENGLISH, held, ["ddim", "euler"], 30, **values()):
+    for each in whole(held, ["ddim", "euler"], 30):
         shown.append(each)
         if (when == "lane" and slow.calls > 35) or "reference" in each["line"]:
             race.stop(held)
@@ -281,8 +290,23 @@ def test_the_start_is_where_the_recipe_says() -> None:
     assert race.reference_of(denoising.recipe(seed_to=9)).seed_to == 9
 
 
+def test_a_reference_lets_others_in_and_a_new_race_ends_it(
+    little: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slowed(monkeypatch, little, 0.003)
+    held, others = Race(), []
+    for each in whole(held, ["ddim"], 2):
+        if "reference" in each["line"] and not others:
+            reference = held.job
+            others = list(race.race_samplers(ENGLISH, Race(), ["euler"], 3, **values(seed=6)))
+            assert others and reference is not None and reference.done < FINE
+            list(race.race_samplers(ENGLISH, held, ["euler"], 3, **values()))
+    assert reference is not None and reference.stopped
+    assert "player" not in each and [job.recipe.sampler for job in held.lanes] == ["euler"]
+
+
 def test_the_line_of_the_player_is_words() -> None:
-    shown = list(race.race_samplers(CHINESE, Race(), ["ddim"], 2, **values()))
+    shown = list(whole(Race(), ["ddim"], 2, CHINESE))
     assert "以 80 步的参考解衡量" in shown[-1]["line"]
     assert "均方根" in films_of(shown[-1]["player"])[0]["line"]
 
