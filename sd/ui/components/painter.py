@@ -2,7 +2,7 @@
 
 A gr.HTML whose drawing is in painter.js. Its value is a dict: `mode`, `base` (the picture below,
 as a data address), `width`, `height`, `words`, and `paint`, the data address of an RGBA PNG of that
-size or None. The browser sends it back after each stroke; `read_paint` and `read_mask` are the gate.
+size or None. The browser sends it back after each stroke; `read_paint` and `read_mask` gate it.
 """
 
 import base64
