@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from sd.common.validation import InputError
 from sd.config import Config, ini, preset_names
 from sd.config.unused import find_unused
 from sd.diffusion.schedule import Schedule
+from sd.runs.home import has_run
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from sd.training.planning.planner import PictureStats, Plan
 
 DEFAULT_PRESET = "tiny"
-NOISED = "noise.png"  # unless told
+NOISED, FILM = "noise.png", "film.gif"  # unless told
 ONLY_NEW = (
     "data",
     "preset",
@@ -270,8 +271,25 @@ def sample(args: argparse.Namespace) -> None:
     run(args)
 
 
+def film(args: argparse.Namespace) -> None:
+    """Make a film of a training: the samples of a run, step by step."""
+    from sd.common.outputs import Output, check_free, output_of
+    from sd.generation.export import FILM_FORMS
+    from sd.generation.training_film import draw_grids, write_training_film
+
+    folder = Path(args.run)
+    out = Output(Path()) if args.out is None else output_of("--out", args.out, FILM_FORMS)
+    check_free("--out", out, [folder / "samples"], args.overwrite)
+    if not has_run(folder):
+        raise InputError(f"{brief(printable(folder.absolute().name))}: holds no run")
+    frames = draw_grids(folder)
+    fill = partial(write_training_film, out.form or Path(FILM).suffix, frames)
+    print(f"{len(frames)} steps: {_write(fill, out, FILM)}")
+
+
 def noise(args: argparse.Namespace) -> None:
     """Noise a picture to one or more t and write them side by side."""
+    from sd.common.marks import save_png
     from sd.common.outputs import Output, check_free, output_of
 
     out = None if args.out is None else output_of("--out", args.out, (".png",))
@@ -279,7 +297,7 @@ def noise(args: argparse.Namespace) -> None:
         read = [Path(each) for each in (args.picture, args.config) if each is not None]
         check_free("--out", out, read, args.overwrite)
     diffusion, grid = _noise_picture(args)
-    place = _write_grid(grid, out or Output(Path()))
+    place = _write(partial(save_png, grid), out or Output(Path()), NOISED)
     for t in args.t:
         a, b = diffusion.schedule.signal(t), diffusion.schedule.noise(t)
         ratio = f"SNR {diffusion.snr(t):.4g}"
@@ -311,15 +329,14 @@ def _noise_picture(args: argparse.Namespace) -> tuple["Diffusion", "Image"]:
     return diffusion, make_grid(noised, columns=len(noised))
 
 
-def _write_grid(grid: "Image", out: "Output") -> Path:
-    """Write a grid to a file, or into a folder under a free name; return where it lies."""
-    from sd.common.marks import save_png
+def _write(fill: Callable[[Path], None], out: "Output", name: str) -> Path:
+    """Let `fill` write a file, or one in a folder under a free name like `name`; return it."""
     from sd.common.outputs import make_place, write_free, write_named
 
     make_place(out)
     if not out.is_file:
-        return write_free(out.path / NOISED, partial(save_png, grid))
-    write_named(out.path, partial(save_png, grid))
+        return write_free(out.path / name, fill)
+    write_named(out.path, fill)
     return out.path
 
 

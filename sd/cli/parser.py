@@ -1,4 +1,4 @@
-"""The command line: python -m sd train | sample | noise | data | info | plan.
+"""The command line: python -m sd train | sample | film | noise | data | info | plan.
 
 A person's mistake is one line on standard error and exit status 2.
 """
@@ -74,6 +74,7 @@ def parser() -> Parser:
 
     _train_flags(add(commands.train))
     _sample_flags(add(commands.sample))
+    _film_flags(add(commands.film))
     _noise_flags(add(commands.noise))
     _plan_flags(add(commands.plan))
     flags = add(commands.data)
@@ -174,6 +175,13 @@ def _start_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--t", type=number, help="with --from: how far, above 0, at most T")
     about = "with --from: a picture, white where the other is made anew; the rest stays"
     flags.add_argument("--mask", metavar="PICTURE", help=about)
+
+
+def _film_flags(flags: argparse.ArgumentParser) -> None:
+    flags.add_argument("run", metavar="RUN", help="a run folder")
+    about = "film.gif, under a free name, if not told; a folder gets it under a free name too"
+    flags.add_argument("--out", metavar="FILE.gif|.webp|.mp4|FOLDER", help=about)
+    _overwrite_flag(flags)
 
 
 def _noise_flags(flags: argparse.ArgumentParser) -> None:

@@ -26,6 +26,7 @@ from tests.helpers.commands import (
     refused,
     said,
 )
+from tests.helpers.made import made_run
 from tests.helpers.run_folders import list_runs
 
 ORIGINAL = Path(__file__).parents[1] / "fixtures" / "config_SD.txt"
@@ -33,7 +34,7 @@ LEFT_OUT = "a folder that training or sampling writes to"
 
 
 def test_help_is_printed_for_every_command(capsys: Capture) -> None:
-    for words in ([], ["train"], ["sample"], ["noise"], ["data"], ["info"], ["plan"]):
+    for words in ([], ["train"], ["sample"], ["film"], ["noise"], ["data"], ["info"], ["plan"]):
         with pytest.raises(SystemExit) as caught:
             main([*words, "--help"])
         assert caught.value.code == 0 and capsys.readouterr().out.startswith("usage: python -m sd")
@@ -254,6 +255,33 @@ def test_train_and_sample_on_cuda_say_so(
         assert (f"on {'CPU' if device == 'cpu' else ''}") in said(capsys, *words)
         made[device] = np.load(out)["samples"].astype(int)
     assert abs(made["cuda"] - made["cpu"]).max() <= 2
+
+
+# film
+
+
+def test_the_samples_of_a_run_become_a_film(capsys: Capture, tmp_path: Path) -> None:
+    run = made_run(tmp_path / "home", steps=108)
+    path = tmp_path / "films" / "x.webp"
+    assert said(capsys, "film", run, "--out", path) == f"3 steps: {path}\n"
+    with Image.open(path) as film:
+        assert (film.format, film.n_frames) == ("WEBP", 3)
+    assert "x.webp is there already; another name, or --overwrite" in refused(
+        capsys, "film", run, "--out", path
+    )
+    said(capsys, "film", run, "--out", path, "--overwrite")
+    folder = path.parent  # gets it under a free name
+    assert said(capsys, "film", run, "--out", folder) == f"3 steps: {folder / 'film.gif'}\n"
+
+
+def test_what_has_no_film_is_told_in_one_line(capsys: Capture, tmp_path: Path) -> None:
+    run = made_run(tmp_path / "home", steps=52)
+    out = ["--out", tmp_path / "x.gif"]
+    line = refused(capsys, "film", run, *out)
+    assert line == "made: has samples of one step alone; a film needs those of two steps or more"
+    assert refused(capsys, "film", tmp_path / "nowhere", *out) == "nowhere: holds no run"
+    assert "FILE.gif, FILE.webp, FILE.mp4" in refused(capsys, "film", run, "--out", "x.png")
+    assert not (tmp_path / "x.gif").exists()
 
 
 # noise, data, info

@@ -19,6 +19,8 @@ from sd.ui.texts import say
 from sd.ui.train import advice
 from sd.ui.train.form import fill_fields
 
+FORMS = ZIP, *_ = ("zip", "gif", "webp", "mp4")  # of a run that is taken away
+
 
 def list_run_names() -> list[str]:
     """Return the runs that can be shown: the bundled ones, then yours, newest first."""
@@ -140,14 +142,21 @@ def save_now(run: str | None, request: gr.Request) -> None:
 
 
 @guarded
-def pack_bundle(run: str | None, whole: bool) -> str:
-    """Write a run's bundle; return it for the download."""
-    from sd.runs import bundle
-
-    folder = state.home().find_run(run)
+def take_away(run: str | None, form: str, whole: bool) -> str:
+    """Write a run's bundle, or the film of its samples; return it for the download."""
+    folder, form = state.home().find_run(run), validation.choice("form", form, FORMS)
     resumable = validation.flag("whole", whole)
     with scratch.temporary_folder(scratch.BUNDLE) as place:
-        return str(bundle.pack(folder, place / f"{folder.name}.zip", resumable))
+        path = place / f"{folder.name}.{form}"
+        if form == ZIP:
+            from sd.runs import bundle
+
+            bundle.pack(folder, path, resumable)
+        else:
+            from sd.generation.training_film import draw_grids, write_training_film
+
+            write_training_film(path.suffix, draw_grids(folder), path)
+        return str(path)
 
 
 @guarded

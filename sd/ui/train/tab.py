@@ -35,6 +35,7 @@ class Controls(NamedTuple):
     levels: gr.Radio
     steps: gr.Number
     further: gr.Button
+    form: gr.Radio
     whole: gr.Checkbox
     pack: gr.Button
     download: gr.DownloadButton
@@ -161,6 +162,7 @@ def build_bundle() -> tuple[gr.Row, dict[str, Any]]:
     """Lay out what takes a run away and what opens one; the first is shown where there is one."""
     with gr.Accordion(label("bundle"), open=False, elem_classes="fold"):
         note("bundle_info")
+        form = switch("bundle_as", control.FORMS)
         whole = gr.Checkbox(True, **labels("bundle_whole"))
         with gr.Row(elem_classes="buttons"):
             with gr.Row(visible=False) as bundle:
@@ -169,7 +171,8 @@ def build_bundle() -> tuple[gr.Row, dict[str, Any]]:
                 label("open_bundle"), file_types=[".zip"], elem_id="train-open"
             )
         download = gr.DownloadButton("zip", visible="hidden", elem_id="train-download")
-    return bundle, {"whole": whole, "pack": pack, "download": download, "open": opened}
+    parts = {"form": form, "whole": whole, "pack": pack, "download": download, "open": opened}
+    return bundle, parts
 
 
 @guarded
@@ -252,6 +255,9 @@ def wire_requests(controls: Controls, view: watch.RunView, show: dict[str, Any])
     view.sample.click(control.sample_now, run, None, **QUIET)
     view.save.click(control.save_now, run, None, **QUIET)
     packed = controls.pack.click(
-        control.pack_bundle, [run, controls.whole], controls.download, **QUIET | BUNDLE
+        control.take_away,
+        [run, controls.form, controls.whole],
+        controls.download,
+        **QUIET | BUNDLE,
     )
     packed.success(None, None, None, js=PRESS, **QUIET)

@@ -10,6 +10,7 @@ import pytest
 from gradio.utils import get_upload_folder
 
 from sd import runs
+from sd.common.marks import is_marked
 from sd.common.validation import InputError
 from sd.runs import process
 from sd.ui.adapter import scratch
@@ -108,7 +109,7 @@ def test_a_bundle_that_fails_leaves_nothing(
 
     monkeypatch.setattr(bundle, "pack", pack)
     with pytest.raises(gr.Error, match="no checkpoint"):
-        control.pack_bundle("made", True)
+        control.take_away("made", "zip", True)
     assert made and not made[0].exists()
 
 
@@ -126,13 +127,29 @@ def test_a_bundle_is_handed_over_and_gone_within_the_hour(
         return target
 
     monkeypatch.setattr(bundle, "pack", pack)
-    path = Path(control.pack_bundle("made", False))
+    path = Path(control.take_away("made", "zip", False))
     assert path.name == "made.zip" and path.is_file() and given == [False]
     assert path.is_relative_to(get_upload_folder())  # from where gradio serves it without a copy
     scratch.sweep(time.time() + 3600)
     assert not path.parent.exists()
     with pytest.raises(gr.Error, match="whole = "):
-        control.pack_bundle("made", "yes")
+        control.take_away("made", "zip", "yes")
+
+
+@pytest.mark.parametrize("form", ["gif", "webp", "mp4"])
+def test_a_film_of_the_samples_is_handed_over(home: Path, form: str) -> None:
+    made_run(home, steps=108)
+    path = Path(control.take_away("made", form, True))
+    assert path.name == f"made.{form}" and path.stat().st_size > 2**10
+    assert is_marked(path.read_bytes())
+
+
+def test_a_run_that_has_no_film_says_why(home: Path) -> None:
+    made_run(home, steps=52)
+    with pytest.raises(gr.Error, match="made: has samples of one step alone; a film needs"):
+        control.take_away("made", "webp", True)
+    with pytest.raises(gr.Error, match="form = "):
+        control.take_away("made", "html", True)
 
 
 def test_an_opened_bundle_is_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
