@@ -1,4 +1,4 @@
-"""A few pictures of the bundled set, for whoever has none at hand."""
+"""A photograph and a few pictures of the bundled set, for whoever has none at hand."""
 
 import io
 from contextlib import closing
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from sd.common.paths import PACKAGE
 from sd.ui.adapter.served_files import store_picture
 
 PICTURES = {
@@ -20,6 +21,8 @@ PICTURES = {
     "tropical-fish.png": "images/0509-tropical-fish.png",
 }
 NAMES = tuple(PICTURES)
+PHOTO = "cat.jpg"  # 256 x 256 pixels; no model here has learned from it
+THUMBNAIL = (64, 64)
 
 
 @cache
@@ -42,7 +45,8 @@ def read(picture: str, transparency: bool = False) -> Image.Image:
 
     if picture in PICTURES:
         return pictures()[picture]
-    return read_picture(Path(picture), Path(picture).name, transparency)
+    path = PACKAGE / "data" / "starter" / PHOTO if picture == PHOTO else Path(picture)
+    return read_picture(path, path.name, transparency)
 
 
 def thumbnails() -> list[tuple[str, str]]:
@@ -51,3 +55,8 @@ def thumbnails() -> list[tuple[str, str]]:
         (store_picture(image), Path(name).stem.replace("-", " "))
         for name, image in pictures().items()
     ]
+
+
+def photo_thumbnail() -> tuple[str, str]:
+    """Return (file, name) of the photograph."""
+    return store_picture(read(PHOTO).resize(THUMBNAIL)), Path(PHOTO).stem

@@ -124,7 +124,7 @@ def fold(page: Any, name: str) -> None:
 def upload(page: Any, path: Path) -> None:
     """Give the tab a picture and wait until it shows it."""
     page.locator(".page.noise input[type=file]").first.set_input_files(str(path))
-    page.wait_for_function(f"document.querySelector('{CANVAS}').width === 256")
+    commanded(page, path.name)
     page.wait_for_timeout(300)
 
 
@@ -151,6 +151,31 @@ def test_dragging_t_asks_nothing_and_rests_on_the_exact_picture(
         assert farthest(page, str(photo), "tiny", place) <= CLOSEST
 
 
+def test_a_photograph_slides_once_into_noise_that_it_is_still_seen_in(open_page: Any) -> None:
+    page = open_page()
+    page.wait_for_selector(f"{CANVAS}[data-t='0']", state="attached")
+    page.locator("[role=tab]").nth(1).click()
+    page.wait_for_selector(f"{CANVAS}[data-t='200']")
+    rested(page, 200)
+    assert int(page.get_attribute(CANVAS, "data-frames")) > 10
+    assert farthest(page, starters.PHOTO, "tiny", 200) <= CLOSEST
+    page.locator("[role=tab]").first.click()
+    page.locator("[role=tab]").nth(1).click()
+    page.wait_for_timeout(300)
+    assert page.input_value(SLIDER) == "200"
+
+
+def test_the_photograph_stands_still_where_less_motion_is_asked_for(open_page: Any) -> None:
+    page = open_page()
+    page.emulate_media(reduced_motion="reduce")
+    page.reload()
+    page.wait_for_selector(f"{CANVAS}[data-t='200']", state="attached")
+    page.locator("[role=tab]").nth(1).click()
+    rested(page, 200)
+    assert int(page.get_attribute(CANVAS, "data-frames")) < 5
+    page.emulate_media(reduced_motion="no-preference")
+
+
 def test_keys_move_and_play_from_slider_and_picture(kept_page: Any) -> None:
     page = opened(kept_page)
     assert page.get_attribute(CANVAS, "role") == "img"
@@ -167,7 +192,7 @@ def test_keys_move_and_play_from_slider_and_picture(kept_page: Any) -> None:
         rested(page, 16)
         page.keyboard.press("End")
         rested(page, 1000)
-        assert farthest(page, starters.NAMES[0], "tiny", 1000) <= CLOSEST
+        assert farthest(page, starters.PHOTO, "tiny", 1000) <= CLOSEST
     page.keyboard.press("Space")
     page.wait_for_selector(f"{CANVAS}[data-t^='1']:not([data-t='1000'])")
     assert page.locator("#noise-stage .play").inner_text() == "Pause"
@@ -200,7 +225,7 @@ def test_buttons_step_and_save(open_page: Any, tmp_path: Path) -> None:
     assert saving.value.suggested_filename == "x_332.png"
     with Image.open(tmp_path / "saved.png") as saved:
         away = np.asarray(saved.convert("RGB"), dtype=np.int64)
-    assert np.abs(away - exact(starters.NAMES[0], "tiny", 332)).max() <= CLOSEST
+    assert np.abs(away - exact(starters.PHOTO, "tiny", 332)).max() <= CLOSEST
 
 
 def test_what_is_beside_the_picture_moves_with_it(kept_page: Any) -> None:
@@ -208,8 +233,8 @@ def test_what_is_beside_the_picture_moves_with_it(kept_page: Any) -> None:
     told = page.locator("#noise-live .curve-name b")
     assert told.nth(0).inner_text() == "0.396" and told.nth(1).inner_text() == "-0.42"
     exact_line = rested(page, 300)
-    assert told.nth(2).inner_text() == "0.169 nats from N(0, 1)"
-    assert "0.1685 nats" in exact_line
+    assert told.nth(2).inner_text() == "0.0797 nats from N(0, 1)"
+    assert "0.07969 nats" in exact_line
     cycles = told.nth(3).inner_text().split()
     assert f"up to {cycles[2]} of {cycles[4]} cycles" in exact_line
     bars = page.locator("#noise-live .bars").get_attribute("d")
@@ -223,7 +248,7 @@ def test_what_is_beside_the_picture_moves_with_it(kept_page: Any) -> None:
 @pytest.mark.slow
 def test_another_starter_and_a_new_seed(open_page: Any) -> None:
     page = opened(open_page())
-    page.locator("#noise-starters button.thumbnail-item").nth(2).click()
+    page.locator("#noise-starters button.thumbnail-item").nth(3).click()
     commanded(page, "owl.png")
     assert farthest(page, "owl.png", "tiny", 300) <= CLOSEST
     page.get_by_role("button", name="New seed").last.click()
@@ -259,7 +284,7 @@ def test_two_schedules_by_share_and_by_snr(kept_page: Any) -> None:
     times = [page.locator("#noise-pair canvas").nth(k) for k in (0, 1)]
     assert [each.get_attribute("data-t") for each in times] == ["300", "60"]
     second = pixels(page, "#noise-pair figure:nth-child(2) canvas")
-    assert np.abs(second - exact(starters.NAMES[0], "seed", 60)).max() <= CLOSEST
+    assert np.abs(second - exact(starters.PHOTO, "seed", 60)).max() <= CLOSEST
     page.get_by_text("equal SNR", exact=True).click()
     page.wait_for_selector("#noise-pair figure:nth-child(2) canvas:not([data-t='60'])")
     t = int(times[1].get_attribute("data-t"))
@@ -283,7 +308,7 @@ def test_the_doctor_mends_with_one_click(open_page: Any) -> None:
     page.locator(SLIDER).focus()
     page.keyboard.press("End")
     rested(page, 200)
-    assert farthest(page, starters.NAMES[0], "seed-fixed", 200) <= CLOSEST
+    assert farthest(page, starters.PHOTO, "seed-fixed", 200) <= CLOSEST
     commanded(page, "--preset seed-fixed")
 
 
@@ -292,7 +317,7 @@ def test_a_file_that_is_no_picture_is_told(kept_page: Any, tmp_path: Path) -> No
     page = opened(kept_page)
     page.locator(".page.noise input[type=file]").first.set_input_files(str(tmp_path / "photo.png"))
     page.locator(".toast-body").filter(has_text="photo.png: not a picture").wait_for()
-    assert farthest(page, starters.NAMES[0], "tiny", 300) <= CLOSEST
+    assert farthest(page, starters.PHOTO, "tiny", 300) <= CLOSEST
 
 
 def test_less_motion_where_it_is_asked_for(kept_page: Any) -> None:
@@ -365,8 +390,8 @@ def test_algorithm_1_line_by_line(open_page: Any) -> None:
 def test_on_a_phone_the_picture_comes_first_and_thumbs_fit(open_page: Any) -> None:
     page = open_page(390, 844, "zh-CN")
     page.locator("[role=tab]").nth(1).click()
-    page.wait_for_selector(f"{CANVAS}[data-t='300']")
-    assert page.get_attribute(CANVAS, "aria-label") == "t = 300（共 1000）：信号占 40 %"
+    page.wait_for_selector(f"{CANVAS}[data-t='200']")
+    assert page.get_attribute(CANVAS, "aria-label") == "t = 200（共 1000）：信号占 66 %"
     for name in ("pair", "sight", "walk", "algorithm"):
         fold(page, name)
     page.locator("#sight-go").click()

@@ -5,6 +5,7 @@
   const { floats, mix, logSnr, percent, three, unpack, paint, curves } = sdDraw;
   const REST = 150; // ms without a key or a move until t is at rest
   const LAP = 8000; // ms in which play goes from 0 to T
+  const OPENING = 2500; // ms in which t goes from 0 to where it first stands, once
   const CALM = 250; // ms between the frames of play where motion is to be reduced
   const MARKS = 6; // pictures of the strip after that at t = 0
   const KEYS = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10,
@@ -13,6 +14,7 @@
   const tab = {
     scene: null, arrays: null, loaded: "", serial: 0, // what is drawn
     t: 0, held: false, playing: false, told: "", // where it stands
+    opening: null, opened: false, // the first slide while it waits or moves, and if there was one
     frame: 0, frames: 0, rest: 0, // what is due, and how often it was drawn
     stage: null, live: null, pair: null, bridge: null, // where
   };
@@ -121,11 +123,12 @@
   function settle(wait) {
     clearTimeout(tab.rest);
     tab.rest = setTimeout(() => {
-      if (!tab.scene || !tab.bridge || tab.playing || tab.held) return;
-      const said = `${tab.scene.stamp}:${tab.t}`;
+      if (!tab.scene || !tab.bridge || tab.held || (tab.playing && !tab.opening)) return;
+      const t = tab.opening ? tab.scene.t : tab.t; // what it will come to is shown at once
+      const said = `${tab.scene.stamp}:${t}`;
       if (said === tab.told) return;
       tab.told = said;
-      tab.bridge(tab.t);
+      tab.bridge(t);
     }, wait);
   }
   function step(by) {
@@ -134,6 +137,8 @@
     settle(REST);
   }
   function stop() {
+    tab.opening?.disconnect();
+    tab.opening = null;
     if (!tab.playing) return;
     tab.playing = false;
     playing();
@@ -142,16 +147,22 @@
   function play() {
     if (tab.playing) return stop();
     if (!tab.scene) return;
-    const T = tab.scene.schedule.T, from = tab.t >= T ? 0 : tab.t, began = performance.now();
-    const pace = matchMedia("(prefers-reduced-motion: reduce)").matches ? CALM : 0;
+    stop();
+    const T = tab.scene.schedule.T;
+    run(tab.t >= T ? 0 : tab.t, T, LAP / T, reduced() ? CALM : 0);
+  }
+  const reduced = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+  // Move t from one time to another, at so many ms a step of it, and show it every `pace` ms.
+  function run(from, to, slowness, pace) {
+    const began = performance.now();
     let shown = 0;
     tab.playing = true;
     playing();
     const tick = (time) => {
       if (!tab.playing) return;
-      const t = from + (Math.max(0, time - began) / LAP) * T;
-      if (t >= T) {
-        move(T);
+      const t = from + Math.max(0, time - began) / slowness;
+      if (t >= to) {
+        move(to);
         return stop();
       }
       if (time - shown >= pace) {
@@ -161,6 +172,19 @@
       requestAnimationFrame(tick);
     };
     requestAnimationFrame(tick);
+  }
+  // Where motion is welcome, go once from the clean picture to the first t, when it is seen.
+  function open() {
+    const { t } = tab;
+    if (tab.opened || reduced()) return;
+    tab.opened = true;
+    move(0);
+    tab.opening = new IntersectionObserver((entries) => {
+      if (!entries.some((entry) => entry.isIntersecting)) return;
+      tab.opening.disconnect();
+      run(0, t, OPENING / t, 0);
+    });
+    tab.opening.observe(tab.stage.canvas);
   }
   function playing() {
     const { play: button } = tab.stage;
@@ -206,6 +230,7 @@
     tab.t = old ? Math.round((tab.t / old.schedule.T) * scene.schedule.T) : scene.t;
     furnish();
     strip();
+    if (!old) open();
     draw();
     settle(0);
   }

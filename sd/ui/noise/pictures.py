@@ -1,4 +1,4 @@
-"""Where the Noise tab's picture comes from: an upload, the starter set, or a run's own pictures."""
+"""Where the Noise tab's picture comes from: an upload, the starters, or a run's own pictures."""
 
 import os
 from functools import lru_cache
@@ -24,6 +24,7 @@ LARGEST_SIDE = 256  # pixels to which a person's picture is brought
 SHOWN = 8  # pictures of a set to choose from
 STARTER = "starter"
 UNPACK = "python -m zipfile -e sd/data/starter/emoji64.zip starter && "
+STARTERS = (starters.PHOTO, *starters.NAMES)
 
 
 class RunPicture(NamedTuple):
@@ -73,7 +74,7 @@ def thumbnails(name: str) -> list[tuple[str, str]]:
     from sd.data.images import to_pil
 
     if name == STARTER:
-        return starters.thumbnails()
+        return [starters.photo_thumbnail(), *starters.thumbnails()]
     images = open_set(name)
     return [
         (store_picture(as_colour(to_pil(images.pixels[place]))), Path(images.names[place]).stem)
@@ -84,7 +85,7 @@ def thumbnails(name: str) -> list[tuple[str, str]]:
 def choose(name: str, place: int) -> Picture:
     """Return the picture at a place among those that a set shows."""
     if name == STARTER:
-        return starters.NAMES[validation.whole("picture", place, 0, len(starters.NAMES) - 1)]
+        return STARTERS[validation.whole("picture", place, 0, len(STARTERS) - 1)]
     shown = spread_indices(len(open_set(name).pixels))
     return RunPicture(name, shown[validation.whole("picture", place, 0, len(shown) - 1)])
 
@@ -123,4 +124,6 @@ def on_command_line(picture: Picture) -> tuple[str, str]:
         return str(open_set(picture.run).names[picture.place]), ""
     if picture in starters.PICTURES:
         return f"starter/{starters.PICTURES[picture]}", UNPACK
+    if picture == starters.PHOTO:
+        return f"sd/data/starter/{starters.PHOTO}", ""
     return Path(picture).name, ""

@@ -18,7 +18,7 @@ from sd.ui.noise import schedules
 from sd.ui.noise.pictures import Picture, draw_noise, read_pixels
 from sd.ui.texts import say
 
-FIRST_SLIDER_SHARE = 0.3  # of T, where the slider stands at first
+FIRST_SLIDER_SHARE = 0.2  # of T, to which the slider goes at first: the picture is still seen
 MEANS, STDS = (-2.0, 2.0), (0.1, 3.0)
 STAGE_TEXTS = {
     "alt": "noise_alt",

@@ -99,7 +99,7 @@ class PictureChoice(NamedTuple):
 
 def build(demo: gr.Blocks) -> None:
     """Lay out the tab and wire it."""
-    picture = gr.State(starters.NAMES[0])
+    picture = gr.State(starters.PHOTO)
     with gr.Row(elem_classes="page noise"):
         with gr.Column(elem_classes="stage"):
             canvas = stage.canvas()

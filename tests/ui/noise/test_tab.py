@@ -35,7 +35,7 @@ from tests.helpers.networks import with_weights
 
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
 CHINESE: Any = SimpleNamespace(headers={"accept-language": "zh-CN,zh;q=0.9,en;q=0.8"})
-LION = starters.NAMES[0]
+PHOTO, LION = noise_pictures.STARTERS[:2]
 HOSTILE = [math.nan, math.inf, -9, 10**400, True, None, "7", "../../etc/passwd", [1], {}, 4.7]
 LONG = "x" * 5_000_000
 
@@ -114,7 +114,7 @@ def test_the_browser_can_draw_the_exact_picture(t: int) -> None:
 
 def test_a_scene_has_what_the_panels_need() -> None:
     scene = made(mean=0.5, std=2)
-    assert (scene["mean"], scene["std"], scene["t"]) == (0.5, 2.0, 300)
+    assert (scene["mean"], scene["std"], scene["t"]) == (0.5, 2.0, 200)
     x0 = np.asarray(starters.read(LION)) / 127.5 - 1
     assert scene["power"] == pytest.approx((x0**2).mean(), rel=1e-5)
     assert len(scene["spectrum"]) == 32
@@ -202,6 +202,17 @@ def test_both_endings_are_told() -> None:
     assert "Ends at SNR 4e-5" in ends and "Ends at SNR 0.15" in other
 
 
+def test_the_first_picture_is_a_photograph_and_the_starters_follow() -> None:
+    assert noise_pictures.read_pixels(PHOTO).shape == (3, 256, 256)
+    assert len(stage.pack_arrays(PHOTO, 0)) == 3 * 256 * 256 * 3
+    shown = [name for _, name in noise_pictures.thumbnails("starter")]
+    assert shown[:2] == ["cat", "lion"] and len(shown) == 9
+    chosen = [noise_pictures.choose("starter", place) for place in range(9)]
+    assert chosen == [PHOTO, *starters.NAMES]
+    words = shlex.split(exact.command_line(PHOTO, "tiny", 3, 0))
+    assert (Path(noise_pictures.__file__).parents[3] / words[4]).is_file(), words
+
+
 def test_a_picture_of_a_person_is_read_at_256_pixels(tmp_path: Path) -> None:
     Image.new("L", (900, 400), 128).save(tmp_path / "mine.png")
     path = noise.choose_upload(str(tmp_path / "mine.png"))["picture"]
@@ -231,7 +242,7 @@ def test_pictures_of_a_run_can_be_chosen(pictured: str) -> None:
     assert words[4].endswith(".png")
 
 
-@pytest.mark.parametrize("value", [*HOSTILE, LONG, 8])
+@pytest.mark.parametrize("value", [*HOSTILE, LONG, 9])
 def test_no_other_picture_than_those_shown(value: Any, pictured: str) -> None:
     for name in ("starter", pictured):
         with pytest.raises(gr.Error):
