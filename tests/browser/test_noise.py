@@ -153,8 +153,8 @@ def test_dragging_t_asks_nothing_and_rests_on_the_exact_picture(
 
 def test_a_photograph_slides_once_into_noise_that_it_is_still_seen_in(open_page: Any) -> None:
     page = open_page()
-    page.wait_for_selector(f"{CANVAS}[data-t='0']", state="attached")
     page.locator("[role=tab]").nth(1).click()
+    page.wait_for_selector(f"{CANVAS}[data-t='0']")
     page.wait_for_selector(f"{CANVAS}[data-t='200']")
     rested(page, 200)
     assert int(page.get_attribute(CANVAS, "data-frames")) > 10
@@ -169,8 +169,8 @@ def test_the_photograph_stands_still_where_less_motion_is_asked_for(open_page: A
     page = open_page()
     page.emulate_media(reduced_motion="reduce")
     page.reload()
-    page.wait_for_selector(f"{CANVAS}[data-t='200']", state="attached")
     page.locator("[role=tab]").nth(1).click()
+    page.wait_for_selector(f"{CANVAS}[data-t='200']")
     rested(page, 200)
     assert int(page.get_attribute(CANVAS, "data-frames")) < 5
     page.emulate_media(reduced_motion="no-preference")
@@ -252,9 +252,12 @@ def test_another_starter_and_a_new_seed(open_page: Any) -> None:
     commanded(page, "owl.png")
     assert farthest(page, "owl.png", "tiny", 300) <= CLOSEST
     page.get_by_role("button", name="New seed").last.click()
-    page.wait_for_timeout(500)
-    seed = int(commanded(page, "owl.png").split()[-1])
-    assert seed != 0
+    page.wait_for_function(
+        "!document.querySelector('.page.noise .with-dice input').value.match(/^0?$/)"
+    )
+    seed = int(page.locator(".page.noise .with-dice input").input_value())
+    commanded(page, f"--seed {seed}")
+    page.wait_for_timeout(300)
     assert np.abs(pixels(page, CANVAS) - exact("owl.png", "tiny", 300, seed)).max() <= CLOSEST
 
 
