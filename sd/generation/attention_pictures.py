@@ -141,8 +141,9 @@ def write_attention(out: Output, record: AttentionRecord) -> None:
         write_named(out.path, partial(save_png, draw_table(record)))
     else:
         for k, (word, _) in enumerate(record.words):
-            name = f"{k + 1:02d}-{_file_name(word)}.png"
-            write_free(out.path / name, partial(save_png, draw_word(record, k)))
+            plain = re.sub(r"[^\w-]+", "", word, flags=re.ASCII)[:40] or "word"
+            path = out.path / f"{k + 1:02d}-{plain}.png"
+            write_free(path, partial(save_png, draw_word(record, k)))
 
 
 def _write_arrays(record: AttentionRecord, file: Path) -> None:
@@ -252,8 +253,3 @@ def _shorten(word: str) -> str:
     """Return what of a word a label shows: no joiners, no more than there is room for."""
     shown = "".join(letter for letter in word if letter.isprintable())
     return shown if len(shown) <= LONGEST_WORD else shown[: LONGEST_WORD - 1] + "…"
-
-
-def _file_name(word: str) -> str:
-    """Return a word as a part of a file's name."""
-    return re.sub(r"[^\w-]+", "", word, flags=re.ASCII)[:40] or "word"

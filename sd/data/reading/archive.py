@@ -261,7 +261,8 @@ def entry_names(infos: Sequence[zipfile.ZipInfo]) -> tuple[list[str], str]:
     unsure = {}
     for number, info in enumerate(infos):
         if not info.flag_bits & UTF8_FLAG and not info.filename.isascii():
-            unsure[number] = _raw_name(info)
+            name = info.orig_filename.split("\0")[0]  # as zipfile has read its bytes, by cp437
+            unsure[number] = name.encode(ZIP_ENCODING, "replace")
     paths = {number: _unicode_path(infos[number].extra, raw) for number, raw in unsure.items()}
     unsure = {number: raw for number, raw in unsure.items() if not paths[number]}
     encoding = guess(unsure.values(), OF_NAMES) or ZIP_ENCODING
@@ -272,11 +273,6 @@ def entry_names(infos: Sequence[zipfile.ZipInfo]) -> tuple[list[str], str]:
             name = unsure[number].decode(encoding, "replace")
         names.append(_path(name))
     return names, CALLED[encoding] if unsure else ""
-
-
-def _raw_name(info: zipfile.ZipInfo) -> bytes:
-    """Return the bytes of a name that zipfile has read as cp437."""
-    return info.orig_filename.split("\0")[0].encode(ZIP_ENCODING, "replace")
 
 
 def _unicode_path(extra: bytes, raw: bytes) -> str:

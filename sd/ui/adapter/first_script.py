@@ -8,11 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sd.common.paths import PACKAGE
+from sd.ui.adapter.requests import Send
 
 SCRIPT = PACKAGE / "ui" / "assets" / "frame_rate.js"
 HEAD = b"<head>"
-
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class FirstScript:

@@ -21,25 +21,16 @@ from sd.ui.components.widgets import (
 )
 from sd.ui.noise import algorithm1, chain, model_view, pictures, schedules, stage
 from sd.ui.noise.exact import show_exact
-from sd.ui.noise.pictures import Picture, read_pixels
+from sd.ui.noise.pictures import read_pixels
 from sd.ui.noise.stage import NoiseForm, fold
 
 FIRST, OTHER = "tiny", "seed"  # the schedules that are shown at first, side by side
 
 
 @guarded
-def show_scene(
-    picture: Picture,
-    schedule: str,
-    other: str,
-    seed: float | None,
-    mean: float | None,
-    std: float | None,
-    request: gr.Request,
-) -> Updates:
+def show_scene(request: gr.Request, **fields: Any) -> Updates:
     """Show what the browser draws from."""
-    lang = language(request)
-    return {"canvas": stage.make_scene(picture, schedule, other, seed, mean, std, lang)}
+    return {"canvas": stage.make_scene(lang=language(request), **fields)}
 
 
 @guarded
