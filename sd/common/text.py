@@ -1,7 +1,10 @@
 """Text as it is shown to people: printable names, short names, sizes, times and counts."""
 
 import math
+import string
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 LONGEST_SHOWN_NAME = 80  # characters of a name in a message
 JOINERS = "\u200c\u200d"  # join letters or part them in Persian and Hindi, and join emoji
@@ -64,7 +67,22 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_count(count: float, unit: str = "") -> str:
-    """Return a count in three digits and a prefix: "38.2 M", "4.1 GB"."""
+    """Return a count in three digits and a prefix: "38.2 M", "4.1 GFLOP"; not for bytes."""
     count = float(f"{count:.3g}")
     step = min(int(math.log10(max(count, 1))) // 3, 4)
     return f"{count / 1000**step:.3g} {('', 'k', 'M', 'G', 'T')[step]}{unit}".strip()
+
+
+class _Counts(string.Formatter):
+    """Formats as `str.format`, and {n:picture|pictures} as the first word where n is 1."""
+
+    def format_field(self, value: Any, format_spec: str) -> Any:
+        one, bar, many = format_spec.partition("|")
+        if not bar:
+            return super().format_field(value, format_spec)
+        return one if str(value) == "1" else many
+
+
+def fill(text: str, values: Mapping[str, Any]) -> str:
+    """Return a text with its {names} filled in; {n:picture|pictures} chooses by the count n."""
+    return _Counts().vformat(text, (), values)

@@ -7,7 +7,7 @@ in which `sd.networks.unet` builds it, and refuses by name what cannot be built.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from sd.common.text import format_count
+from sd.common.text import format_bytes, format_count
 from sd.common.validation import InputError, shown, whole
 from sd.config.sections import MOST_PIXELS, UNetConfig
 
@@ -137,9 +137,9 @@ def describe(plan: Blueprint) -> list[str]:
     return [
         *lines,
         f"{plan.parameters:,} parameters in {plan.tensors} tensors, "
-        f"{format_count(plan.weight_bytes, 'B')} as float32",
+        f"{format_bytes(plan.weight_bytes)} as float32",
         f"{format_count(plan.operations, 'FLOP')} per picture forward; training keeps about "
-        f"{format_count(plan.activation_bytes, 'B')} per picture",
+        f"{format_bytes(plan.activation_bytes)} per picture",
     ]
 
 

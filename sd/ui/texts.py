@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sd.common.paths import PACKAGE
+from sd.common.text import fill
 from sd.config import KEYS, about
 from sd.generation.player.words import PLAYER_TEXTS
 from sd.training.coach import MESSAGES as COACH
@@ -58,7 +59,7 @@ TEXTS = read_locales(LOCALES)
 def say(key: str, language: str, **values: Any) -> str:
     """Return the text `key` in a language with its placeholders filled."""
     text = TEXTS[language][key]
-    return text.format(**values) if values else text
+    return fill(text, values) if values else text
 
 
 def translations() -> dict[str, dict[str, str]]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sd.common.text import format_bytes, format_count, format_seconds
+from sd.common.text import fill, format_bytes, format_count, format_seconds
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,13 @@ def test_times_in_words(seconds: float, words: str) -> None:
 )
 def test_large_counts_are_short(count: float, words: str) -> None:
     assert format_count(count) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(1, "1 picture is in 1 step"), ("1", "1 picture is in 1 step"), (0, "0 pictures are in 0 s")],
+)
+def test_a_count_of_one_is_singular(count: int | str, words: str) -> None:
+    text = "{n} {n:picture is|pictures are} in {n:1 step|{n} steps}"
+    assert fill(text, {"n": count}).startswith(words)
+    assert fill("{a:.2f} {b}", {"a": 0.125, "b": "{n:x|y}"}) == "0.12 {n:x|y}"

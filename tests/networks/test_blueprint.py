@@ -197,7 +197,7 @@ def test_the_table_holds_the_totals():
     assert len(lines) == 1 + 12 + 2
     assert len({len(line) for line in lines[:13]}) == 1
     assert " ".join(lines[3].split()) == "down 1 32 x 32 64 8 x 8 272,576 910 MFLOP"
-    assert lines[-2] == "48,924,417 parameters in 336 tensors, 196 MB as float32"
+    assert lines[-2] == "48,924,417 parameters in 336 tensors, 187 MiB as float32"
     assert lines[-1].startswith("7.16 GFLOP per picture forward; training keeps about")
 
 

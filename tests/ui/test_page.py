@@ -91,6 +91,20 @@ def test_every_language_has_every_text_with_the_same_placeholders() -> None:
             assert not chinese or re.search(r"[\u4e00-\u9fff]", text), key
 
 
+MANY = re.compile(
+    r"\{\w+\} (pictures|steps|classes|minutes|calls|seconds|copies|tokens|requests|sheets)\b"
+)
+NEVER_ONE = {"finished", "speed", "forecast_time", "sampler_calls"}  # rates, and what is general
+
+
+def test_a_count_that_may_be_one_is_never_followed_by_many() -> None:
+    """The coach's remarks come after many steps; what may be 1 in them has its word of one too."""
+    for key, text in texts.TEXTS["en"].items():
+        if not key.startswith(("coach_", "about_", "player_")) and key not in NEVER_ONE:
+            alone = re.sub(r"\|[^|{}]*\{\w+\}[^|{}]*\}", "|}", text)  # {n:step|{n} steps}
+            assert not MANY.search(alone), (key, text)
+
+
 def test_a_further_language_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Written back to front, without one of its texts: that is English then."""
     shutil.copytree(texts.LOCALES, tmp_path, dirs_exist_ok=True)

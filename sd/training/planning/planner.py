@@ -303,9 +303,16 @@ class _Search:
 
     def _why_steps(self, config: Config, expected: Forecast) -> Iterator[Reason]:
         count, steps = self.pictures.count, expected.steps
-        passes = round(steps * config.training.batch_size / count)
+        passes = steps * config.training.batch_size / count
         minutes = f"{self.minutes:g}"
-        yield Reason("steps", {"steps": steps, "minutes": minutes, "passes": passes})
+        yield Reason(
+            "steps",
+            {
+                "steps": steps,
+                "minutes": minutes,
+                "passes": f"{passes:.0f}" if passes >= 1 else f"{passes:.1g}",
+            },
+        )
         if count < MANY_PICTURES:
             yield Reason("few", {"pictures": count})
         values = {
@@ -324,7 +331,8 @@ def _work(size: SizePreset) -> int:
 def _why_rest(config: Config, expected: Forecast) -> Iterator[Reason]:
     """Yield what follows from the number of steps."""
     training, steps, step = config.training, expected.steps, expected.step_seconds
-    length = 1 / (1 - training.ema_decay)
+    # It reaches back a ninth of the steps done, until that is as long as its decay says.
+    length = min(1 / (1 - training.ema_decay), (10 + steps) / 9, steps)
     yield Reason("ema", {"length": round(length), "percent": _percent(length, steps)})
     warmup = training.warmup_steps
     yield Reason("warmup", {"warmup": warmup, "percent": _percent(warmup, steps)})

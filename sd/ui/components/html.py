@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from sd.ui.texts import say
 
@@ -14,7 +14,7 @@ PRESSED = """element.addEventListener("click", (event) => {
 
 def text(key: str, language: str, **values: object) -> Markup:
     """Return a text of the page, which may be markup, with its placeholders filled."""
-    return Markup(say(key, language)).format(**values)
+    return Markup(say(key, language, **{name: escape(value) for name, value in values.items()}))
 
 
 def paragraph(line: str, kind: str = "note") -> Markup:

@@ -4,7 +4,7 @@ import re
 
 from markupsafe import Markup
 
-from sd.common.text import format_count
+from sd.common.text import format_bytes, format_count
 from sd.config import Config
 from sd.diffusion.schedule import Schedule
 from sd.networks.blueprint import Blueprint, Level, blueprint
@@ -72,7 +72,7 @@ def levels_html(config: Config, lang: str) -> Markup:
     rows.append([say("level_total", lang), "", "", "", *totals])
     body = Markup("").join(row.format(name, tags("td", cells)) for name, *cells in rows)
     table = '<table class="levels"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>'
-    kept = format_count(network.activation_bytes * batch, "B")
+    kept = format_bytes(network.activation_bytes * batch)
     note = say("level_note", lang, kept=kept, batch=f"{batch:,}")
     return Markup(table).format(head, body) + paragraph(note)
 

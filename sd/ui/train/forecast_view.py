@@ -15,7 +15,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from sd.common import validation
-from sd.common.text import format_count
+from sd.common.text import fill, format_bytes
 from sd.config import Config, ini, preset_names
 from sd.runs import process
 from sd.ui import uploads
@@ -52,7 +52,7 @@ def forecast_html(answer: Answer, lang: str) -> Markup:
         "steps": f"{forecast['steps']:,}",
         "speed": f"{forecast['pictures_per_second']:,.3g}",
     }
-    memory = {key: format_count(forecast[key], "B") for key in ("memory", "available")}
+    memory = {key: format_bytes(forecast[key]) for key in ("memory", "available")}
     return paragraph(say("forecast_time", lang, **times), "facts") + paragraph(
         say("forecast_memory", lang, **memory)
     )
@@ -63,7 +63,7 @@ def reason_line(reason: Mapping[str, Any], lang: str) -> str:
     line, key = str(reason.get("line", "")), f"why_{reason.get('kind')}"
     if lang != "en" and key in TEXTS["en"]:
         with suppress(KeyError, ValueError, IndexError):
-            line = say(key, lang).format(**reason)
+            line = fill(say(key, lang), reason)
     return line
 
 

@@ -233,6 +233,21 @@ def test_every_reason_has_its_line_and_travels_as_json(fast: list[Config]) -> No
     assert Reason("crowded", {}).line
 
 
+@pytest.mark.parametrize("minutes", [0.1, 0.2, 0.3, 0.5, 1, 3])
+def test_no_share_of_a_plan_is_more_than_all_of_it(fast: list[Config], minutes: float) -> None:
+    for pictures in (STARTER, PictureStats(1), PictureStats(20_000)):
+        values = [each.values for each in plan(minutes, pictures, CPU).reasons]
+        assert all(0 < each["percent"] <= 100 for each in values if "percent" in each)
+        assert [each["passes"] for each in values if "passes" in each] != ["0"]
+
+
+def test_a_reason_of_one_is_in_the_singular() -> None:
+    told = Reason("warmup", {"warmup": 1, "percent": 100}).line
+    assert told == "The learning rate rises over the first step, 100 % of all."
+    told = Reason("samples", {"every": 1, "seconds": 1, "sheets": 1}).line
+    assert told == "Samples every step, about 1 second apart: 1 sheet."
+
+
 @pytest.mark.parametrize(
     ("pictures", "wanted", "kind", "reason"),
     [

@@ -282,7 +282,7 @@ def test_a_plan_fills_the_fields_and_says_why(
     assert settings.read_config(as_fields(last)) == (config, {}) and last["config"] == config
     told = last["answer"]
     assert last["measured"] == form.Measurement(config, "starter", told)
-    assert "3 min 10 s" in told and "910 MB" in told and "&lt;i&gt;The rate" in told
+    assert "3 min 10 s" in told and "868 MiB" in told and "&lt;i&gt;The rate" in told
 
 
 def test_reasons_are_told_in_chinese_where_the_table_knows_them() -> None:
