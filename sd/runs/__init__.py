@@ -36,6 +36,7 @@ from sd.runs.run import (
     Status,
     obstacle,
     read_source,
+    saved_step,
     status,
 )
 
@@ -66,6 +67,7 @@ __all__ = [
     "request_save",
     "resume",
     "samples",
+    "saved_step",
     "start",
     "status",
     "stop",

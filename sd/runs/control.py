@@ -17,7 +17,7 @@ from sd.config import Config
 from sd.config.sections import MOST_STEPS
 from sd.runs import process
 from sd.runs.home import Home
-from sd.runs.run import LOG, obstacle, status
+from sd.runs.run import LOG, obstacle, saved_step, status
 
 START_LOCK = ".start.lock"
 LONGEST_DATA = 4096  # characters of the path of a picture set
@@ -67,7 +67,7 @@ def resume(home: Home, folder: Path, steps: int | None = None) -> None:
         if reason := obstacle(folder):
             raise InputError(f"run = {now.name!r}: {reason}")
         if steps is not None:
-            whole("steps", steps, now.step + 1, MOST_STEPS)
+            whole("steps", steps, saved_step(folder) + 1, MOST_STEPS)
         elif now.state == "finished":
             raise InputError(f"run = {now.name!r}: it is finished; give more steps than {now.step}")
         more = [] if steps is None else ["--steps", str(steps)]

@@ -159,14 +159,15 @@ def _make_outline(all_events: Sequence[Event]) -> Outline:
         next((each for each in reversed(all_events) if each["event"] in kinds), {})
         for kinds in (("step",), BEGINNINGS, PAUSE_EVENTS)
     )
-    begun = begun or last
+    begun, step = begun or last, max(newest.get("step", 0), last.get("step", 0))
+    total = newest.get("total") or begun.get("total", 0)
     return Outline(
         len(all_events),
         last["event"],
         last_pause_event.get("event", ""),
         any(each["event"] == "start" for each in all_events),
-        max(newest.get("step", 0), last.get("step", 0)),
-        newest.get("total") or begun.get("total", 0),
+        step,
+        step if last["event"] == "finished" else total,  # the clock may have ended it sooner
         newest.get("loss"),
         newest.get("pictures_per_second"),
         newest.get("seconds_left"),

@@ -119,14 +119,20 @@ def is_alive(folder: Path, name: str = PROCESS) -> bool:
 
 
 def kill(folder: Path) -> None:
-    """End the noted process at once, if it lives."""
-    if is_alive(folder):
-        os.kill(_read_note(folder, PROCESS)[0], signal.SIGKILL)
+    """End a run's process at once, also one that is still starting."""
+    for name in (PROCESS, STARTING):
+        if is_alive(folder, name):
+            os.kill(_read_note(folder, name)[0], signal.SIGKILL)
 
 
 def is_same(folder: Path, one: str, other: str) -> bool:
     """Tell whether two notes are of one process."""
     return _read_note(folder, one) == _read_note(folder, other)
+
+
+def is_own(folder: Path, name: str) -> bool:
+    """Tell whether the process that was noted under `name` is this one."""
+    return _read_note(folder, name) == (os.getpid(), identity(os.getpid()))
 
 
 def _read_note(folder: Path, name: str) -> tuple[int, str | None]:

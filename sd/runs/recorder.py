@@ -88,10 +88,11 @@ class Recorder:
             (folder / journal.EVENTS).unlink()
             if (folder / runs.PICTURES).is_dir():
                 remove(folder / runs.PICTURES)
-        process.record(folder, os.getpid())
-        # What was asked while this process was starting holds; of one before it, it is forgotten.
-        if not process.is_same(folder, process.STARTING, process.PROCESS):
+        # What was asked while this process was starting holds; of one before it, it is forgotten,
+        # and that before anybody can ask this one.
+        if not process.is_own(folder, process.STARTING):
             process.drop_requests(folder)
+        process.record(folder, os.getpid())
         (folder / process.STARTING).unlink(missing_ok=True)
         sweep(folder)
         self._every, self._pictures, self._device = 1, 1, "cpu"

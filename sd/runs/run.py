@@ -9,7 +9,7 @@ word "running" is stored nowhere. Here a run is only looked at: `control` does s
 from dataclasses import dataclass
 from pathlib import Path
 
-from sd.checkpoints.record import TRAINING, list_checkpoints
+from sd.checkpoints.record import TRAINING, list_checkpoints, step_of
 from sd.common.disk import read_object
 from sd.common.validation import InputError
 from sd.runs import process
@@ -91,7 +91,9 @@ def status(folder: Path) -> Status:
 
 def _state(folder: Path, known: Outline) -> str:
     if process.is_alive(folder, STARTING) and not process.is_same(folder, STARTING, PROCESS):
-        return "starting"
+        if process.is_requested(folder, STOP):
+            return "stopping"
+        return "pausing" if process.is_requested(folder, PAUSE) else "starting"
     if known.last in ENDS:
         return known.last
     if not process.is_alive(folder):
@@ -118,6 +120,11 @@ def obstacle(folder: Path) -> str:
     return (
         "" if has_pictures or (folder / SOURCE).is_file() else "no pictures are there to train on"
     )
+
+
+def saved_step(folder: Path) -> int:
+    """Return the step of the newest checkpoint, from which training goes on; 0 without one."""
+    return max(map(step_of, list_checkpoints(folder)), default=0)
 
 
 def log_tail(folder: Path) -> str:

@@ -49,15 +49,16 @@ class Session:
             self._sample_and_evaluate()
         self.recorder.reset_clock()
         for step in self.training.steps():
-            done = self._finish_step(step)
+            step, done = self._finish_step(step)
             yield step
             if done or self._stopping():
                 break
         self._end()
 
-    def _finish_step(self, step: TrainStep) -> bool:
-        """Do what is due after a step; return whether it was the last."""
+    def _finish_step(self, step: TrainStep) -> tuple[TrainStep, bool]:
+        """Do what is due after a step; return it with its total, and whether it was the last."""
         done = self._is_last(step)
+        step = step.with_total(self.training.total)  # the clock may have changed it
         self.recorder.log_step(step, done, self._seconds_left)
         if step.skipped:
             lost = "gradient" if math.isfinite(step.loss) else "loss"
@@ -72,7 +73,7 @@ class Session:
             self._sample_and_evaluate()
         if not done and process.is_requested(folder, process.PAUSE):
             self._pause()
-        return done
+        return step, done
 
     def _end(self) -> None:
         """Save, and write how this part of the run ended."""

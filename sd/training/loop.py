@@ -7,7 +7,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -65,6 +65,10 @@ class TrainStep:
     seconds: float
     skipped: bool
     model: Model
+
+    def with_total(self, total: int) -> "TrainStep":
+        """Return this step of a run whose total is another now."""
+        return replace(self, total=total)
 
 
 def total_steps(training: TrainingConfig, pictures: int) -> int:

@@ -68,3 +68,28 @@ def test_a_folder_and_loose_files_arrive_as_they_are(
     page.set_input_files("input[type=file][webkitdirectory]", tmp_path / "set")
     kept(home, page, "3 pictures, 3 classes")
     files.first.wait_for(state="detached")  # they are not what is trained on any more
+
+
+def test_what_is_refused_stands_in_no_list_and_no_old_preview_is_shown(
+    open_page: Any, home: Path, tmp_path: Path
+) -> None:
+    page = open_page()
+    page.wait_for_selector(REPORT)
+    page.wait_for_selector(".sheet img")
+    files: dict[str, bytes | str] = {"good.png": picture(1), "also.png": picture(2), "bad.txt": "x"}
+    root = folder(tmp_path / "set", files)
+    drop = page.locator(".drop input[type=file]").first
+    drop.set_input_files([root / "bad.txt"])
+    page.locator(".toast-body", has_text="bad.txt").wait_for()
+    removes = page.get_by_label(re.compile("^Remove this file"))
+    removes.first.wait_for(state="detached")
+    page.wait_for_selector(".sheet img")
+    drop.set_input_files([root / "good.png", root / "also.png"])
+    kept(home, page, "2 pictures")
+    page.wait_for_selector(".sheet img")
+    page.set_input_files(
+        "input[type=file][webkitdirectory]", folder(tmp_path / "no", {"a.txt": ""})
+    )
+    page.locator(".toast-body", has_text="a.txt").wait_for()
+    page.wait_for_function("() => document.querySelector('.drop')?.innerText.includes('good')")
+    assert removes.count() == 2

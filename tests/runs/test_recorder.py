@@ -82,6 +82,21 @@ def test_what_is_asked_of_a_process_that_is_starting_holds(tmp_path: Path) -> No
     assert not (tmp_path / process.STOP).exists()
 
 
+def test_nothing_is_forgotten_that_was_asked_since_a_process_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a Stop in the moment in which a training of the command line notes itself."""
+    record = process.record
+
+    def record_and_ask(folder: Path, pid: int, name: str = process.PROCESS) -> None:
+        record(folder, pid, name)
+        process.request(folder, process.STOP)
+
+    monkeypatch.setattr(process, "record", record_and_ask)
+    Recorder(tmp_path, new=True).close()
+    assert (tmp_path / process.STOP).exists()
+
+
 def test_a_new_process_forgets_what_the_last_one_was_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -229,7 +229,10 @@ def test_minutes_that_are_gone_are_gone(
     assert trained(begin(config, str(pictures), folder, seed=7), stop=4) == 4
     clock[0] += 10_000  # the time between does not count
     assert trained(resume(folder)) == 7  # begun at 60 s, when nothing is left
-    assert runs.status(folder).state == "finished"
+    status = runs.status(folder)
+    assert (status.state, status.step, status.total) == ("finished", 7, 7)
+    (row,) = (each for each in runs.events(folder) if each.get("step") == 7 and "loss" in each)
+    assert row["total"] == 7  # no estimate any more
 
 
 # kill -9

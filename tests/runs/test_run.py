@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,33 @@ def test_a_run_is_starting_until_its_process_has_noted_itself(home: Path) -> Non
     assert runs.status(folder).state == "starting"
     process.record(folder, os.getpid())
     assert runs.status(folder).state == "running"
+
+
+def test_what_is_asked_of_a_starting_run_is_shown_at_once(home: Path) -> None:
+    folder = make_run(home, "a", noted=DEAD)
+    process.record(folder, os.getpid(), process.STARTING)
+    runs.pause(folder)
+    assert runs.status(folder).state == "pausing" and (folder / process.PAUSE).exists()
+    runs.stop(folder)
+    assert runs.status(folder).state == "stopping" and (folder / process.STOP).exists()
+
+
+def test_a_second_stop_ends_a_starting_run_too(home: Path) -> None:
+    folder = make_run(home, "a", noted=DEAD)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    process.record(folder, child.pid, process.STARTING)
+    runs.stop(folder)
+    assert child.poll() is None
+    runs.stop(folder)
+    assert child.wait(10) < 0 and not runs.status(folder).alive
+
+
+@pytest.mark.parametrize("end", ["finished", "stopped"])
+def test_a_run_that_the_clock_ended_is_whole(home: Path, end: str) -> None:
+    """Its total was an estimate, which its last step had still."""
+    event = json.dumps({"event": end, "step": 4, "line": end})
+    status = runs.status(make_run(home, "a", events=START + STEP + event + "\n", noted=DEAD))
+    assert (status.step, status.total) == (4, 4 if end == "finished" else 10)
 
 
 def test_a_run_is_shown_before_its_process_has_written_anything(home: Path) -> None:

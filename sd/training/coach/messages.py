@@ -26,20 +26,22 @@ MESSAGES = {
     "copies": "{copies} of {count} samples at step {step} nearly copy a training picture: they "
     "are nearer than {low}, which of pictures that are no copies only 5% are. Train for fewer "
     "steps, or on more pictures.",
-    "memorises": "Since step {since} the loss on held-out pictures rises ({low} to {now}) while it "
-    "falls in training: the network learns its {pictures:one picture|{pictures} pictures} by heart. Train for about "
-    "{since} steps only, on more pictures, or with small shifts and dropout.",
+    "memorises": "Since step {since} the loss on held-out pictures rises ({low} to {now}) while "
+    "it falls in training: the network learns its {pictures:one picture|{pictures} pictures} by "
+    "heart. Train for about {since} steps only, on more pictures, or with small shifts and "
+    "dropout.",
     "terminal_snr": "The noise ends at a signal-to-noise ratio of {snr}, above {limit}: training "
     "never sees pure noise, yet sampling starts from it, so samples come out grey or wrongly lit. "
     "Mend the schedule before you train.",
     "terminal_snr_run": "Grey or wrongly lit samples come from the schedule: its noise ends at a "
     "signal-to-noise ratio of {snr}, above {limit}, and training never sees the pure noise from "
     "which sampling starts. More steps do not help: mend the schedule and start again.",
-    "few_steps": "{steps} {steps:step is|steps are} not enough ({passes} {passes:pass|passes} over "
-    "{pictures} {pictures:picture|pictures}, {batch} at a time): a network first learns how noise looks, and shapes come after about {shapes} "
-    "steps. Train for {better}.",
-    "few_minutes": "{minutes} {minutes:minute is|minutes are} about {steps} {steps:step|steps} at this "
-    "speed; shapes come after about {shapes}. Give it {better} {better:minute|minutes}, or train a smaller network.",
+    "few_steps": "{steps} {steps:step is|steps are} not enough ({passes} {passes:pass|passes} "
+    "over {pictures} {pictures:picture|pictures}, {batch} at a time): a network first learns how "
+    "noise looks, and shapes come after about {shapes} steps. Train for {better}.",
+    "few_minutes": "{minutes} {minutes:minute is|minutes are} about {steps} {steps:step|steps} at "
+    "this speed; shapes come after about {shapes}. Give it {better} {better:minute|minutes}, or "
+    "train a smaller network.",
     "ema_young": "At step {step} the averaged (EMA) weights reach back over {length} steps, to "
     "when the network knew clearly less. Look at the raw samples until about step {until}.",
     "noise_yet": "At step {step} samples are still noise and blobs, as they must be: shapes come "
@@ -48,11 +50,11 @@ MESSAGES = {
     "to {now}. Train about {more} steps more.",
     "levelled": "The loss has levelled off at {now}: the last quarter took off only {percent}%. "
     "More steps will change little; more pictures or a wider network will.",
-    "duplicates": "{duplicates} of {pictures} pictures {duplicates:repeats another|repeat others} exactly: "
-    "{duplicates:it counts double and is|they count double and are} learned by heart first. "
-    "Remove {duplicates:it|them} if that is not meant.",
-    "few_pictures": "{pictures} {pictures:picture is|pictures are} few: trained long enough, the network repeats them "
-    "rather than invents. Add pictures, or train for fewer steps.",
+    "duplicates": "{duplicates} of {pictures} pictures {duplicates:repeats another|repeat others} "
+    "exactly: {duplicates:it counts double and is|they count double and are} learned by heart "
+    "first. Remove {duplicates:it|them} if that is not meant.",
+    "few_pictures": "{pictures} {pictures:picture is|pictures are} few: trained long enough, the "
+    "network repeats them rather than invents. Add pictures, or train for fewer steps.",
     "same_captions": "All {captions} captions say the same, so no word can come to mean anything. "
     "Give each picture words of its own, or tell the model something else.",
     "few_of_class": "{names}: of a class with fewer than {few} pictures the model learns hardly "

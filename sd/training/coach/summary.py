@@ -50,6 +50,8 @@ class Summary:
         totals = [count(event.get("total")) for event in events if event.get("event") != "ingest"]
         measured = kinds.get("baseline", [])
         last = events[-1] if events else {}
+        if last.get("event") == "finished":  # the clock may have ended it before its total
+            totals.append(count(last.get("step")))
         return cls(
             config,
             pictures=count(start.get("pictures")),

@@ -8,18 +8,18 @@ from sd.common.text import fill
 MESSAGES = {
     "size": "Pictures of {side} x {side} pixels: the largest whose network gets enough steps here, "
     "{steps} where about {enough} are enough for shapes.",
-    "short": "{minutes} {minutes:minute gives|minutes give} {steps} {steps:step|steps} of the smallest "
-    "network; shapes need about {enough}, that is {needed_minutes} "
+    "short": "{minutes} {minutes:minute gives|minutes give} {steps} {steps:step|steps} of the "
+    "smallest network; shapes need about {enough}, that is {needed_minutes} "
     "{needed_minutes:minute|minutes}.",
     "larger": "{side} x {side} pixels, the next size, would need about {needed_minutes} "
     "{needed_minutes:minute|minutes}.",
     "crowded": "Larger pictures or a larger network would not fit into the memory.",
     "small_pictures": "Not larger than {side} x {side} pixels, as the pictures themselves are "
     "{shortest} pixels on their short side.",
-    "steps": "About {steps} {steps:step|steps} in {minutes} {minutes:minute|minutes}; each picture is "
-    "seen {passes} {passes:time|times}.",
-    "few": "{pictures} {pictures:picture is|pictures are} few: fewer steps are enough, and what it makes may come close "
-    "to copies.",
+    "steps": "About {steps} {steps:step|steps} in {minutes} {minutes:minute|minutes}; each "
+    "picture is seen {passes} {passes:time|times}.",
+    "few": "{pictures} {pictures:picture is|pictures are} few: fewer steps are enough, and what "
+    "it makes may come close to copies.",
     "speed": "Measured on {machine}: {milliseconds} ms a step, {pictures_per_second} "
     "{pictures_per_second:picture|pictures} a second.",
     "network": "A network of {parameters} million parameters, {batch} "
@@ -39,7 +39,8 @@ MESSAGES = {
     "apart: {sheets} {sheets:sheet|sheets}.",
     "saves": "A checkpoint every {every:step|{every} steps}: a killed run loses about {seconds} "
     "{seconds:second|seconds}.",
-    "held_out": "{count} {count:picture is|pictures are} kept out of training, to see whether it learns or memorises.",
+    "held_out": "{count} {count:picture is|pictures are} kept out of training, to see whether it "
+    "learns or memorises.",
     "memory": "It takes about {needed} of memory; {available} are there.",
 }
 

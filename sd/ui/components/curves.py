@@ -13,6 +13,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from sd.common.text import fill
 from sd.runs.journal import Evaluation
 
 WIDTH, HEIGHT = 600, 160  # of the viewBox; the box on the page decides the real size
@@ -178,7 +179,7 @@ def loss_curve(
     x = thin(thin(where, MOST_SMOOTHED)) / max(total, where[-1], 1)
     last = f"{average[-1]:.3g}"
     lines = [Line(x, thin(coarse), "raw"), Line(x, average, "accent", f"{name} {last}")]
-    return plot(lines, alt.format(steps=f"{where[-1]:,.0f}", last=last))
+    return plot(lines, fill(alt, {"steps": f"{where[-1]:,.0f}", "last": last}))
 
 
 def step_curve(

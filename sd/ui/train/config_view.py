@@ -51,7 +51,7 @@ def summary_html(config: Config, pictures: int, lang: str) -> Markup:
 def level_name(name: str, lang: str) -> str:
     """Return a level's name in words."""
     word, number = re.fullmatch(r"(\w+)(?: (\d+))?", name).groups()  # type: ignore[union-attr]
-    return say(f"level_{word}", lang).format(n=number)
+    return say(f"level_{word}", lang, n=number)
 
 
 def level_cells(level: Level, lang: str) -> list[str]:

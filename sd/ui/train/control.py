@@ -119,11 +119,11 @@ def resume(run: str | None) -> None:
 
 @guarded
 def train_more(run: str | None, steps: float | None) -> None:
-    """Let a run go on for `steps` steps more than it has."""
+    """Let a run go on for `steps` steps more than its newest checkpoint has."""
     home = state.home()
     folder = home.find_run(run)
     more = validation.whole("steps to add", steps, 1, MOST_STEPS)
-    total = validation.whole("steps", runs.status(folder).step + more, 1, MOST_STEPS)
+    total = validation.whole("steps", runs.saved_step(folder) + more, 1, MOST_STEPS)
     runs.resume(home, folder, total)
 
 

@@ -53,24 +53,41 @@ class Pictures(NamedTuple):
 
 
 @guarded
-def take_files(files: Files, before: str | None, request: gr.Request) -> Iterator[Updates]:
-    """Take an upload; one that is still being read for the same page is given up for it."""
+def take_files(
+    files: Files,
+    before: str | None,
+    request: gr.Request,
+    listed: Files = None,
+    is_list: bool = True,
+) -> Iterator[Updates]:
+    """Take an upload; one that is still being read for the same page is given up for it.
+
+    listed: the files of the list that were taken last, which stand there again where these are
+    refused. is_list: whether these are the list.
+    """
     page, turn = session(request), object()
     newest = shared(NewestUploads)
     newest[page] = turn
-    with closing(read_upload(files, before, language(request))) as steps:
+    with closing(read_upload(files, before, listed, language(request))) as steps:
         for step in steps:
             if newest.get(page) is not turn:
                 yield {}  # the page would show what came last again
                 return
             yield step
+    yield {"listed": files if is_list else None}
 
 
-def read_upload(files: Files, before: str | None, lang: str) -> Generator[Updates, None, None]:
-    """Yield how far an upload is read, then its handle, report and classes."""
+def read_upload(
+    files: Files, before: str | None, listed: Files, lang: str
+) -> Generator[Updates, None, None]:
+    """Yield how far an upload is read, then its handle, report and classes.
+
+    No preview stands meanwhile: it would be of other pictures.
+    """
     steps, word = take(files), bundled(files)
     begun: Updates = {"data": word} if word else {}
-    yield begun | {"report": reading_html(0, 0, lang)}
+    unseen: Updates = {"preview": gr.update(value=None), "caption": ""}
+    yield begun | unseen | {"report": reading_html(0, 0, lang)}
     try:
         while True:
             yield {"report": reading_html(*next(steps), lang)}
@@ -79,8 +96,10 @@ def read_upload(files: Files, before: str | None, lang: str) -> Generator[Update
         classes = settings.offer_classes(report.classes)
         yield {"data": end.value, "report": report_html(report, lang), "classes": classes}
     except InputError:
+        refused: Updates = {"files": listed}
         if before is not None:
-            yield {"report": report_html(survey_of(before).report, lang)}
+            refused["report"] = report_html(survey_of(before).report, lang)
+        yield refused
         raise
 
 
@@ -153,7 +172,7 @@ def build(demo: gr.Blocks) -> Pictures:
     """Lay out and wire the first group."""
     # Nothing until the page knows what it shows: where the server has forgotten a page,
     # its default stands here, and a set would be trained that nobody sees.
-    data, nothing = gr.State(None), gr.State(None)
+    data, nothing, listed = gr.State(None), gr.State(None), gr.State(None)
     with gr.Column(elem_classes="group"):
         heading("train_pictures")
         note("train_pictures_info")
@@ -164,10 +183,19 @@ def build(demo: gr.Blocks) -> Pictures:
             shapes = gr.Button(label("train_shapes"), size="sm")
         report = gr.HTML(elem_classes="report", elem_id="train-report")
         parts = build_preview(data)
-    shown = {"data": data, "report": report, "classes": parts.fields["classes"]}
+    shown = {
+        "data": data,
+        "report": report,
+        "classes": parts.fields["classes"],
+        "files": files,
+        "listed": listed,
+        "preview": parts.preview,
+        "caption": parts.caption,
+    }
 
     def taking(source: Component) -> dict[str, Any]:
-        return by_name(take_files, {"files": source, "before": data}, shown)
+        given = {"files": source, "before": data, "listed": listed}
+        return by_name(take_files, {**given, "is_list": gr.State(source is files)}, shown)
 
     uploaded: dict[str, Any] = QUIET | UPLOAD
     starters: dict[str, Any] = taking(nothing) | QUIET | BUNDLED_QUEUE

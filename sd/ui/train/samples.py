@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gradio as gr
 from markupsafe import Markup
@@ -16,6 +17,7 @@ from sd import runs
 from sd.common import marks, validation
 from sd.common.validation import InputError
 from sd.config import Config
+from sd.data.reading.source import BUNDLED_SETS
 from sd.runs.journal import SampleGrid
 from sd.runs.sample_grid import COLUMNS, GAP, open_sample_grid
 from sd.training.likeness import Baseline, judge
@@ -25,6 +27,9 @@ from sd.ui.components.events import Updates
 from sd.ui.components.html import paragraph, tags
 from sd.ui.components.images import data_address, enlarge
 from sd.ui.texts import say
+
+if TYPE_CHECKING:
+    from sd.data.image_set import ImageSet
 
 AVERAGED, RAW, NEAREST = VIEWS = ("averaged", "raw", "nearest")
 SHORT_LIST, BEGINNING = 120, 60  # characters of a list that is not folded, and of one that is
@@ -48,12 +53,36 @@ def cut_cells(grid: Image.Image, count: int) -> list[Image.Image]:
 def open_training_pictures(folder: Path, places: Sequence[int]) -> list[tuple[str, Image.Image]]:
     """Return name and picture of these of a run's training pictures."""
     from sd.data.images import to_pil
-    from sd.data.ingest import open_images
 
-    images = open_images(folder / runs.PICTURES)
+    images = open_training_set(folder)
     for place in places:
         validation.whole("picture", place, 0, len(images.pixels) - 1)
     return [(images.names[place], to_pil(images.pixels[place])) for place in places]
+
+
+def open_training_set(folder: Path) -> "ImageSet":
+    """Return a run's own pictures, or those of the bundled set on which it was trained."""
+    from sd.data.ingest import open_images
+
+    own = folder / runs.PICTURES
+    return open_images(own) if own.is_dir() else read_bundled_set(folder)
+
+
+@lru_cache(maxsize=1)
+def read_bundled_set(folder: Path) -> "ImageSet":
+    """Return the bundled set on which a run was trained, which takes seconds."""
+    from sd.data.image_set import read_images
+
+    config, data = Config.read(folder / runs.CONFIG), runs.read_source(folder)
+    training = config.training
+    return read_images(
+        validation.choice("data", data, tuple(BUNDLED_SETS)),
+        height=training.input_height,
+        width=training.input_width,
+        channels=config.unet.channel,
+        fit=training.fit,
+        classes=training.classes,
+    )
 
 
 @lru_cache(maxsize=8)
@@ -203,7 +232,8 @@ def picture_or_why(path: Path) -> tuple[Image.Image | None, str]:
 
 def pairs_or_why(folder: Path, grid: SampleGrid, lang: str) -> tuple[Markup, str]:
     """Return the pairs of a grid, or nothing and the sentence why there are none."""
-    if not grid.nearest or not (folder / runs.PICTURES).is_dir():
+    there = (folder / runs.PICTURES).is_dir() or runs.read_source(folder) in BUNDLED_SETS
+    if not grid.nearest or not there:
         return Markup(), say("no_nearest", lang)
     try:
         return pairs_html(folder, grid, read_baseline(folder), lang), ""

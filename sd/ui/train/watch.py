@@ -67,8 +67,8 @@ def progress_lines(status: runs.Status, lang: str) -> list[str]:
         done, count = (f"{number:,}" for number in status.ingested)
         return [say("state_reading", lang, done=done, total=count)]
     key = f"state_{status.state}"
-    if status.state == "stopped" and not status.step:
-        key = "state_stopped_early"
+    if status.state in ("stopped", "stopping", "pausing") and not status.step:
+        key += "_early"
     words = [say(key, lang, step=step, total=total, line=status.line)]
     if status.state == "running" and status.pictures_per_second:
         words.append(say("speed", lang, n=f"{status.pictures_per_second:,.0f}"))
@@ -148,7 +148,7 @@ def show_controls(status: runs.Status | None) -> Updates:
     if resumable and state != "finished":
         third = "resume"
     shown = {name: gr.update(visible=name in (second, third)) for name in CONTROLS}
-    shown["pause"]["interactive"] = state == "running"
+    shown["pause"]["interactive"] = state in ("starting", "running")
     shown["stop"]["interactive"] = state in LIVE
     return {
         **shown,

@@ -196,6 +196,8 @@ def test_minutes_that_are_too_few_are_told_from_the_run_s_own_total() -> None:
     assert kinds(said) == ["few_minutes"]
     assert "3 minutes are about 180 steps" in said[0].line
     assert said[0].fix == ("training.minutes=50",)
+    ended = [*slow, {"event": "finished", "step": 120}]  # sooner than its last row had it
+    assert "3 minutes are about 120 steps" in review_run(config, ended)[0].line
     quick = [*healthy(114), {**healthy(120)[-1], "total": 1830}]
     assert kinds(review_run(config, quick)) == ["well"]
     short = config.with_settings(["training.steps=180"])

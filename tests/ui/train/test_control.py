@@ -75,11 +75,13 @@ def test_steering_takes_only_names_of_runs(home: Path, handler: Any, name: Any) 
 def test_more_steps_count_from_where_the_run_stands(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = made_run(home, steps=52, end="finished")
+    folder = made_run(home, steps=52, end=None)  # lost beyond what was saved
+    (folder / "checkpoint-000000008").mkdir()
+    (folder / "checkpoint-000000040").mkdir()
     asked: list[Any] = []
     monkeypatch.setattr(runs, "resume", lambda *given: asked.append(given))
     control.train_more("made", 100)
-    assert asked == [(runs.default_home(), folder, 152)]
+    assert asked == [(runs.default_home(), folder, 140)]
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1.5, None, "7", True, 10**400])

@@ -151,9 +151,12 @@ def test_only_a_handle_leads_to_an_upload(handle: Any, home: Path) -> None:
 def test_taking_an_upload_shows_how_far_it_is_read(home: Path, tmp_path: Path) -> None:
     path = make_zip(tmp_path / "mine.zip", "cats/1.png", "dogs/1.png")
     shown = list(pictures.take_files([str(path)], uploads.STARTER, ENGLISH))
-    assert any("of 3 pictures read" in each["report"] for each in shown[:-1])
-    classes = shown[-1]["classes"]
-    assert uploads.HANDLE.fullmatch(shown[-1]["data"]) and "2 pictures" in shown[-1]["report"]
+    *reading, taken, last = shown
+    assert any("of 3 pictures read" in each["report"] for each in reading)
+    assert reading[0]["preview"]["value"] is None and reading[0]["caption"] == ""
+    classes = taken["classes"]
+    assert uploads.HANDLE.fullmatch(taken["data"]) and "2 pictures" in taken["report"]
+    assert last == {"listed": [str(path)]}
     assert classes["choices"] == [("cats (1)", "cats"), ("dogs (1)", "dogs")]
     assert classes["visible"] and classes["value"] == []
 
@@ -165,22 +168,29 @@ def test_a_later_upload_of_the_same_page_is_the_one_that_counts(home: Path, tmp_
     starter = pictures.take_files(None, uploads.STARTER, one)
     assert "pictures" in next(starter)["report"]
     elsewhere = list(pictures.take_files([str(path)], uploads.STARTER, other))
-    assert uploads.HANDLE.fullmatch(elsewhere[-1]["data"])  # another page disturbs nobody
+    assert uploads.HANDLE.fullmatch(elsewhere[-2]["data"])  # another page disturbs nobody
     assert "0 of 1,292" in next(starter)["report"]
     mine = list(pictures.take_files([str(path)], uploads.STARTER, one))
-    assert uploads.HANDLE.fullmatch(mine[-1]["data"]) and "2 pictures" in mine[-1]["report"]
+    assert uploads.HANDLE.fullmatch(mine[-2]["data"]) and "2 pictures" in mine[-2]["report"]
     assert list(starter) == [{}]
 
 
 def test_a_bad_upload_leaves_the_report_of_what_is_chosen(mine: str, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_text("<html>")
-    steps = pictures.take_files([str(tmp_path / "bad.png")], mine, ENGLISH)
+    steps = pictures.take_files([str(tmp_path / "bad.png")], mine, ENGLISH, ["good.png"])
     shown = []
     with pytest.raises(gr.Error, match=r"bad\.png"):
         for each in steps:
             shown.append(each)
     assert "3 pictures" in shown[-1]["report"]
-    assert all("data" not in each for each in shown)
+    assert shown[-1]["files"] == ["good.png"]  # what is refused stands in no list
+    assert all("data" not in each and "listed" not in each for each in shown)
+
+
+def test_the_files_of_a_folder_stand_in_no_list(home: Path, tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "mine.zip", "1.png", "2.png")
+    *_, last = pictures.take_files([str(path)], None, ENGLISH, ["other.png"], is_list=False)
+    assert last == {"listed": None}
 
 
 def test_the_sheet_shows_what_the_model_will_see(mine: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from sd import runs
+from sd.common.paths import PROJECT
 from sd.config import Config
 from sd.training import coach
 from sd.ui import texts
@@ -263,6 +264,20 @@ def test_two_buttons_beside_start_fit_the_state(
         assert not parts["pause"]["interactive"] and not parts["stop"]["interactive"]
 
 
+@pytest.mark.parametrize("state", ["starting", "running"])
+def test_a_run_can_be_paused_and_stopped_as_soon_as_it_is_shown(state: str) -> None:
+    parts = watch.show_controls(runs.Status("x", state, 0, 20, None, None, None, ""))
+    assert parts["pause"]["interactive"] and parts["stop"]["interactive"]
+
+
+@pytest.mark.parametrize("lang", texts.TEXTS)
+def test_what_is_asked_before_the_first_step_speaks_of_no_step(lang: str) -> None:
+    for state in ("pausing", "stopping"):
+        early, later = (runs.Status("x", state, n, 20, None, None, None, "") for n in (0, 7))
+        (line,) = watch.progress_lines(early, lang)
+        assert "0" not in line and line != watch.progress_lines(later, lang)[0]
+
+
 def test_a_clock_that_ticks_unseen_is_ended(home: Path) -> None:
     """As after an answer that came when another tab was looked at already."""
     made_run(home)
@@ -331,6 +346,20 @@ def test_samples_beside_their_nearest_pictures(home: Path, monkeypatch: pytest.M
     assert "2 of 16 samples are copies" in shown["meter"]
 
 
+def test_the_bundled_run_shows_its_nearest_pictures(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It carries no pictures: those of the starter set are here."""
+    monkeypatch.setattr("sd.runs.home.BUNDLED_RUNS", PROJECT / "checkpoints")
+    shown = look("emoji32", view="nearest")
+    pairs = shown["pairs"]["value"]
+    assert pairs.count("<figure>") == 16 and "at step 4,000, each" in shown["caption"]
+    folder = runs.default_home().find_run("emoji32")
+    grid = runs.samples(folder)[-1]
+    ((name, picture),) = samples.open_training_pictures(folder, [grid.nearest[0][0]])
+    assert name == "images/0000-grinning-face.png" and picture.size == (32, 32)
+
+
 def test_damaged_pictures_do_not_hide_the_run(home: Path) -> None:
     folder = made_run(home, steps=100)
     (folder / "pictures").mkdir()
@@ -343,7 +372,7 @@ def test_damaged_pictures_do_not_hide_the_run(home: Path) -> None:
 
 @pytest.mark.parametrize(
     ("distances", "told"),
-    [([0.9, 1.1], "None of the 2 samples"), ([0.4, 0.9], "1 of 2 samples come close"),
+    [([0.9, 1.1], "None of the 2 samples"), ([0.4, 0.9], "1 of 2 samples comes close"),
      ([0.1, 0.2], "2 of 2 samples are copies")],
 )  # fmt: skip
 def test_the_meter_says_how_near(distances: list[float], told: str) -> None:
