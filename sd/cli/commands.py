@@ -34,16 +34,9 @@ if TYPE_CHECKING:
     from sd.training.planning.planner import PictureStats, Plan
 
 DEFAULT_PRESET = "tiny"
-NOISED, FILM = "noise.png", "film.gif"  # unless told
-ONLY_NEW = (
-    "data",
-    "preset",
-    "config",
-    "set",
-    "epochs",
-    "minutes",
-    "seed",
-)  # not with --resume or --restart
+NOISED, FILM = "noise.png", "film.gif"  # unless --out names another
+# Not with --resume or --restart.
+ONLY_NEW = ("data", "preset", "config", "set", "epochs", "minutes", "seed")
 PEEKED = 16  # pictures that a plan looks at
 FIRST_SECONDS = 1.5  # what a run takes to begin beyond a plan's own beginning
 
@@ -113,14 +106,13 @@ def _start_training(
             "or none"
         )
     seed = _seed(args.seed)
-    device = args.device or "auto"
     if _must_plan(args):
-        chosen = _plan(args, data, device, config.conditioning.kind)
+        chosen = _plan(args, config, data)
         config = chosen.config
         print("\n".join(reason.line for reason in chosen.reasons), file=sys.stderr)
     from sd.runs.worker import begin
 
-    return begin(config, data, folder, seed, device, began, listener)
+    return begin(config, data, folder, seed, args.device or "auto", began, listener)
 
 
 def _continue_training(
@@ -132,11 +124,8 @@ def _continue_training(
         raise InputError(f"{flag}: tell with --run FOLDER which run is meant")
     given = [name for name in ONLY_NEW if getattr(args, name) not in (None, [])]
     if given:
-        name = given[0] if given[0] == "data" else f"--{given[0]}"
-        raise InputError(
-            f"{flag}: {name.upper() if name == 'data' else name} cannot be given; "
-            "a run keeps its own"
-        )
+        name = "DATA" if given[0] == "data" else f"--{given[0]}"
+        raise InputError(f"{flag}: {name} cannot be given; a run keeps its own")
     steps = None if args.steps is None else validation.whole("--steps", args.steps, 1, 10**8)
     from sd.runs.worker import restart, resume
 
@@ -181,11 +170,7 @@ def unused_lines(config: Config, pictures: int, held_out: int, source: str) -> l
 def plan(args: argparse.Namespace) -> None:
     """Say what would be trained here in --minutes and why, or what given settings will take."""
     config = settings_of(args)
-    data, device = _data_of(args, config), args.device or "auto"
-    if _must_plan(args):
-        result = _plan(args, data, device, config.conditioning.kind)
-    else:
-        result = _forecast(args, config, data, device)
+    result = _plan(args, config, _data_of(args, config))
     if args.json:
         print(json.dumps(result.to_json()))
     else:
@@ -197,46 +182,36 @@ def _must_plan(args: argparse.Namespace) -> bool:
     return args.minutes is not None and not args.preset and not args.config
 
 
-def _plan(args: argparse.Namespace, data: str, device: str, kind: str) -> "Plan":
-    """Return a plan; where --set changes it, with a forecast of what it is then."""
+def _plan(args: argparse.Namespace, config: Config, data: str) -> "Plan":
+    """Return settings with a forecast: those chosen for --minutes, as --set changes them, or given.
+
+    `config`: the given ones; of them a choice takes the kind of conditioning alone.
+    """
     begun = time.monotonic()
     from sd.common.device import choose
     from sd.config.conditioning_kind import resolve_conditioning
+    from sd.training.planning import memory, planner
     from sd.training.planning.forecast import forecast
-    from sd.training.planning.planner import plan as make_plan
 
-    machine, pictures = choose(device).apply(), look_at(data)
-    _say_measuring(args)
+    def resolve(config: Config) -> Config:
+        return resolve_conditioning(config, pictures.captions, pictures.labels)
+
+    machine, pictures = choose(args.device or "auto").apply(), look_at(data)
+    must_plan = _must_plan(args)
+    if not must_plan:
+        memory.check(resolve(config), machine.device)
+    if not getattr(args, "json", False):  # nothing is heard for a while
+        print("measuring this machine for some seconds", file=sys.stderr, flush=True)
     start = time.monotonic() - begun + FIRST_SECONDS
-    chosen = make_plan(args.minutes, pictures, machine, start, kind)
+    if not must_plan:
+        measured = forecast(resolve(config), pictures.count, machine, start)
+        return planner.Plan(config, (), measured)
+    chosen = planner.plan(args.minutes, pictures, machine, start, config.conditioning.kind)
     config = chosen.config.with_settings(args.set)
     if config == chosen.config:
         return chosen
-    resolved = resolve_conditioning(config, pictures.captions, pictures.labels)
-    changed = forecast(resolved, pictures.count, machine, start)
-    return replace(chosen, config=config, forecast=changed)
-
-
-def _say_measuring(args: argparse.Namespace) -> None:
-    """Say, once pictures and memory have proved good, why nothing is heard for a while."""
-    if not getattr(args, "json", False):
-        print("measuring this machine for some seconds", file=sys.stderr, flush=True)
-
-
-def _forecast(args: argparse.Namespace, config: Config, data: str, device: str) -> "Plan":
-    begun = time.monotonic()
-    from sd.common.device import choose
-    from sd.config.conditioning_kind import resolve_conditioning
-    from sd.training.planning import memory
-    from sd.training.planning.forecast import forecast
-    from sd.training.planning.planner import Plan
-
-    machine, pictures = choose(device).apply(), look_at(data)
-    resolved = resolve_conditioning(config, pictures.captions, pictures.labels)
-    memory.check(resolved, machine.device)
-    _say_measuring(args)
-    start = time.monotonic() - begun + FIRST_SECONDS
-    return Plan(config, (), forecast(resolved, pictures.count, machine, start))
+    measured = forecast(resolve(config), pictures.count, machine, start)
+    return replace(chosen, config=config, forecast=measured)
 
 
 def look_at(data: str) -> "PictureStats":

@@ -48,14 +48,14 @@ class Progress:
         self._say, self._now = say, now
         self._said = now()
         self._row: Mapping[str, Any] = {}
-        self._sheet = ""  # of samples that are not told yet
+        self._grid = ""  # the file of samples that were not yet spoken of
 
     def on_event(self, event: str, fields: Mapping[str, Any]) -> None:
         """Take note of an event of the run's journal, and say what stands on its own."""
         if event in ("step", "pace"):
             self._row = fields
         elif event == "samples":
-            self._sheet = fields["file"]
+            self._grid = fields["file"]
         elif event in ("paused", "notice"):
             self._print(fields["line"])
         elif event == "ingest":
@@ -68,7 +68,7 @@ class Progress:
 
     def step(self, step: TrainStep) -> None:
         """Say how far training is after a step, if samples were made or the time has come."""
-        if not self._sheet and not self._is_due():
+        if not self._grid and not self._is_due():
             return
         parts = [f"step {step.step:,} of {step.total:,}", f"loss {step.loss:.4f}"]
         if speed := self._row.get("pictures_per_second"):
@@ -80,8 +80,8 @@ class Progress:
         left = self._row.get("seconds_left")
         if left and step.step < step.total:  # else samples and all were made when this is said
             parts.append(f"{format_seconds(left)} left")
-        parts += [self._sheet] if self._sheet else []
-        self._sheet = ""
+        parts += [self._grid] if self._grid else []
+        self._grid = ""
         self._print(", ".join(parts))
 
     def _is_due(self) -> bool:

@@ -22,12 +22,7 @@ ENDS = ("finished", "stopped", "failed")
 MOST_JOURNALS = 64  # journals whose parsed events are kept in memory
 MOST_OUTLINES = 4096  # runs whose outline is kept, half a kilobyte each
 BEGINNINGS = ("start", "resumed")
-PAUSE_EVENTS = (
-    "step",
-    "paused",
-    "continued",
-    "resumed",
-)  # the last one: whether it is paused
+PAUSE_EVENTS = ("step", "paused", "continued", "resumed")  # the last one: whether it is paused
 COLUMNS = ("step", "loss", "lr", "grad_norm", "pictures_per_second")  # of a step event
 
 Event = Mapping[str, Any]

@@ -16,13 +16,8 @@ from sd.runs import process
 from sd.runs.journal import ENDS, Outline, outline
 from sd.runs.process import PAUSE, PROCESS, STARTING, STOP
 
-CONFIG, RUN, SOURCE, LOG, PICTURES = (
-    "config.ini",
-    "run.json",
-    "source.json",
-    "train.log",
-    "pictures",
-)
+CONFIG, RUN, SOURCE = "config.ini", "run.json", "source.json"
+LOG, PICTURES = "train.log", "pictures"
 ASIDE = "before-"  # with the time: what a run had made when it was begun anew
 
 
@@ -117,9 +112,9 @@ def obstacle(folder: Path) -> str:
             "its stored pictures are gone, and read anew they may be others; "
             "python -m sd train --run FOLDER --restart begins it anew from step 0"
         )
-    return (
-        "" if has_pictures or (folder / SOURCE).is_file() else "no pictures are there to train on"
-    )
+    if not has_pictures and not (folder / SOURCE).is_file():
+        return "no pictures are there to train on"
+    return ""
 
 
 def saved_step(folder: Path) -> int:

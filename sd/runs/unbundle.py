@@ -57,7 +57,7 @@ def unpack(archive: Path, home: Path) -> Path:
     Raises `InputError` in one line for whatever is not a whole bundle; then nothing is left behind.
     """
     label = brief(printable(archive.name))
-    folder = home / runs.default_home().new_folder().name
+    folder = runs.Home(home).new_folder()
     try:
         with open_judged(archive, label) as packed:
             bundle = _Bundle(label, packed)
@@ -106,11 +106,8 @@ class _Bundle:
         if len(checkpoints) != 1:
             raise self._error(f"holds {len(checkpoints)} checkpoints; a bundle has one")
         self._checkpoint = checkpoints.pop()
-        needed = [
-            *NEEDED,
-            *(f"{self._checkpoint}/{each}" for each in (WEIGHTS, ABOUT, runs.CONFIG)),
-        ]
-        for name in needed:
+        parts = (f"{self._checkpoint}/{each}" for each in (WEIGHTS, ABOUT, runs.CONFIG))
+        for name in (*NEEDED, *parts):
             if name not in found:
                 raise self._error(f"has no {name}")
         return found
