@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from sd import runs
 from sd.config import Config
@@ -202,12 +203,21 @@ def test_the_server_is_killed_while_it_trains(
         server.end(signal.SIGKILL)
 
 
-def test_a_bundle_is_taken_away_and_opened(open_page: Any, tmp_path: Path) -> None:
-    folder = begin(SHORT)
+def test_film_and_bundle_are_taken_away_and_the_bundle_opened(
+    open_page: Any, tmp_path: Path
+) -> None:
+    folder = begin(SHORT, "training.sample_every=20")
     until(lambda: runs.status(folder).state == "finished", 60)
     page = open_run(open_page, folder)
     true_within(page, folder)
     page.get_by_text("Take this run away, or open one").click()
+    page.get_by_text("film (webp)").click()
+    with page.expect_download() as download:
+        page.locator("#train-pack").click()
+    assert download.value.suggested_filename == f"{folder.name}.webp"
+    with Image.open(download.value.path()) as film:
+        assert film.n_frames == 2
+    page.get_by_text("bundle (zip)").click()
     with page.expect_download() as download:
         page.locator("#train-pack").click()
     taken = tmp_path / "taken.zip"

@@ -191,3 +191,14 @@ def test_fresh_processes_on_a_loaded_machine_give_the_same_weights(
 def test_cuda_is_taken_and_named() -> None:
     machine = device.choose().apply()
     assert machine.device == "cuda" and machine.label == torch.cuda.get_device_name()
+
+
+def test_a_cpu_has_no_memory_of_its_own() -> None:
+    assert device.device_memory("cpu") is None
+
+
+@pytest.mark.gpu
+def test_the_memory_that_tensors_held_on_cuda_is_told() -> None:
+    held = torch.zeros(2**25, device="cuda")
+    del held
+    assert (device.device_memory("cuda") or 0) >= 2**27
