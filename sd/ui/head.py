@@ -12,8 +12,12 @@ from sd.ui.texts import say
 @guarded
 def badge(request: gr.Request) -> Markup:
     """Return the machine in words."""
-    title = say("machine_title", language(request))
-    return Markup('<span title="{}">{}</span>').format(title, models.machine().label)
+    lang, machine = language(request), models.machine()
+    shown = machine.label  # a device's own name
+    if machine.device == "cpu":
+        key = "machine_core" if machine.threads == 1 else "machine_cores"
+        shown = say(key, lang, n=machine.threads)
+    return Markup('<span title="{}">{}</span>').format(say("machine_title", lang), shown)
 
 
 def build(demo: gr.Blocks) -> None:

@@ -14,6 +14,7 @@ from sd.common.validation import InputError
 from sd.data.decoding.decoder import as_colour
 from sd.ui import starters, state
 from sd.ui.adapter.served_files import store_picture
+from sd.ui.texts import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,14 +39,14 @@ Picture = str | RunPicture
 """A starter's name, the path of an upload, or one of a run's pictures."""
 
 
-def list_sets() -> list[tuple[str, str]]:
+def list_sets(lang: str) -> list[tuple[str, str]]:
     """Return (what is shown, name) of the sets: the bundled one, then those of your runs."""
     names = [
         folder.name
         for folder in runs.list_folders(state.home().path)
         if os.path.isfile(f"{folder}/{runs.PICTURES}/index.json")
     ]
-    return [(STARTER, STARTER)] + [(name, name) for name in names if is_run(name)]
+    return [(say("set_starter", lang), STARTER)] + [(name, name) for name in names if is_run(name)]
 
 
 def is_run(name: str) -> bool:

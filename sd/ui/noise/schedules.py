@@ -1,5 +1,6 @@
 """The schedules that the Noise tab offers: those of the presets, known ones, and their fixes."""
 
+from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from sd.config import Config, preset_names
 from sd.config.sections import DiffusionConfig
 from sd.diffusion.schedule import TERMINAL_SNR_LIMIT, Schedule
 from sd.ui.components.html import paragraph
+from sd.ui.components.widgets import label
 from sd.ui.texts import say
 
 
@@ -56,11 +58,11 @@ def read_schedule(name: str) -> Schedule:
     return Schedule.from_config(list_schedules()[name].diffusion)
 
 
-def describe(diffusion: DiffusionConfig) -> str:
-    """Return a schedule's shape, what was done to it, and T."""
+def describe(diffusion: DiffusionConfig, text: Callable[[str], Any]) -> str:
+    """Return a schedule's shape, what was done to it, and T; `text` gives the text of a key."""
     words = [diffusion.schedule]
-    words += ["rescaled"] if diffusion.rescale_betas else []
-    words += ["zero terminal SNR"] if diffusion.zero_terminal_snr else []
+    words += [str(text("schedule_rescaled"))] if diffusion.rescale_betas else []
+    words += [str(text("schedule_zero"))] if diffusion.zero_terminal_snr else []
     return f"{', '.join(words)}, T = {diffusion.timesteps}"
 
 
@@ -74,7 +76,7 @@ def list_choices() -> list[tuple[str, str]]:
     offered = []
     for names in groups.values():
         known = ", ".join(every[name].known for name in names if every[name].known)
-        title = describe(every[names[0]].diffusion)
+        title = describe(every[names[0]].diffusion, label)
         offered.append((f"{title} ({known})" if known else title, names[0]))
     return offered
 
@@ -90,9 +92,9 @@ def identity(diffusion: DiffusionConfig) -> tuple[Any, ...]:
     )
 
 
-def title_of(name: str) -> str:
+def title_of(name: str, lang: str) -> str:
     """Return how a schedule is called where it is short: without its presets."""
-    return describe(list_schedules()[name].diffusion)
+    return describe(list_schedules()[name].diffusion, lambda key: say(key, lang))
 
 
 def check_html(name: str, lang: str) -> Markup:
@@ -107,5 +109,5 @@ def check_html(name: str, lang: str) -> Markup:
     button = Markup('<button class="fix" type="button" data-schedule="{}">{}</button>')
     shown = paragraph(line, "warning")
     for fix in FIXES.get(name, ()):
-        shown += button.format(fix, say("mend", lang, name=title_of(fix)))
+        shown += button.format(fix, say("mend", lang, name=title_of(fix, lang)))
     return shown

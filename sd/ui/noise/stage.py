@@ -114,12 +114,12 @@ def pack_arrays(picture: Picture, seed: int) -> bytes:
     return bytes(to_uint8(x0).numpy().tobytes() + eps.tobytes())
 
 
-def schedule_line(name: str) -> dict[str, Any]:
+def schedule_line(name: str, lang: str) -> dict[str, Any]:
     """Return a schedule as the browser needs it: alpha_bar is base64 of float32 [T+1]."""
     schedule = schedules.read_schedule(name)
     data = schedule.alpha_bar.astype("<f4").tobytes()
     return {
-        "name": schedules.title_of(name),
+        "name": schedules.title_of(name, lang),
         "T": schedule.timesteps,
         "alpha_bar": base64.b64encode(data).decode(),
     }
@@ -150,14 +150,14 @@ def make_scene(
     seed = validation.seed("seed", seed)
     mean, std = check_moments(mean, std)
     x0 = read_pixels(picture)
-    first = schedule_line(schedule)
+    first = schedule_line(schedule, lang)
     return {
         "file": file_data(store(pack_arrays(picture, seed), "noise.bin")),
         "side": x0.shape[-1],
         "power": float(x0.square().mean()),
         "spectrum": [float(f"{value:.4g}") for value in spectrum(x0)],
         "schedule": first,
-        "other": schedule_line(other),
+        "other": schedule_line(other, lang),
         "mean": mean,
         "std": std,
         "t": round(FIRST_SLIDER_SHARE * first["T"]),

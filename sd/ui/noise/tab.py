@@ -14,6 +14,7 @@ from sd.ui.components.widgets import (
     dropdown,
     file_drop,
     heading,
+    label,
     new_seed,
     note,
     seed_row,
@@ -73,9 +74,9 @@ def choose_upload(file: str | None) -> Updates:
     return {"picture": file, "gallery": gr.update(selected_index=None)}
 
 
-def refresh_sets(name: str) -> Updates:
+def refresh_sets(name: str, request: gr.Request) -> Updates:
     """Offer the sets that there are now; nothing to choose while only one is."""
-    sets = pictures.list_sets()
+    sets = pictures.list_sets(language(request))
     known = name if name in [value for _, value in sets] else pictures.STARTER
     return {"name": gr.update(choices=sets, value=known, visible=len(sets) > 1)}
 
@@ -149,7 +150,8 @@ def build_choice() -> PictureChoice:
         heading("noise_picture")
         note("noise_picture_info")
         upload = file_drop("noise_picture", "single")
-        name = dropdown("noise_set", [pictures.STARTER], value=pictures.STARTER, visible=False)
+        starter = (label("set_starter"), pictures.STARTER)
+        name = dropdown("noise_set", [starter], value=pictures.STARTER, visible=False)
         note("noise_starters")
         gallery = thumbnails("noise_starters", "noise-starters", elem_classes="thumbs")
     return PictureChoice(upload, name, gallery)

@@ -171,7 +171,7 @@ def test_a_schedule_is_offered_once_with_its_presets() -> None:
     assert "(tiny, small, DDPM)" in offered[0][0] and "(gpu)" in offered[1][0]
     assert {"seed", "seed-zero", "stable", "stable-zero"} <= set(names)  # the mends are others
     assert set(preset_names()) <= set(schedules.list_schedules())
-    titles = [schedules.title_of(name) for name in names]
+    titles = [schedules.title_of(name, "en") for name in names]
     assert len(set(titles)) == len(titles)
 
 
@@ -224,10 +224,10 @@ def test_a_picture_of_a_person_is_read_at_256_pixels(tmp_path: Path) -> None:
 
 
 def test_pictures_of_a_run_can_be_chosen(pictured: str) -> None:
-    assert [name for _, name in noise_pictures.list_sets()] == ["starter", pictured]
+    assert [name for _, name in noise_pictures.list_sets("en")] == ["starter", pictured]
     assert (
-        noise.refresh_sets(pictured)["name"]["visible"]
-        and noise.refresh_sets("gone")["name"]["value"] == "starter"
+        noise.refresh_sets(pictured, ENGLISH)["name"]["visible"]
+        and noise.refresh_sets("gone", ENGLISH)["name"]["value"] == "starter"
     )
     shown = noise.choose_set(pictured)["gallery"]["value"]
     assert len(shown) == 8 and Image.open(shown[0][0]).size == (14, 10)
@@ -252,7 +252,7 @@ def test_no_other_picture_than_those_shown(value: Any, pictured: str) -> None:
 
 
 def test_without_a_run_there_is_no_choice_of_sets(home: Path) -> None:
-    assert noise.refresh_sets("starter")["name"]["visible"] is False
+    assert noise.refresh_sets("starter", ENGLISH)["name"]["visible"] is False
 
 
 @pytest.mark.parametrize("course", ["tiny", "seed", "seed-zero", "linear", "stable-zero"])

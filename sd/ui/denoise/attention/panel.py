@@ -225,7 +225,9 @@ def build() -> tuple[gr.Accordion, dict[str, Any]]:
         with gr.Row(elem_classes="looked-fields"):
             for name, first in (("layer", AVERAGED), ("head", ALL)):  # the others come with a model
                 about = {"value": first, "elem_id": f"looked-{name}"}
-                parts[name] = dropdown(f"looked_{name}", [first], **about)
+                parts[name] = dropdown(
+                    f"looked_{name}", [(label(f"looked_{first}"), first)], **about
+                )
             bounds = {"minimum": 1, "maximum": models.CAPS.count, "precision": 0}
             parts["picture"] = number(
                 "looked_picture", 1, visible=False, elem_id="looked-picture", **bounds
