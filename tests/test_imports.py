@@ -59,6 +59,12 @@ def test_building_the_page_imports_no_torch() -> None:
     assert printed(WATCH.format(work=work, names=names))[-1] == "loaded:"
 
 
+def test_what_the_page_imports_ahead_has_no_compiler_of_torch() -> None:
+    work = "import sys, sd.diffusion.sampling, sd.data.image_set, sd.checkpoints.checkpoint"
+    script = f"{work}\nprint(*{{'torch', 'torch._dynamo'}} & set(sys.modules))"
+    assert printed(script) == ["torch"]
+
+
 def test_the_package_itself_imports_none_of_its_modules() -> None:
     script = "import sys, sd; print(*[name for name in sys.modules if name.startswith('sd.')])"
     assert printed(script) == [""]

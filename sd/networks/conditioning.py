@@ -157,6 +157,11 @@ class Captions(Conditioner):
         return {**super().metadata(), "vocabulary": self.vocabulary.to_json()}
 
 
+def _encode_frozen(encoder: PretrainedText, rows: Tensor) -> tuple[Tensor, Tensor]:
+    context, mask = encoder.to(rows.device)(rows)
+    return context, mask
+
+
 class FrozenCaptions(Conditioner):
     """Captions through a pretrained encoder, which is not trained and not kept with the model."""
 
@@ -166,6 +171,9 @@ class FrozenCaptions(Conditioner):
         """Load the encoder from a folder or hub id; raise `InputError` where that fails."""
         super().__init__()
         self._frozen = (PretrainedText(place, length),)  # in a tuple: no module of this one
+        # Not compiled: it is moved to the device meanwhile, and its code is another package's. Here
+        # and not as a decorator, which would import all of torch's compiler, 1.3 s, for everybody.
+        self._encode = torch.compiler.disable(_encode_frozen)  # type: ignore[no-untyped-call]
         self.examples = tuple(examples)
         self.pool = Pool(self.width, pooled) if pooled else None
 
@@ -180,14 +188,8 @@ class FrozenCaptions(Conditioner):
 
     def forward(self, rows: Tensor) -> Condition:
         """Return the context [B, L, D] with its mask, and as y what the mean of its words says."""
-        context, mask = self._encode(rows)
+        context, mask = self._encode(self._frozen[0], rows)
         return Condition(None if self.pool is None else self.pool(context, mask), context, mask)
-
-    # Not compiled: it is moved to the device here, and its code is another package's.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _encode(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        context, mask = self._frozen[0].to(rows.device)(rows)
-        return context, mask
 
     def spans(self, prompt: str) -> list[tuple[str, list[int]]]:
         return self._frozen[0].spans(prompt)
