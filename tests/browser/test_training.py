@@ -141,6 +141,16 @@ def test_a_run_is_steered_in_two_tabs_and_its_end_is_told(open_page: Any) -> Non
     assert steps == sorted(set(steps)), "the log tells a step twice"
 
 
+def test_a_tab_that_was_open_before_the_start_shows_the_run(open_page: Any) -> None:
+    page = open_page()
+    page.wait_for_selector(LINE)
+    folder = begin(LONG)
+    true_within(page, folder, 30)
+    assert page.locator("#train-run input").input_value() == folder.name
+    page.locator("#train-stop").click()
+    until(lambda: runs.status(folder).state == "stopped", 30)
+
+
 @pytest.mark.slow
 def test_train_more_after_the_end(open_page: Any) -> None:
     folder = begin(SHORT)

@@ -43,7 +43,20 @@ def attach(memory: object, request: gr.Request) -> Updates:
     wishes = [asked, memory.get("run") if isinstance(memory, dict) else None]
     wishes += [status.name for status in state.home().live_runs()]
     value = next((wish for wish in [*wishes, *names] if wish in names), None)
-    return {"run": gr.update(choices=names, value=value), "seen": {}}
+    seen = {"by_page": value != asked}
+    return {"run": gr.update(choices=names, value=value), "seen": seen}
+
+
+def follow_start(run: str | None) -> Updates:
+    """Show a run that was started elsewhere, as in another tab, if there is one but `run`."""
+    started = [status.name for status in state.home().live_runs() if status.name != run]
+    if not started:
+        return {}
+    return {
+        "run": gr.update(choices=list_run_names(), value=started[0]),
+        "seen": {"by_page": True},
+        "pulse": f"{started[0]} started",
+    }
 
 
 def why_not_found(name: str) -> str:

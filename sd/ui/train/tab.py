@@ -193,8 +193,9 @@ def wire(demo: gr.Blocks, plan: PlanForm, controls: Controls, view: watch.RunVie
     show = refresh | QUIET
     clocks = {"clock": view.clock, "slow_clock": view.slow_clock}
     asked = {"run": run, "seen": view.seen, "watched": watched}
+    ticked = {"run": run, "seen": view.seen, "pulse": pulse, **clocks}
     for clock in clocks.values():
-        clock.tick(**by_name(watch.read_pulse, asked, {"pulse": pulse, **clocks}), **QUIET)
+        clock.tick(**by_name(watch.read_pulse, asked, ticked), **QUIET)
     pulse.change(**show)
     attach = by_name(control.attach, {"memory": memory}, {"run": run, "seen": view.seen})
     demo.load(**attach, **QUIET).then(**show)

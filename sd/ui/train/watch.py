@@ -20,7 +20,7 @@ from sd.ui.components.events import Updates
 from sd.ui.components.handlers import guarded, language
 from sd.ui.components.html import paragraph, progress_bar
 from sd.ui.texts import duration, say
-from sd.ui.train import samples
+from sd.ui.train import control, samples
 from sd.ui.train.advice import read_config, run_advice_html
 
 Seen = dict[str, Any]  # what the browser shows already, part by part
@@ -56,7 +56,7 @@ class RunView:
     further: gr.Row
     bundle: gr.Row
     clock: gr.Timer  # the quick one, while the run lives
-    slow_clock: gr.Timer  # while it may live again
+    slow_clock: gr.Timer  # while it does not: it may live again, or another one be started
     seen: gr.State
 
 
@@ -159,7 +159,7 @@ def show_controls(status: runs.Status | None) -> Updates:
         "further": gr.update(visible=resumable),
         "bundle": gr.update(visible=status is not None and status.step > 0),
         "clock": gr.update(active=alive),
-        "slow_clock": gr.update(active=resumable),
+        "slow_clock": gr.update(active=not alive),
     }
 
 
@@ -174,26 +174,30 @@ def pulse_of(status: runs.Status, folder: Path) -> str:
 def read_pulse(run: str | None, seen: Seen, watched: bool) -> Updates:
     """Return the pulse of the run that is shown, if it is not what is seen.
 
-    An answer that came when another tab was looked at already may have set a clock going again: its
-    next tick ends it.
+    Where the page chose that run, and it does not live, one that was started elsewhere is shown
+    instead. An answer that came when another tab was looked at already may have set a clock going
+    again: its next tick ends it.
     """
     if not watched:
         return rest_clocks()
     if not run:
-        return {}
+        return control.follow_start(run)
     folder = state.home().find_run(run)
-    now = pulse_of(runs.status(folder), folder)
+    status = runs.status(folder)
+    if seen.get("by_page") and not status.alive and (other := control.follow_start(run)):
+        return other
+    now = pulse_of(status, folder)
     return {} if seen.get("pulse") == now else {"pulse": now}
 
 
 @guarded
 def wake(run: str | None) -> Updates:
-    """Let the clock go again that fits the run: the quick one, the slow one or none."""
+    """Let the clock go again that fits the run: the quick one, or the slow one."""
     status = runs.status(state.home().find_run(run)) if run else None
     return {
         "watched": True,
         "clock": gr.Timer(active=bool(status and status.alive)),
-        "slow_clock": gr.Timer(active=bool(status and status.resumable)),
+        "slow_clock": gr.Timer(active=not (status and status.alive)),
     }
 
 
@@ -216,6 +220,7 @@ def changes_since(
     measured = len(runs.evaluations(folder))
     keys: Seen = {
         "run": name,
+        "by_page": bool(seen.get("by_page")),  # no person chose this run
         "pulse": pulse_of(status, folder),
         "samples": [grid.step for grid in grids],
         "curve": [status.step, status.total],

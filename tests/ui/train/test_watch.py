@@ -259,7 +259,7 @@ def test_two_buttons_beside_start_fit_the_state(
     assert parts["requests"]["visible"] is status.alive
     assert parts["start"]["interactive"] is (not status.alive or state == "paused")
     assert parts["clock"]["active"] is status.alive
-    assert parts["slow_clock"]["active"] is resumable  # others never live again
+    assert parts["slow_clock"]["active"] is not status.alive  # another run may be started
     if not status.alive:
         assert not parts["pause"]["interactive"] and not parts["stop"]["interactive"]
 
@@ -278,6 +278,31 @@ def test_what_is_asked_before_the_first_step_speaks_of_no_step(lang: str) -> Non
         assert "0" not in line and line != watch.progress_lines(later, lang)[0]
 
 
+def test_a_tab_that_was_open_before_shows_a_run_that_is_started(home: Path) -> None:
+    """In another tab, or by the command line; not where a person chose what is shown."""
+    assert watch.read_pulse(None, {}, True) == {}
+    started = revive(made_run(home, "b-new", steps=52, end=None))
+    sent = watch.read_pulse(None, {}, True)
+    assert sent["run"]["value"] == "b-new" and sent["pulse"]
+    made_run(home, "a-old", steps=52)
+    attached = {"by_page": True}
+    assert look("a-old", attached)["seen"]["by_page"] is True
+    assert watch.read_pulse("a-old", look("a-old", attached)["seen"], True)["run"] == sent[
+        "run"
+    ] | {"choices": ["b-new", "a-old"]}
+    chosen = look("a-old", control.select_run("a-old")["seen"])["seen"]
+    assert watch.read_pulse("a-old", chosen, True) == {}
+    seen = look("b-new", attached)["seen"]
+    assert watch.read_pulse("b-new", seen, True) == {} and started.is_dir()
+
+
+def test_the_page_s_own_choice_is_known(home: Path) -> None:
+    made_run(home, "a", steps=52)
+    assert control.attach({}, ENGLISH)["seen"] == {"by_page": True}
+    asked = SimpleNamespace(headers=ENGLISH.headers, query_params={"run": "a"})
+    assert control.attach({}, asked)["seen"] == {"by_page": False}
+
+
 def test_a_clock_that_ticks_unseen_is_ended(home: Path) -> None:
     """As after an answer that came when another tab was looked at already."""
     made_run(home)
@@ -286,16 +311,15 @@ def test_a_clock_that_ticks_unseen_is_ended(home: Path) -> None:
     assert watch.rest()["watched"] is False and watch.wake("made")["watched"] is True
 
 
-def test_a_clock_goes_again_only_for_what_lives_or_may(home: Path) -> None:
+def test_the_quick_clock_goes_for_what_lives_and_the_slow_one_for_what_may_begin(
+    home: Path,
+) -> None:
     def going(name: str | None) -> list[bool]:
         sent = watch.wake(name)
         return [sent[clock].active for clock in ("clock", "slow_clock")]
 
-    folder = made_run(home)
-    assert going(None) == going("") == going("made") == [False, False]
-    for name in (runs.RUN, runs.SOURCE):  # what it takes to go on before the first checkpoint
-        (folder / name).write_text("")
-    assert going("made") == [False, True]
+    made_run(home)
+    assert going(None) == going("") == going("made") == [False, True]
     revive(made_run(home, "alive", end=None))
     assert going("alive") == [True, False]
 
