@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Files = str | list[str] | None  # what is uploaded; a bundled set's word; nothing for the first one
 
-PREVIEW_SIDE = 96  # pixels; a preview of larger pictures is drawn at this
+PREVIEW_SIDE = 64  # pixels; a preview of larger pictures is drawn at this
 CELL_SIDE = 64  # pixels of one picture of the preview, about
 
 
