@@ -279,6 +279,7 @@ def test_a_picture_brings_every_setting_back_and_is_made_again(
         " ? each.checked : each.value)"
     )
     unfold(page, "#denoise-take")
+    assert page.locator("#take-index input[type=range]").get_attribute("max") == "2"
     fill(page, "#take-index", 2)
     first = taken(page, tmp_path / "first.png")
     told = read_recipe(tmp_path / "first.png")
@@ -355,16 +356,53 @@ def test_two_samplers_race_and_are_measured(kept: Any, little: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_race_is_stopped_while_its_reference_is_made(page: Any) -> None:
+def test_a_reference_lets_a_sampling_in_and_is_stopped(page: Any) -> None:
     unfold(page, "#denoise-race")
     fill(page, "#race-calls", 2)
+    fill(page, "#denoise-steps", 2)
     page.locator("#race-go").click()
     settled(page, "#race-status", "reference: step")
+    denoised(page, 2)  # in between: the reference alone would take half a minute
+    settled(page, "#race-status", "reference: step")
     page.locator("#race-stop").click()
-    fill(page, "#denoise-steps", 2)
-    denoised(page, 2)  # the device is free: the reference alone would take half a minute
     settled(page, "#race-status", "stopped at step")
     assert "from the reference" not in page.locator(RACE).inner_text()
+
+
+FIELDS = ":is(input, textarea):not(:disabled, [type=radio], [type=checkbox], [type=file])"
+RINGS = """([fields, accents]) => {
+  const looks = (each) => {
+    const style = getComputedStyle(each), drawn = style.outlineStyle !== "none";
+    const shadow = style.boxShadow.replace(/rgba\\(0, 0, 0, 0\\)/g, "");
+    const edge = parseFloat(style.borderTopWidth) && accents.includes(style.borderTopColor);
+    return [
+      ...(drawn && parseFloat(style.outlineWidth) && style.opacity !== "0" ? ["outline"] : []),
+      ...(shadow.includes("rgb") ? ["shadow"] : []),
+      ...(edge ? ["border"] : []),
+    ];
+  };
+  const wrong = [];
+  for (const each of document.querySelectorAll(`.denoise-page ${fields}`)) {
+    if (!each.offsetParent || each.getBoundingClientRect().width < 5) continue;
+    const near = [each];
+    while (near.length < 6) near.push(near.at(-1).parentElement);
+    each.blur();
+    const before = near.map((one) => looks(one).join());
+    each.focus();
+    const changed = near.filter((one, place) => looks(one).join() !== before[place]);
+    const rings = changed.flatMap(looks);
+    if (document.activeElement === each && rings.length !== 1) wrong.push([each.id, ...rings]);
+  }
+  return wrong;
+}"""
+
+
+def test_what_has_the_focus_has_one_ring(page: Any) -> None:
+    more_settings(page)
+    page.wait_for_timeout(600)
+    page.keyboard.press("Tab")  # whoever uses keys
+    theirs = ["rgb(147, 177, 234)", "rgb(47, 98, 201)", "rgb(37, 99, 235)"]
+    assert page.evaluate(RINGS, [FIELDS, theirs]) == []
 
 
 def test_begin_from_a_picture_inside_a_mask(page: Any) -> None:

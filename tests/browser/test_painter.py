@@ -35,6 +35,11 @@ def served(browser: Any) -> Iterator[Served]:
     got: dict[str, list[Any]] = {"mask": [], "paint": []}
     with gr.Blocks(analytics_enabled=False) as demo:
         made = {mode: painter.painter(f"denoise-{mode}") for mode in painter.MODES}
+        with gr.Column(visible=False) as column:
+            hidden = painter.painter("denoise-hidden")
+        reveal = gr.Button("show", elem_id="show")
+        reveal.click(lambda: gr.update(visible=True), None, column)
+        demo.load(lambda: painter.content("mask", base(), "en"), None, hidden)
         back, empty = gr.Button("back", elem_id="back"), gr.Button("empty", elem_id="empty")
         for mode, each in made.items():
             each.input(got[mode].append, each, None, trigger_mode="always_last")
@@ -246,6 +251,13 @@ def test_a_stroke_that_the_system_takes_away_leaves_nothing(page: Any, served: S
     brush(page, MASK, 1)
     stroke(page, MASK, (0, 11))
     assert np.count_nonzero(mask_of(newest(page, served.got["mask"], 1))) == 1
+
+
+def test_a_mask_that_is_filled_while_hidden_is_a_mask(page: Any) -> None:
+    page.wait_for_timeout(300)  # it has its value
+    page.locator("#show").click()
+    page.locator("#denoise-hidden .invert").wait_for()
+    assert page.locator("#denoise-hidden .colour").count() == 0
 
 
 def test_everything_has_a_name(page: Any) -> None:

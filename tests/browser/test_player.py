@@ -93,6 +93,15 @@ def parts() -> dict[str, Any]:
     return content([film.json("done")], "en", at=10)
 
 
+def high() -> dict[str, Any]:
+    """A finished film of four pictures, one below the other."""
+    film = Film(PIXELS, SCHEDULE, 4, label="high", columns=1)
+    for i in range(1, 5):
+        film.add(step(i, 4))
+    film.flush(store_chunk)
+    return content([film.json("done")], "en")
+
+
 def told(event: gr.EventData) -> str:
     return f"{event.lane} {event.i} {event.t:g}"
 
@@ -102,10 +111,12 @@ def films(browser: Any) -> Iterator[tuple[str, gr.Blocks]]:
     """The address of a page with a player and what feeds it."""
     with gr.Blocks(delete_cache=(3600, 86400)) as demo:
         go, two, three = gr.Button("stream"), gr.Button("lanes"), gr.Button("parts")
+        four = gr.Button("high")
         shows, out = player("film"), gr.Textbox(elem_id="out")
         go.click(stream, None, shows, show_progress="hidden")
         two.click(lanes, None, shows, show_progress="hidden")
         three.click(parts, None, shows, show_progress="hidden")
+        four.click(high, None, shows, show_progress="hidden")
         shows.select(told, None, out, show_progress="hidden")
     _, url, _ = demo.launch(
         theme=theme.theme(),
@@ -145,6 +156,34 @@ def at(page: Any, number: int, kind: str = "x_t") -> None:
     )
     wanted = grey(number) if kind == "x_t" else 255 - grey(number)
     assert page.evaluate(PIXEL, [kind, 8, 8]) == pytest.approx([wanted] * 3, abs=6)
+
+
+def height_of_strip(page: Any) -> float:
+    height: float = page.locator(".sdp-thumbs").bounding_box()["height"]
+    return height
+
+
+def test_more_rows_than_columns_are_shown_whole_and_the_strip_keeps_its_height(page: Any) -> None:
+    empty = height_of_strip(page)
+    page.get_by_role("button", name="parts").click()
+    at(page, 10)
+    many = height_of_strip(page)
+    page.get_by_role("button", name="high").click()
+    page.wait_for_selector("canvas[data-kind=x_t][data-step='4']")
+    assert empty == many == height_of_strip(page) < 80
+    square = page.locator(".sdp-square").first.bounding_box()
+    canvas = page.locator(".sdp-square canvas").first
+    assert canvas.evaluate("(each) => each.height > 3 * each.width")
+    assert canvas.bounding_box() == square  # within which the picture is fitted
+
+
+def test_what_has_no_words_yet_shows_no_keys(page: Any) -> None:
+    named = page.locator(".sd-player [title], .sd-player [aria-label]")
+    assert named.count() > 5
+    names = named.evaluate_all("all => all.map((each) => `${each.title} ${each.ariaLabel ?? ''}`)")
+    assert {name.strip() for name in names} == {"", "1×"}
+    page.get_by_role("button", name="high").click()
+    page.get_by_role("button", name="Play").wait_for()
 
 
 def requests_of(page: Any) -> list[str]:
