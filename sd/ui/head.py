@@ -1,12 +1,14 @@
-"""The head of the page: its name, what it is for, and a quiet badge of the machine."""
+"""The head of the page: its name, what it is for, a quiet badge of the machine, the language."""
 
 import gradio as gr
 from markupsafe import Markup
 
 from sd.ui import models
-from sd.ui.components.handlers import QUIET, guarded, language
+from sd.ui.components.handlers import HIDDEN, QUIET, guarded, language
 from sd.ui.components.widgets import label
 from sd.ui.texts import say
+
+LANGUAGES = "EN / 中文"  # each in its own words, on the switch
 
 
 @guarded
@@ -26,4 +28,6 @@ def build(demo: gr.Blocks) -> None:
         gr.HTML("<h1>sd</h1>", elem_classes="name")
         gr.HTML(label("tag_line"), elem_classes="tag-line")
         machine = gr.HTML("<span>&nbsp;</span>", elem_classes="badge")
+        switch = gr.Button(LANGUAGES, size="sm", scale=0, min_width=88, elem_classes="language")
+    switch.click(None, js="() => sdSwitchLanguage()", **HIDDEN, api_visibility="private")
     demo.load(badge, None, machine, **QUIET)

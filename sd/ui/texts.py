@@ -5,10 +5,13 @@ A further language is one more file there; what it lacks is English. Four tables
 English stands in the packages that do, and here under `FAMILIES`.
 
 Static texts travel to the browser under `sd_` keys and are chosen there by its language; lines that
-carry numbers are made here and chosen by the request's Accept-Language header.
+carry numbers are made here and chosen by the request. The language is the browser's own, or the
+one that was switched to in the head, which `language.js` keeps in a cookie.
 """
 
+import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ FAMILIES = {  # table -> its English; keys begin with the table's name
 }
 # The browser's side of gradio knows Chinese by its regions alone; zh-TW and zh-HK fall back to zh.
 REGIONS = {"zh": ("zh-CN",)}
+SWITCHED = re.compile("(?:^|; ?)sd_language=([A-Za-z-]{2,12})(?:;|$)")  # of a Cookie header
 
 
 def read_locale(file: Path) -> dict[str, str]:
@@ -79,6 +83,12 @@ def language_of(header: str | None) -> str:
     first = (header or "").split(",")[0].partition(";")[0].strip().lower()
     language, _, region = first.partition("-")
     return language if language in TEXTS and (region or language not in REGIONS) else "en"
+
+
+def page_language(headers: Mapping[str, str]) -> str:
+    """Return the language of the page that a request comes from: switched to, or the browser's."""
+    switched = SWITCHED.search(headers.get("cookie") or "")
+    return language_of(switched[1] if switched else headers.get("accept-language"))
 
 
 def duration(seconds: float, language: str) -> str:

@@ -172,3 +172,16 @@ def test_what_explains_a_box_stands_above_the_next_button(kept_page: Any) -> Non
     pack.wait_for()
     info = page.get_by_text("Also the pictures and the optimiser").bounding_box()
     assert info["y"] + info["height"] <= pack.bounding_box()["y"]
+
+
+def test_the_language_is_switched_in_the_head_and_remembered(open_page: Any) -> None:
+    page = open_page()
+    for language, tab, badge in (("zh-CN", "训练", "个线程"), ("en", "Train", "thread")):
+        page.locator(".head .language").click()
+        page.locator("[role=tab]").first.filter(has_text=tab).wait_for()
+        page.locator(".head .badge span").filter(has_text=badge).wait_for()
+        assert page.evaluate("navigator.language") == language
+    page.locator(".head .language").click()
+    page.locator("[role=tab]").first.filter(has_text="训练").wait_for()
+    page.reload()
+    page.locator("[role=tab]").first.filter(has_text="训练").wait_for()

@@ -59,6 +59,7 @@ NAMES = {  # of formulas, samplers, settings' values, formats, units, devices, p
         "seed-fixed",
         "emoji32",
         "DDPM",
+        "EN",
         "Stable",
         "Diffusion",
         "sd",

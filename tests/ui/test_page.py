@@ -155,6 +155,21 @@ def test_language_follows_the_first_wish(header: str | None, language: str) -> N
     assert texts.language_of(header) == language
 
 
+@pytest.mark.parametrize(
+    ("cookie", "language"),
+    [
+        ("sd_language=zh-CN", "zh"),
+        ("a=b; sd_language=en; c=d", "en"),
+        ("xsd_language=en", "zh"),
+        ("sd_language=<b>", "zh"),
+        ("sd_language=xx", "en"),
+    ],
+)
+def test_language_follows_the_switch_before_the_browser(cookie: str, language: str) -> None:
+    headers = {"cookie": cookie, "accept-language": "zh-CN,zh;q=0.9"}
+    assert texts.page_language(headers) == language
+
+
 def test_durations_in_words() -> None:
     assert texts.duration(8.4, "en") == "8 s"
     assert texts.duration(190, "en") == "3 min 10 s"

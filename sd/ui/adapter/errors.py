@@ -11,7 +11,7 @@ import gradio as gr
 from sd.common import validation
 from sd.common.text import brief, printable, system_reason
 from sd.common.validation import InputError
-from sd.ui.texts import language_of, say
+from sd.ui.texts import page_language, say
 
 FIXABLE = {  # reasons of the system that a person can fix: a full disk, a folder not theirs
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EFBIG, errno.EIO),
@@ -37,7 +37,7 @@ def page_error(error: Exception, request: gr.Request | None) -> PageError:
 
     Of anything unexpected no detail is shown; the details go to the log.
     """
-    lang = language_of(request.headers.get("accept-language") if request else None)
+    lang = page_language(request.headers) if request else "en"
     if isinstance(error, gr.Error) and not isinstance(error, PageError):
         error = InputError(error.message)  # of gradio itself
     if isinstance(error, InputError):

@@ -17,7 +17,7 @@ import gradio as gr
 
 from sd.common import validation
 from sd.common.validation import InputError
-from sd.ui.texts import language_of, say
+from sd.ui.texts import page_language, say
 
 LIGHT, HEAVY, PANEL = (200, 4000), (2, 48), (12, 400)  # events of one page, and of all together
 GROUPS = {  # by concurrency_id; a panel asks whenever a slider rests, though it be closed
@@ -52,7 +52,7 @@ def guard(queue: Any) -> None:
 
     async def admitted_push(body: Any, request: Any, username: Any) -> Pushed:
         """Put an event into the queue, or return why it is not."""
-        lang = language_of(request.headers.get("accept-language"))
+        lang = page_language(request.headers)
         size = size_of([body.data, body.event_data]) + len(await request.body())
         for gone in sizes.keys() - {id(event.data) for event in events(queue)}:
             del sizes[gone]

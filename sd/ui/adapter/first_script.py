@@ -1,7 +1,8 @@
-"""A script that runs before gradio's own: `frame_rate.js`, written into the page as it is sent.
+"""Scripts that run before gradio's own, written into the page as it is sent.
 
 gradio's own `head` runs later than gradio. A page that has no <head>, or is packed, is sent as it
-is: then an open page costs the browser some of a core for nothing, and no more.
+is: then an open page costs the browser some of a core for nothing, and its language is the
+browser's own.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,20 +11,21 @@ from typing import Any
 from sd.common.paths import PACKAGE
 from sd.ui.adapter.requests import Send
 
-SCRIPT = PACKAGE / "ui" / "assets" / "frame_rate.js"
+SCRIPTS = [PACKAGE / "ui" / "assets" / name for name in ("frame_rate.js", "language.js")]
 HEAD = b"<head>"
 
 
 class FirstScript:
-    """Writes the script into the head of the page as it is sent; all else passes."""
+    """Writes the scripts into the head of the page as it is sent; all else passes."""
 
     def __init__(self, app: Callable[..., Awaitable[None]], sent: Callable[[], object]) -> None:
         """Take what it passes requests on to, and what is called when a page was sent."""
         self.app, self.sent = app, sent
-        self.tag = b"<script>\n" + SCRIPT.read_bytes() + b"</script>"
+        texts = (b"<script>\n" + script.read_bytes() + b"</script>" for script in SCRIPTS)
+        self.tag = b"".join(texts)
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
-        """Pass a request on; the head of the page gets the script. Files are left as they are."""
+        """Pass a request on; the head of the page gets the scripts. Files are left as they are."""
         is_page = scope["type"] == "http" and scope["method"] == "GET"
         if is_page and scope["path"].endswith("/"):
             send = self.add_script(send)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import gradio as gr
 
 from sd.ui.adapter.errors import PageError, page_error
-from sd.ui.texts import language_of
+from sd.ui.texts import page_language
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ def progress_on(line: gr.HTML) -> dict[str, Any]:
 
 def language(request: gr.Request | None) -> str:
     """Return the language of lines that are made on the server."""
-    return language_of(request.headers.get("accept-language") if request else None)
+    return page_language(request.headers) if request else "en"
 
 
 def session(request: gr.Request) -> str:
