@@ -196,7 +196,8 @@ def _plan(args: argparse.Namespace, config: Config, data: str) -> "Plan":
     def resolve(config: Config) -> Config:
         return resolve_conditioning(config, pictures.captions, pictures.labels)
 
-    machine, pictures = choose(args.device or "auto").apply(), look_at(data)
+    machine = choose(args.device or "auto").apply()
+    pictures = look_at(data, getattr(args, "pictures", None))
     must_plan = _must_plan(args)
     if not must_plan:
         memory.check(resolve(config), machine.device)
@@ -214,12 +215,18 @@ def _plan(args: argparse.Namespace, config: Config, data: str) -> "Plan":
     return replace(chosen, config=config, forecast=measured)
 
 
-def look_at(data: str) -> "PictureStats":
-    """Return how many pictures a source has and what a few of them are like."""
+def look_at(data: str, known: int | None = None) -> "PictureStats":
+    """Return how many pictures a source has and what a few of them are like.
+
+    known: how many are trained on, where that was found before; else what is damaged may count.
+    """
     from sd.data.image_set import inspect_images, some_pictures
+    from sd.data.reading.files import MOST_FILES
     from sd.data.reading.source import open_source
     from sd.training.planning.planner import PictureStats
 
+    if known is not None:
+        validation.whole("--pictures", known, 1, MOST_FILES)
     with open_source(data) as reading:
         counts = reading.counts()
     samples = some_pictures(data, PEEKED)
@@ -229,7 +236,8 @@ def look_at(data: str) -> "PictureStats":
     sides = sorted(min(picture.size) for picture in samples)
     channels = 1 if all(each.mode in ("L", "LA") for each in samples) else 3
     side = sides[len(sides) // 2]
-    return PictureStats(counts.pictures, side, channels, counts.captions, counts.classes)
+    count = known or counts.pictures
+    return PictureStats(count, side, channels, min(count, counts.captions), counts.classes)
 
 
 def _data_of(args: argparse.Namespace, config: Config) -> str:

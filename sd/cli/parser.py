@@ -103,6 +103,8 @@ def _train_flags(flags: argparse.ArgumentParser) -> None:
 
 def _plan_flags(flags: argparse.ArgumentParser) -> None:
     _data_and_length(flags)
+    about = "how many of DATA are trained on, where that is known; else what looks like one counts"
+    flags.add_argument("--pictures", type=number, help=about)
     flags.add_argument("--device", help="auto, cpu, cuda or mps")
     flags.add_argument("--json", action="store_true", help="for programs")
 

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from sd.common import validation
 from sd.common.text import fill, format_bytes
 from sd.config import Config, ini, preset_names
+from sd.config.sections import TrainingConfig
 from sd.runs import process
 from sd.ui import uploads
 from sd.ui.adapter import scratch
@@ -27,6 +28,7 @@ from sd.ui.state import Recent, shared
 from sd.ui.texts import TEXTS, duration, say
 from sd.ui.train import settings
 from sd.ui.train.form import Measurement, fill_fields
+from sd.ui.train.report_view import count_chosen
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LEAST_MINUTES, MOST_MINUTES = 1, 120
@@ -83,6 +85,12 @@ def ask(words: Sequence[str], lang: str) -> Iterator[Markup | Answer]:
         yield measuring_html(time.monotonic() - began, lang) if answer is None else answer
 
 
+def count_pictures(data: str | None, training: TrainingConfig) -> list[str]:
+    """Return what tells a plan how many pictures are trained on: none that are left out."""
+    count = count_chosen(uploads.survey_of(data).report, training)
+    return [f"--pictures={count}"] if count else []
+
+
 def cancellable(handler: Callable[..., Generator[Updates, None, None]]) -> Callable[..., Any]:
     """Let a handler go on until it ends or the person cancels; a mistake leaves nothing shown."""
 
@@ -115,6 +123,8 @@ def make_plan(
     kind = settings.from_widget("kind", values["kind"])
     words = [f"--minutes={minutes:g}", f"--device={validation.choice('device', device, DEVICES)}"]
     words += [f"--set=conditioning.kind={ini.spell(kind)}"] if kind != "auto" else []
+    chosen = settings.with_picture_settings(Config.preset("tiny"), values, ("classes",))
+    words += count_pictures(data, chosen.training)
     for answer in ask([*words, "--", uploads.source_of(data)], lang):
         if isinstance(answer, str):
             yield {"answer": answer, **show_buttons(True)}
@@ -137,7 +147,8 @@ def make_forecast(
     with tempfile.TemporaryDirectory(prefix=scratch.PLAN) as place:
         file = Path(place) / "settings.ini"
         file.write_text(config.to_ini(), encoding="utf-8")
-        words = ["--config", str(file), f"--device={device}", "--", uploads.source_of(data)]
+        words = ["--config", str(file), f"--device={device}"]
+        words += [*count_pictures(data, config.training), "--", uploads.source_of(data)]
         for answer in ask(words, lang):
             if isinstance(answer, str):
                 yield {"answer": answer, **show_buttons(True)}

@@ -3,6 +3,7 @@
 import re
 import shlex
 import string
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 from markupsafe import Markup
 
 from sd import runs
+from sd.cli import commands
 from sd.cli.parser import parser
 from sd.common import device
 from sd.common.validation import InputError
@@ -27,6 +29,7 @@ from tests.helpers.planning import (
     HOSTILE,
     as_fields,
     fields,
+    make_zip,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -272,7 +275,7 @@ def test_a_plan_fills_the_fields_and_says_why(
     given = answering(monkeypatch, ANSWER)
     now = fields(flip=True, classes=["cats"], batch_size=-3)  # what is planned anew may be wrong
     seen = list(planning(**now))
-    assert given == ["--minutes=3", "--device=cpu", "--", "starter"]
+    assert given == ["--minutes=3", "--device=cpu", "--", "starter"]  # of no such class
     assert "Measuring" in seen[0]["answer"]
     assert seen[0]["stop"]["visible"] and not seen[0]["go"]["visible"]
     last = seen[-1]
@@ -283,6 +286,26 @@ def test_a_plan_fills_the_fields_and_says_why(
     told = last["answer"]
     assert last["measured"] == form.Measurement(config, "starter", told)
     assert "3 min 10 s" in told and "868 MiB" in told and "&lt;i&gt;The rate" in told
+
+
+def test_a_plan_counts_the_pictures_that_are_used(
+    home: Path, roomy: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those that are left out, nor those of classes that are not chosen."""
+    path = make_zip(tmp_path / "mine.zip", "cats/1.png", "cats/2.png", "dogs/1.png")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("cats/bad.png", b"\x89PNG\r\n\x1a\n and nothing else")
+    handle, report = uploads.inspect([str(path)])
+    assert report.left_out
+    given = answering(monkeypatch, ANSWER)
+    for classes in ([], ["cats"]):
+        list(planning(data=handle, **fields(classes=classes)))
+        list(forecast_view.make_forecast(ENGLISH, handle, "cpu", **fields(classes=classes)))
+    counts = [word for word in given if word.startswith("--pictures=")]
+    assert counts == ["--pictures=3", "--pictures=3", "--pictures=2", "--pictures=2"]
+    assert commands.look_at(str(path)).count == 4 and commands.look_at(str(path), 3).count == 3
+    with pytest.raises(InputError, match="--pictures = 0"):
+        commands.look_at(str(path), 0)
 
 
 def test_reasons_are_told_in_chinese_where_the_table_knows_them() -> None:
@@ -298,7 +321,8 @@ def test_settings_are_measured_as_they_stand(
 ) -> None:
     given = answering(monkeypatch, ANSWER)
     seen = list(forecast_view.make_forecast(ENGLISH, "starter", "auto", **fields(steps=33)))
-    assert given[0] == "--config" and given[2:5] == ["--device=auto", "--", "starter"]
+    assert given[0] == "--config"
+    assert given[2:6] == ["--device=auto", "--pictures=1292", "--", "starter"]
     assert Config.from_ini(given[-1]).training.steps == 33
     assert not Path(given[1]).exists()
     assert "900 steps" in seen[-1]["answer"] and seen[-1]["go"]["visible"]
