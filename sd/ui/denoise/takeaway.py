@@ -189,6 +189,7 @@ def wire(parts: TakeawayParts, state: gr.State, controls: Mapping[str, Any], lin
     wanted = {**tree, "kind": parts.kind, "index": parts.index}
     taken = parts.go.click(**by_name(take, wanted, {"download": parts.download}), **queued)
     taken.success(None, None, None, js=PRESS, **QUIET)
-    parts.index.input(choose_picture, [state, parts.index], None, **QUIET)
+    chosen = {"trigger_mode": "always_last", **QUIET}
+    parts.index.input(choose_picture, [state, parts.index], None, **chosen)
     outputs = {"line": line, "again": parts.again, "index": parts.index, **controls}
     parts.bring.upload(**by_name(bring, {**tree, "file": parts.bring}, outputs), **QUIET)
