@@ -354,7 +354,7 @@ def test_what_the_model_sees_and_the_way_back(kept_page: Any) -> None:
     page.locator("#sight-seen .column").nth(9).wait_for(timeout=60_000)
     words = page.locator("#sight-seen .column > span").all_inner_texts()
     errors = [float(each.split()[1]) for each in words]
-    assert errors[0] < 0.2 < errors[-1]
+    assert errors[0] < 0.4 < errors[-1]  # a model of emoji sees the cat badly
     assert page.locator("#sight-seen .triple img").count() == 3
     page.locator("#trip-go").click()
     page.locator("#trip-seen .column").nth(1).wait_for(timeout=60_000)
