@@ -16,6 +16,7 @@ from PIL import Image
 
 from sd import runs
 from sd.checkpoints.checkpoint import load_checkpoint
+from sd.checkpoints.record import TRAINING
 from sd.cli.parser import main, parser
 from sd.common.device import choose
 from sd.common.validation import InputError
@@ -180,6 +181,8 @@ def test_going_on_asks_for_more_steps_than_were_made(
     folder = made_run(home, steps=100, total=100, end="finished", nearest=False)
     (folder / runs.RUN).write_text("{}")
     (folder / runs.PICTURES).mkdir()
+    (folder / "checkpoint-100").mkdir()
+    (folder / "checkpoint-100" / TRAINING).touch()
     with pytest.raises(InputError, match=r"steps = 100: must be a whole number from 101"):
         runs.resume(runs.default_home(), folder, 100)
     with pytest.raises(InputError, match=r"it is finished; give more steps than 100"):

@@ -395,7 +395,7 @@ def test_plan_counts_what_can_be_used_and_says_why_nothing_can(
     files: dict[str, bytes | str] = {f"{n}.png": picture(n) for n in range(3)} | {"1.txt": "one"}
     strays: dict[str, bytes | str] = {"a.jxl": b"\xff\x0a", "b.xyz": "x", "c.png": ""}
     lines = said(capsys, "plan", folder(tmp_path / "some", files | strays), "--minutes", 5)
-    assert "1 of 3 pictures have" in lines and "3 pictures are few" in lines
+    assert "1 of 3 pictures has" in lines and "3 pictures are few" in lines
     assert main(["plan", str(folder(tmp_path / "none", strays)), "--minutes", "5"]) == 2
     told = "none: no picture could be read: 3 left out, first a.jxl (JPEG XL"
     assert told in capsys.readouterr().err
