@@ -116,7 +116,8 @@ def write_picture(node: Node, path: Path, index: int) -> None:
 def offer_pictures(tree: Tree, count: int) -> Updates:
     """Offer so many pictures to choose from; the chosen one stays if it is one of them."""
     chosen = min(tree.picture, count)
-    return {"index": gr.update(maximum=count, value=chosen, visible=count > 1)}
+    most = max(count, 2)  # gradio makes no slider without a range; for one picture it is hidden
+    return {"index": gr.update(maximum=most, value=chosen, visible=count > 1)}
 
 
 def choose_picture(tree: Tree, index: Any) -> None:
