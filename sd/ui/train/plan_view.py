@@ -178,6 +178,7 @@ def wire(chosen: pictures.Pictures, plan: PlanForm, views: Views) -> None:
     gr.on(typed, **read, **LATEST | SURVEY)
     for event in chosen.taken:
         event.then(**read, **QUIET | SURVEY).then(**describe, **QUIET | SURVEY)
+        event.failure(**describe, **QUIET | SURVEY)  # what was taken before is shown again
     plan.config.change(**describe, **LATEST | SURVEY)
 
     def fill(handler: Callable[..., Any], **more: Component) -> dict[str, Any]:
