@@ -1,4 +1,4 @@
 """From a recipe to pictures and films: pipeline, records, registry, film, export, save, player/.
 
-No gradio: the command line and the page both call it.
+The command line and the page both call it, so no page is known here.
 """
