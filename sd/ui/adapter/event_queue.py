@@ -72,6 +72,27 @@ def guard(queue: Any) -> None:
     queue.push = admitted_push
 
 
+def let_streams_end(queue: Any) -> None:
+    """Let a page's stream end though another of the same page has ended before it.
+
+    A page that is left while two of its streams are open ends both, and gradio deletes its messages
+    for each: the second time was an error, behind which what the page had asked for ran on.
+    """
+    messages: Any = getattr(queue, "pending_messages_per_session", None)
+    kind: Any = type(messages)
+    if not hasattr(messages, "max_size"):
+        return
+
+    class Messages(kind):  # type: ignore[misc]
+        """What waits for each page; deleting what is gone is no error."""
+
+        def __delitem__(self, page: str) -> None:
+            if page in self:
+                super().__delitem__(page)
+
+    queue.pending_messages_per_session = Messages(messages.max_size)
+
+
 def size_of(data: Any) -> int:
     """Return about how many bytes JSON takes that has been read."""
     size, left = 0, [data]

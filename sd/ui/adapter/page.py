@@ -68,7 +68,9 @@ class Page(gr.Blocks):
         os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", NEVER)
         with no_server():
             super().queue(*args, **more)
-        event_queue.guard(event_queue.queue_of(self))
+        queue = event_queue.queue_of(self)
+        event_queue.guard(queue)
+        event_queue.let_streams_end(queue)
         return self
 
     def middleware(self, on_page_sent: Callable[[], object]) -> list[Middleware]:

@@ -196,3 +196,15 @@ def test_the_queue_is_looked_into_often_while_somebody_asks_or_waits(
     asked = [often, often, seldom, often, seldom]
     assert asyncio.run(visit()) == [*asked, often, seldom] and often < seldom
     assert passed == [({"type": "lifespan"}, 1, 2, often)] + [({"type": "http"}, 3, 4, often)] * 6
+
+
+def test_two_streams_of_a_page_that_is_left_both_end(page: Page) -> None:
+    page.queue()
+    messages = page._queue.pending_messages_per_session
+    messages["left"], messages["there"] = Queue, Queue
+    for _ in range(2):  # as gradio's stream does when it is cancelled
+        del messages["left"]
+    assert list(messages) == ["there"]
+    for name in map(str, range(messages.max_size + 1)):
+        messages[name] = Queue
+    assert len(messages) == messages.max_size and "there" not in messages
