@@ -8,6 +8,7 @@ import difflib
 import math
 import random
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ LONGEST_SHOWN = 60
 LONGEST_MESSAGE = 300
 LONGEST_RAW = 10_000  # characters of a message that are looked at
 UNFIT = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")  # what no file of text can hold
+LONGEST_NAME = 200  # bytes of a file's name; most systems take 255
 LARGEST_SEED = 2**53
 RANDOM_SEED = -1  # stands for any
 
@@ -111,10 +113,20 @@ def text(name: str, value: Any, longest: int) -> str:
 
 
 def file_name(name: str, value: Any) -> str:
-    """Return `value` if it is a plain name for a file or folder: letters, digits, `.`, `_`, `-`."""
-    if not isinstance(value, str) or not re.fullmatch(r"\w[\w.-]{0,63}", value, re.ASCII):
+    """Return `value` if it is a plain name for a file or folder of any language.
+
+    Letters, digits, `.`, `_`, `-` and spaces; the first a letter or digit, the last none of a space
+    and a dot, which some systems drop.
+    """
+    plain = isinstance(value, str) and re.fullmatch(r"\w(?:[\w. -]{0,62}[\w-])?", bare(value))
+    if not plain or len(value.encode()) > LONGEST_NAME:
         raise InputError(
-            f"{name} = {shown(value)}: must be 1 to 64 letters, digits, '.', '_' or '-', "
+            f"{name} = {shown(value)}: must be 1 to 64 letters, digits, spaces, '.', '_' or '-', "
             "beginning with a letter or digit"
         )
-    return value
+    return str(value)
+
+
+def bare(text: str) -> str:
+    """Return `text` with a letter in the place of each mark that belongs to the one before it."""
+    return "".join("_" if unicodedata.category(each)[0] == "M" else each for each in text)

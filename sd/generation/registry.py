@@ -73,7 +73,9 @@ def list_models(home: Home) -> list[ModelEntry]:
     """Return the trained models: the bundled ones, then the own, newest first."""
     places = dict.fromkeys((home.bundled, home.path))
     found = (_model_in(home, folder) for place in places for folder in runs.list_folders(place))
-    return sorted(filter(None, found), key=lambda entry: not entry.bundled)
+    return sorted(
+        filter(None, found), key=lambda entry: (not entry.bundled, entry.name * entry.bundled)
+    )
 
 
 def find_model(home: Home, name: str) -> ModelEntry:

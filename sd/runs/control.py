@@ -33,9 +33,12 @@ def train_command(
     return shlex.join([*words, "--seed", str(seed), "--device", device])
 
 
-def start(home: Home, data: str, config: Config, seed: int = 0, device: str = "auto") -> Path:
+def start(
+    home: Home, data: str, config: Config, seed: int = 0, device: str = "auto", title: str = ""
+) -> Path:
     """Start a training process on `data` and return its run folder, a new one in `home`.
 
+    title: what it is called, as near as a folder can be; else the time.
     The process is a child in a session of its own: it goes on when the page or the server ends.
     Raises `InputError` for settings that cannot be, and while another run here is being trained.
     """
@@ -43,7 +46,7 @@ def start(home: Home, data: str, config: Config, seed: int = 0, device: str = "a
     text("DATA", data, LONGEST_DATA)
     text("device", device, 20)
     with _one_at_a_time(home):
-        folder = home.new_folder()
+        folder = home.new_folder(title)
         folder.mkdir(parents=True)
         words = ["train", "--config", "-", "--run", str(folder)]
         words += ["--seed", str(seed), f"--device={device}", "--", data]

@@ -4,7 +4,9 @@ Every function that reads or writes a visitor's files is handed a `Home`; nothin
 where that is. `default_home` is the one of this machine, from SD_HOME.
 """
 
+import itertools
 import os
+import re
 import secrets
 import time
 from contextlib import suppress
@@ -14,12 +16,14 @@ from tempfile import TemporaryFile
 
 from sd.common.paths import PROJECT
 from sd.common.text import brief, printable, system_reason
-from sd.common.validation import InputError, file_name
+from sd.common.validation import InputError, bare, file_name
 from sd.runs.journal import EVENTS
 from sd.runs.process import PROCESS, STARTING
-from sd.runs.run import CONFIG, LOG, Status, may_live, status
+from sd.runs.run import CONFIG, LOG, SOURCE, Status, may_live, status
 
 BUNDLED_RUNS = PROJECT / "checkpoints"  # the runs that come with the project
+DEVICES = re.compile(r"(con|prn|aux|nul|(com|lpt)\d)(\..*)?", re.IGNORECASE)  # on Windows
+LONGEST_TITLE, MOST_BYTES = 48, 180  # of a new run's name, before its number
 PROBE = 4096  # bytes, which a full disk does not take
 
 
@@ -55,9 +59,22 @@ class Home:
             ) from None
         return self.path
 
-    def new_folder(self) -> Path:
-        """Return the path of a new run: the time, and letters that nobody guesses."""
-        return self.path / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
+    def new_folder(self, title: str = "") -> Path:
+        """Return the path of a new run, named as near to a title as a folder can be.
+
+        Without one: the time, and letters that nobody guesses.
+        """
+        name = plain_name(title)
+        if not name:
+            return self.path / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
+        names = (name if number == 1 else f"{name} {number}" for number in itertools.count(1))
+        return self.path / next(each for each in names if not self._is_taken(each))
+
+    def _is_taken(self, name: str) -> bool:
+        """Tell whether a run cannot be called so."""
+        there = (self.path / name, self.bundled / name)
+        is_kept = name.casefold() == self.uploads.name or DEVICES.fullmatch(name)
+        return bool(is_kept) or any(map(os.path.lexists, there))
 
     def find_run(self, name: str | None) -> Path:
         """Return the folder of the run called `name`, own or bundled; raise `InputError` if none.
@@ -86,12 +103,39 @@ def default_home() -> Home:
     return Home(Path(place).expanduser().resolve(), BUNDLED_RUNS)
 
 
+def plain_name(title: str) -> str:
+    """Return a title as a run can be called: what no folder's name should hold is a space."""
+    shown = "".join(
+        each if each in ".-" or bare(each).isalnum() or bare(each) == "_" else " "
+        for each in printable(title)
+    )
+    name = " ".join(shown.split())[:LONGEST_TITLE].strip(" .-_")
+    while len(name.encode()) > MOST_BYTES:
+        name = name[:-1].rstrip(" .-_")
+    return name if not name or is_plain(name) else ""
+
+
+def is_plain(name: str) -> bool:
+    """Tell whether a name is one by which a run is found."""
+    with suppress(InputError):
+        return bool(file_name("run", name))
+    return False
+
+
 def list_folders(place: Path) -> list[Path]:
-    """Return the folders in a place, the last name first; none where there is no such place."""
+    """Return the folders in a place, the newest run first; none where there is no such place."""
     with suppress(OSError), os.scandir(place) as found:
-        names = sorted((each.name for each in found if each.is_dir()), reverse=True)
-        return [place / name for name in names]
+        named = ((_began(each.path), each.name) for each in found if each.is_dir())
+        return [place / name for _, name in sorted(named, reverse=True)]
     return []
+
+
+def _began(folder: str) -> int:
+    """Return when a run began, in nanoseconds: when it was written where its pictures come from."""
+    for name in (SOURCE, CONFIG, LOG):
+        with suppress(OSError):
+            return os.stat(f"{folder}/{name}").st_mtime_ns
+    return 0
 
 
 def has_run(folder: Path) -> bool:
@@ -102,7 +146,5 @@ def has_run(folder: Path) -> bool:
 
 def _is_listed(folder: Path) -> bool:
     """Tell whether a folder holds a run with something to tell, under a name that finds it."""
-    with suppress(InputError):
-        file_name("run", folder.name)
-        return has_run(folder) and any(os.path.exists(f"{folder}/{each}") for each in (EVENTS, LOG))
-    return False
+    found = is_plain(folder.name) and has_run(folder)
+    return found and any(os.path.exists(f"{folder}/{each}") for each in (EVENTS, LOG))

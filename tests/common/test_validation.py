@@ -79,7 +79,8 @@ def test_texts_that_no_file_should_hold(value):
 
 
 @pytest.mark.parametrize(
-    "value", ["../x", "a/b", "", ".hidden", "-flag", "a b", "x" * 65, "a\n", None, "é"]
+    "value",
+    ["../x", "a/b", "", ".hidden", "-flag", "a ", " a", "a.", "x" * 65, "a\n", None, "é" * 101],
 )
 def test_names_are_plain(value):
     with pytest.raises(InputError, match="must be 1 to 64"):
@@ -87,7 +88,8 @@ def test_names_are_plain(value):
 
 
 def test_good_names_and_texts_pass():
-    assert validation.file_name("run", "20261123-091500-ab12.x") == "20261123-091500-ab12.x"
+    for name in ("20261123-091500-ab12.x", "My cats 2", "é", "我的猫"):
+        assert validation.file_name("run", name) == name
     assert validation.text("caption", "两行\n字", 10) == "两行\n字"
 
 

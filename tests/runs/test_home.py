@@ -84,6 +84,44 @@ def test_new_folders_never_meet(place: runs.Home) -> None:
     assert all(validation.file_name("run", folder.name) for folder in made)
 
 
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("My cats", "My cats"),
+        ("  ../../etc/passwd ", "etc passwd"),
+        ("<b>猫 & Hunde</b>.zip", "b 猫 Hunde b .zip"),
+        ("कुत्ते", "कुत्ते"),
+        ("uploads", "uploads 2"),
+        ("CON", "CON 2"),
+        ("emoji32", "emoji32 2"),
+        ("x" * 500, "x" * 48),
+        ("猫" * 500, "猫" * 48),
+        ("a" * 47 + " b", "a" * 47),
+        ("v1.", "v1"),
+        ("\ud800-", ""),
+    ],
+)
+def test_a_run_is_called_as_near_to_its_title_as_a_folder_can_be(
+    place: runs.Home, title: str, name: str
+) -> None:
+    make_run(place.bundled, "emoji32", events=START)
+    folder = place.new_folder(title)
+    assert folder.parent == place.path and (folder.name == name or not name)
+    assert validation.file_name("run", folder.name) == folder.name
+    folder.mkdir(parents=True)
+    again = place.new_folder(title)
+    assert again != folder and validation.file_name("run", again.name)
+
+
+def test_named_runs_are_listed_newest_first(place: runs.Home) -> None:
+    for number, name in enumerate(("zebras", "apes", "my cats")):
+        folder = make_run(place.path, name, events=START)
+        os.utime(folder / "config.ini", (number, number))
+        make_model(place.path, name, 5)
+    assert [status.name for status in list_runs(place)] == ["my cats", "apes", "zebras"]
+    assert [entry.name for entry in list_models(place)] == ["my cats", "apes", "zebras"]
+
+
 def test_a_page_load_reads_no_journal_of_a_run_that_ended(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
