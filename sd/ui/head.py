@@ -5,9 +5,11 @@ from markupsafe import Markup
 
 from sd.ui import models
 from sd.ui.components.handlers import HIDDEN, QUIET, guarded, language
-from sd.ui.components.widgets import label
 from sd.ui.texts import say
 
+BAR = '<rect x="{}" width="7" height="18" rx="2" opacity="{}"/>'
+BARS = "".join(BAR.format(*each) for each in ((0, 1), (10, 0.6), (20, 0.3)))
+LOGO = f'<svg viewBox="0 0 27 18" aria-hidden="true">{BARS}</svg>'
 LANGUAGES = "EN / 中文"  # each in its own words, on the switch
 
 
@@ -25,8 +27,7 @@ def badge(request: gr.Request) -> Markup:
 def build(demo: gr.Blocks) -> None:
     """Lay out the head; the badge needs torch, so it comes after the first paint."""
     with gr.Row(elem_classes="head"):
-        gr.HTML("<h1>sd</h1>", elem_classes="name")
-        gr.HTML(label("tag_line"), elem_classes="tag-line")
+        gr.HTML(f'<div class="name">{LOGO}<h1>sd</h1></div>', elem_classes="name")
         machine = gr.HTML("<span>&nbsp;</span>", elem_classes="badge")
         switch = gr.Button(LANGUAGES, size="sm", scale=0, min_width=88, elem_classes="language")
     switch.click(None, js="() => sdSwitchLanguage()", **HIDDEN, api_visibility="private")

@@ -7,7 +7,7 @@ them, and answers a wrong value with many lines.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import gradio as gr
 
@@ -28,6 +28,14 @@ LONGEST_VALUE, DEEPEST = 2**22, 20  # characters and values of one input togethe
 Check = Callable[[Any, str, Any], Any]  # (field, its name, what was sent) -> value, or `InputError`
 
 
+@runtime_checkable
+class Reads(Protocol):
+    """A component of our own that reads what was sent for it itself."""
+
+    def read_sent(self, name: str, value: Any) -> Any:
+        """Return the value that handlers get; raise `InputError` where it can be none."""
+
+
 class Upload(str):
     """The path of an uploaded file, and what it was called where it comes from.
 
@@ -45,6 +53,9 @@ def original_name(file: str) -> str:
 def read_value(field: Any, value: Any) -> Any:
     """Return the value that was sent for a field; raise `InputError` where it cannot hold it."""
     name = name_of(field)
+    if isinstance(field, Reads):
+        check_size(name, value)
+        return field.read_sent(name, value)
     check = CHECKS[type(field)]
     if check is not check_files:
         check_size(name, value)

@@ -8,9 +8,17 @@ from sd.common.paths import PACKAGE
 
 ASSETS = PACKAGE / "ui" / "assets"
 PLAYER = PACKAGE / "generation" / "player"
-PAGE_STYLES = ("theme.css", "noise.css", "painter.css", "looked.css", "gradio.css")
+PAGE_STYLES = ("theme.css", "fields.css", "noise.css", "painter.css", "looked.css", "gradio.css")
 STYLES = (*(ASSETS / name for name in PAGE_STYLES), PLAYER / "player.css")
-PAGE_SCRIPTS = ("noise_draw.js", "noise.js", "painter.js", "looked.js")
+PAGE_SCRIPTS = (
+    "address.js",
+    "fields.js",
+    "tools.js",
+    "noise_draw.js",
+    "noise.js",
+    "painter.js",
+    "looked.js",
+)
 SCRIPTS = (*(ASSETS / name for name in PAGE_SCRIPTS), PLAYER / "reel.js", PLAYER / "player.js")
 CSS_FILES = [path for path in STYLES if path.exists()]
 SCRIPT_FILE = ASSETS / "keys.js"
@@ -49,8 +57,8 @@ SYSTEM_FONTS = (
 )
 SYSTEM_MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 VALUES = {
-    "body_background_fill": "#fdfdfd",
-    "body_background_fill_dark": "#141414",
+    "body_background_fill": "#fbfbfa",
+    "body_background_fill_dark": "#131312",
     "block_background_fill": "transparent",
     "block_background_fill_dark": "transparent",
     "block_border_width": "0px",

@@ -1,0 +1,39 @@
+// The bar of tools below a stage: it opens one fold at a time, always in the same place.
+(() => {
+  "use strict";
+  const fold = (id) => document.querySelector(`#${id} > button.label-wrap`);
+  const isOpen = (id) => fold(id)?.classList.contains("open") ?? false;
+
+  function mount(element, props) {
+    const bar = element.querySelector(".tools");
+    const buttons = props.tools.map(({ fold: id, icon, words, end }) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.dataset.fold = id;
+      button.innerHTML = `<svg viewBox="0 0 20 20" aria-hidden="true">${icon}</svg><span></span>`;
+      button.querySelector("span").textContent = sdSay(words);
+      button.setAttribute("aria-expanded", "false");
+      button.setAttribute("aria-controls", id);
+      if (end) button.classList.add("end");
+      button.addEventListener("click", () => choose(isOpen(id) ? null : id));
+      bar.append(button);
+      return button;
+    });
+    const show = () => buttons.forEach((button) => button.setAttribute("aria-expanded", String(isOpen(button.dataset.fold))));
+    const choose = (chosen) => {
+      for (const { fold: id } of props.tools) if (isOpen(id) !== (id === chosen)) fold(id)?.click();
+      requestAnimationFrame(show);
+    };
+    bar.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key], at = buttons.indexOf(document.activeElement);
+      if (!step || at < 0) return;
+      event.preventDefault();
+      buttons[(at + step + buttons.length) % buttons.length].focus();
+    });
+    bars.push({ ids: props.tools.map((tool) => tool.fold), choose });
+  }
+
+  const bars = [];
+  const open = (id) => bars.find((bar) => bar.ids.includes(id))?.choose(id);
+  window.sdTools = { mount, open };
+})();
