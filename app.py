@@ -45,14 +45,14 @@ def build_app() -> Page:
         delete_cache=KEEP_FILES,
         fill_width=True,
     ) as demo:
-        head.build(demo)
+        model = head.build(demo)
         with gr.Tabs():
             with gr.Tab(label("tab_train"), id="train") as training:
-                pictures, watched = train.build(demo)
+                watched = train.build(demo, model)
             with gr.Tab(label("tab_noise"), id="noise") as noising:
-                noise.build(demo)
+                noise.build(demo, model)
             with gr.Tab(label("tab_denoise"), id="denoise") as denoising:
-                denoise.build(demo, pictures)
+                denoise.build(demo, model)
         train.watch_only_in(training, (noising, denoising), watched)
         api.build()
     return demo

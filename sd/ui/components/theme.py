@@ -8,10 +8,19 @@ from sd.common.paths import PACKAGE
 
 ASSETS = PACKAGE / "ui" / "assets"
 PLAYER = PACKAGE / "generation" / "player"
-PAGE_STYLES = ("theme.css", "fields.css", "noise.css", "painter.css", "looked.css", "gradio.css")
+PAGE_STYLES = (
+    "theme.css",
+    "models.css",
+    "fields.css",
+    "noise.css",
+    "painter.css",
+    "looked.css",
+    "gradio.css",
+)
 STYLES = (*(ASSETS / name for name in PAGE_STYLES), PLAYER / "player.css")
 PAGE_SCRIPTS = (
     "address.js",
+    "models.js",
     "fields.js",
     "tools.js",
     "noise_draw.js",

@@ -191,10 +191,9 @@ def choice(key: str, allowed: Sequence[str], **more: Any) -> gr.Dropdown:
     return dropdown(key, named, **{"value": allowed[0]} | more)
 
 
-def build() -> FormParts:
-    """Lay out the fields in the order in which a person thinks of them."""
+def build(model: gr.HTML) -> FormParts:
+    """Lay out the fields of the page's model in the order in which a person thinks of them."""
     with gr.Column(elem_classes="group"):
-        model = dropdown("model", [])
         prompt, classes, unseen, examples = prompts.build_prompt()
         sampler = choice("sampler", SAMPLERS, value=FIRST_SAMPLER, elem_id="denoise-sampler")
         about = gr.HTML(elem_classes="note about-sampler")
@@ -290,14 +289,6 @@ def show_mask(request: gr.Request, begin: str, model: str, picture: str) -> Upda
 
 
 @guarded
-def refresh_models(model: str | None, upload: str | None) -> Updates:
-    """List the models as they are now, with the chosen or the first one chosen."""
-    choices = models.list_choices(upload)
-    names = [name for _, name in choices]
-    return {"model": gr.update(choices=choices, value=model if model in names else names[0])}
-
-
-@guarded
 def show_sampler(
     request: gr.Request,
     model: str,
@@ -328,20 +319,16 @@ def command_line(**fields: Any) -> str:
         return ""
 
 
-def wire(demo: gr.Blocks, parts: FormParts, command: gr.Textbox, upload: Any) -> None:
-    """Wire the fields; `upload` holds the pictures that the Train tab has read."""
+def wire(demo: gr.Blocks, parts: FormParts, command: gr.Textbox) -> None:
+    """Wire the fields."""
     prompts.wire(parts.fields["model"], parts.prompts)
     parts.dice.click(new_seed, None, parts.fields["seed"], **QUIET)
     wire_sampler(parts)
     wire_beginning(parts)
-    model = {"model": parts.fields["model"]}
-    listing = by_name(refresh_models, {**model, "upload": upload}, model)
-    model["model"].focus(**listing, **QUIET)
     line: dict[str, Any] = {"fn": command_line, "inputs_kwargs": parts.fields, "outputs": command}
-    for field in parts.fields.values():
-        if not isinstance(field, gr.State | gr.HTML):
+    for name, field in parts.fields.items():
+        if name not in ("picture", "mask"):
             field.change(**line, trigger_mode="always_last", **QUIET)
-    demo.load(**listing, **QUIET).then(**line, **QUIET)
     demo.load(starters.thumbnails, None, parts.gallery, **QUIET)
 
 

@@ -199,12 +199,12 @@ def first_view(request: gr.Request, tree: Tree) -> Updates:
 # ---- laid out
 
 
-def build(demo: gr.Blocks, upload: Any) -> None:
-    """Lay out the tab and wire it; `upload` holds the pictures that the Train tab has read."""
+def build(demo: gr.Blocks, model: gr.HTML) -> None:
+    """Lay out the tab and wire it; `model` is the page's."""
     state = gr.State(Tree())
     with gr.Row(elem_classes="page wide denoise-page"):
         with gr.Column(elem_classes="side"):
-            fields = form.build()
+            fields = form.build(model)
             with gr.Column(elem_classes="actions"), gr.Row(elem_classes="buttons"):
                 go = gr.Button(label("denoise"), variant="primary", elem_id="denoise-go")
                 halt = gr.Button(label("stop"), elem_id="denoise-stop", elem_classes="stop")
@@ -236,7 +236,7 @@ def build(demo: gr.Blocks, upload: Any) -> None:
     stage["beside"].input(**by_name(set_beside, tree | beside, shown), **QUIET)
     controls = {**fields.controls, **branch.named(branching.fields)}
     takeaway.wire(taking, state, controls, stage["line"])
-    form.wire(demo, fields, command, upload)
+    form.wire(demo, fields, command)
     demo.load(**by_name(first_view, tree, everything), **QUIET)
 
 

@@ -10,7 +10,7 @@ from sd.ui import models
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import HIDDEN, MODEL, guarded, language
 from sd.ui.components.widgets import label, new_seed, note
-from sd.ui.noise.model_view import EPS_SHOWN, clear_on_change, pick_model, tile_html
+from sd.ui.noise.model_view import EPS_SHOWN, clear_on_change, tile_html
 from sd.ui.noise.pictures import Picture, read_pixels
 from sd.ui.noise.stage import fold
 from sd.ui.texts import say
@@ -108,12 +108,11 @@ def show_algorithm(
     return {"lines": moves.format(lines, back, on)}
 
 
-def build(demo: gr.Blocks, picture: gr.State) -> None:
-    """Lay out the algorithm, and wire it."""
+def build(model: gr.HTML, picture: gr.State) -> None:
+    """Lay out the algorithm for the page's model, and wire it."""
     with fold("algorithm", "noise-fold-algorithm"):
         note("algorithm_about")
         with gr.Row(elem_classes="questions"):
-            model = pick_model(demo, "algorithm_model")
             go = gr.Button(label("algorithm_go"), variant="primary", elem_id="algorithm-go")
         lines = gr.HTML(js_on_load=LISTENER, elem_classes="seen", elem_id="algorithm-seen")
     seed = gr.State(0)

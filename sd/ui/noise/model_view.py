@@ -13,9 +13,9 @@ from sd.common import validation
 from sd.ui import model_cost, models
 from sd.ui.components import curves, images
 from sd.ui.components.events import Updates, by_name
-from sd.ui.components.handlers import HIDDEN, QUIET, guarded, language, progress_on
+from sd.ui.components.handlers import QUIET, guarded, language, progress_on
 from sd.ui.components.html import paragraph, progress_bar, text
-from sd.ui.components.widgets import dropdown, label, note
+from sd.ui.components.widgets import label, note
 from sd.ui.noise import schedules, stage
 from sd.ui.noise.pictures import Picture, draw_noise, read_pixels
 from sd.ui.noise.stage import fold
@@ -187,21 +187,6 @@ def round_trips_html(trips: Sequence["RoundTrip"], probe: ModelProbe, lang: str)
     return paragraph(say("trip_strip", lang, n=CALLS)) + plot + strip_html(columns)
 
 
-def refresh_models(value: str | None) -> dict[str, Any]:
-    """Return the models that there are now, with `value` or the first one chosen."""
-    offered = models.list_choices()
-    names = [name for _, name in offered]
-    return gr.update(choices=offered, value=value if value in names else names[0])
-
-
-def pick_model(demo: gr.Blocks, key: str) -> gr.Dropdown:
-    """Show the models; the list is read anew whenever it is opened."""
-    model = dropdown(key, [], elem_classes="model")
-    for event in (model.focus, demo.load):
-        event(refresh_models, model, model, **HIDDEN, api_visibility="private")
-    return model
-
-
 def clear_on_change(
     causes: Sequence[Any], shown: Sequence[gr.HTML], running: Sequence[Dependency] = ()
 ) -> None:
@@ -215,7 +200,7 @@ def clear_on_change(
 class PredictionFold(NamedTuple):
     """The fold of what a model sees: what asks it, and its answers."""
 
-    model: gr.Dropdown
+    model: gr.HTML
     go: gr.Button
     trip: gr.Button
     stop: gr.Button
@@ -224,12 +209,11 @@ class PredictionFold(NamedTuple):
     trips: gr.HTML
 
 
-def build(demo: gr.Blocks) -> PredictionFold:
-    """Lay out what the model sees."""
+def build(model: gr.HTML) -> PredictionFold:
+    """Lay out what the page's model sees."""
     with fold("sight", "noise-fold-sight"):
         note("sight_about")
         with gr.Row(elem_classes="questions"):
-            model = pick_model(demo, "sight_model")
             go = gr.Button(label("sight_go"), variant="primary", elem_id="sight-go")
             trip = gr.Button(label("trip_go"), elem_id="trip-go")
             stop = gr.Button(label("stop"), elem_id="sight-stop", elem_classes="stop")

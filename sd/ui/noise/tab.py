@@ -89,8 +89,8 @@ class PictureChoice(NamedTuple):
     gallery: gr.Gallery
 
 
-def build(demo: gr.Blocks) -> None:
-    """Lay out the tab and wire it."""
+def build(demo: gr.Blocks, model: gr.HTML) -> None:
+    """Lay out the tab and wire it; `model` is the page's."""
     picture = gr.State(starters.PHOTO)
     with gr.Row(elem_classes="page noise"):
         with gr.Column(elem_classes="stage"):
@@ -102,12 +102,12 @@ def build(demo: gr.Blocks) -> None:
             stage.panel("live")
             seed, dice = seed_row("noise_seed_info")
     other, other_check = build_second_schedule()
-    prediction_fold = model_view.build(demo)
+    prediction_fold = model_view.build(model)
     chain_fold = chain.build()
     form = NoiseForm(picture, t, schedule, other, seed, chain_fold.mean, chain_fold.std)
     model_view.wire(form, prediction_fold)
     chain.wire(demo, form, chain_fold)
-    algorithm1.build(demo, picture)
+    algorithm1.build(model, picture)
     command = command_box()
     drawn_from = form.inputs("picture", "schedule", "other", "seed", "mean", "std")
     show = by_name(show_scene, drawn_from, {"canvas": canvas}) | QUIET

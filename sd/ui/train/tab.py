@@ -51,11 +51,8 @@ class RunClocks(NamedTuple):
     watched: gr.State
 
 
-def build(demo: gr.Blocks) -> tuple[gr.State, RunClocks]:
-    """Lay out the tab and wire it.
-
-    Return what holds the name of the pictures that were read, and the run with its clocks.
-    """
+def build(demo: gr.Blocks, model: gr.HTML) -> RunClocks:
+    """Lay out the tab and wire it; `model` is the page's. Return the run with its clocks."""
     with gr.Row(elem_classes="page"):
         with gr.Column(elem_classes="side"):
             chosen = pictures.build(demo)
@@ -64,7 +61,7 @@ def build(demo: gr.Blocks) -> tuple[gr.State, RunClocks]:
         with gr.Column(elem_classes="stage"):
             controls, view = build_stage(buttons)
     plan_view.build_command(demo, plan)
-    return chosen.data, wire(demo, plan, controls, view)
+    return wire(demo, plan, controls, view)
 
 
 def build_buttons() -> dict[str, Any]:

@@ -48,7 +48,7 @@ START = Start(denoising.picture(), 30.0)
 
 def test_every_field_of_a_form_is_on_the_page_by_its_name() -> None:
     with gr.Blocks():
-        sampling, branching = form.build().fields, branch.build().fields
+        sampling, branching = form.build(gr.HTML()).fields, branch.build().fields
     assert set(sampling) == {each.name for each in dataclass_fields(SamplingForm)}
     assert set(branching) == {each.name for each in dataclass_fields(BranchForm)}
 
@@ -202,11 +202,6 @@ def test_models_are_listed_with_their_closed_forms(tmp_path: Path) -> None:
     assert models.find(f"linear:{handle}").folder == runs.default_home().uploads / handle
     assert models.shape_of(models.find("ideal:pictured")) == (1, 8, 8)
     assert models.find("little").step == 4 and models.find("ideal:starter").is_closed_form
-
-
-def test_the_list_keeps_what_is_chosen(tmp_path: Path) -> None:
-    assert form.refresh_models("linear:starter", None)["model"]["value"] == "linear:starter"
-    assert form.refresh_models("gone", None)["model"]["value"] == "little"
 
 
 @pytest.mark.parametrize(
