@@ -48,6 +48,14 @@ class ClosedFormModel(Samplable):
             raise InputError(f"prompt = {prompt}: the {self.about['kind']} model knows no words")
         return self.denoiser
 
+    def resized(self, height: int, width: int) -> "ClosedFormModel":
+        """Raise `InputError`: it knows its pictures, which have one size."""
+        _, own_height, own_width = self.config.picture_shape
+        raise InputError(
+            f"size = {height}x{width}: the {self.about['kind']} model draws the size of its "
+            f"pictures alone, {own_height}x{own_width}"
+        )
+
 
 def build_closed_form(
     kind: str, images: ImageSet, config: Config, device: str = "cpu"

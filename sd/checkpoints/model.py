@@ -1,7 +1,7 @@
 """A model: a network with its settings and its conditioner, ready to be sampled from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from sd.data.space import Pixels, Shape, Space
 from sd.diffusion.guidance import Denoiser, Guidance
 from sd.diffusion.loss import Diffusion
 from sd.diffusion.sampling import Sampling
+from sd.networks.blueprint import check_size
 from sd.networks.conditioned import ConditionedNetwork
 from sd.networks.conditioning import Conditioner
 from sd.networks.conditioning_metadata import default_prompts
@@ -93,6 +94,15 @@ class Model(Samplable):
             for words in (list(prompts) or [""], [negative])
         )
         return Denoiser(self.unet, self.diffusion, cond, uncond, guidance)
+
+    def resized(self, height: int, width: int) -> "Model":
+        """Return it as a model of pictures of another size, its network the same.
+
+        Raises `InputError` for a size that the network cannot draw.
+        """
+        check_size(self.config.unet, height, width)
+        training = replace(self.config.training, input_height=height, input_width=width)
+        return replace(self, config=replace(self.config, training=training))
 
     @property
     def default_prompts(self) -> tuple[str, ...]:

@@ -249,9 +249,13 @@ def _data_of(args: argparse.Namespace, config: Config) -> str:
 
 def sample(args: argparse.Namespace) -> None:
     """Sample pictures from a model or a picture set, or make those of a recipe again."""
+    from sd.cli.grid import sample_grid
     from sd.cli.sample import sample as run
 
-    run(args)
+    if args.grid and args.recipe is None:
+        sample_grid(args)
+    else:
+        run(args)
 
 
 def film(args: argparse.Namespace) -> None:

@@ -36,9 +36,26 @@ def read_conditioning(args: argparse.Namespace, source: Model | ClosedFormModel)
     return fields
 
 
+def read_branch_conditioning(
+    args: argparse.Namespace, parent: Recipe, source: Model | ClosedFormModel
+) -> dict[str, Any]:
+    """Return a branch's fields of prompts and guidance: its parent's, where no flag tells."""
+    _check(args, source.conditioner if isinstance(source, Model) else None)
+    fields: dict[str, Any] = {}
+    if args.unconditional or args.label or args.prompt:
+        fields["prompts"] = (*(args.label or ()), *(args.prompt or ()))
+        if not parent.prompts and not parent.negative and args.guidance is None:
+            fields["guidance"] = (default_guidance(source.config.conditioning.drop),)
+    for name in ("negative", "guidance", "rescale", "interval"):
+        if (value := getattr(args, name)) is not None:
+            fields[name] = tuple(value) if isinstance(value, list) else value
+    return fields
+
+
 def default_prompts(args: argparse.Namespace, source: Model | ClosedFormModel) -> tuple[str, ...]:
     """Return what is asked for where the flags ask for nothing."""
-    if args.label or args.prompt or args.unconditional or not isinstance(source, Model):
+    asked = args.label or args.prompt or args.unconditional or args.recipe
+    if asked or not isinstance(source, Model):
         return ()
     return source.default_prompts
 

@@ -124,7 +124,14 @@ def _sample_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("checkpoint", nargs="?", metavar="MODEL", help=about)
     about = "a PNG that this command or the page made: makes its picture again"
     flags.add_argument("--recipe", metavar="FILE.png", help=about)
+    about = "with --recipe: leave it after this step, and go on as the other flags say"
+    flags.add_argument("--at", type=number, metavar="STEP", help=about)
+    about = "a picture for every value, of two such axes for every pair: prompt, guidance, steps, "
+    about += "sampler, seed, eta, size or checkpoint (a step); --out gets a folder or FILE.png"
+    flags.add_argument("--grid", action="append", metavar="AXIS=V,V,...", help=about)
     flags.add_argument("--count", type=number, help="pictures; 16 if not told")
+    about = "of what is drawn; of other sizes than the model learned from it makes what it can"
+    flags.add_argument("--size", metavar="HEIGHTxWIDTH", help=about)
     flags.add_argument("--sampler", help=f"{', '.join(SAMPLERS)}; ddim if not told")
     flags.add_argument("--steps", type=number, help="steps of the sampler; 50 if not told")
     flags.add_argument("--eta", type=number, help="ddim: 0 adds no noise (if not told), 1 is ddpm")

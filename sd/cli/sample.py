@@ -1,12 +1,13 @@
 """The sample command: flags become a recipe, a recipe becomes pictures, in the form asked for.
 
-`--recipe FILE.png` takes the recipe from a picture that was made before.
+`--recipe FILE.png` takes the recipe from a picture that was made before; `--at` leaves it on its
+way.
 """
 
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from PIL import Image
 from sd.checkpoints.closed_form_model import ClosedFormModel
 from sd.checkpoints.closed_form_name import parse_name
 from sd.checkpoints.model import Model
-from sd.cli.conditioning import read_conditioning, remarks
+from sd.cli.conditioning import read_branch_conditioning, read_conditioning, remarks
 from sd.cli.pictures import read_and_remark
 from sd.common import validation
 from sd.common.device import Machine, choose
@@ -32,7 +33,8 @@ from sd.data.reading.source import BUNDLED_SETS
 from sd.diffusion.timesteps import most_steps
 from sd.generation import export
 from sd.generation.attention_pictures import AttentionRecorder, check_attention, write_attention
-from sd.generation.recipe import MOST_PICTURES, Recipe, Start, from_json
+from sd.generation.price import size_factor_of
+from sd.generation.recipe import MOST_PICTURES, Branch, Recipe, Start, from_json, parse_size
 from sd.generation.registry import ModelEntry, digest, load_model, load_recipe_model, model_at
 from sd.generation.save import FORMS, Generation, prepare_output, save
 from sd.runs import default_home
@@ -53,12 +55,20 @@ OWN = {
     "picture": "--from",
     "t": "--t",
     "mask": "--mask",
+    "size": "--size",
+    "grid": "--grid",
+}
+OF_BRANCH = {  # what may differ from the step on at which a recipe is left
+    *("steps", "seed", "eta", *TYPED_AS_IS, "label", "prompt", "negative", "guidance", "rescale"),
+    *("interval", "unconditional"),
 }
 
 
 def sample(args: argparse.Namespace) -> None:
     """Sample pictures, as flags or a recipe tell, and write them."""
     out, attention = _outputs(args)
+    if args.at is not None and args.recipe is None:
+        raise InputError("--at: tell with --recipe FILE.png what is left at that step")
     generation, lines = _from_recipe(args) if args.recipe is not None else _from_flags(args)
     recorder = None if attention is None else record_attention(generation)
     steps = generation.steps(recorder)
@@ -79,18 +89,31 @@ def sample(args: argparse.Namespace) -> None:
 
 def _outputs(args: argparse.Namespace) -> tuple[Output | None, Output | None]:
     """Return what --out and --attention name, if they may be written."""
-    out = None if args.out is None else output_of("--out", args.out, FORMS)
+    out = check_output(args, FORMS)
     attention = None if args.attention is None else check_attention(args.attention)
+    if attention is not None:
+        check_free("--attention", attention, _files_read(args), args.overwrite)
+    if out is not None and attention is not None:
+        check_apart("--out", out, "--attention", attention)
+    return out, attention
+
+
+def check_output(args: argparse.Namespace, forms: Sequence[str]) -> Output | None:
+    """Return what --out names, if it may be written; None where it names nothing."""
+    if args.out is None:
+        return None
+    out = output_of("--out", args.out, forms)
+    check_free("--out", out, _files_read(args), args.overwrite)
+    return out
+
+
+def _files_read(args: argparse.Namespace) -> list[Path]:
+    """Return the files and folders that are read, in whose place nothing may be written."""
     read = [Path(each) for each in (args.picture, args.mask, args.recipe) if each is not None]
     if args.checkpoint is not None:
         _, data = parse_name(args.checkpoint) or ("", args.checkpoint)
         read += [] if data in BUNDLED_SETS else [Path(data)]
-    for flag, each in (("--out", out), ("--attention", attention)):
-        if each is not None:
-            check_free(flag, each, read, args.overwrite)
-    if out is not None and attention is not None:
-        check_apart("--out", out, "--attention", attention)
-    return out, attention
+    return read
 
 
 def record_attention(generation: Generation) -> AttentionRecorder:
@@ -109,10 +132,22 @@ def record_attention(generation: Generation) -> AttentionRecorder:
 def _from_flags(args: argparse.Namespace) -> tuple[Generation, list[str]]:
     """Return the sampling that the flags describe, and what there is to remark."""
     machine = choose(args.device).apply()
-    entry = model_at(default_home(), _place(args))
+    entry = model_at(default_home(), place_of(args))
     source = load_model(entry, machine.device)
+    return generation_of(args, entry, source, machine)
+
+
+def generation_of(
+    args: argparse.Namespace, entry: ModelEntry, source: Model | ClosedFormModel, machine: Machine
+) -> tuple[Generation, list[str]]:
+    """Return the sampling of a model that the flags describe, and what there is to remark."""
+    lines: list[str] = []
+    if args.size is not None:
+        size = parse_size("--size", args.size)
+        lines = size_remarks(source, size)
+        source = source if size == source.space.picture_shape[1:] else source.resized(*size)
     recipe = recipe_of(args, entry, source)
-    lines = remarks(args, recipe, source)
+    lines += remarks(args, recipe, source)
     if args.mask is not None:
         painted, under = (  # what there is to remark of the files was said when they were read
             read_picture(Path(each), each, transparency=True) for each in (args.mask, args.picture)
@@ -124,6 +159,8 @@ def _from_flags(args: argparse.Namespace) -> tuple[Generation, list[str]]:
 def _from_recipe(args: argparse.Namespace) -> tuple[Generation, list[str]]:
     """Return the sampling that a PNG's recipe describes, and what is not as it was."""
     for name, flag in OWN.items():
+        if args.at is not None and name in OF_BRANCH:
+            continue
         if getattr(args, name) is not None and getattr(args, name) is not False:
             raise InputError(f"--recipe: {flag} cannot be given; the recipe tells it")
     file = Path(args.recipe)
@@ -136,10 +173,36 @@ def _from_recipe(args: argparse.Namespace) -> tuple[Generation, list[str]]:
     machine, remark = same_machine(carried.get("made"), args.device)
     source = load_recipe_model(default_home(), recipe, machine.device)
     wanted = None if carried.get("sheet") is True else index
-    return Generation(recipe, source, machine, wanted), [remark] if remark else []
+    lines = [remark] if remark else []
+    if args.at is not None:
+        recipe = branch_of(args, recipe, source)
+        lines += remarks(args, recipe, source)
+    return Generation(recipe, source, machine, wanted), lines
 
 
-def _place(args: argparse.Namespace) -> str:
+def branch_of(args: argparse.Namespace, parent: Recipe, source: Model | ClosedFormModel) -> Recipe:
+    """Return the recipe that leaves another after step --at; what no flag tells stays as it was."""
+    at = validation.whole("--at", args.at, 1, max(1, parent.steps - 1))
+    told = read_branch_conditioning(args, parent, source)
+    settings = {"steps": parent.steps - at, **sampler_settings(args, source), **told}
+    settings |= {"branch": Branch(parent, at), "start": None, "seed_to": None}
+    return replace(parent, **settings)
+
+
+def size_remarks(source: Model | ClosedFormModel, size: tuple[int, int]) -> list[str]:
+    """Return the line about pictures of another size than a model's own, if they are."""
+    own = source.space.picture_shape[1:]
+    if size == own:
+        return []
+    times = size_factor_of(source.config, size)
+    return [
+        f"{size[0]}x{size[1]}: never trained, {own[0]}x{own[1]} was; a picture takes {times:.2g} "
+        "times the operations"
+    ]
+
+
+def place_of(args: argparse.Namespace) -> str:
+    """Return what CHECKPOINT names; `InputError` without one."""
     if args.checkpoint is None:
         raise InputError(
             "CHECKPOINT: give a checkpoint or run folder, ideal:DATA, linear:DATA, or --recipe"
@@ -172,6 +235,23 @@ def recipe_of(
     args: argparse.Namespace, entry: ModelEntry, source: Model | ClosedFormModel
 ) -> Recipe:
     """Return the recipe that the flags describe."""
+    settings = sampler_settings(args, source) | read_conditioning(args, source)
+    return Recipe(
+        entry.name,
+        entry.step,
+        digest(entry),
+        clip_x0=not args.no_clip,
+        count=validation.whole(
+            "--count", COUNT if args.count is None else args.count, 1, MOST_PICTURES
+        ),
+        size=None if args.size is None else source.space.picture_shape[1:],
+        start=start_of(args, source),
+        **settings,
+    )
+
+
+def sampler_settings(args: argparse.Namespace, source: Model | ClosedFormModel) -> dict[str, Any]:
+    """Return a recipe's fields of sampler, steps and seed that the flags tell."""
     settings: dict[str, Any] = {
         name: validation.seed(OWN[name], value)
         for name in ("seed", "seed_to")
@@ -185,18 +265,7 @@ def recipe_of(
     }
     if args.eta is not None:
         settings["eta"] = validation.real("--eta", args.eta, 0, 1)
-    settings |= read_conditioning(args, source)
-    return Recipe(
-        entry.name,
-        entry.step,
-        digest(entry),
-        clip_x0=not args.no_clip,
-        count=validation.whole(
-            "--count", COUNT if args.count is None else args.count, 1, MOST_PICTURES
-        ),
-        start=start_of(args, source),
-        **settings,
-    )
+    return settings
 
 
 def start_of(args: argparse.Namespace, source: Model | ClosedFormModel) -> Start | None:

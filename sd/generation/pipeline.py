@@ -44,6 +44,7 @@ class Source(Protocol):
         self, prompts: Sequence[str] = ..., negative: str = ..., guidance: Guidance = ...
     ) -> DenoiserLike: ...
     def sampling(self, sampler: str = ..., steps: int = ..., **settings: Any) -> Sampling: ...
+    def resized(self, height: int, width: int) -> "Source": ...
 
 
 LEAST_SIGMA = 1e-4  # of a beginning: less noise is none to a picture, and to float64 hard to tell
@@ -60,6 +61,7 @@ def stream(
     `start` is what `begin_x` returned, if it was called before. Raises `InputError`, before
     anything is made, where the recipe does not fit the model.
     """
+    source = sized(recipe, source)
     start = begin_x(recipe, source, device) if start is None else start
     return sampling_of(recipe, source).steps(
         denoiser_of(recipe, source),
@@ -71,6 +73,13 @@ def stream(
         known=known_of(recipe, source.space),
         trust_region=trust_region_of(recipe, source),
     )
+
+
+def sized(recipe: Recipe, source: Source) -> Source:
+    """Return a source whose pictures have a recipe's size; `InputError` where it has none such."""
+    if recipe.size is None or recipe.size == source.space.picture_shape[1:]:
+        return source
+    return source.resized(*recipe.size)
 
 
 def denoiser_of(recipe: Recipe, source: Source) -> DenoiserLike:
@@ -89,6 +98,7 @@ def begin_x(
 
     branch_point: the step after which its parent is left; made again where it was not kept.
     """
+    source = sized(recipe, source)
     check(recipe, source)
     if not recipe.branch:
         return starting_x(recipe, source)
@@ -140,6 +150,7 @@ def start_time(recipe: Recipe, source: Source) -> float | None:
 
 def check(recipe: Recipe, source: Source) -> None:
     """Raise `InputError` where a recipe's pictures, time or branch do not fit the model."""
+    source = sized(recipe, source)
     start_time(recipe, source)
     denoiser_of(recipe, source)
     if recipe.start:

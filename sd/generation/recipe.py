@@ -2,12 +2,13 @@
 
 Which model, how it is sampled, and from where: noise, noise between two seeds, a picture at a time
 t (SDEdit, Meng et al. 2022), a picture inside a mask, or a branch: another recipe's pictures after
-some of its steps. `sd.generation.pipeline` makes the pictures.
+some of its steps, there perhaps with another prompt. `sd.generation.pipeline` makes the pictures.
 """
 
 import base64
 import binascii
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -28,6 +29,7 @@ DEEPEST = 8  # branches of branches
 LONGEST_MODEL_NAME = 4096
 LONGEST_PROMPT = 10_000  # characters; no model reads more
 LARGEST_PICTURE = 2**20  # bytes of an embedded PNG
+LONGEST_SIDE = 4096  # pixels of a picture that is drawn
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Recipe:
     steps: of this sampling alone, without those of a branch's parent. seed_to: where given, the
     pictures start from noises on the way from `seed` to it. prompts: captions or classes, which the
     pictures take in turn as they do `guidance`; negative: what guidance leads away from; rescale
-    and interval as in `sd.diffusion.guidance.Guidance`.
+    and interval as in `sd.diffusion.guidance.Guidance`. size: (height, width) of what is
+    drawn, None for the model's own.
     """
 
     model: str
@@ -81,6 +84,7 @@ class Recipe:
     guidance: tuple[float, ...] = (1.0,)
     rescale: float = 0.0
     interval: tuple[float, float] = (0.0, 1.0)
+    size: tuple[int, int] | None = None
     start: Start | None = None
     branch: Branch | None = None
 
@@ -97,6 +101,8 @@ class Recipe:
         if self.seed_to is not None:
             _check_whole(self, "seed_to", *BOUNDS["seed"])
         _check_prompts(self)
+        if self.size is not None:
+            object.__setattr__(self, "size", _check_size(self.size))
         if self.branch:
             _check_branch(self, self.branch.recipe)
 
@@ -125,6 +131,8 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as JSON; pictures as base64."""
         fields = {**asdict(self), "format": FORMAT}
+        if self.size is None:  # as it was before there were sizes, so that older readers read it
+            del fields["size"]
         if self.start:
             fields["start"] = {**asdict(self.start), "picture": _encode(self.start.picture)}
             fields["start"]["mask"] = _encode(self.start.mask)
@@ -192,13 +200,29 @@ def _check_interval(name: str, value: Any) -> tuple[float, float]:
     raise InputError(f"{name} = {shown(value)}: must be two numbers, 0 <= first <= last <= 1")
 
 
+def parse_size(name: str, words: str) -> tuple[int, int]:
+    """Return the (height, width) that "64x48" says, or "64" for a square."""
+    found = re.fullmatch(r"\s*(\d{1,5})(?:\s*[xX×]\s*(\d{1,5}))?\s*", text(name, words, 100))
+    if found is None:
+        raise InputError(f"{name} = {shown(words)}: must be HEIGHTxWIDTH, as 64x64")
+    return _check_size((int(found[1]), int(found[2] or found[1])), name)
+
+
+def _check_size(value: Any, name: str = "size") -> tuple[int, int]:
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise InputError(f"{name} = {shown(value)}: must be two whole numbers, height and width")
+    height, width = (whole(name, each, 1, LONGEST_SIDE) for each in value)
+    return height, width
+
+
 def _check_branch(recipe: Recipe, parent: Recipe) -> None:
     if recipe.depth > DEEPEST:
         raise InputError(f"recipe: branches of branches, more than {DEEPEST} deep")
     if recipe.start or recipe.seed_to is not None:
         raise InputError("recipe: a branch begins where its parent is left, not anywhere else")
-    if (parent.model, parent.digest, parent.count) != (recipe.model, recipe.digest, recipe.count):
-        raise InputError("recipe: a branch has the model and the count of its parent")
+    ours, theirs = ((each.model, each.digest, each.count, each.size) for each in (recipe, parent))
+    if ours != theirs:
+        raise InputError("recipe: a branch has the model, the count and the size of its parent")
 
 
 def _check_object(name: str, value: Any, keys: tuple[str, ...]) -> dict[str, Any]:

@@ -135,14 +135,16 @@ def _run_name(home: Home, data: str) -> str | None:
 
 
 def load_recipe_model(home: Home, recipe: Recipe, device: str) -> "Model | ClosedFormModel":
-    """Return the model that a recipe names; raise `InputError` if it is another by now."""
+    """Return the model that a recipe names, of its size; `InputError` if it is another by now."""
     try:
-        entry = _model_of(home, recipe)
+        entry = entry_of(_model_of(home, recipe), recipe)
         model = load_model(entry, device)
     except InputError as error:
         raise InputError(f"the recipe's model {validation.shown(recipe.model)}: {error}") from error
     check_weights(recipe, entry)
-    return model
+    if recipe.size in (None, model.space.picture_shape[1:]):
+        return model
+    return model.resized(*recipe.size)
 
 
 def _model_of(home: Home, recipe: Recipe) -> ModelEntry:
@@ -154,6 +156,28 @@ def _model_of(home: Home, recipe: Recipe) -> ModelEntry:
         return model_at(home, f"{kind}{colon}{data}")
     folders = {entry.name: entry.place for entry in list_models(home)}
     return model_at(home, folders.get(recipe.model, recipe.model))
+
+
+def steps_of(entry: ModelEntry) -> list[int]:
+    """Return the steps of a model's checkpoints that are kept, oldest first; none: closed forms."""
+    return [step_of(path) for path in list_checkpoints(entry.folder)] if entry.checkpoint else []
+
+
+def entry_at(entry: ModelEntry, step: int) -> ModelEntry:
+    """Return a model as it was at a step; raise `InputError` where no such checkpoint is kept."""
+    for path in list_checkpoints(entry.folder) if entry.checkpoint else ():
+        if step_of(path) == step:
+            written = os.stat(f"{path}/{ABOUT}").st_mtime_ns if entry.written else 0
+            return entry._replace(step=step, checkpoint=path, written=written)
+    kept = ", ".join(map(str, steps_of(entry))) or "none"
+    raise InputError(f"checkpoint = {step}: {validation.shown(entry.name)} keeps {kept}")
+
+
+def entry_of(entry: ModelEntry, recipe: Recipe) -> ModelEntry:
+    """Return the checkpoint with which a recipe was made, where it is kept; else the newest."""
+    if recipe.step == entry.step or recipe.step not in steps_of(entry):
+        return entry
+    return entry_at(entry, recipe.step)
 
 
 def check_weights(recipe: Recipe, entry: ModelEntry) -> None:

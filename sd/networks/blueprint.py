@@ -118,6 +118,23 @@ def check_network(unet: UNetConfig, height: int = 1, width: int = 1) -> None:
         )
 
 
+def size_factor(unet: UNetConfig) -> int:
+    """Return what height and width are multiples of where every level halves them exactly."""
+    return int(unet.patch_size * 2 ** (len(unet.channel_mult) - 1))
+
+
+def check_size(unet: UNetConfig, height: int, width: int) -> None:
+    """Raise `InputError` where a network, trained on another size, does not draw this one."""
+    factor = size_factor(unet)
+    if unet.dims != 2:
+        raise InputError(f"size = {height}x{width}: a network of {unet.dims} dimensions has none")
+    if height % factor or width % factor:
+        raise InputError(
+            f"size = {height}x{width}: must be multiples of {factor}, as this network halves them"
+        )
+    check_network(unet, height, width)
+
+
 def heads_of(unet: UNetConfig, channels: int) -> tuple[int, int]:
     """Return (heads, channels per head) of attention that is `channels` wide."""
     if unet.num_head_channels != -1:

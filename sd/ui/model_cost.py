@@ -4,6 +4,7 @@ A bundle brings any network whose weights fit its settings, so counting steps al
 """
 
 import zipfile
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from sd.config import Config
 from sd.data.reading.source import BUNDLED_SETS, bundled_path
 from sd.diffusion.timesteps import calls_per_step
 from sd.generation.recipe import Recipe
-from sd.networks.blueprint import blueprint
+from sd.networks.blueprint import blueprint, check_size
 from sd.training.planning import memory
 
 MOST_OPERATIONS, MOST_ON_GPU = 2.5e14, 1e16  # of one sampling: an hour of two cores
@@ -33,6 +34,21 @@ class Cost(NamedTuple):
     kind: str = ""
     pictures: int = 0
     mapped: bool = False  # from the disk, so that the set itself takes no memory
+
+    def resized(self, size: tuple[int, int] | None) -> "Cost":
+        """Return what it takes for pictures of another size; None for its own.
+
+        Raises `InputError` for a size that the model does not draw.
+        """
+        if size in (None, self.config.picture_shape[1:]):
+            return self
+        if self.kind:
+            raise InputError(
+                f"size = {size[0]}x{size[1]}: {self.name!r} draws the size of its pictures alone"
+            )
+        check_size(self.config.unet, *size)
+        training = replace(self.config.training, input_height=size[0], input_width=size[1])
+        return self._replace(config=replace(self.config, training=training))
 
     @property
     def size(self) -> int:

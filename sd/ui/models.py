@@ -209,15 +209,30 @@ def within_caps(recipe: Recipe) -> Recipe:
 
 def check_cost(recipe: Recipe) -> Recipe:
     """Return a recipe whose operations and memory are within bounds; raise `InputError`."""
-    model_cost.check_recipe(cost_of(find(recipe.model)), recipe, machine().device)
+    cost = cost_of(find(recipe.model)).resized(recipe.size)
+    model_cost.check_recipe(cost, recipe, machine().device)
     return recipe
 
 
 def find_recipe_model(recipe: Recipe) -> ModelEntry:
     """Return the model that a recipe names; raise `InputError` if it is another one by now."""
-    entry = find(recipe.model)
+    entry = registry.entry_of(find(recipe.model), recipe)
     registry.check_weights(recipe, entry)
     return entry
+
+
+def open_recipe_model(recipe: Recipe) -> "Source":
+    """Return the model that a recipe names, of the recipe's size; raise `InputError` for none."""
+    from sd.generation.pipeline import sized
+
+    return sized(recipe, open_model(find_recipe_model(recipe)))
+
+
+def shape_of_recipe(recipe: Recipe) -> tuple[int, int, int]:
+    """Return the shape (C, H, W) of a recipe's pictures, without opening its model."""
+    channels, *own = shape_of(find_recipe_model(recipe))
+    height, width = recipe.size or own
+    return channels, height, width
 
 
 def sample_command(recipe: Recipe) -> str:
@@ -234,6 +249,8 @@ def sample_command(recipe: Recipe) -> str:
         words += ["--variance", recipe.variance]
     if recipe.seed_to is not None:
         words += ["--seed-to", str(recipe.seed_to)]
+    if recipe.size is not None:
+        words += ["--size", "{}x{}".format(*recipe.size)]
     words += _conditioning_flags(recipe, entry)
     return shlex.join([*words, *([] if recipe.clip_x0 else ["--no-clip"]), "--out", "samples"])
 

@@ -251,8 +251,12 @@ def test_a_model_that_moved_on_or_away_is_one_line(
     with torch.no_grad():
         network.out[-1].bias.add_(0.1)  # type: ignore[operator, union-attr]
     save_checkpoint(Model(network, tiny_config), model / "checkpoint-8", {"step": 8})
+    said(capsys, "sample", "--recipe", file, "--out", tmp_path / "kept")
+    assert np.array_equal(pixels(tmp_path / "kept" / file.name), pixels(file))
+    (model / "checkpoint-7").rename(model / "aside-7")
     line = refused(capsys, "sample", "--recipe", file)
     assert "made at step 7 with other weights than those here (step 8)" in line
+    (model / "aside-7").rename(model / "checkpoint-7")
     said(capsys, "sample", model / "checkpoint-7", "--count", 1, "--out", tmp_path / "old")
     old = read_recipe(tmp_path / "old" / "seed-00000.png")["recipe"]
     assert old["model"] == str(model / "checkpoint-7")
@@ -260,6 +264,59 @@ def test_a_model_that_moved_on_or_away_is_one_line(
     shutil.rmtree(model)
     line = refused(capsys, "sample", "--recipe", file)
     assert line.startswith("the recipe's model 'little': little: no checkpoint there")
+
+
+def test_at_a_step_a_recipe_is_left_as_the_flags_say(
+    capsys: Capture, model: Path, tmp_path: Path
+) -> None:
+    parent = Recipe("little", steps=6, count=2, seed=4, sampler="ddpm")
+    file, out = recipe_file(tmp_path / "parent.png", parent, sheet=True), tmp_path / "made"
+    said(capsys, "sample", "--recipe", file, "--at", 2, "--out", out)
+    found = from_json(read_recipe(out / "seed-00004.png")["recipe"])
+    assert found == replace(parent, steps=4, branch=Branch(parent, 2))
+    said(capsys, "sample", "--recipe", file, "--out", tmp_path / "parent")
+    for name in ("seed-00004.png", "seed-00005.png"):
+        assert np.array_equal(pixels(out / name), pixels(tmp_path / "parent" / name))
+    words = ["--seed", 9, "--sampler", "ddim", "--eta", 1, "--steps", 3]
+    said(capsys, "sample", "--recipe", file, "--at", 2, *words, "--out", tmp_path / "other")
+    other = from_json(read_recipe(tmp_path / "other" / "seed-00009.png")["recipe"])
+    assert (other.seed, other.sampler, other.eta, other.steps) == (9, "ddim", 1.0, 3)
+    assert other.branch == Branch(parent, 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["{model}", "--at", "2"], "--at: tell with --recipe"),
+        (["--recipe", "{file}", "--at", "6"], "--at = 6: must be a whole number from 1 to 5"),
+        (["--recipe", "{file}", "--at", "0"], "--at = 0"),
+        (["--recipe", "{file}", "--at", "2", "--count", "9"], "--count cannot be given"),
+        (["--recipe", "{file}", "--at", "2", "--size", "16"], "--size cannot be given"),
+        (["--recipe", "{file}", "--at", "2", "--prompt", "x"], "knows no words or classes"),
+    ],
+)
+def test_what_no_branch_can_be_told_is_one_line(
+    capsys: Capture, model: Path, tmp_path: Path, words: list[str], line: str
+) -> None:
+    file = recipe_file(tmp_path / "parent.png", Recipe("little", steps=6))
+    assert line in refused(
+        capsys, "sample", *(each.format(model=model, file=file) for each in words)
+    )
+
+
+def test_another_size_is_drawn_with_its_price_and_a_word(
+    capsys: Capture, model: Path, tmp_path: Path
+) -> None:
+    words = ["sample", model, "--count", 1, "--steps", 3, "--size", "16x12"]
+    assert main([*map(str, words), "--out", str(tmp_path / "made")]) == 0
+    line = capsys.readouterr().err.splitlines()[0]
+    assert line.startswith("16x12: never trained, 8x8 was; a picture takes 3 times the operations")
+    file = tmp_path / "made" / "seed-00000.png"
+    assert pixels(file).shape == (16, 12) and read_recipe(file)["recipe"]["size"] == [16, 12]
+    said(capsys, "sample", "--recipe", file, "--out", tmp_path / "again")
+    assert np.array_equal(pixels(tmp_path / "again" / file.name), pixels(file))
+    assert "must be multiples of 2" in refused(capsys, "sample", model, "--size", "15")
+    assert "must be HEIGHTxWIDTH" in refused(capsys, "sample", model, "--size", "big")
 
 
 def test_what_a_stranger_says_of_the_machine_changes_nothing(

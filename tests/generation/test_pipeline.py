@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+from sd.checkpoints.closed_form_model import build_closed_form
 from sd.checkpoints.model import Model
 from sd.common.encoding import png_bytes
 from sd.common.validation import InputError
 from sd.config import Config
+from sd.data.image_set import read_images
 from sd.data.images import to_float, to_uint8
 from sd.diffusion.guidance import Guidance
 from sd.diffusion.loss import PREDICTIONS
@@ -217,6 +220,90 @@ def test_a_branch_with_something_changed_is_another(
     parent = replace(PLAIN, sampler="ddpm") if "seed" in change else PLAIN
     branch = replace(parent, **{"steps": 6, "branch": Branch(parent, 4), **change})
     assert rms_distance(made(branch, model)[-1].x_t, made(parent, model)[-1].x_t) > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("asked", "words", "scale"),
+    [
+        ({"prompts": ("dog",)}, (["dog"], ""), 1.0),
+        ({"prompts": ("dog",), "guidance": (3.0,)}, (["dog"], ""), 3.0),
+        ({"negative": "dog", "guidance": (3.0,)}, (["cat"], "dog"), 3.0),
+        ({"prompts": ()}, ([""], ""), 1.0),
+    ],
+)
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_from_a_step_on_a_branch_is_asked_for_something_else(
+    asked: dict[str, Any], words: tuple[list[str], str], scale: float, sampler: str
+) -> None:
+    """It is what sampling by hand makes whose denoiser is exchanged at that step, byte for byte."""
+    model, parent = told(), replace(PLAIN, sampler=sampler, prompts=("cat",))
+    branch = replace(parent, steps=6, branch=Branch(parent, 4), **asked)
+    before, after = model.guided(["cat"]), model.guided(*words, Guidance((scale,)))
+    calls: list[float] = []
+
+    def exchanged(w: torch.Tensor, t: float) -> Any:
+        calls.append(t)
+        return (before if len(calls) <= 4 else after)(w, t)
+
+    by_hand = list(model.sampling(sampler, 10).steps(exchanged, model.shape, [5, 6]))
+    for one, other in zip(made(branch, model), by_hand[4:], strict=True):
+        assert torch.equal(one.x_t, other.x_t) and torch.equal(one.x0, other.x0)
+    assert not torch.equal(by_hand[-1].x_t, made(parent, model)[-1].x_t)
+
+
+def test_a_branch_of_what_was_told_with_nothing_changed_is_the_same_future() -> None:
+    model, parent = told(), replace(PLAIN, prompts=("cat", "dog"), guidance=(2.0,), negative="dog")
+    branch = replace(parent, steps=6, branch=Branch(parent, 4))
+    assert torch.equal(made(branch, model)[-1].x_t, made(parent, model)[-1].x_t)
+
+
+def test_what_a_branch_asks_for_must_be_known() -> None:
+    parent = replace(PLAIN, prompts=("cat",))
+    with pytest.raises(InputError, match="class 'cow': the model knows cat, dog"):
+        check(replace(parent, prompts=("cow",), branch=Branch(parent, 4)), told())
+
+
+# other sizes
+
+
+def test_another_size_is_what_the_network_makes_of_noise_of_that_size(model: Model) -> None:
+    recipe = replace(PLAIN, size=(16, 10))
+    expected = model.sampling("ddim", 10).sample(model.denoiser, (1, 16, 10), [5, 6])
+    assert torch.equal(made(recipe, model)[-1].x_t, expected)
+    own = replace(PLAIN, size=(8, 8))
+    assert torch.equal(made(own, model)[-1].x_t, made(PLAIN, model)[-1].x_t)
+
+
+def test_a_picture_a_mask_and_paint_have_the_size_that_is_drawn(model: Model) -> None:
+    large, half = Image.new("L", (16, 16), 90), np.zeros((16, 16), np.uint8)
+    half[:8] = 255
+    start = Start(png_bytes(large), 40, png_bytes(Image.fromarray(half)))
+    recipe = replace(PLAIN, size=(16, 16), start=start)
+    end = made(recipe, model)[-1].x_t
+    assert end.shape == (2, 1, 16, 16)
+    assert (to_uint8(end[:, :, 8:]) == 90).all() and not (to_uint8(end[:, :, :8]) == 90).all()
+    paint = png_bytes(Image.new("RGBA", (16, 16), "white"))
+    painted = replace(recipe, start=None, steps=6, branch=Branch(recipe, 4, paint))
+    assert made(painted, model)[-1].x_t.shape == (2, 1, 16, 16)
+    with pytest.raises(InputError, match="must have the model's 8 x 8"):
+        check(replace(recipe, size=None), model)
+
+
+def test_a_size_that_the_network_does_not_draw_is_one_line(model: Model) -> None:
+    with pytest.raises(InputError, match="size = 9x8: must be multiples of 2"):
+        check(replace(PLAIN, size=(9, 8)), model)
+    with pytest.raises(InputError, match="more than"):
+        check(replace(PLAIN, size=(4096, 4096)), model)
+
+
+def test_a_closed_form_draws_the_size_of_its_pictures_alone(
+    tiny_config: Config, pictures: Path
+) -> None:
+    images = read_images(pictures, height=8, width=8, channels=1)
+    source = build_closed_form("ideal", images, tiny_config)
+    assert made(replace(PLAIN, size=(8, 8)), source)[-1].x_t.shape == (2, 1, 8, 8)
+    with pytest.raises(InputError, match="size = 16x16: the ideal model draws the size of its"):
+        check(replace(PLAIN, size=(16, 16)), source)
 
 
 def test_paint_moves_the_estimate_and_leaves_the_noise(model: Model) -> None:

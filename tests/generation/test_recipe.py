@@ -10,7 +10,7 @@ from PIL import Image
 
 from sd.common.encoding import png_bytes
 from sd.common.validation import InputError
-from sd.generation.recipe import DEEPEST, Branch, Recipe, Start, from_json
+from sd.generation.recipe import DEEPEST, Branch, Recipe, Start, from_json, parse_size
 
 PICTURE = png_bytes(Image.new("L", (8, 8), 200))
 MASK = png_bytes(Image.new("L", (8, 8), 255))
@@ -33,6 +33,8 @@ def deep(levels: int) -> Recipe:
         replace(PLAIN, seed_to=9),
         replace(PLAIN, start=Start(PICTURE, 12.5)),
         replace(PLAIN, start=Start(PICTURE, 30.0, MASK)),
+        replace(PLAIN, size=(16, 24)),
+        replace(PLAIN, prompts=("cat",), branch=Branch(replace(PLAIN, prompts=("dog",)), 4)),
         deep(1),
         deep(3),
     ],
@@ -51,6 +53,24 @@ def test_whole_numbers_that_came_as_others_become_whole() -> None:
 def test_seeds_count_up_unless_the_pictures_lie_between_two() -> None:
     assert PLAIN.seeds == [7, 8, 9]
     assert replace(PLAIN, seed_to=2).seeds == [7, 7, 7]
+
+
+def test_without_a_size_a_recipe_is_written_as_before_there_were_any() -> None:
+    assert "size" not in PLAIN.to_json()
+    assert replace(PLAIN, size=(16, 24)).to_json()["size"] == (16, 24)
+
+
+@pytest.mark.parametrize(
+    ("words", "size"), [("64", (64, 64)), ("64x48", (64, 48)), (" 64 × 48 ", (64, 48))]
+)
+def test_a_size_is_read_from_words(words: str, size: tuple[int, int]) -> None:
+    assert parse_size("size", words) == size
+
+
+@pytest.mark.parametrize("words", ["", "x", "8x", "8x8x8", "-8", "8.5", "99999", "0x8", None, 8])
+def test_what_is_no_size_is_told_in_one_line(words: Any) -> None:
+    with pytest.raises(InputError, match="size"):
+        parse_size("size", words)
 
 
 def test_the_steps_before_a_branch_add_up() -> None:
@@ -82,6 +102,11 @@ def changed(**fields: Any) -> dict[str, Any]:
         (changed(seed=-1), "seed = -1"),
         (changed(seed_to="x"), "seed to = 'x'"),
         (changed(clip_x0=1), "clip x0 = 1"),
+        (changed(size=[8]), "size = [8]"),
+        (changed(size=[8, 0]), "size = 0"),
+        (changed(size="8x8"), "must be two whole numbers"),
+        (changed(size=[8, 10**6]), "from 1 to 4096"),
+        (changed(branch={"recipe": PLAIN.to_json(), "at": 1}, size=[8, 8]), "size of its parent"),
         (changed(start=[]), "start = []"),
         (changed(start={"t": 3}), "without its picture"),
         (changed(start={"picture": "%%%", "t": 3}), "base64"),
@@ -90,7 +115,10 @@ def changed(**fields: Any) -> dict[str, Any]:
         (changed(branch={"at": 1}), "must be an object"),
         (changed(branch={"recipe": PLAIN.to_json()}), "branch at = None"),
         (changed(branch={"recipe": PLAIN.to_json(), "at": 51}), "branch at = 51"),
-        (changed(branch={"recipe": changed(count=2), "at": 1}), "count of its parent"),
+        (
+            changed(branch={"recipe": changed(count=2), "at": 1}),
+            "the count and the size of its parent",
+        ),
         (changed(branch={"recipe": PLAIN.to_json(), "at": 1}, seed_to=1), "not anywhere else"),
     ],
 )

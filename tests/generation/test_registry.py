@@ -40,11 +40,10 @@ def test_a_model_trained_among_the_bundled_comes_after_them(tmp_path: Path) -> N
     assert found == [("emoji32", True), ("mine", False)]
 
 
-def stored(place: Path, config: Config, seed: int = 1) -> Path:
+def stored(place: Path, config: Config, seed: int = 1, step: int = 7) -> Path:
     """Save a model with random weights as a checkpoint; return its folder."""
-    return save_checkpoint(
-        Model(with_weights(new_network(config, seed)), config), place, {"step": 7}
-    )
+    model = Model(with_weights(new_network(config, seed)), config)
+    return save_checkpoint(model, place, {"step": step})
 
 
 def test_a_model_is_found_by_its_name_alone_and_yours_before_a_bundled_one(home: Path) -> None:
@@ -99,6 +98,29 @@ def test_a_recipe_is_refused_where_its_model_has_other_weights(
     ):
         with pytest.raises(InputError, match=r"step 7 with other weights than those here \(step 7"):
             check()
+
+
+def test_a_recipe_finds_the_checkpoint_that_made_it_while_that_is_kept(
+    home: Path, tiny_config: Config
+) -> None:
+    old = stored(home / "mine" / "checkpoint-7", tiny_config)
+    recipe = Recipe("mine", 7, registry.digest(find_model(default_home(), "mine")))
+    stored(home / "mine" / "checkpoint-9", tiny_config, seed=2, step=9)
+    newest = find_model(default_home(), "mine")
+    assert newest.step == 9 and registry.steps_of(newest) == [7, 9]
+    assert registry.entry_of(newest, recipe).checkpoint == old
+    assert registry.load_recipe_model(default_home(), recipe, "cpu").shape == (1, 8, 8)
+    with pytest.raises(InputError, match="checkpoint = 8: 'mine' keeps 7, 9"):
+        registry.entry_at(newest, 8)
+    shutil.rmtree(old)
+    with pytest.raises(InputError, match="made at step 7 with other weights"):
+        registry.load_recipe_model(default_home(), recipe, "cpu")
+
+
+def test_a_recipe_opens_its_model_at_its_own_size(home: Path, tiny_config: Config) -> None:
+    stored(home / "mine" / "checkpoint-7", tiny_config)
+    recipe = Recipe("mine", size=(16, 8))
+    assert registry.load_recipe_model(default_home(), recipe, "cpu").shape == (1, 16, 8)
 
 
 def test_a_run_that_came_to_the_same_step_again_is_another_model(

@@ -351,7 +351,7 @@ def step_numbers(recipe: Recipe, i: int, lang: str) -> StepNumbers:
     from sd.data.space import factor_of
     from sd.generation.pipeline import pick_pixel, sampling_of
 
-    source = models.open_model(models.find_recipe_model(recipe))
+    source = models.open_recipe_model(recipe)
     deque(steps_of(recipe, i), maxlen=0)  # so that they are kept
     cache = shared(StepCache)
     kept, x = cache.steps(recipe), cache.before(recipe, i)

@@ -55,7 +55,7 @@ class BranchForm:
         parent, at = node.recipe, branch_step(node, place)
         if parent.steps < 2:
             raise InputError("branch: a sampling of one step has no step to go on from")
-        _, height, width = models.shape_of(models.find_recipe_model(parent))
+        _, height, width = models.shape_of_recipe(parent)
         recipe = replace(
             parent,
             sampler=self.sampler,
@@ -153,7 +153,7 @@ def updates_of(recipe: Recipe, root: Node | None, lang: str) -> Updates:
     if root and root.film and recipe.branch.recipe == root.recipe:
         base = cut_picture(root.film, "x0", frame_at(root.film, recipe.branch.at))
     else:
-        _, height, width = models.shape_of(models.find(recipe.model))
+        _, height, width = models.shape_of_recipe(recipe)
         base = Image.new("RGB", (width, height), "grey")
     form = BranchForm.from_recipe(recipe)
     changed = recipe.guidance != recipe.branch.recipe.guidance

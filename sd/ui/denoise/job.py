@@ -268,7 +268,7 @@ class Job:
         """Yield the recipe's steps, which are kept if they are to be seen."""
         from sd.generation.records import Replay, Start, sample_records
 
-        source = models.open_model(models.find_recipe_model(self.recipe))
+        source = models.open_recipe_model(self.recipe)
         device, cache = models.machine().device, shared(StepCache)
         for record in sample_records(self.recipe, source, device, cache.branch_points(self.recipe)):
             if isinstance(record, Replay):

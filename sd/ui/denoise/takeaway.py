@@ -76,7 +76,7 @@ def write_steps(node: Node, path: Path, kind: str) -> None:
     from sd.generation import export
 
     check_room(node)
-    space = models.open_model(models.find_recipe_model(node.recipe)).space
+    space = models.open_recipe_model(node.recipe).space
     steps = list(steps_of(node.recipe, node.done))
     if kind == NPZ:
         export.write_npz(path, steps, space, node.recipe.seeds)
@@ -87,7 +87,7 @@ def write_steps(node: Node, path: Path, kind: str) -> None:
 
 def check_room(node: Node) -> None:
     """Raise `InputError` where all steps at once would need too much memory."""
-    channels, height, width = models.shape_of(models.find_recipe_model(node.recipe))
+    channels, height, width = models.shape_of_recipe(node.recipe)
     need = 12 * node.done * node.recipe.count * channels * height * width  # x_t, x0, eps in float32
     if need > MOST_BYTES:
         raise InputError(
@@ -108,7 +108,7 @@ def write_picture(node: Node, path: Path, index: int) -> None:
         )
     if node.end is None:
         *_, last = steps_of(node.recipe, node.done)
-        space = models.open_model(models.find_recipe_model(node.recipe)).space
+        space = models.open_recipe_model(node.recipe).space
         node.end = space.decode(last.x_t)
     write_png(to_pil(node.end[index]), path, png_record(node.recipe, index))
 
@@ -146,7 +146,7 @@ def bring(request: gr.Request, tree: Tree, file: str | None) -> Updates:
         raise InputError("recipe: give a PNG that was made here")
     record = read_recipe(Path(file))
     recipe = models.within_caps(from_json(record.get("recipe")))
-    check(recipe, models.open_model(models.find_recipe_model(recipe)))
+    check(recipe, models.open_recipe_model(recipe))
     index = validation.whole("recipe: index", record.get("index"), 0, recipe.count - 1)
     made = record.get("made")
     name = made.get("label", "") if isinstance(made, dict) else ""

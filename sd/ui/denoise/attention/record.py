@@ -124,7 +124,7 @@ def record_attention(recipe: Recipe, i: int, k: int) -> AttentionRecord | None:
 
 def open_network(recipe: Recipe) -> "Source | None":
     """Return the model of a recipe; None if it has no network."""
-    source = models.open_model(models.find_recipe_model(recipe))
+    source = models.open_recipe_model(recipe)
     return None if getattr(source, "unet", None) is None else source
 
 
