@@ -31,7 +31,7 @@ def card(config: Config, parameters: int, about: Mapping[str, Any]) -> str:
     return str(
         ModelCard(
             f"---\n{data.to_yaml()}\n---\n# A small diffusion model\n\n{size}, "
-            f"{config.unet.channel} channels, {parameters:,} parameters; {weights}. "
+            f"{config.picture_shape[0]} channels, {parameters:,} parameters; {weights}. "
             f"{SENTENCES.get(kind, '')}\n\n{metadata}"
         )
     )

@@ -17,6 +17,7 @@ from sd.networks.blueprint import check_size
 from sd.networks.conditioned import ConditionedNetwork
 from sd.networks.conditioning import Conditioner
 from sd.networks.conditioning_metadata import default_prompts
+from sd.networks.first_stage import Latents
 from sd.networks.unet import UNetModel
 
 
@@ -53,13 +54,22 @@ class Samplable:
 class Model(Samplable):
     """A U-Net with all that is needed to sample from it; `about` is its checkpoint.json.
 
-    conditioner: reads its prompts; None for a model that takes none.
+    conditioner: reads its prompts; None for a model that takes none. latents: the space that it
+    samples in; None where that is pixels.
     """
 
     unet: UNetModel
     config: Config
     about: Mapping[str, Any] = field(default_factory=dict)
     conditioner: Conditioner | None = None
+    latents: Latents | None = None
+
+    @cached_property
+    def space(self) -> Space:
+        """Where it samples, and the way from there to pictures."""
+        if self.latents is None:
+            return Pixels(self.config.picture_shape)
+        return self.latents
 
     @cached_property
     def network(self) -> ConditionedNetwork:

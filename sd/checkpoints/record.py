@@ -20,9 +20,10 @@ Result = TypeVar("Result")
 
 WEIGHTS, CONFIG, ABOUT, CARD = "model.safetensors", "config.ini", "checkpoint.json", "README.md"
 TRAINING = "training.safetensors"
-OPTIONAL = {TRAINING, CONDITIONING, ABOUT}  # among the digests
+FIRST_STAGE = "first_stage.safetensors"  # of a model that samples latents
+OPTIONAL = {TRAINING, CONDITIONING, FIRST_STAGE, ABOUT}  # among the digests
 STATE = "state"  # what checkpoint.json holds for training alone; the card is silent about it
-FORMAT = 1
+FORMAT, OLDEST_FORMAT = 2, 1  # since 2 there may be a first stage
 LARGEST_TEXT = 1_000_000  # bytes of the readable files
 MACHINE_WORDS = {"device", "matmul", "label", "torch", "python"}  # what a machine's record says
 LARGEST_COUNT = 2**53
@@ -82,8 +83,9 @@ def read_about(folder: Path) -> dict[str, Any]:
     for name in ("step", "seed", "pictures"):
         if name in about:
             whole(f"{label}: {name}", about[name], 0, LARGEST_COUNT)
-    if about.get("format") != FORMAT:
-        raise InputError(f"{label}: format {shown(about.get('format'))}; {FORMAT} is read")
+    if about.get("format") not in range(OLDEST_FORMAT, FORMAT + 1):
+        formats = f"{OLDEST_FORMAT} to {FORMAT} are read"
+        raise InputError(f"{label}: format {shown(about.get('format'))}; {formats}")
     return dict(about)
 
 

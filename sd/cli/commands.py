@@ -304,7 +304,7 @@ def _noise_picture(args: argparse.Namespace) -> tuple["Diffusion", "Image"]:
 
     config = settings_of(args)
     diffusion = Diffusion.from_config(config.diffusion)
-    training, channels = config.training, config.unet.channel
+    training, channels = config.training, config.picture_shape[0]
     picture = read_and_remark(args.picture)
     pixels = fit_picture(
         picture, training.input_height, training.input_width, channels, training.fit
@@ -361,7 +361,7 @@ def info(args: argparse.Namespace) -> None:
         config, about = model.config, dict(model.about)
     else:
         config = Config.preset(args.path) if args.path in preset_names() else Config.read(path)
-    plan = blueprint(config.unet, config.training.input_height, config.training.input_width)
+    plan = blueprint(config.unet, *config.latent_shape[1:])
     schedule = Schedule.from_config(config.diffusion)
     description: dict[str, Any] = {
         "parameters": plan.parameters,

@@ -60,11 +60,13 @@ class Progress:
             self._print(fields["line"])
         elif event == "ingest":
             self.read(fields["done"], fields["total"])
+        elif event == "encode":
+            self.read(fields["done"], fields["total"], "encoding pictures")
 
-    def read(self, done: int, total: int) -> None:
-        """Say how many pictures are read, if the time has come."""
+    def read(self, done: int, total: int, what: str = "reading pictures") -> None:
+        """Say how many pictures are read, or encoded, if the time has come."""
         if self._is_due():
-            self._print(f"reading pictures: {done:,} of {total:,}")
+            self._print(f"{what}: {done:,} of {total:,}")
 
     def step(self, step: TrainStep) -> None:
         """Say how far training is after a step, if samples were made or the time has come."""

@@ -10,18 +10,27 @@ from sd.common.validation import InputError, shown
 from sd.config import ini
 from sd.config.fields import LONGEST_PATH, Section
 from sd.config.sections import (
+    TINY_AUTOENCODERS,
     ConditioningConfig,
     DiffusionConfig,
+    FirstStageConfig,
     TrainingConfig,
     UNetConfig,
 )
 
 PRESETS = ("tiny", "small", "gpu", "seed-fixed", "seed")  # quickest first
+LATENT_PICTURES = 3  # channels of the pictures that an autoencoder takes
 PRESET_FOLDER = Path(__file__).parent / "presets"
 
 SECTIONS: dict[str, type[Section]] = {
     section.name: section
-    for section in (TrainingConfig, UNetConfig, DiffusionConfig, ConditioningConfig)
+    for section in (
+        TrainingConfig,
+        UNetConfig,
+        DiffusionConfig,
+        ConditioningConfig,
+        FirstStageConfig,
+    )
 }
 KEYS: dict[str, dict[str, Field[Any]]] = {
     name: {each.name: each for each in fields(section)} for name, section in SECTIONS.items()
@@ -36,19 +45,60 @@ class Config:
     unet: UNetConfig = field(default_factory=UNetConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
+    first_stage: FirstStageConfig = field(default_factory=FirstStageConfig)
 
     def __post_init__(self) -> None:
-        validation.channels("unet.channel", self.unet.channel)
+        if self.is_latent:
+            self._check_latents()
+        else:
+            validation.channels("unet.channel", self.unet.channel)
         if self.unet.n_embed != self.unet.channel:
             raise InputError(
                 f"unet.n_embed = {self.unet.n_embed}: must equal unet.channel = "
-                f"{self.unet.channel}; what the network estimates has the picture's own shape"
+                f"{self.unet.channel}; what the network estimates has the shape of what it sees"
             )
+
+    def _check_latents(self) -> None:
+        """Raise `InputError` where pictures or network do not fit the first stage."""
+        stage, training = self.first_stage, self.training
+        wanted = TINY_AUTOENCODERS.get(stage.autoencoder or "")
+        if wanted and self.unet.channel != wanted:
+            raise InputError(
+                f"unet.channel = {self.unet.channel}: must be {wanted}, as many as the latents of "
+                f"{stage.autoencoder} have"
+            )
+        for name in ("input_height", "input_width"):
+            side = getattr(training, name)
+            if side % stage.factor:
+                fits = -(-side // stage.factor) * stage.factor
+                raise InputError(
+                    f"training.{name} = {side}: must be a multiple of {stage.factor}, the pixels "
+                    f"that a place of the latents covers; the next that fits is {fits}"
+                )
+        for name in ("shift", "rotation", "brightness"):
+            if getattr(training, name):
+                raise InputError(
+                    f"training.{name} = {getattr(training, name):g}: must be 0 where a first stage "
+                    "is set; pictures are encoded once, before training"
+                )
+
+    @property
+    def is_latent(self) -> bool:
+        """Whether the network sees the latents of an autoencoder instead of pixels."""
+        return self.first_stage.autoencoder is not None
 
     @property
     def picture_shape(self) -> tuple[int, int, int]:
         """The shape (C, H, W) of every picture."""
-        return self.unet.channel, self.training.input_height, self.training.input_width
+        channels = LATENT_PICTURES if self.is_latent else self.unet.channel
+        return channels, self.training.input_height, self.training.input_width
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """The shape (c, h, w) of what the network sees: the picture's own, or its latents'."""
+        factor = self.first_stage.factor if self.is_latent else 1
+        height, width = self.training.input_height, self.training.input_width
+        return self.unet.channel, height // factor, width // factor
 
     @classmethod
     def from_ini(cls, text: str, source: str = "settings") -> "Config":

@@ -1,4 +1,4 @@
-"""The sections of the settings: training, unet, diffusion and conditioning, key by key.
+"""The sections of the settings: training, unet, diffusion, conditioning and first_stage.
 
 The keys of the original's config_SD.ini keep their names and, as defaults, their values. Each field
 carries its check and one sentence about it; ini comments and the page's help come from there.
@@ -297,3 +297,72 @@ class ConditioningConfig(Section):
     sample_prompts: tuple[str, ...] | None = key(
         None, names, "Captions or classes that a run's samples are asked for; None: the set's."
     )
+
+
+TINY_AUTOENCODERS = {"taesd": 4, "taef2": 32}  # bundled ones: the channels of their latents
+TINY_FACTOR = 8
+OWN, STORED = "own", "stored"  # trained with the run; the one that lies in a checkpoint
+AUTOENCODERS = (*TINY_AUTOENCODERS, OWN, STORED)
+AUTOENCODER_GROUPS = 32  # of its norms
+
+
+def _autoencoder(name: str, value: Any) -> str | None:
+    """Check for the place or word of an autoencoder; pixels and none are kept as None."""
+    place = path_text(name, value)
+    return None if place in ("pixels", "none") else place
+
+
+@dataclass(frozen=True)
+class FirstStageConfig(Section):
+    """Section [first_stage]: what pictures become before the network sees them.
+
+    ch, ch_mult, autoencoder_blocks and what follows describe an autoencoder of one's own.
+    """
+
+    name = "first_stage"
+
+    autoencoder: str | None = key(
+        None,
+        _autoencoder,
+        "None trains on pixels; taesd, taef2, own, a file, folder or hub id on latents.",
+    )
+    factor: int = key(8, whole(1, 64), "Pixels that a place of the latents covers, each way.")
+    latent_scale: float = key(
+        0.0,
+        real(0.0, 1000.0),
+        "What latents are multiplied by, as Stable Diffusion's 0.18215; 0: measured per channel.",
+    )
+    ch: int = key(32, whole(32, 1024), "Width of an own autoencoder, a multiple of 32.")
+    ch_mult: tuple[int, ...] = key(
+        (2, 3), wholes(1, 7, 1, 16), "Width of each of its levels in multiples of ch."
+    )
+    autoencoder_blocks: int = key(1, whole(1, 8), "Residual blocks of each of its levels.")
+
+    @property
+    def patch(self) -> int:
+        """Side of the pixel blocks that enter an own autoencoder as one position."""
+        return self.factor // self.halving
+
+    @property
+    def halving(self) -> int:
+        """How many times smaller the levels of an own autoencoder make a side."""
+        return 1 << (len(self.ch_mult) - 1)
+
+    def check_together(self) -> None:
+        if self.factor & (self.factor - 1):
+            raise InputError(f"first_stage.factor = {self.factor}: must be a power of 2")
+        tiny = TINY_AUTOENCODERS.get(self.autoencoder or "")
+        if tiny and self.factor != TINY_FACTOR:
+            raise InputError(
+                f"first_stage.factor = {self.factor}: must be {TINY_FACTOR}, that of "
+                f"{self.autoencoder}"
+            )
+        if self.autoencoder == OWN and self.factor < self.halving:
+            raise InputError(
+                f"first_stage.ch_mult = {shown(self.ch_mult)}: its {len(self.ch_mult)} levels make "
+                f"a side {self.halving} times smaller; factor = {self.factor} allows fewer"
+            )
+        if self.ch % AUTOENCODER_GROUPS:
+            raise InputError(
+                f"first_stage.ch = {self.ch}: must be a multiple of {AUTOENCODER_GROUPS}"
+            )

@@ -139,7 +139,7 @@ def open_images(folder: Path, verify: bool = False) -> ImageSet:
     try:
         index = _index(folder)
         shape = _shape(index["shape"])
-        images = _image_set(index, _map_pixels(folder / PIXELS, shape))
+        images = _image_set(index, map_file(folder / PIXELS, shape))
     except (InputError, LookupError, TypeError, OSError, ValueError, RecursionError) as error:
         reason = f" ({error})" if isinstance(error, InputError) else ""
         raise InputError(f"{label}: not a picture set, or a damaged one{reason}") from error
@@ -167,17 +167,21 @@ def _shape(value: Any) -> tuple[int, int, int, int]:
     return count, channels, height, width
 
 
-def _map_pixels(path: Path, shape: tuple[int, int, int, int]) -> Tensor:
-    """Return the raw pixels in a file as a tensor of `shape`, which must be its size exactly."""
-    if path.is_symlink() or not path.is_file() or path.stat().st_size != np.prod(shape):
-        raise InputError(f"{PIXELS} has not the size that {INDEX} tells")
+def map_file(path: Path, shape: Sequence[int], dtype: type[np.generic] = np.uint8) -> Tensor:
+    """Return the raw values in a file as a tensor of `shape`, which must be its size exactly.
+
+    Changes stay in memory. Raises InputError for another size.
+    """
+    size = np.prod(shape) * np.dtype(dtype).itemsize
+    if path.is_symlink() or not path.is_file() or path.stat().st_size != size:
+        raise InputError(f"{path.name} has not the size that {INDEX} tells")
     try:
-        return torch.from_numpy(np.memmap(path, np.uint8, "c", shape=shape))
+        return torch.from_numpy(np.memmap(path, dtype, "c", shape=tuple(shape)))
     except OSError:  # some systems promise memory for every page that might be written
-        pixels = np.memmap(path, np.uint8, "r", shape=shape)
+        values = np.memmap(path, dtype, "r", shape=tuple(shape))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        return torch.from_numpy(pixels)
+        return torch.from_numpy(values)
 
 
 def _image_set(index: Mapping[str, Any], pixels: Tensor) -> ImageSet:

@@ -4,6 +4,7 @@ A trained model is called as its run; `ideal:` and `linear:` with a set of pictu
 ones. The command line also takes paths, and DATA after the colon; a page takes names alone.
 """
 
+import hashlib
 import os
 import threading
 from collections import OrderedDict
@@ -16,6 +17,7 @@ from sd import runs
 from sd.checkpoints.closed_form_name import CLOSED_FORMS, parse_name
 from sd.checkpoints.record import (
     ABOUT,
+    FIRST_STAGE,
     WEIGHTS,
     list_checkpoints,
     newest_checkpoint,
@@ -193,7 +195,11 @@ def digest(entry: ModelEntry) -> str:
     """Return 16 digits that tell a model's weights from others; "" for closed forms."""
     if entry.checkpoint is None:
         return ""
-    return str(read_about(entry.checkpoint)["sha256"][WEIGHTS])[:DIGITS]
+    digests = read_about(entry.checkpoint)["sha256"]
+    if FIRST_STAGE not in digests:
+        return str(digests[WEIGHTS])[:DIGITS]
+    both = f"{digests[WEIGHTS]} {digests[FIRST_STAGE]}"  # decoded otherwise, it is another picture
+    return hashlib.sha256(both.encode()).hexdigest()[:DIGITS]
 
 
 def load_model(entry: ModelEntry, device: str) -> "Model | ClosedFormModel":
@@ -239,4 +245,6 @@ def _bytes_of(model: Any) -> int:
     """Return the bytes that an open model keeps: its weights, or the pictures of its set."""
     if (network := getattr(model, "network", None)) is None:
         return int(model.denoiser.pixels.nbytes)
-    return sum(each.nbytes for each in network.parameters())
+    latents = getattr(model, "latents", None)
+    networks = [network] if latents is None else [network, latents.autoencoder]
+    return sum(each.nbytes for part in networks for each in part.parameters())

@@ -258,6 +258,16 @@ class AutoencoderKL(nn.Module):
         self.quant_conv = nn.Conv2d(both * c.z_channels, both * embed_dim, 1)
         self.post_quant_conv = nn.Conv2d(embed_dim, c.z_channels, 1)
 
+    @property
+    def factor(self) -> int:
+        """Pixels that one place of z covers, each way."""
+        return self.config.factor
+
+    @property
+    def channels(self) -> int:
+        """Channels of z."""
+        return self.config.embed_dim
+
     def encode(self, x: Tensor) -> Posterior:
         """Return q(z | x) of pictures x [B, C, H, W] in [-1, 1]; H and W are multiples of f.
 
@@ -339,7 +349,7 @@ class TinyAutoencoder(nn.Module):
 
     def __init__(self, z_channels: int = 4, pooled: bool = False) -> None:
         super().__init__()
-        self.z_channels = z_channels
+        self.channels = z_channels
         self.encoder = tiny_encoder(z_channels, pooled)
         self.decoder = tiny_decoder(z_channels, pooled)
 

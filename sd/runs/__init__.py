@@ -29,6 +29,7 @@ from sd.runs.journal import (
 from sd.runs.run import (
     ASIDE,
     CONFIG,
+    LATENTS,
     LOG,
     PICTURES,
     RUN,
@@ -44,6 +45,7 @@ __all__ = [
     "ASIDE",
     "CONFIG",
     "ENDS",
+    "LATENTS",
     "LOG",
     "PICTURES",
     "RUN",

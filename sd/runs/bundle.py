@@ -19,6 +19,7 @@ from sd import runs
 from sd.checkpoints.record import (
     ABOUT,
     CARD,
+    FIRST_STAGE,
     TRAINING,
     WEIGHTS,
     check_digests,
@@ -30,6 +31,7 @@ from sd.common.disk import read_object, temporary_path
 from sd.common.text import brief, printable
 from sd.common.validation import InputError, shown
 from sd.config import Config
+from sd.config.sections import AUTOENCODERS, STORED
 from sd.data.ingest import open_images
 from sd.networks.conditioning_metadata import CONDITIONING
 from sd.runs.event_schema import check_event, check_place
@@ -71,7 +73,7 @@ def _members(folder: Path, resumable: bool) -> Iterator[tuple[str, Path | str]]:
             f"conditioning.encoder = {shown(config.conditioning.encoder)}: a model that needs a "
             "pretrained encoder is not taken away; copy its folder"
         )
-    yield runs.CONFIG, config.with_settings(NO_PATHS).to_ini()
+    yield runs.CONFIG, _at_no_place(config).to_ini()
     travels = resumable and (folder / INDEX).is_file()
     pictures = len(open_images(folder / runs.PICTURES).pixels) if travels else 0
     journal = _end_at(step_of(checkpoint), events(folder))
@@ -88,6 +90,13 @@ def _members(folder: Path, resumable: bool) -> Iterator[tuple[str, Path | str]]:
         yield f"{checkpoint.name}/{name}", content
     for name in (PIXELS, INDEX) if travels else ():
         yield name, folder / name
+
+
+def _at_no_place(config: Config) -> Config:
+    """Return settings without paths; an autoencoder from elsewhere is the one that lies there."""
+    named = config.first_stage.autoencoder
+    stored = [] if named in (None, *AUTOENCODERS) else [f"first_stage.autoencoder={STORED}"]
+    return config.with_settings([*NO_PATHS, *stored])
 
 
 def _end_at(step: int, journal: Sequence[Event]) -> Sequence[Event]:
@@ -139,15 +148,15 @@ def _checkpoint_members(checkpoint: Path, resumable: bool) -> Iterator[tuple[str
     """Yield a checkpoint's files; its record says what is left out or changed."""
     record = json.loads((checkpoint / ABOUT).read_text(encoding="utf-8"))
     config = Config.read(checkpoint / runs.CONFIG)
-    if config.training.dataset_path or config.training.save_path:
-        ini = config.with_settings(NO_PATHS).to_ini()
+    if config != _at_no_place(config):
+        ini = _at_no_place(config).to_ini()
         record["sha256"][runs.CONFIG] = hashlib.sha256(ini.encode()).hexdigest()
         yield runs.CONFIG, ini
     else:
         yield runs.CONFIG, checkpoint / runs.CONFIG
     if not resumable:
         record["sha256"].pop(TRAINING, None)
-    for name in (WEIGHTS, TRAINING, CONDITIONING):
+    for name in (WEIGHTS, TRAINING, CONDITIONING, FIRST_STAGE):
         if name in record["sha256"]:
             yield name, checkpoint / name
     if (checkpoint / CARD).is_file():

@@ -106,6 +106,7 @@ LEVELS = {**FIELDS, "held_out": _or_none(LOSSES)}  # of an evaluation; elsewhere
 REQUIRED = {
     "start": ("total",),
     "ingest": ("done", "total"),
+    "encode": ("done", "total"),
     "step": ("step", "loss", "lr", "grad_norm", "pictures_per_second"),
     "evaluation": ("step", "times", "train", "held_out"),
     "samples": ("step", "file"),
@@ -113,6 +114,7 @@ REQUIRED = {
 }
 INDISPENSABLE = {  # what a reader cannot do without; a journal of older days may have no more
     "ingest": REQUIRED["ingest"],
+    "encode": REQUIRED["encode"],
     "step": ("step",),
     "evaluation": REQUIRED["evaluation"],
     "samples": ("step",),

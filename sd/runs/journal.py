@@ -21,6 +21,7 @@ EVENTS = "events.jsonl"
 ENDS = ("finished", "stopped", "failed")
 MOST_JOURNALS = 64  # journals whose parsed events are kept in memory
 MOST_OUTLINES = 4096  # runs whose outline is kept, half a kilobyte each
+PREPARING = ("ingest", "encode")  # tell how many pictures are read, and encoded
 BEGINNINGS = ("start", "resumed")
 PAUSE_EVENTS = ("step", "paused", "continued", "resumed")  # the last one: whether it is paused
 COLUMNS = ("step", "loss", "lr", "grad_norm", "pictures_per_second")  # of a step event
@@ -82,8 +83,8 @@ class Outline:
     """What a journal tells of its run's state.
 
     count: events. last: the kind of the last one; last_pause_event: of the last of `PAUSE_EVENTS`.
-    loss, rates and memory are of the newest step. ingested: pictures read and all of them, if that
-    came last.
+    loss, rates and memory are of the newest step. ingested: pictures read, or encoded, and all of
+    them, if that came last.
     """
 
     count: int = 0
@@ -168,7 +169,7 @@ def _make_outline(all_events: Sequence[Event]) -> Outline:
         newest.get("seconds_left"),
         last.get("line", ""),
         begun.get("machine", {}).get("label", ""),
-        (last["done"], last["total"]) if last["event"] == "ingest" else None,
+        (last["done"], last["total"]) if last["event"] in PREPARING else None,
         newest.get("memory_bytes"),
         newest.get("device_memory_bytes"),
     )

@@ -4,7 +4,7 @@ A `Recorder` holds the folder's lock, and all that makes a run is written throug
 
 - `begin` writes config.ini as it was asked for, source.json (where its pictures come from),
   run.json (seed, device, the data's name) and an empty events.jsonl;
-- `ingest` writes pictures/, once;
+- `ingest` writes pictures/, once; what follows through `follow` writes latents/, once;
 - `decide` writes config.ini anew, with what the pictures decided or with more steps;
 - `log_event`, `log_step`, `save_grid` and `save` add to events.jsonl, samples/ and checkpoint-*/;
 - `rewind` takes these back to the step of a checkpoint, and `set_aside` makes room to begin anew.
@@ -19,7 +19,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def was_refused(folder: Path) -> bool:
     """Tell whether all that a folder holds is the reason why a run did not begin."""
     kinds = [each["event"] for each in journal.events(folder)]
     made = [*folder.glob("checkpoint-*"), *folder.glob("damaged-*"), *folder.glob("samples/*")]
-    return kinds[-1:] == ["failed"] and not made and {*kinds} <= {"ingest", "failed"}
+    return kinds[-1:] == ["failed"] and not made and {*kinds} <= {"ingest", "encode", "failed"}
 
 
 class Recorder:
@@ -86,8 +86,9 @@ class Recorder:
             )
         if new and was_refused(folder):  # begun anew, of other settings and pictures
             (folder / journal.EVENTS).unlink()
-            if (folder / runs.PICTURES).is_dir():
-                remove(folder / runs.PICTURES)
+            for name in (runs.PICTURES, runs.LATENTS):
+                if (folder / name).is_dir():
+                    remove(folder / name)
         # What was asked while this process was starting holds; of one before it, it is forgotten,
         # and that before anybody can ask this one.
         if not process.is_own(folder, process.STARTING):
@@ -120,24 +121,34 @@ class Recorder:
         """Write the run's own picture set from its source; False, and nothing, if stopped."""
         training = config.training
         own = [self.folder, *([Path(training.save_path)] if training.save_path else [])]
-        last_event = time.monotonic()
         reading = ingest_images(
             source,
             self.folder / runs.PICTURES,
             height=training.input_height,
             width=training.input_width,
-            channels=config.unet.channel,
+            channels=config.picture_shape[0],
             fit=training.fit,
             classes=training.classes,
             leave_out=own,
         )
-        for done, total in reading:
+        return self.follow(reading, "ingest", "the pictures were read", is_stopping)
+
+    def follow(
+        self,
+        work: Generator[tuple[int, int], None, None],
+        event: str,
+        what: str,
+        is_stopping: Callable[[], bool],
+    ) -> bool:
+        """Log how far `work` is, now and then; False if it was stopped, which ends it."""
+        last_event = time.monotonic()
+        for done, total in work:
             if is_stopping():
-                reading.close()
-                self.log_event("stopped", step=0, line="stopped while the pictures were read")
+                work.close()
+                self.log_event("stopped", step=0, line=f"stopped while {what}")
                 return False
             if time.monotonic() - last_event > INGEST_EVENT_SECONDS:
-                self.log_event("ingest", done=done, total=total)
+                self.log_event(event, done=done, total=total)
                 last_event = time.monotonic()
         return True
 
@@ -149,7 +160,8 @@ class Recorder:
         for name in (runs.CONFIG, runs.RUN):
             shutil.copyfile(self.folder / name, aside / name)
         made = [*self.folder.glob("checkpoint-*"), *self.folder.glob("damaged-*")]
-        made += [self.folder / name for name in (runs.PICTURES, "samples", journal.EVENTS)]
+        names = (runs.PICTURES, runs.LATENTS, "samples", journal.EVENTS)
+        made += [self.folder / name for name in names]
         for path in made:
             if path.exists():
                 path.rename(aside / path.name)
@@ -157,7 +169,8 @@ class Recorder:
 
     def put_back(self, aside: Path) -> None:
         """Move back what `set_aside` moved, in the place of what came since."""
-        shutil.rmtree(self.folder / runs.PICTURES, ignore_errors=True)
+        for name in (runs.PICTURES, runs.LATENTS):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
         for path in aside.iterdir():
             path.replace(self.folder / path.name)
         aside.rmdir()

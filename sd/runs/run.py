@@ -17,7 +17,7 @@ from sd.runs.journal import ENDS, Outline, outline
 from sd.runs.process import PAUSE, PROCESS, STARTING, STOP
 
 CONFIG, RUN, SOURCE = "config.ini", "run.json", "source.json"
-LOG, PICTURES = "train.log", "pictures"
+LOG, PICTURES, LATENTS = "train.log", "pictures", "latents"
 ASIDE = "before-"  # with the time: what a run had made when it was begun anew
 
 
@@ -28,9 +28,10 @@ class Status:
     state: starting, running, pausing, paused, stopping, stopped, finished, failed or lost. loss
     and rates are of the newest event; seconds_left is None when nothing is being trained. line: why
     it ended, or what it printed last. machine: what it runs on, in words, once it has started.
-    ingested: pictures read so far and all of them, while they are read. resumable: whether training
-    can go on from here. memory_bytes, device_memory_bytes: what its process holds while it trains,
-    of the machine and of a GPU; None where that is not known, or nothing is being trained.
+    ingested: pictures read or encoded so far and all of them, while they are. resumable: whether
+    training can go on from here. memory_bytes, device_memory_bytes: what its process holds while
+    it trains, of the machine and of a GPU; None where that is not known, or nothing is trained.
+    encoding: whether pictures are encoded into latents.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Status:
     resumable: bool = False
     memory_bytes: int | None = None
     device_memory_bytes: int | None = None
+    encoding: bool = False
 
     @property
     def alive(self) -> bool:
@@ -81,6 +83,7 @@ def status(folder: Path) -> Status:
         state in (*ENDS, "lost") and not obstacle(folder),
         known.memory_bytes if state == "running" else None,
         known.device_memory_bytes if state == "running" else None,
+        known.last == "encode",
     )
 
 

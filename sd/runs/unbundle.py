@@ -20,11 +20,20 @@ from typing import Any, TypeVar
 
 from sd import runs
 from sd.checkpoints.checkpoint import load_checkpoint
-from sd.checkpoints.record import ABOUT, CARD, TRAINING, WEIGHTS, check_digests, check_record
+from sd.checkpoints.record import (
+    ABOUT,
+    CARD,
+    FIRST_STAGE,
+    TRAINING,
+    WEIGHTS,
+    check_digests,
+    check_record,
+)
 from sd.common.disk import write_folder
 from sd.common.text import brief, format_bytes, printable
 from sd.common.validation import InputError, shown, text, whole
 from sd.config import Config
+from sd.config.sections import AUTOENCODERS
 from sd.data.ingest import open_images
 from sd.data.reading.archive import BROKEN, ENCRYPTED_FLAG, open_judged
 from sd.networks.blueprint import TIME_EMBEDDING, blueprint
@@ -39,12 +48,13 @@ Parsed = TypeVar("Parsed")
 PIXELS, INDEX = f"{runs.PICTURES}/pixels.bin", f"{runs.PICTURES}/index.json"
 SAMPLE = re.compile(rf"samples/{NAME.pattern}")
 CHECKPOINT = re.compile(r"(checkpoint-[0-9]{1,12})/([\w.]+)", re.ASCII)
-PARTS = (WEIGHTS, TRAINING, runs.CONFIG, CONDITIONING, ABOUT, CARD)  # of a checkpoint
+PARTS = (WEIGHTS, TRAINING, FIRST_STAGE, runs.CONFIG, CONDITIONING, ABOUT, CARD)  # of a checkpoint
 NEEDED = (runs.CONFIG, EVENTS)
 LONGEST_TEXT, LONGEST_SHEET = 64 * 2**20, 16 * 2**20  # bytes
 LONGEST_JOURNAL, MOST_EVENTS = 8 * 2**20, 20_000  # a long run's has 0.5 MB and 3,000
 LONGEST_RECORD = 1_000_000  # bytes of settings and of a checkpoint's record
 STATE_BYTES = 16  # per parameter: raw and averaged weights, two moments, float32 each
+LARGEST_FIRST_STAGE = 2**29  # bytes; that of Stable Diffusion has 335 million as float32
 SPARE = 2**24  # bytes of a safetensors file that are no weights
 MOST_SQUEEZED = 10  # unpacked : packed, of weights; real ones hardly shrink
 PIXELS_SQUEEZED = 50  # of pictures; flat drawings shrink so far, nothing more
@@ -116,7 +126,7 @@ class _Bundle:
         """Hold every member to the size that the settings allow, and these to the memory."""
         config, weights = self._config, self._infos[f"{self._checkpoint}/{WEIGHTS}"]
         try:
-            plan = blueprint(config.unet, *self._size)
+            plan = blueprint(config.unet, *config.latent_shape[1:])
             memory.check(config.with_settings(["training.batch_size=1"]))  # a sheet counts sixteen
         except InputError as error:
             raise self._error(str(error)) from None
@@ -126,6 +136,7 @@ class _Bundle:
         parameters = plan.parameters + self._conditioning_parameters(config)
         longest = {WEIGHTS: 4 * parameters + SPARE, TRAINING: STATE_BYTES * parameters + SPARE}
         longest |= {CONDITIONING: LARGEST_METADATA, EVENTS: LONGEST_JOURNAL}
+        longest[FIRST_STAGE] = LARGEST_FIRST_STAGE if config.is_latent else 0
         longest |= dict.fromkeys((runs.CONFIG, ABOUT, runs.RUN), LONGEST_RECORD)
         for name, info in self._infos.items():
             part = name.rpartition("/")[2]
@@ -149,7 +160,7 @@ class _Bundle:
             return 0
         shape = self._parse(INDEX, lambda written: json.loads(written)["shape"])
         info = self._infos[PIXELS]
-        if not isinstance(shape, list) or shape[1:] != [self._config.unet.channel, *self._size]:
+        if not isinstance(shape, list) or shape[1:] != list(self._config.picture_shape):
             raise self._error(f"{INDEX}: pictures of another shape than the settings'")
         count, size = shape[0], info.file_size
         if type(count) is not int or prod(shape) != size or not size:
@@ -216,7 +227,7 @@ class _Bundle:
         )
         for config in (outer, inner):
             self._check_paths(config)
-        for name in ("unet", "diffusion"):
+        for name in ("unet", "diffusion", "first_stage"):
             if getattr(outer, name) != getattr(inner, name):
                 raise self._error(f"{runs.CONFIG}: another [{name}] than its checkpoint's")
         sizes = [(c.training.input_height, c.training.input_width) for c in (outer, inner)]
@@ -230,6 +241,10 @@ class _Bundle:
             raise self._error(f"{runs.CONFIG}: names a path, which no bundle does")
         if config.conditioning.encoder:  # it would be opened or fetched here
             raise self._error(f"{runs.CONFIG}: names a pretrained encoder, which no bundle does")
+        if config.first_stage.autoencoder not in (None, *AUTOENCODERS):
+            raise self._error(
+                f"{runs.CONFIG}: names an autoencoder elsewhere, which no bundle does"
+            )
 
     def _read_journal(self) -> str:
         """Return the journal with what is understood of it."""

@@ -10,7 +10,7 @@ import re
 import shlex
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -21,25 +21,44 @@ from torch import Tensor
 
 from sd import runs
 from sd.checkpoints.checkpoint import load_training
-from sd.checkpoints.record import STATE, check_record, read_about, read_newest
+from sd.checkpoints.first_stage import open_autoencoder, read_first_stage
+from sd.checkpoints.record import (
+    FIRST_STAGE,
+    STATE,
+    check_record,
+    list_checkpoints,
+    read_about,
+    read_newest,
+)
 from sd.common.device import Machine, choose
 from sd.common.disk import read_object
 from sd.common.text import brief, printable, system_reason
 from sd.common.validation import LARGEST_SEED, InputError, whole
 from sd.config import Config
 from sd.config.conditioning_kind import unresolve_conditioning
+from sd.config.sections import STORED
 from sd.data.image_set import ImageSet
-from sd.data.ingest import open_images
+from sd.data.ingest import INDEX, open_images
 from sd.data.reading.source import BUNDLED_SETS
 from sd.networks.conditioning_metadata import read_metadata
+from sd.networks.first_stage import Autoencoder
 from sd.runs import process
 from sd.runs.recorder import Listener, Recorder
 from sd.runs.session import Session
+from sd.training.latents import LatentSet, encode_images, open_latents
 from sd.training.loop import NotFinite, Training, TrainStep
 from sd.training.planning import memory
 
 SHORTAGE = re.compile(r"out of memory|not enough memory|allocate memory", re.I)  # torch's words
 HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+
+
+class TrainingState(NamedTuple):
+    """A checkpoint from which training goes on: where it is, its record and its tensors."""
+
+    checkpoint: Path
+    about: dict[str, Any]
+    tensors: dict[str, Tensor]
 
 
 @contextmanager
@@ -177,8 +196,11 @@ def _begin(
     """Return a new training with its pictures; None if stopped while they are read."""
     machine = choose(str(note["device"])).apply()
     memory.check(config, machine.device)
-    images = ingest_pictures(recorder, config, received)
-    return None if images is None else (Training(config, images, note["seed"], machine), images)
+    prepared = prepare_pictures(recorder, config, machine, received)
+    if prepared is None:
+        return None
+    images, latents = prepared
+    return Training(config, images, note["seed"], machine, latents=latents), images
 
 
 def _run(
@@ -219,11 +241,12 @@ def resume(
         with record_failures(recorder, config) as received:
             machine, remark = _machine_again(saved, device or str(note["device"]))
             memory.check(config, machine.device)
-            images = ingest_pictures(recorder, config, received)
-            if images is None:
+            prepared = prepare_pictures(recorder, config, machine, received, saved)
+            if prepared is None:
                 return
+            images, latents = prepared
             metadata = read_metadata(saved.checkpoint) if saved else None
-            training = Training(config, images, note["seed"], machine, metadata)
+            training = Training(config, images, note["seed"], machine, metadata, latents)
             counts: dict[str, Any] = saved.about[STATE] if saved else {}
             if saved:
                 training.restore(saved.tensors, counts)
@@ -281,17 +304,59 @@ def _command(note: dict[str, Any]) -> str:
     return shlex.join([*words, "--seed", str(note["seed"]), "--device", str(note["device"])])
 
 
+def prepare_pictures(
+    recorder: Recorder,
+    config: Config,
+    machine: Machine,
+    received: list[int],
+    saved: TrainingState | None = None,
+) -> tuple[ImageSet, LatentSet | None] | None:
+    """Return a run's pictures and, if its network sees these, their latents; None if stopped.
+
+    Both are made once. A run that goes on from a checkpoint keeps the first stage that lies there.
+    """
+    images = ingest_pictures(recorder, config, received)
+    if images is None or not config.is_latent:
+        return None if images is None else (images, None)
+    folder = recorder.folder
+    known = read_first_stage(saved.checkpoint, config) if saved else None
+    work = encode_images(
+        folder / runs.LATENTS,
+        config,
+        images,
+        known.autoencoder if known else _find_autoencoder(folder, config),
+        machine,
+        str(read_object(folder / runs.PICTURES / INDEX, "sha256")["sha256"]),
+        known,
+    )
+    what = "the pictures were encoded"
+    if not recorder.follow(work, "encode", what, _stopping(folder, received)):
+        return None
+    return images, open_latents(folder / runs.LATENTS, config)
+
+
+def _find_autoencoder(folder: Path, config: Config) -> Autoencoder:
+    """Return the autoencoder that encodes a run's pictures."""
+    if config.first_stage.autoencoder != STORED:
+        return open_autoencoder(config)
+    for home in (folder, *sorted(folder.glob(f"{runs.ASIDE}*"), reverse=True)):
+        for checkpoint in reversed(list_checkpoints(home)):
+            if (checkpoint / FIRST_STAGE).is_file():
+                return read_first_stage(checkpoint, config).autoencoder
+    raise InputError("first_stage.autoencoder = stored: this run has no checkpoint that holds one")
+
+
+def _stopping(folder: Path, received: list[int]) -> Callable[[], bool]:
+    return lambda: bool(received) or process.is_requested(folder, process.STOP)
+
+
 def ingest_pictures(recorder: Recorder, config: Config, received: list[int]) -> ImageSet | None:
     """Return the run's own picture set, read from its source once; None if that was stopped."""
     folder = recorder.folder
     pictures = folder / runs.PICTURES
     if not pictures.is_dir():
         source = str(read_object(folder / runs.SOURCE, "data")["data"])
-
-        def is_stopping() -> bool:
-            return bool(received) or process.is_requested(folder, process.STOP)
-
-        if not recorder.ingest(source, config, is_stopping):
+        if not recorder.ingest(source, config, _stopping(folder, received)):
             return None
     return open_images(pictures, verify=True)
 
@@ -300,14 +365,6 @@ def read_note(folder: Path) -> dict[str, Any]:
     """Return a run's run.json: seed, device and the name of its data."""
     note = read_object(folder / runs.RUN, "seed", "device", "data")
     return {**note, "seed": whole("seed", note["seed"], 0, LARGEST_SEED)}
-
-
-class TrainingState(NamedTuple):
-    """A checkpoint from which training goes on: where it is, its record and its tensors."""
-
-    checkpoint: Path
-    about: dict[str, Any]
-    tensors: dict[str, Tensor]
 
 
 def newest_state(folder: Path) -> tuple[TrainingState | None, str]:

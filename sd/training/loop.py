@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sd.checkpoints.first_stage import open_autoencoder
 from sd.checkpoints.model import Model
 from sd.common.device import Machine
 from sd.common.randomness import keyed_generator
@@ -21,12 +22,11 @@ from sd.common.validation import InputError, whole
 from sd.config import Config
 from sd.config.conditioning_kind import check_unet_inputs
 from sd.config.sections import MOST_STEPS, TrainingConfig
-from sd.data.augment import augment
 from sd.data.image_set import ImageSet, split
-from sd.data.images import to_float
 from sd.networks.conditioned import ConditionedNetwork, to_stored_names
 from sd.networks.conditioning import Conditioner
 from sd.networks.conditioning_metadata import default_prompts
+from sd.training.data import LatentData, PixelData, TrainingData
 from sd.training.evaluation import (
     MEMORY_FORMAT,
     Evaluation,
@@ -34,6 +34,7 @@ from sd.training.evaluation import (
     levels,
     losses,
 )
+from sd.training.latents import LatentSet, latents_in_memory
 from sd.training.monitoring import EVALUATED
 from sd.training.optimizers import Optimizer
 from sd.training.prompts import drop_prompts, metadata_of, prompts_of, resolve
@@ -122,12 +123,22 @@ class Training:
         seed: int,
         machine: Machine,
         metadata: Mapping[str, Any] | None = None,
+        latents: LatentSet | None = None,
     ) -> None:
-        """Begin; `metadata` is that of the conditioner of a training that goes on."""
+        """Begin; `metadata` is that of the conditioner of a training that goes on.
+
+        latents: those of the pictures, where the network sees latents; encoded here if not given.
+        """
         config = resolve(config, images)
         check_trainable(config, images)
         self.config, self.seed, self.machine = config, seed, machine
         self.pixels = images.pixels
+        if config.is_latent and latents is None:
+            latents = latents_in_memory(config, images, open_autoencoder(config), machine)
+        self.data: TrainingData = (
+            PixelData(images.pixels, config.training) if latents is None else LatentData(latents)
+        )
+        self._space = None if latents is None else latents.latents.to(machine.device)
         self.rows, self.held_out = split(images, config.training.held_out, seed)
         self.total = total_steps(config.training, len(self.rows))
         self.step = self.updates = self.skipped = 0  # done; of these with an update; in a row none
@@ -135,7 +146,9 @@ class Training:
         self.network = ConditionedNetwork(new_network(config, seed), conditioner).train()
         self.network.to(machine.device, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
         average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.model = Model(average.unet, config, conditioner=average.conditioner)
+        self.model = Model(
+            average.unet, config, conditioner=average.conditioner, latents=self._space
+        )
         self.diffusion = self.model.diffusion
         trained = to_stored_names(dict(self.network.named_parameters()))
         self.optimizer = Optimizer(trained, config.training, machine.device)
@@ -165,7 +178,7 @@ class Training:
     @property
     def raw(self) -> Model:
         """The weights themselves, not averaged, as a model to sample from."""
-        return Model(self.network.unet, self.config, conditioner=self.network.conditioner)
+        return replace(self.model, unet=self.network.unet, conditioner=self.network.conditioner)
 
     def steps(self) -> Iterator[TrainStep]:
         """Yield each step up to `total` when it is complete.
@@ -221,7 +234,7 @@ class Training:
     def batches(self, step: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Yield the batches of a step, several where gradients accumulate.
 
-        Each is pictures x0 in [-1, 1] and noise eps [B, C, H, W], times t [B], and the rows of the
+        Each is pictures or latents x0 and noise eps [B, c, h, w], times t [B], and the rows of the
         prompts, a share of them dropped.
         """
         training, conditioning = self.config.training, self.config.conditioning
@@ -231,7 +244,7 @@ class Training:
             keyed_generator(self.seed, purpose, step)
             for purpose in ("time", "augment", "noise", "condition")
         )
-        x0 = to_float(augment(self.pixels[chosen], training, augmented))
+        x0 = self.data.draw(chosen, augmented)
         eps = torch.randn(x0.shape, generator=noise)
         times = draw_times(size, self.diffusion.schedule.timesteps, t)
         rows = self._prompts[chosen]
@@ -269,7 +282,7 @@ class Training:
         if not len(rows):
             return []
         size = max(8, self.config.training.batch_size)  # no more at once than a step takes
-        x0, prompts = to_float(self.pixels[rows]), self._prompts[rows]
+        x0, prompts = self.data.plain(rows), self._prompts[rows]
         return losses(self.model, x0, prompts, times, self.seed, size)
 
     def state(self) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ A bundle brings any network whose weights fit its settings, so counting steps al
 import zipfile
 from dataclasses import replace
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,8 +54,7 @@ class Cost(NamedTuple):
     @property
     def size(self) -> int:
         """How many values a picture has."""
-        training = self.config.training
-        return self.config.unet.channel * training.input_height * training.input_width
+        return prod(self.config.picture_shape)
 
     @property
     def counted(self) -> int:
@@ -65,9 +65,8 @@ class Cost(NamedTuple):
         """Return how many operations it takes to answer for one picture at one time."""
         if self.kind:  # each picture's product with x, and its share of the answer
             return 4 * self.counted * (self.size + (self.counted if self.kind == "linear" else 0))
-        training, length = self.config.training, self.config.conditioning.text_length
-        height, width = training.input_height, training.input_width
-        return blueprint(self.config.unet, height, width, length).operations
+        length = self.config.conditioning.text_length
+        return blueprint(self.config.unet, *self.config.latent_shape[1:], length).operations
 
     def memory_needed(self, pictures: int) -> int:
         """Return about how many bytes it takes while it answers for so many pictures at once."""

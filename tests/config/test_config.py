@@ -128,7 +128,7 @@ def test_configurations_do_not_change():
         ("[unet]\nmodel_chanels = 3", "unet.model_chanels: no such key; did you mean "
                                       "'model_channels'?"),
         ("[unett]\nchannel = 3", "[unett]: no such section; must be one of training, unet, "
-                                 "diffusion, conditioning; did you mean 'unet'?"),
+                                 "diffusion, conditioning, first_stage; did you mean 'unet'?"),
         ("[unet]\nepochs = 3", "unet.epochs: this key belongs to the section [training]"),
     ],
 )  # fmt: skip
@@ -292,3 +292,50 @@ def test_any_setting_is_taken_or_refused_in_one_line(name, value):
         assert Config.from_ini(config.to_ini()) == config
     except InputError as refused:
         assert len(str(refused)) <= LONGEST_MESSAGE and "\n" not in str(refused)
+
+
+LATENT = ["first_stage.autoencoder=taesd", "unet.channel=4", "unet.n_embed=4"]
+
+
+def test_with_a_first_stage_pictures_are_colour_and_the_network_sees_latents():
+    config = Config.preset("tiny").with_settings(
+        [*LATENT, "training.input_height=64", "training.input_width=128"]
+    )
+    assert config.is_latent
+    assert (config.picture_shape, config.latent_shape) == ((3, 64, 128), (4, 8, 16))
+    plain = Config.preset("tiny")
+    assert not plain.is_latent and plain.latent_shape == plain.picture_shape == (3, 32, 32)
+    for word in ("None", "pixels", "none"):
+        assert config.with_settings(
+            [f"first_stage.autoencoder={word}", "unet.channel=3", "unet.n_embed=3"]
+        ).picture_shape == (3, 64, 128)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["unet.channel=3", "unet.n_embed=3"], "unet.channel = 3: must be 4, as many as the"),
+        (["unet.n_embed=3"], "unet.n_embed = 3: must equal unet.channel = 4"),
+        (
+            ["training.input_width=100"],
+            "training.input_width = 100: must be a multiple of 8, the pixels that a place of the "
+            "latents covers; the next that fits is 104",
+        ),
+        (["first_stage.factor=4"], "first_stage.factor = 4: must be 8, that of taesd"),
+        (["first_stage.factor=6"], "first_stage.factor = 6: must be a power of 2"),
+        (["training.shift=0.1"], "training.shift = 0.1: must be 0 where a first stage is set"),
+        (["training.brightness=0.1"], "training.brightness = 0.1: must be 0"),
+        (["first_stage.ch=48"], "first_stage.ch = 48: must be a multiple of 32"),
+        (
+            [
+                "first_stage.autoencoder=own",
+                "first_stage.factor=2",
+                "first_stage.ch_mult=[1, 2, 2]",
+            ],
+            "first_stage.ch_mult = (1, 2, 2): its 3 levels make a side 4 times smaller; "
+            "factor = 2 allows fewer",
+        ),
+    ],
+)
+def test_what_does_not_fit_a_first_stage(settings, message):
+    assert error(Config.preset("tiny").with_settings, [*LATENT, *settings]).startswith(message)

@@ -97,7 +97,7 @@ def few_of_class(summary: Summary) -> Iterator[Remark]:
 
 def grey(summary: Summary) -> Iterator[Remark]:
     """Speak where colour is thrown away."""
-    if summary.config.unet.channel == 1 and summary.modes & COLOURED:
+    if summary.config.picture_shape[0] == 1 and summary.modes & COLOURED:
         yield Remark("grey", {}, ("unet.channel=3", "unet.n_embed=3"))
 
 

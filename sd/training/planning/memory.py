@@ -37,7 +37,7 @@ def needed(config: Config) -> int:
     that cannot be.
     """
     training = config.training
-    plan = blueprint(config.unet, training.input_height, training.input_width)
+    plan = blueprint(config.unet, *config.latent_shape[1:])
     lower = 0.5 if training.precision == "bfloat16" else 1.0
     step = KEPT * lower * plan.activation_bytes * training.batch_size
     passes = 1 if config.conditioning.kind == "none" else 2  # guided: cond and uncond at once
@@ -53,8 +53,7 @@ def sampling(config: Config, pictures: int) -> int:
     pictures: how many at once; twice as many where they are guided. Raises `InputError` for a
     network that cannot be.
     """
-    training = config.training
-    plan = blueprint(config.unet, training.input_height, training.input_width)
+    plan = blueprint(config.unet, *config.latent_shape[1:])
     return plan.weight_bytes + round(PASSING * plan.activation_bytes * pictures)
 
 

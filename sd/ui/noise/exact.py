@@ -113,7 +113,7 @@ def command_line(
 ) -> str:
     """Return the command line that makes the same picture."""
     chosen = schedules.find_schedule(schedule)
-    side, channels = read_pixels(picture).shape[-1], Config.preset(chosen.preset).unet.channel
+    side, channels = read_pixels(picture).shape[-1], Config.preset(chosen.preset).picture_shape[0]
     settings = [f"training.input_height={side}", f"training.input_width={side}"]
     settings += [] if channels == 3 else ["unet.channel=3", "unet.n_embed=3"]
     settings += chosen.settings

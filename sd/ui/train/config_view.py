@@ -20,7 +20,7 @@ SCHEDULE_REMARK = "terminal_snr"
 
 def network_of(config: Config) -> Blueprint:
     """Return what the network of these settings will be."""
-    return blueprint(config.unet, config.training.input_height, config.training.input_width)
+    return blueprint(config.unet, *config.latent_shape[1:])
 
 
 def count_steps(config: Config, pictures: int) -> int:

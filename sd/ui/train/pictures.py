@@ -127,7 +127,7 @@ def fit_previews(found: Survey, config: Config, count: int) -> "Tensor":
     height, width = training.input_height, training.input_width
     scale = min(1.0, PREVIEW_SIDE / max(height, width))
     size = max(1, round(height * scale)), max(1, round(width * scale))
-    shape = *size, config.unet.channel, training.fit
+    shape = *size, config.picture_shape[0], training.fit
     return torch.stack([fit_picture(each, *shape) for each in found.preview[:count]])
 
 
@@ -161,7 +161,7 @@ def show_preview(found: Survey, config: Config, lang: str) -> Updates:
     training = config.training
     size = {"w": training.input_width, "h": training.input_height}
     line = say("preview_changed" if changed else "preview_plain", lang, **size)
-    line += f" {say('preview_transparent', lang)}" if config.unet.channel == 4 else ""
+    line += f" {say('preview_transparent', lang)}" if config.picture_shape[0] == 4 else ""
     return {
         "preview": gr.update(value=store_picture(preview), alt_text=alt),
         "caption": paragraph(line),

@@ -79,7 +79,7 @@ def read_bundled_set(folder: Path) -> "ImageSet":
         validation.choice("data", data, tuple(BUNDLED_SETS)),
         height=training.input_height,
         width=training.input_width,
-        channels=config.unet.channel,
+        channels=config.picture_shape[0],
         fit=training.fit,
         classes=training.classes,
     )

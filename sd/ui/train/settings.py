@@ -15,7 +15,7 @@ from sd.common import validation
 from sd.common.validation import InputError
 from sd.config import KEYS, SECTIONS, Config, ini, preset_names
 from sd.config.fields import LONGEST_PATH
-from sd.config.sections import CONDITIONING_KINDS
+from sd.config.sections import AUTOENCODERS, CONDITIONING_KINDS
 from sd.diffusion.schedule import SCHEDULES, Schedule
 from sd.networks.blueprint import check_network
 from sd.training.planning import memory
@@ -54,7 +54,7 @@ RANGES = {  # of what is shown as a slider: greatest value, step
 FINE = {"learning_rate": 0.0001, "ema_decay": 0.001, "weight_decay": 0.01, "vocabulary": 100}
 FINE |= {"dropout": 0.05, "drop": 0.05}
 NAMED = re.compile(rf"\[?({'|'.join(SECTIONS)})\.(\w+)")  # how a line about a setting begins
-WIDE = ("save_path", "dataset_path", "encoder")
+WIDE = ("save_path", "dataset_path", "encoder", "autoencoder")
 LISTS = ("classes", "sample_prompts")
 PICTURE_SETTINGS = ("classes", "flip", "shift", "rotation", "brightness")  # kept with a new preset
 
@@ -160,13 +160,16 @@ def read_config(values: Mapping[str, object]) -> tuple[Config | None, dict[str, 
 
 def find_faults(config: Config) -> dict[str, str]:
     """Return key -> line for what cannot be trained although each key alone is fine."""
-    training = config.training
     if config.conditioning.encoder:
         name = validation.shown(config.conditioning.encoder)
         line = f"conditioning.encoder = {name}: the page loads no other's model; use the command"
         return {"encoder": line}
+    if config.is_latent and config.first_stage.autoencoder not in AUTOENCODERS:
+        name = validation.shown(config.first_stage.autoencoder)
+        line = f"first_stage.autoencoder = {name}: the page opens no other's; use the command"
+        return {"autoencoder": line}
     try:
-        check_network(config.unet, training.input_height, training.input_width)
+        check_network(config.unet, *config.latent_shape[1:])
         Schedule.from_config(config.diffusion)
         memory.check(config)
     except InputError as error:

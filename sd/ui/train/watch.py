@@ -65,7 +65,8 @@ def progress_lines(status: runs.Status, lang: str) -> list[str]:
     step, total = f"{status.step:,}", f"{status.total:,}"
     if status.state == "starting" and status.ingested:
         done, count = (f"{number:,}" for number in status.ingested)
-        return [say("state_reading", lang, done=done, total=count)]
+        key = "state_encoding" if status.encoding else "state_reading"
+        return [say(key, lang, done=done, total=count)]
     key = f"state_{status.state}"
     if status.state in ("stopped", "stopping", "pausing") and not status.step:
         key += "_early"

@@ -93,7 +93,7 @@ def is_meant(key: str, value: Any) -> bool:
     if key == "kind" and value is None:  # as an ini spells none
         return True
     open_ones = ("context_dim", "num_classes", "save_path", "dataset_path", "classes")
-    open_ones += ("encoder", "sample_prompts")
+    open_ones += ("encoder", "sample_prompts", "autoencoder")
     return key in open_ones and (value is None or isinstance(value, str))
 
 

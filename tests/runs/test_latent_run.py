@@ -1,0 +1,179 @@
+"""A run on latents: encoded once, resumed to the byte, whole in a bundle."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from sd import runs
+from sd.checkpoints.checkpoint import load_checkpoint
+from sd.checkpoints.record import FIRST_STAGE
+from sd.common.validation import InputError
+from sd.config import Config
+from sd.runs import process
+from sd.runs.bundle import pack
+from sd.runs.unbundle import unpack
+from sd.runs.worker import begin, restart, resume
+from sd.training import latents
+from sd.training.latents import INDEX, VALUES
+from tests.helpers.first_stages import latent_settings
+from tests.runs.test_resume import make_small_samples, same, tensors
+
+SETTINGS = (
+    "training.steps=6",
+    "training.flip=True",
+    "training.held_out=0.2",
+    "training.sample_every=3",
+    "training.save_every=2",
+)
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_small_samples(monkeypatch)
+
+
+@pytest.fixture
+def config(tiny_config: Config, tmp_path: Path) -> Config:
+    return latent_settings(tmp_path, tiny_config, *SETTINGS)
+
+
+@pytest.fixture
+def whole(config: Config, pictures: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "whole"
+    assert [step.step for step in begin(config, str(pictures), folder)] == [1, 2, 3, 4, 5, 6]
+    return folder
+
+
+def stopped(config: Config, pictures: Path, folder: Path, at: int) -> Path:
+    steps = begin(config, str(pictures), folder)
+    for step in steps:
+        if step.step == at:
+            process.request(folder, process.STOP)
+    return folder
+
+
+def test_a_run_on_latents_keeps_what_it_is_made_of(whole: Path) -> None:
+    model = load_checkpoint(whole)
+    assert (model.shape, model.space.picture_shape) == ((4, 4, 4), (3, 8, 8))
+    index = json.loads((whole / runs.LATENTS / INDEX).read_text())
+    assert index["shape"] == [12, 2, 4, 4, 4]
+    assert model.latents is not None
+    assert model.latents.mean.tolist() == pytest.approx(index["mean"])
+    grids = runs.samples(whole)
+    assert [grid.step for grid in grids] == [3, 6] and len(grids[0].nearest) == 4
+
+
+def test_a_resumed_run_is_to_the_byte_what_it_would_have_been(
+    whole: Path, config: Config, pictures: Path, tmp_path: Path
+) -> None:
+    folder = stopped(config, pictures, tmp_path / "stopped", at=3)
+    assert runs.status(folder).state == "stopped"
+    assert [step.step for step in resume(folder)] == [4, 5, 6]
+    same(folder, whole)
+
+
+def test_where_the_latents_are_gone_they_are_encoded_as_they_were(
+    whole: Path, config: Config, pictures: Path, tmp_path: Path
+) -> None:
+    folder = stopped(config, pictures, tmp_path / "stopped", at=3)
+    shutil.rmtree(folder / runs.LATENTS)
+    Path(str(config.first_stage.autoencoder)).unlink()  # the checkpoint has what it needs
+    assert [step.step for step in resume(folder)] == [4, 5, 6]
+    same(folder, whole)
+    values = [each / runs.LATENTS / VALUES for each in (folder, whole)]
+    assert values[0].read_bytes() == values[1].read_bytes()
+
+
+@pytest.fixture
+def stop_while_encoding(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Let the next run be asked to stop after its second block."""
+    monkeypatch.setattr(latents, "BLOCK", 2)
+    monkeypatch.setattr(latents, "PROVED_SECONDS", -1.0)
+    inner = latents.encode_mode
+
+    def prepare(folder: Path) -> None:
+        calls = []
+
+        def encode(*args: object) -> torch.Tensor:
+            calls.append(1)
+            if len(calls) == 4:  # two views a block
+                process.request(folder, process.STOP)
+            return inner(*args)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(latents, "encode_mode", encode)
+
+    return prepare
+
+
+def test_a_run_stopped_while_encoding_goes_on_there(
+    config: Config, pictures: Path, tmp_path: Path, stop_while_encoding: Callable[[Path], None]
+) -> None:
+    whole, folder = tmp_path / "whole", tmp_path / "stopped"
+    list(begin(config, str(pictures), whole))
+    stop_while_encoding(folder)
+    assert list(begin(config, str(pictures), folder)) == []
+    status = runs.status(folder)
+    assert (status.state, status.line) == ("stopped", "stopped while the pictures were encoded")
+    assert 0 < (folder / runs.LATENTS / VALUES).stat().st_size < 12 * 2 * 64 * 2
+    assert len(list(resume(folder))) == 6
+    assert tensors(folder) == tensors(whole)
+
+
+def test_a_bundle_of_it_is_whole_and_names_no_place(
+    whole: Path, config: Config, pictures: Path, tmp_path: Path
+) -> None:
+    packed = pack(stopped(config, pictures, tmp_path / "stopped", at=3), tmp_path / "run.zip")
+    Path(str(config.first_stage.autoencoder)).unlink()
+    opened = unpack(packed, tmp_path / "home")
+    assert str(tmp_path).encode() not in packed.read_bytes()
+    assert Config.read(opened / runs.CONFIG).first_stage.autoencoder == "stored"
+    assert not (opened / runs.LATENTS).exists()
+    assert [step.step for step in resume(opened)] == [4, 5, 6]
+    assert tensors(opened) == tensors(whole)
+    a, b = load_checkpoint(opened), load_checkpoint(whole)
+    z = torch.randn(2, 4, 4, 4)
+    assert torch.equal(a.space.decode(z), b.space.decode(z))
+
+
+def test_a_run_from_a_bundle_begins_anew_with_the_autoencoder_that_it_has(
+    whole: Path, config: Config, pictures: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "other"
+    list(begin(config, str(pictures), folder))
+    ini = Config.read(folder / runs.CONFIG).with_settings(["first_stage.autoencoder=stored"])
+    (folder / runs.CONFIG).write_text(ini.to_ini())
+    assert len(list(restart(folder))) == 6
+    assert tensors(folder) == tensors(whole)
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    for aside in folder.glob("before-*"):
+        shutil.rmtree(aside)
+    with pytest.raises(InputError, match="this run has no checkpoint that holds one"):
+        list(restart(folder))
+
+
+def test_a_bundle_without_its_first_stage_is_refused(whole: Path, tmp_path: Path) -> None:
+    (whole / f"checkpoint-{6:09d}" / FIRST_STAGE).unlink()
+    packed = pack(whole, tmp_path / "run.zip")  # the one before is whole
+    assert len(list(unpack(packed, tmp_path / "home").glob("checkpoint-*4"))) == 1
+
+
+def test_the_first_event_tells_how_far_encoding_is(
+    config: Config, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sd.runs.recorder.INGEST_EVENT_SECONDS", -1.0)
+    heard = []
+    folder = tmp_path / "run"
+
+    def listen(event: str, fields: object) -> None:
+        if event == "encode":
+            status = runs.status(folder)
+            heard.append((status.state, status.ingested, status.encoding))
+
+    list(begin(config, str(pictures), folder, listener=listen))
+    assert heard[0] == ("starting", (0, 12), True) and heard[-1][1] == (12, 12)
+    assert not runs.status(folder).encoding
