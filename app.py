@@ -46,7 +46,7 @@ def build_app() -> Page:
         fill_width=True,
     ) as demo:
         model = head.build(demo)
-        with gr.Tabs():
+        with gr.Tabs(selected="denoise"):
             with gr.Tab(label("tab_train"), id="train") as training:
                 watched = train.build(demo, model)
             with gr.Tab(label("tab_noise"), id="noise") as noising:

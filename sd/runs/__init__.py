@@ -5,7 +5,9 @@ Nothing here knows the page. The names below are what `from sd import runs` offe
 
 from sd.runs.control import (
     START_LOCK,
+    delete,
     pause,
+    rename,
     request_sample,
     request_save,
     resume,
@@ -56,6 +58,7 @@ __all__ = [
     "Status",
     "baseline",
     "default_home",
+    "delete",
     "evaluations",
     "events",
     "history",
@@ -65,6 +68,7 @@ __all__ = [
     "outline",
     "pause",
     "read_source",
+    "rename",
     "request_sample",
     "request_save",
     "resume",

@@ -4,11 +4,13 @@ A run is started as a child process that makes its folder's contents itself (`re
 is a request that its process finds there (`process`).
 """
 
+import secrets
 import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -16,8 +18,8 @@ from sd.common.validation import InputError, text, whole
 from sd.config import Config
 from sd.config.sections import MOST_STEPS
 from sd.runs import process
-from sd.runs.home import Home
-from sd.runs.run import LOG, obstacle, saved_step, status
+from sd.runs.home import GOING, Home, plain_name
+from sd.runs.run import LOG, may_live, obstacle, saved_step, status
 
 START_LOCK = ".start.lock"
 LONGEST_DATA = 4096  # characters of the path of a picture set
@@ -75,6 +77,39 @@ def resume(home: Home, folder: Path, steps: int | None = None) -> None:
             raise InputError(f"run = {now.name!r}: it is finished; give more steps than {now.step}")
         more = [] if steps is None else ["--steps", str(steps)]
         _spawn(folder, ["train", "--run", str(folder), "--resume", *more])
+
+
+def rename(home: Home, name: str | None, title: Any) -> Path:
+    """Call an own run otherwise, as near to a title as a folder can be; return its new folder.
+
+    Raises `InputError` for a bundled or living run, and for a name that cannot be or is taken.
+    """
+    with FileLock(home.ensure_writable() / START_LOCK):
+        folder = _find_resting(home, name)
+        wanted = plain_name(text("name", title, LONGEST_DATA)) or str(title)
+        if wanted == folder.name:
+            return folder
+        return folder.rename(home.free_folder(wanted))
+
+
+def delete(home: Home, name: str | None) -> None:
+    """Delete an own run with all that belongs to it; raise `InputError` for any other."""
+    with FileLock(home.ensure_writable() / START_LOCK):
+        folder = _find_resting(home, name)
+        if folder.is_symlink():  # what it leads to is somebody's own
+            folder.unlink()
+            return
+        going = folder.rename(home.path / f"{GOING}{secrets.token_hex(8)}")
+    shutil.rmtree(going)
+
+
+def _find_resting(home: Home, name: str | None) -> Path:
+    """Return the folder of an own run that no process is at work in."""
+    folder = home.find_own_run(name)
+    if may_live(folder):
+        raise InputError(f"run = {name!r}: it is being trained; stop it first")
+    process.claim(folder).release()  # another process than the noted one may be there, too
+    return folder
 
 
 @contextmanager

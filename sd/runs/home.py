@@ -24,6 +24,7 @@ from sd.runs.run import CONFIG, LOG, SOURCE, Status, may_live, status
 BUNDLED_RUNS = PROJECT / "checkpoints"  # the runs that come with the project
 DEVICES = re.compile(r"(con|prn|aux|nul|(com|lpt)\d)(\..*)?", re.IGNORECASE)  # on Windows
 LONGEST_TITLE, MOST_BYTES = 48, 180  # of a new run's name, before its number
+GOING = ".going-"  # begins the name of a folder that is being deleted
 PROBE = 4096  # bytes, which a full disk does not take
 
 
@@ -87,6 +88,21 @@ class Home:
                 return folder
         raise InputError(f"run = {name!r}: there is no run of that name")
 
+    def find_own_run(self, name: str | None) -> Path:
+        """Return the folder of an own run, which may be changed; raise `InputError` for others."""
+        folder = self.find_run(name)
+        if folder.parent != self.path or (
+            folder.parent == self.bundled and not (folder / PROCESS).exists()
+        ):
+            raise InputError(f"run = {name!r}: it comes with the project and stays as it is")
+        return folder
+
+    def free_folder(self, name: str) -> Path:
+        """Return where a run of exactly that name would lie; raise `InputError` where it cannot."""
+        if self._is_taken(file_name("name", name)):
+            raise InputError(f"name = {name!r}: there is something of that name already")
+        return self.path / name
+
     def run_folders(self) -> list[Path]:
         """Return the folders of the own runs, newest first, without asking what they are doing."""
         return [folder for folder in list_folders(self.path) if _is_listed(folder)]
@@ -125,9 +141,14 @@ def is_plain(name: str) -> bool:
 def list_folders(place: Path) -> list[Path]:
     """Return the folders in a place, the newest run first; none where there is no such place."""
     with suppress(OSError), os.scandir(place) as found:
-        named = ((_began(each.path), each.name) for each in found if each.is_dir())
+        named = ((_began(each.path), each.name) for each in found if _is_shown(each))
         return [place / name for _, name in sorted(named, reverse=True)]
     return []
+
+
+def _is_shown(entry: "os.DirEntry[str]") -> bool:
+    """Tell whether a folder is there to be seen: one that is being deleted is not."""
+    return entry.is_dir() and not entry.name.startswith(GOING)
 
 
 def _began(folder: str) -> int:

@@ -1,47 +1,127 @@
-"""The head of the page: its name, the page's one model, a quiet badge of the machine, the language.
+"""The head of the page: its name, the page's one model, what is the same from a terminal, language.
 
-The model is one component for all tabs: handlers get its name, and change it by returning one.
+One component: its value is the model's name, which handlers get, and change by returning another.
+All that is drawn of it is in `content`: the models, and words in the page's language.
 """
 
+import time
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from markupsafe import Markup
+from PIL import Image
 
+from sd import runs
+from sd.common.encoding import data_uri, png_bytes
 from sd.common.validation import InputError
-from sd.ui import models
+from sd.config import Config
+from sd.data.reading.source import BUNDLED_SETS
+from sd.generation import registry
+from sd.generation.registry import ModelEntry
+from sd.runs.sample_grid import COLUMNS, GAP, open_sample_grid
+from sd.ui import models, state
 from sd.ui.components.events import Updates, by_name
-from sd.ui.components.handlers import HIDDEN, QUIET, guarded, language
-from sd.ui.texts import say
+from sd.ui.components.handlers import QUIET, event_value, guarded, language
+from sd.ui.texts import duration, say
 
-BAR = '<rect x="{}" width="7" height="18" rx="2" opacity="{}"/>'
-BARS = "".join(BAR.format(*each) for each in ((0, 1), (10, 0.6), (20, 0.3)))
-LOGO = f'<svg viewBox="0 0 27 18" aria-hidden="true">{BARS}</svg>'
-LANGUAGES = "EN / 中文"  # each in its own words, on the switch
-PLACE = '<div class="model-picker"></div>'  # never changes, so gradio never touches what is in it
-ON_LOAD = 'sdModels.mount(element.querySelector(".model-picker"), props, trigger, watch);'
-
-
-@guarded
-def badge(request: gr.Request) -> Markup:
-    """Return the machine in words."""
-    lang, machine = language(request), models.machine()
-    shown = machine.label  # a device's own name
-    if machine.device == "cpu":
-        key = "machine_core" if machine.threads == 1 else "machine_cores"
-        shown = say(key, lang, n=machine.threads)
-    return Markup('<span title="{}">{}</span>').format(say("machine_title", lang), shown)
+FIRST_WISH = "() => [sdHead.wished()]"  # the model of the page's address
+WORDS = (
+    *("model", "skip", "terminal", "terminal_none", "copy", "copied", "endpoints"),
+    *("model_rename", "model_delete", "model_really", "delete", "model_keep", "model_new_name"),
+)
+THUMBNAIL = 64  # pixels: sharp at 32 on screens of two pixels a point
+MOST_PICTURES = 100  # of the list: beyond, models have a name only
+DAY, HOUR, MINUTE = 86400, 3600, 60
+PLACE = '<div class="head-bar"></div>'  # never changes, so gradio never touches what is in it
+ON_LOAD = 'sdHead.mount(element.querySelector(".head-bar"), props, trigger, watch);'
 
 
-@guarded
-def refresh_models(model: str, request: gr.Request) -> Updates:
-    """List the models as they are now, with the chosen or the first one chosen."""
-    lang, listed = language(request), models.list_choices()
-    content = {
-        "models": [{"name": name, "title": title, "about": ""} for title, name in listed],
-        "words": {"model": say("model", lang)},
+# ---- what is shown of a model
+
+
+def card(entry: ModelEntry, lang: str, pictured: bool = True) -> dict[str, Any]:
+    """Return what the list shows of a model: picture, name, steps and age, and if it is an own."""
+    age = say("age_bundled", lang) if entry.bundled else age_text(entry.written / 1e9, lang)
+    return {
+        "name": entry.name,
+        "title": entry.name,
+        "about": say("model_steps", lang, n=f"{entry.step:,}", age=age),
+        "picture": thumbnail(entry) if pictured else None,
+        "own": not entry.bundled,
     }
-    return {"model": gr.update(value=keep_model(model, listed[0][1]), content=content)}
+
+
+def closed_form_card(name: str, lang: str) -> dict[str, Any]:
+    """Return what the head shows of a closed form, which stands in no list."""
+    kind, _, data = name.partition(":")
+    shown = say(f"closed_{data}", lang) if data in BUNDLED_SETS else data
+    about = say(f"model_{kind}", lang)
+    return {"name": name, "title": shown, "about": about, "state": about, "listed": False}
+
+
+def age_text(then: float, lang: str) -> str:
+    """Return how long ago something was, in one number."""
+    past = max(0.0, time.time() - then)
+    for key, length in (("age_days", DAY), ("age_hours", HOUR), ("age_minutes", MINUTE)):
+        if past >= length:
+            return say(key, lang, n=int(past // length))
+    return say("age_now", lang)
+
+
+def state_of(entry: ModelEntry, lang: str) -> dict[str, Any]:
+    """Return a model's state: how far its training is, else its pictures and their size."""
+    status = runs.status(entry.folder)
+    if status.alive:
+        words = say(f"model_{status.state}", lang)
+        if status.seconds_left is not None:
+            words += " · " + say("left", lang, time=duration(status.seconds_left, lang))
+        return {"state": words, "live": True}
+    start = next((each for each in runs.events(entry.folder) if each["event"] == "start"), {})
+    told = [say("model_pictures", lang, n=f"{start['pictures']:,}")] if "pictures" in start else []
+    with suppress(InputError):  # its settings may be damaged; whoever samples is told
+        _, height, width = models.shape_of(entry)
+        told.append(f"{width} px" if width == height else f"{width} x {height} px")
+    return {"state": " · ".join(told), "live": False}
+
+
+def thumbnail(entry: ModelEntry) -> str | None:
+    """Return the first of a model's newest samples, as a data address; None where there is none."""
+    folder = entry.folder / "samples"
+    try:
+        newest = max(folder.glob("step-*.png"), default=None)
+        return None if newest is None else cut_thumbnail(newest, newest.stat().st_mtime_ns)
+    except (OSError, InputError):
+        return None
+
+
+@lru_cache(maxsize=512)
+def cut_thumbnail(path: Path, changed: int) -> str:
+    """Return the first sample of a grid; when it was `changed` tells a newer from an older."""
+    grid = open_sample_grid(path, Config.read(path.parent.parent / runs.CONFIG))
+    width, height = ((length + GAP) // COLUMNS - GAP for length in grid.size)
+    side = max(width, height, 1)
+    size = max(1, width * THUMBNAIL // side), max(1, height * THUMBNAIL // side)
+    way = Image.Resampling.NEAREST if side <= THUMBNAIL else Image.Resampling.LANCZOS
+    return data_uri(png_bytes(grid.crop((0, 0, width, height)).resize(size, way)), "image/png")
+
+
+# ---- handlers
+
+
+def describe(chosen: str, lang: str, **more: str) -> Updates:
+    """Return the head's update: the models as they are now, one of them chosen, and `more`."""
+    entries = registry.list_models(state.home())
+    cards = [card(entry, lang, place < MOST_PICTURES) for place, entry in enumerate(entries)]
+    name = keep_model(chosen, entries[0].name if entries else models.FALLBACK)
+    if registry.is_closed_form(name):
+        cards.append(closed_form_card(name, lang))
+    for entry, each in zip(entries, cards, strict=False):
+        if entry.name == name:
+            each |= state_of(entry, lang)
+    content = {"models": cards, "words": {key: say(key, lang) for key in WORDS}, **more}
+    return {"model": gr.update(value=name, content=content)}
 
 
 def keep_model(model: Any, other: str) -> str:
@@ -52,26 +132,53 @@ def keep_model(model: Any, other: str) -> str:
         return other
 
 
-def build(demo: gr.Blocks) -> gr.HTML:
-    """Lay out the head; return the page's model. The badge needs torch: it comes after the paint.
+@guarded
+def show_models(model: str, request: gr.Request) -> Updates:
+    """List the models as they are now, with the chosen or the first one chosen."""
+    return describe(model, language(request))
 
-    The model's value is "" until the page has been loaded; `change` then tells the first one.
+
+@guarded
+def show_machine(model: str, request: gr.Request) -> Updates:
+    """Tell the machine as well, which needs torch."""
+    lang, machine = language(request), models.machine()
+    shown = machine.label  # a device's own name
+    if machine.device == "cpu":
+        key = "machine_core" if machine.threads == 1 else "machine_cores"
+        shown = say(key, lang, n=machine.threads)
+    return describe(model, lang, machine=shown)
+
+
+@guarded
+def change_model(model: str, request: gr.Request, event: gr.EventData) -> Updates:
+    """Rename or delete a model of one's own; the page asks before it sends a deletion."""
+    home, lang = state.home(), language(request)
+    if (name := event_value(event, "delete")) is not None:
+        runs.delete(home, name)
+    else:
+        name = event_value(event, "rename")
+        renamed = runs.rename(home, name, event_value(event, "title"))
+        model = renamed.name if model == name else model
+    return describe(model, lang)
+
+
+def build(demo: gr.Blocks) -> gr.HTML:
+    """Lay out the head; return the page's model.
+
+    Its value is "" until the page has been loaded; `change` then tells the first one.
     """
-    with gr.Row(elem_classes="head"):
-        gr.HTML(f'<div class="name">{LOGO}<h1>sd</h1></div>', elem_classes="name")
-        model = gr.HTML(
-            "",
-            html_template=PLACE,
-            js_on_load=ON_LOAD,
-            apply_default_css=False,
-            elem_id="model",
-            content={},
-        )
-        machine = gr.HTML("<span>&nbsp;</span>", elem_classes="badge")
-        switch = gr.Button(LANGUAGES, size="sm", scale=0, min_width=88, elem_classes="language")
-    switch.click(None, js="() => sdSwitchLanguage()", **HIDDEN, api_visibility="private")
-    demo.load(badge, None, machine, **QUIET)
-    listing = by_name(refresh_models, {"model": model}, {"model": model}) | QUIET
-    model.focus(**listing)
-    demo.load(**listing)
+    model = gr.HTML(
+        "",
+        html_template=PLACE,
+        js_on_load=ON_LOAD,
+        apply_default_css=False,
+        elem_id="head",
+        content={},
+    )
+    parts = {"model": model}
+    listing = by_name(show_models, parts, parts) | QUIET
+    demo.load(**listing, js=FIRST_WISH)
+    gr.on([model.focus, model.change], **listing)
+    model.select(**by_name(show_machine, parts, parts), **QUIET)
+    model.submit(**by_name(change_model, parts, parts), **QUIET)
     return model

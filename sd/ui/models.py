@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sd.generation.pipeline import Source
 
 LONGEST_CHOSEN_MODEL = 200
+FALLBACK = f"{CLOSED_FORMS[0]}:{uploads.STARTER}"  # a model where none was trained
 
 
 @dataclass(frozen=True)
@@ -99,24 +100,6 @@ def machine() -> "Machine":
     from sd.common.device import choose
 
     return in_own_thread(lambda: choose("auto").apply())
-
-
-def list_choices(upload: Any = None) -> list[tuple[str, str]]:
-    """Return (what is shown, name) of every model; `upload` is the handle of pictures just read."""
-    trained = [
-        (f"{entry.name}, step {entry.step:,}", entry.name) for entry in registry.list_models(home())
-    ]
-    sets = [(word, word) for word in uploads.BUNDLED_WORDS]
-    if isinstance(upload, str) and uploads.HANDLE.fullmatch(upload):
-        sets.append((f"upload {upload[:6]}", upload))
-    sets += [
-        (folder.name, folder.name)
-        for folder in home().run_folders()
-        if os.path.isdir(f"{folder}/{runs.PICTURES}")
-    ]
-    return trained + [
-        (f"{kind}: {title}", f"{kind}:{name}") for title, name in sets for kind in CLOSED_FORMS
-    ]
 
 
 def find(name: Any) -> ModelEntry:

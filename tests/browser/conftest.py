@@ -91,9 +91,13 @@ class Windows:
         self.faults: list[str] = []
 
     def open(
-        self, width: int = 1280, height: int = 900, locale: str = "en-US", address_end: str = ""
+        self,
+        width: int = 1280,
+        height: int = 900,
+        locale: str = "en-US",
+        address_end: str = "#train",
     ) -> Any:
-        """Open the page in a window that nobody else has."""
+        """Open the page in a window that nobody else has, by itself on its Train tab."""
         kind = width, height, locale
         free = self._free.setdefault(kind, [])
         window = free.pop() if free else self._new_window(*kind)

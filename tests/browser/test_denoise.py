@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -32,6 +33,9 @@ WATCH = """([player, key]) => {
   window.watching = new MutationObserver(note);
   watching.observe(node, { attributeFilter: [`data-${key}`] });
 }"""
+
+
+CLOSED_FORM = '{"model": {"name": "ideal:starter"}}'  # of an address: it stands in no list
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +85,10 @@ def choose(page: Any, box: Any, name: str) -> None:
     page.get_by_role("option", name=name).click()
 
 
-def model(page: Any) -> Any:
-    return page.locator("#model button")
+def choose_model(page: Any, name: str) -> None:
+    """Choose a model of the head's list."""
+    page.locator("#model .model-now").click()
+    page.locator("#model-list .pick").filter(has_text=name).click()
 
 
 def unfold(page: Any, fold: str) -> None:
@@ -156,7 +162,7 @@ def taken(page: Any, path: Path) -> bytes:
 
 
 def test_watch_scrub_play_branch_restore_and_compare(page: Any) -> None:
-    assert model(page).inner_text().startswith("emoji32")
+    settled(page, "#model .model-now", "emoji32")
     fill(page, "#denoise-steps", 80)
     fill(page, "#denoise-count", 12)  # some seconds: after the first looks one comes a second
     page.evaluate(WATCH, [PLAYER, "ready"])
@@ -339,7 +345,7 @@ def test_a_png_from_elsewhere_is_told_in_one_line(kept: Any, tmp_path: Path) -> 
 
 def test_two_samplers_race_and_are_measured(kept: Any, little: str) -> None:
     page = kept
-    choose(page, model(page), little)
+    choose_model(page, little)
     unfold(page, "#denoise-race")
     for name in ("heun", "unipc"):
         page.locator("#denoise-race").get_by_label(name, exact=True).uncheck()
@@ -437,7 +443,7 @@ def test_a_quick_sampling_and_a_restored_one_are_what_is_branched_from(
 ) -> None:
     unfold(page, "#denoise-branch")
     page.get_by_text("Goes on from step 15 of 25").wait_for()
-    choose(page, model(page), little)
+    choose_model(page, little)
     fill(page, "#denoise-steps", 5)
     denoised(page, 5)
     page.get_by_text("Goes on from step 4 of 5").wait_for()
@@ -446,9 +452,9 @@ def test_a_quick_sampling_and_a_restored_one_are_what_is_branched_from(
     page.get_by_text("of 25, where t =").wait_for()
 
 
-def test_a_closed_form_model_works_before_any_training(kept: Any) -> None:
-    page = kept
-    choose(page, model(page), "ideal: starter")
+def test_a_closed_form_model_works_before_any_training(open_page: Any) -> None:
+    page = denoise_tab(open_page(address_end=f"?set={quote(CLOSED_FORM)}#denoise"))
+    settled(page, "#model .model-now", "memory of the pictures")
     fill(page, "#denoise-steps", 5)
     fill(page, "#denoise-count", 1)
     denoised(page, 5)

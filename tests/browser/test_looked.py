@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sd.config import Config
-from tests.browser.test_denoise import PLAYER, choose, denoise_tab, denoised, fill, model, unfold
+from tests.browser.test_denoise import PLAYER, choose_model, denoise_tab, denoised, fill, unfold
 from tests.browser.test_page import settled
 from tests.helpers.denoising import WORDED, told_model
 
@@ -33,7 +33,7 @@ def address(page: Any, selector: str) -> str:
 
 def test_a_word_a_place_and_the_way(open_page: Any, worded: str) -> None:
     page = denoise_tab(open_page())
-    choose(page, model(page), worded)
+    choose_model(page, worded)
     page.locator("#denoise-prompt textarea").fill("a red heart")
     fill(page, "#denoise-steps", 6)
     denoised(page, 6)

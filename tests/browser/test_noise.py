@@ -89,9 +89,9 @@ def exact(picture: Any, course: str, t: int, seed: int = 0) -> Any:
 
 def commanded(page: Any, words: str) -> str:
     """Wait until the tab's command line holds some words; return it."""
-    box = page.locator(".command textarea:visible")
+    box = page.locator("[role=tabpanel]:visible .command pre")
     for _ in range(100):
-        if words in (line := str(box.input_value())):
+        if words in (line := str(box.text_content())):
             return line
         page.wait_for_timeout(50)
     raise AssertionError(line)

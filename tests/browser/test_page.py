@@ -2,6 +2,7 @@
 
 import base64
 import io
+import shutil
 import time
 import zipfile
 from contextlib import closing
@@ -15,6 +16,8 @@ from PIL import Image
 from sd.config import Config
 from sd.data.reading.archive import Archive
 from sd.data.reading.source import starter_path
+from sd.runs.home import BUNDLED_RUNS
+from sd.runs.process import PROCESS
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.browser
@@ -88,8 +91,8 @@ def load_plan(page: Any, tmp_path: Path, *settings: str) -> None:
         page.locator("#plan-load").click()
     chooser.value.set_files(str(plan))
     page.wait_for_function(
-        "() => [...document.querySelectorAll('.command textarea')]"
-        ".some(box => box.offsetParent && box.value.includes('batch_size=4'))"
+        "() => [...document.querySelectorAll('.command pre')]"
+        ".some(line => line.textContent.includes('batch_size=4'))"
     )
 
 
@@ -150,7 +153,7 @@ def test_a_plan_for_minutes_tells_why_and_stays(kept_page: Any) -> None:
     settled(page, "#plan-outline", "or 1 minute")
     page.wait_for_timeout(1500)  # what its settings set off has come and gone
     assert page.locator("#plan-told li").count() >= 3
-    assert "training.minutes=1.0" in page.locator(".command textarea").first.input_value()
+    assert "training.minutes=1.0" in page.locator(".command pre").first.text_content()
 
 
 def test_nothing_goes_sideways_on_a_phone_in_chinese(open_page: Any) -> None:
@@ -174,14 +177,72 @@ def test_what_explains_a_box_stands_above_the_next_button(kept_page: Any) -> Non
     assert info["y"] + info["height"] <= pack.bounding_box()["y"]
 
 
+def open_tab(page: Any) -> Any:
+    return page.locator("[role=tab][aria-selected=true]")
+
+
+def test_the_address_says_which_tab_is_open_and_keys_go_on(open_page: Any) -> None:
+    page = open_page(address_end="")
+    assert open_tab(page).get_attribute("data-tab-id") == "denoise"  # something alive at once
+    open_tab(page).focus()
+    page.keyboard.press("ArrowLeft")
+    page.locator("#noise-canvas").wait_for()
+    assert page.url.endswith("#noise")
+    assert page.evaluate("document.activeElement.dataset.tabId") == "noise"
+    page.reload()
+    page.wait_for_selector("[role=tab]")
+    assert open_tab(page).get_attribute("data-tab-id") == "noise"
+    page.evaluate("location.hash = '#train'")
+    page.locator("#train-report").wait_for()
+    page.keyboard.press("Tab")
+    page.locator("#head .skip").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.getAttribute('role')") == "tabpanel"
+
+
+def test_the_menu_tells_a_terminal_what_the_open_tab_does(open_page: Any) -> None:
+    page = open_page(address_end="#noise")
+    page.locator("#noise-exact .note").first.wait_for()
+    page.locator("#terminal .code").click()
+    settled(page, "#terminal pre", "python -m sd noise")
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.className") == "code"
+
+
+def test_a_model_is_chosen_renamed_and_deleted_in_the_head(open_page: Any, home: Path) -> None:
+    bundled = BUNDLED_RUNS / "emoji32"
+    shutil.copytree(bundled, home / "old name")
+    (home / "old name" / PROCESS).write_text("{}")
+    page = open_page(address_end="#denoise")
+    settled(page, "#model .model-now", "1,292 pictures")
+    page.locator("#model .model-now").press("Enter")
+    page.locator("#model-list").get_by_role("button", name="old name 4,000 steps").press("Enter")
+    settled(page, "#model .model-now", "old name")
+    page.wait_for_url("**old+name**")
+    page.reload()
+    settled(page, "#model .model-now", "old name")
+    page.locator("#model .model-now").click()
+    page.get_by_role("button", name="Rename old name").click()
+    page.locator("#model-list input").fill("../my <b>cats")
+    page.keyboard.press("Enter")
+    settled(page, "#model .model-now", "my b cats")
+    assert (home / "my b cats").is_dir() and not (home / "old name").exists()
+    page.get_by_role("button", name="Delete my b cats").click()
+    assert page.evaluate("document.activeElement.textContent") == "Keep"
+    page.locator("#model-list .danger").click()
+    settled(page, "#model .model-now", "emoji32")
+    assert not (home / "my b cats").exists()
+
+
 def test_the_language_is_switched_in_the_head_and_remembered(open_page: Any) -> None:
     page = open_page()
-    for language, tab, badge in (("zh-CN", "训练", "个线程"), ("en", "Train", "thread")):
-        page.locator(".head .language").click()
+    for language, tab, machine in (("zh-CN", "训练", "个线程"), ("en", "Train", "thread")):
+        page.locator("#head .language").click()
         page.locator("[role=tab]").first.filter(has_text=tab).wait_for()
-        page.locator(".head .badge span").filter(has_text=badge).wait_for()
+        page.locator("#terminal .code").click()
+        page.locator("#terminal .machine").filter(has_text=machine).wait_for()
         assert page.evaluate("navigator.language") == language
-    page.locator(".head .language").click()
+    page.locator("#head .language").click()
     page.locator("[role=tab]").first.filter(has_text="训练").wait_for()
     page.reload()
     page.locator("[role=tab]").first.filter(has_text="训练").wait_for()

@@ -25,7 +25,7 @@ from sd.common.validation import InputError
 from sd.runs import journal
 from sd.runs.bundle import pack
 from sd.runs.unbundle import unpack
-from sd.ui import models
+from sd.ui import head
 from sd.ui.train import control, samples, watch
 from tests.helpers.made import add_events
 from tests.helpers.run_folders import list_runs
@@ -115,7 +115,7 @@ def looked_at(folder: Path) -> None:
         sent.append(watch.refresh(name, {}, 1.0, view, curve, levels, request))
         sent.append(watch.scrub(name, 0.0, view, request))
     sent.append(watch.draw_curve(name, "speed", request))
-    sent += [watch.read_pulse(name, {}, True), watch.wake(name), models.list_choices()]
+    sent += [watch.read_pulse(name, {}, True), watch.wake(name), head.describe(name, "zh")]
     sent.append(control.attach({"run": name}, request))
     words = list(texts(sent))
     assert sum(map(len, words)) < LARGEST_SENT

@@ -12,7 +12,7 @@ from sd.common import validation
 from sd.common.validation import InputError
 from sd.generation.registry import list_models
 from sd.runs import journal, process
-from sd.ui import models
+from sd.ui import head, state
 from sd.ui.train import control
 from tests.helpers.run_folders import DEAD, START, STEP, alive, list_runs, make_run
 
@@ -128,7 +128,7 @@ def test_a_page_load_reads_no_journal_of_a_run_that_ended(
     for number in range(70):  # more than journals are kept
         end = f'{{"event": "stopped", "step": {number}, "line": ""}}\n'
         make_run(home, f"run-{number:02d}", events=START + end, noted=DEAD)
-        (home / f"run-{number:02d}" / "checkpoint-000000004").mkdir()
+        make_model(home, f"run-{number:02d}", 4)
     read: list[bytes] = []
     mine, parse = runs.default_home(), journal._parse_lines
     monkeypatch.setattr(
@@ -137,7 +137,11 @@ def test_a_page_load_reads_no_journal_of_a_run_that_ended(
     asked: Any = SimpleNamespace(headers={}, query_params={})
     for _ in range(3):
         assert control.attach({}, asked)["run"]["value"] == "run-69"
-        assert models.list_choices() and mine.live_runs() == [] and read == []
+        assert mine.live_runs() == [] and read == []
+    with state.use(state.Shared(home=mine)):
+        listed = head.describe("run-00", "en")["model"]["content"]["models"]
+    assert len(read) == 1  # of the one that is chosen
+    assert [each["name"] for each in listed if "state" in each] == ["run-00"]
     assert [each.step for each in list_runs(mine)] == list(range(69, -1, -1))
     assert len(read) == 70
     assert [each.state for each in list_runs(mine)] == ["stopped"] * 70 and len(read) == 70

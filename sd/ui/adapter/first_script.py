@@ -8,19 +8,30 @@ browser's own.
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from anyio import to_thread
+
 from sd.common.paths import PACKAGE
 from sd.ui.adapter.requests import Send
 
-SCRIPTS = [PACKAGE / "ui" / "assets" / name for name in ("frame_rate.js", "language.js")]
+SCRIPTS = [PACKAGE / "ui" / "assets" / name for name in ("frame_rate.js", "language.js", "tabs.js")]
 HEAD = b"<head>"
+TRAINING = b"<script>window.sdTraining = true;</script>"
 
 
 class FirstScript:
     """Writes the scripts into the head of the page as it is sent; all else passes."""
 
-    def __init__(self, app: Callable[..., Awaitable[None]], sent: Callable[[], object]) -> None:
-        """Take what it passes requests on to, and what is called when a page was sent."""
-        self.app, self.sent = app, sent
+    def __init__(
+        self,
+        app: Callable[..., Awaitable[None]],
+        sent: Callable[[], object],
+        trains: Callable[[], bool],
+    ) -> None:
+        """Take what it passes requests on to, what is called when a page was sent, and what tells
+
+        whether a run is being trained, which the page then opens with.
+        """
+        self.app, self.sent, self.trains = app, sent, trains
         texts = (b"<script>\n" + script.read_bytes() + b"</script>" for script in SCRIPTS)
         self.tag = b"".join(texts)
 
@@ -42,7 +53,8 @@ class FirstScript:
             if begun:
                 start = begun.pop()
                 body = message.get("body", b"")
-                message = {**message, "body": body.replace(HEAD, HEAD + self.tag, 1)}
+                tag = (TRAINING if await to_thread.run_sync(self.trains) else b"") + self.tag
+                message = {**message, "body": body.replace(HEAD, HEAD + tag, 1)}
                 await send(lengthen(start, len(message["body"]) - len(body)))
                 await send(message)
                 self.sent()

@@ -16,6 +16,7 @@ import gradio.blocks
 from starlette.middleware import Middleware
 
 from sd.common.validation import InputError
+from sd.runs.run import may_live
 from sd.ui.adapter import event_queue
 from sd.ui.adapter.checks import read_value
 from sd.ui.adapter.errors import page_error
@@ -78,9 +79,13 @@ class Page(gr.Blocks):
         queue = event_queue.queue_of(self)
         return [
             Middleware(Requests),
-            Middleware(FirstScript, on_page_sent),
+            Middleware(FirstScript, on_page_sent, self.is_training),
             Middleware(event_queue.QueuePace, queue),
         ]
+
+    def is_training(self) -> bool:
+        """Tell whether one of the home's runs is being trained."""
+        return any(map(may_live, self.shared.home.run_folders()))
 
     async def process_api(self, *args: Any, **more: Any) -> dict[str, Any]:
         """Run an event; see gradio. Whatever goes wrong becomes one line."""

@@ -1,5 +1,6 @@
 () => {
   window.sdCalm?.(); // the page is there
+  window.sdTabs?.();
   // Escape stops what runs in the tab in sight, unless it is closing a list or an enlarged picture.
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || event.target.closest("[role=listbox], [role=dialog], .preview")) return;

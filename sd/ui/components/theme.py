@@ -10,7 +10,7 @@ ASSETS = PACKAGE / "ui" / "assets"
 PLAYER = PACKAGE / "generation" / "player"
 PAGE_STYLES = (
     "theme.css",
-    "models.css",
+    "head.css",
     "fields.css",
     "noise.css",
     "painter.css",
@@ -20,7 +20,7 @@ PAGE_STYLES = (
 STYLES = (*(ASSETS / name for name in PAGE_STYLES), PLAYER / "player.css")
 PAGE_SCRIPTS = (
     "address.js",
-    "models.js",
+    "head.js",
     "fields.js",
     "tools.js",
     "noise_draw.js",

@@ -10,6 +10,11 @@ from sd.common import validation
 from sd.ui.components.handlers import QUIET, guarded
 from sd.ui.texts import PREFIX
 
+COMMAND = """const line = element.querySelector("pre");
+const show = () => { line.textContent = props.value ?? ""; };
+watch("value", show);
+show();"""
+
 
 def label(key: str) -> Any:
     """Return a static text that the browser shows in its own language."""
@@ -97,14 +102,13 @@ def seed_row(about: str) -> tuple[gr.Number, gr.Button]:
     return seed, dice
 
 
-def command_box() -> gr.Textbox:
-    """Show a command line that can be copied."""
-    return gr.Textbox(
-        **labels("command"),
-        lines=2,
-        max_lines=6,
-        interactive=False,
-        buttons=["copy"],
+def command_box() -> gr.HTML:
+    """Keep the command line of a tab, which the menu in the head shows."""
+    return gr.HTML(
+        "",
+        html_template="<pre></pre>",
+        js_on_load=COMMAND,
+        apply_default_css=False,
         elem_classes="command",
     )
 

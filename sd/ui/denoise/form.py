@@ -319,7 +319,7 @@ def command_line(**fields: Any) -> str:
         return ""
 
 
-def wire(demo: gr.Blocks, parts: FormParts, command: gr.Textbox) -> None:
+def wire(demo: gr.Blocks, parts: FormParts, command: gr.HTML) -> None:
     """Wire the fields."""
     prompts.wire(parts.fields["model"], parts.prompts)
     parts.dice.click(new_seed, None, parts.fields["seed"], **QUIET)

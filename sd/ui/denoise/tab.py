@@ -187,12 +187,14 @@ def first_view(request: gr.Request, tree: Tree) -> Updates:
     node = tree.add(recipe)
     node.film, node.done = {**film, "label": title(node, lang)}, recipe.steps
     tree.place = max(1, round(FIRST_EXAMPLE_SHARE * recipe.steps))
+    controls = form.updates_of(recipe, lang)
+    del controls["model"]  # the page has one already
     return {
         "player": player_content(tree.films(), lang, at=tree.place),
         "line": progress_bar([say("example", lang)], 1),
         **show_tree(tree, lang),
         **offer_branch(tree, lang),
-        **form.updates_of(recipe, lang),
+        **controls,
     }
 
 

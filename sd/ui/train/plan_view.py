@@ -213,7 +213,7 @@ def wire_planner(plan: PlanForm, answer: gr.HTML) -> None:
     plan.stop.click(forecast_view.cancel, None, None, **QUIET)
 
 
-def build_command(demo: gr.Blocks, plan: PlanForm) -> gr.Textbox:
+def build_command(demo: gr.Blocks, plan: PlanForm) -> gr.HTML:
     """Show the command line that does the same as Start."""
     box = command_box()
     given = {name: getattr(plan, name) for name in ("config", "data", "seed", "device", "fault")}

@@ -9,11 +9,14 @@ from sd.ui.adapter.first_script import FirstScript
 
 
 @pytest.mark.parametrize(
-    ("path", "packed", "scripted"),
-    [("/", False, True), ("/", True, False), ("/gradio_api/file=player.html", False, False)],
+    ("path", "packed", "scripted", "trains"),
+    [
+        *(("/", False, True, False), ("/", False, True, True), ("/", True, False, True)),
+        ("/gradio_api/file=player.html", False, False, True),
+    ],
 )
 def test_only_the_page_itself_gets_the_first_script(
-    path: str, packed: bool, scripted: bool
+    path: str, packed: bool, scripted: bool, trains: bool
 ) -> None:
     headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", b"13")]
     headers += [(b"content-encoding", b"br")] * packed
@@ -28,8 +31,9 @@ def test_only_the_page_itself_gets_the_first_script(
         sent.append(message)
 
     pages: list[int] = []
-    first = FirstScript(page, lambda: pages.append(len(sent)))
+    first = FirstScript(page, lambda: pages.append(len(sent)), lambda: trains)
     asyncio.run(first({"type": "http", "method": "GET", "path": path}, None, keep))
     body, length = sent[1]["body"], int(dict(sent[0]["headers"])[b"content-length"])
     assert length == len(body) and (body != b"<head></head>") == scripted
+    assert (b"sdTraining = true" in body) == (scripted and trains)
     assert pages == ([2] if scripted else [])  # told once all was sent

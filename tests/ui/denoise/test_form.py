@@ -184,21 +184,9 @@ def test_calls_are_those_of_the_chosen_times(tmp_path: Path) -> None:
     assert found == {"trailing": 10, "leading": 11}  # from infinite sigma, and to 0, once
 
 
-def test_models_are_listed_with_their_closed_forms(tmp_path: Path) -> None:
+def test_closed_forms_are_found_by_name(tmp_path: Path) -> None:
     Image.new("RGB", (16, 16), "teal").save(tmp_path / "a.png")
     handle = api.inspect_data([str(tmp_path / "a.png")])["data"]
-    names = [name for _, name in models.list_choices(handle)]
-    assert names == [
-        "little",
-        *("ideal:starter", "linear:starter", "ideal:shapes", "linear:shapes"),
-        *(f"ideal:{handle}", f"linear:{handle}"),
-        *("ideal:pictured", "linear:pictured"),
-    ]
-    assert (
-        models.list_choices()[0] == ("little, step 4", "little") and len(models.list_choices()) == 7
-    )
-    for wrong in ("x", 5, None, "../x.zip", {"a": 1}):
-        assert models.list_choices(wrong) == models.list_choices()
     assert models.find(f"linear:{handle}").folder == runs.default_home().uploads / handle
     assert models.shape_of(models.find("ideal:pictured")) == (1, 8, 8)
     assert models.find("little").step == 4 and models.find("ideal:starter").is_closed_form
@@ -223,10 +211,7 @@ def test_what_is_no_model_is_told_in_a_line(name: Any) -> None:
 def test_without_any_model_the_line_says_so(home: Path) -> None:
     with pytest.raises(InputError, match="no model is there yet; train one first"):
         models.find("little")
-    assert (
-        models.find("ideal:starter").is_closed_form
-        and models.list_choices()[0][1] == "ideal:starter"
-    )
+    assert models.find(models.FALLBACK).is_closed_form
 
 
 def test_a_digest_tells_a_model_from_another_of_its_name() -> None:
