@@ -124,10 +124,10 @@ def test_no_english_is_left_on_the_chinese_page() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_badge_is_chinese(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_machine_is_told_in_chinese(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine("cpu", threads, "mkl", f"CPU, {threads} threads")
     monkeypatch.setattr(models, "machine", lambda: machine)
-    shown = head.badge(CHINESE)
+    shown = head.show_machine("", CHINESE)["model"]["content"]["machine"]
     assert f"CPU，{threads} 个线程" in shown and not english(in_chinese(shown))
 
 
