@@ -74,7 +74,7 @@ def test_the_checks_are_the_second_command() -> None:
 @pytest.mark.parametrize("preset", preset_names())
 def test_the_parameters_of_a_preset_are_as_told(preset: str) -> None:
     config = Config.preset(preset)
-    plan = blueprint(config.unet, config.training.input_height, config.training.input_width)
+    plan = blueprint(config.unet, *config.latent_shape[1:])
     rows = [line for line in README.splitlines() if line.startswith("|") and f"`{preset}`" in line]
     assert len(rows) == 1 and f"{plan.parameters:,}" in rows[0]
 

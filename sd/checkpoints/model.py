@@ -110,9 +110,12 @@ class Model(Samplable):
 
         Raises `InputError` for a size that the network cannot draw.
         """
-        check_size(self.config.unet, height, width)
+        check_size(self.config.unet, height, width, self.config.factor)
         training = replace(self.config.training, input_height=height, input_width=width)
-        return replace(self, config=replace(self.config, training=training))
+        config, latents = replace(self.config, training=training), self.latents
+        if latents is not None:
+            latents = replace(latents, picture_shape=config.picture_shape)
+        return replace(self, config=config, latents=latents)
 
     @property
     def default_prompts(self) -> tuple[str, ...]:

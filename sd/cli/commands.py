@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 DEFAULT_PRESET = "tiny"
 NOISED, FILM = "noise.png", "film.gif"  # unless --out names another
 # Not with --resume or --restart.
-ONLY_NEW = ("data", "preset", "config", "set", "epochs", "minutes", "seed")
+ONLY_NEW = ("data", "preset", "config", "first_stage", "set", "epochs", "minutes", "seed")
 PEEKED = 16  # pictures that a plan looks at
 FIRST_SECONDS = 1.5  # what a run takes to begin beyond a plan's own beginning
 
@@ -49,6 +49,8 @@ def settings_of(args: argparse.Namespace) -> Config:
         config = Config.read(args.config)
     else:
         config = Config.preset(args.preset or DEFAULT_PRESET)
+    if args.first_stage is not None:
+        config = config.with_first_stage(args.first_stage)
     settings = list(args.set)
     if getattr(args, "epochs", None) is not None:
         settings += [f"training.epochs={args.epochs}", "training.steps=0", "training.minutes=0"]
@@ -124,7 +126,7 @@ def _continue_training(
         raise InputError(f"{flag}: tell with --run FOLDER which run is meant")
     given = [name for name in ONLY_NEW if getattr(args, name) not in (None, [])]
     if given:
-        name = "DATA" if given[0] == "data" else f"--{given[0]}"
+        name = "DATA" if given[0] == "data" else f"--{given[0].replace('_', '-')}"
         raise InputError(f"{flag}: {name} cannot be given; a run keeps its own")
     steps = None if args.steps is None else validation.whole("--steps", args.steps, 1, 10**8)
     from sd.runs.worker import restart, resume
@@ -365,6 +367,8 @@ def info(args: argparse.Namespace) -> None:
     schedule = Schedule.from_config(config.diffusion)
     description: dict[str, Any] = {
         "parameters": plan.parameters,
+        "picture": config.picture_shape,
+        "latent": config.latent_shape,
         "tensors": plan.tensors,
         "operations": plan.operations,
         "activation_bytes": plan.activation_bytes,
@@ -375,8 +379,22 @@ def info(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(description))
         return
-    lines = [*describe(plan), f"schedule {config.diffusion.schedule}, T = {schedule.timesteps}"]
+    lines = [
+        *describe(plan),
+        *_first_stage_lines(config),
+        f"schedule {config.diffusion.schedule}, T = {schedule.timesteps}",
+    ]
     lines.append(f"terminal SNR {schedule.terminal_snr:.3g}")
     lines += [f"warning: {schedule.warning}"] if schedule.warning else []
     lines += [f"{name} {about[name]}" for name in ("step", "seed", "pictures") if name in about]
     print("\n".join(lines))
+
+
+def _first_stage_lines(config: Config) -> list[str]:
+    """Return what pictures become before the network sees them, if not themselves."""
+    if not config.is_latent:
+        return []
+    (colours, height, width), (channels, h, w) = config.picture_shape, config.latent_shape
+    name, factor = config.first_stage.autoencoder, config.factor
+    shapes = f"{colours} x {height} x {width} -> {channels} x {h} x {w}"
+    return [f"first stage {printable(str(name))}: {shapes}, f = {factor}"]

@@ -208,6 +208,8 @@ def _settings_flags(flags: argparse.ArgumentParser) -> None:
     presets = "; ".join(f"{name}: {preset_about(name).rstrip('.')}" for name in preset_names())
     chosen.add_argument("--preset", help=presets.replace("%", "%%"))
     chosen.add_argument("--config", metavar="FILE.ini", help="settings of your own; - reads them")
+    about = "train on latents of taesd, taef2, own, a file, folder or hub id; or on pixels"
+    flags.add_argument("--first-stage", metavar="NAME", help=about)
     flags.add_argument(
         "--set", action="append", default=[], metavar="section.key=value", help="change one"
     )

@@ -11,6 +11,7 @@ from sd.config import ini
 from sd.config.fields import LONGEST_PATH, Section
 from sd.config.sections import (
     TINY_AUTOENCODERS,
+    TINY_FACTOR,
     ConditioningConfig,
     DiffusionConfig,
     FirstStageConfig,
@@ -18,8 +19,9 @@ from sd.config.sections import (
     UNetConfig,
 )
 
-PRESETS = ("tiny", "small", "gpu", "seed-fixed", "seed")  # quickest first
+PRESETS = ("tiny", "small", "latent128", "latent256", "gpu", "seed-fixed", "seed")  # quickest first
 LATENT_PICTURES = 3  # channels of the pictures that an autoencoder takes
+LATENT_CHANNELS = 4  # of latents, unless settings or the autoencoder say otherwise
 PRESET_FOLDER = Path(__file__).parent / "presets"
 
 SECTIONS: dict[str, type[Section]] = {
@@ -96,9 +98,29 @@ class Config:
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """The shape (c, h, w) of what the network sees: the picture's own, or its latents'."""
-        factor = self.first_stage.factor if self.is_latent else 1
         height, width = self.training.input_height, self.training.input_width
-        return self.unet.channel, height // factor, width // factor
+        return self.unet.channel, height // self.factor, width // self.factor
+
+    @property
+    def factor(self) -> int:
+        """How many pixels a place of what the network sees covers, each way."""
+        return self.first_stage.factor if self.is_latent else 1
+
+    def with_first_stage(self, name: str) -> "Config":
+        """Return the settings with another first stage, and channels and blocks that fit it.
+
+        `name` is a value of first_stage.autoencoder.
+        """
+        stage = replace(self.first_stage, autoencoder=name)
+        if name in TINY_AUTOENCODERS:
+            stage = replace(stage, factor=TINY_FACTOR)
+        channels = TINY_AUTOENCODERS.get(name, LATENT_CHANNELS)
+        if stage.autoencoder is None:
+            channels = LATENT_PICTURES
+        unet = replace(self.unet, channel=channels, n_embed=channels)
+        if stage.autoencoder is not None and not self.is_latent:
+            unet = replace(unet, patch_size=max(1, unet.patch_size // stage.factor))
+        return replace(self, unet=unet, first_stage=stage)
 
     @classmethod
     def from_ini(cls, text: str, source: str = "settings") -> "Config":

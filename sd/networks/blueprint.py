@@ -123,16 +123,19 @@ def size_factor(unet: UNetConfig) -> int:
     return int(unet.patch_size * 2 ** (len(unet.channel_mult) - 1))
 
 
-def check_size(unet: UNetConfig, height: int, width: int) -> None:
-    """Raise `InputError` where a network, trained on another size, does not draw this one."""
-    factor = size_factor(unet)
+def check_size(unet: UNetConfig, height: int, width: int, places: int = 1) -> None:
+    """Raise `InputError` where a network, trained on another size, does not draw this one.
+
+    places: how many pixels a place of what it sees covers, each way.
+    """
+    factor = size_factor(unet) * places
     if unet.dims != 2:
         raise InputError(f"size = {height}x{width}: a network of {unet.dims} dimensions has none")
     if height % factor or width % factor:
         raise InputError(
             f"size = {height}x{width}: must be multiples of {factor}, as this network halves them"
         )
-    check_network(unet, height, width)
+    check_network(unet, height // places, width // places)
 
 
 def heads_of(unet: UNetConfig, channels: int) -> tuple[int, int]:

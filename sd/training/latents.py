@@ -80,7 +80,7 @@ def latents_in_memory(
     config: Config, images: ImageSet, autoencoder: Autoencoder, machine: Machine
 ) -> LatentSet:
     """Return the latents of a set without a file."""
-    blocks = list(_encode(images.pixels, autoencoder, machine, views_of(config), 0))
+    blocks = list(encode_blocks(images.pixels, autoencoder, machine, views_of(config), 0))
     values = torch.cat(blocks)
     moments = measure(values, images.pixels, config)
     return LatentSet(values, Latents(autoencoder, *moments, config.picture_shape))
@@ -117,7 +117,7 @@ def encode_images(
         file.truncate(done * size)
         yield done, total
         proved = time.monotonic()
-        for block in _encode(images.pixels, autoencoder, machine, views, done):
+        for block in encode_blocks(images.pixels, autoencoder, machine, views, done):
             data = block.contiguous().numpy().tobytes()
             file.write(data)
             whole.update(data)
@@ -204,7 +204,7 @@ def _check_room(folder: Path, need: int) -> None:
 
 
 @torch.no_grad()
-def _encode(
+def encode_blocks(
     pixels: Tensor, autoencoder: Autoencoder, machine: Machine, views: int, first: int
 ) -> Iterator[Tensor]:
     """Yield E(x) [B, V, c, h, w] of the pictures from `first` on, a block at a time, as float16."""

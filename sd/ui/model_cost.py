@@ -47,7 +47,7 @@ class Cost(NamedTuple):
             raise InputError(
                 f"size = {size[0]}x{size[1]}: {self.name!r} draws the size of its pictures alone"
             )
-        check_size(self.config.unet, *size)
+        check_size(self.config.unet, *size, self.config.factor)
         training = replace(self.config.training, input_height=size[0], input_width=size[1])
         return self._replace(config=replace(self.config, training=training))
 

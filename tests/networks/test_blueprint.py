@@ -83,7 +83,7 @@ def test_presets_can_be_built(name):
     config = Config.preset(name)
     with torch.device("meta"):
         network = UNetModel.from_config(config.unet)
-    plan = blueprint(config.unet, config.training.input_height, config.training.input_width)
+    plan = blueprint(config.unet, *config.latent_shape[1:])
     assert plan.parameters == sum(p.numel() for p in network.parameters())
     assert plan.tensors == len(network.state_dict())
 

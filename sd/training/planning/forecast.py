@@ -9,7 +9,7 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,16 @@ from typing import Any
 import torch
 
 from sd.checkpoints.checkpoint import save_checkpoint
+from sd.checkpoints.first_stage import open_autoencoder
 from sd.common import text
 from sd.common.device import Machine
 from sd.config import Config
 from sd.config.conditioning_kind import CLASS_KINDS
+from sd.config.sections import OWN
 from sd.data.image_set import ImageSet
 from sd.data.reading.report import Report
+from sd.networks.first_stage import Autoencoder, Latents, new_autoencoder
+from sd.training.latents import BLOCK, LatentSet, encode_blocks, views_of
 from sd.training.loop import Training, total_steps
 from sd.training.monitoring import EVALUATED, LEVELS, SAMPLE_COUNT, SAMPLE_STEPS
 from sd.training.planning import memory
@@ -31,16 +35,21 @@ from sd.training.samples import passes_per_step, sample_denoiser
 START_SECONDS = 4.0  # until the first step, without the pictures: mostly importing torch
 PICTURE_SECONDS = 0.0008  # to read one
 MOST_RANDOM = 2**26  # bytes of random pixels
+LONG_BLOCK = 2.0  # seconds of encoding after which it is not timed again
 RANDOM_CLASSES, RANDOM_WORDS, CAPTION_WORDS = 10, 1000, 8
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Seconds of one step; of samples of both sets of weights and their evaluation; of a save."""
+    """Seconds of one step; of samples of both sets of weights and their evaluation; of a save.
+
+    encode: of encoding a picture before training, in all its views.
+    """
 
     step: float
     samples: float
     save: float
+    encode: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,9 @@ def measure(config: Config, machine: Machine, seconds: float = 8.0) -> Measureme
     """
     until = time.perf_counter() + seconds
     settings = ["training.steps=1000000", "training.minutes=0"]
-    training = Training(config.with_settings(settings), random_pictures(config), 0, machine)
+    images = random_pictures(config)
+    latents = _random_latents(config, len(images.pixels)) if config.is_latent else None
+    training = Training(config.with_settings(settings), images, 0, machine, latents=latents)
     stream = training.steps()
     step = _median(_time_steps(stream, 2, 15, until - seconds / 3))
     model = training.model
@@ -90,10 +101,44 @@ def measure(config: Config, machine: Machine, seconds: float = 8.0) -> Measureme
     call = _median(_time_steps(calls, 1, 5, until))
     evaluation = 2 * LEVELS * EVALUATED / (SAMPLE_COUNT * passes)  # in network calls of a grid
     samples = call * (2 * len(sampling.times) + evaluation)
+    encode = 0.0
+    if latents is not None:
+        samples += 2 * _seconds(lambda: model.space.decode(torch.zeros(SAMPLE_COUNT, *model.shape)))
+        encode = _time_encoding(config, images, latents, machine)
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
         save_checkpoint(model, Path(folder) / "measured", {"step": 0}, training.state())
-        return Measurement(step, samples, time.perf_counter() - begun)
+        return Measurement(step, samples, time.perf_counter() - begun, encode)
+
+
+def _random_latents(config: Config, count: int) -> LatentSet:
+    """Return latents of so many pictures, as a first stage would give them."""
+    channels, own = config.unet.channel, config.first_stage.autoencoder == OWN
+    autoencoder: Autoencoder = (
+        new_autoencoder(config.first_stage, channels) if own else open_autoencoder(config)
+    )
+    source = torch.Generator().manual_seed(0)
+    values = torch.randn(count, views_of(config), *config.latent_shape, generator=source).half()
+    moments = torch.zeros(channels), torch.ones(channels), torch.zeros(channels + 1, 3)
+    return LatentSet(values, Latents(autoencoder, *moments, config.picture_shape))
+
+
+def _time_encoding(config: Config, images: ImageSet, latents: LatentSet, machine: Machine) -> float:
+    """Return the seconds that a picture takes to encode, by a second block if one is quick."""
+    autoencoder, views = latents.latents.autoencoder, views_of(config)
+    pixels = images.pixels[:BLOCK]
+
+    def encode() -> float:
+        return _seconds(lambda: list(encode_blocks(pixels, autoencoder, machine, views, 0)))
+
+    first = encode()  # in which the kernels are prepared, too
+    return (first if first > LONG_BLOCK else encode()) / len(pixels)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
 
 
 def random_pictures(config: Config) -> ImageSet:
@@ -150,7 +195,7 @@ def extrapolate(
 ) -> Forecast:
     """Return the forecast that follows from a measurement."""
     training = config.training
-    start += PICTURE_SECONDS * pictures
+    start += (PICTURE_SECONDS + measured.encode) * pictures
     if training.minutes:
         steps = _steps_within(config, 60 * training.minutes - start, measured)
     else:

@@ -27,6 +27,7 @@ BASE = 780 * MIB  # Python and torch's CUDA build (690), what they need at work,
 COPIES = 5  # weights, averaged weights, gradients and AdamW's two moments (Muon has one)
 KEPT = 1.35  # a step's peak over what the blueprint counts as kept for the backward pass
 PASSING = 0.29  # share of it without a backward pass
+FIRST_STAGE = 260 * MIB  # TAESD, and what encoding a part of the pictures takes
 SAVING = 4  # further copies of the weights while a checkpoint is written
 
 
@@ -44,7 +45,9 @@ def needed(config: Config) -> int:
     at_once = max(passes * SAMPLE_COUNT, min(training.batch_size, EVALUATED))
     measuring = PASSING * plan.activation_bytes * at_once
     saving = SAVING * plan.weight_bytes
-    return BASE + COPIES * plan.weight_bytes + round(max(step, measuring, saving))
+    most = max(step, measuring, saving)
+    first_stage = FIRST_STAGE if config.is_latent else 0
+    return BASE + COPIES * plan.weight_bytes + first_stage + round(most)
 
 
 def sampling(config: Config, pictures: int) -> int:
@@ -54,7 +57,8 @@ def sampling(config: Config, pictures: int) -> int:
     network that cannot be.
     """
     plan = blueprint(config.unet, *config.latent_shape[1:])
-    return plan.weight_bytes + round(PASSING * plan.activation_bytes * pictures)
+    first_stage = FIRST_STAGE if config.is_latent else 0
+    return plan.weight_bytes + first_stage + round(PASSING * plan.activation_bytes * pictures)
 
 
 def check(config: Config, device: str = "cpu") -> None:

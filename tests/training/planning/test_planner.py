@@ -199,7 +199,7 @@ def test_what_was_not_measured_is_foreseen_from_the_nearest_that_was() -> None:
         search.times(SIZE_PRESETS[3]),
         planner._work(SIZE_PRESETS[3]) / planner._work(SIZE_PRESETS[2]),
     )
-    assert astuple(found) == pytest.approx((2 * ratio, 3 * ratio, 4 * ratio))
+    assert astuple(found) == pytest.approx((2 * ratio, 3 * ratio, 4 * ratio, 0))
 
 
 def test_a_slow_machine_measures_nothing_beyond_what_it_can_use(fast: list[Config]) -> None:

@@ -168,7 +168,7 @@ def test_a_schedule_is_offered_once_with_its_presets() -> None:
     offered = schedules.list_choices()
     names = [name for _, name in offered]
     assert names[:4] == ["tiny", "gpu", "seed-fixed", "seed"] and "linear" not in names
-    assert "(tiny, small, DDPM)" in offered[0][0] and "(gpu)" in offered[1][0]
+    assert "(tiny, small, latent128, latent256, DDPM)" in offered[0][0] and "(gpu)" in offered[1][0]
     assert {"seed", "seed-zero", "stable", "stable-zero"} <= set(names)  # the mends are others
     assert set(preset_names()) <= set(schedules.list_schedules())
     titles = [schedules.title_of(name, "en") for name in names]

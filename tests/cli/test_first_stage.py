@@ -1,0 +1,125 @@
+"""Latents on the command line: trained, planned, told about and sampled."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sd import runs
+from sd.checkpoints.checkpoint import load_checkpoint
+from sd.config import Config
+from sd.training.planning import forecast, memory
+from tests.helpers.commands import refused, said
+from tests.helpers.first_stages import latent_settings
+from tests.runs.test_resume import make_small_samples
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def ini(tiny_config: Config, tmp_path: Path) -> Path:
+    path = tmp_path / "latent.ini"
+    path.write_text(latent_settings(tmp_path, tiny_config, "training.held_out=0").to_ini())
+    return path
+
+
+@pytest.fixture
+def run(ini: Path, pictures: Path, tmp_path: Path, capsys: Capture, monkeypatch: Any) -> Path:
+    make_small_samples(monkeypatch)
+    folder = tmp_path / "run"
+    printed = said(capsys, "train", pictures, "--config", ini, "--run", folder)
+    assert printed == f"finished 4 steps: {folder}\n"
+    return folder
+
+
+def test_a_model_on_latents_is_sampled_into_pictures_films_and_arrays(
+    run: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    asked = ["sample", run, "--count", 2, "--steps", 3, "--seed", 5, "--out"]
+    for name in ("sheet.png", "film.gif", "film.html", "arrays.npz"):
+        said(capsys, *asked, tmp_path / name)
+    with np.load(tmp_path / "arrays.npz") as arrays:
+        assert arrays["samples"].shape == (2, 8, 8, 3)
+    said(capsys, *asked, tmp_path / "folder")
+    made = sorted((tmp_path / "folder").glob("*.png"))
+    with Image.open(made[0]) as picture:
+        assert (picture.size, picture.mode) == ((8, 8), "RGB")
+        first = np.asarray(picture)
+    said(capsys, "sample", "--recipe", made[0], "--out", tmp_path / "again.png")
+    with Image.open(tmp_path / "again.png") as again:
+        assert np.array_equal(np.asarray(again.convert("RGB")), first)
+    start = ["--from", made[1], "--t", 20]
+    said(capsys, *asked, tmp_path / "from.png", *start)
+
+
+def test_it_draws_sizes_that_its_places_divide(run: Path, tmp_path: Path, capsys: Capture) -> None:
+    asked = ["sample", run, "--count", 1, "--steps", 2, "--out"]
+    said(capsys, *asked, tmp_path / "large.png", "--size", "12x16")
+    with Image.open(tmp_path / "large.png") as picture:
+        assert picture.size == (16, 12)
+    line = refused(capsys, *asked, tmp_path / "odd.png", "--size", "14")
+    assert line == "size = 14x14: must be multiples of 4, as this network halves them"
+
+
+def test_info_tells_what_pictures_become(ini: Path, run: Path, capsys: Capture) -> None:
+    told = said(capsys, "info", ini)
+    assert "3 x 8 x 8 -> 4 x 4 x 4, f = 2" in told
+    found = json.loads(said(capsys, "info", run, "--json"))
+    assert (found["picture"], found["latent"]) == ([3, 8, 8], [4, 4, 4])
+    assert "first stage" not in said(capsys, "info", "tiny")
+
+
+def test_a_flag_sets_the_first_stage_and_what_must_fit_it(
+    tmp_path: Path, tiny_config: Config
+) -> None:
+    plain = Config.preset("small")
+    latent = plain.with_first_stage("taesd")
+    assert (latent.latent_shape, latent.unet.patch_size) == ((4, 8, 8), 1)
+    assert plain.with_first_stage("taef2").latent_shape == (32, 8, 8)
+    assert latent.with_first_stage("pixels").picture_shape == plain.picture_shape
+    again = Config.preset("latent256").with_first_stage("taesd")
+    assert again == Config.preset("latent256")
+
+
+def test_the_flag_is_read_by_train_and_cannot_be_given_to_a_run_that_goes_on(
+    run: Path, pictures: Path, capsys: Capture
+) -> None:
+    line = refused(capsys, "train", "--run", run, "--resume", "--first-stage", "taesd")
+    assert line == "--resume: --first-stage cannot be given; a run keeps its own"
+    asked = ["train", pictures, "--preset", "tiny", "--first-stage"]
+    line = refused(capsys, *asked, "taesd", "--set", "training.input_width=36")
+    assert line.startswith("training.input_width = 36: must be a multiple of 8")
+
+
+def test_a_plan_counts_the_encoding(
+    ini: Path, pictures: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ["plan", pictures, "--config", ini, "--json"]
+    found = json.loads(said(capsys, *asked))["forecast"]
+    assert found["steps"] == 4
+    monkeypatch.setattr(forecast, "_time_encoding", lambda *_: 100.0)  # seconds a picture
+    slower = json.loads(said(capsys, *asked))["forecast"]
+    assert slower["seconds"] - found["seconds"] == pytest.approx(1200, rel=0.05)
+
+
+def test_memory_counts_the_first_stage(tiny_config: Config, tmp_path: Path) -> None:
+    plain = tiny_config.with_settings(["unet.channel=4", "unet.n_embed=4"])
+    latent = latent_settings(tmp_path, plain, "training.input_width=16", "training.input_height=16")
+    assert memory.needed(latent) == memory.needed(plain) + memory.FIRST_STAGE
+    assert memory.sampling(latent, 1) == memory.sampling(plain, 1) + memory.FIRST_STAGE
+
+
+def test_what_is_made_on_latents_is_the_same_on_the_same_seed(run: Path) -> None:
+    model = load_checkpoint(run)
+    one, both = (
+        model.sampling(steps=3).sample(model.denoiser, model.shape, seeds)
+        for seeds in ([1], [1, 2])
+    )
+    torch.testing.assert_close(
+        model.space.decode(one)[0], model.space.decode(both)[0], rtol=0, atol=1e-4
+    )
+    assert runs.status(run).state == "finished"
