@@ -11,6 +11,7 @@ import gradio as gr
 from sd.common import validation
 from sd.common.text import brief, printable, system_reason
 from sd.common.validation import InputError
+from sd.ui.mistakes import translate
 from sd.ui.texts import page_language, say
 
 FIXABLE = {  # reasons of the system that a person can fix: a full disk, a folder not theirs
@@ -41,7 +42,7 @@ def page_error(error: Exception, request: gr.Request | None) -> PageError:
     if isinstance(error, gr.Error) and not isinstance(error, PageError):
         error = InputError(error.message)  # of gradio itself
     if isinstance(error, InputError):
-        error = PageError(str(error))
+        error = PageError(translate(str(error), lang))
     elif isinstance(error, OSError) and error.errno in FIXABLE:
         names = [] if error.filename is None else [Path(str(error.filename)).name]
         error = PageError(

@@ -15,6 +15,7 @@ from sd.ui import state
 from sd.ui.adapter import scratch
 from sd.ui.components.events import Updates
 from sd.ui.components.handlers import guarded, language
+from sd.ui.mistakes import translate
 from sd.ui.texts import say
 from sd.ui.train import advice
 from sd.ui.train.form import fill_fields
@@ -39,7 +40,9 @@ def attach(memory: object, request: gr.Request) -> Updates:
     names = list_run_names()
     asked = getattr(request, "query_params", {}).get("run")
     if asked is not None and asked not in names:
-        gr.Warning(escape(why_not_found(asked)), title=say("mistake", language(request)))
+        lang = language(request)
+        why = translate(why_not_found(asked), lang)
+        gr.Warning(escape(why), title=say("mistake", lang))
     wishes = [asked, memory.get("run") if isinstance(memory, dict) else None]
     wishes += [status.name for status in state.home().live_runs()]
     value = next((wish for wish in [*wishes, *names] if wish in names), None)

@@ -10,6 +10,7 @@ from sd.config import Config
 from sd.config.conditioning_kind import resolve_conditioning
 from sd.config.sections import TrainingConfig
 from sd.ui.components.html import paragraph, progress_bar, tags
+from sd.ui.mistakes import translate
 from sd.ui.texts import say
 
 if TYPE_CHECKING:
@@ -40,7 +41,10 @@ def report_html(report: "Report", lang: str) -> Markup:
         counts.append(say("report_size", lang, w=width, h=height))
     else:
         counts.append(say("report_sizes", lang, low=min(widths), high=max(widths)))
-    lines = [paragraph(", ".join(counts), "facts"), *map(paragraph, report.remarks)]
+    lines = [
+        paragraph(", ".join(counts), "facts"),
+        *(paragraph(translate(each, lang)) for each in report.remarks),
+    ]
     folds = left_out_html(report, lang), alike_html(report, lang), details_html(report, lang)
     return Markup("").join([*lines, *folds])
 
@@ -50,7 +54,7 @@ def left_out_html(report: "Report", lang: str) -> Markup:
     if not report.left_out:
         return Markup()
     rows = [
-        Markup("<b>{}</b> {}").format(each.name[:LONGEST_FILE_NAME], each.reason)
+        Markup("<b>{}</b> {}").format(each.name[:LONGEST_FILE_NAME], translate(each.reason, lang))
         for each in report.left_out[:MOST_FILES_NAMED]
     ]
     title = say("report_left_out", lang, n=f"{len(report.left_out):,}")
@@ -145,7 +149,7 @@ def conditioning_html(report: "Report", config: Config, lang: str) -> Markup:
     try:
         kind = decide_conditioning(report, config).conditioning.kind
     except InputError as error:
-        return paragraph(str(error), "warning")
+        return paragraph(translate(str(error), lang), "warning")
     chosen = count_chosen(report, config.training)
     counts = {"n": f"{report.captions:,}", "total": f"{report.used:,}"}
     if kind == "captions" and report.captions == report.used:
