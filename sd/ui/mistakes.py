@@ -1,7 +1,7 @@
 """One line that tells a mistake, in the language of the page.
 
 The gate, the readers of pictures and the settings tell it in English, as the command line prints
-it. `locales/lines` has the same lines of another language beside it, with {placeholders}; what a
+it. `lines` has the same lines of another language beside it, with {placeholders}; what a
 line says of another, "X: why", is put together again. What is not there stays English.
 """
 
@@ -10,7 +10,8 @@ import tomllib
 from functools import lru_cache
 from typing import NamedTuple
 
-from sd.ui.texts import LOCALES, TEXTS
+from sd.common.paths import PACKAGE
+from sd.ui.texts import TEXTS
 
 PLACE = re.compile(r"\{(\w+)\}")
 FREE = ("rest", "why", "what", "list", "word", "allowed")  # begin placeholders of anything at all
@@ -47,7 +48,7 @@ def compiled(template: str) -> re.Pattern[str]:
 @lru_cache
 def lines_of(lang: str) -> Lines | None:
     """Return the lines of a language; None where there are none, as of English."""
-    file = LOCALES / "lines" / f"{lang}.toml"
+    file = PACKAGE / "ui" / "lines" / f"{lang}.toml"
     if lang not in TEXTS or not file.is_file():
         return None
     tables = tomllib.loads(file.read_text(encoding="utf-8"))

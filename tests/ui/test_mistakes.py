@@ -117,7 +117,7 @@ def test_a_name_from_outside_costs_no_time_and_fills_nothing_in() -> None:
 
 
 def test_the_placeholders_of_a_line_are_those_of_its_english() -> None:
-    for file in (Path(PACKAGE) / "ui" / "locales" / "lines").glob("*.toml"):
+    for file in (Path(PACKAGE) / "ui" / "lines").glob("*.toml"):
         known = mistakes.lines_of(file.stem)
         assert known is not None
         for english, said in known.lines:
