@@ -109,7 +109,7 @@ def main() -> None:
             page.goto(address)
             page.locator("[role=tab]").nth(1).click()
             page.wait_for_selector("#noise-canvas[data-t]")
-            page.locator(".page.noise input[type=file]").first.set_input_files(str(photo(scratch)))
+            page.locator("#noise-stage input[type=file]").set_input_files(str(photo(scratch)))
             page.wait_for_function("document.querySelector('#noise-canvas').width === 256")
             page.wait_for_timeout(1000)
             found, took = dragged(page)

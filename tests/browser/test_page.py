@@ -202,7 +202,7 @@ def test_the_address_says_which_tab_is_open_and_keys_go_on(open_page: Any) -> No
 
 def test_the_menu_tells_a_terminal_what_the_open_tab_does(open_page: Any) -> None:
     page = open_page(address_end="#noise")
-    page.locator("#noise-exact .note").first.wait_for()
+    page.locator("#noise-canvas[data-t]").wait_for()
     page.locator("#terminal .code").click()
     settled(page, "#terminal pre", "python -m sd noise")
     page.keyboard.press("Escape")

@@ -12,7 +12,7 @@ from app import build_app
 from sd.common.device import Machine
 from sd.config import KEYS
 from sd.ui import head, models, texts
-from sd.ui.noise import schedules
+from sd.ui.noise import schedules, stage
 
 CHINESE: Any = SimpleNamespace(headers={"accept-language": "zh-CN,zh;q=0.9,en;q=0.8"})
 SHOWN = ("label", "info", "placeholder")
@@ -135,3 +135,9 @@ def test_schedules_and_their_fixes_are_called_in_chinese() -> None:
     for name in schedules.list_schedules():
         assert not english(schedules.title_of(name, "zh"))
         assert not english(in_chinese(schedules.check_html(name, "zh")))
+
+
+def test_the_words_of_the_noise_tab_are_chinese() -> None:
+    for key in stage.WORDS:
+        words = re.sub(r"N\(0, 1\)|\{\w+\}", "", texts.say(f"noise_{key}", "zh"))
+        assert not english(words), key

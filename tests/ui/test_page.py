@@ -225,7 +225,7 @@ def test_every_event_of_a_slider_keeps_the_last_value(page: dict[str, Any]) -> N
         for event in page["dependencies"]
         if any(target in sliders and kind == "input" for target, kind in event["targets"])
     ]
-    assert len(moved) >= 4
+    assert moved
     assert all(event["trigger_mode"] == "always_last" for event in moved)
 
 

@@ -1,24 +1,27 @@
-// The Noise tab's stage: x_t = a x_0 + b (mean + std eps) at any t, drawn here without a request.
-// x_0 and eps come once, as raw bytes; the server is asked once, when t has come to rest.
-(() => {
+// The Noise tab: x_t = a x_0 + b (mean + std eps) at any t, drawn here without a request. x_0 and eps
+// come once, as raw bytes. The form is the browser's own: the server gets it as one value.
+const sdNoise = (() => {
   "use strict";
   const { floats, mix, logSnr, percent, three, unpack, paint, curves } = sdDraw;
   const REST = 150; // ms without a key or a move until t is at rest
   const LAP = 8000; // ms in which play goes from 0 to T
-  const OPENING = 2500; // ms in which t goes from 0 to where it first stands, once
+  const OPENING = 2000; // ms in which t goes from 0 to where it first stands, once
   const CALM = 250; // ms between the frames of play where motion is to be reduced
-  const MARKS = 6; // pictures of the strip after that at t = 0
   const KEYS = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10,
     Home: -Infinity, End: Infinity };
+  const FINE = 128; // pixels of a side from which they are small enough to be drawn softly
+  const PLOTS = ["left", "values", "detail"];
 
   const tab = {
-    scene: null, arrays: null, loaded: "", serial: 0, // what is drawn
-    t: 0, held: false, playing: false, told: "", // where it stands
+    scene: null, arrays: null, loaded: "", fetched: 0, // what is drawn
+    form: {}, serial: 0, link: null, // what is asked for, and the way to the server
+    t: 0, playing: false, plot: "left", words: {}, // where it stands
     opening: null, opened: false, // the first slide while it waits or moves, and if there was one
     frame: 0, frames: 0, rest: 0, // what is due, and how often it was drawn
-    stage: null, live: null, pair: null, bridge: null, // where
+    stage: null, ranges: [], listeners: [], // where; who else draws, or hears of another scene
+    later: [], // what is built when there are words
   };
-  const say = (key, values) => sdDraw.say(tab.scene.words, key, values);
+  const say = (key, values) => sdDraw.say(tab.words, key, values);
 
   // Drawing: at most once a frame, whatever moved.
 
@@ -32,84 +35,62 @@
     const { scene, arrays, t, stage: here } = tab;
     if (!scene || !here) return;
     const now = mix(scene.schedule, t);
-    paint(here.canvas, arrays, scene, now);
+    paint(here.canvas, arrays, scene.form, now);
     tab.frames++;
     const alt = say("alt", { t, T: scene.schedule.T, signal: percent(now.alphaBar) });
     here.canvas.setAttribute("aria-label", alt);
-    here.range.setAttribute("aria-valuetext", alt);
     Object.assign(here.canvas.dataset, { t, frames: tab.frames });
-    if (here.range.value !== String(t)) here.range.value = t;
-    here.place.textContent = `t = ${t}`;
+    for (const range of tab.ranges) {
+      if (range.value !== String(t)) range.value = t;
+      range.style.setProperty("--share", t / scene.schedule.T);
+      range.setAttribute("aria-valuetext", alt);
+    }
+    if (document.activeElement !== here.at) here.at.value = t;
+    here.command.textContent = `${scene.command} ${t}`;
     formula(now);
-    if (tab.live) tab.live.show(scene, arrays, now);
-    if (tab.pair && tab.pair.box.offsetParent !== null) twins(now);
+    plot(now);
+    for (const each of tab.listeners) each.draw?.(now);
   }
   function formula(now) {
-    const { scene: { mean, std }, stage: here } = tab;
-    const grain = std === 1 ? "eps" : `${three(std)} eps`;
-    here.formula.innerHTML =
-      `x<sub>t</sub> = <b>${now.a.toFixed(2)}</b> x<sub>0</sub> + <b>${now.b.toFixed(2)}</b> `;
-    here.formula.append(mean === 0 ? grain : `(${three(mean)} + ${grain})`);
-    here.bar.style.width = `${100 * now.alphaBar}%`;
-    here.signal.textContent = say("signal", { n: percent(now.alphaBar) });
-    here.noise.textContent = say("noise", { n: percent(1 - now.alphaBar) });
+    const { scene: { form: { mean, std } }, stage: here } = tab;
+    here.signal.textContent = now.a.toFixed(2);
+    here.grain.textContent = now.b.toFixed(2);
+    const grain = std === 1 ? say("formula_noise") : `${three(std)} ${say("formula_noise")}`;
+    here.eps.textContent = mean === 0 ? grain : `(${three(mean)} + ${grain})`;
   }
-  // A few times at a glance; a touch goes there.
-  function strip() {
-    const { stage: here, scene } = tab;
-    here.marks.replaceChildren(...Array.from({ length: MARKS + 1 }, (_, k) => {
-      const t = Math.round((k / MARKS) * scene.schedule.T);
-      const button = document.createElement("button"), canvas = document.createElement("canvas");
-      button.type = "button";
-      button.title = `t = ${t}`;
-      button.setAttribute("aria-label", button.title);
-      button.addEventListener("click", () => step(t - tab.t));
-      paint(canvas, tab.arrays, scene, mix(scene.schedule, t));
-      button.append(canvas);
-      return button;
+  function plot(now) {
+    const { scene, arrays, stage: here } = tab, last = sdDraw.finest(scene, now);
+    here.curves.show(tab.plot, scene, arrays, now);
+    const told = {
+      left: () => say("is_left", { n: percent(now.alphaBar) }),
+      values: () => say("nats", { n: three(sdDraw.klToPrior(scene, now.alphaBar)) }),
+      detail: () => say(last ? "finest" : "none", { n: last, most: scene.spectrum.length }),
+    }[tab.plot]();
+    here.told.textContent = told;
+    const values = { name: tab.words[tab.plot], value: told, T: scene.schedule.T, t: now.t };
+    here.plot.setAttribute("aria-label", say("curve_alt", values));
+    if (here.plot.matches(":hover, :focus-within")) exactly();
+  }
+  // All that is known of x_t, where somebody looks for it.
+  function exactly() {
+    const { scene, arrays, stage: here } = tab;
+    if (!scene) return;
+    const now = mix(scene.schedule, tab.t), found = sdDraw.moments(arrays, scene.form, now);
+    const { alphaBar } = now, most = scene.spectrum.length, exact = (value) => value.toFixed(6);
+    const rows = [["formula_picture", exact(now.a)], ["formula_noise", exact(now.b)],
+      ["snr", three(alphaBar / (1 - alphaBar), 4)], ["log_snr", three(logSnr(alphaBar), 4)],
+      ["kl", three(sdDraw.klToPrior(scene, alphaBar), 4)],
+      ["detail", `${sdDraw.finest(scene, now)} / ${most}`],
+      ["mean", found.mean.toFixed(4)], ["spread", found.spread.toFixed(4)]];
+    here.exact.innerHTML = '<b></b><dl></dl><p></p>';
+    here.exact.querySelector("b").textContent = say("exactly", { t: tab.t });
+    here.exact.querySelector("p").textContent = tab.words[`${tab.plot}_about`];
+    here.exact.querySelector("dl").append(...rows.flatMap(([key, value]) => {
+      const name = document.createElement("dt"), number = document.createElement("dd");
+      name.textContent = tab.words[key];
+      number.textContent = value;
+      return [name, number];
     }));
-  }
-
-  // Two schedules side by side.
-
-  // The other schedule's whole t that belongs to t: the same share of T, or the nearest SNR.
-  function partner(t) {
-    const { scene: { schedule, other }, pair: { align } } = tab;
-    if (align === "share") return Math.round((t / schedule.T) * other.T);
-    const level = (each, s) => Math.max(-99, Math.min(99, logSnr(each.alphaBar[s])));
-    const wanted = level(schedule, t), far = (s) => Math.abs(level(other, s) - wanted);
-    let best = 0;
-    for (let s = 1; s <= other.T; s++) if (far(s) < far(best)) best = s;
-    return best;
-  }
-  function twins(now) {
-    const { pair: here, scene } = tab;
-    const then = mix(scene.other, partner(now.t));
-    [[scene.schedule, now], [scene.other, then]].forEach(([schedule, at], k) => {
-      paint(here.canvases[k], tab.arrays, scene, at);
-      const values = { t: at.t, T: schedule.T, signal: percent(at.alphaBar),
-        snr: three(at.alphaBar / (1 - at.alphaBar)) };
-      here.canvases[k].setAttribute("aria-label", say("alt", values));
-      here.canvases[k].dataset.t = at.t;
-      here.captions[k].innerHTML = "<b></b><span></span>";
-      here.captions[k].firstChild.textContent = schedule.name;
-      here.captions[k].lastChild.textContent = say("twin", values);
-    });
-    if (here.range.value !== String(now.t)) here.range.value = now.t;
-  }
-  function aligned() {
-    const { pair: here, scene: { schedule, words } } = tab;
-    here.range.max = schedule.T;
-    here.range.setAttribute("aria-label", words.time);
-    here.set.innerHTML = "<legend></legend>";
-    here.set.firstChild.textContent = words.align;
-    for (const value of ["share", "snr"]) {
-      const label = document.createElement("label"), input = document.createElement("input");
-      const checked = value === here.align;
-      Object.assign(input, { type: "radio", name: "noise-align", value, checked });
-      label.append(input, words[`align_${value}`]);
-      here.set.append(label);
-    }
   }
 
   // Moving t.
@@ -119,22 +100,15 @@
     tab.t = Math.max(0, Math.min(T, Math.round(t)));
     ask();
   }
-  // Tell the server where t has come to rest: once, and not twice of the same.
-  function settle(wait) {
+  // Let what is asked for next know where t has come to rest: that asks nothing.
+  function settle() {
     clearTimeout(tab.rest);
-    tab.rest = setTimeout(() => {
-      if (!tab.scene || !tab.bridge || tab.held || (tab.playing && !tab.opening)) return;
-      const t = tab.opening ? tab.scene.t : tab.t; // what it will come to is shown at once
-      const said = `${tab.scene.stamp}:${t}`;
-      if (said === tab.told) return;
-      tab.told = said;
-      tab.bridge(t);
-    }, wait);
+    tab.rest = setTimeout(() => tab.link?.keep({ ...tab.form, t: tab.t }), REST);
   }
   function step(by) {
     stop();
     move(tab.t + by);
-    settle(REST);
+    settle();
   }
   function stop() {
     tab.opening?.disconnect();
@@ -142,7 +116,7 @@
     if (!tab.playing) return;
     tab.playing = false;
     playing();
-    settle(0);
+    settle();
   }
   function play() {
     if (tab.playing) return stop();
@@ -188,7 +162,7 @@
   }
   function playing() {
     const { play: button } = tab.stage;
-    button.textContent = tab.scene.words[tab.playing ? "pause" : "play"];
+    button.setAttribute("aria-label", tab.words[tab.playing ? "pause" : "play"]);
     button.setAttribute("aria-pressed", tab.playing);
   }
   function keys(event) {
@@ -198,70 +172,94 @@
     else return;
     event.preventDefault();
   }
+  // Let a slider move t, as all others of the tab do.
   function slides(range) {
-    const held = (is) => () => {
-      tab.held = is;
-      if (!is) settle(0);
-    };
-    range.addEventListener("pointerdown", held(true));
-    for (const end of ["pointerup", "pointercancel", "change"]) range.addEventListener(end, held(false));
+    tab.ranges.push(range);
+    range.setAttribute("aria-label", tab.words.time);
+    range.max = tab.scene ? tab.scene.schedule.T : 1000;
     range.addEventListener("input", () => {
       stop();
       move(Number(range.value));
-      settle(REST);
+      settle();
     });
     range.addEventListener("keydown", keys);
   }
 
-  // What comes from the server.
+  // What is asked of the server, and what it answers.
 
+  function change(changes, once = {}) {
+    Object.assign(tab.form, changes, { serial: ++tab.serial });
+    tab.link?.ask({ ...tab.form, t: tab.t, ...once });
+    window.sdAddress?.set("noise", kept());
+  }
+  // What of the form is another than at first, and means something on another day.
+  function kept() {
+    return Object.fromEntries(["schedule", "other", "seed", "mean", "std"]
+      .filter((key) => tab.first && tab.form[key] !== tab.first[key]).map((key) => [key, tab.form[key]]));
+  }
+  async function upload(file) {
+    if (!file || !tab.link) return;
+    tab.stage.box.classList.add("waiting");
+    try {
+      const { path } = await tab.link.upload(file);
+      change({}, { upload: { file: path, name: file.name } });
+    } finally {
+      tab.stage.box.classList.remove("waiting");
+    }
+  }
   async function arrive(scene) {
-    const serial = ++tab.serial;
+    const fetched = ++tab.fetched;
     if (scene.file.url !== tab.loaded) {
       const answer = await fetch(scene.file.url);
       const buffer = answer.ok ? await answer.arrayBuffer() : null;
-      if (!buffer || serial !== tab.serial) return; // a newer one has come meanwhile
+      if (!buffer || fetched !== tab.fetched) return; // a newer one has come meanwhile
       tab.arrays = unpack(buffer, scene.side);
       tab.loaded = scene.file.url;
     }
     const read = (line) => ({ ...line, alphaBar: floats(line.alpha_bar) });
     const old = tab.scene;
     tab.scene = { ...scene, schedule: read(scene.schedule), other: read(scene.other) };
+    if (scene.form.serial === tab.serial) tab.form = { ...scene.form };
+    tab.first ||= { ...scene.form };
     tab.t = old ? Math.round((tab.t / old.schedule.T) * scene.schedule.T) : scene.t;
     furnish();
-    strip();
     if (!old) open();
     draw();
-    settle(0);
+    settle();
+    for (const each of tab.listeners) each.arrive?.(tab.scene, old);
+    const saved = old ? null : window.sdAddress?.get("noise");
+    if (saved && Object.keys(saved).length) change(saved);
   }
   function furnish() {
-    const { stage: here, scene: { words, schedule } } = tab;
-    here.range.max = schedule.T;
-    here.range.setAttribute("aria-label", words.time);
-    here.last.textContent = `T = ${schedule.T}`;
-    here.note.textContent = words.about;
-    here.save.textContent = words.save;
-    for (const button of here.steps) {
-      button.setAttribute("aria-label", words[Number(button.dataset.by) < 0 ? "back" : "on"]);
+    const { stage: here, scene } = tab, { T } = scene.schedule;
+    here.canvas.classList.toggle("coarse", scene.side < FINE);
+    for (const range of tab.ranges) range.max = T;
+    here.at.max = T;
+    here.of.textContent = say("of", { n: T });
+    here.curves.label(scene);
+    sdNoiseForm.fill(here, tab);
+  }
+  function listen(listener) {
+    tab.listeners.push(listener);
+    if (tab.scene) {
+      listener.arrive?.(tab.scene, null);
+      ask();
     }
-    playing();
-    if (tab.live) tab.live.label(tab.scene);
-    if (tab.pair) aligned();
   }
 
   // Mounting: gradio calls these when a component comes into the page.
 
-  const STAGE =
-    '<canvas id="noise-canvas" role="img" tabindex="0" width="8" height="8"></canvas>' +
-    '<div class="time"><output></output><span></span></div>' +
+  const PLAY = '<svg viewBox="0 0 20 20" aria-hidden="true"><path class="go" d="M6 4l10 6-10 6z"/>' +
+    '<path class="wait" d="M5 4h4v12H5zM11 4h4v12h-4z"/></svg>';
+  const STAGE = '<div class="noise-left"><canvas id="noise-canvas" role="img" tabindex="-1" width="8" height="8"></canvas>' +
+    `<div class="time"><button type="button" class="play" aria-pressed="false">${PLAY}</button>` +
     '<input id="noise-t" class="t" type="range" min="0" max="1000" step="1" value="0">' +
-    '<div class="moves"><button type="button" data-by="-1">‹</button>' +
-    '<button type="button" class="play" aria-pressed="false"></button>' +
-    '<button type="button" data-by="1">›</button><div class="marks"></div></div>' +
-    '<p class="formula"><span></span><a class="save" href="#" download></a></p>' +
-    '<p class="shares"><span class="bar"><i></i></span><span></span><span></span></p>' +
-    '<p class="note"></p>';
-  const TWIN = '<figure><canvas role="img"></canvas><figcaption></figcaption></figure>';
+    '<label class="at">t = <input type="number" min="0" max="1000" step="1" value="0"><span></span></label></div></div>' +
+    '<div class="noise-right"><h2 class="formula">x<sub>t</sub> = <b>1.00</b> <span></span> + <b>0.00</b> <span></span></h2>' +
+    '<p class="drag"></p><div class="thumbs-row"></div>' +
+    '<div class="words"><div role="tablist"></div><output></output></div>' +
+    '<div class="plot" role="img" tabindex="0"><div class="exact"></div></div><div class="quiet"></div></div>' +
+    '<div class="command"><pre></pre></div>'; // what the menu in the head shows
 
   // The server's mark of what is ours, as a chunk behind a PNG's head, which takes 33 bytes.
   function marked(address, mark) {
@@ -269,85 +267,75 @@
     const bytes = atob(data);
     return `${kind},${btoa(bytes.slice(0, 33) + atob(mark) + bytes.slice(33))}`;
   }
+  function save(link) {
+    link.download = `x_${tab.t}.png`;
+    link.href = marked(tab.stage.canvas.toDataURL("image/png"), tab.scene.mark);
+  }
 
   function stage(element, props, watch) {
-    element.innerHTML = STAGE;
-    const pick = (selector) => element.querySelector(selector);
-    tab.stage = { canvas: pick("canvas"), range: pick(".t"), place: pick("output"),
-      last: pick(".time span"), play: pick(".play"), marks: pick(".marks"), save: pick(".save"),
-      formula: pick(".formula span"), bar: pick(".bar i"), signal: pick(".shares > :nth-child(2)"),
-      noise: pick(".shares > :nth-child(3)"), note: pick(".note"),
-      steps: [...element.querySelectorAll("[data-by]")] };
-    slides(tab.stage.range);
-    tab.stage.canvas.addEventListener("keydown", keys);
-    tab.stage.play.addEventListener("click", play);
-    for (const button of tab.stage.steps) {
-      button.addEventListener("click", () => step(Number(button.dataset.by)));
-    }
-    tab.stage.save.addEventListener("click", () => {
-      tab.stage.save.download = `x_${tab.t}.png`;
-      tab.stage.save.href = marked(tab.stage.canvas.toDataURL("image/png"), tab.scene.mark);
-    });
-    Object.assign(tab, { scene: null, told: "" });
+    const box = element.querySelector(".noise-page"), pick = (selector) => box.querySelector(selector);
+    tab.words = sdSay(JSON.parse(box.dataset.words));
+    box.innerHTML = STAGE;
+    const [signal, grain] = box.querySelectorAll(".formula b");
+    const [of, eps] = box.querySelectorAll(".formula span");
+    const here = tab.stage = { box, canvas: pick("canvas"), range: pick(".t"), play: pick(".play"),
+      at: pick(".at input"), of: pick(".at span"), signal, grain, eps, told: pick("output"),
+      plot: pick(".plot"), exact: pick(".exact"), thumbs: pick(".thumbs-row"), quiet: pick(".quiet"), command: pick(".command pre") };
+    of.textContent = tab.words.formula_picture;
+    eps.textContent = tab.words.formula_noise;
+    pick(".formula").title = tab.words.about;
+    pick(".drag").textContent = tab.words.drag;
+    here.of.textContent = say("of", { n: 1000 });
+    here.at.setAttribute("aria-label", "t");
+    slides(here.range);
+    here.canvas.addEventListener("keydown", keys);
+    here.canvas.addEventListener("click", () => here.canvas.focus());
+    here.play.addEventListener("click", play);
+    here.at.addEventListener("input", () => here.at.value !== "" && step(Number(here.at.value) - tab.t));
+    here.at.addEventListener("blur", ask);
+    playing();
+    tablist(pick("[role=tablist]"));
+    here.curves = curves(here.plot, tab.words);
+    for (const event of ["pointerenter", "focus"]) here.plot.addEventListener(event, exactly);
+    sdNoiseForm.build(here, tab, { change, upload, save });
+    Object.assign(tab, { scene: null, loaded: "" });
     const come = () => props.value && props.value.file && arrive(props.value);
     watch("value", come);
     come();
+    tab.later.splice(0).forEach((build) => build());
   }
-  function live(element) {
-    tab.live = curves(element);
-    if (tab.scene) tab.live.label(tab.scene);
-    ask();
-  }
-  function pair(element) {
-    element.innerHTML = `<div class="twins">${TWIN}${TWIN}</div>` +
-      '<input class="t" type="range" min="0" step="1"><fieldset class="align"></fieldset>';
-    const pick = (selector) => [...element.querySelectorAll(selector)];
-    tab.pair = { box: element, canvases: pick("canvas"), captions: pick("figcaption"),
-      range: pick(".t")[0], set: pick(".align")[0], align: "share" };
-    slides(tab.pair.range);
-    tab.pair.set.addEventListener("change", (event) => {
-      tab.pair.align = event.target.value;
-      ask();
-    });
-    // What is folded has no size: it is drawn when it comes into sight.
-    new IntersectionObserver(ask).observe(element);
-    if (tab.scene) aligned();
-  }
-  function bridge(props, trigger) {
-    tab.bridge = (t) => {
-      props.value = t;
-      trigger("release");
-    };
-    settle(0);
-  }
-  // Algorithm 1: one line after the other, each with what it came to.
-  function lines(element, watch) {
-    let place = 0;
-    const show = () => {
-      const items = [...element.querySelectorAll(".lines li")];
-      items.forEach((item, k) => {
-        item.classList.toggle("on", k === place);
-        item.classList.toggle("done", k < place);
-        if (k === place) item.setAttribute("aria-current", "step");
-        else item.removeAttribute("aria-current");
+  function tablist(list) {
+    const buttons = PLOTS.map((key) => {
+      const button = document.createElement("button");
+      Object.assign(button, { type: "button", textContent: tab.words[key] });
+      button.setAttribute("role", "tab");
+      button.addEventListener("click", () => {
+        tab.plot = key;
+        mark();
+        ask();
       });
-      for (const button of element.querySelectorAll("[data-by]")) {
-        const next = place + Number(button.dataset.by);
-        button.disabled = next < 0 || next >= items.length;
-      }
-    };
-    element.addEventListener("click", (event) => {
-      const button = event.target.closest("[data-by]");
-      if (!button) return;
-      place += Number(button.dataset.by);
-      show();
+      return button;
     });
-    watch("value", () => {
-      place = 0;
-      show();
+    const mark = () => buttons.forEach((button, k) => {
+      button.setAttribute("aria-selected", PLOTS[k] === tab.plot);
+      button.tabIndex = PLOTS[k] === tab.plot ? 0 : -1;
     });
-    show();
+    list.append(...buttons);
+    sdNoiseForm.arrows(list, buttons);
+    mark();
   }
+  function form(props, trigger, sent) {
+    tab.link = {
+      keep: (value) => { props.value = value; },
+      ask: (value) => {
+        props.value = value;
+        trigger();
+      },
+      upload: sent,
+    };
+  }
+  const ready = (build) => (tab.stage ? build() : tab.later.push(build));
+  const forget = () => tab.listeners.forEach((each) => each.forget?.());
 
-  window.sdNoise = { stage, live, pair, bridge, lines };
+  return { stage, form, forget, ready, tab, say, slides, step, change, listen, ask };
 })();

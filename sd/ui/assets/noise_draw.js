@@ -3,7 +3,7 @@ const sdDraw = (() => {
   "use strict";
   const BINS = 48, REACH = 4; // of the histogram, from -4 to 4
   const TALLEST = 0.8; // density that fills the histogram's height
-  const WIDTH = 600, HEIGHT = 160; // of a curve's viewBox
+  const WIDTH = 600, HEIGHT = 170; // of a curve's viewBox
   const STEEPEST = 12; // where the drawn log SNR is cut
   const MOST_POINTS = 300; // of a drawn schedule
   const POWERS = [-4, 4]; // decades of the drawn spectrum
@@ -11,7 +11,7 @@ const sdDraw = (() => {
   // Numbers.
 
   const floats = (text) =>
-    new Float32Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+    new Float64Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
   let halves = null;
   function half(bits) {
     halves ||= Float32Array.from({ length: 65536 }, (_, h) => {
@@ -32,8 +32,8 @@ const sdDraw = (() => {
     if ((value >= 1 && value <= 99) || value === 0 || value === 100) return value.toFixed(0);
     return String(Number(value.toPrecision(2)));
   }
-  const three = (value) =>
-    Number.isFinite(value) ? String(Number(value.toPrecision(3))) : value > 0 ? "∞" : "-∞";
+  const three = (value, digits = 3) =>
+    Number.isFinite(value) ? String(Number(value.toPrecision(digits))) : value > 0 ? "∞" : "-∞";
   const say = (words, key, values) =>
     (words[key] || "").replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
@@ -85,17 +85,37 @@ const sdDraw = (() => {
     return counts;
   }
 
-  // Curves: grey lines, the accent for where t is now.
+  // Where the values of x_t lie, of a sample large enough: their mean and their spread.
+  function moments({ x0, eps }, { mean, std }, { a, b }) {
+    let sum = 0, squares = 0;
+    for (let i = 0; i < x0.length; i++) {
+      const value = a * x0[i] + b * std * eps[i];
+      sum += value;
+      squares += value * value;
+    }
+    const middle = sum / x0.length;
+    const spread = Math.sqrt(Math.max(0, squares / x0.length - middle * middle));
+    return { mean: middle / 127.5 + b * mean, spread: spread / 127.5 };
+  }
+  // KL(q(w_t | w_0) || N(0, 1)) per value, of w_t = (x_t - b mean) / std: two Gaussians.
+  function klToPrior({ power, form: { std } }, alphaBar) {
+    return 0.5 * (alphaBar * (power / std ** 2) - alphaBar - Math.log1p(-alphaBar));
+  }
+  // The finest frequency, in cycles per side, whose power stands above the noise; 0 for none.
+  function finest({ spectrum, form: { std } }, { alphaBar }) {
+    const grain = (1 - alphaBar) * std ** 2;
+    return spectrum.findLastIndex((power) => alphaBar * power > grain) + 1;
+  }
+
+  // Plots: grey lines, the accent for where t is now. One is in sight at a time.
 
   const SVG = `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" aria-hidden="true">`;
   const LINE = '<polyline class="line"/>';
   const CURSOR = `<line class="cursor" y1="0" y2="${HEIGHT}"/>`;
-  const across = (kind) => `<line class="${kind}" x1="0" x2="${WIDTH}"/>`;
   const INSIDE = {
-    alpha_bar: LINE + CURSOR,
-    log_snr: across("rule") + LINE + CURSOR,
-    histogram: '<path class="bars"/>' + LINE,
-    spectrum: across("level") + LINE + CURSOR,
+    left: '<polyline class="faint"/>' + LINE + CURSOR,
+    values: '<path class="bars"/>' + LINE,
+    detail: `<line class="level" x1="0" x2="${WIDTH}"/>` + LINE + CURSOR,
   };
   const points = (pairs) =>
     pairs.map(([x, y]) => `${(x * WIDTH).toFixed(1)},${((1 - y) * HEIGHT).toFixed(1)}`).join(" ");
@@ -104,27 +124,22 @@ const sdDraw = (() => {
 
   function plot(key) {
     const box = document.createElement("div");
-    box.className = `plot plot-${key}`;
-    box.innerHTML =
-      '<p class="curve-name"><abbr tabindex="0"></abbr><b></b></p><div class="curve" role="img">' +
-      `${SVG}${INSIDE[key]}</svg><span class="dot"></span></div>`;
+    box.className = `curve plot-${key}`;
+    box.hidden = true;
+    box.innerHTML = `${SVG}${INSIDE[key]}</svg><span class="dot"></span>`;
     const pick = (selector) => box.querySelector(selector);
-    return { key, box, name: pick("abbr"), value: pick("b"), curve: pick(".curve"), dot: pick(".dot"),
-      line: pick(".line"), cursor: pick(".cursor"), bars: pick(".bars"), level: pick(".level"),
-      rule: pick(".rule") };
+    return { key, box, dot: pick(".dot"), line: pick(".line"), faint: pick(".faint"),
+      cursor: pick(".cursor"), bars: pick(".bars"), level: pick(".level") };
   }
-  function ticks(each, marks) {
-    each.curve.querySelectorAll(".tick, .foot").forEach((mark) => mark.remove());
+  function ticks({ box }, marks) {
+    box.querySelectorAll(".tick, .foot").forEach((mark) => mark.remove());
     for (const [kind, text, place] of marks) {
       const mark = document.createElement("span");
       mark.className = kind;
       mark.textContent = text;
       mark.style[kind.startsWith("tick") ? "bottom" : "left"] = `${100 * place}%`;
-      each.curve.append(mark);
+      box.append(mark);
     }
-  }
-  function lie(line, share) {
-    for (const end of ["y1", "y2"]) line.setAttribute(end, (1 - share) * HEIGHT);
   }
   function cursor(each, x, y) {
     for (const end of ["x1", "x2"]) each.cursor.setAttribute(end, x * WIDTH);
@@ -132,33 +147,25 @@ const sdDraw = (() => {
     each.dot.style.bottom = `${100 * y}%`;
   }
 
-  // The four plots in an element: `label` when the scene is another, `show` whenever t moves.
-  function curves(element) {
+  // The plots in an element: `label` when the scene is another, `show` the one called `key`.
+  function curves(element, words) {
     const plots = Object.fromEntries(Object.keys(INSIDE).map((key) => [key, plot(key)]));
-    let low = 0;
-    element.classList.add("sd-live");
-    element.replaceChildren(...Object.values(plots).map((each) => each.box));
-    const snrAt = (value) => (clamped(value, low, STEEPEST) - low) / (STEEPEST - low);
-    const heights = { alpha_bar: (alphaBar) => alphaBar, log_snr: (alphaBar) => snrAt(logSnr(alphaBar)) };
+    element.prepend(...Object.values(plots).map((each) => each.box));
 
-    function label({ schedule, spectrum, words }) {
-      for (const [key, each] of Object.entries(plots)) {
-        each.name.textContent = words[key];
-        each.name.title = words[`${key}_about`];
-      }
-      const { alphaBar, T } = schedule, count = Math.min(T, MOST_POINTS);
+    function label({ schedule: { alphaBar, T }, spectrum }) {
+      const count = Math.min(T, MOST_POINTS);
       const times = Array.from({ length: count + 1 }, (_, k) => Math.round((k / count) * T));
-      low = Math.min(-5, Math.floor(Math.max(-STEEPEST, logSnr(alphaBar[T]))));
-      for (const [key, height] of Object.entries(heights)) {
-        plots[key].line.setAttribute("points", points(times.map((t) => [t / T, height(alphaBar[t])])));
-      }
-      lie(plots.log_snr.rule, snrAt(0));
-      const ends = [["foot first", "t = 0", 0], ["foot last", T, 1]];
-      const marks = [-10, 0, 10].filter((value) => value >= low);
-      ticks(plots.alpha_bar, [["tick top", "1", 1], ...ends]);
-      ticks(plots.log_snr, [...marks.map((v) => [v > 0 ? "tick top" : "tick", v, snrAt(v)]), ...ends]);
-      bell(plots.histogram);
-      ticks(plots.spectrum,
+      const low = Math.min(-5, Math.floor(Math.max(-STEEPEST, logSnr(alphaBar[T]))));
+      const level = (t) => (clamped(logSnr(alphaBar[t]), low, STEEPEST) - low) / (STEEPEST - low);
+      plots.left.line.setAttribute("points", points(times.map((t) => [t / T, alphaBar[t]])));
+      plots.left.faint.setAttribute("points", points(times.map((t) => [t / T, level(t)])));
+      const sides = [10, 0, -10].filter((value) => value >= low);
+      ticks(plots.left, [
+        ["tick name", words.log_snr, 1],
+        ...sides.map((v) => ["tick", v, (v - low) / (STEEPEST - low)]),
+        ["foot first", "t = 0", 0], ["foot last", T, 1]]);
+      bell(plots.values);
+      ticks(plots.detail,
         [["foot first", "1", 0], ["foot last", say(words, "cycles", { n: spectrum.length }), 1]]);
     }
     function bell(each) {
@@ -168,51 +175,36 @@ const sdDraw = (() => {
       })));
       ticks(each, [["foot", "-2", 0.25], ["foot", "0", 0.5], ["foot", "2", 0.75]]);
     }
-    function tell({ schedule, words }, each, now, value) {
-      each.value.textContent = value;
-      each.curve.setAttribute("aria-label",
-        say(words, "curve_alt", { name: words[each.key], value, T: schedule.T, t: now.t }));
-    }
-    function show(scene, arrays, now) {
-      const values = { alpha_bar: three(now.alphaBar), log_snr: three(logSnr(now.alphaBar)) };
-      for (const [key, height] of Object.entries(heights)) {
-        cursor(plots[key], now.t / scene.schedule.T, height(now.alphaBar));
-        tell(scene, plots[key], now, values[key]);
-      }
-      walk(scene, arrays, now);
-      detail(scene, now);
-    }
-    // Pixels on their way to N(0, 1), and KL(q(w_t | w_0) || N(0, 1)) of two Gaussians, per value.
+    // Pixels on their way to N(0, 1).
     function walk(scene, arrays, now) {
       let path = `M0 ${HEIGHT}`;
-      histogram(arrays, scene, now).forEach((count, bin) => {
+      histogram(arrays, scene.form, now).forEach((count, bin) => {
         const right = (((bin + 1) * WIDTH) / BINS).toFixed(1);
         path += `V${((1 - bars(count)) * HEIGHT).toFixed(1)}H${right}`;
       });
-      plots.histogram.bars.setAttribute("d", `${path}V${HEIGHT}Z`);
-      const { alphaBar } = now, power = scene.power / scene.std ** 2;
-      const kl = 0.5 * (alphaBar * power - alphaBar - Math.log(1 - alphaBar));
-      tell(scene, plots.histogram, now, say(scene.words, "nats", { n: three(kl) }));
+      plots.values.bars.setAttribute("d", `${path}V${HEIGHT}Z`);
     }
     // The picture's power at every frequency against that of the noise, alike at all.
     function detail(scene, now) {
-      const { spectrum, std, words } = scene, most = spectrum.length, each = plots.spectrum;
-      const grain = (1 - now.alphaBar) * std ** 2;
+      const { spectrum, form: { std } } = scene, most = spectrum.length, each = plots.detail;
       const height = (power) =>
         clamped((Math.log10(power + 1e-30) - POWERS[0]) / (POWERS[1] - POWERS[0]), 0, 1);
       const place = (cycles) => (most > 1 ? Math.log(cycles) / Math.log(most) : 0);
-      let finest = 0;
-      each.line.setAttribute("points", points(spectrum.map((power, k) => {
-        if (now.alphaBar * power > grain) finest = k + 1;
-        return [place(k + 1), height(now.alphaBar * power)];
-      })));
-      lie(each.level, height(grain));
-      each.box.classList.toggle("none", !finest);
-      cursor(each, place(finest || 1), height(grain));
-      tell(scene, each, now, say(words, finest ? "finest" : "none", { n: finest, most }));
+      const grain = height((1 - now.alphaBar) * std ** 2), last = finest(scene, now);
+      each.line.setAttribute("points",
+        points(spectrum.map((power, k) => [place(k + 1), height(now.alphaBar * power)])));
+      for (const end of ["y1", "y2"]) each.level.setAttribute(end, (1 - grain) * HEIGHT);
+      each.box.classList.toggle("none", !last);
+      cursor(each, place(last || 1), grain);
+    }
+    function show(key, scene, arrays, now) {
+      for (const each of Object.values(plots)) each.box.hidden = each.key !== key;
+      if (key === "left") cursor(plots.left, now.t / scene.schedule.T, now.alphaBar);
+      if (key === "values") walk(scene, arrays, now);
+      if (key === "detail") detail(scene, now);
     }
     return { label, show };
   }
 
-  return { floats, mix, logSnr, percent, three, say, unpack, paint, curves };
+  return { floats, mix, logSnr, percent, three, say, unpack, paint, moments, klToPrior, finest, curves };
 })();

@@ -25,14 +25,12 @@ PAGE_SCRIPTS = (
     "tools.js",
     "noise_draw.js",
     "noise.js",
+    "noise_form.js",
+    "noise_tools.js",
     "painter.js",
     "looked.js",
 )
-PLAYER_SCRIPTS = ("parts.js", "reel.js", "cards.js", "tree.js", "player.js")
-SCRIPTS = (
-    *(ASSETS / name for name in PAGE_SCRIPTS),
-    *(PLAYER / name for name in PLAYER_SCRIPTS),
-)
+SCRIPTS = (*(ASSETS / name for name in PAGE_SCRIPTS), PLAYER / "reel.js", PLAYER / "player.js")
 CSS_FILES = [path for path in STYLES if path.exists()]
 SCRIPT_FILE = ASSETS / "keys.js"
 

@@ -298,7 +298,6 @@ class Job:
             label=self.label,
             start=start,
             columns=self.columns if self.columns > 1 else 0,
-            captions=self.recipe.captions,
         )
 
 

@@ -1,18 +1,19 @@
 """Algorithm 1, line by line, with the numbers of one pass of it over this picture."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from gradio.components import Component
 from markupsafe import Markup, escape
 
-from sd.common import validation
 from sd.ui import models
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import HIDDEN, MODEL, guarded, language
-from sd.ui.components.widgets import label, new_seed, note
-from sd.ui.noise.model_view import EPS_SHOWN, clear_on_change, tile_html
+from sd.ui.components.widgets import new_seed
+from sd.ui.noise import stage
+from sd.ui.noise.model_view import EPS_SHOWN, tile_html
 from sd.ui.noise.pictures import Picture, read_pixels
-from sd.ui.noise.stage import fold
 from sd.ui.texts import say
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from sd.generation.pipeline import Source
 
 FIRST_VALUES = 4  # of a picture's numbers that are written out
-LISTENER = "window.sdNoise.lines(element, watch);"
 
 
 def first_values(values: "Tensor") -> str:
@@ -90,12 +90,11 @@ def algorithm_lines(
 
 
 @guarded
-def show_algorithm(
-    model: str, picture: Picture, seed: float | None, request: gr.Request
-) -> Updates:
+@stage.telling_its_end
+def show_algorithm(form: Any, model: str, request: gr.Request) -> Iterator[Updates]:
     """Pass once through Algorithm 1; show its lines with their numbers."""
-    lang = language(request)
-    done, x0, source = run_iteration(model, picture, validation.seed("seed", seed))
+    lang, asked = language(request), stage.read_form(form)
+    done, x0, source = run_iteration(model, asked.picture, new_seed())
     line = Markup('<li><code>{}</code><div class="came">{}</div></li>')
     lines = Markup("").join(
         line.format(Markup(code), words) for code, words in algorithm_lines(done, x0, source, lang)
@@ -105,22 +104,15 @@ def show_algorithm(
         '<button type="button" data-by="1">{}</button></div>'
     )
     back, on = (say(key, lang) for key in ("algorithm_back", "algorithm_on"))
-    return {"lines": moves.format(lines, back, on)}
+    yield {"tool": {"shown": moves.format(lines, back, on), "progress": ""}}
 
 
-def build(model: gr.HTML, picture: gr.State) -> None:
-    """Lay out the algorithm for the page's model, and wire it."""
-    with fold("algorithm", "noise-fold-algorithm"):
-        note("algorithm_about")
-        with gr.Row(elem_classes="questions"):
-            go = gr.Button(label("algorithm_go"), variant="primary", elem_id="algorithm-go")
-        lines = gr.HTML(js_on_load=LISTENER, elem_classes="seen", elem_id="algorithm-seen")
-    seed = gr.State(0)
-    given = {"model": model, "picture": picture, "seed": seed}
-    go.click(new_seed, None, seed, **HIDDEN, api_visibility="private").then(
-        **by_name(show_algorithm, given, {"lines": lines}),
-        show_progress="minimal",
+def build(form: gr.HTML, model: Component) -> None:
+    """Lay out the algorithm, and wire it."""
+    tool = stage.tool("algorithm", "draw")
+    tool.draw(
+        **by_name(show_algorithm, {"form": form, "model": model}, {"tool": tool}),
+        **HIDDEN,
         api_visibility="private",
         **MODEL,
     )
-    clear_on_change([model, picture], [lines])

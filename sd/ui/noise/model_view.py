@@ -1,24 +1,23 @@
 """What the model sees: one shot from x_t at every t, and the way there and back."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+import json
+from collections.abc import Iterator, Sequence
+from statistics import median
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
 from gradio.components import Component
-from gradio.events import Dependency
 from markupsafe import Markup
 
 from sd.common import validation
 from sd.ui import model_cost, models
 from sd.ui.components import curves, images
 from sd.ui.components.events import Updates, by_name
-from sd.ui.components.handlers import QUIET, guarded, language, progress_on
+from sd.ui.components.handlers import HIDDEN, MODEL, guarded, language
 from sd.ui.components.html import paragraph, progress_bar, text
-from sd.ui.components.widgets import label, note
-from sd.ui.noise import schedules, stage
+from sd.ui.noise import pictures, schedules, stage
 from sd.ui.noise.pictures import Picture, draw_noise, read_pixels
-from sd.ui.noise.stage import fold
 from sd.ui.texts import say
 
 if TYPE_CHECKING:
@@ -29,6 +28,9 @@ if TYPE_CHECKING:
 
 COLUMNS = 10  # times of the strip
 RETURNS, CALLS = 8, 10  # times of the way there and back, and calls of the network for each
+OWN, OWN_AT = 5, 0.05  # pictures of the model's own set, and the share of T at which they are asked
+UNLIKE = 1.75  # times their usual error: a picture that is further off is none of them
+LEAST_ERROR = 0.01  # of a model that knows its pictures by heart
 EPS_SHOWN = 3.0  # standard deviations of eps that fill the range of a picture
 
 
@@ -52,11 +54,15 @@ def matching_time(source: "Source", schedule: str, t: int) -> float:
 def prediction_html(seen: "PredictionAt", T: int, lang: str) -> Markup:
     """Return x_t with what the model makes of it, large."""
     times = f"t = {seen.t:.4g} / {T}"
-    x0, eps = f"{seen.x0_error:.3f}", f"{seen.eps_error:.3f}"
+    x0, eps = (
+        say("sight_off", lang, rms=f"{error:.3f}") for error in (seen.x0_error, seen.eps_error)
+    )
+    line = Markup('<span title="{}">{}</span>')
+    x0_words, eps_words = (say(key, lang) for key in ("sight_x0", "sight_eps"))
     tiles = [
         tile_html(seen.x_t, Markup("x<sub>t</sub>, {}").format(times), f"x_t, {times}"),
-        tile_html(seen.x0, say("sight_x0", lang, rms=x0), f"x0-hat, RMS {x0}"),
-        tile_html(seen.eps[:3] / EPS_SHOWN, say("sight_eps", lang, rms=eps), f"eps-hat, RMS {eps}"),
+        tile_html(seen.x0, line.format(x0, x0_words), f"{x0_words}, {x0}"),
+        tile_html(seen.eps[:3] / EPS_SHOWN, line.format(eps, eps_words), f"{eps_words}, {eps}"),
     ]
     return Markup('<div class="triple">{}</div>').format(Markup("").join(tiles))
 
@@ -93,7 +99,7 @@ class ModelProbe:
 
     def __init__(self, model: str, picture: Picture, seed: float | None, calls: int) -> None:
         """Open the model, which will be asked so often; raise `InputError` if that is too much."""
-        entry = models.find(model)
+        self.entry = entry = models.find(model)
         self.device = models.machine().device
         model_cost.check(models.cost_of(entry), calls, 1, self.device, "model")
         with models.turn():
@@ -114,6 +120,14 @@ class ModelProbe:
         x_t, eps = self.space.preview(seen.x_t), self.space.preview(seen.eps)
         return seen._replace(x_t=x_t, x0=x0, eps=eps)
 
+    def error_of(self, picture: Picture, t: float) -> float:
+        """Return how far off the model is of a picture at its time t."""
+        from sd.diffusion.analysis import predict_at
+
+        with models.turn():
+            x0 = self.space.encode(read_pixels(picture, self.space.picture_shape)[None])[0]
+            return predict_at(self.source, x0, t, self.eps, self.device).x0_error
+
     def round_trip(self, t: float) -> "RoundTrip":
         """Return the way to the model's time t and back, as pictures."""
         from sd.diffusion.analysis import noise_and_denoise
@@ -123,47 +137,75 @@ class ModelProbe:
         return trip._replace(x_t=self.space.preview(trip.x_t))
 
 
-def check_time(t: int, schedule: str) -> int:
-    """Return t within a schedule's times."""
-    schedules.find_schedule(schedule)
-    last = schedules.read_schedule(schedule).timesteps
-    return min(validation.whole("t", t, 0, stage.MOST_T), last)
+def judged_html(probe: ModelProbe, picture: Picture, lang: str) -> Markup:
+    """Return whether a picture is like those that the model learned from, and some of those."""
+    name, own = pictures.own_pictures(probe.entry, lang, OWN)
+    if not own:
+        return Markup("")
+    t = max(1.0, OWN_AT * probe.T)
+    usual = median(probe.error_of(each, t) for each in own)
+    error = probe.error_of(picture, t)
+    alike = error <= UNLIKE * max(usual, LEAST_ERROR)
+    key = "sight_alike" if alike else "sight_unlike"
+    line = say(key, lang, set=name, picture=pictures.called(picture, lang))
+    title = say("sight_errors", lang, own=f"{usual:.2f}", rms=f"{error:.2f}", t=f"{t:.4g}")
+    button = Markup(
+        '<button type="button" data-picture="{}" aria-label="{}"><img src="{}" alt=""></button>'
+    )
+    offered = Markup("").join(
+        button.format(
+            json.dumps(pictures.to_json(each)),
+            pictures.called(each, lang),
+            images.data_address(pictures.read_image(each)),
+        )
+        for each in own
+    )
+    judged = Markup('<p class="judged" title="{}">{}</p><div class="own" role="group">{}</div>')
+    return judged.format(title, line, offered)
 
 
 @guarded
-def show_predictions(
-    model: str, t: int, picture: Picture, schedule: str, seed: float | None, request: gr.Request
-) -> Iterator[Updates]:
+@stage.telling_its_end
+def show_predictions(form: Any, model: str, request: gr.Request) -> Iterator[Updates]:
     """Ask the model at this t, then at ten; show its answers as they come, and the progress."""
     from sd.diffusion.analysis import even_times
 
-    lang, t = language(request), check_time(t, schedule)
-    probe = ModelProbe(model, picture, seed, COLUMNS + 1)
-    now = prediction_html(probe.predict(matching_time(probe.source, schedule, t)), probe.T, lang)
-    yield {"predictions": now, "progress": progress_html(0, COLUMNS, lang)}
+    lang, asked = language(request), stage.read_form(form)
+    probe = ModelProbe(model, asked.picture, asked.seed, COLUMNS + 2 + OWN)
+    t = matching_time(probe.source, asked.schedule, asked.time)
+    seen = probe.predict(t)
+    now = judged_html(probe, asked.picture, lang) + prediction_html(seen, probe.T, lang)
+    yield told(now, progress_html(0, COLUMNS, lang))
     columns: list[Markup] = []
+    shown = now
     for each in even_times(probe.T, COLUMNS):
         columns.append(prediction_column(probe.predict(max(1.0, each)), lang))
         shown = now + paragraph(say("sight_strip", lang)) + strip_html(columns)
-        yield {"predictions": shown, "progress": progress_html(len(columns), COLUMNS, lang)}
-    yield {"progress": ""}
+        yield told(shown, progress_html(len(columns), COLUMNS, lang))
+    yield told(shown)
 
 
 @guarded
-def show_round_trips(
-    model: str, picture: Picture, seed: float | None, request: gr.Request
-) -> Iterator[Updates]:
+@stage.telling_its_end
+def show_round_trips(form: Any, model: str, request: gr.Request) -> Iterator[Updates]:
     """Noise the picture to eight times and bring it back; show what came back, and the curve."""
     from sd.diffusion.analysis import even_times
 
-    lang, probe = language(request), ModelProbe(model, picture, seed, RETURNS * CALLS)
+    lang, asked = language(request), stage.read_form(form)
+    probe = ModelProbe(model, asked.picture, asked.seed, RETURNS * CALLS)
     trips: list[RoundTrip] = []
-    yield {"trips": "", "progress": progress_html(0, RETURNS, lang)}
+    yield told("", progress_html(0, RETURNS, lang))
+    shown = Markup("")
     for t in even_times(probe.T, RETURNS):
         trips.append(probe.round_trip(max(1.0, t)))
-        progress = progress_html(len(trips), RETURNS, lang)
-        yield {"trips": round_trips_html(trips, probe, lang), "progress": progress}
-    yield {"progress": ""}
+        shown = round_trips_html(trips, probe, lang)
+        yield told(shown, progress_html(len(trips), RETURNS, lang))
+    yield told(shown)
+
+
+def told(shown: str, progress: str = "") -> Updates:
+    """Return what the tool shows, and how far it is."""
+    return {"tool": {"shown": shown, "progress": progress}}
 
 
 def round_trips_html(trips: Sequence["RoundTrip"], probe: ModelProbe, lang: str) -> Markup:
@@ -187,58 +229,13 @@ def round_trips_html(trips: Sequence["RoundTrip"], probe: ModelProbe, lang: str)
     return paragraph(say("trip_strip", lang, n=CALLS)) + plot + strip_html(columns)
 
 
-def clear_on_change(
-    causes: Sequence[Any], shown: Sequence[gr.HTML], running: Sequence[Dependency] = ()
-) -> None:
-    """Empty what is shown when any of its causes is another, and end what is still making it."""
-    changes = [each.change for each in causes]
-    gr.on(
-        changes, lambda: dict.fromkeys(shown, ""), None, list(shown), cancels=list(running), **QUIET
-    )
-
-
-class PredictionFold(NamedTuple):
-    """The fold of what a model sees: what asks it, and its answers."""
-
-    model: gr.HTML
-    go: gr.Button
-    trip: gr.Button
-    stop: gr.Button
-    progress: gr.HTML
-    predictions: gr.HTML
-    trips: gr.HTML
-
-
-def build(model: gr.HTML) -> PredictionFold:
-    """Lay out what the page's model sees."""
-    with fold("sight", "noise-fold-sight"):
-        note("sight_about")
-        with gr.Row(elem_classes="questions"):
-            go = gr.Button(label("sight_go"), variant="primary", elem_id="sight-go")
-            trip = gr.Button(label("trip_go"), elem_id="trip-go")
-            stop = gr.Button(label("stop"), elem_id="sight-stop", elem_classes="stop")
-        progress = gr.HTML(elem_classes="told", elem_id="sight-status")
-        predictions = gr.HTML(elem_classes="seen", elem_id="sight-seen")
-        trips = gr.HTML(elem_classes="seen", elem_id="trip-seen")
-    return PredictionFold(model, go, trip, stop, progress, predictions, trips)
-
-
-def wire(form: stage.NoiseForm, shown: PredictionFold) -> None:
-    """Wire what asks the model."""
-    queued = progress_on(shown.progress)
-
-    def ask(handler: Callable[..., Any], *outputs: str, **inputs: Component) -> dict[str, Any]:
-        parts = {name: getattr(shown, name) for name in outputs}
-        return by_name(handler, {"model": shown.model, **inputs}, parts) | queued
-
-    asked = form.inputs("picture", "seed")
-    predict = ask(
-        show_predictions, "predictions", "progress", **asked, **form.inputs("t", "schedule")
-    )
+def build(form: gr.HTML, model: Component) -> None:
+    """Lay out what a model sees, and wire it."""
+    tool = stage.tool("sight", "ask", "restore")
+    asked = {"form": form, "model": model}
+    queued = {**HIDDEN, "api_visibility": "private", **MODEL}
     events: list[Any] = [
-        shown.go.click(**predict),
-        shown.trip.click(**ask(show_round_trips, "trips", "progress", **asked)),
+        tool.ask(**by_name(show_predictions, asked, {"tool": tool}), **queued),
+        tool.restore(**by_name(show_round_trips, asked, {"tool": tool}), **queued),
     ]
-    shown.stop.click(None, None, None, cancels=events, api_visibility="private")
-    causes = [shown.model, *form.inputs("picture", "schedule", "seed").values()]
-    clear_on_change(causes, [shown.predictions, shown.trips, shown.progress], events)
+    tool.stop(None, None, None, cancels=events, api_visibility="private")

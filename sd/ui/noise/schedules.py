@@ -1,6 +1,5 @@
 """The schedules that the Noise tab offers: those of the presets, known ones, and their fixes."""
 
-from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -11,7 +10,6 @@ from sd.config import Config, preset_names
 from sd.config.sections import DiffusionConfig
 from sd.diffusion.schedule import TERMINAL_SNR_LIMIT, Schedule
 from sd.ui.components.html import paragraph
-from sd.ui.components.widgets import label
 from sd.ui.texts import say
 
 
@@ -58,16 +56,17 @@ def read_schedule(name: str) -> Schedule:
     return Schedule.from_config(list_schedules()[name].diffusion)
 
 
-def describe(diffusion: DiffusionConfig, text: Callable[[str], Any]) -> str:
-    """Return a schedule's shape, what was done to it, and T; `text` gives the text of a key."""
-    words = [diffusion.schedule]
-    words += [str(text("schedule_rescaled"))] if diffusion.rescale_betas else []
-    words += [str(text("schedule_zero"))] if diffusion.zero_terminal_snr else []
-    return f"{', '.join(words)}, T = {diffusion.timesteps}"
+def describe(diffusion: DiffusionConfig, lang: str) -> str:
+    """Return a schedule's shape, what was done to it, and T."""
+    keys = [f"shape_{diffusion.schedule}"]
+    keys += ["schedule_rescaled"] if diffusion.rescale_betas else []
+    keys += ["schedule_zero"] if diffusion.zero_terminal_snr else []
+    words = [say(key, lang) for key in keys]
+    return say("schedule_title", lang, words=" · ".join(words), n=diffusion.timesteps)
 
 
 @cache
-def list_choices() -> list[tuple[str, str]]:
+def list_choices(lang: str) -> list[tuple[str, str]]:
     """Return (what is shown, name) of each different schedule, the presets' first."""
     every = list_schedules()
     groups: dict[Any, list[str]] = {}
@@ -76,7 +75,7 @@ def list_choices() -> list[tuple[str, str]]:
     offered = []
     for names in groups.values():
         known = ", ".join(every[name].known for name in names if every[name].known)
-        title = describe(every[names[0]].diffusion, label)
+        title = title_of(names[0], lang)
         offered.append((f"{title} ({known})" if known else title, names[0]))
     return offered
 
@@ -94,7 +93,7 @@ def identity(diffusion: DiffusionConfig) -> tuple[Any, ...]:
 
 def title_of(name: str, lang: str) -> str:
     """Return how a schedule is called where it is short: without its presets."""
-    return describe(list_schedules()[name].diffusion, lambda key: say(key, lang))
+    return describe(list_schedules()[name].diffusion, lang)
 
 
 def check_html(name: str, lang: str) -> Markup:
