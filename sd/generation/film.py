@@ -7,7 +7,7 @@ pictures a chunk at a time. Its format is described at `Film.json`.
 import io
 import math
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,14 +82,15 @@ class Film:
         label: str = "",
         start: Tensor | None = None,
         columns: int = 0,
+        captions: Sequence[str] = (),
     ) -> None:
         """Begin a film of `total` planned steps, each of `calls` network calls.
 
         `start` [N, c, h, w], x_t before the first step, serves that step's change alone. `columns`
-        of the grid; 0 makes it nearly square.
+        of the grid; 0 makes it nearly square. `captions`: a word for each picture, or none.
         """
         self.space, self.schedule, self.total, self.calls = space, schedule, total, calls
-        self.label = label
+        self.label, self.captions = label, list(captions)
         self._columns = columns
         self.frames: list[dict[str, Any]] = []
         self.chunks: list[dict[str, Any]] = []
@@ -178,7 +179,8 @@ class Film:
 
         Frames carry i, t, rms of x_t, x0 and eps, change (rms of x_t minus that of the step before,
         None if unknown), clipped (the share of x0 that was cut) and log_snr (None at t = 0).
-        Where previews are smaller than the pictures, `factor` is how many times.
+        Where previews are smaller than the pictures, `factor` is how many times. `across` is there
+        where the columns mean something, and `captions` where the pictures have words.
         """
         count, _, height, width = self._shape
         factor = factor_of(self.space)
@@ -197,6 +199,8 @@ class Film:
             "frames": list(self.frames),
             "chunks": list(self.chunks),
             **({"factor": factor} if factor > 1 else {}),
+            **({"across": self._columns} if self._columns else {}),
+            **({"captions": self.captions} if self.captions else {}),
         }
 
     def _room(self) -> int:

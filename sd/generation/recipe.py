@@ -114,6 +114,17 @@ class Recipe:
         return list(range(self.seed, self.seed + self.count))
 
     @property
+    def captions(self) -> list[str]:
+        """What each picture was asked for, with its guidance where that differs; else nothing."""
+        prompts, scales = self.prompts, self.guidance
+        if not prompts:
+            return []
+        named = [prompts[n % len(prompts)] for n in range(self.count)]
+        if len(scales) == 1:
+            return named
+        return [f"{name} · {scales[n % len(scales)]:g}" for n, name in enumerate(named)]
+
+    @property
     def root(self) -> "Recipe":
         """The recipe from which all the branches lead to this one."""
         return self.branch.recipe.root if self.branch else self

@@ -154,7 +154,15 @@ def _picture_name(recipe: Recipe, index: int) -> str:
 def _make_film(steps: Iterable[SampleStep], made: Generation) -> dict[str, Any]:
     recipe, source = made.recipe, made.source
     calls = calls_per_step(recipe.sampler)
-    film = Film(source.space, source.diffusion.schedule, recipe.steps, calls, label=recipe.model)
+    captions = [recipe.captions[index] for index in made.indices] if recipe.captions else []
+    film = Film(
+        source.space,
+        source.diffusion.schedule,
+        recipe.steps,
+        calls,
+        label=recipe.model,
+        captions=captions,
+    )
     for step in steps:
         film.add(step)
         if step.i % TOGETHER == 0:

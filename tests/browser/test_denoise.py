@@ -23,6 +23,7 @@ from tests.helpers.networks import with_weights
 pytestmark = pytest.mark.browser
 
 PLAYER, RACE = "#denoise-player .sd-player", "#race-player .sd-player"
+NODES = "#denoise-player .sdp-node"
 LITTLE = "little"
 CLOSE = 6  # of 255, on average: what a JPEG may lose
 WATCH = """([player, key]) => {
@@ -126,7 +127,7 @@ def canvas(page: Any, selector: str) -> Any:
 def drawn(page: Any, step: int, kind: str = "x_t") -> Any:
     """Return the player's picture of one kind at a step."""
     selector = f"{PLAYER} canvas[data-kind={kind}][data-step='{step}']"
-    page.locator(selector).wait_for()
+    page.locator(selector).first.wait_for()
     return canvas(page, selector)
 
 
@@ -180,28 +181,22 @@ def test_watch_scrub_play_branch_restore_and_compare(page: Any) -> None:
     stroke(page, "#denoise-paint", (0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.2, 0.8))
     parent = drawn(page, 20)
     denoised(page, 12, button="#branch-go")
-    nodes = page.locator("#denoise-tree button")
+    nodes = page.locator(NODES)
     assert nodes.count() == 3
-    assert "from step 20" in nodes.nth(2).inner_text() and "painted" in nodes.nth(2).inner_text()
+    title = nodes.nth(2).get_attribute("title")
+    assert title.startswith("3: from step 20") and "painted" in title
     assert nodes.nth(2).get_attribute("aria-current") == "true"
-    assert page.locator("#denoise-tree ul ul button").count() == 1
+    assert page.locator(f"{NODES}[data-branch=true]").count() == 1
 
     nodes.nth(1).click()
     settled(page, "#denoise-status", "all 80 steps")
     page.locator(f"{PLAYER}[data-ready='80']").wait_for()
-    assert page.locator("#denoise-tree [aria-current]").inner_text().startswith("2:")
+    assert page.locator(f"{NODES}[aria-current]").get_attribute("title").startswith("2:")
     rest_at(page, 20)
     assert np.abs(drawn(page, 20) - parent).mean() == 0
-    choose(page, page.locator("#denoise-beside input"), "3: from step 20")
-    page.locator(f"{PLAYER}[data-lanes='2']").wait_for()
-    assert page.locator(f"{PLAYER} .sdp-name").count() == 2
-    page.locator(f"{PLAYER} .sdp-slider").focus()
-    page.keyboard.press("End")
-    page.wait_for_function(
-        "(player) => [...document.querySelectorAll(`${player} .sdp-lane`)]"
-        ".map((lane) => lane.dataset.step).join() === '80,12'",
-        arg=PLAYER,
-    )
+    nodes.nth(2).hover()
+    page.locator(f"{PLAYER} .sdp-card .sdp-over[data-kind=x_t][data-step='3']").first.wait_for()
+    assert "right: from step 20" in page.locator(f"{PLAYER} .sdp-line").first.inner_text()
 
 
 def scrub(page: Any) -> None:
@@ -265,7 +260,7 @@ def test_escape_stops_a_sampling_and_what_came_stays(page: Any) -> None:
     page.locator(f"{PLAYER} .sdp-slider").focus()
     page.keyboard.press("End")
     assert 0 < done < 1000 and step_of(page) == done
-    assert page.locator("#denoise-tree button").count() == 2
+    assert page.locator(NODES).count() == 2
 
 
 def test_a_picture_brings_every_setting_back_and_is_made_again(
@@ -425,7 +420,8 @@ def test_begin_from_a_picture_inside_a_mask(page: Any) -> None:
     stroke(page, "#denoise-mask", (0.1, 0.1), (0.4, 0.1), (0.4, 0.4), (0.1, 0.4), (0.25, 0.25))
     quiet(page, asked)
     denoised(page, 6)
-    assert "from a picture at t = 600" in page.locator("#denoise-tree [aria-current]").inner_text()
+    title = page.locator(f"{NODES}[aria-current]").get_attribute("title")
+    assert "from a picture at t = 600" in title
     made = halves(drawn(page, 6))
     changed, kept = (np.abs(one - other).mean() for one, other in zip(base, made, strict=True))
     assert kept < CLOSE < 2 * CLOSE < changed, (kept, changed)
@@ -447,7 +443,7 @@ def test_a_quick_sampling_and_a_restored_one_are_what_is_branched_from(
     fill(page, "#denoise-steps", 5)
     denoised(page, 5)
     page.get_by_text("Goes on from step 4 of 5").wait_for()
-    page.locator("#denoise-tree button").first.click()
+    page.locator(NODES).first.click()
     settled(page, "#denoise-status", "all 25 steps")
     page.get_by_text("of 25, where t =").wait_for()
 
@@ -458,7 +454,6 @@ def test_a_closed_form_model_works_before_any_training(open_page: Any) -> None:
     fill(page, "#denoise-steps", 5)
     fill(page, "#denoise-count", 1)
     denoised(page, 5)
-    assert "ideal:starter" in page.locator("#denoise-tree [aria-current]").get_attribute("title")
     unfold(page, "#algorithm2")
     page.locator(f"{PLAYER} .sdp-slider").focus()
     page.keyboard.press("ArrowLeft")

@@ -1,7 +1,8 @@
 """The player in a real browser: in a page of gradio's that streams to it, and as a file alone."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ PIXEL = """([kind, x, y]) => {
   return [...canvas.getContext("2d").getImageData(x, y, 1, 1).data].slice(0, 3);
 }"""
 
+SIZES = """() => [...document.querySelectorAll("button, input, summary, .sdp-switch label")]
+  .filter((each) => each.offsetParent && !each.closest("dialog"))
+  .map((each) => (each.matches("label input, dt button") ? each.closest("label, dl > div") : each))
+  .map((each) => [each.offsetWidth, each.offsetHeight])"""
 RECORD = """() => {
   window.seen = [];
   const player = document.querySelector(".sd-player");
@@ -93,31 +98,54 @@ def parts() -> dict[str, Any]:
     return content([film.json("done")], "en", at=10)
 
 
-def high() -> dict[str, Any]:
-    """A finished film of four pictures, one below the other."""
-    film = Film(PIXELS, SCHEDULE, 4, label="high", columns=1)
-    for i in range(1, 5):
-        film.add(step(i, 4))
-    film.flush(store_chunk)
-    return content([film.json("done")], "en")
+def of(count: int) -> dict[str, Any]:
+    """A finished film of so many pictures, each with a word."""
+    captions = [f"word {n + 1}" for n in range(count)]
+    made = (step(i, 4, count) for i in range(1, 5))
+    film = film_of(made, SCHEDULE, 4, store_chunk, captions=captions)
+    return content([film], "en")
+
+
+def nodes() -> dict[str, Any]:
+    """A finished film, another, and a branch of the first."""
+    films = [
+        film_of((step(i, n) for i in range(1, n + 1)), SCHEDULE, n, store_chunk, label=f"of {n}")
+        for n in (12, 4, 6)
+    ]
+    others = [
+        {"number": n + 1, "parent": 1 if n == 2 else None, "shown": n == 0, "film": n and film}
+        for n, film in enumerate(films)
+    ]
+    return content(films[:1], "en", others)
+
+
+def opening() -> dict[str, Any]:
+    """A finished film that plays once by itself."""
+    made = (step(i) for i in range(1, TOTAL + 1))
+    return content([film_of(made, SCHEDULE, TOTAL, store_chunk)], "en", opening=True)
 
 
 def told(event: gr.EventData) -> str:
-    return f"{event.lane} {event.i} {event.t:g}"
+    return f"{event.lane} {event.i} {event.t:g} {event.picture}"
+
+
+def went(event: gr.EventData) -> str:
+    return f"node {event.node}"
 
 
 @pytest.fixture(scope="module")
 def films(browser: Any) -> Iterator[tuple[str, gr.Blocks]]:
     """The address of a page with a player and what feeds it."""
     with gr.Blocks(delete_cache=(3600, 86400)) as demo:
-        go, two, three = gr.Button("stream"), gr.Button("lanes"), gr.Button("parts")
-        four = gr.Button("high")
         shows, out = player("film"), gr.Textbox(elem_id="out")
-        go.click(stream, None, shows, show_progress="hidden")
-        two.click(lanes, None, shows, show_progress="hidden")
-        three.click(parts, None, shows, show_progress="hidden")
-        four.click(high, None, shows, show_progress="hidden")
+        feeds: dict[str, Callable[..., Any]] = {"stream": stream, "lanes": lanes, "parts": parts}
+        feeds |= {"nodes": nodes, "opening": opening}
+        feeds |= {f"of {count}": partial(of, count) for count in (1, 2, 4, 16)}
+        with gr.Row():
+            for name, feed in feeds.items():
+                gr.Button(name).click(feed, None, shows, show_progress="hidden")
         shows.select(told, None, out, show_progress="hidden")
+        shows.click(went, None, out, show_progress="hidden")
     _, url, _ = demo.launch(
         theme=theme.theme(),
         css_paths=theme.CSS_FILES,
@@ -158,23 +186,80 @@ def at(page: Any, number: int, kind: str = "x_t") -> None:
     assert page.evaluate(PIXEL, [kind, 8, 8]) == pytest.approx([wanted] * 3, abs=6)
 
 
-def height_of_strip(page: Any) -> float:
-    height: float = page.locator(".sdp-thumbs").bounding_box()["height"]
-    return height
+def box_of(page: Any, selector: str) -> dict[str, float]:
+    found: dict[str, float] = page.locator(selector).first.bounding_box()
+    return found
 
 
-def test_more_rows_than_columns_are_shown_whole_and_the_strip_keeps_its_height(page: Any) -> None:
-    empty = height_of_strip(page)
-    page.get_by_role("button", name="parts").click()
-    at(page, 10)
-    many = height_of_strip(page)
-    page.get_by_role("button", name="high").click()
+def menu(page: Any) -> None:
+    """Open the player's menu."""
+    if page.locator(".sdp-panel").is_hidden():
+        page.locator(".sdp-more").click()
+
+
+def test_cards_stay_within_one_screen_and_the_strip_keeps_its_height(page: Any) -> None:
+    empty = box_of(page, ".sdp-cards")
+    for count, across in ((4, 4), (2, 2), (16, 8), (1, 1)):
+        page.get_by_role("button", name=f"of {count}", exact=True).click()
+        page.wait_for_function(f"document.querySelectorAll('.sdp-card').length === {count}")
+        page.wait_for_selector("canvas[data-kind=x_t][data-step='4']")
+        boxes = [each.bounding_box() for each in page.locator(".sdp-card").all()]
+        assert len({box["y"] for box in boxes}) == count / across
+        right = boxes[across - 1]["x"] + boxes[across - 1]["width"]
+        room = box_of(page, ".sdp-cards")
+        assert right == pytest.approx(room["x"] + room["width"], abs=2)  # they fill the row
+        assert room["height"] <= 900 - 390
+        assert box_of(page, ".sdp-strip")["height"] == 64
+        square = box_of(page, ".sdp-picture")
+        assert square["width"] == pytest.approx(square["height"], abs=1)
+        if count == 4:
+            assert room == empty  # what came first took no more room than was kept for it
+
+
+def test_a_card_is_chosen_then_enlarged_and_the_keys_go_through_it(page: Any) -> None:
+    page.get_by_role("button", name="of 4", exact=True).click()
     page.wait_for_selector("canvas[data-kind=x_t][data-step='4']")
-    assert empty == many == height_of_strip(page) < 80
-    square = page.locator(".sdp-square").first.bounding_box()
-    canvas = page.locator(".sdp-square canvas").first
-    assert canvas.evaluate("(each) => each.height > 3 * each.width")
-    assert canvas.bounding_box() == square  # within which the picture is fitted
+    pick, cards = page.locator(".sdp-card .sdp-pick"), page.locator(".sdp-card")
+    pick.nth(2).click()
+    assert [card.get_attribute("data-chosen") for card in cards.all()].index("true") == 2
+    assert page.locator("dialog[open]").count() == 0
+    assert cards.nth(2).locator("figcaption").inner_text() == "word 3"
+    page.wait_for_function("document.querySelector('#out textarea').value === '0 4 0 2'")
+    pick.nth(2).click()
+    large = page.locator("dialog[open]")
+    assert "word 3 · step 4 of 4" in large.inner_text()
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_selector(".sd-player[data-step='3']")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function(
+        "document.querySelector('dialog .sdp-told').textContent === 'word 4 · step 3 of 4'"
+    )
+    page.keyboard.press("Escape")
+    large.wait_for(state="detached")
+    assert page.locator(".sdp-card[data-chosen=true] .sdp-pick").get_attribute("tabindex") == "0"
+    assert page.locator(".sdp-pick[tabindex='0']").count() == 1  # one stop, whatever their number
+
+
+def test_the_divider_stands_between_both_and_leaves_at_the_last_step(page: Any) -> None:
+    page.get_by_role("button", name="of 4", exact=True).click()
+    page.wait_for_selector(".sd-player[data-step='4'][data-split='false']")
+    assert page.locator(".sdp-cut:visible, .sdp-over:visible").count() == 0
+    page.locator(".sdp-slider").focus()
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_selector(".sd-player[data-split='true'] .sdp-over[data-step='3']")
+    assert page.locator(".sdp-card .sdp-over:visible").count() == 4
+    box = box_of(page, ".sdp-picture")
+    middle = box["x"] + box["width"] / 2
+    page.mouse.move(middle, box["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 40, steps=4)
+    page.mouse.up()
+    cut = page.locator(".sdp-card [role=slider]")
+    assert cut.count() == 1 and int(cut.get_attribute("aria-valuenow")) == pytest.approx(25, abs=2)
+    assert page.locator("dialog[open]").count() == 0
+    cut.focus()
+    page.keyboard.press("Home")
+    assert cut.get_attribute("aria-valuenow") == "0" and state(page)["step"] == "3"
 
 
 def test_what_has_no_words_yet_shows_no_keys(page: Any) -> None:
@@ -182,8 +267,35 @@ def test_what_has_no_words_yet_shows_no_keys(page: Any) -> None:
     assert named.count() > 5
     names = named.evaluate_all("all => all.map((each) => `${each.title} ${each.ariaLabel ?? ''}`)")
     assert {name.strip() for name in names} == {"", "1×"}
-    page.get_by_role("button", name="high").click()
+    page.get_by_role("button", name="of 4", exact=True).click()
     page.get_by_role("button", name="Play").wait_for()
+
+
+def test_another_film_is_compared_on_the_way_and_gone_to(page: Any) -> None:
+    page.get_by_role("button", name="nodes").click()
+    page.wait_for_selector(".sd-player[data-step='12'][data-split='false']")
+    nodes = page.locator(".sdp-node")
+    assert nodes.count() == 3 and nodes.nth(0).get_attribute("aria-current") == "true"
+    assert nodes.nth(1).get_attribute("data-node") == "3"  # a branch stands behind what it left
+    nodes.nth(2).hover()
+    page.wait_for_selector(".sd-player[data-split='true'] .sdp-over[data-step='4']")
+    assert "right: of 4" in page.inner_text(".sdp-line")
+    page.mouse.move(5, 5)
+    page.wait_for_selector(".sd-player[data-split='false']")
+    nodes.nth(2).click()
+    page.wait_for_function("document.querySelector('#out textarea').value === 'node 2'")
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_a_film_that_opens_the_page_plays_once_and_is_not_told(page: Any, motion: str) -> None:
+    page.emulate_media(reduced_motion=motion)
+    page.evaluate(RECORD)
+    page.get_by_role("button", name="opening").click()
+    page.wait_for_selector(".sd-player[data-step='12'][data-playing='false']")
+    page.wait_for_timeout(3000)  # 2 s of film, and longer than the slider rests
+    seen = [int(each) for each in page.evaluate("seen")]
+    assert seen[-1] == 12 and ("1 2 3" in " ".join(map(str, seen))) == (motion != "reduce")
+    assert page.input_value("#out textarea") == ""
 
 
 def requests_of(page: Any) -> list[str]:
@@ -197,12 +309,12 @@ def test_it_follows_a_sampling_and_then_needs_no_server(page: Any) -> None:
     page.get_by_role("button", name="stream").click()
     GATE.open(2)
     page.wait_for_selector(".sd-player[data-ready='4']")
-    assert "step 4 of 12, t = 666.7" in page.inner_text(".sdp-where")
+    assert page.inner_text(".sdp-where") == "step 4 of 12"
     assert page.locator(".sdp-thumbs button:not([disabled])").count() == 4
     GATE.open(4)
     page.wait_for_function("document.querySelector('.sdp-line').textContent === 'done'")
     at(page, 12)
-    at(page, 12, "x0")
+    assert page.locator(".sdp-over:visible").count() == 0  # nothing is shown twice
     assert page.locator(".sdp-slider").bounding_box() == place  # nothing jumped
     seen = requests_of(page)
     page.locator(".sdp-slider").focus()
@@ -213,11 +325,14 @@ def test_it_follows_a_sampling_and_then_needs_no_server(page: Any) -> None:
     at(page, 7)
     page.locator(".sdp-slider").fill("5")
     at(page, 5)
+    at(page, 5, "x0")
+    menu(page)
+    assert "583.3" in page.inner_text(".sdp-numbers")
     for view in ("x0", "eps", "change", "both"):
         page.locator(f".sdp-switch input[value={view}]").check(force=True)
         page.wait_for_selector(f".sd-player[data-view={view}] canvas[data-step='5']")
     assert [url for url in seen if "file=" in url] == []
-    page.wait_for_function("document.querySelector('#out textarea').value === '0 5 583.333'")
+    page.wait_for_function("document.querySelector('#out textarea').value === '0 5 583.333 0'")
 
 
 def test_a_person_who_moved_the_slider_stays_there(page: Any) -> None:
@@ -230,7 +345,7 @@ def test_a_person_who_moved_the_slider_stays_there(page: Any) -> None:
     GATE.open(3)
     page.wait_for_selector(".sd-player[data-ready='12']")
     at(page, 2)
-    assert page.get_by_role("img", name="step 2 of 12, x0 estimate").count() == 1
+    assert page.get_by_role("img", name="step 2 of 12, x0 estimate").count() == 4
 
 
 def test_pictures_that_come_late_change_neither_the_place_nor_that_it_is_told(page: Any) -> None:
@@ -243,13 +358,13 @@ def test_pictures_that_come_late_change_neither_the_place_nor_that_it_is_told(pa
     for part, shown_step in enumerate((4, 8, 10)):
         held[part].continue_()
         at(page, shown_step)
-    page.wait_for_function("document.querySelector('#out textarea').value === '0 10 166.667'")
+    page.wait_for_function("document.querySelector('#out textarea').value === '0 10 166.667 0'")
 
 
 def test_a_slider_that_is_held_is_told_when_it_is_let_go(page: Any) -> None:
     page.get_by_role("button", name="lanes").click()
     page.wait_for_selector(".sd-player[data-step='6'][data-lanes='2']")
-    page.wait_for_function("document.querySelector('#out textarea').value === '0 6 500'")
+    page.wait_for_function("document.querySelector('#out textarea').value === '0 6 500 0'")
     page.locator(".sdp-slider").scroll_into_view_if_needed()
     box = page.locator(".sdp-slider").bounding_box()
     y = box["y"] + box["height"] / 2
@@ -258,10 +373,10 @@ def test_a_slider_that_is_held_is_told_when_it_is_let_go(page: Any) -> None:
     page.mouse.move(box["x"] + 3, y, steps=5)
     page.wait_for_selector(".sd-player[data-step='1']")
     page.wait_for_timeout(600)  # longer than the slider rests before it is told
-    assert page.input_value("#out textarea") == "0 6 500"
+    assert page.input_value("#out textarea") == "0 6 500 0"
     page.mouse.move(box["x"] + 3, y + 300)  # let go beside it
     page.mouse.up()
-    page.wait_for_function("document.querySelector('#out textarea').value === '0 1 916.667'")
+    page.wait_for_function("document.querySelector('#out textarea').value === '0 1 916.667 0'")
 
 
 @pytest.mark.slow
@@ -273,6 +388,7 @@ def test_it_plays_to_the_end_and_from_the_beginning(page: Any) -> None:
     assert state(page)["playing"] == "true"
     page.wait_for_selector(".sd-player[data-step='12'][data-playing='false']")
     page.evaluate(RECORD)
+    menu(page)
     page.get_by_role("button", name="Loop").click()
     page.get_by_role("button", name="Play").click()
     page.wait_for_function("seen[0] === '1' && seen.join().includes('12,1')")  # and again
@@ -293,8 +409,8 @@ def test_lanes_move_together_by_their_share_of_calls(page: Any) -> None:
     assert page.evaluate(steps) == ["12", "4"]
     page.keyboard.press("ArrowLeft")
     assert page.evaluate(steps) == ["11", "3"]
-    page.get_by_role("button", name="of 4").click()
-    page.wait_for_function("document.querySelector('#out textarea').value === '1 3 250'")
+    page.locator(".sdp-name", has_text="of 4").click()
+    page.wait_for_function("document.querySelector('#out textarea').value === '1 3 250 0'")
     assert page.locator(".sdp-thumbs button").count() == 4
 
 
@@ -345,10 +461,8 @@ def test_the_file_plays_and_scrubs_without_a_network(
     page.get_by_text("How these pictures were made").click()
     assert "made for a test" in page.inner_text("details")
     assert page.evaluate("document.documentElement.scrollWidth") == width
-    small = "[...document.querySelectorAll('button, .sdp-slider, .sdp-switch label, summary')]"
-    heights = page.evaluate(
-        f"{small}.map((e) => Math.max(e.offsetHeight, e.parentElement.parentElement.offsetHeight))"
-    )
-    assert width > 860 or min(heights) >= 44
+    menu(page)
+    sizes = page.evaluate(SIZES)
+    assert len(sizes) > 20 and (width > 860 or min(min(size) for size in sizes) >= 44), sizes
     context.close()
     assert faults == [] and seen == [path.as_uri()]

@@ -1,7 +1,10 @@
 // The player of films: every step of a sampling at the hand's speed, without a request.
-// Needs reel.js.
-// sdPlayer.mount(element, {address, onSelect}) -> {update(value), destroy()}; a value is
-// {lanes: [film, ...], words: {key: text}, live, at}, and a film is what Film.json of sd.generation.film tells.
+// Needs parts.js, reel.js and cards.js.
+// sdPlayer.mount(element, {address, onSelect, onNode, numbers}) -> {update(value), destroy()}; a value
+// is {lanes: [film, ...], words: {key: text}, live, at, opening, nodes}, and a film is what Film.json
+// of sd.generation.film tells. One film is a card for each of its pictures, several are lanes.
+// opening: play it once, fast, then rest at its end. nodes: other films to compare with or go to,
+// {number, parent, shown, film}. numbers: id of an element that shows the numbers, if it is there.
 (() => {
   "use strict";
   const REST = 200; // ms for which the slider rests before it is told
@@ -10,48 +13,17 @@
   const HOLD = 900; // ms at the last frame before the loop begins again
   const SPEEDS = [1, 2, 4, 0.5];
   const THUMBS = 16;
-  const NUMBERS = ["norm_x_t", "norm_x0", "norm_eps", "change", "log_snr", "clipped"];
-  const ICONS = {
-    play: "M7 4.5v15l12.5-7.5z",
-    pause: "M7 5h3.5v14H7zM13.5 5H17v14h-3.5z",
-    back: "M15.5 5v14L6 12z",
-    forward: "M8.5 5v14L18 12z",
-    loop: "M17 3.5l3.5 3.5L17 10.500V8H7.500A2.500 2.500 0 0 0 5 10.500V12H3v-1.500A4.500 4.500 0 0 1 7.500 6H17zM7 20.500L3.500 17 7 13.500V16h9.500a2.500 2.500 0 0 0 2.500-2.500V12h2v1.500A4.500 4.500 0 0 1 16.500 18H7z",
-  };
+  const OPENING = 2; // seconds in which a film is played once when the page opens
+  const NUMBERS = ["t", "norm_x_t", "norm_x0", "norm_eps", "change", "log_snr", "clipped"];
+  const { make, put, name, icon, fill, plain } = sdParts;
+  const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
   let mounts = 0;
-
-  const fill = (text, values) => text.replace(/\{(\w+)\}/g, (all, key) => values[key] ?? all);
-  const plain = (value, places) => `${Number(value.toFixed(places))}`;
-
-  const make = (tag, attributes = {}, ...children) => {
-    const made = document.createElement(tag);
-    for (const [key, value] of Object.entries(attributes)) {
-      if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
-      else made.setAttribute(key, value);
-    }
-    made.append(...children);
-    return made;
-  };
-
-  // Only other words are written: writing the same again costs a layout.
-  const put = (node, text) => {
-    if (node.textContent !== text) node.textContent = text;
-  };
-
-  const icon = (name) => {
-    const space = "http://www.w3.org/2000/svg";
-    const svg = document.createElementNS(space, "svg");
-    svg.setAttribute("viewBox", "0 0 24 24");
-    svg.setAttribute("aria-hidden", "true");
-    svg.append(document.createElementNS(space, "path"));
-    svg.firstChild.setAttribute("d", ICONS[name]);
-    return svg;
-  };
 
   class Player {
     constructor(element, options) {
-      Object.assign(this, { element, options, lanes: [], words: {}, view: "", at: 1, lane: 0, speed: 0 });
+      Object.assign(this, { element, options, lanes: [], words: {}, view: "", at: 1, lane: 0, picture: 0, speed: 0, cut: 50 });
       this.id = (mounts += 1);
+      this.address = options.address ?? ((src) => src);
       this.root = make("div", { class: "sd-player", role: "group", onkeydown: (event) => this.key(event) });
       element.replaceChildren(this.root);
       this.sides = new WeakMap(); // CSS pixels of each square: asking for them would cost a layout
@@ -59,6 +31,15 @@
         for (const { target, contentRect } of seen) this.sides.set(target, contentRect.width);
         if (!this.gone) this.render();
       });
+      this.outside = (event) => this.panel?.parentNode.contains(event.target) || this.open(false);
+      document.addEventListener("pointerdown", this.outside);
+      this.cards = new sdCards.Cards(this);
+      this.nodes = new sdTree.Nodes(this);
+      this.sight = new IntersectionObserver((seen) => {
+        this.seen = seen[seen.length - 1].isIntersecting;
+        this.later();
+      });
+      this.sight.observe(this.root);
     }
 
     say(key, values = {}) {
@@ -69,13 +50,17 @@
       this.gone = true;
       this.pause();
       clearTimeout(this.rest);
+      document.removeEventListener("pointerdown", this.outside);
       this.sizes.disconnect();
+      this.sight.disconnect();
+      this.cards.close();
+      this.nodes.close();
       for (const lane of this.lanes) lane.reel.close();
       this.root.remove();
     }
 
     update(value) {
-      const { lanes = [], words = {}, at } = value ?? {};
+      const { lanes = [], words = {}, at, opening, nodes = [] } = value ?? {};
       if (JSON.stringify(words) !== JSON.stringify(this.words) || !this.slider) {
         this.words = words;
         this.build();
@@ -84,10 +69,15 @@
       const others = ids !== this.ids;
       if (others) this.exchange(lanes, at);
       else lanes.forEach((film, place) => (this.lanes[place].film = film));
+      if (others && opening && lanes.length === 1) {
+        this.opening = !still();
+        this.told = `${lanes[0].id} ${lanes[0].frames[lanes[0].frames.length - 1].i} ${this.picture}`; // nobody went there
+      }
       this.ids = ids;
       const ended = this.running && !lanes.some((film) => film.running);
       this.running = lanes.some((film) => film.running);
       for (const lane of this.lanes) lane.reel.update(lane.film);
+      this.nodes.update(nodes);
       this.rearrange();
       this.render();
       if (ended || (others && !this.running)) this.tell();
@@ -99,13 +89,15 @@
       const kept = new Map(this.lanes.map((lane) => [lane.film.id, lane]));
       const stays = films.some((film) => kept.has(film.id));
       this.lanes = films.map(
-        (film) => kept.get(film.id) ?? { film, reel: new sdReel.Reel(this.options.address ?? ((src) => src), () => this.later()) },
+        (film) => kept.get(film.id) ?? { film, reel: new sdReel.Reel(this.address, () => this.later()) },
       );
       films.forEach((film, place) => (this.lanes[place].film = film));
       for (const [id, lane] of kept) if (!films.some((film) => film.id === id)) lane.reel.close();
       this.lane = 0;
       this.arranged = this.told = "";
       this.held = false;
+      this.compared = null;
+      this.picture = Math.min(this.picture, Math.max(0, (films[0]?.count || 1) - 1));
       this.pause();
       this.following = films.some((film) => film.running) || !(stays || at);
       if (films.length) this.at = stays ? share * this.lead.film.total : (at ?? 1);
@@ -146,29 +138,37 @@
       this.held = false;
       this.speedButton = make("button", { type: "button", class: "sdp-speed", onclick: () => this.faster() });
       this.switch = make("div", { class: "sdp-switch", role: "radiogroup", "aria-label": this.say("view") });
-      this.stage = make("div", { class: "sdp-lanes", onclick: () => this.slider.focus({ preventScroll: true }) });
+      this.stage = make("div", { class: "sdp-lanes" });
       this.where = make("span", { class: "sdp-where" });
       this.line = make("span", { class: "sdp-line" });
-      this.numbers = make("div", { class: "sdp-numbers-box" });
+      this.table = make("div", { class: "sdp-table" });
       this.note = make("p", { class: "sdp-note" });
+      this.numbers = make("div", { class: "sdp-numbers-box" }, this.table, this.note);
       this.news = make("p", { class: "sdp-news", role: "status" });
       this.thumbs = make("div", { class: "sdp-thumbs", role: "group", "aria-label": this.say("steps") });
-      const buttons = make(
-        "div", { class: "sdp-buttons" },
-        button("back", () => this.step(-1)),
-        button("play", () => this.toggle()),
-        button("forward", () => this.step(1)),
-        button("loop", () => this.turn()),
-        this.speedButton,
-      );
-      const bar = make("div", { class: "sdp-bar" }, buttons, make("p", { class: "sdp-told" }, this.where, this.line));
+      const ways = make("div", { class: "sdp-buttons" }, button("back", () => this.step(-1)), button("forward", () => this.step(1)), button("loop", () => this.turn()), this.speedButton);
+      this.moreButton = make("button", { type: "button", class: "sdp-more", title: this.say("menu"), "aria-label": this.say("menu"), onclick: () => this.open(this.panel.hidden) }, icon("menu"));
+      this.panel = make("div", { class: "sdp-panel" }, this.switch, ways, this.numbers);
+      const menu = make("div", { class: "sdp-menu" }, this.moreButton, this.panel);
+      const play = button("play", () => this.toggle());
+      const bar = make("div", { class: "sdp-bar" }, play, this.slider, make("p", { class: "sdp-told" }, this.where, this.line), menu);
+      const strip = make("div", { class: "sdp-strip" }, this.thumbs, this.nodes.node);
       this.root.setAttribute("aria-label", this.say("player"));
-      this.root.replaceChildren(this.switch, this.stage, this.slider, this.thumbs, bar, this.numbers, this.note, this.news);
+      this.root.replaceChildren(this.cards.node, this.stage, bar, strip, this.news, this.cards.large.node);
+      this.open(false);
+      this.root.dataset.playing = Boolean(this.playing);
       this.looping = false;
       this.loopButton.setAttribute("aria-pressed", "false");
       this.speed -= 1;
       this.faster();
+      this.divide(this.cut);
       this.arranged = "";
+    }
+
+    open(whether) {
+      if (!this.panel) return;
+      this.panel.hidden = !whether;
+      this.moreButton.setAttribute("aria-expanded", whether);
     }
 
     // Panes, numbers and thumbnails for the films and the view at hand; only where these changed.
@@ -177,19 +177,22 @@
         this.lanes.some(({ film }) => film.kinds.includes(view === "both" ? "x0" : view)),
       );
       if (!offered.includes(this.view) || !this.chosen) this.view = this.lanes.length > 1 ? "x_t" : offered[0] ?? "both";
-      const shape = JSON.stringify([this.view, offered, this.lanes.map(({ film }) => [film.id, film.label, film.total])]);
+      const shape = JSON.stringify([this.view, offered, this.lanes.map(({ film }) => [film.id, film.label, film.total, film.count, film.captions])]);
       if (shape === this.arranged) return;
       this.arranged = shape;
       const many = this.lanes.length > 1;
       this.root.dataset.lanes = this.lanes.length;
       this.root.dataset.view = this.view;
       this.arrangeSwitch(offered);
-      const lanes = this.lanes.length ? this.lanes : [{}];
-      this.stage.dataset.panes = many ? "lanes" : lanes[0].film ? this.kinds.length : 2;
-      this.stage.replaceChildren(...lanes.map((lane, place) => this.arrangeLane(lane, place, many)));
-      this.numbers.replaceChildren(...(many ? [this.captions()] : [lanes[0].table].filter(Boolean)));
+      this.cards.node.hidden = many;
+      this.stage.hidden = !many;
+      const first = this.lanes[0]?.film;
+      if (!many) this.cards.arrange(first?.count ? first : null);
+      this.stage.replaceChildren(...(many ? this.lanes.map((lane, place) => this.arrangeLane(lane, place)) : []));
+      this.stage.style.setProperty("--across", Math.min(4, this.lanes.length));
       this.sizes.disconnect();
-      for (const { square } of this.lanes.flatMap((lane) => lane.panes)) this.sizes.observe(square);
+      for (const { square } of this.lanes.flatMap((lane) => lane.panes ?? [])) this.sizes.observe(square);
+      this.arrangeTable();
       this.arrangeThumbs();
     }
 
@@ -205,39 +208,30 @@
       if (focused) this.switch.querySelector("input:checked")?.focus();
     }
 
-    arrangeLane(lane, place, many) {
-      const kinds = lane.film ? this.kinds : ["x_t", "x0"];
-      lane.panes = kinds.map((kind) => {
+    arrangeLane(lane, place) {
+      lane.panes = this.kinds.map((kind) => {
         const canvas = make("canvas", { role: "img", "aria-label": "", "data-kind": kind });
         return { kind, canvas, square: make("div", { class: "sdp-square" }, canvas) };
       });
-      const figures = lane.panes.map(({ kind, square }) =>
-        many ? square : make("figure", {}, square, make("figcaption", {}, this.say(`caption_${kind}`))),
-      );
-      if (!lane.film) return make("div", { class: "sdp-lane" }, ...figures);
-      lane.table = this.table(lane, many ? [...kinds.map((kind) => `norm_${kind}`), "change"] : NUMBERS);
-      if (!many) return (lane.node = make("div", { class: "sdp-lane" }, ...figures));
       lane.place = make("span", { class: "sdp-where" });
       lane.line = make("span", { class: "sdp-line" });
       const name = make("button", { type: "button", class: "sdp-name", onclick: () => this.choose(place) }, lane.film.label);
       const told = make("p", { class: "sdp-told" }, lane.place, lane.line);
-      return (lane.node = make("div", { class: "sdp-lane", onclick: () => this.choose(place) }, name, ...figures, told, lane.table));
+      const squares = make("div", { class: "sdp-squares" }, ...lane.panes.map(({ square }) => square));
+      return (lane.node = make("div", { class: "sdp-lane", onclick: () => this.choose(place) }, name, squares, told));
     }
 
-    captions() {
-      return make("p", { class: "sdp-captions" }, this.kinds.map((kind) => this.say(`caption_${kind}`)).join("; "));
-    }
-
-    table(lane, keys) {
-      lane.cells = {};
-      const rows = keys.filter((key) => NUMBERS.includes(key)).map((key) => {
+    // The numbers of the chosen film: a name that explains itself when it is touched, and its value.
+    arrangeTable() {
+      this.cells = {};
+      const rows = (this.lanes.length ? NUMBERS : []).map((key) => {
         const about = this.say(`${key}_info`);
-        const explain = () => (this.note.textContent = this.note.textContent === about ? "" : about);
+        const explain = () => put(this.note, this.note.textContent === about ? "" : about);
         const name = make("button", { type: "button", title: about, onclick: explain }, this.say(key));
-        lane.cells[key] = make("dd", {}, "–");
-        return make("div", {}, make("dt", {}, name), lane.cells[key]);
+        this.cells[key] = make("dd", {}, "–");
+        return make("div", {}, make("dt", {}, name), this.cells[key]);
       });
-      return make("dl", { class: "sdp-numbers" }, ...rows);
+      this.table.replaceChildren(make("dl", { class: "sdp-numbers" }, ...rows));
     }
 
     arrangeThumbs() {
@@ -246,11 +240,11 @@
       this.slots = Array.from({ length: count }, (_, k) => {
         const step = lane ? Math.round(((k + 1) * lane.film.total) / count) : 0;
         const canvas = make("canvas", { "aria-hidden": "true" });
-        const node = make("button", { type: "button", disabled: "", title: this.say("go", { i: step }), "aria-label": this.say("go", { i: step }), onclick: () => this.move((step / lane.film.total) * this.lead.film.total) }, canvas);
+        const label = this.say("go", { i: step });
+        const node = make("button", { type: "button", disabled: "", tabindex: -1, title: label, "aria-label": label, onclick: () => this.move((step / lane.film.total) * this.lead.film.total) }, canvas);
         return { step, canvas, node };
       });
-      const empty = Array.from({ length: THUMBS - count }, () => make("i"));
-      this.thumbs.replaceChildren(...this.slots.map((slot) => slot.node), ...empty);
+      this.thumbs.replaceChildren(...this.slots.map((slot) => slot.node));
     }
 
     // ---- what is shown
@@ -261,6 +255,7 @@
         this.waiting = 0;
         if (this.gone) return;
         this.render();
+        if (this.opening && !this.playing) this.beginOpening();
         this.tell(); // pictures that came late may be those of the place that was asked for
       });
     }
@@ -277,15 +272,18 @@
       this.slider.min = Math.min(lead.film.frames[0]?.i ?? 1, lead.film.total);
       this.slider.max = lead.film.total;
       this.slider.value = frame ? this.at : this.slider.min;
-      this.slider.disabled = !frame;
+      this.slider.disabled = this.playButton.disabled = !frame;
       this.mark(lead, frame);
-      for (const lane of this.lanes) this.renderLane(lane);
+      if (this.lanes.length > 1) for (const lane of this.lanes) this.renderLane(lane);
+      else if (frame) this.renderCards(lead, frame);
+      this.renderNumbers();
       this.renderThumbs();
+      this.nodes.render();
       this.renderNews();
     }
 
     idle() {
-      this.slider.disabled = true;
+      this.slider.disabled = this.playButton.disabled = true;
       delete this.root.dataset.step;
       delete this.root.dataset.t;
       this.where.textContent = this.line.textContent = this.news.textContent = "";
@@ -296,40 +294,75 @@
       const spread = this.slider.max - this.slider.min || 1;
       const share = (i) => `${(100 * (i - this.slider.min)) / spread}%`;
       this.slider.style.setProperty("--reach", share(film.frames[reel.ready - 1]?.i ?? this.slider.min));
+      this.slider.style.setProperty("--place", share(frame ? this.at : this.slider.min));
       const text = frame ? this.whereText(film, frame) : this.say("waiting");
       this.slider.setAttribute("aria-valuetext", text);
       const many = this.lanes.length > 1;
       put(this.where, !many && (frame || film.running) ? text : "");
-      put(this.line, many ? "" : film.line);
+      put(this.line, many || !frame ? "" : film.line || this.captionOf(film, frame));
       this.root.dataset.step = frame?.i ?? 0;
       this.root.dataset.t = frame?.t ?? "";
       this.root.dataset.ready = reel.ready;
     }
 
+    // What the halves of the cards are, or the one thing that they show.
+    captionOf(film, frame) {
+      if (this.compared) return this.say("compare", { other: this.compared.label });
+      if (this.view !== "both") return this.say(`caption_${this.view}`);
+      return frame.i < film.total ? this.say("caption_both") : "";
+    }
+
+    altOf(kind, film, frame) {
+      return this.say(`alt_${kind}`, { i: frame.i, n: film.total, t: plain(frame.t, 1) });
+    }
+
     whereText(film, frame) {
-      return this.say("where", { i: frame.i, n: film.total, t: plain(frame.t, 1) });
+      return this.say("where", { i: frame.i, n: film.total });
+    }
+
+    // The layers of each card: below x_t or what is looked at; over it the estimate, until the last
+    // step, or the same of a film to compare with.
+    renderCards(lane, frame) {
+      const { film, reel } = lane;
+      const place = this.placeOf(lane);
+      const kind = this.view === "both" ? "x_t" : this.view;
+      const layer = (what, from, at) => ({ kind: what, film: from.film, frame: from.film.frames[at - 1], found: from.reel.sheet(what, at) });
+      const layers = [layer(kind, lane, place)];
+      const other = this.compared && { film: this.compared, reel: this.nodes.reelOf(this.compared) };
+      if (other && this.placeOf(other)) layers.push(layer(kind, other, this.placeOf(other)));
+      else if (this.view === "both" && frame.i < film.total) layers.push(layer("x0", lane, place));
+      this.root.dataset.split = layers.length === 2;
+      this.cards.render(() => layers);
+      const ahead = this.playing ? Math.min(place + 8, reel.ready) : 0;
+      if (ahead) for (const { kind: each } of layers) reel.sheet(each, ahead); // decoded ahead
     }
 
     renderLane(lane) {
-      const { film, reel, cells } = lane;
+      const { film, reel } = lane;
       const place = this.placeOf(lane);
       const frame = film.frames[place - 1];
       for (const pane of frame ? lane.panes : []) {
         this.renderPane(pane, film, frame, reel.sheet(pane.kind, place));
         if (this.playing) reel.sheet(pane.kind, Math.min(place + 8, reel.ready)); // decoded ahead
       }
-      const numbers = frame ? this.figures(film, frame) : {};
-      for (const [key, cell] of Object.entries(cells)) put(cell, numbers[key] ?? "–");
-      if (!lane.place) return;
       put(lane.place, frame ? this.whereText(film, frame) : this.say("waiting"));
       put(lane.line, film.line);
       lane.node.dataset.chosen = this.lanes[this.lane] === lane;
       lane.node.dataset.step = frame?.i ?? 0;
     }
 
+    renderNumbers() {
+      const place = (this.options.numbers && document.getElementById(this.options.numbers)) || this.panel;
+      if (this.numbers.parentNode !== place) place.append(this.numbers);
+      const lane = this.lanes[this.lane];
+      const frame = this.frameOf(lane);
+      const numbers = frame ? this.figures(lane.film, frame) : {};
+      for (const [key, cell] of Object.entries(this.cells)) put(cell, numbers[key] ?? "–");
+    }
+
     renderPane(pane, film, frame, found) {
       const { kind, canvas, square } = pane;
-      canvas.setAttribute("aria-label", this.say(`alt_${kind}`, { i: frame.i, n: film.total, t: plain(frame.t, 1) }));
+      name(canvas, this.altOf(kind, film, frame));
       const side = (this.sides.get(square) ?? 0) * (window.devicePixelRatio || 1);
       const painted = [found?.image, found?.top, side];
       if (!found || !side || painted.every((part, k) => part === pane.painted?.[k])) return;
@@ -341,6 +374,7 @@
     figures(film, frame) {
       const norm = (kind) => frame.rms[film.kinds.indexOf(kind)]?.toFixed(3);
       return {
+        t: plain(frame.t, 1),
         norm_x_t: norm("x_t"),
         norm_x0: norm("x0"),
         norm_eps: norm("eps"),
@@ -354,18 +388,27 @@
       const lane = this.lanes[this.lane];
       const newest = lane.film.frames[lane.reel.ready - 1]?.i ?? 0;
       const now = (this.at / this.lead.film.total) * lane.film.total;
+      const picture = Math.min(this.picture, lane.film.count - 1);
       this.slots.forEach((slot, k) => {
         const before = k ? this.slots[k - 1].step : 0;
         const isNow = newest && now > before + 1e-6 && now <= slot.step + 1e-6;
+        if (isNow && slot.node.getAttribute("aria-current") !== "step") this.reach(slot.node);
         if (isNow) slot.node.setAttribute("aria-current", "step");
         else slot.node.removeAttribute("aria-current");
-        if (slot.painted || newest < slot.step) return;
+        slot.node.tabIndex = isNow ? 0 : -1;
+        if (slot.painted === picture || newest < slot.step) return;
         const place = this.placeOf(lane, slot.step / lane.film.total);
         slot.node.disabled = lane.film.frames[place - 1].i <= before;
         const found = slot.node.disabled ? null : lane.reel.sheet("x_t", place);
-        if (found) sdReel.paintThumb(slot.canvas, lane.film, found);
-        slot.painted = slot.node.disabled || Boolean(found);
+        if (found) sdReel.paintPicture(slot.canvas, lane.film, found, picture);
+        if (found || slot.node.disabled) slot.painted = picture;
       });
+    }
+
+    // Where the strip is wider than its place, the step at hand comes into sight.
+    reach(node) {
+      const { thumbs } = this;
+      if (thumbs.scrollWidth > thumbs.clientWidth) thumbs.scrollLeft = node.offsetLeft - thumbs.clientWidth / 2;
     }
 
     renderNews() {
@@ -397,6 +440,25 @@
       this.tell();
     }
 
+    pick(n) {
+      this.picture = n;
+      this.render();
+      this.tell();
+    }
+
+    divide(cut) {
+      this.cut = Math.max(0, Math.min(100, cut));
+      this.root.style.setProperty("--cut", `${this.cut}%`);
+      if (this.lanes.length) this.render();
+    }
+
+    // A film to compare with: it takes the right half of each card; null for none.
+    compare(film) {
+      if (this.lanes.length !== 1 || (this.compared?.id ?? null) === (film?.id ?? null)) return;
+      this.compared = film;
+      this.render();
+    }
+
     move(at) {
       this.pause();
       this.goTo(at);
@@ -424,9 +486,17 @@
 
     key(event) {
       if (event.altKey || event.ctrlKey || event.metaKey || event.target.type === "radio") return;
+      if (event.key === "Escape" && !this.panel.hidden) {
+        event.stopPropagation(); // it closes this, and stops no sampling
+        this.open(false);
+        return this.moreButton.focus();
+      }
+      const within = event.target !== this.slider && this.lanes.length === 1;
       const acts = {
         ArrowLeft: () => this.step(-1),
         ArrowRight: () => this.step(1),
+        ArrowUp: within && (() => this.cards.move(-1)),
+        ArrowDown: within && (() => this.cards.move(1)),
         Home: () => this.step(-Infinity),
         End: () => this.step(Infinity),
         " ": event.target.closest("button") ? null : () => this.toggle(),
@@ -434,6 +504,14 @@
       if (!acts[event.key]) return;
       event.preventDefault();
       acts[event.key]();
+    }
+
+    // Once all of the first film is here and in sight.
+    beginOpening() {
+      const { film, reel } = this.lead;
+      if (!this.seen || reel.ready < film.frames.length) return;
+      this.at = film.frames[0].i;
+      this.toggle();
     }
 
     toggle() {
@@ -463,7 +541,7 @@
 
     pause() {
       if (this.playing) this.faceOf("play");
-      this.playing = false;
+      this.playing = this.opening = false;
       cancelAnimationFrame(this.beat);
       clearTimeout(this.again);
     }
@@ -478,7 +556,8 @@
     tick(now) {
       if (!this.root.isConnected) return;
       const { film, reel } = this.lead;
-      const rate = Math.max(PACE, film.frames.length / LONGEST_PLAY) * SPEEDS[this.speed];
+      const usual = Math.max(PACE, film.frames.length / LONGEST_PLAY) * SPEEDS[this.speed];
+      const rate = this.opening ? film.frames.length / OPENING : usual;
       const before = Math.floor(this.position);
       const passed = Math.max(0, now - this.clock) / 1000; // a frame's time may lie before the click's
       this.position = Math.min(reel.ready, this.position + passed * rate);
@@ -519,10 +598,10 @@
         const lane = this.lanes[this.lane];
         const frame = lane && this.frameOf(lane);
         if (this.gone || !frame || this.held || this.playing || (this.running && this.following)) return;
-        const told = `${lane.film.id} ${frame.i}`;
+        const told = `${lane.film.id} ${frame.i} ${this.picture}`;
         if (told === this.told) return;
         this.told = told;
-        this.options.onSelect?.({ id: lane.film.id, lane: this.lane, i: frame.i, t: frame.t });
+        this.options.onSelect?.({ id: lane.film.id, lane: this.lane, i: frame.i, t: frame.t, picture: this.picture });
       }, REST);
     }
   }

@@ -139,14 +139,14 @@
     }
   };
 
-  const paintThumb = (canvas, film, { image, top }) => {
-    const rows = film.count > 4 ? 1 : Math.ceil(film.count / film.columns);
-    const [width, height] = [film.width * (film.count > 4 ? 1 : film.columns), film.height * rows];
-    const scale = Math.min(1, 128 / Math.max(width, height));
-    canvas.width = Math.round(width * scale);
-    canvas.height = Math.round(height * scale);
-    canvas.getContext("2d").drawImage(image, 0, top, width, height, 0, 0, canvas.width, canvas.height);
+  // Picture n of a frame alone, a dot for each of its pixels.
+  const paintPicture = (canvas, film, { image, top }, n) => {
+    const [width, height] = [film.width, film.height];
+    if (canvas.width !== width) canvas.width = width;
+    if (canvas.height !== height) canvas.height = height;
+    const [left, down] = [(n % film.columns) * width, Math.floor(n / film.columns) * height];
+    canvas.getContext("2d").drawImage(image, left, top + down, width, height, 0, 0, width, height);
   };
 
-  window.sdReel = { Reel, paint, paintThumb };
+  window.sdReel = { Reel, paint, paintPicture };
 })();

@@ -1,7 +1,8 @@
 """The player of films as a component of the page, and the place of its pictures.
 
-Its value is {"lanes": [film, ...], "words": {...}, "live": bool, "at": step to open at}; a film is
-what `sd.generation.film.Film.json` returns, with chunks that `store_chunk` has stored.
+Its value is {"lanes": [film, ...], "words": {...}, "live": bool, "at": step to open at, "opening":
+whether it plays once by itself, "nodes": films to compare with}; a film is what
+`sd.generation.film.Film.json` returns, with chunks that `store_chunk` has stored.
 """
 
 import json
@@ -19,11 +20,14 @@ PLACE = '<div class="player-place"></div>'  # never changes, so gradio never tou
 ON_LOAD = """
 const player = window.sdPlayer.mount(element.querySelector(".player-place"), {
   address: (src) => src.url ?? src,
+  numbers: `${element.closest("[id]")?.id}-numbers`,
   onSelect: (at) => trigger("select", { ...at, index: at.i, value: at.t }),
+  onNode: (node) => trigger("click", { node }),
 });
 const show = () => {
   const value = JSON.parse(JSON.stringify(props.value ?? null));
-  for (const film of value?.lanes ?? []) film.frames = film.frames.flatMap(JSON.parse);
+  const films = [...(value?.lanes ?? []), ...(value?.nodes ?? []).map(({ film }) => film)];
+  for (const film of films) if (film) film.frames = film.frames.flatMap(JSON.parse);
   player.update(value);
 };
 watch("value", show);
@@ -32,7 +36,11 @@ show();
 
 
 def player(elem_id: str) -> gr.HTML:
-    """Show a player; its `select` event tells where the slider rests: id, lane, i and t."""
+    """Show a player; its numbers stand in the element of id `elem_id`-numbers, else in its menu.
+
+    Its `select` event tells where the slider rests: id, lane, i, t, and the chosen picture; its
+    `click` event, which of the nodes was pressed.
+    """
     return gr.HTML(
         html_template=PLACE,
         js_on_load=ON_LOAD,
@@ -42,11 +50,17 @@ def player(elem_id: str) -> gr.HTML:
     )
 
 
-def content(films: list[dict[str, Any]], language: str, **more: Any) -> dict[str, Any]:
-    """Return the player's value for films, with its words; `more`: at, the step to open at."""
+def content(
+    films: list[dict[str, Any]],
+    language: str,
+    nodes: list[dict[str, Any]] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """Return the player's value for films, with its words; `more`: at and opening."""
     return {
         "lanes": [lane(film) for film in films],
         "words": words(language),
+        "nodes": [{**node, "film": node["film"] and lane(node["film"])} for node in nodes or ()],
         "live": any(film["running"] for film in films),
         **more,
     }

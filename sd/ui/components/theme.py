@@ -30,7 +30,11 @@ PAGE_SCRIPTS = (
     "painter.js",
     "looked.js",
 )
-SCRIPTS = (*(ASSETS / name for name in PAGE_SCRIPTS), PLAYER / "reel.js", PLAYER / "player.js")
+PLAYER_SCRIPTS = ("parts.js", "reel.js", "cards.js", "tree.js", "player.js")
+SCRIPTS = (
+    *(ASSETS / name for name in PAGE_SCRIPTS),
+    *(PLAYER / name for name in PLAYER_SCRIPTS),
+)
 CSS_FILES = [path for path in STYLES if path.exists()]
 SCRIPT_FILE = ASSETS / "keys.js"
 

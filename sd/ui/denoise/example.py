@@ -36,4 +36,5 @@ def read_player(path: Path) -> tuple[Recipe, dict[str, Any]]:
         {**chunk, "src": store_chunk(base64.b64decode(chunk["src"].partition(",")[2]))}
         for chunk in films[0]["chunks"]
     ]
-    return from_json(record["recipe"]), {**films[0], "chunks": chunks}
+    recipe = from_json(record["recipe"])
+    return recipe, {**films[0], "chunks": chunks, "captions": recipe.captions}

@@ -298,6 +298,7 @@ class Job:
             label=self.label,
             start=start,
             columns=self.columns if self.columns > 1 else 0,
+            captions=self.recipe.captions,
         )
 
 

@@ -15,46 +15,35 @@ from sd.common.validation import InputError
 from sd.generation.recipe import Recipe
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import HIDDEN, MODEL, QUIET, event_value, guarded, language
-from sd.ui.components.html import pressed, progress_bar
+from sd.ui.components.html import progress_bar
 from sd.ui.components.player import content as player_content
 from sd.ui.components.player import player
-from sd.ui.components.widgets import command_box, dropdown, label
+from sd.ui.components.widgets import command_box, label
 from sd.ui.denoise import algorithm2, branch, example, form, race, takeaway
 from sd.ui.denoise.attention import panel as attention
 from sd.ui.denoise.branch import BranchForm, offer_branch
 from sd.ui.denoise.form import SamplingForm
 from sd.ui.denoise.grid import columns_of, grid_recipe, legend_html
 from sd.ui.denoise.job import Job, progress_line, watch
-from sd.ui.denoise.tree import ALONE, Node, Tree, title, tree_html
+from sd.ui.denoise.tree import Node, Tree, title
 from sd.ui.texts import say
 
-FIRST_EXAMPLE_SHARE = 0.6  # of the bundled example's steps, where the page opens it
+FIRST_EXAMPLE_SHARE = 0.6  # of the bundled example's steps, where a branch of it is offered
 
 
-# ---- the stage: player, line, nodes of the tree, what can stand beside, and the legend
+# ---- the stage: player, line and legend
 
 
 def show_films(tree: Tree, lang: str) -> Updates:
     """Show a page's samplings in the player; before there is anything, no change."""
     films = tree.films()
-    return {"player": player_content(films, lang)} if films else {}
+    return {"player": player_content(films, lang, tree.others())} if films else {}
 
 
 def show_tree(tree: Tree, lang: str) -> Updates:
-    """Show what belongs to the player: the nodes, what can stand beside, the legend, its pictures.
-
-    The last as the numbers of which one can be taken away.
-    """
-    others = [
-        (f"{node.number}: {title(node, lang)}", str(node.number))
-        for node in tree.nodes.values()
-        if node.number != tree.shown and node.film
-    ]
-    choices, chosen = [(say("beside_none", lang), ALONE), *others], str(tree.beside or ALONE)
+    """Show what belongs to the player: the legend, and the numbers of pictures to take away."""
     shown = tree.nodes.get(tree.shown or 0)
     return {
-        "nodes": tree_html(tree, lang),
-        "beside": gr.update(choices=choices, value=chosen, interactive=bool(others)),
         "legend": legend_html(shown.recipe, lang) if shown else "",
         **(takeaway.offer_pictures(tree, shown.recipe.count) if shown else {}),
     }
@@ -149,33 +138,21 @@ def choose_node(request: gr.Request, tree: Tree, event: gr.EventData) -> Updates
 
 
 @guarded
-def set_beside(request: gr.Request, tree: Tree, beside: str) -> Updates:
-    """Put another sampling beside the one that is shown."""
-    tree.compare(beside)
-    return show_films(tree, language(request))
-
-
-@guarded
 def note_place(request: gr.Request, tree: Tree, event: gr.EventData) -> Updates:
     """Note where the player's slider rests, and offer a branch from there.
 
     An event of a film that another has replaced meanwhile changes nothing.
     """
     node = tree.current
-    lanes = [node, *(tree.nodes[n] for n in (tree.beside,) if n in tree.nodes)]
-    film = event_value(event, "id")
-    if film not in (None, *(lane.film.get("id") for lane in lanes)):
+    if event_value(event, "id") not in (None, node.film.get("id")):
         return {}
-    lane = validation.whole("lane", event_value(event, "lane"), 0, len(lanes) - 1)
-    steps = lanes[lane].recipe.steps
-    share = validation.whole("step", event_value(event, "i"), 1, steps) / steps
-    tree.place = max(1, round(share * node.recipe.steps))
+    tree.place = validation.whole("step", event_value(event, "i"), 1, node.recipe.steps)
     return offer_branch(tree, language(request))
 
 
 @guarded
 def first_view(request: gr.Request, tree: Tree) -> Updates:
-    """Show the bundled example as the page's first node, open on its way, and a branch of it.
+    """Show the bundled example as the page's first node, and offer a branch of it on its way.
 
     Without an example the player gets its words alone.
     The controls are set to what made it, so that the first press of the button makes its like.
@@ -190,7 +167,7 @@ def first_view(request: gr.Request, tree: Tree) -> Updates:
     controls = form.updates_of(recipe, lang)
     del controls["model"]  # the page has one already
     return {
-        "player": player_content(tree.films(), lang, at=tree.place),
+        "player": player_content(tree.films(), lang, opening=True),
         "line": progress_bar([say("example", lang)], 1),
         **show_tree(tree, lang),
         **offer_branch(tree, lang),
@@ -233,9 +210,7 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
     attention.wire(attention_fold, attention_parts, moved, state)
     everything = {**stage, **offered, **fields.controls}
     chosen = by_name(choose_node, tree, everything)
-    stage["nodes"].click(**chosen, trigger_mode="multiple", **QUIET)
-    beside, shown = {"beside": stage["beside"]}, {"player": stage["player"]}
-    stage["beside"].input(**by_name(set_beside, tree | beside, shown), **QUIET)
+    stage["player"].click(**chosen, trigger_mode="multiple", **QUIET)
     controls = {**fields.controls, **branch.named(branching.fields)}
     takeaway.wire(taking, state, controls, stage["line"])
     form.wire(demo, fields, command)
@@ -243,11 +218,8 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
 
 
 def build_stage() -> dict[str, Any]:
-    """Lay out the line, the player, the tree and the list of what can stand beside."""
+    """Lay out the line, the player and the legend."""
     line = gr.HTML(elem_classes="status", elem_id="denoise-status")
     steps = player("denoise-player")
     legend = gr.HTML(elem_classes="legend-box", elem_id="denoise-legend")
-    with gr.Row(elem_classes="tree-row"):
-        nodes = gr.HTML(elem_id="denoise-tree", js_on_load=pressed("node", "Number"))
-        beside = dropdown("beside", [], interactive=False, elem_id="denoise-beside")
-    return {"player": steps, "line": line, "nodes": nodes, "beside": beside, "legend": legend}
+    return {"player": steps, "line": line, "legend": legend}

@@ -7,8 +7,6 @@ and to make it again.
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
-
 from sd.common import validation
 from sd.common.validation import InputError
 from sd.generation.recipe import Recipe
@@ -19,7 +17,6 @@ from sd.ui.texts import say
 if TYPE_CHECKING:
     from torch import Tensor
 
-ALONE = "0"  # stands for no sampling beside the one that is shown
 MOST_NODES = 24  # of one page; the oldest leaves go first
 
 
@@ -46,11 +43,10 @@ class Node:
 
 @dataclass
 class Tree:
-    """The nodes of one page by number, the one that is shown, and one beside it for comparison."""
+    """The nodes of one page by number, and the one that is shown."""
 
     nodes: dict[int, Node] = field(default_factory=dict)
     shown: int | None = None
-    beside: int | None = None
     place: int = 0  # the step at which the slider rests
     job: Job | None = None
     picture: int = 1  # which of the pictures, from 1, a PNG takes away
@@ -64,7 +60,7 @@ class Tree:
         self.last += 1
         node = Node(self.last, recipe, parent.number if parent else None)
         self.nodes[node.number] = node
-        self.shown, self.beside, self.place = node.number, None, 0
+        self.shown, self.place = node.number, 0
         while len(self.nodes) > MOST_NODES:
             del self.nodes[self._oldest_leaf()]
         return node
@@ -72,7 +68,7 @@ class Tree:
     def forget(self, node: Node) -> None:
         """Take away a node of which nothing was made, and show the newest that is left."""
         self.nodes.pop(node.number, None)
-        self.shown, self.beside, self.place = next(reversed(self.nodes), None), None, 0
+        self.shown, self.place = next(reversed(self.nodes), None), 0
 
     def find(self, recipe: Recipe) -> Node | None:
         """Return the newest node of a recipe, if it is here."""
@@ -87,13 +83,8 @@ class Tree:
 
     def show(self, number: Any) -> Node:
         """Show another node; raise `InputError` for a number that is none."""
-        self.shown, self.beside, self.place = self.check(number), None, 0
+        self.shown, self.place = self.check(number), 0
         return self.current
-
-    def compare(self, name: Any) -> None:
-        """Put the node of this number, as a word, beside the one that is shown; "0" is none."""
-        word = validation.choice("sampling", name, [ALONE, *map(str, self.nodes)])
-        self.beside = None if word == ALONE else int(word)
 
     def check(self, number: Any) -> int:
         """Return the number of a node that is here, or raise `InputError`."""
@@ -103,9 +94,22 @@ class Tree:
         return whole
 
     def films(self) -> list[dict[str, Any]]:
-        """Return what the player shows: the current node's film, and that of the one beside it."""
-        numbers = [number for number in (self.shown, self.beside) if number in self.nodes]
-        return [self.nodes[number].film for number in numbers if self.nodes[number].film]
+        """Return the film of the current node, if there is one."""
+        node = self.nodes.get(self.shown or 0)
+        return [node.film] if node and node.film else []
+
+    def others(self) -> list[dict[str, Any]]:
+        """Return all nodes as the player lists them; the shown one's film is there already."""
+        return [
+            {
+                "number": node.number,
+                "parent": node.parent,
+                "shown": node.number == self.shown,
+                "film": None if node.number == self.shown else node.film,
+            }
+            for node in self.nodes.values()
+            if node.film
+        ]
 
     def _oldest_leaf(self) -> int:
         parents = {node.parent for node in self.nodes.values()}
@@ -128,28 +132,3 @@ def title(node: Node, lang: str) -> str:
     if recipe.seed_to not in (None, recipe.seed):
         words.append(say("node_seed_to", lang, seed=recipe.seed_to))
     return ", ".join(words)
-
-
-def tree_html(tree: Tree, lang: str) -> Markup:
-    """Return the nodes as nested lists of buttons, the shown one marked; nothing for one alone."""
-    if len(tree.nodes) < 2:
-        return Markup("")
-    roots = [node for node in tree.nodes.values() if node.parent not in tree.nodes]
-    items = Markup("").join(node_html(tree, node, lang) for node in roots)
-    return Markup('<ul class="tree">{}</ul>').format(items)
-
-
-def node_html(tree: Tree, node: Node, lang: str) -> Markup:
-    """Return one node with all that branches from it."""
-    below = [each for each in tree.nodes.values() if each.parent == node.number]
-    items = Markup("").join(node_html(tree, each, lang) for each in below)
-    return Markup(
-        '<li><button type="button" data-node="{}"{} title="{}">{}: {}</button>{}</li>'
-    ).format(
-        node.number,
-        Markup(' aria-current="true"') if node.number == tree.shown else "",
-        node.recipe.model,
-        node.number,
-        title(node, lang),
-        Markup("<ul>{}</ul>").format(items) if items else "",
-    )

@@ -75,7 +75,7 @@ def test_the_same_again_is_the_same_node_and_the_rest_is_words(tree: Tree) -> No
     film = tree.current.film
     shown = list(denoise.run(CHINESE, tree, **values()))
     assert len(tree.nodes) == 1 and tree.current.film["id"] != film["id"]
-    assert "6 步，用时" in shown[-1]["line"] and shown[-1]["beside"]["interactive"] is False
+    assert "6 步，用时" in shown[-1]["line"] and len(shown[-1]["player"]["nodes"]) == 1
     assert denoise.node_line(tree.current, "en").count("all 6 steps") == 1
     denoise.stop(tree)  # what has ended stays as it is
     denoise.stop("no tree")
@@ -111,13 +111,15 @@ def test_a_node_that_is_pressed_comes_back_with_its_settings(tree: Tree) -> None
     own = set_branch(branched)  # as the branch was made, of which it goes on
     assert [own[name] for name in ("sampler", "steps", "eta", "seed")] == ["heun", 1, 0.5, 11]
     assert painter.read_paint(own["paint"], 8, 8) is None
-    assert 'data-node="3" aria-current="true"' in branched["nodes"]
     assert "step 2 of 3" in branched["branch_words"]  # the last has nothing after it
-    assert branched["beside"]["choices"] == [
-        ("nothing", "0"),
-        ("1: ddim 6, seed 5", "1"),
-        ("2: ddpm 4, seed 5", "2"),
+    nodes = branched["player"]["nodes"]
+    assert [(node["number"], node["parent"], node["shown"]) for node in nodes] == [
+        (1, None, False),
+        (2, None, False),
+        (3, 2, True),
     ]
+    labels = [node["film"] and node["film"]["label"] for node in nodes]
+    assert labels == ["ddim 6, seed 5", "ddpm 4, seed 5", None]  # the shown film is there already
 
 
 @pytest.mark.parametrize("node", [0, 9, -1, 1.5, math.nan, True, None, "1", [1], {}])
@@ -129,51 +131,18 @@ def test_a_node_that_is_none_is_told_in_a_line(tree: Tree, node: Any) -> None:
         denoise.choose_node(ENGLISH, tree, gr.EventData(None, "data"))
 
 
-def test_two_samplings_beside_each_other(tree: Tree) -> None:
-    list(denoise.run(ENGLISH, tree, **values(steps=20)))
-    value = denoise.set_beside(ENGLISH, tree, "1")["player"]
-    assert [film["total"] for film in value["lanes"]] == [20, 6]
-    assert [
-        film["total"] for film in denoise.set_beside(ENGLISH, tree, "0")["player"]["lanes"]
-    ] == [20]
-    with pytest.raises(gr.Error, match="sampling"):
-        denoise.set_beside(ENGLISH, tree, "7")
-
-
-def test_the_longer_one_beside_can_be_chosen_in_the_player(tree: Tree) -> None:
-    list(denoise.run(ENGLISH, tree, **values(steps=20)))
-    tree.show(1)
-    denoise.set_beside(ENGLISH, tree, "2")
-    data = {"i": 20, "lane": 1, "id": tree.nodes[2].film["id"]}
-    words = denoise.note_place(ENGLISH, tree, gr.EventData(None, data))["branch_words"]
-    assert "Goes on from step 5 of 6" in words
-
-
-@pytest.mark.parametrize(
-    ("shown", "lane", "i", "place"),
-    [(1, 0, 3, 3), (1, 1, 10, 3), (1, 1, 1, 1), (2, 0, 10, 10), (2, 1, 3, 10), (2, 1, 1, 3)],
-)
-def test_a_place_on_a_lane_is_the_same_share_of_the_way_on_the_other(
-    tree: Tree, shown: int, lane: int, i: int, place: int
-) -> None:
-    list(denoise.run(ENGLISH, tree, **values(steps=20)))
-    tree.show(shown)
-    denoise.set_beside(ENGLISH, tree, str(3 - shown))
-    denoise.note_place(ENGLISH, tree, gr.EventData(None, {"i": i, "lane": lane}))
-    assert tree.place == place
-    for beyond in (7, 21):
-        lanes = (6, 20) if shown == 1 else (20, 6)
-        if beyond > lanes[lane]:
-            with pytest.raises(gr.Error, match=f"step = {beyond}"):
-                denoise.note_place(ENGLISH, tree, gr.EventData(None, {"i": beyond, "lane": lane}))
-
-
 def test_where_the_slider_of_an_older_film_rested_changes_nothing(tree: Tree) -> None:
     late = gr.EventData(None, {"i": 6, "lane": 0, "id": tree.current.film["id"]})
     list(denoise.run(ENGLISH, tree, **values(steps=3)))
     tree.place = 2
     assert denoise.note_place(ENGLISH, tree, late) == {}
     assert tree.place == 2
+
+
+@pytest.mark.parametrize("step", [0, 7, 1.5, True, None, "2"])
+def test_a_place_that_is_no_step_is_told_in_a_line(tree: Tree, step: Any) -> None:
+    with pytest.raises(gr.Error, match="step"):
+        denoise.note_place(ENGLISH, tree, gr.EventData(None, {"i": step}))
 
 
 # ---- the bundled example
@@ -188,7 +157,8 @@ def test_the_page_opens_with_an_example_that_can_be_made_again(
     begun = set_branch(view)
     recipe, film = tree.current.recipe, tree.current.film
     assert "finished example" in view["line"]
-    assert view["player"]["at"] == tree.place == round(0.6 * recipe.steps)
+    assert view["player"]["opening"] and tree.place == round(0.6 * recipe.steps)
+    assert view["player"]["lanes"][0]["captions"] == list(recipe.prompts)
     assert begun["steps"] == recipe.steps - tree.place
     assert begun["paint"]["width"] == film["width"] == 32
     assert all(Path(chunk["src"]).is_file() for chunk in film["chunks"])
@@ -204,7 +174,7 @@ def test_the_page_opens_with_an_example_that_can_be_made_again(
     assert made == [recipe.sampler, recipe.eta, recipe.seed]
     controls = set_fields(view)
     assert controls["seed_to"] not in (None, controls["seed"])
-    assert recipe_of(**controls) == recipe
+    assert recipe_of(**controls | {"model": recipe.model}) == recipe  # the page has one already
 
 
 def test_the_examples_pictures_come_back_when_they_were_cleaned_away(
