@@ -4,6 +4,7 @@ A bundle brings any network whose weights fit its settings, so counting steps al
 """
 
 import zipfile
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from math import prod
@@ -126,6 +127,20 @@ def check_memory(cost: Cost, pictures: int, device: str, asked: str) -> None:
     fewer = next((n for n in range(pictures - 1, 0, -1) if cost.memory_needed(n) <= room), 0)
     remedy = f"{fewer} at once would fit" if fewer else "that is too little for one picture"
     raise InputError(f"{asked}: {cost.name!r} {lack}; {remedy}")
+
+
+def check_together(priced: Iterable[tuple[Cost, Recipe]], device: str) -> None:
+    """Raise `InputError` where recipes of one picture, none a branch, take too much together."""
+    most = MOST_OPERATIONS if device == "cpu" else MOST_ON_GPU
+    total = sum(
+        recipe.steps * calls_per_step(recipe.sampler) * passes(recipe) * cost.operations()
+        for cost, recipe in priced
+    )
+    if total > most:
+        raise InputError(
+            f"grid: it would take {total:.2g} operations; at most {most:.2g} are allowed: take "
+            "fewer values or steps, or smaller pictures"
+        )
 
 
 def check_recipe(cost: Cost, recipe: Recipe, device: str) -> None:

@@ -7,7 +7,7 @@ bundled set, a run that kept its pictures, or an upload.
 import os
 import shlex
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -195,6 +195,12 @@ def check_cost(recipe: Recipe) -> Recipe:
     cost = cost_of(find(recipe.model)).resized(recipe.size)
     model_cost.check_recipe(cost, recipe, machine().device)
     return recipe
+
+
+def check_together(recipes: Iterable[Recipe]) -> None:
+    """Raise `InputError` where recipes that are made one after the other take too much."""
+    priced = ((cost_of(find(each.model)).resized(each.size), each) for each in recipes)
+    model_cost.check_together(priced, machine().device)
 
 
 def find_recipe_model(recipe: Recipe) -> ModelEntry:

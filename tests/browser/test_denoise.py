@@ -80,6 +80,12 @@ def fill(page: Any, field: str, value: object) -> None:
     box.press("Tab")
 
 
+def field(page: Any, form: str, name: str) -> Any:
+    """Return what a field of a form is typed into."""
+    typed = ":is(input:not([type=range], [type=radio]), textarea, select)"
+    return page.locator(f"#{form} [data-name={name}] {typed}").first
+
+
 def choose(page: Any, box: Any, name: str) -> None:
     """Choose a word of a list that opens."""
     box.click()
@@ -93,10 +99,11 @@ def choose_model(page: Any, name: str) -> None:
 
 
 def unfold(page: Any, fold: str) -> None:
-    """Open a fold, and wait until what is in it has been made: it is not there before."""
+    """Open a tool or a fold, and wait until what is in it has been made: it is not there before."""
+    tool = page.locator(f".tools-bar button[data-fold={fold.removeprefix('#')}]")
     if not page.locator(f"{fold} > button.open").count():
-        page.locator(f"{fold} > button").click()
-    page.locator(f"{fold} > button.open").wait_for()
+        (tool if tool.count() else page.locator(f"{fold} > button")).click()
+    page.locator(f"{fold} > button.open").wait_for(state="attached")
     page.wait_for_timeout(400)
 
 
@@ -139,7 +146,7 @@ def rest_at(page: Any, step: int) -> None:
     for _ in range(step - 1):
         page.keyboard.press("ArrowRight")
     assert step_of(page) == step
-    page.get_by_text(f"Goes on from step {step} of").wait_for()
+    page.locator("#branch-go").get_by_text(f"Continue from step {step}").wait_for()
 
 
 def stroke(page: Any, painter: str, *places: tuple[float, float]) -> None:
@@ -176,8 +183,9 @@ def test_watch_scrub_play_branch_restore_and_compare(page: Any) -> None:
     play(page)
 
     rest_at(page, 20)
-    assert page.locator("#branch-steps input").first.input_value() == "60"
-    fill(page, "#branch-steps", 12)
+    steps = field(page, "branch-form", "steps")
+    assert steps.input_value() == "60"
+    steps.fill("12")
     stroke(page, "#denoise-paint", (0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.2, 0.8))
     parent = drawn(page, 20)
     denoised(page, 12, button="#branch-go")
@@ -218,7 +226,7 @@ def scrub(page: Any) -> None:
     seen = {int(step) for step in page.evaluate("seen")}
     page.mouse.up()
     assert during == [] and len(seen) >= 40 and min(seen) <= 3
-    page.get_by_text("Goes on from step").first.wait_for()
+    page.locator("#branch-go").get_by_text("Continue from step").wait_for()
 
 
 def quiet(page: Any, asked: list[str]) -> None:
@@ -280,8 +288,7 @@ def test_a_picture_brings_every_setting_back_and_is_made_again(
         " ? each.checked : each.value)"
     )
     unfold(page, "#denoise-take")
-    assert page.locator("#take-index input[type=range]").get_attribute("max") == "2"
-    fill(page, "#take-index", 2)
+    field(page, "take-form", "index").fill("2")
     first = taken(page, tmp_path / "first.png")
     told = read_recipe(tmp_path / "first.png")
     assert (told["index"], told["recipe"]["seed"], told["recipe"]["clip_x0"]) == (1, 77, False)
@@ -294,15 +301,15 @@ def test_a_picture_brings_every_setting_back_and_is_made_again(
     more_settings(page)
     unfold(page, "#denoise-take")
     page.locator("#denoise-take input[type=file]").set_input_files(str(tmp_path / "first.png"))
-    settled(page, "#denoise-status", "Set as in first.png")
     page.wait_for_function(
         "(settings) => JSON.stringify([...document.querySelectorAll('.denoise-page .side input')]"
         ".map((each) => each.type === 'checkbox' || each.type === 'radio'"
         " ? each.checked : each.value)) === JSON.stringify(settings)",
         arg=settings,
     )
-    denoised(page, 9, button="#take-again")
-    assert page.locator("#take-index input").first.input_value() == "2"
+    settled(page, "#denoise-status", "9 steps in")  # and it is made again at once
+    page.wait_for_function("(p) => document.querySelector(p).dataset.ready === '9'", arg=PLAYER)
+    assert field(page, "take-form", "index").input_value() == "2"
     assert taken(page, tmp_path / "second.png") == first
 
 
@@ -311,7 +318,7 @@ def test_a_player_of_one_file_plays_without_a_network(
 ) -> None:
     page = kept
     unfold(page, "#denoise-take")
-    page.locator("#take-form").get_by_text("player (html)").click()
+    page.locator("#take-form").get_by_text("page (html)").click()
     taken(page, tmp_path / "player.html")
     context, faults = browser.new_context(offline=True), []
     alone = context.new_page()
@@ -342,32 +349,36 @@ def test_two_samplers_race_and_are_measured(kept: Any, little: str) -> None:
     page = kept
     choose_model(page, little)
     unfold(page, "#denoise-race")
-    for name in ("heun", "unipc"):
-        page.locator("#denoise-race").get_by_label(name, exact=True).uncheck()
-    fill(page, "#race-calls", 5)
+    for lane in ("lane_2", "lane_4"):
+        field(page, "race-form", lane).select_option(label="none")
+    field(page, "race-form", "calls").fill("5")
     page.locator("#race-go").click()
     settled(page, "#race-status", "measured against 1000 steps")
     page.locator(f"{RACE}[data-lanes='2'][data-ready='5']").wait_for()
     lanes = page.locator(f"{RACE} .sdp-lane")
     for place, name in enumerate(("ddim", "dpmpp_2m")):
         told = lanes.nth(place).inner_text()
-        assert f"{name}: 5 steps, 5 calls" in told and "from the reference" in told
-    page.locator("#race-denoisers").click()
+        assert f"{name}: 5 steps, 5 calls" in told
+    assert page.locator("#race-result .ranks li").count() == 2
+    assert "comes nearest to the exact picture" in page.locator("#race-result").inner_text()
+    page.locator("#race-form").get_by_text("model, memory, blur").click()
+    page.locator("#race-go").click()
     settled(page, ".toast-body", "kept no pictures")
 
 
 @pytest.mark.slow
 def test_a_reference_lets_a_sampling_in_and_is_stopped(page: Any) -> None:
     unfold(page, "#denoise-race")
-    fill(page, "#race-calls", 2)
+    field(page, "race-form", "calls").fill("2")
     fill(page, "#denoise-steps", 2)
     page.locator("#race-go").click()
     settled(page, "#race-status", "reference: step")
     denoised(page, 2)  # in between: the reference alone would take half a minute
     settled(page, "#race-status", "reference: step")
-    page.locator("#race-stop").click()
+    page.locator("#race-go + .verb-stop").click()  # the verb has become its own Stop
     settled(page, "#race-status", "stopped at step")
-    assert "from the reference" not in page.locator(RACE).inner_text()
+    assert page.locator("#race-result").inner_text() == ""
+    page.locator("#race-go").wait_for()
 
 
 FIELDS = ":is(input, textarea):not(:disabled, [type=radio], [type=checkbox], [type=file])"
@@ -438,14 +449,14 @@ def test_a_quick_sampling_and_a_restored_one_are_what_is_branched_from(
     page: Any, little: str
 ) -> None:
     unfold(page, "#denoise-branch")
-    page.get_by_text("Goes on from step 15 of 25").wait_for()
+    page.locator("#branch-go").get_by_text("Continue from step 15").wait_for()
     choose_model(page, little)
     fill(page, "#denoise-steps", 5)
     denoised(page, 5)
-    page.get_by_text("Goes on from step 4 of 5").wait_for()
+    page.locator("#branch-go").get_by_text("Continue from step 4").wait_for()
     page.locator(NODES).first.click()
     settled(page, "#denoise-status", "all 25 steps")
-    page.get_by_text("of 25, where t =").wait_for()
+    page.locator("#branch-go").get_by_text("Continue from step 24").wait_for()
 
 
 def test_a_closed_form_model_works_before_any_training(open_page: Any) -> None:

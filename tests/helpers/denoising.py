@@ -204,9 +204,15 @@ def recipe_of(**fields: Any) -> Recipe:
 
 
 def branch_values(**changes: Any) -> dict[str, Any]:
-    """Return what the fields of a branch hold by name."""
-    usual = {"sampler": "ddim", "steps": 1, "eta": 0.0, "seed": 5, "guidance": None, "paint": None}
-    return {**usual, **changes}
+    """Return what the form of a branch and its painter hold by name."""
+    usual = {"sampler": "ddim", "steps": 1, "eta": 0.0, "seed": 5, "paint": None}
+    return {**usual, "prompt": "", "negative": "", "guidance": None, **changes}
+
+
+def branching(**changes: Any) -> dict[str, Any]:
+    """Return what the page hands on of them to a handler."""
+    fields = branch_values(**changes)
+    return {"paint": fields.pop("paint"), "branch_form": fields}
 
 
 def branch_of(node: Node, place: int, **changes: Any) -> Recipe:
@@ -222,7 +228,9 @@ def set_fields(updates: dict[str, Any]) -> dict[str, Any]:
 
 def set_branch(updates: dict[str, Any]) -> dict[str, Any]:
     """Return what a handler sets the fields of a branch to; None where it leaves one."""
-    return {name: value_of(updates.get(f"branch_{name}")) for name in branch_values()}
+    patched = updates.get("branch_form", {"patch": {"values": {}}})["patch"]["values"]
+    fields = {name: patched.get(name) for name in branch_values()}
+    return {**fields, "paint": updates.get("branch_paint")}
 
 
 def picture(side: int = 8) -> bytes:

@@ -24,7 +24,7 @@ from tests.helpers.denoising import (
     ENGLISH,
     NAME,
     another_day,
-    branch_values,
+    branching,
     paint,
     recipe,
     resting,
@@ -85,7 +85,7 @@ def test_the_pictures_of_the_endpoint_are_decoded_at_the_end() -> None:
 def test_a_branch_is_painted_at_the_size_of_the_picture(tree: Tree) -> None:
     drawn = denoise.note_place(ENGLISH, tree, resting(3))["branch_paint"]
     assert (drawn["width"], drawn["height"]) == (8, 8)
-    painted = branch_values(steps=3, paint=sent(paint()))
+    painted = branching(steps=3, paint=sent(paint()))
     list(denoise.run_branch(ENGLISH, tree, **painted))
     child = tree.current
     assert child.recipe.branch is not None and child.recipe.branch.paint and child.done == 3

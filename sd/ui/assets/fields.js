@@ -121,9 +121,9 @@
     return { field, place, ...control, shown: true, say: (line) => { fault.textContent = line; fault.hidden = !line; } };
   }
 
-  function mount(element, props, page) {
+  function mount(element, props, page, about) {
     const place = element.querySelector(".form-fields");
-    const first = Object.fromEntries(props.fields.filter((each) => each.kind !== "heading").map((each) => [each.name, each.value]));
+    const first = Object.fromEntries(about.fields.filter((each) => each.kind !== "heading").map((each) => [each.name, each.value]));
     const parts = new Map();
     const values = () => Object.fromEntries([...parts].map(([name, part]) => [name, part.get()]));
     const arrange = () => {
@@ -138,12 +138,12 @@
       const now = values();
       props.value = now;
       const changed = Object.entries(now).filter(([name, value]) => value !== first[name]);
-      window.sdAddress?.set(props.form, Object.fromEntries(changed));
+      if (about.form) window.sdAddress?.set(about.form, Object.fromEntries(changed));
     };
     const set = (changes) => {
       for (const [name, value] of Object.entries(changes)) parts.get(name)?.set(value);
     };
-    for (const field of props.fields) {
+    for (const field of about.fields) {
       if (field.kind === "heading") { place.append(make("h3", {}, sdSay(field.label))); continue; }
       const part = fieldOf(field, () => { part.say(""); keep(); page.input({ name: field.name }); });
       parts.set(field.name, part);
@@ -166,7 +166,7 @@
       set(patch.values);
       keep();
     };
-    set({ ...first, ...(window.sdAddress?.get(props.form) ?? {}) });
+    set({ ...first, ...(about.form && window.sdAddress?.get(about.form) || {}) });
     page.watch("value", take);
     if (props.value?.patch) take();
     else keep();

@@ -4,6 +4,7 @@ Its value is {name: value}, and so is what a handler gets. A handler changes it 
 browser sends is read field by field, as `sd.ui.adapter.checks` reads the components of gradio.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,9 +20,11 @@ NUMBER, RANGE, SEED = "number", "range", "seed"
 CHOICE, SWITCH, FLAG, TEXT, HEADING = "choice", "switch", "flag", "text", "heading"
 LONGEST_TEXT, LONGEST_WORD = 10_000, 200  # characters
 FARTHEST = 2**53  # beyond it a browser's numbers are no longer exact
+# What describes the form stands in its script: gradio drops every prop but the value of a part that
+# gets a value before it is shown.
 ON_LOAD = """sdFields.mount(element, props, {
   input: (at) => trigger("input", at), change: (at) => trigger("change", at), watch,
-});"""
+}, %s);"""
 BLANK = '<div class="form-fields"></div>'  # never changes, so gradio never touches what is in it
 
 Values = dict[str, Any]
@@ -101,25 +104,29 @@ def choices_json(choices: Sequence[tuple[str, Any]]) -> list[list[Any]]:
     return [[words(key), value] for key, value in choices]
 
 
-def form(fields: Sequence[Field], elem_id: str, **more: Any) -> gr.HTML:
+def form(fields: Sequence[Field], elem_id: str, is_kept: bool = True, **more: Any) -> gr.HTML:
     """Lay out fields in order.
 
     The form's `input` event tells what a person changed: {"name": ...}; `change` comes with every
     change, a handler's as well. The address of the page keeps under `elem_id` what differs from the
-    first values.
+    first values, if it `is_kept`.
     """
     component = gr.HTML(
         {field.name: field.value for field in fields if field.kind != HEADING},
         html_template=BLANK,
-        js_on_load=ON_LOAD,
+        js_on_load=ON_LOAD % describe(fields, elem_id if is_kept else ""),
         apply_default_css=False,
         elem_id=elem_id,
-        fields=[field.to_json() for field in fields],
-        form=elem_id,
         **more,
     )
     setattr(component, "read_sent", partial(read_fields, fields))  # noqa: B010 (a name of ours)
     return component
+
+
+def describe(fields: Sequence[Field], name: str) -> str:
+    """Return a form as JSON, as the browser draws it; without a name no address keeps it."""
+    described = {"form": name, "fields": [field.to_json() for field in fields]}
+    return json.dumps(described, ensure_ascii=False)
 
 
 def read_fields(fields: Sequence[Field], name: str, value: Any) -> Values:

@@ -15,6 +15,7 @@ PAGE_STYLES = (
     "noise.css",
     "painter.css",
     "looked.css",
+    "tools.css",
     "gradio.css",
 )
 STYLES = (*(ASSETS / name for name in PAGE_STYLES), PLAYER / "player.css")
@@ -23,6 +24,7 @@ PAGE_SCRIPTS = (
     "head.js",
     "fields.js",
     "tools.js",
+    "verbs.js",
     "noise_draw.js",
     "noise.js",
     "noise_form.js",

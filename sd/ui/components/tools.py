@@ -54,3 +54,11 @@ def tools_bar(tools: Sequence[Tool]) -> gr.HTML:
 def tool_fold(tool: Tool) -> gr.Accordion:
     """Return what the bar opens: the parts of a tool are made within it."""
     return gr.Accordion(label(tool.key), open=False, elem_id=tool.fold, elem_classes="tool")
+
+
+def verb(key: str, elem_id: str, stage: str) -> gr.Button:
+    """Return the button that begins what a stage does; while that runs it is its own Stop.
+
+    The line `stage`-status tells that it runs, and the button `stage`-stop, out of sight, ends it.
+    """
+    return gr.Button(label(key), elem_id=elem_id, elem_classes=["verb", f"of-{stage}"])

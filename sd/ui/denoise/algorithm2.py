@@ -20,7 +20,8 @@ from sd.ui import models
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import HIDDEN, PANEL, QUIET, guarded, language
 from sd.ui.components.html import tags
-from sd.ui.components.widgets import label, note
+from sd.ui.components.tools import tool_fold
+from sd.ui.denoise.bar import NUMBERS
 from sd.ui.denoise.job import StepCache, steps_of
 from sd.ui.denoise.tree import Tree
 from sd.ui.state import shared
@@ -383,10 +384,9 @@ def step_numbers(recipe: Recipe, i: int, lang: str) -> StepNumbers:
 
 
 def build() -> tuple[gr.Accordion, gr.HTML]:
-    """Lay out the algorithm in its fold."""
-    fold = gr.Accordion(label("algorithm2"), open=False, elem_classes="fold", elem_id="algorithm2")
-    with fold:
-        note("algorithm2_about")
+    """Lay out the player's numbers and the algorithm."""
+    with tool_fold(NUMBERS) as fold:
+        gr.HTML(elem_id="denoise-player-numbers")  # where the player puts them
         return fold, gr.HTML(elem_classes="algorithm", elem_id="algorithm2-panel")
 
 

@@ -1,4 +1,4 @@
-"""A branch leaves a sampling after a step: other sampler, steps, seed or guidance, or painted."""
+"""A branch leaves a sampling after a step: asked for something else, sampled otherwise, painted."""
 
 import io
 from collections.abc import Mapping
@@ -13,42 +13,108 @@ from sd.common import validation
 from sd.common.validation import InputError
 from sd.diffusion.timesteps import SAMPLERS
 from sd.generation.recipe import Branch, Recipe
+from sd.generation.registry import ModelEntry
+from sd.networks.conditioning_metadata import default_guidance
 from sd.ui import models
 from sd.ui.components import painter
 from sd.ui.components.events import Updates
+from sd.ui.components.fields import CHOICE, NUMBER, RANGE, SEED, TEXT, Field, Values, form, patch
 from sd.ui.components.html import paragraph
-from sd.ui.components.widgets import label, labels, note, seed_number, slider
-from sd.ui.denoise.form import choice
-from sd.ui.denoise.grid import LONGEST_SCALES, has_prompt, parse_scale
+from sd.ui.components.tools import tool_fold, verb
+from sd.ui.denoise.bar import BRANCH
+from sd.ui.denoise.grid import MOST_GUIDANCE, has_prompt
+from sd.ui.denoise.prompts import lines_of
 from sd.ui.denoise.tree import Node, Tree
+from sd.ui.models import CAPS
 from sd.ui.texts import say
+
+FIELDS = (
+    Field(
+        name="prompt",
+        kind=TEXT,
+        value="",
+        label="branch_prompt",
+        info="branch_prompt_info",
+        longest=CAPS.prompt_length,
+        lines=2,
+    ),
+    Field(name="negative", kind=TEXT, value="", label="negative", info="negative_info"),
+    Field(
+        name="guidance",
+        kind=NUMBER,
+        label="guidance",
+        info="branch_guidance_info",
+        low=0,
+        high=MOST_GUIDANCE,
+        step=0.25,
+        is_optional=True,
+    ),
+    Field(
+        name="sampler",
+        kind=CHOICE,
+        value=SAMPLERS[0],
+        label="sampler",
+        choices=[(each, each) for each in SAMPLERS],
+    ),
+    Field(
+        name="steps",
+        kind=RANGE,
+        value=20,
+        label="branch_steps",
+        info="branch_steps_info",
+        low=1,
+        high=CAPS.steps,
+    ),
+    Field(
+        name="eta",
+        kind=RANGE,
+        value=0,
+        label="eta",
+        info="eta_info",
+        low=0,
+        high=1,
+        step=0.05,
+        when=("sampler", ("ddim",)),
+    ),
+    Field(name="seed", kind=SEED, value=0, label="seed", info="branch_seed_info"),
+)
+OF_TOLD = ("prompt", "negative", "guidance")  # of models that can be told something
 
 
 @dataclass(frozen=True, kw_only=True)
 class BranchForm:
     """What the fields of a branch hold, as they were sent; `to_recipe` checks them.
 
-    steps: those that are left. guidance: empty for the parent's own.
+    steps: those that are left. prompt: one a line. guidance: None for the parent's own.
     """
 
     sampler: str
     steps: int
     eta: float
     seed: int
-    guidance: str | None = ""
+    prompt: str = ""
+    negative: str = ""
+    guidance: float | None = None
     paint: Mapping[str, Any] | None = None
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> "BranchForm":
         """Return how a recipe was made, unpainted; a grid keeps its own scales."""
-        scale = f"{recipe.guidance[0]:.10g}" if len(set(recipe.guidance)) == 1 else ""
+        alike = has_prompt(recipe) and len(set(recipe.guidance)) == 1
         return cls(
             sampler=recipe.sampler,
             steps=recipe.steps,
             eta=recipe.eta,
             seed=recipe.seed,
-            guidance=scale,
+            prompt="\n".join(recipe.prompts),
+            negative=recipe.negative,
+            guidance=recipe.guidance[0] if alike else None,
         )
+
+    @property
+    def values(self) -> Values:
+        """What the form of `FIELDS` holds."""
+        return {field.name: getattr(self, field.name) for field in FIELDS}
 
     def to_recipe(self, node: Node, place: int) -> Recipe:
         """Return the recipe that leaves a node's at the step nearest to `place` that it can."""
@@ -64,35 +130,50 @@ class BranchForm:
             seed=validation.seed("seed", self.seed),
             seed_to=None,
             start=None,
-            guidance=self._guidance(parent),
             branch=Branch(parent, at, painter.read_paint(self.paint, width, height)),
+            **self._conditions(parent),
         )
         return models.within_caps(recipe)
 
-    def _guidance(self, parent: Recipe) -> tuple[float, ...]:
-        """Return how strongly the branch is guided; an unprompted one as its parent."""
-        text = "" if self.guidance is None else self.guidance
-        words = validation.text("guidance from there", text, LONGEST_SCALES).strip()
-        scale = (parse_scale(words),) if words else parent.guidance
-        return scale if has_prompt(parent) else parent.guidance
+    def _conditions(self, parent: Recipe) -> dict[str, Any]:
+        """Return what is asked for from there on; an untold model's branch is asked for nothing."""
+        entry = models.find_recipe_model(parent)
+        if models.read_conditioning(entry) is None:
+            return {}
+        as_before = self.prompt == "\n".join(parent.prompts)
+        prompts = parent.prompts if as_before else lines_of(self.prompt)
+        negative = " ".join(lines_of(self.negative))
+        changed = {"prompts": prompts, "negative": negative}
+        if not (prompts or negative):
+            return {**changed, "guidance": (1.0,)}
+        if self.guidance is not None:
+            return {**changed, "guidance": (self.guidance,)}
+        return changed if has_prompt(parent) else {**changed, "guidance": usual_guidance(entry)}
+
+
+def usual_guidance(entry: ModelEntry) -> tuple[float, ...]:
+    """Return how strongly a model follows a prompt unless it is told."""
+    return (default_guidance(models.config_of(entry).conditioning.drop),)
 
 
 class BranchParts(NamedTuple):
-    """The fields of `BranchForm` by name, the words above them, and the button."""
+    """The form and the painter, the words above them, and the button."""
 
-    fields: dict[str, Any]
+    form: gr.HTML
+    paint: gr.HTML
     words: gr.HTML
     go: gr.Button
 
     @property
+    def fields(self) -> dict[str, Any]:
+        """What a branch is made from."""
+        return {"branch_form": self.form, "paint": self.paint}
+
+    @property
     def outputs(self) -> dict[str, Any]:
         """What `offer_branch` changes, by the names that it uses."""
-        return {"branch_words": self.words, **named(self.fields)}
-
-
-def named(fields: Mapping[str, Any]) -> Updates:
-    """Return fields by names that tell them from those of a sampling."""
-    return {f"branch_{name}": value for name, value in fields.items()}
+        shown = {"words": self.words, "form": self.form, "paint": self.paint, "go": self.go}
+        return {f"branch_{name}": part for name, part in shown.items()}
 
 
 def branch_step(node: Node, i: int) -> int:
@@ -108,16 +189,25 @@ def offer_branch(tree: Tree, lang: str) -> Updates:
     node = tree.current
     at = branch_step(node, tree.place)
     frame = frame_at(node.film, at)
-    words = say("branch_from", lang, i=at, n=node.recipe.steps, t=f"{frame['t']:g}")
+    words = say("branch_from", lang, t=f"{frame['t']:g}")
     drawn = painter.content("paint", cut_picture(node.film, "x0", frame), lang)
-    visible = has_prompt(node.recipe)
-    fields: Updates = {"guidance": gr.update(visible=visible)}
+    values: Values = {}
     if tree.continued != node.number:
-        form = BranchForm.from_recipe(node.recipe)
-        fields = {**vars(form), "guidance": gr.update(value=form.guidance, visible=visible)}
+        values = BranchForm.from_recipe(node.recipe).values
     tree.continued = node.number
-    left = max(1, node.recipe.steps - at)
-    return {"branch_words": paragraph(words), **named({**fields, "steps": left, "paint": drawn})}
+    values["steps"] = max(1, node.recipe.steps - at)
+    return {
+        "branch_words": paragraph(words),
+        "branch_form": patch(values, shown=shown_fields(node.recipe)),
+        "branch_paint": drawn,
+        "branch_go": say("branch_go", lang, i=at),
+    }
+
+
+def shown_fields(recipe: Recipe) -> dict[str, bool]:
+    """Return which fields a branch of a recipe has: an untold model is asked for nothing."""
+    is_told = models.read_conditioning(models.find(recipe.model)) is not None
+    return dict.fromkeys(OF_TOLD, is_told)
 
 
 def frame_at(film: Mapping[str, Any], i: int) -> Mapping[str, Any]:
@@ -155,36 +245,21 @@ def updates_of(recipe: Recipe, root: Node | None, lang: str) -> Updates:
     else:
         _, height, width = models.shape_of_recipe(recipe)
         base = Image.new("RGB", (width, height), "grey")
-    form = BranchForm.from_recipe(recipe)
-    changed = recipe.guidance != recipe.branch.recipe.guidance
-    guidance = f"{recipe.guidance[0]:.10g}" if changed else ""
-    fields = {
-        **vars(form),
-        "guidance": gr.update(value=guidance, visible=has_prompt(recipe)),
-        "paint": painter.content("paint", base, lang, recipe.branch.paint),
+    values = BranchForm.from_recipe(recipe).values
+    if recipe.guidance == recipe.branch.recipe.guidance:
+        values["guidance"] = None
+    return {
+        "branch_form": patch(values, shown=shown_fields(recipe)),
+        "branch_paint": painter.content("paint", base, lang, recipe.branch.paint),
     }
-    return named(fields)
 
 
 def build() -> BranchParts:
-    """Lay out the fields of a branch, the words above them and the button."""
-    with gr.Accordion(label("branch"), open=False, elem_classes="fold", elem_id="denoise-branch"):
-        note("branch_about")
-        words = gr.HTML(elem_classes="caption")
-        with gr.Row(elem_classes="branch-fields"):
-            fields: dict[str, Any] = {"paint": painter.painter("denoise-paint")}
-            with gr.Column(elem_classes="group"):
-                fields["sampler"] = choice("branch_sampler", SAMPLERS)
-                steps = slider("branch_steps", 1, models.CAPS.steps, 20, elem_id="branch-steps")
-                fields["steps"] = steps
-                fields["eta"] = slider("eta", 0, 1, 0, step=0.05, precision=None)
-                fields["seed"] = seed_number("branch_seed", 0, elem_id="branch-seed")
-                # A number, or nothing for the parent's own: so a text, which can be empty.
-                about = {
-                    "visible": False,
-                    "elem_id": "branch-guidance",
-                    **labels("branch_guidance"),
-                }
-                fields["guidance"] = gr.Textbox("", max_length=LONGEST_SCALES, **about)
-                go = gr.Button(label("branch_go"), elem_id="branch-go")
-    return BranchParts(fields, words, go)
+    """Lay out the painter, and beside it the words, the fields and the button of a branch."""
+    with tool_fold(BRANCH), gr.Row(elem_classes="branch-fields"):
+        paint = painter.painter("denoise-paint")
+        with gr.Column(elem_classes="group"):
+            words = gr.HTML(elem_classes="caption", elem_id="branch-words")
+            fields = form(FIELDS, "branch-form", is_kept=False)
+            go = verb("branch_go_here", "branch-go", "denoise")
+    return BranchParts(fields, paint, words, go)

@@ -210,11 +210,10 @@ def build(model: gr.HTML) -> FormParts:
         clip = gr.Checkbox(True, **labels("clip"))
         rare = prompts.build_more()
     beginning, upload, gallery, group = build_beginning()
-    grid, scales, grid_go = prompts.build_grid()
-    words = {"prompt": prompt, "classes": classes, "guidance": guidance, **rare, "scales": scales}
+    words = {"prompt": prompt, "classes": classes, "guidance": guidance, **rare}
     fields = {"model": model, "sampler": sampler, "steps": steps, "eta": eta}
     fields |= {"variance": variance, "spacing": spacing, "clip": clip, "seed": seed, "count": count}
-    prompting = PromptParts(words, unseen, examples, cost, grid, grid_go)
+    prompting = PromptParts(words, unseen, examples, cost)
     return FormParts(fields | beginning | words, dice, about, upload, gallery, group, prompting)
 
 

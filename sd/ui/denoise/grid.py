@@ -1,18 +1,12 @@
-"""A grid of pictures: prompts go down, guidance scales go across, all from one noise.
+"""What a sampling's pictures were asked for: each of them, and a grid in one recipe.
 
-It is one recipe with a picture for each pair, so whatever can be done with a sampling can be done
-with it.
+Such a grid, prompts down and guidance across from one noise, was once what the page made; its
+files are still opened.
 """
-
-from dataclasses import replace
-from typing import Any
 
 from markupsafe import Markup
 
-from sd.common import validation
-from sd.common.validation import InputError, shown
 from sd.generation.recipe import Recipe
-from sd.ui import models
 from sd.ui.components.html import tags
 from sd.ui.texts import say
 
@@ -23,41 +17,6 @@ LONGEST_SCALES = 100  # characters
 def has_prompt(recipe: Recipe) -> bool:
     """Tell whether a recipe asks its model for anything, or away from anything."""
     return bool(recipe.prompts or recipe.negative)
-
-
-def grid_recipe(recipe: Recipe, scales: Any) -> Recipe:
-    """Return a recipe's prompts (down) with every scale (across), all from one noise."""
-    across, down = parse_scales(scales), tuple(dict.fromkeys(recipe.prompts))
-    if not down:
-        raise InputError("grid: ask for at least one prompt or class, of a model that knows any")
-    count = len(down) * len(across)
-    if count > models.CAPS.count:
-        raise InputError(
-            f"grid: {len(down)} prompts x {len(across)} scales are {count} pictures; at most "
-            f"{models.CAPS.count} are allowed"
-        )
-    prompts = tuple(prompt for prompt in down for _ in across)
-    guidance, seed = across * len(down), recipe.seed  # between a noise and itself lies itself
-    return replace(recipe, prompts=prompts, guidance=guidance, seed_to=seed, count=count)
-
-
-def parse_scales(value: Any) -> tuple[float, ...]:
-    """Return the numbers of a text like "1, 2, 4", each once."""
-    text = validation.text("guidance scales", "" if value is None else value, LONGEST_SCALES)
-    words = [word for word in text.replace("，", ",").split(",") if word.strip()]
-    found = tuple(dict.fromkeys(map(parse_scale, words)))
-    if not 1 <= len(found) <= MOST_SCALES:
-        raise InputError(f"guidance scales = {shown(text)}: must be 1 to {MOST_SCALES} numbers")
-    return found
-
-
-def parse_scale(word: str) -> float:
-    """Return the number that a word says."""
-    try:
-        scale = float(word)
-    except ValueError:
-        raise InputError(f"guidance scale = {shown(word.strip())}: must be a number") from None
-    return validation.real("guidance scale", scale, 0, MOST_GUIDANCE)
 
 
 def columns_of(recipe: Recipe) -> int:

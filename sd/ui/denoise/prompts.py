@@ -20,13 +20,13 @@ from sd.ui.adapter.checks import LONGEST_TEXT, LONGEST_WORD
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import QUIET, event_value, guarded, language
 from sd.ui.components.html import paragraph, pressed, tags
-from sd.ui.components.widgets import label, labels, note, slider
-from sd.ui.denoise.grid import LONGEST_SCALES, MOST_GUIDANCE, columns_of, has_prompt, shorten
+from sd.ui.components.widgets import labels, slider
+from sd.ui.denoise.grid import MOST_GUIDANCE, columns_of, has_prompt, shorten
 from sd.ui.model_metadata import ConditioningMetadata
 from sd.ui.texts import say
 
 MOST_PROMPTS = models.CAPS.count
-FIRST_GUIDANCE, FIRST_SCALES = 2.0, "1, 2, 4"
+FIRST_GUIDANCE = 2.0
 MOST_LISTED = 1000  # classes; those beyond are reached by name, over the API
 MOST_NAMED, LONGEST_CHIP = 12, 60  # unseen words in a line; characters of an example
 MOST_SHOWN = 6  # examples
@@ -44,7 +44,6 @@ class PromptForm:
     rescale: float = 0.0
     low: float = 0.0
     high: float = 1.0
-    scales: str | None = FIRST_SCALES
 
     def settings(self, entry: ModelEntry) -> dict[str, Any]:
         """Return what a recipe says of prompts and guidance.
@@ -85,8 +84,6 @@ class PromptParts(NamedTuple):
     unseen: gr.HTML
     examples: gr.HTML
     cost: gr.HTML
-    grid: gr.Accordion
-    grid_go: gr.Button
 
 
 # ---- read, and set again from a recipe
@@ -175,7 +172,6 @@ def form_of(recipe: Recipe, conditioning: ConditioningMetadata | None) -> Prompt
         rescale=recipe.rescale,
         low=low,
         high=high,
-        scales=", ".join(f"{scale:.10g}" for scale in recipe.guidance[:across]) or FIRST_SCALES,
     )
 
 
@@ -244,7 +240,7 @@ def show_fields(
     dropped: dict[str, Any] = {} if len(kept) == len(chosen) else {"value": kept}
     negative = avoided if avoided in names else None
     by_words, by_class = conditional and not names, bool(names)
-    shared = ("guidance", "rescale", "low", "high", "grid")
+    shared = ("guidance", "rescale", "low", "high")
     return {
         "prompt": gr.update(visible=by_words),
         "negative": gr.update(visible=by_words),
@@ -338,19 +334,6 @@ def build_more() -> dict[str, Any]:
     }
 
 
-def build_grid() -> tuple[gr.Accordion, gr.Textbox, gr.Button]:
-    """Lay out the grid of prompts and scales."""
-    settings: dict[str, Any] = {"elem_classes": "fold", "elem_id": "denoise-grid"}
-    fold = gr.Accordion(label("grid"), open=False, visible=False, **settings)
-    with fold, gr.Column(elem_classes="group"):
-        note("grid_about")
-        scales = gr.Textbox(
-            FIRST_SCALES, max_length=LONGEST_SCALES, elem_id="grid-scales", **labels("grid_scales")
-        )
-        go = gr.Button(label("grid_go"), elem_id="grid-go")
-    return fold, scales, go
-
-
 def textbox(key: str, **more: Any) -> gr.Textbox:
     """Show a field for words, hidden until a model reads any."""
     return gr.Textbox("", max_length=LONGEST_TEXT, visible=False, **labels(key), **more)
@@ -368,8 +351,7 @@ def wire(model: Any, parts: PromptParts) -> None:
         {name: fields[name]} for name in ("prompt", "classes", "negative", "avoided")
     )
     given = {"model": model}
-    shown = {name: field for name, field in fields.items() if name != "scales"}
-    shown |= {"examples": examples, "grid": parts.grid}
+    shown = {**fields, "examples": examples}
     model.change(**by_name(show_fields, given | classes | avoided, shown), **QUIET)
     filled = prompt | classes | negative | {"guidance": fields["guidance"]}
     model.input(**by_name(prefill, given | prompt | classes | negative, filled), **QUIET)

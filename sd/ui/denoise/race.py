@@ -4,11 +4,13 @@ Lanes are samplers of one model, or one sampler of three denoisers: the trained 
 (ideal) and the blur (linear) of its pictures.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
+from markupsafe import Markup
 
 from sd import runs
 from sd.checkpoints.closed_form_name import CLOSED_FORMS
@@ -19,11 +21,14 @@ from sd.generation.recipe import Recipe
 from sd.generation.registry import ModelEntry
 from sd.ui import models, uploads
 from sd.ui.components.events import Updates, by_name
+from sd.ui.components.fields import CHOICE, RANGE, SWITCH, Field, Values, form
 from sd.ui.components.handlers import BACKGROUND, QUIET, guarded, language, progress_on
-from sd.ui.components.html import progress_bar
+from sd.ui.components.html import paragraph, progress_bar
 from sd.ui.components.player import content as player_content
 from sd.ui.components.player import player
-from sd.ui.components.widgets import label, labels, note, slider
+from sd.ui.components.tools import tool_fold, verb
+from sd.ui.components.widgets import label
+from sd.ui.denoise.bar import RACE
 from sd.ui.denoise.form import SamplingForm
 from sd.ui.denoise.job import Job, progress_line, watch
 from sd.ui.state import Recent, shared
@@ -33,8 +38,40 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FIRST = ("ddim", "heun", "dpmpp_2m", "unipc")
-MOST_LANES = 4
+MOST_LANES = len(FIRST)
+LANES, NONE = tuple(f"lane_{n}" for n in range(1, MOST_LANES + 1)), ""
+SAMPLERS_RACE, MODELS = "samplers", "models"
 MOST_CALLS, FIRST_CALLS = 100, 12
+FIELDS = (
+    Field(
+        name="between",
+        kind=SWITCH,
+        value=SAMPLERS_RACE,
+        label="race_between",
+        choices=(("race_samplers", SAMPLERS_RACE), ("race_models", MODELS)),
+    ),
+    Field(
+        name="calls",
+        kind=RANGE,
+        value=FIRST_CALLS,
+        label="race_calls",
+        info="race_calls_info",
+        low=2,
+        high=MOST_CALLS,
+        when=("between", (SAMPLERS_RACE,)),
+    ),
+    *(
+        Field(
+            name=name,
+            kind=CHOICE,
+            value=first,
+            label=f"race_{name}",
+            choices=(("race_none", NONE), *((each, each) for each in SAMPLERS)),
+            when=("between", (SAMPLERS_RACE,)),
+        )
+        for name, first in zip(LANES, FIRST, strict=True)
+    ),
+)
 REFERENCE = "dpmpp_2m"  # of second order: at a thousand steps its error is far below any lane's
 
 
@@ -123,25 +160,25 @@ def reference_of(recipe: Recipe) -> Recipe:
 def lane_name(recipe: Recipe, by_model: bool, lang: str) -> str:
     """Return what a lane is called: its model, or its sampler and what it spends."""
     if by_model:
-        return recipe.model
+        kind, colon, _ = recipe.model.partition(":")
+        return say(f"lane_{kind}", lang) if colon else recipe.model
     calls = calls_of(recipe)
     return say("lane", lang, sampler=recipe.sampler, steps=recipe.steps, calls=calls)
 
 
 @guarded
-def race_samplers(
-    request: gr.Request, race: Race, samplers: Sequence[str], calls: int, **fields: Any
+def start_race(
+    request: gr.Request, race: Race, race_form: Values, **fields: Any
 ) -> Iterator[Updates]:
-    """Race samplers of one model."""
-    lanes = sampler_lanes(SamplingForm(**fields).to_recipe(), samplers, calls)
-    yield from run_race(race, lanes, False, language(request))
-
-
-@guarded
-def race_denoisers(request: gr.Request, race: Race, **fields: Any) -> Iterator[Updates]:
-    """Race the trained network against memory and blur."""
-    lanes = denoiser_lanes(SamplingForm(**fields).to_recipe())
-    yield from run_race(race, lanes, True, language(request))
+    """Race samplers of one model, or the trained network against memory and blur."""
+    recipe, lang = SamplingForm(**fields).to_recipe(), language(request)
+    by_model = race_form["between"] == MODELS
+    if by_model:
+        lanes = denoiser_lanes(recipe)
+    else:
+        chosen = [race_form[name] for name in LANES if race_form[name] != NONE]
+        lanes = sampler_lanes(recipe, chosen, race_form["calls"])
+    yield from run_race(race, lanes, by_model, lang)
 
 
 def run_race(race: Race, lanes: Sequence[Recipe], by_model: bool, lang: str) -> Iterator[Updates]:
@@ -152,6 +189,7 @@ def run_race(race: Race, lanes: Sequence[Recipe], by_model: bool, lang: str) -> 
     compares = not by_model and not all(map(is_random, lanes))
     for recipe in [*lanes, *([reference_of(lanes[0])] if compares else [])]:
         models.check_cost(recipe)
+    yield {"track": gr.update(visible=True), "result": "", "player": player_content([], lang)}
     for recipe in lanes:
         job = race.job = Job(recipe, lane_name(recipe, by_model, lang))
         jobs.append(job)
@@ -162,6 +200,10 @@ def run_race(race: Race, lanes: Sequence[Recipe], by_model: bool, lang: str) -> 
             return
     if compares:
         race.lanes = jobs
+    elif by_model:
+        yield {"result": paragraph(say("race_models_verdict", lang), "verdict")}
+    else:
+        yield {"result": paragraph(say("race_random_verdict", lang), "verdict")}
 
 
 @guarded
@@ -177,18 +219,58 @@ def measure_ends(request: gr.Request, race: Race) -> Iterator[Updates]:
         return
     race.lanes = []
     if (exact := shared(References).get(reference)) is not None:
-        films = [job.film_json(distance_text(exact, job, lang)) for job in jobs]
         line = progress_bar([say("race_done", lang, n=reference.steps)], 1)
-        yield {"player": player_content([film for film in films if film], lang), "line": line}
+        yield {"line": line, "result": result_html(measured(jobs, exact), lang)}
 
 
-def distance_text(exact: "Tensor", job: Job, lang: str) -> str:
-    """Return how far the end of a lane lies from the reference, in words."""
+class Place(NamedTuple):
+    """A lane, what it is called, and how far it ends from the reference; None: it adds noise."""
+
+    sampler: str
+    name: str
+    far: float | None
+
+
+def measured(jobs: Sequence[Job], exact: "Tensor") -> list[Place]:
+    """Return each lane with its distance, the nearest first and those of chance at the end."""
     from sd.generation.pipeline import rms_distance
 
-    if is_random(job.recipe) or job.last is None:
-        return say("lane_random", lang)
-    return say("lane_distance", lang, far=f"{rms_distance(job.last.x_t, exact):.3f}")
+    places = []
+    for job in jobs:
+        counts = job.last is not None and not is_random(job.recipe)
+        far = rms_distance(job.last.x_t, exact) if counts and job.last is not None else None
+        places.append(Place(job.recipe.sampler, job.label, far))
+    return sorted(places, key=lambda place: math.inf if place.far is None else place.far)
+
+
+def result_html(places: Sequence[Place], lang: str) -> Markup:
+    """Return the lanes in the order of their distances, a bar each, and the verdict."""
+    most = max((place.far or 0.0 for place in places), default=0.0) or 1.0
+    rows = Markup("").join(
+        Markup("<li>{}<span>{}</span>{}<output>{}</output></li>").format(
+            Markup("<b>{}</b>").format(rank if place.far is not None else "–"),
+            place.name,
+            Markup('<i aria-hidden="true" style="--share:{:.3f}"></i>').format(
+                (place.far or 0.0) / most
+            ),
+            say("lane_random", lang) if place.far is None else f"{place.far:.3f}",
+        )
+        for rank, place in enumerate(places, start=1)
+    )
+    ranks = Markup('<ol class="ranks">{}</ol>').format(rows)
+    return paragraph(verdict(places, lang), "verdict") + ranks
+
+
+def verdict(places: Sequence[Place], lang: str) -> str:
+    """Return in one sentence which lane came nearest, and by how much."""
+    first, *others = [place for place in places if place.far is not None]
+    far = f"{first.far:.3f}"
+    if not others:
+        return say("race_alone", lang, name=first.sampler, far=far)
+    last = others[-1]
+    times = (last.far or 0.0) / max(first.far or 0.0, 1e-9)
+    values = {"name": first.sampler, "far": far, "other": last.sampler, "times": f"{times:.2g}"}
+    return say("race_verdict", lang, **values)
 
 
 def make_reference(race: Race, reference: Recipe, lang: str) -> Iterator[Updates]:
@@ -205,12 +287,6 @@ def make_reference(race: Race, reference: Recipe, lang: str) -> Iterator[Updates
         shared(References)[reference] = job.last.x_t
 
 
-@guarded
-def show_track(request: gr.Request) -> Updates:
-    """Show the player of the lanes, with its words."""
-    return {"track": gr.update(visible=True), "player": player_content([], language(request))}
-
-
 def stop(race: Race) -> None:
     """Ask the race to end after the step at hand."""
     if isinstance(race, Race):
@@ -222,27 +298,18 @@ def stop(race: Race) -> None:
 def build(fields: Mapping[str, Any]) -> None:
     """Lay out the race and wire it; `fields` are those of a `SamplingForm`."""
     race = gr.State(Race())
-    with gr.Accordion(label("race"), open=False, elem_classes="fold", elem_id="denoise-race"):
-        note("race_about")
-        with gr.Row(elem_classes="race-fields"):
-            samplers = gr.CheckboxGroup(
-                list(SAMPLERS), value=list(FIRST), **labels("race_samplers")
-            )
-            calls = slider("race_calls", 2, MOST_CALLS, FIRST_CALLS, elem_id="race-calls")
-        with gr.Row(elem_classes="buttons"):
-            go = gr.Button(label("race_go"), elem_id="race-go")
-            three = gr.Button(label("race_denoisers"), elem_id="race-denoisers")
+    with tool_fold(RACE):
+        race_form = form(FIELDS, "race-form")
+        with gr.Row(elem_classes="verbs"):
+            go = verb("race_go", "race-go", "race")
             halt = gr.Button(label("stop"), elem_id="race-stop", elem_classes="stop")
-        line = gr.HTML(elem_classes="status", elem_id="race-status")
+            line = gr.HTML(elem_classes="status", elem_id="race-status")
+        result = gr.HTML(elem_classes="race-result", elem_id="race-result")
         with gr.Column(visible=False) as track:
             lanes = player("race-player")
     queued = progress_on(line)
-    inputs, outputs = {"race": race, **fields}, {"player": lanes, "line": line}
-    shown = by_name(show_track, {}, {"track": track, "player": lanes})
-    for button in (go, three):
-        button.click(**shown, **QUIET)
-    chosen = {"samplers": samplers, "calls": calls}
-    raced = go.click(**by_name(race_samplers, inputs | chosen, outputs), **queued)
+    inputs = {"race": race, "race_form": race_form, **fields}
+    outputs = {"player": lanes, "line": line, "result": result, "track": track}
+    raced = go.click(**by_name(start_race, inputs, outputs), **queued)
     raced.success(**by_name(measure_ends, {"race": race}, outputs), **queued | BACKGROUND)
-    three.click(**by_name(race_denoisers, inputs, outputs), **queued)
     halt.click(stop, race, None, **QUIET)

@@ -14,16 +14,28 @@ from sd.common import validation
 from sd.common.validation import InputError
 from sd.generation.recipe import Recipe
 from sd.ui.components.events import Updates, by_name
-from sd.ui.components.handlers import HIDDEN, MODEL, QUIET, event_value, guarded, language
+from sd.ui.components.fields import Values
+from sd.ui.components.handlers import (
+    HIDDEN,
+    MODEL,
+    QUIET,
+    event_value,
+    guarded,
+    language,
+    progress_on,
+)
 from sd.ui.components.html import progress_bar
 from sd.ui.components.player import content as player_content
 from sd.ui.components.player import player
+from sd.ui.components.tools import tools_bar
 from sd.ui.components.widgets import command_box, label
-from sd.ui.denoise import algorithm2, branch, example, form, race, takeaway
+from sd.ui.denoise import algorithm2, branch, example, form, grid_panel, race, takeaway
 from sd.ui.denoise.attention import panel as attention
+from sd.ui.denoise.bar import TOOLS
 from sd.ui.denoise.branch import BranchForm, offer_branch
 from sd.ui.denoise.form import SamplingForm
-from sd.ui.denoise.grid import columns_of, grid_recipe, legend_html
+from sd.ui.denoise.grid import columns_of, legend_html
+from sd.ui.denoise.grid_panel import Grid, cell_of
 from sd.ui.denoise.job import Job, progress_line, watch
 from sd.ui.denoise.tree import Node, Tree, title
 from sd.ui.texts import say
@@ -92,17 +104,20 @@ def run(request: gr.Request, tree: Tree, **fields: Any) -> Iterator[Updates]:
 
 
 @guarded
-def run_grid(request: gr.Request, tree: Tree, **fields: Any) -> Iterator[Updates]:
-    """Sample every prompt with every guidance scale."""
-    values = SamplingForm(**fields)
-    yield from sample(tree, grid_recipe(values.to_recipe(), values.scales), language(request))
+def open_cell(
+    request: gr.Request, tree: Tree, grid: Grid, event: gr.EventData
+) -> Iterator[Updates]:
+    """Show a cell of the grid on the stage, with its steps."""
+    yield from sample(tree, cell_of(grid, event), language(request))
 
 
 @guarded
-def run_branch(request: gr.Request, tree: Tree, **fields: Any) -> Iterator[Updates]:
+def run_branch(
+    request: gr.Request, tree: Tree, branch_form: Values, paint: Any
+) -> Iterator[Updates]:
     """Go on from the step at which the slider rests."""
-    node = tree.current
-    recipe = BranchForm(**fields).to_recipe(node, tree.place or node.recipe.steps // 2)
+    node, branching = tree.current, BranchForm(**branch_form, paint=paint)
+    recipe = branching.to_recipe(node, tree.place or node.recipe.steps // 2)
     yield from sample(tree, recipe, language(request))
 
 
@@ -147,6 +162,8 @@ def note_place(request: gr.Request, tree: Tree, event: gr.EventData) -> Updates:
     if event_value(event, "id") not in (None, node.film.get("id")):
         return {}
     tree.place = validation.whole("step", event_value(event, "i"), 1, node.recipe.steps)
+    if (picture := event_value(event, "picture")) is not None:
+        tree.picture = 1 + validation.whole("picture", picture, 0, node.recipe.count - 1)
     return offer_branch(tree, language(request))
 
 
@@ -189,20 +206,23 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
                 halt = gr.Button(label("stop"), elem_id="denoise-stop", elem_classes="stop")
         with gr.Column(elem_classes="stage"):
             stage = build_stage()
+    tools_bar(TOOLS)
     branching = branch.build()
-    race.build(fields.fields)
-    algorithm_fold, algorithm = algorithm2.build()
     attention_fold, attention_parts = attention.build()
+    algorithm_fold, algorithm = algorithm2.build()
+    race.build(fields.fields)
+    cells = grid_panel.build(fields.fields)
     taking = takeaway.build()
-    stage["index"] = taking.index
+    stage["saving"] = taking.form
     command = command_box()
 
     tree, offered = {"tree": state}, branching.outputs
     queued = {**HIDDEN, "api_visibility": "private", **MODEL}
     go.click(**by_name(run, tree | fields.fields, stage), **queued)
-    fields.prompts.grid_go.click(**by_name(run_grid, tree | fields.fields, stage), **queued)
-    branching.go.click(**by_name(run_branch, tree | branching.fields, stage), **queued)
-    taking.again.click(**by_name(run_again, tree, stage), **queued)
+    shown = progress_on(stage["line"])
+    branching.go.click(**by_name(run_branch, tree | branching.fields, stage), **shown)
+    opened = by_name(open_cell, {**tree, "grid": cells.state}, stage)
+    cells.sheet.click(**opened, **queued)
     halt.click(stop, state, None, **QUIET)
     placed = by_name(note_place, tree, offered)
     moved = stage["player"].select(**placed, trigger_mode="multiple", **QUIET)
@@ -211,8 +231,9 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
     everything = {**stage, **offered, **fields.controls}
     chosen = by_name(choose_node, tree, everything)
     stage["player"].click(**chosen, trigger_mode="multiple", **QUIET)
-    controls = {**fields.controls, **branch.named(branching.fields)}
-    takeaway.wire(taking, state, controls, stage["line"])
+    controls = {**fields.controls, **branching.outputs}
+    brought = takeaway.wire(taking, state, controls, stage["line"])
+    brought.success(**by_name(run_again, tree, stage), **queued)
     form.wire(demo, fields, command)
     demo.load(**by_name(first_view, tree, everything), **QUIET)
 

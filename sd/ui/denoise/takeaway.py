@@ -1,7 +1,6 @@
-"""Take a sampling away, as picture, film, numbers or page; and bring a picture's recipe back."""
+"""Save a sampling, as picture, film, numbers or page; and open a picture with its recipe."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,29 +14,51 @@ from sd.ui import models
 from sd.ui.adapter import scratch
 from sd.ui.components import player
 from sd.ui.components.events import Updates, by_name
+from sd.ui.components.fields import NUMBER, SWITCH, Field, Values, form, patch
 from sd.ui.components.handlers import QUIET, guarded, language, progress_on
 from sd.ui.components.html import progress_bar
-from sd.ui.components.widgets import label, labels, note, slider
-from sd.ui.denoise import branch, form
+from sd.ui.components.tools import tool_fold
+from sd.ui.components.widgets import label
+from sd.ui.denoise import branch
+from sd.ui.denoise import form as sampling_form
+from sd.ui.denoise.bar import SAVE
 from sd.ui.denoise.job import steps_of
 from sd.ui.denoise.tree import Node, Tree
 from sd.ui.texts import say
 
-FORMS = PNG, GIF, WEBP, MP4, NPZ, HTML = ("png", "gif", "webp", "mp4", "npz", "html")
+FORMS = PNG, GIF, MP4, WEBP, NPZ, HTML = ("png", "gif", "mp4", "webp", "npz", "html")
+FIELDS = (
+    Field(
+        name="kind",
+        kind=SWITCH,
+        value=PNG,
+        label="take_form",
+        info="take_form_info",
+        choices=[(f"take_{word}", word) for word in FORMS],
+    ),
+    Field(
+        name="index",
+        kind=NUMBER,
+        value=1,
+        label="take_index",
+        info="take_index_info",
+        low=1,
+        high=models.CAPS.count,
+        when=("kind", (PNG, HTML)),
+    ),
+)
 LONGEST_LABEL = 80  # characters of the machine on which a recipe was made
 MOST_BYTES = 2**30  # of all steps at once
 PRESS = '() => document.querySelector("#take-download").click()'
 
 
 class TakeawayParts(NamedTuple):
-    """What takes away and brings back."""
+    """What saves and what opens."""
 
-    kind: Any
-    index: Any
+    form: gr.HTML
     go: gr.Button
     download: gr.DownloadButton
     bring: Any
-    again: gr.Button
 
 
 def png_record(recipe: Recipe, index: int) -> dict[str, Any]:
@@ -114,25 +135,17 @@ def write_picture(node: Node, path: Path, index: int) -> None:
 
 
 def offer_pictures(tree: Tree, count: int) -> Updates:
-    """Offer so many pictures to choose from; the chosen one stays if it is one of them."""
-    chosen = min(tree.picture, count)
-    most = max(count, 2)  # gradio makes no slider without a range; for one picture it is hidden
-    return {"index": gr.update(maximum=most, value=chosen, visible=count > 1)}
-
-
-def choose_picture(tree: Tree, index: Any) -> None:
-    """Note which picture is chosen; `take` is what refuses one that is none."""
-    with suppress(InputError):
-        tree.picture = validation.whole("picture", index, 1, models.CAPS.count)
+    """Offer the picture that is chosen if it is one of so many, and the field if it is a choice."""
+    return {"saving": patch({"index": min(tree.picture, count)}, shown={"index": count > 1})}
 
 
 @guarded
-def take(request: gr.Request, tree: Tree, kind: str, index: int) -> Updates:
+def take(request: gr.Request, tree: Tree, saving: Values) -> Updates:
     """Make the file that was asked for, for the hidden button."""
-    kind = validation.choice("form", kind, FORMS)
     node = tree.current
-    number = validation.whole("picture", index, 1, node.recipe.count)
-    path = write_file(node, kind, number - 1, language(request))
+    number = validation.whole("picture", saving["index"], 1, node.recipe.count)
+    tree.picture = number
+    path = write_file(node, saving["kind"], number - 1, language(request))
     return {"download": gr.update(value=str(path))}
 
 
@@ -156,41 +169,30 @@ def bring(request: gr.Request, tree: Tree, file: str | None) -> Updates:
     line = say("brought", lang, name=Path(file).name[:80], machine=machine or "?")
     return {
         "line": progress_bar([line], 0),
-        "again": gr.update(visible=True),
         **offer_pictures(tree, recipe.count),
-        **form.updates_of(root, lang),
+        **sampling_form.updates_of(root, lang),
         **branch.updates_of(recipe, tree.find(root), lang),
     }
 
 
 def build() -> TakeawayParts:
-    """Lay out what takes away and what brings back."""
-    with gr.Accordion(label("take"), open=False, elem_classes="fold", elem_id="denoise-take"):
-        note("take_about")
-        kind = gr.Radio(
-            [(label(f"take_{word}"), word) for word in FORMS],
-            value=PNG,
-            **labels("take_form"),
-            elem_classes="switch",
-            elem_id="take-form",
-        )
-        index = slider("take_index", 1, models.CAPS.count, 1, elem_id="take-index")
-        with gr.Row(elem_classes="buttons"):
-            go = gr.Button(label("take_go"), elem_id="take-go")
+    """Lay out what saves and what opens."""
+    with tool_fold(SAVE):
+        fields = form(FIELDS, "take-form", is_kept=False)
+        with gr.Row(elem_classes="verbs"):
+            go = gr.Button(label("take_go"), elem_id="take-go", elem_classes="verb")
             brought = gr.UploadButton(label("bring"), file_types=[".png"], elem_id="take-bring")
-            again = gr.Button(label("bring_again"), visible=False, elem_id="take-again")
         download = gr.DownloadButton("file", visible="hidden", elem_id="take-download")
-    return TakeawayParts(kind, index, go, download, brought, again)
+    return TakeawayParts(fields, go, download, brought)
 
 
-def wire(parts: TakeawayParts, state: gr.State, controls: Mapping[str, Any], line: gr.HTML) -> None:
-    """Wire taking away and bringing back, which sets the `controls`."""
+def wire(parts: TakeawayParts, state: gr.State, controls: Mapping[str, Any], line: gr.HTML) -> Any:
+    """Wire saving and opening, which sets the `controls`; return the event of what was opened."""
     tree = {"tree": state}
-    queued = progress_on(line)
-    wanted = {**tree, "kind": parts.kind, "index": parts.index}
-    taken = parts.go.click(**by_name(take, wanted, {"download": parts.download}), **queued)
+    wanted = {**tree, "saving": parts.form}
+    taken = parts.go.click(
+        **by_name(take, wanted, {"download": parts.download}), **progress_on(line)
+    )
     taken.success(None, None, None, js=PRESS, **QUIET)
-    chosen = {"trigger_mode": "always_last", **QUIET}
-    parts.index.input(choose_picture, [state, parts.index], None, **chosen)
-    outputs = {"line": line, "again": parts.again, "index": parts.index, **controls}
-    parts.bring.upload(**by_name(bring, {**tree, "file": parts.bring}, outputs), **QUIET)
+    outputs = {"line": line, "saving": parts.form, **controls}
+    return parts.bring.upload(**by_name(bring, {**tree, "file": parts.bring}, outputs), **QUIET)

@@ -1,5 +1,6 @@
 """A form as one component: what may be sent for it, what a handler changes of it, its languages."""
 
+import json
 from typing import Any
 
 import pytest
@@ -79,7 +80,7 @@ def test_a_patch_says_only_what_changes() -> None:
 
 
 def test_the_words_of_a_field_go_to_the_browser_in_every_language() -> None:
-    described = FORM.props["fields"]
+    described = json.loads(FORM.js_on_load.partition("}, ")[2].removesuffix(");"))["fields"]
     steps = next(each for each in described if each["name"] == "steps")
     assert steps["label"] == {language: TEXTS[language]["sample_steps"] for language in TEXTS}
     assert fields.words("no key of a text") == dict.fromkeys(TEXTS, "no key of a text")

@@ -84,7 +84,17 @@ def recorded(made: Recipe, i: int = 3, k: int = 0) -> AttentionRecord:
 
 
 def show(tree: Tree, held: Selection = NOTHING, request: Any = ENGLISH, picture: Any = 1) -> Any:
-    return attention.show(request, tree, held, picture, "averaged", "all")
+    return attention.show(request, tree, held, looking(picture))
+
+
+def looking(picture: Any = 1, layer: str = "averaged", head: str = "all") -> dict[str, Any]:
+    """Return what the form of the panel holds."""
+    return {"picture": picture, "layer": layer, "head": head}
+
+
+def patched(panel: Any) -> dict[str, Any]:
+    """Return what a handler changes of that form."""
+    return dict(panel["looking"]["patch"])
 
 
 def pictures(shown: str) -> list[Image.Image]:
@@ -218,8 +228,8 @@ def test_a_formula_has_no_network_and_says_so() -> None:
     panel = show(tree)
     assert "ideal:pictured is a formula over the pictures" in panel["words"]
     assert panel["place"] == panel["where"] == panel["strip"] == ""
-    assert attention.redraw(ENGLISH, tree, NOTHING, 1, "averaged", "all") == {}
-    assert list(attention.show_strip(ENGLISH, tree, NOTHING, 1, "averaged", "all"))[-1] == {
+    assert attention.redraw(ENGLISH, tree, NOTHING, looking()) == {}
+    assert list(attention.show_strip(ENGLISH, tree, NOTHING, looking()))[-1] == {
         "line": "",
         "strip": "",
     }
@@ -240,7 +250,7 @@ def test_the_panel_shows_the_estimate_the_place_and_every_word() -> None:
     made = recipe()
     panel = show(tree_of(made))
     place, where, words, subject = (panel[k] for k in ("place", "where", "words", "subject"))
-    picture, layer, head = (panel[k] for k in ("picture", "layer", "head"))
+    form = patched(panel)
     seen = recorded(made)
     assert panel["selection"] == Selection(made, 0, Spot(4, 4, 0))
     (base,) = pictures(place)
@@ -251,14 +261,15 @@ def test_the_panel_shows_the_estimate_the_place_and_every_word() -> None:
     shares = [int(each) for each in re.findall(r"<small>(\d+) %", words)]
     assert shares == [round(100 * float(seen.word(k).mean())) for k in range(3)]
     assert re.findall(r'aria-pressed="(\w+)"', words) == ["true", "false", "false"]
-    assert picture["visible"] and picture["value"] == 1 and "heat of “a” changes" in subject
-    assert [value for _, value in layer["choices"]] == ["averaged", *seen.layers]
-    assert [value for _, value in head["choices"]] == ["all", *map(str, range(1, 2))]
+    assert form["shown"] == {"picture": True} and form["values"]["picture"] == 1
+    assert "heat of “a” changes" in subject
+    assert [value for _, value in form["choices"]["layer"]] == ["averaged", *seen.layers]
+    assert [value for _, value in form["choices"]["head"]] == ["all", *map(str, range(1, 2))]
 
 
 def test_only_an_open_fold_looks_and_only_at_what_was_made(calls: list[int]) -> None:
     tree = tree_of(recipe())
-    assert attention.show(ENGLISH, tree, NOTHING, 1, "averaged", "all", False) == {}
+    assert attention.show(ENGLISH, tree, NOTHING, looking(), False) == {}
     assert calls == []
     with pytest.raises(gr.Error, match="press Denoise first"):
         show(Tree())
@@ -272,7 +283,7 @@ def test_a_step_of_the_same_sampling_keeps_what_was_chosen() -> None:
     assert 'data-x="2" data-y="1"' in panel["place"]
     other = show(tree, held, picture=9)  # more than there are: the last
     assert other["selection"] == Selection(recipe(), 1, Spot(4, 4, 0))
-    assert other["picture"]["value"] == 2 and other["line"] == other["strip"] == ""
+    assert patched(other)["values"]["picture"] == 2 and other["line"] == other["strip"] == ""
 
 
 def test_tokens_of_classes_have_names_in_both_languages() -> None:
@@ -299,21 +310,23 @@ def test_another_layer_and_head_are_drawn() -> None:
     made = recipe()
     seen, tree = recorded(made), tree_of(made)
     held = Selection(made, 0, Spot(4, 4, 0))
-    now = attention.redraw(ENGLISH, tree, held, 1, seen.layers[0], "1")
-    where, words, head = (now[k] for k in ("where", "words", "head"))
+    now = attention.redraw(ENGLISH, tree, held, looking(1, seen.layers[0], "1"))
+    where, words = now["where"], now["words"]
     wanted = show(tree, held)
-    assert head["value"] == "1" and len(pictures(words)) == 3
+    assert patched(now)["values"] == {"head": "1"} and len(pictures(words)) == 3
     assert len(pictures(where)) == len(pictures(wanted["where"])) == 1
     with pytest.raises(gr.Error, match="layer = 'middle': must be one of averaged, "):
-        attention.redraw(ENGLISH, tree, held, 1, "middle", "all")
+        attention.redraw(ENGLISH, tree, held, looking(1, "middle"))
     with pytest.raises(gr.Error, match="head = '9': must be one of all, 1"):
-        attention.choose_spot(ENGLISH, tree, held, 1, "averaged", "9", {"x": 1, "y": 1})
-    assert attention.redraw(ENGLISH, tree, held, 1, "averaged", "9")["head"]["value"] == "all"
+        attention.choose_spot(ENGLISH, tree, held, looking(1, "averaged", "9"), {"x": 1, "y": 1})
+    assert attention.redraw(ENGLISH, tree, held, looking(1, "averaged", "9"))["looking"]["patch"][
+        "values"
+    ] == {"head": "all"}
 
 
 def test_a_pressed_place_is_looked_from() -> None:
     tree, held = tree_of(recipe()), Selection(recipe(), 0, Spot(4, 4, 0))
-    asked = ENGLISH, tree, held, 1, "averaged", "all"
+    asked = ENGLISH, tree, held, looking()
     now = attention.choose_spot(*asked, {"x": 7, "y": 0})
     assert now["selection"].spot == Spot(0, 7)
     assert "row 1, column 8" in now["where"] and "row 1, column 8" in now["subject"]
@@ -328,11 +341,11 @@ def test_a_place_or_word_that_is_none_is_told(value: Any) -> None:
     for name in ("x", "y"):
         data = {"x": 1, "y": 1} | {name: value}
         with pytest.raises(gr.Error, match=f"{name} = .*must be a whole number from 0 to 7"):
-            attention.choose_spot(ENGLISH, tree, held, 1, "averaged", "all", data)
+            attention.choose_spot(ENGLISH, tree, held, looking(), data)
     with pytest.raises(gr.Error, match=r"word = .*from 0 to 2"):
-        attention.choose_spot(ENGLISH, tree, held, 1, "averaged", "all", {"word": value})
+        attention.choose_spot(ENGLISH, tree, held, looking(), {"word": value})
     with pytest.raises(gr.Error, match="y = None"):
-        attention.choose_spot(ENGLISH, tree, held, 1, "averaged", "all", value)
+        attention.choose_spot(ENGLISH, tree, held, looking(), value)
     if value is not None:
         with pytest.raises(gr.Error, match=r"picture = .*from 1 to 16"):
             show(tree, picture=99 if value == 8 else value)
@@ -341,7 +354,7 @@ def test_a_place_or_word_that_is_none_is_told(value: Any) -> None:
 def test_through_the_sampling_each_step_is_asked_once(calls: list[int]) -> None:
     made = recipe()
     tree, held = tree_of(made), Selection(made, 0, Spot(4, 4, 1))
-    told = list(attention.show_strip(ENGLISH, tree, held, 1, "averaged", "all"))
+    told = list(attention.show_strip(ENGLISH, tree, held, looking()))
     lines = [each["line"] for each in told[:-1]]
     assert calls == [4] * 5 + [2] * 6  # the steps are made again once, then six looks
     assert [re.findall(r"step (\d) of 6", line) for line in lines] == [[str(i)] for i in range(6)]
@@ -349,9 +362,7 @@ def test_through_the_sampling_each_step_is_asked_once(calls: list[int]) -> None:
     assert re.search(r"6 steps looked at in \d+\.\d s", line)
     assert len(pictures(strip)) == 6 and "heat of “red”" in strip
     assert re.findall(r"<span>step (\d)</span>", strip) == list("123456")
-    place = list(
-        attention.show_strip(CHINESE, tree, Selection(made, 0, Spot(0, 1)), 1, "averaged", "all")
-    )
+    place = list(attention.show_strip(CHINESE, tree, Selection(made, 0, Spot(0, 1)), looking()))
     assert len(calls) == 11 and "第 1 行，第 2 列" in place[-1]["strip"]
 
 
@@ -364,7 +375,7 @@ def test_a_strip_has_one_scale_of_colours(monkeypatch: pytest.MonkeyPatch) -> No
         heatmaps, "overlay", lambda image, heat, peak: peaks.append(peak) or real(image, heat, peak)
     )
     made = recipe()
-    asked = tree_of(made), Selection(made, 0, Spot(4, 4, 1)), 1, "averaged", "all"
+    asked = tree_of(made), Selection(made, 0, Spot(4, 4, 1)), looking()
     list(attention.show_strip(ENGLISH, *asked))
     wanted = max(float(recorded(made, i).word(1).max()) for i in range(1, 7))
     assert peaks == [pytest.approx(wanted)] * 6

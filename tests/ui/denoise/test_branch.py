@@ -29,7 +29,7 @@ from tests.helpers.denoising import (
     HOSTILE,
     another_day,
     branch_of,
-    branch_values,
+    branching,
     equal,
     one_line,
     pressed,
@@ -49,12 +49,13 @@ RESULT = 0.0006  # of a number that is told with three decimals
 
 def test_where_the_slider_rests_a_branch_is_offered(tree: Tree, little: Model) -> None:
     offer = denoise.note_place(ENGLISH, tree, resting(4))
-    content, left = offer["branch_paint"], offer["branch_steps"]
+    content, left = offer["branch_paint"], set_branch(offer)["steps"]
     t = replayed(tree.current.recipe, little)[3].t
-    assert f"Goes on from step 4 of 6, where t = {t:g}" in offer["branch_words"]
+    assert f"at t = {t:g}" in offer["branch_words"]
+    assert offer["branch_go"] == "Continue from step 4"
     assert (left, content["width"], content["height"], tree.place) == (2, 8, 8, 4)
     offer = denoise.note_place(CHINESE, tree, resting(6))  # nothing comes after the last
-    assert "从第 5 步（共 6 步" in offer["branch_words"] and offer["branch_steps"] == 1
+    assert offer["branch_go"] == "从第 5 步继续" and set_branch(offer)["steps"] == 1
     for wrong in (0, 7, math.nan, True, None, "x", 4.7, [1], 10**400):
         with pytest.raises(gr.Error, match="step = "):
             denoise.note_place(ENGLISH, tree, resting(wrong))
@@ -92,7 +93,7 @@ def test_a_branch_leaves_its_parent_after_the_step_and_paint_arrives(
     kept = another_day(monkeypatch)
     parent = tree.current.recipe
     denoise.note_place(ENGLISH, tree, resting(5))
-    list(denoise.run_branch(ENGLISH, tree, **branch_values()))
+    list(denoise.run_branch(ENGLISH, tree, **branching()))
     same = tree.current
     assert same.parent == 1 and same.recipe.branch == Branch(parent, 5)
     end = replayed(parent, little)[-1].x_t
@@ -101,7 +102,7 @@ def test_a_branch_leaves_its_parent_after_the_step_and_paint_arrives(
     for level in (0, 255):
         tree.show(1)
         denoise.note_place(ENGLISH, tree, resting(5))
-        painted = branch_values(paint=sent(denoising.paint(level)))
+        painted = branching(paint=sent(denoising.paint(level)))
         list(denoise.run_branch(ENGLISH, tree, **painted))
         assert equal(kept.steps(tree.current.recipe), replayed(tree.current.recipe, little))
         ends[level] = kept.steps(tree.current.recipe)[-1].x_t
@@ -123,7 +124,7 @@ def test_a_branch_begins_as_what_it_goes_on_from_and_keeps_what_is_typed(tree: T
     assert offered(3) == [None, 3, None, None]  # of the same sampling only the steps are others
     list(denoise.run(ENGLISH, tree, **values(sampler="ddpm", steps=9, eta=0.3, seed=77)))
     assert offered(2) == ["ddpm", 7, 0.3, 77]
-    other = branch_values(sampler="heun", steps=5, eta=0.5, seed=11)
+    other = branching(sampler="heun", steps=5, eta=0.5, seed=11)
     list(denoise.run_branch(ENGLISH, tree, **other))
     assert offered(1) == ["heun", 4, 0.5, 11]
     again = denoise.choose_node(ENGLISH, tree, pressed(2))
@@ -144,7 +145,7 @@ def test_a_branch_leaves_no_step_that_was_not_made(
     for place in (0, 3, 5):  # in the middle where the slider rests nowhere
         tree.show(1)
         tree.place = place
-        list(denoise.run_branch(ENGLISH, tree, **branch_values()))
+        list(denoise.run_branch(ENGLISH, tree, **branching()))
         assert tree.current.recipe.branch == Branch(node.recipe, 3)
     monkeypatch.setattr("sd.generation.film.MOST_FRAMES", 3)
     list(denoise.run(ENGLISH, tree, **values(steps=12)))  # every fourth step is seen
@@ -162,7 +163,7 @@ def test_a_new_sampling_is_shown_alone_and_from_its_beginning(tree: Tree) -> Non
 
 
 def test_without_a_resting_slider_a_branch_leaves_in_the_middle(tree: Tree) -> None:
-    list(denoise.run_branch(ENGLISH, tree, **branch_values(sampler="euler", steps=9, seed=3)))
+    list(denoise.run_branch(ENGLISH, tree, **branching(sampler="euler", steps=9, seed=3)))
     found = tree.current.recipe
     assert found.branch is not None and found.branch.at == 3
     assert (found.sampler, found.steps, found.seed) == ("euler", 9, 3)
@@ -179,8 +180,8 @@ def test_a_branch_of_two_seeds_or_of_a_picture_keeps_neither(tree: Tree, little:
 
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: repr(value)[:12])
 def test_each_field_of_a_branch_refuses_what_it_cannot_hold(tree: Tree, value: Any) -> None:
-    may = [("seed", 10**9), ("guidance", None), ("paint", None), ("paint", {})]
-    for name in branch_values():
+    may = [("seed", 10**9), ("paint", None), ("paint", {})]
+    for name in ("sampler", "steps", "eta", "seed", "paint"):  # the others are read by the form
         if (name, value) in may:
             continue
         with pytest.raises(InputError) as error:
@@ -191,10 +192,10 @@ def test_each_field_of_a_branch_refuses_what_it_cannot_hold(tree: Tree, value: A
 def test_there_is_no_branch_where_nothing_is_left() -> None:
     tree = Tree()
     with pytest.raises(gr.Error, match="press Denoise first"):
-        list(denoise.run_branch(ENGLISH, tree, **branch_values()))
+        list(denoise.run_branch(ENGLISH, tree, **branching()))
     list(denoise.run(ENGLISH, tree, **values(steps=1)))
     with pytest.raises(gr.Error, match="a sampling of one step"):
-        list(denoise.run_branch(ENGLISH, tree, **branch_values()))
+        list(denoise.run_branch(ENGLISH, tree, **branching()))
 
 
 def test_a_branch_beyond_the_caps_is_refused(tree: Tree) -> None:

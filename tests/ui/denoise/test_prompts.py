@@ -18,7 +18,7 @@ from sd.checkpoints.model import Model
 from sd.cli.parser import parser
 from sd.common.validation import InputError
 from sd.config import Config
-from sd.generation.recipe import Recipe
+from sd.generation.recipe import Recipe, from_json
 from sd.networks import conditioning_metadata as facts
 from sd.ui import api, model_metadata, models
 from sd.ui.denoise import form, grid, prompts, race
@@ -36,7 +36,7 @@ from tests.helpers.denoising import (
     WORDED,
     another_day,
     branch_of,
-    branch_values,
+    branching,
     one_line,
     pressed,
     recipe_of,
@@ -191,7 +191,7 @@ def test_every_control_comes_back_from_a_recipe(changes: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("model", [LABELLED, WORDED])
-@pytest.mark.parametrize("name", [name for name in vars(PromptForm()) if name != "scales"])
+@pytest.mark.parametrize("name", list(vars(PromptForm())))
 def test_each_field_refuses_what_it_cannot_hold(model: str, name: str) -> None:
     for value in HOSTILE:
         if (name, value) == ("guidance", 5):
@@ -229,7 +229,7 @@ def test_fields_are_shown_where_a_model_has_them(model: str, classed: bool, word
     assert shown["prompt"]["visible"] is shown["negative"]["visible"] is worded
     classes, avoided = shown["classes"], shown["avoided"]
     assert classes["visible"] is avoided["visible"] is classed
-    for name in ("guidance", "rescale", "low", "high", "grid"):
+    for name in ("guidance", "rescale", "low", "high"):
         assert shown[name]["visible"] is (classed or worded)
     assert classes["choices"] == (list(CLASSES) if classed else [])
     assert (classes["value"], avoided["value"]) == (["dog"] if classed else [], None)
@@ -374,89 +374,90 @@ def test_a_chosen_model_that_never_trained_untold_takes_no_guidance(
 # ---- a branch
 
 
-def test_a_branch_changes_guidance_or_leaves_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_branch_changes_guidance_or_leaves_it() -> None:
     tree = made(recipe(guidance=3))
     offer = denoise.note_place(ENGLISH, tree, resting(4))
-    assert "step 4 of 6" in offer["branch_words"] and offer["branch_steps"] == 2
-    assert offer["branch_guidance"] == gr.update(value="3", visible=True)
+    found = set_branch(offer)
+    assert offer["branch_go"] == "Continue from step 4" and found["steps"] == 2
+    assert (found["prompt"], found["guidance"]) == (f"{RED}\n{BLUE}", 3.0)
+    assert offer["branch_form"]["patch"]["shown"]["guidance"] is True
     node, end = tree.current, end_of(tree.current.recipe)
-    same = branch_of(node, 4, steps=2)
+    as_before = {"prompt": found["prompt"], "steps": 2}
+    same = branch_of(node, 4, **as_before)
     assert same.guidance == (3.0,) and same.prompts == (RED, BLUE)
     assert torch.equal(end_of(same), end)
-    other = branch_of(node, 4, steps=2, guidance="8")
+    other = branch_of(node, 4, **as_before, guidance=8.0)
     assert other.guidance == (8.0,) and not torch.allclose(end_of(other), end, atol=1e-3)
-    for made_of, expected in ((same, ""), (other, "8")):
+    for made_of, expected in ((same, None), (other, 8.0)):
         controls = set_branch(brought(Tree(), taken(made(made_of))))
         assert controls["guidance"] == expected
         assert branch_of(node, 4, **controls) == made_of
-    for wrong in ("11", "-1", "nan", "x", "1, 2", "1" * 101, 5, True, [1]):
-        with pytest.raises(InputError, match="guidance"):
-            branch_of(node, 4, steps=2, guidance=wrong)
     plain = made(denoising.recipe()).current
-    assert branch_of(plain, 4, steps=2, guidance="8").guidance == (1.0,)
+    assert branch_of(plain, 4, steps=2, guidance=8.0).guidance == (1.0,)
 
 
-# ---- a grid
+@pytest.mark.parametrize(
+    ("changes", "prompts", "negative", "guidance"),
+    [
+        ({"prompt": "a small dog"}, ("a small dog",), "", (3.0,)),
+        ({"prompt": f"{RED}\n{BLUE}", "negative": "dog"}, (RED, BLUE), "dog", (3.0,)),
+        ({"prompt": ""}, (), "", (1.0,)),
+        ({"prompt": "\n dog \n", "guidance": 5.0}, ("dog",), "", (5.0,)),
+    ],
+)
+def test_a_branch_is_asked_for_something_else(
+    changes: dict[str, Any], prompts: tuple[str, ...], negative: str, guidance: tuple[float, ...]
+) -> None:
+    tree = made(recipe(guidance=3))
+    denoise.note_place(ENGLISH, tree, resting(4))
+    list(denoise.run_branch(ENGLISH, tree, **branching(steps=2, **changes)))
+    found = tree.current.recipe
+    assert (found.prompts, found.negative, found.guidance) == (prompts, negative, guidance)
+    assert found.branch is not None and found.branch.recipe.prompts == (RED, BLUE)
+    assert not torch.equal(end_of(found), end_of(found.branch.recipe))
+    assert from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
-@pytest.mark.parametrize("model", [LABELLED, WORDED])
-def test_a_grid_holds_every_prompt_with_every_scale_from_one_noise(model: str) -> None:
-    words = {LABELLED: CLASSES, WORDED: (RED, BLUE)}[model]
-    tree, values = Tree(), asked(model, classes=["cat", "dog"], count=7, scales=" 1, 2.5,4,1")
-    shown = list(denoise.run_grid(ENGLISH, tree, **values))
+def test_a_branch_of_what_was_asked_for_nothing_is_guided_as_usual() -> None:
+    tree = made(recipe(prompt=""))
+    assert tree.current.recipe.guidance == (1.0,)
+    assert branch_of(tree.current, 4, prompt=RED).guidance == (2.0,)
+    with pytest.raises(gr.Error, match="class 'cow': the model knows cat, dog"):
+        tree = made(recipe(LABELLED, classes=["cat"]))
+        list(denoise.run_branch(ENGLISH, tree, **branching(prompt="cow", steps=2)))
+
+
+# ---- a grid in one recipe, as files hold it that were made once
+
+
+def old_grid(made: Recipe, scales: tuple[float, ...]) -> Recipe:
+    """Return a recipe's prompts with every scale, all from one noise."""
+    down = tuple(dict.fromkeys(made.prompts))
+    prompts = tuple(prompt for prompt in down for _ in scales)
+    count, scales = len(prompts), scales * len(down)
+    return replace(made, prompts=prompts, guidance=scales, count=count, seed_to=made.seed)
+
+
+def test_an_old_grid_is_shown_with_its_names_and_a_branch_of_it_stays_one() -> None:
+    tree = made(old_grid(recipe(negative="dog"), (0.0, 3.0)))
     node = tree.current
-    made = node.recipe
-    assert made.prompts == tuple(word for word in words for _ in range(3))
-    assert made.guidance == (1.0, 2.5, 4.0) * 2 and (made.count, made.seeds) == (6, [5] * 6)
-    assert (node.film["columns"], node.film["count"]) == (3, 6)
-    ends = end_of(made)
-    for k, (row, scale) in enumerate((word, scale) for word in words for scale in (1, 2.5, 4)):
-        changes = {"prompt": row, "classes": [row], "guidance": scale, "count": 1}
-        alone = recipe_of(**values | changes)
-        assert torch.allclose(ends[k], end_of(alone)[0], atol=1e-4), (row, scale)
-    assert not torch.allclose(ends[0], ends[2], atol=1e-2)
-    legend = re.sub(r"<dd[^>]*>", "<dd>", shown[-1]["legend"])
-    assert f"<dt>Down</dt><dd><span>{words[0]}</span><span>{words[1]}</span></dd>" in legend
-    assert "<dt>Across: guidance</dt><dd><span>1</span><span>2.5</span><span>4</span>" in legend
-    assert title(node, "en") == "ddim 6, seed 5, grid 2 x 3"
-    assert title(node, "zh").endswith("网格 2 x 3")
-
-
-def test_a_grid_comes_back_and_a_branch_of_it_stays_one() -> None:
-    tree = Tree()
-    list(denoise.run_grid(ENGLISH, tree, **asked(scales="0，3", negative="dog", guidance=9)))
-    node = tree.current
-    controls = set_fields(brought(Tree(), taken(tree, index=4)))
-    assert (controls["begin"], controls["scales"]) == ("noise", "0, 3")
-    assert controls["prompt"] == f"{RED}\n{BLUE}"
-    assert grid.grid_recipe(recipe_of(**controls), controls["scales"]) == node.recipe
+    assert title(node, "en") == "ddim 6, seed 5, grid 2 x 2"
+    assert node.film["columns"] == 2
+    legend = re.sub(r"<dd[^>]*>", "<dd>", denoise.show_tree(tree, "en")["legend"])
+    assert f"<dt>Down</dt><dd><span>{RED}</span><span>{BLUE}</span></dd>" in legend
+    assert "<dt>Across: guidance</dt><dd><span>0</span><span>3</span>" in legend
     back = denoise.choose_node(ENGLISH, tree, pressed(1))
-    assert "Across" in back["legend"] and set_branch(back)["guidance"] == ""
+    found = set_branch(back)
+    assert found["guidance"] is None
     denoise.note_place(ENGLISH, tree, resting(3))
-    list(denoise.run_branch(ENGLISH, tree, **branch_values(steps=3)))
+    kept = {"prompt": found["prompt"], "negative": "dog", "steps": 3}
+    list(denoise.run_branch(ENGLISH, tree, **branching(**kept)))
     assert tree.current.film["columns"] == 2 and tree.current.recipe.guidance == (0.0, 3.0) * 2
     assert torch.equal(end_of(tree.current.recipe), end_of(node.recipe))
-    tree.show(1)
-    denoise.note_place(ENGLISH, tree, resting(3))
-    *_, shown = denoise.run_branch(ENGLISH, tree, **branch_values(steps=3, guidance="2"))
-    assert (
-        tree.current.film["columns"] == 2
-        and ">Guidance</dt><dd class='legend_guidance'><span>2<" in shown["legend"]
-    )
-
-
-def test_a_grid_from_a_picture_and_one_of_one_scale() -> None:
-    begun = recipe_of(**asked(begin="picture"))
-    made = grid.grid_recipe(begun, "2")
-    assert made.start == begun.start and made.seeds == [5, 5] and made.guidance == (2.0, 2.0)
-    assert grid.columns_of(made) == 1
-    tree = Tree()
-    list(denoise.run_grid(ENGLISH, tree, **asked(scales="2", prompt="\n".join("abcde"))))
-    assert tree.current.film["columns"] == 3  # near to a square
 
 
 def test_what_is_no_grid_has_no_columns() -> None:
-    made = grid.grid_recipe(recipe(), "1, 2")
+    made = old_grid(recipe(), (1.0, 2.0))
     assert grid.columns_of(made) == 2
     for changes in (
         {"seed_to": None},
@@ -468,30 +469,6 @@ def test_what_is_no_grid_has_no_columns() -> None:
     ):
         assert grid.columns_of(replace(made, **changes)) == 0, changes
     assert grid.columns_of(denoising.recipe()) == 0
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"prompt": ""}, "grid: ask for at least one prompt or class"),
-        ({"model": "little"}, "grid: ask for at least one prompt or class"),
-        ({"prompt": "\n".join("abcdef")}, "grid: 6 prompts x 3 scales are 18 pictures; at most 16"),
-        ({"scales": ""}, "must be 1 to 6 numbers"),
-        ({"scales": None}, "must be 1 to 6 numbers"),
-        ({"scales": "1,2,3,4,5,6,7"}, "must be 1 to 6 numbers"),
-        ({"scales": "1, x"}, "guidance scale = 'x': must be a number"),
-        ({"scales": "1 2"}, "guidance scale = '1 2': must be a number"),
-        ({"scales": "11"}, "guidance scale = 11.0: must be a number from 0 to 10"),
-        ({"scales": "nan"}, "guidance scale = nan"),
-        ({"scales": "1" * 101}, "guidance scales: 101 characters"),
-        ({"scales": 5}, "guidance scales = 5: must be a text"),
-    ],
-)
-def test_what_is_no_grid_is_told(changes: dict[str, Any], words: str) -> None:
-    tree = Tree()
-    with pytest.raises(gr.Error) as error:
-        list(denoise.run_grid(ENGLISH, tree, **asked(changes.pop("model", WORDED), **changes)))
-    assert words in one_line(error.value).replace("&#x27;", "'") and not tree.nodes
 
 
 # ---- the command line and the endpoint
@@ -524,7 +501,7 @@ def test_the_command_says_it_too() -> None:
 )
 def test_the_command_line_understands_it(model: str, changes: dict[str, Any]) -> None:
     made = recipe(model, **changes)
-    for each in (made, grid.grid_recipe(made, "0, 2.5")):
+    for each in (made, old_grid(made, (0.0, 2.5))):
         args = parser().parse_args(shlex.split(models.sample_command(each))[3:])
         told = args.prompt if model == WORDED else args.label
         assert (tuple(told), args.negative or "") == (each.prompts, each.negative)

@@ -16,6 +16,8 @@ from sd.generation.pipeline import rms_distance
 from sd.generation.recipe import Recipe, Start
 from sd.generation.registry import ModelEntry
 from sd.ui import models, state
+from sd.ui.adapter.checks import read_value
+from sd.ui.components import fields
 from sd.ui.components.painter import mask_paint
 from sd.ui.denoise import race
 from sd.ui.denoise.job import StepCache
@@ -35,6 +37,7 @@ from tests.helpers.denoising import (
 from tests.helpers.films import films_of
 
 pytestmark = pytest.mark.usefixtures("little", "quick", "fresh")
+MODELS = {"between": "models"}
 FINE = 80  # steps of the reference here; the real one has a thousand
 
 
@@ -59,15 +62,20 @@ def whole(
     held: Race, chosen: Any, calls: Any, lang: Any = ENGLISH, **changes: Any
 ) -> Iterator[dict[str, Any]]:
     """Race, then measure the ends, as the page does one after the other."""
-    yield from race.race_samplers(lang, held, chosen, calls, **values(**changes))
+    yield from race.start_race(lang, held, picked(chosen, calls), **values(**changes))
     yield from race.measure_ends(lang, held)
 
 
-def far(film: dict[str, Any]) -> float:
-    """Return the distance that a lane's line tells."""
-    found = re.fullmatch(r"([\d.]+) \(rms\) from the reference", film["line"])
-    assert found, film["line"]
-    return float(found.group(1))
+def picked(chosen: list[str], calls: int, between: str = "samplers") -> dict[str, Any]:
+    """Return what the form of a race holds."""
+    lanes = [*chosen, *[""] * (len(race.LANES) - len(chosen))]
+    return {"between": between, "calls": calls, **dict(zip(race.LANES, lanes, strict=True))}
+
+
+def distances(shown: list[dict[str, Any]]) -> list[float]:
+    """Return how far each lane that is told a distance ended, the nearest first."""
+    found = re.findall(r"<output>([\d.]+)</output>", shown[-1]["result"])
+    return [float(each) for each in found]
 
 
 def starts(kept: StepCache, recipes: list[Recipe]) -> list[torch.Tensor]:
@@ -108,18 +116,21 @@ def test_lanes_start_alike_and_tell_how_far_they_ended(
     fine = race.reference_of(recipes[0])
     exact = shared(References)[fine]
     assert torch.equal(exact, replayed(fine, little)[-1].x_t)
-    for recipe, film in zip(recipes[:3], films, strict=False):
-        there = rms_distance(replayed(recipe, little)[-1].x_t, exact)
-        assert far(film) == pytest.approx(there, abs=0.0006)
-    assert "no single end to compare with" in films[3]["line"]
+    there = [rms_distance(replayed(recipe, little)[-1].x_t, exact) for recipe in recipes[:3]]
+    assert distances(shown) == pytest.approx(sorted(there), abs=0.0006)
+    result = shown[-1]["result"]
+    first = min(zip(there, chosen, strict=False))[1]
+    assert f"{first} comes nearest to the exact picture" in result
+    assert re.findall(r"<b>([^<]+)</b><span>(\w+)", result)[3] == ("–", "ddpm")
+    assert result.count("adds noise") == 1
     assert f"measured against {FINE} steps" in shown[-1]["line"]
     assert not any(film["running"] for film in films)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "euler", "heun", "dpmpp_2m", "unipc"])
 def test_more_calls_bring_a_lane_nearer(sampler: str) -> None:
-    distances = [far(lanes(raced(Race(), [sampler], calls))[0]) for calls in (3, 12, 48)]
-    assert distances[0] > distances[1] > distances[2], distances
+    three = [distances(raced(Race(), [sampler], calls))[0] for calls in (3, 12, 48)]
+    assert three[0] > three[1] > three[2], three
     assert len(shared(References)) == 1
 
 
@@ -158,8 +169,8 @@ def test_the_real_reference_is_at_least_a_thousand_steps(monkeypatch: pytest.Mon
 
 def test_a_race_from_a_picture_in_a_mask_is_measured_too() -> None:
     half = denoising.sent(mask_paint(denoising.mask()))
-    films = lanes(raced(Race(), ["ddim", "heun"], 9, begin="picture", mask=half))
-    assert all(0 < far(film) < 2 for film in films)
+    found = distances(raced(Race(), ["ddim", "heun"], 9, begin="picture", mask=half))
+    assert len(found) == 2 and all(0 < each < 2 for each in found)
 
 
 @pytest.mark.parametrize("when", ["lane", "reference"])
@@ -170,7 +181,7 @@ def test_stop_ends_the_race_where_it_is(
     shown = []
     for each in whole(held, ["ddim", "euler"], 30):
         shown.append(each)
-        if (when == "lane" and slow.calls > 35) or "reference" in each["line"]:
+        if (when == "lane" and slow.calls > 35) or "reference" in each.get("line", ""):
             race.stop(held)
     assert held.stopped and held.job is not None and held.job.stopped and free()
     films = lanes(shown)
@@ -190,9 +201,8 @@ def test_stop_ends_the_race_where_it_is(
 
 def test_a_stop_after_a_lane_s_last_step_begins_no_other(little: Model) -> None:
     held = Race()
-    for _ in race.race_samplers(ENGLISH, held, ["ddim", "euler"], 3, **values()):
-        assert held.job is not None
-        if held.job.done == held.job.recipe.steps:
+    for _ in race.start_race(ENGLISH, held, picked(["ddim", "euler"], 3), **values()):
+        if held.job is not None and held.job.done == held.job.recipe.steps:
             race.stop(held)
     assert held.job is not None and held.job.recipe.sampler == "ddim"
     assert not held.job.stopped and shared(References) == {}
@@ -200,8 +210,9 @@ def test_a_stop_after_a_lane_s_last_step_begins_no_other(little: Model) -> None:
 
 def test_a_closed_page_ends_the_race(little: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     slow, held = slowed(monkeypatch, little, 0.003), Race()
-    stream: Any = race.race_samplers(ENGLISH, held, ["ddim", "euler"], 60, **values())
+    stream: Any = race.start_race(ENGLISH, held, picked(["ddim", "euler"], 60), **values())
     next(stream)
+    next(stream)  # the first tells that there is nothing yet
     stream.close()
     assert held.job is not None and held.job.wait(denoising.PATIENCE) and free()
     assert held.job.done == slow.calls < 60
@@ -210,8 +221,9 @@ def test_a_closed_page_ends_the_race(little: Model, monkeypatch: pytest.MonkeyPa
 def test_memory_blur_and_what_was_learned(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = values(model="ideal:pictured")
     kept = another_day(monkeypatch)
-    shown = list(race.race_denoisers(ENGLISH, Race(), **asked))
-    assert [film["label"] for film in lanes(shown)] == ["ideal:pictured", "linear:pictured"]
+    shown = list(race.start_race(ENGLISH, Race(), MODELS, **asked))
+    assert [film["label"] for film in lanes(shown)] == ["memory", "blur"]
+    assert "the model learned what lies between" in shown[-1]["result"]
     assert [len(film["frames"]) for film in lanes(shown)] == [6, 6]
     begun = starts(kept, race.denoiser_lanes(recipe_of(**asked)))
     assert len(begun) == 2 and torch.equal(*begun)
@@ -224,10 +236,10 @@ def test_a_trained_model_runs_against_the_pictures_of_its_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(gr.Error, match="its run kept no pictures to compare it with"):
-        list(race.race_denoisers(ENGLISH, Race(), **values()))
+        list(race.start_race(ENGLISH, Race(), MODELS, **values()))
     monkeypatch.setattr(race, "set_of", lambda entry: denoising.PICTURED)
-    films = lanes(list(race.race_denoisers(CHINESE, Race(), **values())))
-    assert [film["label"] for film in films] == ["little", "ideal:pictured", "linear:pictured"]
+    films = lanes(list(race.start_race(CHINESE, Race(), MODELS, **values())))
+    assert [film["label"] for film in films] == ["little", "记忆", "模糊"]
 
 
 def test_whose_pictures_a_model_is_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,9 +274,31 @@ def test_whose_pictures_a_model_is_compared_with(monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_what_cannot_be_raced_is_told(chosen: Any, calls: Any, words: str) -> None:
-    with pytest.raises(gr.Error) as error:
-        raced(Race(), chosen, calls)
-    assert words in error.value.message.replace("&#x27;", "'")
+    with pytest.raises(InputError, match=re.escape(words)):
+        race.sampler_lanes(recipe_of(**values()), chosen, calls)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"between": "cars"}, "Between = 'cars'"),
+        ({"lane_2": "dimd"}, "Lane 2 = 'dimd'"),
+        ({"calls": 101}, "Network calls = 101"),
+        ({"calls": None}, "Network calls = None"),
+    ],
+)
+def test_the_form_of_a_race_holds_nothing_else(changes: dict[str, Any], words: str) -> None:
+    field = fields.form(race.FIELDS, "race-form")
+    assert read_value(field, {}) == picked(list(race.FIRST), race.FIRST_CALLS)
+    with pytest.raises(InputError, match=words):
+        read_value(field, changes)
+
+
+def test_a_race_of_nobody_and_one_of_chance_alone_are_told() -> None:
+    with pytest.raises(gr.Error, match="must be 1 to 4 of them"):
+        raced(Race(), [], 5)
+    shown = raced(Race(), ["ddpm", "euler_ancestral"], 4)
+    assert "there is no single end" in shown[-1]["result"]
 
 
 def test_a_sampler_chosen_twice_runs_once() -> None:
@@ -296,11 +330,11 @@ def test_a_reference_lets_others_in_and_a_new_race_ends_it(
     slowed(monkeypatch, little, 0.003)
     held, others = Race(), []
     for each in whole(held, ["ddim"], 2):
-        if "reference" in each["line"] and not others:
+        if "reference" in each.get("line", "") and not others:
             reference = held.job
-            others = list(race.race_samplers(ENGLISH, Race(), ["euler"], 3, **values(seed=6)))
+            others = list(race.start_race(ENGLISH, Race(), picked(["euler"], 3), **values(seed=6)))
             assert others and reference is not None and reference.done < FINE
-            list(race.race_samplers(ENGLISH, held, ["euler"], 3, **values()))
+            list(race.start_race(ENGLISH, held, picked(["euler"], 3), **values()))
     assert reference is not None and reference.stopped
     assert "player" not in each and [job.recipe.sampler for job in held.lanes] == ["euler"]
 
@@ -308,7 +342,7 @@ def test_a_reference_lets_others_in_and_a_new_race_ends_it(
 def test_the_line_of_the_player_is_words() -> None:
     shown = list(whole(Race(), ["ddim"], 2, CHINESE))
     assert "以 80 步的参考解衡量" in shown[-1]["line"]
-    assert "均方根" in films_of(shown[-1]["player"])[0]["line"]
+    assert "ddim 与精确的图片相距" in shown[-1]["result"]
 
 
 def test_a_hidden_eta_makes_no_lane_random() -> None:

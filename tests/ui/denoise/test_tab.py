@@ -25,7 +25,7 @@ from tests.helpers.denoising import (
     CHINESE,
     CLOSE,
     ENGLISH,
-    branch_values,
+    branching,
     one_line,
     pressed,
     recipe_of,
@@ -98,9 +98,7 @@ def test_a_stopped_sampling_keeps_what_came(little: Model, monkeypatch: pytest.M
 def test_a_node_that_is_pressed_comes_back_with_its_settings(tree: Tree) -> None:
     list(denoise.run(ENGLISH, tree, **values(sampler="ddpm", steps=4, count=3)))
     denoise.note_place(ENGLISH, tree, resting(2))
-    painted = branch_values(
-        sampler="heun", steps=3, eta=0.5, seed=11, paint=sent(denoising.paint())
-    )
+    painted = branching(sampler="heun", steps=3, eta=0.5, seed=11, paint=sent(denoising.paint()))
     list(denoise.run_branch(ENGLISH, tree, **painted))
     assert [node.parent for node in tree.nodes.values()] == [None, None, 2]
     back = denoise.choose_node(ENGLISH, tree, pressed(1))
@@ -111,7 +109,7 @@ def test_a_node_that_is_pressed_comes_back_with_its_settings(tree: Tree) -> None
     own = set_branch(branched)  # as the branch was made, of which it goes on
     assert [own[name] for name in ("sampler", "steps", "eta", "seed")] == ["heun", 1, 0.5, 11]
     assert painter.read_paint(own["paint"], 8, 8) is None
-    assert "step 2 of 3" in branched["branch_words"]  # the last has nothing after it
+    assert branched["branch_go"] == "Continue from step 2"  # the last has nothing after it
     nodes = branched["player"]["nodes"]
     assert [(node["number"], node["parent"], node["shown"]) for node in nodes] == [
         (1, None, False),

@@ -19,13 +19,14 @@ from sd import runs
 from sd.checkpoints.model import Model
 from sd.common import validation
 from sd.common.encoding import png_bytes
-from sd.common.validation import LARGEST_SEED
+from sd.common.validation import LARGEST_SEED, InputError
 from sd.data.images import to_array
 from sd.generation import registry
 from sd.generation.export import read_html, read_recipe, write_png
 from sd.generation.recipe import Branch, Recipe, from_json
 from sd.ui import models
 from sd.ui.adapter import scratch
+from sd.ui.adapter.checks import read_value
 from sd.ui.components import painter
 from sd.ui.denoise import tab as denoise
 from sd.ui.denoise import takeaway
@@ -36,6 +37,7 @@ from tests.helpers.denoising import (
     ENGLISH,
     another_day,
     beginnings,
+    branching,
     recipe_of,
     replayed,
     sent,
@@ -60,13 +62,19 @@ def made(recipe: Recipe) -> Tree:
 
 def taken(tree: Tree, kind: str = "png", index: Any = 1) -> Path:
     """Return the file that a page hands over."""
-    return Path(takeaway.take(ENGLISH, tree, kind, index)["download"]["value"])
+    saving = {"kind": kind, "index": index}
+    return Path(takeaway.take(ENGLISH, tree, saving)["download"]["value"])
 
 
 def brought(tree: Tree, path: Path) -> dict[str, Any]:
     """Bring a PNG back; return what the page changes."""
     updates: dict[str, Any] = takeaway.bring(ENGLISH, tree, str(path))
     return updates
+
+
+def saved(updates: dict[str, Any]) -> dict[str, Any]:
+    """Return what a handler sets the form of what is saved to."""
+    return dict(updates["saving"]["patch"]["values"])
 
 
 def refusal(work: Callable[..., Any], *asked: Any, **named: Any) -> str:
@@ -104,7 +112,7 @@ def test_a_picture_comes_back_to_the_last_byte(
         assert taken(tree, index=2).read_bytes() == path.read_bytes()
     another = Tree() if later == "no sampling here" else tree
     controls = brought(another, path)
-    assert another.restored == recipe and controls["index"]["value"] == 2
+    assert another.restored == recipe and saved(controls) == {"index": 2}
     list(denoise.run_again(ENGLISH, another))
     assert another.current.recipe == recipe
     assert taken(another, index=2).read_bytes() == path.read_bytes()
@@ -133,7 +141,7 @@ def test_every_control_is_set_from_the_file(name: str) -> None:
     line = controls["line"]
     assert "Set as in little-seed-5.png" in line and models.machine().label in line
     other = takeaway.bring(CHINESE, Tree(), str(path))
-    assert "生成于" in other["line"] and other["again"]["visible"]
+    assert "生成于" in other["line"]
 
 
 def test_a_branch_sets_the_controls_of_its_root_and_its_own() -> None:
@@ -145,8 +153,9 @@ def test_a_branch_sets_the_controls_of_its_root_and_its_own() -> None:
     for page in (Tree(), tree):
         controls = brought(page, taken(tree))
         assert recipe_of(**set_fields(controls)) == root
-        *found, drawn = set_branch(controls).values()
-        assert found == ["ddpm", 4, 0.25, 8, ""]
+        found = set_branch(controls)
+        drawn = found.pop("paint")
+        assert list(found.values()) == ["ddpm", 4, 0.25, 8, "", "", None]
         assert (drawn["width"], drawn["height"]) == (8, 8)
         assert painter.read_paint(drawn, 8, 8) == painter.read_paint(sent(denoising.paint()), 8, 8)
 
@@ -158,7 +167,7 @@ def test_a_branch_that_is_brought_back_can_be_gone_on_from(monkeypatch: pytest.M
     controls = brought(tree, path)
     list(denoise.run(ENGLISH, tree, **set_fields(controls)))
     denoise.note_place(ENGLISH, tree, gr.EventData(None, {"i": 2, "lane": 0}))
-    list(denoise.run_branch(ENGLISH, tree, **set_branch(controls)))
+    list(denoise.run_branch(ENGLISH, tree, **branching(**set_branch(controls))))
     assert tree.current.recipe == beginnings()["branch"]
     assert taken(tree).read_bytes() == path.read_bytes()
 
@@ -293,9 +302,11 @@ def test_a_picture_that_is_none_is_refused(index: Any) -> None:
 
 
 def test_forms_and_nodes_that_are_none_are_refused() -> None:
-    tree = made(denoising.recipe())
+    with gr.Blocks():
+        field = takeaway.build().form
     for kind in ("pdf", "", None, 5, ["png"], {}):
-        assert "form = " in refusal(taken, tree, kind)
+        with pytest.raises(InputError, match="As = "):
+            read_value(field, {"kind": kind})
     assert "press Denoise first" in refusal(taken, Tree())
 
 
@@ -347,7 +358,7 @@ def test_a_page_that_plays_offline() -> None:
     assert packed == Path(tree.current.film["chunks"][0]["src"]).read_bytes()
     text = path.read_text()
     assert "http://" not in text.replace("http://www.w3.org/2000/svg", "") and "https:" not in text
-    update = takeaway.take(CHINESE, tree, "html", 1)
+    update = takeaway.take(CHINESE, tree, {"kind": "html", "index": 1})
     assert '<html lang="zh' in Path(update["download"]["value"]).read_text()
 
 
@@ -427,19 +438,19 @@ def test_a_label_that_no_page_could_send_is_made_printable(tmp_path: Path, label
     assert "Made on" in line and line.encode("utf-8") and "\x1b" not in line
 
 
-def test_as_many_pictures_are_offered_as_there_are() -> None:
-    tree = Tree()
-    takeaway.choose_picture(tree, 3)
+def test_the_picture_that_is_chosen_is_offered_if_there_is_one() -> None:
+    tree = Tree(picture=3)
     for count, chosen in ((4, 3), (2, 2), (1, 1), (4, 3)):
-        update = takeaway.offer_pictures(tree, count)["index"]
-        assert (update["maximum"], update["value"]) == (max(count, 2), chosen)
-        assert update["visible"] is (count > 1)
-        assert gr.Slider(1, update["maximum"], update["value"])  # which gradio builds of an update
-    for wrong in (0, 17, "x", None, 2.5):
-        takeaway.choose_picture(tree, wrong)
-    assert tree.picture == 3
+        update = takeaway.offer_pictures(tree, count)
+        assert saved(update) == {"index": chosen}
+        assert update["saving"]["patch"]["shown"] == {"index": count > 1}
 
 
-def test_a_sampling_offers_its_own_pictures() -> None:
-    shown = list(denoise.run(ENGLISH, Tree(), **values(count=3)))
-    assert shown[0]["index"]["maximum"] == shown[-1]["index"]["maximum"] == 3
+def test_the_card_that_is_chosen_on_the_stage_is_what_a_png_takes() -> None:
+    tree = made(denoising.recipe(count=3))
+    denoise.note_place(ENGLISH, tree, gr.EventData(None, {"i": 2, "lane": 0, "picture": 2}))
+    assert saved(denoise.show_tree(tree, "en")) == {"index": 3}
+    for wrong in (3, -1, 1.5, True, "x"):
+        with pytest.raises(gr.Error, match="picture = "):
+            data = {"i": 2, "lane": 0, "picture": wrong}
+            denoise.note_place(ENGLISH, tree, gr.EventData(None, data))

@@ -13,12 +13,23 @@ from sd.common import validation
 from sd.generation.recipe import Recipe
 from sd.ui import models
 from sd.ui.components.events import Updates, by_name
-from sd.ui.components.handlers import HIDDEN, MODEL, PANEL, QUIET, guarded, language
+from sd.ui.components.fields import CHOICE, NUMBER, Field, Values, form, patch
+from sd.ui.components.handlers import (
+    HIDDEN,
+    MODEL,
+    PANEL,
+    QUIET,
+    event_value,
+    guarded,
+    language,
+)
 from sd.ui.components.html import paragraph, progress_bar
-from sd.ui.components.widgets import dropdown, label, note, number
+from sd.ui.components.tools import tool_fold
+from sd.ui.components.widgets import label
 from sd.ui.denoise.attention.pictures import (
     ALL,
     AVERAGED,
+    chosen_head,
     empty_html,
     head_choices,
     layer_choices,
@@ -37,10 +48,40 @@ from sd.ui.denoise.attention.record import (
     spread_steps,
     x_before,
 )
+from sd.ui.denoise.bar import LOOKED
 from sd.ui.denoise.tree import Tree
 from sd.ui.texts import say
 
 COLUMNS = 8  # steps of the strip
+FIELDS = (
+    Field(
+        name="layer",
+        kind=CHOICE,
+        value=AVERAGED,
+        label="looked_layer",
+        info="looked_layer_info",
+        choices=((f"looked_{AVERAGED}", AVERAGED),),
+        is_open=True,
+    ),
+    Field(
+        name="head",
+        kind=CHOICE,
+        value=ALL,
+        label="looked_head",
+        info="looked_head_info",
+        choices=((f"looked_{ALL}", ALL),),
+        is_open=True,
+    ),
+    Field(
+        name="picture",
+        kind=NUMBER,
+        value=1,
+        label="looked_picture",
+        info="looked_picture_info",
+        low=1,
+        high=models.CAPS.count,
+    ),
+)
 
 
 class Selection(NamedTuple):
@@ -90,9 +131,7 @@ def show(
     request: gr.Request,
     tree: Tree,
     selection: Selection,
-    picture: int | None,
-    layer: str,
-    head: str,
+    looking: Values,
     is_open: bool = True,
 ) -> Updates:
     """Show the step where the slider rests, if the fold is open.
@@ -101,7 +140,8 @@ def show(
     """
     if not is_open:
         return {}
-    lang, (recipe, i, k) = language(request), target(tree, picture)
+    lang, (recipe, i, k) = language(request), target(tree, looking["picture"])
+    layer, head = looking["layer"], looking["head"]
     cleared: Updates = {"line": "", "strip": ""}
     record = record_attention(recipe, i, k)
     if record is None:
@@ -112,19 +152,33 @@ def show(
     if other:
         selection = first_selection(record, recipe, k)
     layer = layer if layer in record.layers else AVERAGED
-    heads = head_choices(record, layer, head, lang)
-    seen = record, selection.spot, layer, heads["value"], lang
+    heads = head_choices(record, layer, lang)
+    seen = record, selection.spot, layer, chosen_head(heads, head), lang
     return {
         "selection": selection,
         "place": place_html(record, selection.spot, lang),
         "where": where_html(*seen),
         "words": words_html(*seen),
-        "picture": gr.update(value=k + 1, maximum=recipe.count, visible=recipe.count > 1),
-        "layer": gr.update(choices=layer_choices(record, lang), value=layer),
-        "head": heads,
+        "looking": patch(
+            {"picture": k + 1, "layer": layer, "head": chosen_head(heads, head)},
+            choices={"layer": layer_choices(record, lang), "head": heads},
+            shown={"picture": recipe.count > 1},
+        ),
         "subject": subject_html(record, selection.spot, lang),
         **(cleared if other else {}),
     }
+
+
+@guarded
+def change(
+    request: gr.Request, tree: Tree, selection: Selection, looking: Values, event: gr.EventData
+) -> Updates:
+    """Show what another picture, layer or head looks like."""
+    if event_value(event, "name") == "picture":
+        shown: Updates = show(request, tree, selection, looking)
+        return shown
+    redrawn: Updates = redraw(request, tree, selection, looking)
+    return redrawn
 
 
 @guarded
@@ -132,18 +186,18 @@ def redraw(
     request: gr.Request,
     tree: Tree,
     selection: Selection,
-    picture: int | None,
-    layer: str,
-    head: str,
+    looking: Values,
 ) -> Updates:
     """Show the heat of another layer or head: from the place, of the words; and the heads."""
-    lang, record = language(request), record_attention(*target(tree, picture))
+    lang, record = language(request), record_attention(*target(tree, looking["picture"]))
     if record is None:
         return {}
-    layer = validation.choice("layer", layer, [AVERAGED, *record.layers])
-    heads = head_choices(record, layer, head, lang)
-    seen = record, selection.spot, layer, heads["value"], lang
-    return {"where": where_html(*seen), "words": words_html(*seen), "head": heads}
+    layer = validation.choice("layer", looking["layer"], [AVERAGED, *record.layers])
+    heads = head_choices(record, layer, lang)
+    head = chosen_head(heads, looking["head"])
+    seen = record, selection.spot, layer, head, lang
+    changed = patch({"head": head}, choices={"head": heads})
+    return {"where": where_html(*seen), "words": words_html(*seen), "looking": changed}
 
 
 @guarded
@@ -151,13 +205,11 @@ def choose_spot(
     request: gr.Request,
     tree: Tree,
     selection: Selection,
-    picture: int | None,
-    layer: str,
-    head: str,
+    looking: Values,
     event: object,
 ) -> Updates:
     """Take what was pressed: look from a place, or take a word for the strip."""
-    lang, record = language(request), record_attention(*target(tree, picture))
+    lang, record = language(request), record_attention(*target(tree, looking["picture"]))
     if record is None:
         return {}
     spot = pressed_spot(record, selection.spot, event)
@@ -166,7 +218,7 @@ def choose_spot(
         "subject": subject_html(record, spot, lang),
     }
     if spot.word is None:
-        changed["where"] = where_html(record, spot, layer, head, lang)
+        changed["where"] = where_html(record, spot, looking["layer"], looking["head"], lang)
     return changed
 
 
@@ -175,12 +227,11 @@ def show_strip(
     request: gr.Request,
     tree: Tree,
     selection: Selection,
-    picture: int | None,
-    layer: str,
-    head: str,
+    looking: Values,
 ) -> Iterator[Updates]:
     """Look at about eight steps of the sampling; yield how far it is, at last the pictures."""
-    lang, (recipe, _, k) = language(request), target(tree, picture)
+    lang, (recipe, _, k) = language(request), target(tree, looking["picture"])
+    layer, head = looking["layer"], looking["head"]
     last = min(max(tree.current.done, tree.place, 1), recipe.steps)
     steps, began = spread_steps(last, COLUMNS), time.monotonic()
     if open_network(recipe) is None:
@@ -213,27 +264,16 @@ def event_bridge() -> gr.HTML:
 
 def build() -> tuple[gr.Accordion, dict[str, Any]]:
     """Lay out the fold: the pictures, what of the network is looked at, the strip."""
-    fold = gr.Accordion(label("looked"), open=False, elem_classes="fold", elem_id="denoise-looked")
     parts: dict[str, Any] = {}
-    with fold:
-        note("looked_about")
+    with tool_fold(LOOKED) as fold:
         with gr.Row(elem_classes="looked-row"):
             for name in ("place", "where", "words"):
                 mount = "" if name == "where" else f"sdLooked.{name}(element);"
                 about: dict[str, Any] = {"js_on_load": mount} if mount else {}
                 parts[name] = gr.HTML(elem_classes="seen", elem_id=f"looked-{name}", **about)
-        with gr.Row(elem_classes="looked-fields"):
-            for name, first in (("layer", AVERAGED), ("head", ALL)):  # the others come with a model
-                about = {"value": first, "elem_id": f"looked-{name}"}
-                parts[name] = dropdown(
-                    f"looked_{name}", [(label(f"looked_{first}"), first)], **about
-                )
-            bounds = {"minimum": 1, "maximum": models.CAPS.count, "precision": 0}
-            parts["picture"] = number(
-                "looked_picture", 1, visible=False, elem_id="looked-picture", **bounds
-            )
-        with gr.Row(elem_classes="looked-way"):
-            go = gr.Button(label("looked_go"), elem_id="looked-go", elem_classes="short")
+        parts["looking"] = form(FIELDS, "looked-form", is_kept=False, elem_classes="looked-fields")
+        with gr.Row(elem_classes="looked-way verbs"):
+            go = gr.Button(label("looked_go"), elem_id="looked-go", elem_classes="verb")
             parts["go"], parts["subject"] = go, gr.HTML(elem_id="looked-subject")
         parts["event"] = event_bridge()
         parts["line"] = gr.HTML(elem_id="looked-line")
@@ -246,17 +286,13 @@ def wire(fold: gr.Accordion, parts: Mapping[str, Any], moved: Any, tree: gr.Stat
     is_open, selection = gr.State(False), gr.State(Selection())
     queued: dict[str, Any] = {"api_visibility": "private", **HIDDEN, **PANEL}
     last: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
-    inputs = {"tree": tree, "selection": selection}
-    inputs |= {name: parts[name] for name in ("picture", "layer", "head")}
+    inputs = {"tree": tree, "selection": selection, "looking": parts["looking"]}
     outputs = {"selection": selection, **parts}
     del outputs["go"], outputs["event"]
     fold.collapse(lambda: False, None, is_open, **QUIET)
     for event in (fold.expand(lambda: True, None, is_open, **QUIET), moved):
         event.then(**by_name(show, {**inputs, "is_open": is_open}, outputs), **queued)
-    parts["picture"].input(**by_name(show, inputs, outputs), **last)
-    redrawn = {name: parts[name] for name in ("where", "words", "head")}
-    for name in ("layer", "head"):
-        parts[name].input(**by_name(redraw, inputs, redrawn), **last)
+    parts["looking"].input(**by_name(change, inputs, outputs), **last)
     chosen = {"selection": selection, "where": parts["where"], "subject": parts["subject"]}
     pressed = {**inputs, "event": parts["event"]}
     parts["event"].input(**by_name(choose_spot, pressed, chosen), **last)

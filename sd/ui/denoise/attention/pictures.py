@@ -1,9 +1,8 @@
 """Attention as pictures and words: the estimate under the heat of a place or a word."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import gradio as gr
 from markupsafe import Markup
 
 from sd.common import validation
@@ -39,12 +38,16 @@ def layer_choices(record: AttentionRecord, lang: str) -> list[tuple[str, str]]:
     ]
 
 
-def head_choices(record: AttentionRecord, layer: str, head: str, lang: str) -> dict[str, Any]:
-    """Return the heads that can be chosen, and the one that still can."""
+def head_choices(record: AttentionRecord, layer: str, lang: str) -> list[tuple[str, str]]:
+    """Return the heads that can be chosen of a layer."""
     count = record.heads(None if layer == AVERAGED else layer)
     names = [str(k) for k in range(1, count + 1)]
-    choices = [(say("looked_all", lang), ALL), *((name, name) for name in names)]
-    return gr.update(choices=choices, value=head if head in names else ALL)
+    return [(say("looked_all", lang), ALL), *((name, name) for name in names)]
+
+
+def chosen_head(choices: Sequence[tuple[str, str]], head: str) -> str:
+    """Return a head if it can be chosen, else all."""
+    return head if any(head == name for _, name in choices) else ALL
 
 
 def heat_of(record: AttentionRecord, spot: Spot, layer: str, head: str) -> "Tensor | None":
