@@ -1,4 +1,4 @@
-"""A person's way through the tools of the Denoise tab: another wish on the way, grid, Stop, Save."""
+"""A way through the tools of the Denoise tab: another wish on the way, grid, Stop, Save."""
 
 from pathlib import Path
 from typing import Any
@@ -45,9 +45,7 @@ def test_one_tool_is_open_at_a_time_in_one_place(page: Any) -> None:
     assert len(tops) == 1
 
 
-def test_from_a_step_on_something_else_is_asked_for(
-    page: Any, worded: str, tmp_path: Path
-) -> None:
+def test_from_a_step_on_something_else_is_asked_for(page: Any, worded: str, tmp_path: Path) -> None:
     choose_model(page, worded)
     page.locator("#denoise-prompt textarea").fill("a red heart")
     fill(page, "#denoise-steps", 6)
