@@ -164,7 +164,8 @@ def note_place(request: gr.Request, tree: Tree, event: gr.EventData) -> Updates:
     tree.place = validation.whole("step", event_value(event, "i"), 1, node.recipe.steps)
     if (picture := event_value(event, "picture")) is not None:
         tree.picture = 1 + validation.whole("picture", picture, 0, node.recipe.count - 1)
-    return offer_branch(tree, language(request))
+    chosen = takeaway.offer_pictures(tree, node.recipe.count)
+    return {**offer_branch(tree, language(request)), **chosen}
 
 
 @guarded
@@ -224,7 +225,7 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
     opened = by_name(open_cell, {**tree, "grid": cells.state}, stage)
     cells.sheet.click(**opened, **queued)
     halt.click(stop, state, None, **QUIET)
-    placed = by_name(note_place, tree, offered)
+    placed = by_name(note_place, tree, {**offered, "saving": taking.form})
     moved = stage["player"].select(**placed, trigger_mode="multiple", **QUIET)
     algorithm2.wire(algorithm_fold, algorithm, moved, state)
     attention.wire(attention_fold, attention_parts, moved, state)

@@ -15,12 +15,15 @@ import torch
 from PIL import Image
 
 from sd.checkpoints.model import Model
+from sd.common.validation import InputError
 from sd.data.images import to_pil
 from sd.generation.pipeline import denoiser_of, sampling_of
 from sd.generation.recipe import Branch, Recipe
 from sd.networks.attention_maps.heatmaps import pixel_map, word_map
 from sd.networks.attention_maps.hooks import Recording
 from sd.ui import models, state
+from sd.ui.adapter.checks import read_value
+from sd.ui.components import fields
 from sd.ui.denoise import job
 from sd.ui.denoise.attention import panel as attention
 from sd.ui.denoise.attention import pictures as attention_pictures
@@ -84,6 +87,7 @@ def recorded(made: Recipe, i: int = 3, k: int = 0) -> AttentionRecord:
 
 
 def show(tree: Tree, held: Selection = NOTHING, request: Any = ENGLISH, picture: Any = 1) -> Any:
+    tree.picture = picture
     return attention.show(request, tree, held, looking(picture))
 
 
@@ -346,9 +350,20 @@ def test_a_place_or_word_that_is_none_is_told(value: Any) -> None:
         attention.choose_spot(ENGLISH, tree, held, looking(), {"word": value})
     with pytest.raises(gr.Error, match="y = None"):
         attention.choose_spot(ENGLISH, tree, held, looking(), value)
-    if value is not None:
-        with pytest.raises(gr.Error, match=r"picture = .*from 1 to 16"):
-            show(tree, picture=99 if value == 8 else value)
+    field = fields.form(attention.FIELDS, "looked-form")
+    with pytest.raises(InputError, match=r"Picture = .*from 1 to 16"):
+        read_value(field, {"picture": 99 if value == 8 else value})
+
+
+def test_another_picture_that_is_chosen_is_looked_at_and_a_layer_is_drawn() -> None:
+    made = recipe()
+    tree, held = tree_of(made), Selection(made, 0, Spot(4, 4, 0))
+    event = gr.EventData(None, {"name": "picture"})
+    panel = attention.change(ENGLISH, tree, held, looking(2), event)
+    assert tree.picture == 2 and panel["selection"].k == 1
+    event = gr.EventData(None, {"name": "layer"})
+    now = attention.change(ENGLISH, tree, held, looking(2, recorded(made).layers[0]), event)
+    assert set(now) == {"where", "words", "looking"}
 
 
 def test_through_the_sampling_each_step_is_asked_once(calls: list[int]) -> None:

@@ -157,9 +157,9 @@ def test_a_branch_leaves_no_step_that_was_not_made(
 
 def test_a_new_sampling_is_shown_alone_and_from_its_beginning(tree: Tree) -> None:
     first = tree.current
-    tree.beside, tree.place = first.number, 3
+    tree.place = 3
     tree.add(replace(first.recipe, seed=99))
-    assert (tree.beside, tree.place) == (None, 0) and tree.current.recipe.seed == 99
+    assert tree.place == 0 and tree.current.recipe.seed == 99
 
 
 def test_without_a_resting_slider_a_branch_leaves_in_the_middle(tree: Tree) -> None:

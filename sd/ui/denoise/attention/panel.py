@@ -95,12 +95,11 @@ class Selection(NamedTuple):
 # ---- what is looked at
 
 
-def target(tree: Tree, picture: int | None) -> tuple[Recipe, int, int]:
+def target(tree: Tree) -> tuple[Recipe, int, int]:
     """Return the recipe, the step i and the place k of the picture that are looked at."""
     recipe = tree.current.recipe
-    chosen = validation.whole("picture", 1 if picture is None else picture, 1, models.CAPS.count)
     i = max(1, min(tree.place or 1, recipe.steps))
-    return recipe, i, min(chosen, recipe.count) - 1
+    return recipe, i, min(tree.picture, recipe.count) - 1
 
 
 def first_selection(record: AttentionRecord, recipe: Recipe, k: int) -> Selection:
@@ -140,7 +139,7 @@ def show(
     """
     if not is_open:
         return {}
-    lang, (recipe, i, k) = language(request), target(tree, looking["picture"])
+    lang, (recipe, i, k) = language(request), target(tree)
     layer, head = looking["layer"], looking["head"]
     cleared: Updates = {"line": "", "strip": ""}
     record = record_attention(recipe, i, k)
@@ -175,6 +174,7 @@ def change(
 ) -> Updates:
     """Show what another picture, layer or head looks like."""
     if event_value(event, "name") == "picture":
+        tree.picture = looking["picture"]
         shown: Updates = show(request, tree, selection, looking)
         return shown
     redrawn: Updates = redraw(request, tree, selection, looking)
@@ -189,7 +189,7 @@ def redraw(
     looking: Values,
 ) -> Updates:
     """Show the heat of another layer or head: from the place, of the words; and the heads."""
-    lang, record = language(request), record_attention(*target(tree, looking["picture"]))
+    lang, record = language(request), record_attention(*target(tree))
     if record is None:
         return {}
     layer = validation.choice("layer", looking["layer"], [AVERAGED, *record.layers])
@@ -209,7 +209,7 @@ def choose_spot(
     event: object,
 ) -> Updates:
     """Take what was pressed: look from a place, or take a word for the strip."""
-    lang, record = language(request), record_attention(*target(tree, looking["picture"]))
+    lang, record = language(request), record_attention(*target(tree))
     if record is None:
         return {}
     spot = pressed_spot(record, selection.spot, event)
@@ -230,7 +230,7 @@ def show_strip(
     looking: Values,
 ) -> Iterator[Updates]:
     """Look at about eight steps of the sampling; yield how far it is, at last the pictures."""
-    lang, (recipe, _, k) = language(request), target(tree, looking["picture"])
+    lang, (recipe, _, k) = language(request), target(tree)
     layer, head = looking["layer"], looking["head"]
     last = min(max(tree.current.done, tree.place, 1), recipe.steps)
     steps, began = spread_steps(last, COLUMNS), time.monotonic()
