@@ -107,10 +107,19 @@ def shown_texts() -> Iterator[str]:
             continue
         for key in SHOWN:
             yield in_chinese(props.get(key))
-        if kind in ("html", "button", "markdown", "downloadbutton", "uploadbutton"):
+        if "sdFields.mount" in (props.get("js_on_load") or ""):
+            yield from form_texts(props["js_on_load"])
+        elif kind in ("html", "button", "markdown", "downloadbutton", "uploadbutton"):
             yield in_chinese(props.get("value"))
         for choice in props.get("choices") or []:
             yield in_chinese(choice[0] if isinstance(choice, list) else choice)
+
+
+def form_texts(script: str) -> Iterator[str]:
+    """Yield each text that a form of the page shows in Chinese, its sentences among them."""
+    for field in json.loads(script.partition("}, ")[2].removesuffix(");"))["fields"]:
+        for told in (field["label"], field["info"], *(words for words, _ in field["choices"])):
+            yield in_chinese(told and told["zh"])
 
 
 def english(text: str) -> list[str]:
