@@ -47,13 +47,12 @@ def build_app() -> Page:
     ) as demo:
         model = head.build(demo)
         with gr.Tabs(selected="denoise"):
-            with gr.Tab(label("tab_train"), id="train") as training:
-                watched = train.build(demo, model)
-            with gr.Tab(label("tab_noise"), id="noise") as noising:
+            with gr.Tab(label("tab_train"), id="train"):
+                train.build(demo, model)
+            with gr.Tab(label("tab_noise"), id="noise"):
                 noise.build(demo, model)
-            with gr.Tab(label("tab_denoise"), id="denoise") as denoising:
+            with gr.Tab(label("tab_denoise"), id="denoise"):
                 denoise.build(demo, model)
-        train.watch_only_in(training, (noising, denoising), watched)
         api.build()
     return demo
 

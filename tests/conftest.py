@@ -20,6 +20,7 @@ TINY = (  # 203,460 parameters: 32 channels are the least that 32 groups allow
     "training.batch_size=4",
     "training.learning_rate=0.002",
     "training.steps=4",
+    "training.sample_early=[]",
     "training.input_height=8",
     "training.input_width=8",
     "unet.channel=1",

@@ -125,6 +125,8 @@ def _continue_training(
     if not args.run:
         raise InputError(f"{flag}: tell with --run FOLDER which run is meant")
     given = [name for name in ONLY_NEW if getattr(args, name) not in (None, [])]
+    if args.resume and given == ["minutes"]:
+        given = []
     if given:
         name = "DATA" if given[0] == "data" else f"--{given[0].replace('_', '-')}"
         raise InputError(f"{flag}: {name} cannot be given; a run keeps its own")
@@ -133,7 +135,7 @@ def _continue_training(
 
     if args.restart:
         return restart(folder, steps, args.device, began, listener)
-    return resume(folder, steps, args.device, listener)
+    return resume(folder, steps, args.device, listener, args.minutes)
 
 
 def start_lines(folder: Path) -> list[str]:

@@ -93,7 +93,7 @@ def _train_flags(flags: argparse.ArgumentParser) -> None:
     )
     again = flags.add_mutually_exclusive_group()
     again.add_argument(
-        "--resume", action="store_true", help="go on with --run; --steps: to so many"
+        "--resume", action="store_true", help="go on with --run, to --steps or for --minutes"
     )
     about = "begin --run anew from its source and settings; what it made is set aside in its folder"
     again.add_argument("--restart", action="store_true", help=about)

@@ -27,6 +27,7 @@ from sd.config.fields import (
 
 MOST_PIXELS = 2048 * 2048  # of one picture
 MOST_STEPS = 100_000_000
+MOST_MINUTES = 100_000.0
 GOOD_RATES = {"adamw": 1e-3, "muon": 2e-3}  # of learning, with which these networks do well
 
 
@@ -39,7 +40,9 @@ class TrainingConfig(Section):
     epochs: int = key(3, whole(1, 1_000_000), "Passes over all pictures; counts where steps is 0.")
     steps: int = key(0, whole(0, MOST_STEPS), "Optimiser steps; 0 trains for the epochs above.")
     minutes: float = key(
-        0.0, real(0.0, 100_000.0), "Minutes after which training ends, samples made; 0: no limit."
+        0.0,
+        real(0.0, MOST_MINUTES),
+        "Minutes after which training ends, samples made; 0: no limit.",
     )
     batch_size: int = key(10, whole(1, 65536), "Pictures that the network sees at once.")
     gradient_accumulation: int = key(
@@ -87,6 +90,11 @@ class TrainingConfig(Section):
         0.999, real(0.0, 0.9999999), "How slowly the averaged weights follow; 0 keeps no average."
     )
     sample_every: int = key(0, whole(0, MOST_STEPS), "Steps between samples; 0: only at the end.")
+    sample_early: tuple[int, ...] = key(
+        (1, 8, 32),
+        wholes(0, 16, 1, MOST_STEPS),
+        "Further steps with samples, quick ones, that show how a run begins; [] for none.",
+    )
     save_every: int = key(0, whole(0, MOST_STEPS), "Steps between checkpoints; 0: only at the end.")
     keep_checkpoints: int = key(2, whole(1, 10_000), "Newest checkpoints that are kept.")
     precision: str = key(

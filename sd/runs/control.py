@@ -14,9 +14,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from sd.common.validation import InputError, text, whole
+from sd.common.validation import InputError, real, text, whole
 from sd.config import Config
-from sd.config.sections import MOST_STEPS
+from sd.config.sections import MOST_MINUTES, MOST_STEPS
 from sd.runs import process
 from sd.runs.home import GOING, Home, plain_name
 from sd.runs.run import LOG, may_live, obstacle, saved_step, status
@@ -60,8 +60,10 @@ def start(
     return folder
 
 
-def resume(home: Home, folder: Path, steps: int | None = None) -> None:
-    """Let training go on in a process of its own, up to `steps` in all if given.
+def resume(
+    home: Home, folder: Path, steps: int | None = None, minutes: float | None = None
+) -> None:
+    """Let training go on in a process of its own, up to `steps` in all if given, or for `minutes`.
 
     Raises `InputError` while this or another run is being trained, and where nothing is left to do.
     """
@@ -71,11 +73,14 @@ def resume(home: Home, folder: Path, steps: int | None = None) -> None:
             raise InputError(f"run = {now.name!r}: it is {now.state} already")
         if reason := obstacle(folder):
             raise InputError(f"run = {now.name!r}: {reason}")
-        if steps is not None:
+        if minutes is not None:
+            real("minutes", minutes, 0.1, MOST_MINUTES)
+        elif steps is not None:
             whole("steps", steps, saved_step(folder) + 1, MOST_STEPS)
         elif now.state == "finished":
             raise InputError(f"run = {now.name!r}: it is finished; give more steps than {now.step}")
         more = [] if steps is None else ["--steps", str(steps)]
+        more = more if minutes is None else ["--minutes", str(minutes)]
         _spawn(folder, ["train", "--run", str(folder), "--resume", *more])
 
 

@@ -83,8 +83,8 @@ class Outline:
     """What a journal tells of its run's state.
 
     count: events. last: the kind of the last one; last_pause_event: of the last of `PAUSE_EVENTS`.
-    loss, rates and memory are of the newest step. ingested: pictures read, or encoded, and all of
-    them, if that came last.
+    loss, rates, memory and seconds used are of the newest step. ingested: pictures read, or
+    encoded, and all of them, if that came last.
     """
 
     count: int = 0
@@ -101,6 +101,7 @@ class Outline:
     ingested: tuple[int, int] | None = None
     memory_bytes: int | None = None
     device_memory_bytes: int | None = None
+    seconds: float | None = None
 
 
 _OUTLINES: dict[Path, tuple[tuple[int, int, int], Outline]] = {}
@@ -172,6 +173,7 @@ def _make_outline(all_events: Sequence[Event]) -> Outline:
         (last["done"], last["total"]) if last["event"] in PREPARING else None,
         newest.get("memory_bytes"),
         newest.get("device_memory_bytes"),
+        newest.get("seconds"),
     )
 
 

@@ -211,17 +211,23 @@ class Recorder:
                 shutil.rmtree(aside, ignore_errors=True)
                 path.rename(aside)
 
-    def log_step(self, step: TrainStep, last: bool, left: Callable[[float], float | None]) -> None:
+    def log_step(
+        self,
+        step: TrainStep,
+        last: bool,
+        left: Callable[[float], float | None],
+        used: float | None = None,
+    ) -> None:
         """Log a step, or keep it for the mean of the next row; the first and last have their own.
 
         `left` returns the seconds that are left of the run, from those of a step; None where that
-        is not known yet.
+        is not known yet. `used`: those that it took so far.
         """
         self._busy, self._steps = self._busy + step.seconds, self._steps + 1
         if not step.skipped:
             self._count, self._loss = self._count + 1, self._loss + step.loss
             self._norm = step.grad_norm
-        pace = self._pace(left)
+        pace = self._pace(left) | ({} if used is None else {"seconds": round(used, 1)})
         if not self._count or not (last or step.step == 1 or step.step % self._every == 0):
             if self._listener is not None:
                 self._listener("pace", pace)

@@ -31,7 +31,8 @@ class Status:
     ingested: pictures read or encoded so far and all of them, while they are. resumable: whether
     training can go on from here. memory_bytes, device_memory_bytes: what its process holds while
     it trains, of the machine and of a GPU; None where that is not known, or nothing is trained.
-    encoding: whether pictures are encoded into latents.
+    encoding: whether pictures are encoded into latents. seconds: that training has taken, pauses
+    left out; None where that was not kept.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Status:
     memory_bytes: int | None = None
     device_memory_bytes: int | None = None
     encoding: bool = False
+    seconds: float | None = None
 
     @property
     def alive(self) -> bool:
@@ -84,6 +86,7 @@ def status(folder: Path) -> Status:
         known.memory_bytes if state == "running" else None,
         known.device_memory_bytes if state == "running" else None,
         known.last == "encode",
+        known.seconds,
     )
 
 

@@ -14,10 +14,17 @@ from sd.runs import journal, process
 from sd.runs.recorder import Recorder
 from sd.training.loop import Training, TrainStep
 from sd.training.memorisation import find_nearest, measure_baseline
-from sd.training.monitoring import EVALUATED, LEVELS, SAMPLE_COUNT, SAMPLE_STEPS
+from sd.training.monitoring import (
+    EARLY_STEPS,
+    EVALUATED,
+    LEVELS,
+    SAMPLE_COUNT,
+    SAMPLE_STEPS,
+)
 from sd.training.samples import passes_per_step, sample_denoiser
 
 SAMPLE_SEEDS = range(SAMPLE_COUNT)  # the fixed noises of a run's samples
+FLAT = 0.15  # standard deviation of pictures in [-1, 1] that are grey to the eye
 PACE = 0.1  # weight of a step in the smoothed seconds of a step
 PAUSE_SECONDS = 0.1  # between two looks for the end of a pause
 
@@ -45,8 +52,8 @@ class Session:
 
     def run(self) -> Iterator[TrainStep]:
         """Train; yield each step after it is recorded."""
-        if self.training.step and self._is_due(self.training.step) and not self._has_samples():
-            self._sample_and_evaluate()
+        if self.training.step and not self._has_samples():
+            self._sample_if_due(self.training.step)
         self.recorder.reset_clock()
         for step in self.training.steps():
             step, done = self._finish_step(step)
@@ -59,7 +66,7 @@ class Session:
         """Do what is due after a step; return it with its total, and whether it was the last."""
         done = self._is_last(step)
         step = step.with_total(self.training.total)  # the clock may have changed it
-        self.recorder.log_step(step, done, self._seconds_left)
+        self.recorder.log_step(step, done, self._seconds_left, self._seconds_used())
         if step.skipped:
             lost = "gradient" if math.isfinite(step.loss) else "loss"
             line = (
@@ -69,8 +76,7 @@ class Session:
         folder, every = self.recorder.folder, self.settings.save_every
         if done or process.take_request(folder, process.SAVE) or (every and step.step % every == 0):
             self._save()
-        if done or process.take_request(folder, process.SAMPLE) or self._is_due(step.step):
-            self._sample_and_evaluate()
+        self._sample_if_due(step.step, done or process.take_request(folder, process.SAMPLE))
         if not done and process.is_requested(folder, process.PAUSE):
             self._pause()
         return step, done
@@ -93,6 +99,13 @@ class Session:
         """Tell whether samples belong to a step."""
         every = self.settings.sample_every
         return step >= self.training.total or bool(every and step % every == 0)
+
+    def _sample_if_due(self, step: int, asked: bool = False) -> None:
+        """Make the samples of a step that are due or asked for, or else the quick early ones."""
+        if asked or self._is_due(step):
+            self._sample_and_evaluate()
+        elif step in self.settings.sample_early:
+            self._sample_quickly()
 
     def _has_samples(self) -> bool:
         """Tell whether the samples of the step at hand are there."""
@@ -161,7 +174,8 @@ class Session:
         A stop that comes meanwhile is obeyed at once; the samples are made when the run goes on.
         """
         begun, step = time.monotonic(), self.training.step
-        average, raw = self._sample(self.training.model), self._sample(self.training.raw)
+        average = self._sample(self.training.model, SAMPLE_STEPS)
+        raw = self._sample(self.training.raw, SAMPLE_STEPS)
         if average is None or raw is None:
             return
         measured = self.training.evaluate()
@@ -178,23 +192,43 @@ class Session:
         self._sampling_seconds = time.monotonic() - begun
         self.recorder.reset_clock()
 
+    def _sample_quickly(self) -> None:
+        """Sample the averaged weights in few steps and measure nothing, so that it costs little.
+
+        A network that takes everything for grey yet shows what noise it would have left.
+        """
+        begun, step = time.monotonic(), self.training.step
+        pictures = self._sample(self.training.model, EARLY_STEPS, FLAT)
+        if pictures is None:
+            return
+        file = self.recorder.save_grid(make_grid(pictures), f"step-{step:09d}.png")
+        seconds = round(time.monotonic() - begun, 2)
+        self.recorder.log_event("samples", step=step, file=file, **self._prompts(), seconds=seconds)
+        self.recorder.reset_clock()
+
     def _prompts(self) -> dict[str, list[str]]:
         """Return the prompt of each sample; nothing where the model is unconditional."""
         prompts = self.training.sample_prompts
         return {"prompts": [prompts[k % len(prompts)] for k in SAMPLE_SEEDS]} if prompts else {}
 
-    def _sample(self, model: Model) -> Tensor | None:
-        """Return pictures [16, C, H, W] of a model on the fixed noises; None if stopped."""
-        sampling = model.sampling(steps=min(SAMPLE_STEPS, model.diffusion.schedule.timesteps))
+    def _sample(self, model: Model, steps: int, flat: float = 0.0) -> Tensor | None:
+        """Return pictures [16, C, H, W] of a model on the fixed noises; None if stopped.
+
+        If their values spread less than `flat`, they are those before the last step.
+        """
+        sampling = model.sampling(steps=min(steps, model.diffusion.schedule.timesteps))
         training, device = model.unet.training, self.training.machine.device
         model.unet.eval()
         try:
             denoiser = sample_denoiser(self.training, model)
+            before = x = None
             for step in sampling.steps(denoiser, model.shape, SAMPLE_SEEDS, device):
-                x = step.x_t
+                before, x = x, step.x_t
                 if self._stopping():
                     return None
-            return model.space.decode(x)
+            is_flat = x is not None and float(x.std(dim=(1, 2, 3)).mean()) < flat
+            last = before if is_flat and before is not None else x
+            return None if last is None else model.space.decode(last)
         finally:
             model.unet.train(training)
 

@@ -33,10 +33,10 @@ from sd.checkpoints.record import (
 from sd.common.device import Machine, choose
 from sd.common.disk import read_object
 from sd.common.text import brief, printable, system_reason
-from sd.common.validation import LARGEST_SEED, InputError, whole
+from sd.common.validation import LARGEST_SEED, InputError, real, whole
 from sd.config import Config
 from sd.config.conditioning_kind import unresolve_conditioning
-from sd.config.sections import STORED
+from sd.config.sections import MOST_MINUTES, MOST_STEPS, STORED
 from sd.data.image_set import ImageSet
 from sd.data.ingest import INDEX, open_images
 from sd.data.reading.source import BUNDLED_SETS
@@ -222,8 +222,11 @@ def resume(
     steps: int | None = None,
     device: str | None = None,
     listener: Listener | None = None,
+    minutes: float | None = None,
 ) -> Iterator[TrainStep]:
     """Go on with a run from its newest whole checkpoint; to `steps` in all if given.
+
+    Or for `minutes` more, from where it was saved.
 
     Machine, seed and pictures are those that were recorded, so the result is what it would have
     been without the stop. `listener` is called with each event. Raises `InputError` where that
@@ -235,7 +238,10 @@ def resume(
             raise InputError(f"{folder.absolute().name}: {reason}")
         before, note = Config.read(folder / runs.CONFIG), read_note(folder)
         saved, fallen = newest_state(folder)
-        config = _lengthened(folder, before, saved, steps)
+        if minutes is not None:
+            config = _lengthened_by_clock(before, saved, minutes)
+        else:
+            config = _lengthened(folder, before, saved, steps)
         if saved is None:
             config = unresolve_conditioning(config)  # its pictures may have to be read anew
         with record_failures(recorder, config) as received:
@@ -393,10 +399,27 @@ def _lengthened(
     done = saved.about["step"] if saved else 0
     if steps is None:
         if saved and runs.status(folder).state == "finished":
-            raise InputError(f"{folder.name}: finished at step {done}; give more --steps")
+            raise InputError(
+                f"{folder.name}: finished at step {done}; give more --steps, or --minutes"
+            )
         return config
     whole("--steps", steps, done + 1, 10**8)
     return config.with_settings([f"training.steps={steps}", "training.minutes=0"])
+
+
+def _lengthened_by_clock(config: Config, saved: TrainingState | None, minutes: float) -> Config:
+    """Return the settings with which a run ends so many minutes after where it was saved.
+
+    Its steps become as many as that makes at the pace so far; the clock decides.
+    """
+    real("--minutes", minutes, 0.1, 100_000)
+    counts: dict[str, Any] = saved.about[STATE] if saved else {}
+    done, used = int(counts.get("step", 0)), float(counts.get("seconds", 0.0)) / 60
+    steps = max(done + 1, round(done * (1 + minutes / used)) if used else 0)
+    total = min(used + minutes, MOST_MINUTES)
+    return config.with_settings(
+        [f"training.steps={min(steps, MOST_STEPS)}", f"training.minutes={total:.6g}"]
+    )
 
 
 def _machine_again(saved: TrainingState | None, device: str) -> tuple[Machine, str]:

@@ -6,3 +6,4 @@ measured on fixed pictures and noises.
 
 SAMPLE_COUNT, SAMPLE_STEPS = 16, 25  # samples of one grid, and the steps of each
 LEVELS, EVALUATED = 10, 32  # noise levels, and pictures at each
+EARLY_STEPS = 6  # of the quick samples early in a run, of one set of weights

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.browser
 
 TABS = {"train": 0, "noise": 1, "denoise": 2}
 PIXELS = "(selector) => document.querySelector(selector).toDataURL('image/png')"
-STAGES = ".picture:visible, #noise-canvas:visible, .player:visible"
+STAGES = ".run-sheet:visible, .picture:visible, #noise-canvas:visible, .player:visible"
 
 
 def go_to(page: Any, tab: str) -> None:
@@ -106,18 +106,17 @@ def test_train_on_an_uploaded_zip_and_watch(
     settled(page, "#train-report", "1 left out")
     load_plan(page, tmp_path, "training.steps=300", "training.sample_every=150")
     page.locator("#train-start").click()
-    settled(page, "#train-status", "of 300")  # fewer may be over before the second look
-    page.locator("#train-loss polyline.accent").wait_for(timeout=60_000)
-    page.locator("#train-samples img").wait_for(timeout=60_000)
-    settled(page, "#train-status", "finished after 300 steps")
-    settled(page, ".caption", "samples at step 300")
-    newest = picture(page, "#train-samples")
-    page.locator("#train-timeline input[type=range]").focus()
-    page.keyboard.press("ArrowLeft")
-    settled(page, ".caption", "samples at step 150")
-    assert picture(page, "#train-samples") != newest
+    page.locator("[data-tool=loss]").click()
+    page.locator(".run-drawn polyline.accent").first.wait_for(timeout=60_000)
+    page.locator("[data-tool=samples]").click()
+    page.locator("#train-timeline[max='2']").wait_for(timeout=60_000)
+    settled(page, ".run-facts", "300 steps")
+    newest = page.locator(".run-sheet img").get_attribute("src")
+    page.locator("#train-timeline").press("ArrowLeft")
+    settled(page, ".run-place", "step 150")
+    assert page.locator(".run-sheet img").get_attribute("src") != newest
     page.reload()
-    settled(page, "#train-status", "finished after 300 steps")
+    settled(page, ".run-facts", "300 steps")
 
 
 @pytest.mark.slow
@@ -126,9 +125,9 @@ def test_escape_stops_a_run(open_page: Any, tmp_path: Path) -> None:
     settled(page, "#train-report", "1,292 pictures")
     load_plan(page, tmp_path, "training.steps=50000", "training.sample_every=0")
     page.locator("#train-start").click()
-    settled(page, "#train-status", "of 50,000")
+    page.locator("#train-stop").wait_for()
     page.keyboard.press("Escape")
-    settled(page, "#train-status", "stopped and saved at step")
+    settled(page, ".run-facts", "saved at step")
     page.locator("#train-resume").wait_for()
 
 
@@ -163,18 +162,19 @@ def test_nothing_goes_sideways_on_a_phone_in_chinese(open_page: Any) -> None:
         go_to(page, tab)
         page.wait_for_timeout(1500)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab
-        shown = page.locator(STAGES).first.bounding_box()
+        shown = page.locator(STAGES).last.bounding_box()
         control = page.locator(".side:visible").first.bounding_box()
-        assert shown["y"] < control["y"], tab
+        # A run comes first while it goes on; else the pictures that are to be trained on do.
+        assert (shown["y"] < control["y"]) == (tab != "train"), tab
 
 
-def test_what_explains_a_box_stands_above_the_next_button(kept_page: Any) -> None:
+def test_what_a_box_means_stands_before_the_button_that_obeys_it(kept_page: Any) -> None:
     page = kept_page
-    page.get_by_text("Take this run away").click()
-    pack = page.locator("#train-pack")
-    pack.wait_for()
-    info = page.get_by_text("Also the pictures and the optimiser").bounding_box()
-    assert info["y"] + info["height"] <= pack.bounding_box()["y"]
+    page.locator("[role=tab]").nth(TABS["train"]).click()
+    page.locator("[data-tool=save]").click()
+    pack = page.locator("#train-download").bounding_box()
+    about = page.get_by_text("Include optimiser").bounding_box()
+    assert about["x"] + about["width"] <= pack["x"] and abs(about["y"] - pack["y"]) < pack["height"]
 
 
 def open_tab(page: Any) -> Any:

@@ -5,12 +5,12 @@ Where CI is set, whose machine others share, it must come true all the same, onl
 The runs are trained for real, on the smallest network, in processes of their own.
 """
 
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlparse
 
 import pytest
 from PIL import Image
@@ -27,8 +27,7 @@ pytestmark = pytest.mark.browser
 TRUE_SECONDS = 3.0 * PATIENCE
 LONG, SHORT = 20_000, 40
 HELD_OUT = "training.held_out=0.05"
-LINE = "#train-status .progress"
-ENDED = {"stopped": "stopped and saved at step", "finished": "finished after", "lost": "is gone"}
+PANEL = ".run-panel[data-run]:not([data-run=''])"
 
 
 def begin(steps: int, *more: str) -> Path:
@@ -49,14 +48,15 @@ def until(holds: Callable[[], Any], seconds: float) -> float:
 
 
 def told(page: Any) -> str:
-    """Return the line of progress in sight; while a page is being loaded there is none."""
-    line = page.locator(LINE)
+    """Return what stands beside the clock; while a page is being loaded there is nothing."""
+    line = page.locator(".run-facts")
     return str(line.inner_text()) if line.count() else ""
 
 
-def step_of(line: str) -> int:
-    found = re.search(r"step ([\d,]+) of", line)
-    return int(found[1].replace(",", "")) if found else -1
+def shown(page: Any, name: str) -> str:
+    """Return what the panel says of the run that it shows: data-run, data-state or data-step."""
+    panel = page.locator(PANEL)
+    return str(panel.get_attribute(f"data-{name}")) if panel.count() else ""
 
 
 def true_within(page: Any, folder: Path, seconds: float = TRUE_SECONDS) -> None:
@@ -64,10 +64,9 @@ def true_within(page: Any, folder: Path, seconds: float = TRUE_SECONDS) -> None:
     now = runs.status(folder)
 
     def is_true() -> bool:
-        line = told(page)
-        if now.state == "running":
-            return line.startswith("step ") and step_of(line) >= now.step
-        return ENDED.get(now.state, now.state) in line
+        if (shown(page, "run"), shown(page, "state")) != (folder.name, now.state):
+            return False
+        return now.state != "running" or int(shown(page, "step") or -1) >= now.step
 
     began = time.monotonic()
     while not is_true():
@@ -75,16 +74,23 @@ def true_within(page: Any, folder: Path, seconds: float = TRUE_SECONDS) -> None:
         page.wait_for_timeout(50)
 
 
+def open_tool(page: Any, tool: str) -> None:
+    """Open a tool below the samples, if it is not open."""
+    button = page.locator(f"[data-tool={tool}]")
+    if button.get_attribute("aria-expanded") != "true":
+        button.click()
+
+
 def curve_is_whole(page: Any, folder: Path) -> None:
     """Hold the curve that is shown to every logged step, from the first to where it stands."""
-    page.wait_for_selector("#train-loss polyline.raw")
-    points = page.locator("#train-loss polyline.raw").get_attribute("points").split()
+    open_tool(page, "loss")
+    page.wait_for_selector(".run-drawn polyline.raw")
+    points = page.locator(".run-drawn polyline.raw").first.get_attribute("points").split()
     past = runs.history(folder)
     assert len(points) >= min(MOST_POINTS, len(past.steps)) - 20
     first, last = (float(point.split(",")[0]) / WIDTH for point in (points[0], points[-1]))
-    total = runs.status(folder).total
-    assert first <= (past.steps[0] + past.steps[-1] / 100) / total
-    assert last == pytest.approx(past.steps[-1] / total, abs=0.02)
+    assert first <= (past.steps[0] + past.steps[-1] / 50) / past.steps[-1]
+    assert last == pytest.approx(1, abs=0.02)
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +103,7 @@ def home_of_the_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 def open_run(open_page: Any, folder: Path) -> Any:
     page = open_page(address_end=f"?run={folder.name}")
-    page.wait_for_selector(LINE)
+    page.wait_for_selector(PANEL)
     return page
 
 
@@ -107,12 +113,12 @@ def test_a_run_is_steered_in_two_tabs_and_its_end_is_told(open_page: Any) -> Non
     true_within(page, folder)
     curve_is_whole(page, folder)
     page.reload()
-    page.wait_for_selector(LINE)
+    page.wait_for_selector(PANEL)
     true_within(page, folder)
     curve_is_whole(page, folder)
     second = page.context.new_page()
     second.goto(page.url)
-    second.wait_for_selector(LINE)
+    second.wait_for_selector(PANEL)
     true_within(second, folder)
     curve_is_whole(second, folder)
     for button, state in (
@@ -142,11 +148,10 @@ def test_a_run_is_steered_in_two_tabs_and_its_end_is_told(open_page: Any) -> Non
 
 
 def test_a_tab_that_was_open_before_the_start_shows_the_run(open_page: Any) -> None:
-    page = open_page()
-    page.wait_for_selector(LINE)
+    page = open_page(address_end="#train")
+    page.wait_for_selector(PANEL)
     folder = begin(LONG)
     true_within(page, folder, 30)
-    assert page.locator("#train-run input").input_value() == folder.name
     page.locator("#train-stop").click()
     until(lambda: runs.status(folder).state == "stopped", 30)
 
@@ -157,29 +162,58 @@ def test_train_more_after_the_end(open_page: Any) -> None:
     page = open_run(open_page, folder)
     until(lambda: runs.status(folder).state == "finished", 60)
     true_within(page, folder)
-    page.locator("#train-further-steps input").fill("25")
-    page.locator("#train-further-steps input").press("Tab")
+    page.locator("#train-further-minutes").fill("0.1")
     page.locator("#train-further").click()
     until(lambda: runs.status(folder).step > SHORT, 60)
     until(lambda: runs.status(folder).state == "finished", 60)
-    assert runs.status(folder).total == SHORT + 25
     true_within(page, folder)
-    page.get_by_text("nearest picture", exact=True).click()
-    page.locator("#train-pairs figure").first.wait_for()
-    assert page.locator("#train-pairs figure").count() == 16
-    assert page.locator("#train-timeline input[type=range]").get_attribute("step") == "1"
+    open_tool(page, "nearest")
+    page.locator(".run-drawn figure").first.wait_for()
+    assert page.locator(".run-drawn figure").count() == 16
 
 
 @pytest.mark.slow
 def test_sample_now_and_save_now(open_page: Any) -> None:
     folder = begin(LONG, "training.save_every=0")
     page = open_run(open_page, folder)
-    page.locator("#train-sample").click()
+    page.locator("#train-sample-now").click()
     until(lambda: runs.samples(folder), 60)
-    page.locator("#train-samples img").wait_for()
-    page.locator("#train-levels polyline.accent").wait_for()
-    page.locator("#train-save").click()
+    page.locator("#train-timeline[max='1']").wait_for()
+    open_tool(page, "loss")
+    page.locator(".run-drawn polyline.accent").first.wait_for()
+    open_tool(page, "save")
+    page.locator("#train-save-now").click()
     until(lambda: list(folder.glob("checkpoint-*")), 30)
+
+
+def test_a_run_is_seen_from_its_first_step_on_and_drawn_with_at_its_end(open_page: Any) -> None:
+    """Noise, then the early samples, a film of them, and one click to draw."""
+    page = open_page(address_end="#train")
+    folder = begin(LONG, "training.sample_early=[1, 8]", "training.save_every=100")
+    began = time.monotonic()
+    true_within(page, folder, 30)
+    page.wait_for_function("() => Number(document.querySelector('#train-timeline').max) >= 1")
+    assert time.monotonic() - began < 5 * PATIENCE
+    newest = page.locator(".run-sheet img").get_attribute("src")
+    page.locator("#train-timeline").press("Home")
+    assert "noise" in page.locator(".run-place").inner_text()
+    assert page.locator(".run-sheet img").get_attribute("src") not in (newest, "")
+    page.locator(".run-play").click()
+    page.wait_for_function("() => document.querySelector('.run-place').textContent.includes('now')")
+    open_tool(page, "coach")
+    page.locator(".run-line").wait_for()
+    page.locator("#train-pause").click()
+    page.locator(".run-panel[data-state=paused]").wait_for()
+    assert page.locator(".run-panel .blue:visible").all_inner_texts() == ["Resume"]
+    page.locator("#train-go-on").click()
+    page.locator("#train-stop").click()
+    page.locator(".run-panel[data-state=stopped]").wait_for()
+    blue = page.locator(".run-panel .blue:visible")
+    assert blue.all_inner_texts() == ["Draw with it →"]
+    assert page.locator(".track.none").count() == 1
+    page.locator("#train-draw").click()
+    page.locator("[role=tab][aria-selected=true][data-tab-id=denoise]").wait_for()
+    page.locator("#model button").first.filter(has_text=folder.name).wait_for()
 
 
 @pytest.mark.parametrize(
@@ -194,7 +228,7 @@ def test_the_server_is_killed_while_it_trains(
     try:
         folder, left = begin(LONG), context.new_page()
         left.goto(f"{server.address}?run={folder.name}")
-        left.wait_for_selector(LINE)
+        left.wait_for_selector(PANEL)
         true_within(left, folder, 10)
         before = runs.status(folder).step
         server.end(end)
@@ -203,7 +237,7 @@ def test_the_server_is_killed_while_it_trains(
         assert runs.status(folder).state == "running" and runs.status(folder).step > before
         page = context.new_page()
         page.goto(f"{server.address}?run={folder.name}")
-        page.wait_for_selector(LINE)
+        page.wait_for_selector(PANEL)
         true_within(page, folder)
         curve_is_whole(page, folder)
         true_within(left, folder, 20)
@@ -220,24 +254,22 @@ def test_film_and_bundle_are_taken_away_and_the_bundle_opened(
     until(lambda: runs.status(folder).state == "finished", 60)
     page = open_run(open_page, folder)
     true_within(page, folder)
-    page.get_by_text("Take this run away, or open one").click()
-    page.get_by_text("film (webp)").click()
+    open_tool(page, "save")
+    page.locator("#train-form").select_option("webp")
     with page.expect_download() as download:
-        page.locator("#train-pack").click()
+        page.locator("#train-download").click()
     assert download.value.suggested_filename == f"{folder.name}.webp"
     with Image.open(download.value.path()) as film:
         assert film.n_frames == 2
-    page.get_by_text("bundle (zip)").click()
+    page.locator("#train-form").select_option("zip")
     with page.expect_download() as download:
-        page.locator("#train-pack").click()
+        page.locator("#train-download").click()
     taken = tmp_path / "taken.zip"
     download.value.save_as(taken)
     assert download.value.suggested_filename == f"{folder.name}.zip"
-    with page.expect_file_chooser() as chooser:
-        page.locator("#train-open").click()
-    chooser.value.set_files(str(taken))
+    page.locator("#train-bundle").set_input_files(str(taken))
     page.wait_for_url(lambda url: folder.name not in url)
-    opened = runs.default_home().find_run(page.url.partition("run=")[2])
+    opened = runs.default_home().find_run(parse_qs(urlparse(page.url).query)["run"][0])
     true_within(page, opened)
     curve_is_whole(page, opened)
     assert runs.history(opened) == runs.history(folder)

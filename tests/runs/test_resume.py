@@ -43,6 +43,7 @@ EVERYTHING = (  # what could make a resumed run differ
     "training.held_out=0.2",
     "training.ema_decay=0.99",
     "training.sample_every=9",
+    "training.sample_early=[1, 5]",
     "training.save_every=4",
     "training.weights_dtype=float16",
     "unet.dropout=0.1",
@@ -155,7 +156,7 @@ def test_a_pause_samples_and_saves_on_request_change_no_byte(
             for what in (process.SAMPLE, process.SAVE):
                 (folder / what).touch()
     extra = [sheet.step for sheet in runs.samples(folder)]
-    assert extra == [6, 9, 18, STEPS]  # asked during step 5's yield, so answered after step 6
+    assert extra == [1, 5, 6, 9, 18, STEPS]  # asked during step 5's yield, so answered after step 6
     saved = [event["step"] for event in runs.events(folder) if event["event"] == "checkpoint"]
     assert saved == [4, 6, 8, 12, 16, 20, STEPS]
     assert tensors(folder) == tensors(whole) and rows(folder) == rows(whole)
@@ -166,15 +167,16 @@ def test_a_stop_while_samples_are_made_is_obeyed_and_they_come_later(
 ) -> None:
     genuine, folder = Session._sample, home / "midway"
 
-    def stopped(self: Session, model: Any) -> Any:
-        (folder / process.STOP).touch()
-        return genuine(self, model)
+    def stopped(self: Session, model: Any, steps: int, *flat: float) -> Any:
+        if self.training.step == 9:
+            (folder / process.STOP).touch()
+        return genuine(self, model, steps, *flat)
 
     with monkeypatch.context() as patch:
         patch.setattr(Session, "_sample", stopped)
         list(begin(config, str(pictures), folder, seed=7))
     assert (runs.status(folder).state, runs.status(folder).step) == ("stopped", 9)
-    assert runs.samples(folder) == []
+    assert [sheet.step for sheet in runs.samples(folder)] == [1, 5]
     list(resume(folder))
     same(folder, whole)
 
@@ -192,6 +194,22 @@ def test_train_more_is_as_if_it_had_been_planned(
     list(resume(folder, steps=STEPS))
     assert Config.read(folder / "config.ini").training.steps == STEPS
     assert tensors(folder) == tensors(whole) and rows(folder) == rows(whole)
+
+
+def test_minutes_more_begin_where_the_run_was_saved(
+    config: Config, pictures: Path, home: Path
+) -> None:
+    folder = home / "run"
+    config = config.with_settings(["training.steps=3", "training.sample_every=0"])
+    list(begin(config, str(pictures), folder, seed=7))
+    before = record.read_about(record.newest_checkpoint(folder))["state"]["seconds"]
+    steps = list(resume(folder, minutes=0.1))
+    assert steps[0].step == 4 and runs.status(folder).state == "finished"
+    settings = Config.read(folder / CONFIG).training
+    assert settings.minutes == pytest.approx(before / 60 + 0.1, rel=1e-4)
+    assert before < (runs.status(folder).seconds or 0) <= before + 7
+    with pytest.raises(InputError, match="--minutes = "):
+        next(resume(folder, minutes=0))
 
 
 def test_the_row_that_was_begun_is_not_lost(

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from sd import runs
-from sd.checkpoints.record import newest_checkpoint, read_about
+from sd.checkpoints.record import WEIGHTS, newest_checkpoint, read_about
 from sd.config import Config
 from sd.data.image_set import split
 from sd.data.ingest import open_images
@@ -75,6 +75,40 @@ def test_samples_are_compared_with_what_was_trained_on_and_that_with_what_was_no
     for sheet in (first, last):
         assert {picture for picture, _ in sheet.nearest} <= set(rows.tolist())
     assert last.raw is not None and last.raw.read_bytes() != last.average.read_bytes()
+
+
+def test_a_run_shows_its_first_steps_by_quick_samples_that_change_nothing(
+    classed: Path, tmp_path: Path
+) -> None:
+    """One grid each, of the average alone and unmeasured; a planned one takes their place."""
+    settings = ["training.steps=4", "training.sample_every=2", 'conditioning.kind="none"']
+    weights = []
+    for name, early in (("early", "[1, 2]"), ("plain", "[]")):
+        config = Config().with_settings([*TINY, *settings, f"training.sample_early={early}"])
+        list(begin(config, str(classed), tmp_path / name, device="cpu"))
+        weights.append((newest_checkpoint(tmp_path / name) / WEIGHTS).read_bytes())
+    first, planned, last = runs.samples(tmp_path / "early")
+    assert (first.step, first.raw, first.nearest) == (1, None, [])
+    assert (planned.step, last.step) == (2, 4) and planned.raw and planned.nearest
+    assert [each.step for each in runs.evaluations(tmp_path / "early")] == [2, 4]
+    assert weights[0] == weights[1]
+
+
+def test_quick_samples_are_never_grey(
+    classed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that guesses x0 begins by guessing grey; what noise it leaves is shown then."""
+    settings = ["training.steps=2", "diffusion.prediction=x0", 'conditioning.kind="none"']
+    config = Config().with_settings([*TINY, *settings, "training.sample_early=[1]"])
+    config = config.with_settings(["training.warmup_steps=100"])
+    spread = []
+    for flat in (0.15, 0.0):
+        monkeypatch.setattr("sd.runs.session.FLAT", flat)
+        folder = tmp_path / f"run-{flat}"
+        list(begin(config, str(classed), folder, device="cpu"))
+        with Image.open(runs.samples(folder)[0].average) as grid:
+            spread.append(float(np.asarray(grid.crop((0, 0, 8, 8))).std()))
+    assert spread[0] > 15 > 2 > spread[1]
 
 
 def test_a_pause_is_no_time_of_the_run(

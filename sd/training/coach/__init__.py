@@ -10,10 +10,10 @@ from typing import Any
 from sd.config import Config
 from sd.data.reading.report import Report
 from sd.training.coach import plan, run
-from sd.training.coach.messages import MESSAGES, Remark
+from sd.training.coach.messages import GOOD, MESSAGES, Remark
 from sd.training.coach.summary import Summary
 
-__all__ = ["MESSAGES", "Remark", "review_plan", "review_run"]
+__all__ = ["MESSAGES", "Remark", "review_plan", "review_run", "tell_run"]
 
 MOST_REMARKS = 4
 LOST_SAYS_ALL = {"skipped", "skipped_often", "explodes", "stuck_high", "few_steps", "rate_high"}
@@ -28,6 +28,7 @@ SILENCES = {  # what a louder remark makes pointless
     "few_steps": {"noise_yet", "still_falling", "levelled", "ema_long", "only_end"},
     "few_minutes": {"noise_yet", "still_falling"},
 }
+BAD = {"not_finite", "not_finite_unsaved", "explodes", "stuck_high", "stuck_low"}
 Rule = Callable[[Summary], Iterator[Remark]]
 
 
@@ -44,6 +45,15 @@ def review_run(config: Config, events: Sequence[Mapping[str, Any]]) -> list[Rema
     """Return the remarks about a run, most important first; it may be running or over."""
     summary = Summary.of_run(config, events)
     return _select(summary, run.RULES) or list(run.well(summary))
+
+
+def tell_run(config: Config, events: Sequence[Mapping[str, Any]]) -> list[Remark]:
+    """Return what is told of a run one line after another: good news first, then what to do."""
+    remarks = review_run(config, events)
+    good = [each for each in remarks if each.kind in GOOD]
+    if not good and not {each.kind for each in remarks} & BAD:
+        good = list(run.well(Summary.of_run(config, events), "falls"))
+    return good + [each for each in remarks if each.kind not in GOOD]
 
 
 def _select(summary: Summary, rules: Sequence[Rule]) -> list[Remark]:

@@ -71,8 +71,12 @@ MESSAGES = {
     "way, and a power cut costs everything. Make them every {every} steps.",
     "ema_long": "ema_decay = {decay} would average {length} steps, but this run has {steps}: the "
     "average will reach back a ninth of the steps done, which {better} says plainly.",
+    "falls": "It learns: the loss fell from {first} to {now} in {step} steps.",
     "well": "Nothing needs mending: the loss fell from {first} to {now} in {step} steps.",
 }
+
+
+GOOD = ("well", "falls", "noise_yet")  # kinds that are good news
 
 
 @dataclass(frozen=True)

@@ -162,12 +162,12 @@ def duplicates(summary: Summary) -> Iterator[Remark]:
         yield Remark("duplicates", {"duplicates": summary.duplicates, "pictures": everything})
 
 
-def well(summary: Summary) -> Iterator[Remark]:
-    """Say that all is well, where it is."""
+def well(summary: Summary, kind: str = "well") -> Iterator[Remark]:
+    """Say that all is well, where it is; with "falls", that the loss fell at least."""
     smooth, failed = _smooth(summary), (summary.end or {}).get("event") == "failed"
     if smooth and not failed and smooth[-1] < STUCK * smooth[0]:
         values = {"first": figure(smooth[0]), "now": figure(smooth[-1])}
-        yield Remark("well", {**values, "step": f"{summary.step:,}"})
+        yield Remark(kind, {**values, "step": f"{summary.step:,}"})
 
 
 RULES = (

@@ -165,7 +165,12 @@ def finite_points(steps: Sequence[int], values: Sequence[float | None]) -> tuple
 
 
 def loss_curve(
-    steps: Sequence[int], loss: Sequence[float | None], total: int, name: str, alt: str
+    steps: Sequence[int],
+    loss: Sequence[float | None],
+    total: int,
+    name: str,
+    alt: str,
+    feet: Sequence[tuple[float, str]] = (),
 ) -> Markup:
     """Return the loss over a run of `total` steps on a logarithmic axis, raw and smoothed.
 
@@ -179,11 +184,16 @@ def loss_curve(
     x = thin(thin(where, MOST_SMOOTHED)) / max(total, where[-1], 1)
     last = f"{average[-1]:.3g}"
     lines = [Line(x, thin(coarse), "raw"), Line(x, average, "accent", f"{name} {last}")]
-    return plot(lines, fill(alt, {"steps": f"{where[-1]:,.0f}", "last": last}))
+    return plot(lines, fill(alt, {"steps": f"{where[-1]:,.0f}", "last": last}), feet)
 
 
 def step_curve(
-    steps: Sequence[int], values: Sequence[float | None], total: int, name: str, log: bool = False
+    steps: Sequence[int],
+    values: Sequence[float | None],
+    total: int,
+    name: str,
+    log: bool = False,
+    feet: Sequence[tuple[float, str]] = (),
 ) -> Markup:
     """Return one figure over a run of `total` steps; with fewer than two values an empty box."""
     where, column = finite_points(steps, values)
@@ -191,7 +201,7 @@ def step_curve(
         return figure(name)
     x, y = thin(where) / max(total, where[-1], 1), thin(column)
     last = f"{name} {column[-1]:.3g}"
-    return plot([Line(x, y, "line", last)], last, log=log)
+    return plot([Line(x, y, "line", last)], last, feet, log)
 
 
 def level_curve(
@@ -215,7 +225,11 @@ def level_curve(
 
 
 def history_curve(
-    evaluations: Sequence[Evaluation], total: int, names: tuple[str, str], alt: str
+    evaluations: Sequence[Evaluation],
+    total: int,
+    names: tuple[str, str],
+    alt: str,
+    feet: Sequence[tuple[float, str]] = (),
 ) -> Markup:
     """Return the mean loss of training and of held-out pictures over a run."""
     x = np.array([each.step for each in evaluations]) / max(total, evaluations[-1].step, 1)
@@ -226,7 +240,7 @@ def history_curve(
         where = np.array([each.step for each in tested]) / max(total, evaluations[-1].step, 1)
         held = np.array([np.mean(each.held_out or []) for each in tested])
         lines.append(Line(where, held, "accent", f"{names[1]} {held[-1]:.3g}", dots=True))
-    return plot(lines, alt)
+    return plot(lines, alt, feet)
 
 
 def strip(values: Sequence[float], band: tuple[float, float], most: float, alt: str) -> Markup:

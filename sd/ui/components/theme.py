@@ -16,6 +16,7 @@ PAGE_STYLES = (
     "painter.css",
     "looked.css",
     "tools.css",
+    "train.css",
     "gradio.css",
 )
 STYLES = (*(ASSETS / name for name in PAGE_STYLES), PLAYER / "player.css")
@@ -31,6 +32,7 @@ PAGE_SCRIPTS = (
     "noise_tools.js",
     "painter.js",
     "looked.js",
+    "train.js",
 )
 PLAYER_SCRIPTS = ("parts.js", "reel.js", "cards.js", "tree.js", "player.js")
 SCRIPTS = (

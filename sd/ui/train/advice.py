@@ -12,7 +12,8 @@ from sd.config import Config
 from sd.training import coach
 from sd.training.coach import Remark
 from sd.ui.components.handlers import event_value
-from sd.ui.components.html import paragraph, tags
+from sd.ui.components.html import tags
+from sd.ui.mistakes import translate
 from sd.ui.texts import say
 
 STEPS = "training.steps="
@@ -24,22 +25,32 @@ def read_config(folder: Path) -> Config:
     return Config.read(folder / runs.CONFIG)
 
 
-def run_advice_html(folder: Path, resumable: bool, lang: str) -> Markup:
-    """Return the remarks on a run, then its newest notices."""
+def run_remarks(folder: Path, status: runs.Status, lang: str) -> list[dict[str, str]]:
+    """Return what is told of a run, one line after another: good news first, its notices last.
 
-    def button(remark: Remark) -> str:
-        steps = requested_steps(remark) if resumable else None
-        if steps:
-            return say("train_to", lang, steps=f"{steps:,}")
-        return say("fix", lang, settings=format_settings(remark.fix))
-
+    Each is {"line": ...} and, where one click mends it, {"fix": its kind, "button": what it does}.
+    """
     has_begun = (folder / runs.CONFIG).is_file()  # else its process is still importing
-    remarks = coach.review_run(read_config(folder), runs.events(folder)) if has_begun else []
-    items = tags("li", (remark_html(each, button, lang) for each in remarks))
+    remarks = coach.tell_run(read_config(folder), runs.events(folder)) if has_begun else []
+    told = [remark_json(each, status.resumable, lang) for each in remarks]
     for notice in runs.notices(folder)[-MOST_NOTICES:]:
         if notice.get("kind") != "skipped":  # the coach tells of those
-            items += Markup('<li class="notice">{}</li>').format(str(notice.get("line", "")))
-    return paragraph(say("coach_title", lang), "heading") + tags("ul", [items]) if items else items
+            told.append({"line": translate(str(notice.get("line", "")), lang)})
+    return told
+
+
+def remark_json(remark: Remark, is_resumable: bool, lang: str) -> dict[str, str]:
+    """Return a remark on a run, with the button that mends it."""
+    line = {"line": say(remark.key, lang, **remark.values)}
+    if not remark.fix:
+        return line
+    steps = requested_steps(remark) if is_resumable else None
+    button = (
+        say("train_to", lang, steps=f"{steps:,}")
+        if steps
+        else say("fix", lang, settings=format_settings(remark.fix))
+    )
+    return {**line, "fix": remark.kind, "button": button}
 
 
 def plan_remarks_html(remarks: Iterable[Remark], lang: str) -> Markup:

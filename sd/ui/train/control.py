@@ -1,5 +1,6 @@
 """Which run the Train tab shows, and what a person does to it: pause, resume, sample, pack."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import gradio as gr
@@ -8,58 +9,57 @@ from markupsafe import escape
 from sd import runs
 from sd.common import validation
 from sd.common.validation import InputError
-from sd.config.sections import MOST_STEPS
+from sd.config.sections import MOST_MINUTES
 from sd.generation import registry
 from sd.training import coach
 from sd.ui import state
 from sd.ui.adapter import scratch
+from sd.ui.adapter.checks import upload
+from sd.ui.adapter.served_files import FILE_DATA, file_data
 from sd.ui.components.events import Updates
-from sd.ui.components.handlers import guarded, language
+from sd.ui.components.handlers import event_value, guarded, language
 from sd.ui.mistakes import translate
 from sd.ui.texts import say
-from sd.ui.train import advice
+from sd.ui.train import advice, samples
 from sd.ui.train.form import fill_fields
 
-FORMS = ZIP, *_ = ("zip", "gif", "webp", "mp4")  # of a run that is taken away
+FORMS = ZIP, PNG, *_ = ("zip", "png", "webp", "gif", "mp4")  # of a run that is taken away
+
+LEAST_MINUTES = 0.1
 
 
 def list_run_names() -> list[str]:
-    """Return the runs that can be shown: the bundled ones, then yours, newest first."""
+    """Return the runs that can be shown: yours, newest first, then the bundled ones."""
     home = state.home()
     bundled = [entry.name for entry in registry.list_models(home) if entry.bundled]
-    return list(dict.fromkeys([*bundled, *(folder.name for folder in home.run_folders())]))
+    return list(dict.fromkeys([*(folder.name for folder in home.run_folders()), *bundled]))
 
 
-@guarded
-def attach(memory: object, request: gr.Request) -> Updates:
-    """Offer the runs with one of them chosen, and forget what was shown.
+def choose_run(shown: str, asked: str, by_page: bool, lang: str) -> tuple[str, bool]:
+    """Return which run is to be shown ("" for none), and whether the page chose it.
 
-    The one of the page's address (?run=NAME), else what this browser watched last, else one that is
-    being trained, else the first.
+    That which is shown already, unless it is gone, or the page chose it and another one lives; else
+    the one of the page's address, one that is being trained, one's own newest, the bundled one.
     """
-    names = list_run_names()
-    asked = getattr(request, "query_params", {}).get("run")
-    if asked is not None and asked not in names:
-        lang = language(request)
+    if shown and is_run(shown):
+        started = not by_page or runs.status(state.home().find_run(shown)).alive
+        living = [] if started else [status.name for status in state.home().live_runs()]
+        return next((name for name in living if name != shown), shown), by_page
+    if asked and not shown:
+        if is_run(asked):
+            return asked, False
         why = translate(why_not_found(asked), lang)
         gr.Warning(escape(why), title=say("mistake", lang))
-    wishes = [asked, memory.get("run") if isinstance(memory, dict) else None]
-    wishes += [status.name for status in state.home().live_runs()]
-    value = next((wish for wish in [*wishes, *names] if wish in names), None)
-    seen = {"by_page": value != asked}
-    return {"run": gr.update(choices=names, value=value), "seen": seen}
+    found = [*(status.name for status in state.home().live_runs()), *list_run_names()]
+    return next(iter(found), ""), True
 
 
-def follow_start(run: str | None) -> Updates:
-    """Show a run that was started elsewhere, as in another tab, if there is one but `run`."""
-    started = [status.name for status in state.home().live_runs() if status.name != run]
-    if not started:
-        return {}
-    return {
-        "run": gr.update(choices=list_run_names(), value=started[0]),
-        "seen": {"by_page": True},
-        "pulse": f"{started[0]} started",
-    }
+def is_run(name: str) -> bool:
+    """Tell whether there is a run of that name."""
+    try:
+        return state.home().find_run(name).is_dir()
+    except InputError:
+        return False
 
 
 def why_not_found(name: str) -> str:
@@ -70,26 +70,17 @@ def why_not_found(name: str) -> str:
         return str(error)
 
 
-@guarded
-def select_run(run: str | None) -> Updates:
-    """Take another run; keep it in the browser's memory, and forget what was shown."""
-    return {"memory": {"run": state.home().find_run(run).name}, "seen": {}}
-
-
-def show_run(name: str) -> Updates:
-    """Show a new run, which the list may not have yet."""
-    names = list(dict.fromkeys([name, *list_run_names()]))
-    return {
-        "run": gr.update(choices=names, value=name),
-        "memory": {"run": name},
-        "seen": {},
-    }
+def choose(name: str) -> Updates:
+    """Let the page show a run, whose name its address gets: the rest it asks for itself."""
+    return {"panel": {"choose": state.home().find_run(name).name}}
 
 
 @guarded
-def refresh_runs(run: str | None) -> Updates:
-    """Offer the runs that there are now."""
-    return {"run": gr.update(choices=list_run_names(), value=run)}
+def follow_model(model: object) -> Updates:
+    """Show the run that is the page's model, where it is one's own."""
+    if not isinstance(model, str) or not is_run(model):
+        return {}
+    return choose(model)
 
 
 def find_alive(run: str | None) -> Path:
@@ -100,106 +91,108 @@ def find_alive(run: str | None) -> Path:
     return folder
 
 
-@guarded
-def pause(run: str | None) -> None:
-    """Ask the run that is shown to save and wait."""
-    runs.pause(find_alive(run))
-
-
-@guarded
-def unpause(run: str | None) -> None:
-    """Let the run that is shown go on."""
-    runs.unpause(state.home(), find_alive(run))
-
-
-@guarded
-def stop(run: str | None) -> None:
-    """Ask the run that is shown to finish its step, save and leave."""
-    folder = find_alive(run)
+def stop(folder: Path) -> None:
+    """Ask a run to finish its step, save and leave."""
     if runs.status(folder).state != "stopping":  # a second one would leave at once
         runs.stop(folder)
 
 
-@guarded
-def end_now(run: str | None) -> None:
-    """End a run that is stopping at once; what was saved before stays."""
-    runs.stop(find_alive(run))
-
-
-@guarded
-def resume(run: str | None) -> None:
-    """Let a run that ended go on from its last checkpoint."""
+def train_more(name: str, minutes: object) -> None:
+    """Let a run go on for so many minutes from its newest checkpoint."""
     home = state.home()
-    runs.resume(home, home.find_run(run))
+    more = validation.real("minutes to add", minutes, LEAST_MINUTES, MOST_MINUTES)
+    runs.resume(home, home.find_run(name), minutes=more)
 
 
-@guarded
-def train_more(run: str | None, steps: float | None) -> None:
-    """Let a run go on for `steps` steps more than its newest checkpoint has."""
+def steer(what: str, name: str, minutes: object, lang: str) -> None:
+    """Do one of `STEERS` to a run; raise `InputError` where it cannot be done."""
     home = state.home()
-    folder = home.find_run(run)
-    more = validation.whole("steps to add", steps, 1, MOST_STEPS)
-    total = validation.whole("steps", runs.saved_step(folder) + more, 1, MOST_STEPS)
-    runs.resume(home, folder, total)
+    if what == "resume":
+        runs.resume(home, home.find_run(name))
+    elif what == "further":
+        train_more(name, minutes)
+    else:
+        folder = find_alive(name)
+        if what == "go_on":
+            runs.unpause(home, folder)
+        else:
+            ASKED[what](folder)
+        if what in ("sample_now", "save_now"):
+            gr.Info(say(f"asked_{what.removesuffix('_now')}", lang), title=say(what, lang))
+
+
+ASKED: dict[str, Callable[[Path], None]] = {  # of a run that lives
+    "pause": runs.pause,
+    "stop": stop,
+    "leave": runs.stop,  # what was saved before stays
+    "sample_now": runs.request_sample,
+    "save_now": runs.request_save,
+}
+STEERS = (*ASKED, "go_on", "resume", "further")
 
 
 @guarded
-def sample_now(run: str | None, request: gr.Request) -> None:
-    """Ask for samples after the step at hand."""
-    runs.request_sample(find_alive(run))
-    gr.Info(say("asked_sample", language(request)), title=say("sample_now", language(request)))
+def press(request: gr.Request, event: gr.EventData) -> Updates:
+    """Do what a button says, or list or take another run; what it comes to is asked for next."""
+    what = validation.choice("button", event_value(event, "do"), (*STEERS, "runs", "choose"))
+    name = event_value(event, "run")
+    if what == "runs":
+        return {"panel": {"runs": list_run_names()}}
+    if what == "choose":
+        return choose(name)
+    steer(what, name, event_value(event, "minutes"), language(request))
+    return {"panel": {"ask": True}}
 
 
 @guarded
-def save_now(run: str | None, request: gr.Request) -> None:
-    """Ask for a checkpoint after the step at hand."""
-    runs.request_save(find_alive(run))
-    gr.Info(say("asked_save", language(request)), title=say("save_now", language(request)))
-
-
-@guarded
-def take_away(run: str | None, form: str, whole: bool) -> str:
-    """Write a run's bundle, or the film of its samples; return it for the download."""
-    folder, form = state.home().find_run(run), validation.choice("form", form, FORMS)
-    resumable = validation.flag("whole", whole)
+def take_away(event: gr.EventData) -> Updates:
+    """Write a run's bundle, its newest samples, or their film; the browser then saves it."""
+    folder = state.home().find_run(event_value(event, "run"))
+    form = validation.choice("form", event_value(event, "form"), FORMS)
+    resumable = validation.flag("whole", event_value(event, "whole"))
     with scratch.temporary_folder(scratch.BUNDLE) as place:
         path = place / f"{folder.name}.{form}"
         if form == ZIP:
             from sd.runs import bundle
 
             bundle.pack(folder, path, resumable)
+        elif form == PNG:
+            samples.save_newest(folder, path)
         else:
             from sd.generation.training_film import draw_grids, write_training_film
 
             write_training_film(path.suffix, draw_grids(folder), path)
-        return str(path)
+        return {"panel": {"file": {"src": file_data(path), "name": path.name}}}
 
 
 @guarded
-def open_bundle(file: str | None) -> Updates:
+def open_bundle(event: gr.EventData) -> Updates:
     """Open a bundle as a run of its own, and show it."""
-    if not isinstance(file, str):
-        raise InputError("bundle: give one zip file")
+    file = upload("bundle", {"path": event_value(event, "file"), "meta": FILE_DATA})
     from sd.runs import unbundle
 
-    return show_run(unbundle.unpack(Path(file), state.home().ensure_writable()).name)
+    return choose(unbundle.unpack(Path(file), state.home().ensure_writable()).name)
 
 
 @guarded
-def apply_fix(
-    run: str | None, data: str | None, request: gr.Request, event: gr.EventData
-) -> Updates:
+def draw_with(event: gr.EventData) -> Updates:
+    """Take a run as the model of the page."""
+    return {"model": registry.find_model(state.home(), event_value(event, "run")).name}
+
+
+@guarded
+def apply_fix(request: gr.Request, event: gr.EventData, data: str | None) -> Updates:
     """Do what a remark's button says; the remarks are made anew, so no settings come from outside.
 
     A run that only needs more steps is resumed. Else its settings with the remedy go into the plan.
     """
-    folder = state.home().find_run(run)
+    folder = state.home().find_run(event_value(event, "run"))
     config, status = advice.read_config(folder), runs.status(folder)
-    remark = advice.pressed_remark(event, coach.review_run(config, runs.events(folder)))
+    remark = advice.pressed_remark(event, coach.tell_run(config, runs.events(folder)))
     steps = advice.requested_steps(remark) if status.resumable else None
     if steps:
         runs.resume(state.home(), folder, steps)
-        return {}
+        return {"panel": {"ask": True}}
     line = say("fixed", language(request), settings=advice.format_settings(remark.fix))
     gr.Info(escape(line), title="")
     return fill_fields(config.with_settings(list(remark.fix)), data)

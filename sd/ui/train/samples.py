@@ -3,13 +3,14 @@
 The grids are read from the run's folder; what imports torch is imported where pictures are opened.
 """
 
+import io
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import gradio as gr
 from markupsafe import Markup
 from PIL import Image
 
@@ -21,9 +22,8 @@ from sd.data.reading.source import BUNDLED_SETS
 from sd.runs.journal import SampleGrid
 from sd.runs.sample_grid import COLUMNS, GAP, open_sample_grid
 from sd.training.likeness import Baseline, judge
-from sd.ui.adapter.served_files import store_picture
+from sd.ui.adapter.served_files import file_data, store
 from sd.ui.components import curves
-from sd.ui.components.events import Updates
 from sd.ui.components.html import paragraph, tags
 from sd.ui.components.images import data_address, enlarge
 from sd.ui.texts import say
@@ -31,7 +31,9 @@ from sd.ui.texts import say
 if TYPE_CHECKING:
     from sd.data.image_set import ImageSet
 
-AVERAGED, RAW, NEAREST = VIEWS = ("averaged", "raw", "nearest")
+AVERAGED, RAW = VIEWS = ("averaged", "raw")
+MOST_SHEETS = 120  # steps of samples on the timeline: of more, some are left out
+LONGEST_KEY = 500  # characters of what tells the browser's state
 SHORT_LIST, BEGINNING = 120, 60  # characters of a list that is not folded, and of one that is
 LONGEST_PROMPT, LONGEST_ALT = 200, 400  # characters that are shown of one, and of all in words
 LONGEST_NAME = 120  # characters of a picture's name
@@ -184,50 +186,68 @@ def prompts_html(prompts: Sequence[str], lang: str) -> Markup:
     ).format(say("asked", lang, prompts=f"{begin} …"), tags("li", prompts))
 
 
-def show_samples(folder: Path, grid: SampleGrid | None, view: str, lang: str) -> Updates:
-    """Show the picture or the pairs of one grid, as `view` wants it, and the caption.
-
-    A view that the run has not kept is answered with the averaged samples and a sentence.
-    """
-    hidden = gr.update(visible=False)
-    if grid is None:
-        caption = paragraph(say("samples_wait", lang))
-        return {"picture": gr.update(value=None, visible=True), "pairs": hidden, "caption": caption}
-    step, missing, prompts = f"{grid.step:,}", "", read_prompts(folder, grid.step)
-    under = prompts_html(prompts, lang)
-    if view == NEAREST:
-        pairs, missing = pairs_or_why(folder, grid, lang)
-        if pairs:
-            caption = paragraph(say("samples_nearest", lang, step=step)) + under
-            shown = gr.update(value=pairs, visible=True)
-            return {"picture": hidden, "pairs": shown, "caption": caption}
-    path, words = grid.average, "samples_step"
-    if view == RAW:
-        if grid.raw is not None and grid.raw.is_file():
-            path, words = grid.raw, "samples_raw"
-        else:
-            missing = say("no_raw", lang)
-    alt = say("samples_alt", lang, name=folder.name, step=step)
-    if prompts:
-        alt += f"; {say('asked', lang, prompts=number_prompts(prompts)[:LONGEST_ALT])}"
-    picture, damage = picture_or_why(path)
-    caption = paragraph(f"{damage or missing} {say(words, lang, step=step)}") + under
-    file = picture and store_picture(picture)
-    shown = gr.update(value=file, alt_text=alt, visible=True)
-    return {"picture": shown, "pairs": hidden, "caption": caption}
+def thin_grids(grids: Sequence[SampleGrid]) -> list[SampleGrid]:
+    """Return at most `MOST_SHEETS` of a run's grids, the same ones while it grows, and the last."""
+    apart = 1
+    while len(grids) // apart >= MOST_SHEETS:
+        apart *= 2
+    return [grid for k, grid in enumerate(grids) if k % apart == 0 or grid is grids[-1]]
 
 
-def picture_or_why(path: Path) -> tuple[Image.Image | None, str]:
-    """Return a grid for the screen, or None and why it cannot be shown.
+def sheets(grids: Sequence[SampleGrid], known: Sequence[int]) -> dict[str, object]:
+    """Return the grids that the browser lacks, which has those of the steps `known`, in order."""
+    same = takewhile(lambda pair: pair[0].step == pair[1], zip(grids, known, strict=False))
+    keep = min(sum(1 for _ in same), max(len(grids) - 1, 0))  # the newest may be made anew
+    more = [{"step": grid.step, "src": picture_address(grid.average)} for grid in grids[keep:]]
+    return {"keep": keep, "more": more}
 
-    What is taken from there carries the mark of what is ours, as gradio writes it into the PNG.
-    """
+
+def picture_address(path: Path) -> dict[str, object] | None:
+    """Return a grid as the browser gets it; None where it is damaged, which hides nothing else."""
     try:
-        picture = enlarge(open_grid(path))
-        picture.info = {marks.MADE: marks.MARK}
-        return picture, ""
-    except InputError as error:  # a damaged grid must not hide the run's state
-        return None, f"{error}:"
+        return file_data(store_grid(path, path.stat().st_mtime_ns))
+    except (InputError, OSError):
+        return None
+
+
+def store_grid(path: Path, version: int) -> str:
+    """Return where a grid is served: written there once, marked as what is ours."""
+    return str(store(encode_grid(path, version), "samples.png"))
+
+
+@lru_cache(maxsize=512)
+def encode_grid(path: Path, _version: int) -> bytes:
+    """Return a grid as PNG, opened the one safe way."""
+    marks.save_png(open_grid(path), file := io.BytesIO())
+    return file.getvalue()
+
+
+def save_newest(folder: Path, file: Path) -> None:
+    """Write a run's newest samples, enlarged, as PNG; raise `InputError` where there are none."""
+    grids = runs.samples(folder)
+    if not grids:
+        raise InputError(f"{folder.name}: has no samples yet")
+    marks.save_png(enlarge(open_grid(grids[-1].average)), file)
+
+
+def draw(
+    folder: Path, grid: SampleGrid | None, tool: str, view: str, alive: bool, lang: str
+) -> dict[str, object]:
+    """Return what is shown of one grid: {"stage": markup, "src": a picture, "note": markup}.
+
+    What the run has not kept is answered by the averaged samples and a sentence.
+    """
+    if grid is None:
+        return {"note": paragraph(say("samples_wait", lang)) if alive else ""}
+    note = meter_html(grid, read_baseline(folder), alive, lang)
+    if tool == "nearest":
+        pairs, missing = pairs_or_why(folder, grid, lang)
+        return {"stage": pairs, "note": note if pairs else paragraph(missing)}
+    under = prompts_html(read_prompts(folder, grid.step), lang)
+    if view != RAW:
+        return {"note": under}
+    src = picture_address(grid.raw) if grid.raw is not None and grid.raw.is_file() else None
+    return {"src": src, "note": under if src else paragraph(say("no_raw", lang)) + under}
 
 
 def pairs_or_why(folder: Path, grid: SampleGrid, lang: str) -> tuple[Markup, str]:

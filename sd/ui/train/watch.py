@@ -1,9 +1,10 @@
 """What the Train tab shows of a run: progress, samples, curves, advice. Read from files alone.
 
-The page asks once a second for the run's pulse, one short text; only when that has changed are the
-parts looked at, and only the parts that changed are sent.
+The page is one component of its own (`train.js`). While it is in sight it asks once a second, with
+what it shows already; only what is new is sent.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,94 +15,290 @@ from markupsafe import Markup
 from sd import runs
 from sd.common import validation
 from sd.common.text import format_bytes
+from sd.config.sections import MOST_STEPS
 from sd.ui import state
 from sd.ui.components import curves
 from sd.ui.components.events import Updates
-from sd.ui.components.handlers import guarded, language
-from sd.ui.components.html import paragraph, progress_bar
+from sd.ui.components.fields import words
+from sd.ui.components.handlers import event_value, guarded, language
+from sd.ui.components.html import paragraph
+from sd.ui.components.tools import ICONS
+from sd.ui.mistakes import translate
 from sd.ui.texts import duration, say
 from sd.ui.train import control, samples
-from sd.ui.train.advice import read_config, run_advice_html
+from sd.ui.train.advice import read_config, run_remarks
 
-Seen = dict[str, Any]  # what the browser shows already, part by part
+CURVES = ("loss", "rate", "gradient", "speed", "t", "course")
+LEVELS = ("t", "course")  # of the curves: those of the loss per noise level
+TOOLS = {"samples": "picture", "nearest": "pair", "loss": "down", "coach": "speech", "save": "save"}
+ENDED = ("stopped", "finished", "failed", "lost")
+STATIC = (  # the words that the browser puts together itself
+    *(f"run_{tool}" for tool in TOOLS),
+    *(f"view_{view}" for view in samples.VIEWS),
+    *(f"curve_{curve}" for curve in CURVES),
+    *(f"bundle_as_{form}" for form in control.FORMS),
+    *("pause", "go_on", "stop", "leave", "leave_sure", "resume", "further", "further_field"),
+    *("draw_with", "sample_now", "save_now", "open_bundle", "bundle_whole", "bundle_as"),
+    *("download", "run", "run_tools", "view", "curve", "film_play", "film_hold", "timeline"),
+    *("timeline_all", "timeline_step", "timeline_noise", "progress_alt", "samples_alt"),
+    *("enlarge", "close", "next_line"),
+)
+ON_LOAD = "sdTrain.mount(element, props, { trigger, watch, upload });"
+BLANK = '<div class="run-panel"></div>'  # never changes, so gradio never touches what is in it
 
-CURVES = ("loss", "rate", "gradient", "speed")
-LEVELS = ("t", "course")
-CONTROLS = ("pause", "go_on", "stop", "leave", "resume")
-LIVE = ("starting", "running", "pausing", "paused")
+
+def panel() -> gr.HTML:
+    """Show the run that is watched, with all that looks at it and steers it."""
+    return gr.HTML(
+        html_template=BLANK,
+        js_on_load=ON_LOAD,
+        apply_default_css=False,
+        elem_id="train-run",
+        elem_classes="run",
+        words={key: words(key) for key in STATIC},
+        tools=[[tool, ICONS[icon]] for tool, icon in TOOLS.items()],
+        curves=list(CURVES),
+        forms=list(control.FORMS),
+    )
 
 
 @dataclass(frozen=True)
-class RunView:
-    """The parts of a run on the page. Handlers name them by these names."""
+class Look:
+    """What the browser shows, and what a person wants to see.
 
-    progress: gr.HTML
-    picture: gr.Image
-    pairs: gr.HTML
-    caption: gr.HTML
-    timeline: gr.Slider
-    meter: gr.HTML
-    advice: gr.HTML
-    curve: gr.HTML
-    levels: gr.HTML
-    start: gr.Button
-    pause: gr.Button
-    go_on: gr.Button
-    stop: gr.Button
-    leave: gr.Button
-    resume: gr.Button
-    sample: gr.Button
-    save: gr.Button
-    requests: gr.Column
-    further: gr.Row
-    bundle: gr.Row
-    clock: gr.Timer  # the quick one, while the run lives
-    slow_clock: gr.Timer  # while it does not: it may live again, or another one be started
-    seen: gr.State
+    run: "" where nothing is shown yet. asked: what its address names. pulse, drawn, steps: what it
+    has of the run already, of the open tool, and of the samples. step: of the samples in sight, 0
+    for the noise that they begin from; None follows the newest.
+    """
+
+    run: str = ""
+    asked: str = ""
+    by_page: bool = True  # no person chose this run
+    pulse: str = ""
+    drawn: str = ""
+    steps: tuple[int, ...] = ()
+    step: int | None = None
+    tool: str = "samples"
+    view: str = samples.AVERAGED
+    curve: str = "loss"
 
 
-def progress_lines(status: runs.Status, lang: str) -> list[str]:
-    """Return a run's state in words: step, speed, memory in use, time left."""
+def read_look(event: gr.EventData) -> Look:
+    """Return what a browser sent of itself; raise `InputError` for what it cannot be."""
+
+    def text(name: str) -> str:
+        value = event_value(event, name)
+        return "" if value in (None, "") else validation.text(name, value, samples.LONGEST_KEY)
+
+    def word(name: str, allowed: Sequence[str]) -> str:
+        value = event_value(event, name)
+        return allowed[0] if value is None else validation.choice(name, value, allowed)
+
+    steps, step = event_value(event, "steps") or [], event_value(event, "step")
+    validation.whole("number of steps", len(steps) if isinstance(steps, list) else -1, 0, 1000)
+    return Look(
+        run=text("run"),
+        asked=text("asked"),
+        by_page=validation.flag("by_page", event_value(event, "by_page") is not False),
+        pulse=text("pulse"),
+        drawn=text("drawn"),
+        steps=tuple(validation.whole("step", each, 0, MOST_STEPS) for each in steps),
+        step=None if step is None else validation.whole("step", step, 0, MOST_STEPS),
+        tool=word("tool", tuple(TOOLS)),
+        view=word("view", (samples.AVERAGED, samples.RAW)),
+        curve=word("curve", CURVES),
+    )
+
+
+@guarded
+def look(request: gr.Request, event: gr.EventData) -> Updates:
+    """Show what is new of the run that is shown, or begin to show one."""
+    return show(read_look(event), language(request))
+
+
+def show(at: Look, lang: str) -> Updates:
+    """Return what the browser lacks.
+
+    Where the page chose the run, and it does not live, one that was started elsewhere is shown
+    instead; so is another one where the run is gone.
+    """
+    name, by_page = control.choose_run(at.run, at.asked, at.by_page, lang)
+    if not name:
+        return {}
+    folder = state.home().find_run(name)
+    status = runs.status(folder)
+    same = name == at.run
+    grids = samples.thin_grids(runs.samples(folder))
+    step = grids[-1].step if grids else 0
+    if same and at.step in (0, *(grid.step for grid in grids)):
+        step = at.step or 0
+    pulse, key = pulse_of(status, folder), part_key(at, status, folder, step)
+    if same and (pulse, key) == (at.pulse, at.drawn):
+        return {}
+    patch: dict[str, Any] = {"run": name, "by_page": by_page}
+    if not same or pulse != at.pulse:
+        patch |= {"pulse": pulse, "sheets": samples.sheets(grids, at.steps if same else ())}
+        patch |= {"head": head(status, folder, lang), "coach": run_remarks(folder, status, lang)}
+    if key != at.drawn:
+        patch["part"] = {"key": key, **draw_part(at, status, folder, step, lang)}
+    return {"panel": {"patch": patch}}
+
+
+def pulse_of(status: runs.Status, folder: Path) -> str:
+    """Return a short text that changes whenever anything shown of a run does."""
+    count = runs.outline(folder).count
+    return f"{status.state} {status.ingested} {count} {status.resumable} {status.line}"[:500]
+
+
+def part_key(at: Look, status: runs.Status, folder: Path, step: int) -> str:
+    """Return a short text that changes whenever what the open tool shows does."""
+    if at.tool == "loss":
+        return f"loss {status.name} {at.curve} {status.step} {len(runs.evaluations(folder))}"
+    if at.tool in ("samples", "nearest"):
+        measured = runs.baseline(folder) is not None
+        return f"{at.tool} {status.name} {at.view} {step} {status.alive} {measured}"
+    return at.tool
+
+
+def draw_part(at: Look, status: runs.Status, folder: Path, step: int, lang: str) -> dict[str, Any]:
+    """Return what the open tool shows: {"stage": markup, "note": markup, "src": a picture}."""
+    if at.tool == "loss":
+        stage = curve_html(folder, at.curve, lang)
+        if at.curve not in LEVELS:
+            stage += levels_html(folder, status, "t", lang)
+        return {"stage": stage}
+    if at.tool in ("samples", "nearest"):
+        grid = next((each for each in runs.samples(folder) if each.step == step), None)
+        return samples.draw(folder, grid, at.tool, at.view, status.alive, lang)
+    return {}
+
+
+def head(status: runs.Status, folder: Path, lang: str) -> dict[str, Any]:
+    """Return the head of a run: its clock, its facts, its bar, what can be pressed."""
+    is_bundled = folder.parent == state.home().bundled and folder.parent != state.home().path
+    drawable = runs.saved_step(folder) > 0
+    return {
+        "state": status.state,
+        "alive": status.alive,
+        "step": status.step,
+        "big": big_word(status, lang),
+        "seconds": status.seconds if status.state == "running" else None,  # the clock goes on
+        "facts": [say("example_run", lang)] if is_bundled else facts(status, lang),
+        "share": share(status),
+        "told": told(status, folder, lang),
+        "verbs": [] if is_bundled else verbs(status),
+        "primary": primary(status, drawable and not is_bundled),
+        "drawable": drawable,
+        "saveable": status.step > 0,
+    }
+
+
+def big_word(status: runs.Status, lang: str) -> str:
+    """Return what stands first: how long training has gone, or that it is done."""
+    if status.state in ENDED:
+        return say(f"big_{status.state}", lang)
+    if status.seconds is None and status.step:
+        return say("big_running", lang, step=f"{status.step:,}")
+    return clock(status.seconds or 0)
+
+
+def clock(seconds: float) -> str:
+    """Return a length of time as a clock shows it: 1:50, 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def facts(status: runs.Status, lang: str) -> list[str]:
+    """Return a run's state in words: of how long, step, speed, memory in use."""
     step, total = f"{status.step:,}", f"{status.total:,}"
     if status.state == "starting" and status.ingested:
         done, count = (f"{number:,}" for number in status.ingested)
         key = "state_encoding" if status.encoding else "state_reading"
         return [say(key, lang, done=done, total=count)]
-    key = f"state_{status.state}"
-    if status.state in ("stopped", "stopping", "pausing") and not status.step:
-        key += "_early"
-    words = [say(key, lang, step=step, total=total, line=status.line)]
-    if status.state == "running" and status.pictures_per_second:
-        words.append(say("speed", lang, n=f"{status.pictures_per_second:,.0f}"))
-    if status.memory_bytes:
-        words.append(say("memory", lang, n=format_bytes(status.memory_bytes)))
+    if status.state != "running":
+        key = f"state_{status.state}"
+        if status.state in ("stopped", "stopping", "pausing") and not status.step:
+            key += "_early"
+        told = [say(key, lang, step=step, total=total, line=translate(status.line, lang))]
+        if status.state in ("stopped", "finished") and status.seconds and status.step:
+            told.append(duration(status.seconds, lang))
+        if status.state in ("failed", "lost") and status.resumable:
+            told.append(say("resume_hint", lang))
+        return told
+    known = status.seconds is not None and status.seconds_left is not None
+    if known:
+        whole = clock((status.seconds or 0) + (status.seconds_left or 0))
+        found = [say("of_time", lang, time=whole), say("at_step", lang, step=step)]
+    else:
+        found = [say("state_running", lang, step=step, total=total)]
+    if status.pictures_per_second:
+        found.append(say("speed", lang, n=f"{status.pictures_per_second:,.0f}"))
     if status.device_memory_bytes:
-        words.append(say("device_memory", lang, n=format_bytes(status.device_memory_bytes)))
-    if status.seconds_left is not None:
-        words.append(say("left", lang, time=duration(status.seconds_left, lang)))
-    if status.state == "running" and status.machine:
-        words.append(status.machine)
-    return words
+        found.append(say("device_memory", lang, n=format_bytes(status.device_memory_bytes)))
+    elif status.memory_bytes:
+        found.append(format_bytes(status.memory_bytes))
+    return found
 
 
-def progress_html(status: runs.Status | None, lang: str) -> Markup:
-    """Return the progress line and its bar."""
-    if status is None:
-        return progress_bar([say("no_run", lang)], None)
+def share(status: runs.Status) -> float | None:
+    """Return how much of a run is done, None where nothing goes on."""
+    if not status.alive:
+        return None
+    if status.seconds is not None and status.seconds_left is not None:
+        return min(1.0, status.seconds / max(status.seconds + status.seconds_left, 1e-9))
     done, total = status.ingested or (status.step, status.total)
-    share = min(1.0, done / max(total, 1))
-    words = progress_lines(status, lang)
-    return progress_bar(words, share, say("progress_alt", lang), status.state)
+    return min(1.0, done / max(total, 1))
 
 
-def curve_html(folder: Path, total: int, which: str, lang: str) -> Markup:
-    """Return one figure of a run's steps as a curve."""
+def told(status: runs.Status, folder: Path, lang: str) -> str:
+    """Return the line that is read aloud: it changes with the state and with new samples."""
+    if status.state != "running":
+        return " ".join(facts(status, lang))
+    shown = runs.samples(folder)
+    if not shown:
+        return say("state_running", lang, step=f"{min(status.step, 1)}", total=f"{status.total:,}")
+    return say("samples_step", lang, step=f"{shown[-1].step:,}")
+
+
+def verbs(status: runs.Status) -> list[str]:
+    """Return what can be pressed beside the clock, in order."""
+    by_state = {
+        "starting": ["pause", "stop"],
+        "running": ["pause", "stop"],
+        "pausing": ["go_on", "stop"],
+        "paused": ["go_on", "stop"],
+        "stopping": ["leave"],
+    }
+    if status.state in by_state:
+        return by_state[status.state]
+    if not status.resumable:
+        return []
+    return ["further"] if status.state == "finished" else ["resume", "further"]
+
+
+def primary(status: runs.Status, drawable: bool) -> str:
+    """Return which button is the blue one, if any of a run's is."""
+    if status.state in ("paused", "pausing"):
+        return "go_on"
+    if status.state in ("failed", "lost") and status.resumable:
+        return "resume"
+    return "draw" if drawable and status.state in ENDED else ""
+
+
+def curve_html(folder: Path, which: str, lang: str) -> Markup:
+    """Return one figure of a run's steps so far as a curve."""
+    if which in LEVELS:
+        return levels_html(folder, runs.status(folder), which, lang)
     past, name = runs.history(folder), say(f"curve_{which}", lang)
+    last = past.steps[-1] if past.steps else 0
+    feet = [(0.0, "0"), (1.0, say("at_step", lang, step=f"{last:,}"))]
     if which == "loss":
-        return curves.loss_curve(past.steps, past.loss, total, name, say("loss_alt", lang))
+        alt = say("loss_alt", lang)
+        return curves.loss_curve(past.steps, past.loss, last, name, alt, feet)
     columns = {"rate": past.lr, "gradient": past.grad_norm, "speed": past.pictures_per_second}
     log = which == "gradient"
-    return curves.step_curve(past.steps, columns[which], total, name, log=log)
+    return curves.step_curve(past.steps, columns[which], last, name, log=log, feet=feet)
 
 
 def levels_html(folder: Path, status: runs.Status, which: str, lang: str) -> Markup:
@@ -115,7 +312,9 @@ def levels_html(folder: Path, status: runs.Status, which: str, lang: str) -> Mar
     means = {"n": len(newest.times), "train": mean(newest.train), "held": held}
     alt = say("levels_alt", lang, step=f"{newest.step:,}", **means)
     if which == "course":
-        return curves.history_curve(found, status.total, names, alt)
+        last = newest.step
+        feet = [(0.0, "0"), (1.0, say("at_step", lang, step=f"{last:,}"))]
+        return curves.history_curve(found, last, names, alt, feet)
     T = read_config(folder).diffusion.timesteps
     return curves.level_curve(found, T, names, alt)
 
@@ -123,186 +322,3 @@ def levels_html(folder: Path, status: runs.Status, which: str, lang: str) -> Mar
 def mean(values: list[float]) -> str:
     """Return a mean in three digits."""
     return f"{sum(values) / len(values):.3g}"
-
-
-def show_timeline(count: int, place: int) -> dict[str, Any]:
-    """Return the slider over a run's samples, standing at `place`.
-
-    It always runs from 0 to 1: gradio holds what a browser sends to the bounds of the run that the
-    server showed last, which may be another one.
-    """
-    last = max(count - 1, 1)
-    return gr.update(value=min(place, last) / last, step=1 / last, interactive=count > 1)
-
-
-def to_index(share: float, count: int) -> int:
-    """Return the place among `count` samples at a share of the timeline."""
-    return round(validation.real("place", share, 0.0, 1.0) * max(count - 1, 0))
-
-
-def show_controls(status: runs.Status | None) -> Updates:
-    """Return what can be pressed: Start, one of Pause and Go on, one of Stop, Leave and Resume."""
-    state = status.state if status else ""
-    alive, resumable = bool(status and status.alive), bool(status and status.resumable)
-    second = "go_on" if state in ("pausing", "paused") else "pause"
-    third = "leave" if state == "stopping" else "stop"
-    if resumable and state != "finished":
-        third = "resume"
-    shown = {name: gr.update(visible=name in (second, third)) for name in CONTROLS}
-    shown["pause"]["interactive"] = state in ("starting", "running")
-    shown["stop"]["interactive"] = state in LIVE
-    return {
-        **shown,
-        "start": gr.update(interactive=not alive or state == "paused"),
-        "sample": gr.update(interactive=state in ("running", "paused")),
-        "save": gr.update(interactive=state == "running"),
-        "requests": gr.update(visible=alive),
-        "further": gr.update(visible=resumable),
-        "bundle": gr.update(visible=status is not None and status.step > 0),
-        "clock": gr.update(active=alive),
-        "slow_clock": gr.update(active=not alive),
-    }
-
-
-def pulse_of(status: runs.Status, folder: Path) -> str:
-    """Return a short text that changes whenever anything shown of a run does."""
-    return (
-        f"{status.name} {status.state} {status.ingested} {runs.outline(folder).count} {status.line}"
-    )
-
-
-@guarded
-def read_pulse(run: str | None, seen: Seen, watched: bool) -> Updates:
-    """Return the pulse of the run that is shown, if it is not what is seen.
-
-    Where the page chose that run, and it does not live, one that was started elsewhere is shown
-    instead. An answer that came when another tab was looked at already may have set a clock going
-    again: its next tick ends it.
-    """
-    if not watched:
-        return rest_clocks()
-    if not run:
-        return control.follow_start(run)
-    folder = state.home().find_run(run)
-    status = runs.status(folder)
-    if seen.get("by_page") and not status.alive and (other := control.follow_start(run)):
-        return other
-    now = pulse_of(status, folder)
-    return {} if seen.get("pulse") == now else {"pulse": now}
-
-
-@guarded
-def wake(run: str | None) -> Updates:
-    """Let the clock go again that fits the run: the quick one, or the slow one."""
-    status = runs.status(state.home().find_run(run)) if run else None
-    return {
-        "watched": True,
-        "clock": gr.Timer(active=bool(status and status.alive)),
-        "slow_clock": gr.Timer(active=not (status and status.alive)),
-    }
-
-
-def rest() -> Updates:
-    """Let the clocks stand while another tab is looked at: it asks nothing of the server then."""
-    return {"watched": False, **rest_clocks()}
-
-
-def rest_clocks() -> Updates:
-    """Let both clocks stand."""
-    return {"clock": gr.Timer(active=False), "slow_clock": gr.Timer(active=False)}
-
-
-def changes_since(
-    seen: Seen, name: str, share: float, view: str, curve: str, levels: str, lang: str
-) -> Updates:
-    """Return what has changed of run `name` since `seen`; the rest is left as it is."""
-    folder = state.home().find_run(name)
-    status, grids = runs.status(folder), runs.samples(folder)
-    measured = len(runs.evaluations(folder))
-    keys: Seen = {
-        "run": name,
-        "by_page": bool(seen.get("by_page")),  # no person chose this run
-        "pulse": pulse_of(status, folder),
-        "samples": [grid.step for grid in grids],
-        "curve": [status.step, status.total],
-        "levels": [measured, status.alive, status.total if levels == "course" else 0],
-        "controls": [status.state, status.resumable, status.step > 0],
-        "advice": run_advice_html(folder, status.resumable, lang),
-    }
-    same = seen.get("run") == name
-    new = {part for part, key in keys.items() if not same or seen.get(part) != key}
-    sent: Updates = {"progress": progress_html(status, lang), "seen": keys}
-    if "samples" in new or ("controls" in new and not grids):
-        shown = len(seen.get("samples", ())) if same else 0
-        place, last = to_index(share, shown), max(0, len(grids) - 1)
-        place = last if place >= shown - 1 else place
-        grid = grids[min(place, len(grids) - 1)] if grids else None
-        sent |= show_grid(folder, grid, view, status.alive, lang)
-        sent["timeline"] = show_timeline(len(grids), place)
-    if "curve" in new:
-        sent["curve"] = curve_html(folder, status.total, curve, lang)
-    if "levels" in new:
-        sent["levels"] = levels_html(folder, status, levels, lang)
-    if "advice" in new:
-        sent["advice"] = keys["advice"]
-    if "controls" in new:
-        sent |= show_controls(status)
-    return sent
-
-
-def show_grid(
-    folder: Path, grid: runs.SampleGrid | None, view: str, alive: bool, lang: str
-) -> Updates:
-    """Show samples as `view` wants them, their caption and the memorisation meter."""
-    meter = samples.meter_html(grid, samples.read_baseline(folder), alive, lang)
-    return {**samples.show_samples(folder, grid, view, lang), "meter": meter}
-
-
-@guarded
-def refresh(
-    run: str | None,
-    seen: Seen,
-    place: float,
-    view: str,
-    curve: str,
-    levels: str,
-    request: gr.Request,
-) -> Updates:
-    """Show the run that is chosen, as it is now."""
-    lang = language(request)
-    if not run:
-        nothing = samples.show_samples(Path(), None, samples.AVERAGED, lang)
-        shown: Updates = {"progress": progress_html(None, lang), "timeline": show_timeline(0, 0)}
-        return {**shown, **nothing, **show_controls(None), "seen": {}}
-    return changes_since(
-        seen,
-        run,
-        validation.real("place", place, 0.0, 1.0),
-        validation.choice("view", view, samples.VIEWS),
-        validation.choice("curve", curve, CURVES),
-        validation.choice("levels", levels, LEVELS),
-        lang,
-    )
-
-
-@guarded
-def scrub(run: str | None, place: float, view: str, request: gr.Request) -> Updates:
-    """Show the samples at a place of the timeline."""
-    folder, view = state.home().find_run(run), validation.choice("view", view, samples.VIEWS)
-    grids = runs.samples(folder)
-    grid = grids[to_index(place, len(grids))] if grids else None
-    return show_grid(folder, grid, view, runs.status(folder).alive, language(request))
-
-
-@guarded
-def draw_curve(run: str | None, which: str, request: gr.Request) -> Updates:
-    """Show another figure over the steps."""
-    folder, which = state.home().find_run(run), validation.choice("curve", which, CURVES)
-    return {"curve": curve_html(folder, runs.status(folder).total, which, language(request))}
-
-
-@guarded
-def draw_levels(run: str | None, which: str, request: gr.Request) -> Updates:
-    """Show the loss per noise level another way."""
-    folder, which = state.home().find_run(run), validation.choice("levels", which, LEVELS)
-    return {"levels": levels_html(folder, runs.status(folder), which, language(request))}

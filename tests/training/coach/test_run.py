@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sd.config import Config
-from sd.training.coach import review_run
+from sd.training.coach import review_run, tell_run
 from sd.training.coach.messages import figure
 from tests.helpers.coaching import TINY, Event, falling, healthy, kinds, only, run
 
@@ -258,3 +258,15 @@ def test_a_run_taken_up_again_counts_its_new_total() -> None:
     assert "few_steps" in kinds(review_run(config, events))
     events.append({"event": "resumed", "step": 600, "total": 4000})
     assert "few_steps" not in kinds(review_run(config, events))
+
+
+def test_good_news_comes_first_where_there_is_any() -> None:
+    copied = [*healthy(3000), *sheet(3000, [0.1] * 8 + [0.8] * 8)]
+    assert kinds(review_run(TINY, copied)) == ["copies"]
+    assert kinds(tell_run(TINY, copied)) == ["falls", "copies"]
+    assert "fell from" in tell_run(TINY, copied)[0].line
+    early = [*healthy(480), {"event": "samples", "step": 400}, skip(470)]
+    assert kinds(tell_run(TINY, early)) == ["noise_yet", "skipped"]
+    assert kinds(tell_run(TINY, healthy(72))) == ["well"]
+    torn = [*healthy(600), *run([(step, 30.0) for step in range(606, 640, 6)])[1:]]
+    assert kinds(tell_run(TINY, torn)) == ["explodes"] and tell_run(TINY, []) == []

@@ -1,5 +1,6 @@
 """What a person does to a run reaches it through its folder, and only where it can."""
 
+import os
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,12 +15,24 @@ from sd.common.marks import is_marked
 from sd.common.validation import InputError
 from sd.runs import process
 from sd.ui.adapter import scratch
+from sd.ui.adapter.served_files import file_data, store
 from sd.ui.train import control
 from tests.helpers.made import made_run, revive, write_events
 
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en"})
 BAD_NAMES = ["..", "../x", "", None, 7, "nope", "/etc"]
-LIVING = (control.pause, control.unpause, control.stop, control.end_now)
+LIVING = ("pause", "go_on", "stop", "leave", "sample_now", "save_now")
+
+
+def press(what: str, run: Any, **more: Any) -> Any:
+    return control.press(ENGLISH, gr.EventData(None, {"do": what, "run": run, **more}))
+
+
+def take_away(run: Any, form: str, whole: Any) -> Path:
+    sent = control.take_away(gr.EventData(None, {"run": run, "form": form, "whole": whole}))
+    file = sent["panel"]["file"]
+    assert Path(file["src"]["path"]).name == file["name"]
+    return Path(file["src"]["path"])
 
 
 @pytest.fixture(autouse=True)
@@ -35,66 +48,87 @@ def alive(home: Path) -> Path:
 
 
 def test_requests_are_files_in_the_runs_folder(alive: Path) -> None:
-    control.pause("alive")
-    control.sample_now("alive", ENGLISH)
-    control.save_now("alive", ENGLISH)
-    assert {name for name in process.REQUESTS if (alive / name).exists()} == {
-        "pause",
-        "sample",
-        "save",
-    }
-    control.unpause("alive")
-    control.stop("alive")
+    for what in ("pause", "sample_now", "save_now"):
+        assert press(what, "alive") == {"panel": {"ask": True}}
+    asked = {name for name in process.REQUESTS if (alive / name).exists()}
+    assert asked == {"pause", "sample", "save"}
+    press("go_on", "alive")
+    press("stop", "alive")
     assert not (alive / "pause").exists() and (alive / "stop").exists()
 
 
 def test_a_second_stop_is_not_a_kill(alive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stopped: list[Path] = []
-    control.stop("alive")
-    monkeypatch.setattr(runs, "stop", stopped.append)
-    control.stop("alive")
-    assert stopped == []
-    control.end_now("alive")
-    assert stopped == [alive]
+    press("stop", "alive")
+    killed: list[Path] = []
+    monkeypatch.setattr(process, "kill", killed.append)
+    press("stop", "alive")
+    assert killed == []
+    press("leave", "alive")
+    assert killed == [alive]
 
 
-@pytest.mark.parametrize("handler", LIVING)
-def test_a_run_that_ended_cannot_be_steered(home: Path, handler: Any) -> None:
+@pytest.mark.parametrize("what", LIVING)
+def test_a_run_that_ended_cannot_be_steered(home: Path, what: str) -> None:
     made_run(home, steps=52)
     with pytest.raises(gr.Error, match="it is not running"):
-        handler("made")
+        press(what, "made")
 
 
-@pytest.mark.parametrize("handler", [*LIVING, control.resume])
+@pytest.mark.parametrize("what", [*LIVING, "resume", "further", "choose"])
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_steering_takes_only_names_of_runs(home: Path, handler: Any, name: Any) -> None:
+def test_steering_takes_only_names_of_runs(home: Path, what: str, name: Any) -> None:
     with pytest.raises(gr.Error):
-        handler(name)
+        press(what, name, minutes=3)
 
 
-def test_more_steps_count_from_where_the_run_stands(
+@pytest.mark.parametrize("what", ["nope", None, 7, ["stop"], "__init__"])
+def test_only_a_button_that_there_is_can_be_pressed(home: Path, what: Any) -> None:
+    made_run(home, steps=52)
+    with pytest.raises(gr.Error, match="button = "):
+        press(what, "made")
+
+
+def test_more_minutes_count_from_where_the_run_was_saved(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = made_run(home, steps=52, end=None)  # lost beyond what was saved
-    (folder / "checkpoint-000000008").mkdir()
-    (folder / "checkpoint-000000040").mkdir()
+    folder = made_run(home, steps=52, end=None)
     asked: list[Any] = []
-    monkeypatch.setattr(runs, "resume", lambda *given: asked.append(given))
-    control.train_more("made", 100)
-    assert asked == [(runs.default_home(), folder, 140)]
+    monkeypatch.setattr(runs, "resume", lambda *given, **more: asked.append((given, more)))
+    press("further", "made", minutes=2.5)
+    assert asked == [((runs.default_home(), folder), {"minutes": 2.5})]
 
 
-@pytest.mark.parametrize("steps", [0, -1, 1.5, None, "7", True, 10**400])
-def test_steps_to_add_are_checked(home: Path, steps: Any) -> None:
+@pytest.mark.parametrize("minutes", [0, -1, None, "7", True, 10**400])
+def test_minutes_to_add_are_checked(home: Path, minutes: Any) -> None:
     made_run(home, steps=52)
-    with pytest.raises(gr.Error, match="steps to add = "):
-        control.train_more("made", steps)
+    with pytest.raises(gr.Error, match="minutes to add = "):
+        press("further", "made", minutes=minutes)
+
+
+def test_the_runs_are_listed_newest_first(home: Path) -> None:
+    os.utime(made_run(home, "a", steps=52) / runs.CONFIG, (1, 1))
+    made_run(home, "b", steps=52)
+    assert press("runs", "") == {"panel": {"runs": ["b", "a"]}}
+    assert press("choose", "a") == {"panel": {"choose": "a"}}
+
+
+def test_a_run_is_drawn_with_only_where_it_was_saved(home: Path, tmp_path: Path) -> None:
+    folder = made_run(home, steps=52)
+    (folder / "checkpoint-000000052").mkdir()
+    (folder / "checkpoint-000000052" / "checkpoint.json").write_text("{}")
+    made_run(home, "unsaved", steps=52)
+    drawn = control.draw_with(gr.EventData(None, {"run": "made"}))
+    assert drawn == {"model": "made"}
+    assert control.follow_model("made") == {"panel": {"choose": "made"}}
+    assert control.follow_model("ideal:starter") == {}
+    with pytest.raises(gr.Error, match="model = 'unsaved'"):
+        control.draw_with(gr.EventData(None, {"run": "unsaved"}))
 
 
 def test_a_run_that_cannot_go_on_says_so(home: Path) -> None:
     made_run(home, steps=52)
     with pytest.raises(gr.Error, match="made"):
-        control.resume("made")
+        press("resume", "made")
 
 
 def test_a_bundle_that_fails_leaves_nothing(
@@ -111,7 +145,7 @@ def test_a_bundle_that_fails_leaves_nothing(
 
     monkeypatch.setattr(bundle, "pack", pack)
     with pytest.raises(gr.Error, match="no checkpoint"):
-        control.take_away("made", "zip", True)
+        take_away("made", "zip", True)
     assert made and not made[0].exists()
 
 
@@ -129,19 +163,19 @@ def test_a_bundle_is_handed_over_and_gone_within_the_hour(
         return target
 
     monkeypatch.setattr(bundle, "pack", pack)
-    path = Path(control.take_away("made", "zip", False))
+    path = take_away("made", "zip", False)
     assert path.name == "made.zip" and path.is_file() and given == [False]
     assert path.is_relative_to(get_upload_folder())  # from where gradio serves it without a copy
     scratch.sweep(time.time() + 3600)
     assert not path.parent.exists()
     with pytest.raises(gr.Error, match="whole = "):
-        control.take_away("made", "zip", "yes")
+        take_away("made", "zip", "yes")
 
 
-@pytest.mark.parametrize("form", ["gif", "webp", "mp4"])
+@pytest.mark.parametrize("form", ["png", "gif", "webp", "mp4"])
 def test_a_film_of_the_samples_is_handed_over(home: Path, form: str) -> None:
     made_run(home, steps=108)
-    path = Path(control.take_away("made", form, True))
+    path = take_away("made", form, True)
     assert path.name == f"made.{form}" and path.stat().st_size > 2**10
     assert is_marked(path.read_bytes())
 
@@ -149,21 +183,23 @@ def test_a_film_of_the_samples_is_handed_over(home: Path, form: str) -> None:
 def test_a_run_that_has_no_film_says_why(home: Path) -> None:
     made_run(home, steps=52)
     with pytest.raises(gr.Error, match="made: has samples of one step alone; a film needs"):
-        control.take_away("made", "webp", True)
+        take_away("made", "webp", True)
     with pytest.raises(gr.Error, match="form = "):
-        control.take_away("made", "html", True)
+        take_away("made", "html", True)
 
 
 def test_an_opened_bundle_is_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from sd.runs import unbundle  # noqa: PLC0415
 
+    sent_file = store(b"zip", "a.zip")
+
     def unpack(archive: Path, into: Path) -> Path:
-        assert (archive, into) == (Path("a.zip"), home)
+        assert (archive, into) == (sent_file, home)
         return write_events(home / "opened", {"event": "finished", "step": 4})
 
     monkeypatch.setattr(unbundle, "unpack", unpack)
-    sent = control.open_bundle("a.zip")
-    assert sent["run"]["value"] == "opened" and "opened" in sent["run"]["choices"]
-    assert (sent["memory"], sent["seen"]) == ({"run": "opened"}, {})
-    with pytest.raises(gr.Error, match="one zip"):
-        control.open_bundle(["a.zip"])
+    sent = control.open_bundle(gr.EventData(None, {"file": str(sent_file)}))
+    assert sent == {"panel": {"choose": "opened"}}
+    for file in (None, ["a.zip"], "a.zip", "/etc/passwd", file_data(sent_file)):
+        with pytest.raises(gr.Error, match="bundle = "):
+            control.open_bundle(gr.EventData(None, {"file": file}))

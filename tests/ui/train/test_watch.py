@@ -1,5 +1,6 @@
 """What the page shows of a run, from files alone: progress, samples, curves, advice, controls."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,75 +45,116 @@ STATES = (
 BAD_NAMES = ["..", "../x", "", None, 7, "nope", "/etc"]
 
 
-def look(
-    name: str,
-    seen: dict[str, Any] | None = None,
-    place: float = 0,
-    view: str = "averaged",
-    request: Any = ENGLISH,
-) -> dict[str, Any]:
-    """Return what the page is sent when it shows a run."""
-    return watch.refresh(name, seen or {}, place, view, "loss", "t", request)  # type: ignore[no-any-return]
+def look(name: str = "", *, request: Any = ENGLISH, **at: Any) -> dict[str, Any]:
+    """Return what the page is sent when it shows a run: what it lacks, {} for nothing."""
+    sent = watch.look(request, gr.EventData(None, {"run": name, "by_page": False, **at}))
+    return dict(sent["panel"]["patch"]) if sent else {}
+
+
+def first_look(name: str, **at: Any) -> dict[str, Any]:
+    """Return what a page is sent that shows nothing yet, whose address names a run."""
+    return look("", asked=name, **at)
+
+
+def after(sent: dict[str, Any]) -> dict[str, Any]:
+    """Return what a page tells of itself that has been sent this."""
+    steps = [each["step"] for each in sent["sheets"]["more"]]
+    return {"pulse": sent["pulse"], "drawn": sent["part"]["key"], "steps": steps}
+
+
+def opened(file: Any) -> Image.Image:
+    return Image.open(file["path"])
 
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("lang", texts.TEXTS)
 def test_every_state_of_a_run_has_words(state: str, lang: str) -> None:
-    status = runs.Status("x", state, 5, 20, 0.5, 38.2, 190.0, "<b>no</b>", "<b>CPU</b>")
-    told = watch.progress_html(status, lang)
-    assert "<b>" not in told and "{" not in told
-    assert state == "starting" or "5" in told or "&lt;b&gt;" in told
+    status = runs.Status("x", state, 5, 20, 0.5, 38.2, 190.0, "<b>no</b>", "CPU", seconds=110.0)
+    told = " ".join([watch.big_word(status, lang), *watch.facts(status, lang)])
+    assert "{" not in told and told.strip()
+    assert state == "starting" or "5" in told or "<b>" in told
 
 
-def test_memory_in_use_stands_beside_the_speed() -> None:
-    running = runs.Status("x", "running", 5, 20, 0.5, 38.2, 190.0, "", "CPU")
-    held = replace(running, memory_bytes=850 * 2**20, device_memory_bytes=3 * 2**30)
-    for lang, told in (("en", "850 MiB of memory"), ("zh", "内存 850 MiB")):
-        words = watch.progress_lines(held, lang)
-        assert words.index(told) == 1 + words.index(texts.say("speed", lang, n=38))
-    assert "3.0 GiB on the GPU" in watch.progress_lines(held, "en")
-    assert not [word for word in watch.progress_lines(running, "en") if "memory" in word]
+def test_a_running_run_tells_its_time_and_what_it_holds() -> None:
+    running = runs.Status("x", "running", 57, 270, 0.5, 40.2, 70.0, "", "CPU", seconds=110.0)
+    held = replace(running, memory_bytes=850 * 2**20)
+    assert watch.big_word(held, "en") == "1:50"
+    assert watch.facts(held, "en") == ["of 3:00", "step 57", "40 pictures/s", "850 MiB"]
+    assert (
+        watch.facts(replace(held, device_memory_bytes=3 * 2**30), "en")[-1] == "3.0 GiB on the GPU"
+    )
+    assert watch.share(held) == pytest.approx(110 / 180)
+    old = replace(running, seconds=None)  # a journal that does not tell the seconds
+    assert watch.facts(old, "en")[0] == "step 57 of 270" and watch.share(old) == 57 / 270
+    assert watch.clock(3723) == "1:02:03"
+
+
+@pytest.mark.parametrize("state", ["finished", "stopped", "failed", "lost"])
+def test_a_run_that_ended_shows_no_bar_and_one_number_of_steps(state: str) -> None:
+    status = runs.Status("x", state, 74, 74, 0.5, 38.2, None, "why", resumable=True, seconds=9.0)
+    assert watch.share(status) is None
+    assert watch.facts(replace(status, state="finished"), "en") == ["74 steps", "9 s"]
+    told = watch.facts(status, "en")
+    assert (texts.say("resume_hint", "en") in told) == (state in ("failed", "lost"))
 
 
 def test_reading_pictures_is_progress_too() -> None:
     status = runs.Status("x", "starting", 0, 0, None, None, None, "", "", (3200, 20_000))
-    told = watch.progress_html(status, "en")
-    assert "reading pictures: 3,200 of 20,000" in told and 'aria-valuenow="16"' in told
+    assert watch.facts(status, "en") == ["reading pictures: 3,200 of 20,000"]
+    assert watch.share(status) == 0.16 and watch.big_word(status, "en") == "0:00"
 
 
 def test_a_run_stopped_before_its_first_step_tells_of_nothing_saved() -> None:
     status = runs.Status("x", "stopped", 0, 0, None, None, None, "")
-    assert watch.progress_lines(status, "en") == ["stopped before the first step"]
+    assert watch.facts(status, "en") == ["before the first step"]
 
 
 def test_a_line_with_braces_is_told_as_it_is() -> None:
     status = runs.Status("x", "failed", 5, 20, None, None, None, "{step} {0}")
-    assert "failed: {step} {0}" in watch.progress_html(status, "en")
+    assert watch.facts(status, "en")[0] == "{step} {0}"
 
 
-def test_a_run_is_shown_once_and_then_skipped(home: Path) -> None:
+def test_what_is_read_aloud_changes_with_state_and_samples_alone(home: Path) -> None:
+    folder = revive(made_run(home, steps=100, end=None))
+    first = watch.told(runs.status(folder), folder, "en")
+    add_events(folder, step_event(104, 1000))
+    assert watch.told(runs.status(folder), folder, "en") == first
+    add_events(folder, {"event": "stopped", "step": 104})
+    assert "saved at step 104" in watch.told(runs.status(folder), folder, "en")
+
+
+def test_a_run_is_shown_once_and_then_nothing_is_sent(home: Path) -> None:
     made_run(home)
-    first = look("made")
-    assert "stopped and saved at step 400 of 1,000" in first["progress"]
-    assert "polyline" in first["curve"] and "held-out" in first["levels"]
-    assert Image.open(first["picture"]["value"]).size == (536, 536)
-    assert "step 400" in first["picture"]["alt_text"]
-    assert "polyline" not in first["advice"] and "<ul>" in first["advice"]
-    assert set(look("made", first["seen"])) == {"progress", "seen"}
-    assert watch.read_pulse("made", first["seen"], True) == {}
-    assert watch.read_pulse("made", {}, True) == {"pulse": first["seen"]["pulse"]}
+    first = first_look("made")
+    assert (first["run"], first["by_page"]) == ("made", False)
+    assert first["head"]["facts"][0] == "saved at step 400 of 1,000"
+    assert opened(first["sheets"]["more"][-1]["src"]).size == (134, 134)
+    assert first["coach"][0]["line"]
+    assert look("made", **after(first)) == {}
 
 
 def test_only_what_changed_is_sent(home: Path) -> None:
     folder = revive(made_run(home, end=None))
-    first = look("made")
-    assert "62 pictures/s" in first["progress"] or "pictures/s" in first["progress"]
+    first = first_look("made")
+    assert "62 pictures/s" in first["head"]["facts"]
     add_events(folder, step_event(404, 1000))
-    assert watch.read_pulse("made", first["seen"], True)["pulse"] != first["seen"]["pulse"]
-    second = look("made", first["seen"])
-    assert set(second) - {"advice"} == {"progress", "curve", "seen"}
-    add_events(folder, evaluation_event(404))
-    assert "levels" in set(look("made", second["seen"]))
+    second = look("made", **after(first))
+    assert set(second) == {"run", "by_page", "pulse", "sheets", "head", "coach"}
+    assert len(second["sheets"]["more"]) == 1  # the newest, which may be made anew
+
+
+def test_curves_are_drawn_only_while_their_tool_is_open(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = revive(made_run(home, end=None))
+    shown = first_look("made", tool="loss")
+    assert "polyline" in shown["part"]["stage"] and "held-out" in shown["part"]["stage"]
+    at = after(shown)
+    add_events(folder, step_event(404, 1000))
+    assert "polyline" in look("made", tool="loss", **at)["part"]["stage"]
+    monkeypatch.setattr(watch, "curve_html", lambda *_: pytest.fail("drawn for nobody"))
+    look("made", tool="coach", **at)
+    first_look("made")
 
 
 def asked_run(home: Path, prompts: Any) -> str:
@@ -120,15 +162,13 @@ def asked_run(home: Path, prompts: Any) -> str:
     folder = made_run(home, steps=100)
     name = "samples/step-000000100.png"
     add_events(folder, {"event": "samples", "step": 100, "file": name, "prompts": prompts})
-    return str(look("made")["caption"])
+    return str(first_look("made")["part"]["note"])
 
 
 def test_what_samples_were_asked_for_stands_under_them(home: Path) -> None:
     told = asked_run(home, ["cats", "<b>dogs</b>"] * 8)
     assert "Asked for: 1 cats, 2 &lt;b&gt;dogs&lt;/b&gt;" in told and "<b>" not in told
     assert told.count("<li>") == 16 and "<details" in told
-    alt = look("made")["picture"]["alt_text"]
-    assert alt.endswith("; Asked for: " + alt.partition("Asked for: ")[2]) and "1 cats, 2" in alt
 
 
 @pytest.mark.parametrize(
@@ -158,34 +198,47 @@ def test_prompts_that_no_run_has_are_passed_over(home: Path, prompts: Any) -> No
     assert "sked for" not in asked_run(home, prompts)
 
 
-def test_the_timeline_follows_only_from_its_end(home: Path) -> None:
+def one_more(folder: Path, step: int, name: str = "step") -> None:
+    """Add samples of a step to a run."""
+    file = f"samples/{name}-{step:09d}.png"
+    write_sheet(folder / file, emoji(16), 0.5)
+    add_events(folder, {"event": "samples", "step": step, "file": file})
+
+
+def test_the_browser_is_sent_the_samples_that_it_lacks(home: Path) -> None:
     folder = revive(made_run(home, steps=100, end=None))
+    first = first_look("made")
+    steps = [each["step"] for each in first["sheets"]["more"]]
+    one_more(folder, 104)
+    more = look("made", **after(first))["sheets"]
+    assert [each["step"] for each in more["more"]] == [104] and more["keep"] == len(steps)
+    anew = look("made", **{**after(first), "steps": [3, *steps]})[
+        "sheets"
+    ]  # it went back meanwhile
+    assert anew["keep"] == 0 and [each["step"] for each in anew["more"]] == [*steps, 104]
 
-    def one_more(step: int) -> None:
-        name = f"samples/step-{step:09d}.png"
-        write_sheet(folder / name, emoji(16), 0.5)
-        add_events(folder, {"event": "samples", "step": step, "file": name})
 
-    first = look("made")
-    assert first["timeline"]["value"] == 1
-    one_more(104)
-    assert look("made", first["seen"], place=0)["timeline"]["value"] == 0
-    second = look("made", first["seen"], place=1)
-    assert (second["timeline"]["value"], second["timeline"]["step"]) == (1, 0.5)
-    one_more(108)
-    held = look("made", second["seen"], place=0.5)["timeline"]  # the second of three, now of four
-    assert held["value"] == held["step"] == 1 / 3
-    assert "maximum" not in held  # or gradio would hold another run's place to it
+def test_a_long_timeline_keeps_its_ends_and_leaves_the_same_ones_out() -> None:
+    grids = [runs.SampleGrid(step, Path("a.png"), None, []) for step in range(1, 500)]
+    some, more = (samples.thin_grids(grids[:count]) for count in (400, 401))
+    assert len(some) <= samples.MOST_SHEETS and (some[0], some[-1]) == (grids[0], grids[399])
+    assert set(id(each) for each in some[:-1]) <= {id(each) for each in more}
+
+
+def test_damaged_samples_hide_nothing_else(home: Path) -> None:
+    folder = made_run(home, steps=100)
+    runs.samples(folder)[-1].average.write_bytes(b"no picture")
+    shown = first_look("made")
+    assert shown["sheets"]["more"][-1]["src"] is None and shown["head"]["state"] == "stopped"
 
 
 def test_a_run_without_samples_says_so(home: Path) -> None:
     revive(write_events(home / "new", {"event": "start", "total": 4, "machine": MACHINE}))
-    shown = look("new", request=CHINESE)
-    assert shown["picture"]["value"] is None
-    assert texts.say("samples_wait", "zh") in shown["caption"]
-    assert texts.say("levels_wait", "zh") in shown["levels"]
-    assert texts.say("likeness_wait", "zh") in shown["meter"]
-    assert (shown["timeline"]["value"], shown["timeline"]["interactive"]) == (0, False)
+    shown = first_look("new", request=CHINESE)
+    assert shown["sheets"] == {"keep": 0, "more": []}
+    assert texts.say("samples_wait", "zh") in shown["part"]["note"]
+    drawn = first_look("new", request=CHINESE, tool="loss")["part"]["stage"]
+    assert texts.say("levels_wait", "zh") in drawn
 
 
 def test_an_old_run_shows_a_sentence_and_no_empty_box(home: Path) -> None:
@@ -199,145 +252,118 @@ def test_an_old_run_shows_a_sentence_and_no_empty_box(home: Path) -> None:
     sample = {"event": "samples", "step": 4, "file": "samples/a.png"}
     start = {"event": "start", "total": 4, "machine": MACHINE}
     write_events(folder, start, *steps, sample, {"event": "finished", "step": 4})
-    shown = look("old")
-    assert texts.say("levels_none", "en") in shown["levels"] and "svg" not in shown["levels"]
-    assert shown["meter"] == ""
-    for view in ("raw", "nearest"):
-        shown = watch.scrub("old", 0, view, ENGLISH)
-        assert (
-            Image.open(shown["picture"]["value"]).size[0] == 536
-            and shown["pairs"]["visible"] is False
-        )
-        assert texts.say(f"no_{view}", "en") in shown["caption"].unescape()
+    assert (
+        texts.say("levels_none", "en") in first_look("old", tool="loss", curve="t")["part"]["stage"]
+    )
+    raw = first_look("old", view="raw")["part"]
+    assert raw["src"] is None and texts.say("no_raw", "en") in raw["note"].unescape()
+    nearest = first_look("old", tool="nearest")["part"]
+    assert nearest["stage"] == "" and texts.say("no_nearest", "en") in nearest["note"].unescape()
 
 
-@pytest.mark.parametrize("part", ["place", "view", "curve", "levels"])
-@pytest.mark.parametrize("value", [-1, 10**400, True, "../x", [1], {"a": 1}, None])
-def test_nothing_from_the_browser_is_believed(home: Path, part: str, value: Any) -> None:
+def test_noise_stands_at_the_beginning_of_the_timeline(home: Path) -> None:
     made_run(home, steps=100)
-    good = {"place": 0, "view": "raw", "curve": "speed", "levels": "course"}
-    with pytest.raises(gr.Error, match=r"must be|choose"):
-        watch.refresh("made", {}, request=ENGLISH, **{**good, part: value})
-
-
-@pytest.mark.parametrize("name", BAD_NAMES)
-def test_watching_takes_only_names_of_runs(name: Any, home: Path) -> None:
-    with pytest.raises(gr.Error):
-        watch.scrub(name, 0, "raw", ENGLISH)
-    with pytest.raises(gr.Error):
-        watch.draw_curve(name, "loss", ENGLISH)
-    with pytest.raises(gr.Error):
-        control.select_run(name)
-    if name:
-        for asked in (lambda: watch.read_pulse(name, {}, True), lambda: watch.wake(name)):
-            with pytest.raises(gr.Error):
-                asked()
+    first = first_look("made")
+    begun = look("made", **{**after(first), "step": 0})["part"]
+    assert begun["note"] == "" and begun["key"] != first["part"]["key"]
 
 
 @pytest.mark.parametrize(
-    ("state", "resumable", "shown"),
+    "part", ["step", "view", "curve", "tool", "steps", "run", "asked", "pulse"]
+)
+@pytest.mark.parametrize("value", [-1, 10**400, True, [1, "x"], {"a": 1}, "\ud800"])
+def test_nothing_from_the_browser_is_believed(home: Path, part: str, value: Any) -> None:
+    made_run(home, steps=100)
+    with pytest.raises(gr.Error, match=r"must (be|not)|choose"):
+        look("made", **{part: value}) if part != "run" else look(value)
+
+
+def test_a_name_of_no_run_shows_the_usual_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a run was deleted elsewhere: the page goes on with another."""
+    told: list[str] = []
+    monkeypatch.setattr(gr, "Warning", lambda line, **_: told.append(line))
+    made_run(home, steps=52)
+    for name in ("..", "../x", "nope", "/etc"):
+        assert look(name)["run"] == "made" and not told
+        assert first_look(name)["run"] == "made" and "run = " in told.pop()
+    for name in BAD_NAMES:
+        with pytest.raises(gr.Error):
+            control.press(ENGLISH, gr.EventData(None, {"do": "choose", "run": name}))
+
+
+@pytest.mark.parametrize(
+    ("state", "resumable", "shown", "blue"),
     [
-        ("starting", False, {"pause", "stop"}),
-        ("running", False, {"pause", "stop"}),
-        ("pausing", False, {"go_on", "stop"}),
-        ("paused", False, {"go_on", "stop"}),
-        ("stopping", False, {"pause", "leave"}),
-        ("stopped", True, {"pause", "resume"}),
-        ("lost", True, {"pause", "resume"}),
-        ("failed", True, {"pause", "resume"}),
-        ("failed", False, {"pause", "stop"}),
-        ("finished", True, {"pause", "stop"}),
+        ("starting", False, ["pause", "stop"], ""),
+        ("running", False, ["pause", "stop"], ""),
+        ("pausing", False, ["go_on", "stop"], "go_on"),
+        ("paused", False, ["go_on", "stop"], "go_on"),
+        ("stopping", False, ["leave"], ""),
+        ("stopped", True, ["resume", "further"], "draw"),
+        ("lost", True, ["resume", "further"], "resume"),
+        ("failed", True, ["resume", "further"], "resume"),
+        ("failed", False, [], "draw"),
+        ("finished", True, ["further"], "draw"),
+        ("finished", False, [], "draw"),
     ],
 )
-def test_two_buttons_beside_start_fit_the_state(
-    state: str, resumable: bool, shown: set[str]
+def test_what_can_be_pressed_fits_the_state(
+    state: str, resumable: bool, shown: list[str], blue: str
 ) -> None:
     status = runs.Status("x", state, 5, 20, 0.5, 1.0, None, "", resumable=resumable)
-    parts = watch.show_controls(status)
-    assert {name for name in watch.CONTROLS if parts[name]["visible"]} == shown
-    assert parts["further"]["visible"] is resumable
-    assert parts["requests"]["visible"] is status.alive
-    assert parts["start"]["interactive"] is (not status.alive or state == "paused")
-    assert parts["clock"]["active"] is status.alive
-    assert parts["slow_clock"]["active"] is not status.alive  # another run may be started
-    if not status.alive:
-        assert not parts["pause"]["interactive"] and not parts["stop"]["interactive"]
-
-
-@pytest.mark.parametrize("state", ["starting", "running"])
-def test_a_run_can_be_paused_and_stopped_as_soon_as_it_is_shown(state: str) -> None:
-    parts = watch.show_controls(runs.Status("x", state, 0, 20, None, None, None, ""))
-    assert parts["pause"]["interactive"] and parts["stop"]["interactive"]
+    assert (watch.verbs(status), watch.primary(status, True)) == (shown, blue)
+    assert watch.primary(status, False) == ("" if blue == "draw" else blue)
 
 
 @pytest.mark.parametrize("lang", texts.TEXTS)
 def test_what_is_asked_before_the_first_step_speaks_of_no_step(lang: str) -> None:
     for state in ("pausing", "stopping"):
         early, later = (runs.Status("x", state, n, 20, None, None, None, "") for n in (0, 7))
-        (line,) = watch.progress_lines(early, lang)
-        assert "0" not in line and line != watch.progress_lines(later, lang)[0]
+        (line,) = watch.facts(early, lang)
+        assert "0" not in line and line != watch.facts(later, lang)[0]
 
 
 def test_a_tab_that_was_open_before_shows_a_run_that_is_started(home: Path) -> None:
     """In another tab, or by the command line; not where a person chose what is shown."""
-    assert watch.read_pulse(None, {}, True) == {}
-    started = revive(made_run(home, "b-new", steps=52, end=None))
-    sent = watch.read_pulse(None, {}, True)
-    assert sent["run"]["value"] == "b-new" and sent["pulse"]
+    assert look() == {}
     made_run(home, "a-old", steps=52)
-    attached = {"by_page": True}
-    assert look("a-old", attached)["seen"]["by_page"] is True
-    assert watch.read_pulse("a-old", look("a-old", attached)["seen"], True)["run"] == sent[
-        "run"
-    ] | {"choices": ["b-new", "a-old"]}
-    chosen = look("a-old", control.select_run("a-old")["seen"])["seen"]
-    assert watch.read_pulse("a-old", chosen, True) == {}
-    seen = look("b-new", attached)["seen"]
-    assert watch.read_pulse("b-new", seen, True) == {} and started.is_dir()
+    attached = look()
+    assert attached["run"] == "a-old" and attached["by_page"] is True
+    revive(made_run(home, "b-new", steps=52, end=None))
+    assert look("a-old", **after(attached)) == {}  # a person's choice
+    sent = look("a-old", **{**after(attached), "by_page": True})
+    assert (sent["run"], sent["by_page"]) == ("b-new", True)
 
 
-def test_the_page_s_own_choice_is_known(home: Path) -> None:
-    made_run(home, "a", steps=52)
-    assert control.attach({}, ENGLISH)["seen"] == {"by_page": True}
-    asked = SimpleNamespace(headers=ENGLISH.headers, query_params={"run": "a"})
-    assert control.attach({}, asked)["seen"] == {"by_page": False}
-
-
-def test_a_clock_that_ticks_unseen_is_ended(home: Path) -> None:
-    """As after an answer that came when another tab was looked at already."""
-    made_run(home)
-    for sent in (watch.read_pulse("made", {}, False), watch.rest()):
-        assert not sent["clock"].active and not sent["slow_clock"].active and "pulse" not in sent
-    assert watch.rest()["watched"] is False and watch.wake("made")["watched"] is True
-
-
-def test_the_quick_clock_goes_for_what_lives_and_the_slow_one_for_what_may_begin(
-    home: Path,
-) -> None:
-    def going(name: str | None) -> list[bool]:
-        sent = watch.wake(name)
-        return [sent[clock].active for clock in ("clock", "slow_clock")]
-
-    made_run(home)
-    assert going(None) == going("") == going("made") == [False, True]
-    revive(made_run(home, "alive", end=None))
-    assert going("alive") == [True, False]
+def test_a_page_opens_what_lives_else_ones_own_newest(home: Path, tmp_path: Path) -> None:
+    bundled = made_run(tmp_path / "bundled", "shipped", steps=52)
+    (bundled / "checkpoint-000000052").mkdir()
+    (bundled / "checkpoint-000000052" / "checkpoint.json").write_text("{}")
+    example = look()
+    assert example["run"] == "shipped" and example["head"]["verbs"] == []
+    assert example["head"]["facts"] == [texts.say("example_run", "en")]
+    os.utime(made_run(home, "older", steps=52) / runs.CONFIG, (1, 1))
+    made_run(home, "newer", steps=52)
+    assert look()["run"] == "newer" and look()["by_page"] is True
+    assert first_look("older")["run"] == "older" and first_look("older")["by_page"] is False
+    os.utime(revive(made_run(home, "alive", steps=52, end=None)) / runs.CONFIG, (2, 2))
+    assert look()["run"] == "alive"
 
 
 @pytest.mark.parametrize("which", watch.CURVES)
 def test_every_figure_over_the_steps_is_drawn(home: Path, which: str) -> None:
-    made_run(home, steps=100)
-    assert "<polyline" in watch.draw_curve("made", which, ENGLISH)["curve"]
-    assert texts.say(f"curve_{which}", "zh") in watch.draw_curve("made", which, CHINESE)["curve"]
+    folder = made_run(home, steps=100)
+    drawn = watch.curve_html(folder, which, "en")
+    assert "<polyline" in drawn
+    if which != "t":
+        assert "step 100" in drawn  # the axis ends where the run stands
+    if which not in watch.LEVELS:
+        assert texts.say(f"curve_{which}", "zh") in watch.curve_html(folder, which, "zh")
 
 
-def test_the_levels_at_each_t_and_over_the_steps(home: Path) -> None:
-    made_run(home, steps=100)
-    assert "at step 100" in watch.draw_levels("made", "t", ENGLISH)["levels"]
-    assert "<polyline" in watch.draw_levels("made", "course", ENGLISH)["levels"]
-    folder = home / "one"
-    write_events(folder, {"event": "start", "total": 4}, evaluation_event(4))
-    assert texts.say("levels_one", "en") in watch.draw_levels("one", "course", ENGLISH)["levels"]
+def test_one_measurement_is_no_course(home: Path) -> None:
+    write_events(home / "one", {"event": "start", "total": 4}, evaluation_event(4))
+    assert texts.say("levels_one", "en") in watch.curve_html(home / "one", "course", "en")
 
 
 def test_a_sheet_is_cut_into_its_pictures(tmp_path: Path) -> None:
@@ -360,14 +386,13 @@ def test_samples_beside_their_nearest_pictures(home: Path, monkeypatch: pytest.M
     monkeypatch.setattr(
         samples, "open_training_pictures", lambda _, places: [found[k] for k in places]
     )
-    shown = look("made", view="nearest")
-    assert shown["picture"] == gr.update(visible=False)
-    pairs = shown["pairs"]["value"]
+    shown = first_look("made", tool="nearest")["part"]
+    pairs = shown["stage"]
     assert pairs.count("<figure>") == 16 and pairs.count("data:image/png") == 32
     assert "<i>" not in pairs and "&lt;i&gt;3.png" in pairs
     assert pairs.index("0.21") < pairs.index("0.28") < pairs.index("1.26")
     assert "a copy" in pairs and "its own" in pairs
-    assert "2 of 16 samples are copies" in shown["meter"]
+    assert "2 of 16 samples are copies" in shown["note"]
 
 
 def test_the_bundled_run_shows_its_nearest_pictures(
@@ -375,9 +400,7 @@ def test_the_bundled_run_shows_its_nearest_pictures(
 ) -> None:
     """It carries no pictures: those of the starter set are here."""
     monkeypatch.setattr("sd.runs.home.BUNDLED_RUNS", PROJECT / "checkpoints")
-    shown = look("emoji32", view="nearest")
-    pairs = shown["pairs"]["value"]
-    assert pairs.count("<figure>") == 16 and "at step 4,000, each" in shown["caption"]
+    assert first_look("emoji32", tool="nearest")["part"]["stage"].count("<figure>") == 16
     folder = runs.default_home().find_run("emoji32")
     grid = runs.samples(folder)[-1]
     ((name, picture),) = samples.open_training_pictures(folder, [grid.nearest[0][0]])
@@ -388,10 +411,9 @@ def test_damaged_pictures_do_not_hide_the_run(home: Path) -> None:
     folder = made_run(home, steps=100)
     (folder / "pictures").mkdir()
     (folder / "pictures" / "index.json").write_text("[]")
-    shown = look("made", view="nearest")
-    assert "stopped and saved" in shown["progress"]
-    assert shown["picture"]["visible"] and not shown["pairs"]["visible"]
-    assert "pictures" in shown["caption"] and "samples at step 100" in shown["caption"]
+    shown = first_look("made", tool="nearest")
+    assert shown["head"]["state"] == "stopped" and shown["sheets"]["more"]
+    assert shown["part"]["stage"] == "" and "pictures" in shown["part"]["note"]
 
 
 @pytest.mark.parametrize(
@@ -416,25 +438,24 @@ def grey_run(home: Path) -> Path:
     return folder
 
 
-def click(kind: Any) -> Any:
-    return gr.EventData(None, {"fix": kind})
+def click(run: str, kind: Any) -> Any:
+    return gr.EventData(None, {"run": run, "fix": kind})
 
 
 def test_a_click_takes_the_remedy_into_the_plan(home: Path) -> None:
     folder = grey_run(home)
-    told = advice.run_advice_html(folder, False, "en")
-    assert "<button" in told and "rescale_betas = True" in told
-    kind = told.partition('data-fix="')[2].partition('"')[0]
-    sent = control.apply_fix("grey", "starter", ENGLISH, click(kind))
+    told = advice.run_remarks(folder, runs.status(folder), "en")
+    (remark,) = [each for each in told if "rescale_betas = True" in each.get("button", "")]
+    sent = control.apply_fix(ENGLISH, click("grey", remark["fix"]), "starter")
     config = advice.read_config(folder).with_settings(["diffusion.rescale_betas=True"])
-    assert sent["config"] == config and sent["rescale_betas"]["value"] is True
+    assert sent["config"] == config
 
 
 @pytest.mark.parametrize("kind", ["nope", None, 3, "<b>", ["x"]])
 def test_only_a_remedy_of_the_coach_is_taken(home: Path, kind: Any) -> None:
     grey_run(home)
     with pytest.raises(gr.Error):
-        control.apply_fix("grey", "starter", ENGLISH, click(kind))
+        control.apply_fix(ENGLISH, click("grey", kind), "starter")
 
 
 def test_a_run_that_needs_more_steps_is_resumed(
@@ -445,39 +466,19 @@ def test_a_run_that_needs_more_steps_is_resumed(
     remark = coach.Remark("few_steps", figures, ("training.steps=300",))
     assert advice.requested_steps(remark) == 300
     resumed: list[Any] = []
-    monkeypatch.setattr(coach, "review_run", lambda config, events: [remark])
-    monkeypatch.setattr(runs, "status", lambda _: SimpleNamespace(resumable=True))
+    monkeypatch.setattr(coach, "tell_run", lambda config, events: [remark])
+    status: Any = SimpleNamespace(resumable=True)
+    monkeypatch.setattr(runs, "status", lambda _: status)
     monkeypatch.setattr(runs, "resume", lambda home, *given: resumed.append(given))
-    assert ">Train on to step 300</button>" in advice.run_advice_html(folder, True, "en")
-    assert control.apply_fix("made", "starter", ENGLISH, click("few_steps")) == {}
-    assert resumed == [(folder, 300)]
+    (told,) = advice.run_remarks(folder, status, "en")
+    assert told["button"] == "Train on to step 300"
+    sent = control.apply_fix(ENGLISH, click("made", "few_steps"), "starter")
+    assert sent == {"panel": {"ask": True}} and resumed == [(folder, 300)]
 
 
-def test_notices_are_told_and_escaped(home: Path) -> None:
+def test_notices_are_told(home: Path) -> None:
     folder = made_run(home, steps=100)
     add_events(folder, {"event": "notice", "step": 9, "kind": "fell_back", "line": "<b>back"})
-    told = look("made")["advice"]
-    assert "&lt;b&gt;back" in told and "<b>back" not in told
-
-
-def test_a_page_finds_its_run_again(home: Path) -> None:
-    made_run(home, "mine", steps=52)
-    made_run(home, "newer", steps=52)
-    assert control.attach({"run": "mine"}, ENGLISH)["run"]["value"] == "mine"
-    asked: Any = SimpleNamespace(headers={}, query_params={"run": "newer"})
-    assert control.attach({"run": "mine"}, asked)["run"]["value"] == "newer"
-    for forgotten in ({"run": "../mine"}, None, [], {"run": 3}):
-        assert control.attach(forgotten, ENGLISH)["run"]["value"] == "newer"
-    revive(write_events(home / "alive", {"event": "start", "total": 4}))
-    assert control.attach({}, ENGLISH)["run"]["value"] == "alive"
-
-
-@pytest.mark.parametrize("name", ["nope", "../x", "", "<b>"])
-def test_an_address_that_names_no_run_is_told(
-    home: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(gr, "Warning", lambda line, **_: told.append(line))
-    asked: Any = SimpleNamespace(headers={}, query_params={"run": name})
-    control.attach({}, asked)
-    assert len(told) == 1 and "run = " in told[0] and "<b>" not in told[0]
+    assert {"line": "<b>back"} in first_look("made")[
+        "coach"
+    ]  # a text: the browser writes it as one
