@@ -182,51 +182,67 @@ def list_models() -> list[dict[str, Any]]:
     ]
 
 
-def endpoint(
-    name: str,
-    handler: Callable[..., Any],
-    inputs: Mapping[str, Any],
-    outputs: Mapping[str, Any],
-    **more: Any,
-) -> None:
-    """Offer `handler` under a name; the button that triggers it is never shown.
+class Parts:
+    """The fields of all endpoints, none of which is shown: two that are alike are one."""
 
-    inputs: parameter of the handler -> what makes its field. outputs: name -> its component.
-    """
-    gr.Button(visible=False).click(
-        handler,
-        outputs=[kind(label=label, visible=False) for label, kind in outputs.items()],
-        inputs_kwargs={label: make(label=label) for label, make in inputs.items()},
-        api_name=name,
-        **more,
-    )
+    def __init__(self) -> None:
+        self._made: dict[Any, Any] = {}
+
+    def make(self, label: str, kind: partial[Any]) -> Any:
+        """Return the field of a label that a kind describes."""
+        key = (label, kind.func, kind.args, *sorted(kind.keywords.items()))
+        if key not in self._made:
+            self._made[key] = kind(label=label, visible=False)
+        return self._made[key]
+
+    def endpoint(
+        self,
+        name: str,
+        handler: Callable[..., Any],
+        inputs: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        **more: Any,
+    ) -> None:
+        """Offer `handler` under a name; nothing on the page triggers it.
+
+        inputs: parameter of the handler -> what makes its field. outputs: label -> the same.
+        """
+        gr.on(
+            [],
+            handler,
+            outputs=[self.make(label, kind) for label, kind in outputs.items()],
+            inputs_kwargs={label: self.make(label, kind) for label, kind in inputs.items()},
+            api_name=name,
+            **more,
+        )
 
 
-def text(value: str | None = None) -> Any:
+def text(value: str | None = None) -> partial[Any]:
     """Declare an argument that is a text."""
-    return partial(gr.Textbox, value, visible=False)
+    return partial(gr.Textbox, value)
 
 
-def number(value: float | None, low: float, high: float) -> Any:
+def number(value: float | None, low: float, high: float) -> partial[Any]:
     """Declare an argument that is a number in [low, high]."""
-    return partial(gr.Number, value, minimum=low, maximum=high, visible=False)
+    return partial(gr.Number, value, minimum=low, maximum=high)
 
 
-def whole(value: int | None, low: int, high: int) -> Any:
+def whole(value: int | None, low: int, high: int) -> partial[Any]:
     """Declare an argument that is a whole number in [low, high]."""
     return partial(number(value, low, high), precision=0)
 
 
-def flag(value: bool) -> Any:
+def flag(value: bool) -> partial[Any]:
     """Declare an argument that is True or False."""
-    return partial(gr.Checkbox, value, visible=False)
+    return partial(gr.Checkbox, value)
 
 
-def files(count: Any) -> Any:
+def files(count: Any) -> partial[Any]:
     """Declare an argument that is one file, or several."""
-    return partial(gr.File, file_count=count, visible=False)
+    return partial(gr.File, file_count=count)
 
 
+JSON = {"answer": partial(gr.JSON)}
 PNG = partial(gr.Image, format="png")
 # -1 draws a seed, which the answer tells.
 SEED = whole(0, validation.RANDOM_SEED, validation.LARGEST_SEED)
@@ -265,14 +281,13 @@ TRAINING = {
 
 def build() -> None:
     """Declare the endpoints; what a program sends is checked as what a browser sends."""
-    run, steps, status = text(), whole(0, 0, MOST_STEPS), {"status": gr.JSON}
-    endpoint("noise", noise_picture, NOISE, {"x_t": PNG, "factors": gr.JSON}, concurrency_limit=2)
-    pictures = {"x_t": PNG, "x0": PNG, "step": gr.JSON}
-    endpoint("denoise", denoise_pictures, SAMPLING, pictures, **MODEL)
-    report = {"report": gr.JSON}
-    endpoint("inspect_data", inspect_data, {"files": files("multiple")}, report, **UPLOAD)
-    endpoint("start_training", start_training, TRAINING, {"run": gr.JSON}, **SURVEY)
-    endpoint("training_status", training_status, {"run": run}, status)
-    endpoint("stop_training", stop_training, {"run": run}, status)
-    endpoint("resume_training", resume_training, {"run": run, "steps": steps}, status)
-    endpoint("list_models", list_models, {}, {"models": gr.JSON})
+    endpoint = Parts().endpoint
+    run, steps = text(), whole(0, 0, MOST_STEPS)
+    endpoint("noise", noise_picture, NOISE, {"x_t": PNG, **JSON}, concurrency_limit=2)
+    endpoint("denoise", denoise_pictures, SAMPLING, {"x_t": PNG, "x0": PNG, **JSON}, **MODEL)
+    endpoint("inspect_data", inspect_data, {"files": files("multiple")}, JSON, **UPLOAD)
+    endpoint("start_training", start_training, TRAINING, JSON, **SURVEY)
+    endpoint("training_status", training_status, {"run": run}, JSON)
+    endpoint("stop_training", stop_training, {"run": run}, JSON)
+    endpoint("resume_training", resume_training, {"run": run, "steps": steps}, JSON)
+    endpoint("list_models", list_models, {}, JSON)
