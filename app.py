@@ -47,11 +47,11 @@ def build_app() -> Page:
     ) as demo:
         model = head.build(demo)
         with gr.Tabs(selected="denoise"):
-            with gr.Tab(label("tab_train"), id="train"):
+            with gr.Tab(label("tab_train"), id="train", elem_id="tab-train"):
                 train.build(demo, model)
-            with gr.Tab(label("tab_noise"), id="noise"):
+            with gr.Tab(label("tab_noise"), id="noise", elem_id="tab-noise"):
                 noise.build(demo, model)
-            with gr.Tab(label("tab_denoise"), id="denoise"):
+            with gr.Tab(label("tab_denoise"), id="denoise", elem_id="tab-denoise"):
                 denoise.build(demo, model)
         api.build()
     return demo

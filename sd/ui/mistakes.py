@@ -7,6 +7,9 @@ line says of another, "X: why", is put together again. What is not there stays E
 
 import re
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -20,6 +23,7 @@ VALUE = re.compile(r"(.{1,80}?) = (.*)", re.DOTALL)
 LONGEST_LABEL = 40  # characters of a field's label, by which a line calls it
 DEEPEST = 4  # lines within each other
 WIDE = "："
+_SPOKEN: ContextVar[str] = ContextVar("spoken", default="en")
 
 
 class Line(NamedTuple):
@@ -61,9 +65,22 @@ def lines_of(lang: str) -> Lines | None:
     return Lines([Line(compiled(each), said) for each, said in ordered], labels | tables["names"])
 
 
-def translate(line: str, lang: str) -> str:
-    """Return a line in a language, or as it is where nobody has said it otherwise."""
-    known = lines_of(lang)
+@contextmanager
+def speak(lang: str) -> Iterator[None]:
+    """Let this be the language of all that is told within the block."""
+    token = _SPOKEN.set(lang)
+    try:
+        yield
+    finally:
+        _SPOKEN.reset(token)
+
+
+def translate(line: str, lang: str = "") -> str:
+    """Return a line in a language, or as it is where nobody has said it otherwise.
+
+    lang: "" is that of the page whose event is at hand.
+    """
+    known = lines_of(lang or _SPOKEN.get())
     return line if known is None else _say(line, known, DEEPEST) or line
 
 

@@ -22,7 +22,9 @@ from sd.ui.adapter.checks import read_value
 from sd.ui.adapter.errors import page_error
 from sd.ui.adapter.first_script import FirstScript
 from sd.ui.adapter.requests import Requests
+from sd.ui.mistakes import speak
 from sd.ui.state import Shared, use
+from sd.ui.texts import page_language
 
 NEVER = str(2**31)  # events until gradio makes a table of all that have been, for nobody
 NO_NOTES: dict[str, Any] = {}
@@ -89,11 +91,12 @@ class Page(gr.Blocks):
 
     async def process_api(self, *args: Any, **more: Any) -> dict[str, Any]:
         """Run an event; see gradio. Whatever goes wrong becomes one line."""
+        request = more.get("request")
         try:
-            with use(self.shared):
+            with use(self.shared), speak(page_language(getattr(request, "headers", {}))):
                 return await super().process_api(*args, **more)
         except Exception as error:
-            raise page_error(error, more.get("request")) from None
+            raise page_error(error, request) from None
 
     async def preprocess_data(
         self, block_fn: Any, inputs: list[Any], state: Any, *_: Any, **__: Any

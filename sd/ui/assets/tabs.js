@@ -16,6 +16,14 @@
     },
   });
 
+  // Let what a tab opens have its name and a heading; it is made when it is first opened.
+  function name(tab) {
+    const panel = document.getElementById(tab.getAttribute("aria-controls"));
+    if (!panel || panel.hasAttribute("aria-labelledby")) return;
+    panel.setAttribute("aria-labelledby", tab.id);
+    panel.prepend(Object.assign(document.createElement("h2"), { className: "read-out", textContent: tab.textContent }));
+  }
+
   const MOVES = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity };
   // Let the address name the open tab, the arrow keys go from tab to tab, and one of them be a stop.
   window.sdTabs = () => {
@@ -24,7 +32,10 @@
     const tabs = () => [...list.querySelectorAll("[role=tab]")];
     const isOpen = (tab) => tab.getAttribute("aria-selected") === "true";
     const show = (changed) => {
-      for (const tab of tabs()) tab.tabIndex = isOpen(tab) ? 0 : -1;
+      for (const tab of tabs()) {
+        tab.tabIndex = isOpen(tab) ? 0 : -1;
+        name(tab);
+      }
       const open = tabs().find(isOpen)?.dataset.tabId;
       if (changed && open) history.replaceState(history.state, "", `#${open}`);
     };
@@ -36,7 +47,10 @@
       next.focus();
       next.click();
     });
-    new MutationObserver(() => show(true)).observe(list, { subtree: true, attributeFilter: ["aria-selected"] });
+    new MutationObserver(() => {
+      show(true);
+      requestAnimationFrame(() => show(false)); // what it opens may be made only now
+    }).observe(list, { subtree: true, attributeFilter: ["aria-selected"] });
     addEventListener("hashchange", () => tabs().find((tab) => tab.dataset.tabId === named())?.click());
     show(false);
   };

@@ -14,6 +14,7 @@ import gradio as gr
 
 from sd.common import validation
 from sd.common.validation import InputError
+from sd.ui.mistakes import translate
 from sd.ui.texts import TEXTS
 
 NUMBER, RANGE, SEED = "number", "range", "seed"
@@ -151,7 +152,7 @@ def patch(
 ) -> dict[str, Any]:
     """Return what a handler gives back for a form: what of it changes, the rest stays.
 
-    faults: name -> the line below a field, "" for none; those of all others go.
+    faults: name -> the line below a field in English, "" for none; those of all others go.
     """
     return {
         "patch": {
@@ -159,6 +160,6 @@ def patch(
             "choices": {name: choices_json(each) for name, each in (choices or {}).items()},
             "shown": dict(shown or {}),
             "enabled": dict(enabled or {}),
-            "faults": None if faults is None else dict(faults),
+            "faults": faults and {name: translate(line) for name, line in faults.items()},
         }
     }

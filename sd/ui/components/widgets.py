@@ -115,7 +115,7 @@ def command_box() -> gr.HTML:
 
 def heading(key: str) -> gr.HTML:
     """Show the heading of a group of controls."""
-    return gr.HTML(label(key), elem_classes="heading")
+    return gr.HTML(label(key), html_template="<h2>${value}</h2>", elem_classes="heading")
 
 
 def note(key: str) -> gr.HTML:

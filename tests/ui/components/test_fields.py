@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sd.common.validation import InputError
+from sd.ui import mistakes
 from sd.ui.adapter.checks import read_value
 from sd.ui.components import fields
 from sd.ui.components.fields import Field, form, patch
@@ -84,3 +85,14 @@ def test_the_words_of_a_field_go_to_the_browser_in_every_language() -> None:
     steps = next(each for each in described if each["name"] == "steps")
     assert steps["label"] == {language: TEXTS[language]["sample_steps"] for language in TEXTS}
     assert fields.words("no key of a text") == dict.fromkeys(TEXTS, "no key of a text")
+
+
+def test_a_fault_is_said_in_the_language_of_the_page() -> None:
+    line = "steps = 0: must be a whole number from 1 to 9"
+    with mistakes.speak("zh"):
+        assert "整数" in patch(faults={"steps": line})["patch"]["faults"]["steps"]
+    assert patch(faults={"steps": line, "seed": ""})["patch"]["faults"] == {
+        "steps": line,
+        "seed": "",
+    }
+    assert patch()["patch"]["faults"] is None
