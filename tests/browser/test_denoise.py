@@ -325,7 +325,7 @@ def test_a_player_of_one_file_plays_without_a_network(
     alone.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
     alone.on("pageerror", lambda error: faults.append(str(error)))
     alone.goto((tmp_path / "player.html").as_uri())
-    alone.locator(".sd-player canvas[data-kind=x_t][data-step]").wait_for()
+    alone.locator(".sd-player canvas[data-kind=x_t][data-step]").first.wait_for()
     alone.locator(".sdp-slider").focus()
     alone.keyboard.press("Home")
     assert step_of(alone, ".sd-player") == 1

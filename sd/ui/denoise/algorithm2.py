@@ -19,7 +19,7 @@ from sd.generation.recipe import Recipe
 from sd.ui import models
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import HIDDEN, PANEL, QUIET, guarded, language
-from sd.ui.components.html import tags
+from sd.ui.components.html import paragraph, tags
 from sd.ui.components.tools import tool_fold
 from sd.ui.denoise.bar import NUMBERS
 from sd.ui.denoise.job import StepCache, steps_of
@@ -342,7 +342,10 @@ def show_numbers(request: gr.Request, tree: Tree, is_open: bool = True) -> Updat
     """
     if not is_open:
         return {}
-    node, lang = tree.current, language(request)
+    lang = language(request)
+    if not tree.nodes:
+        return {"algorithm": paragraph(say("tool_waits", lang))}
+    node = tree.current
     i = max(1, min(tree.place or 1, node.recipe.steps))
     return {"algorithm": algorithm_html(step_numbers(node.recipe, i, lang), lang)}
 

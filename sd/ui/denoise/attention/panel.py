@@ -139,6 +139,8 @@ def show(
     """
     if not is_open:
         return {}
+    if not tree.nodes:
+        return {"words": empty_html(say("tool_waits", language(request)))}
     lang, (recipe, i, k) = language(request), target(tree)
     layer, head = looking["layer"], looking["head"]
     cleared: Updates = {"line": "", "strip": ""}
