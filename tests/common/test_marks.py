@@ -20,8 +20,7 @@ from sd.data.reading.source import open_source
 from sd.generation import export
 from sd.generation.player.words import PLAYER_TEXTS
 from sd.runs.worker import begin
-from sd.ui.adapter.served_files import store_picture
-from sd.ui.train.samples import picture_or_why
+from sd.ui.train.samples import store_grid
 from tests.generation.test_export import RECIPE, noise, steps_of
 from tests.helpers.commands import Capture, said
 from tests.helpers.films import PIXELS, frames_of
@@ -188,11 +187,12 @@ def test_the_mark_is_a_chunk_like_any_other() -> None:
 
 def test_what_the_page_hands_over_keeps_the_mark(tmp_path: Path) -> None:
     folder = made_run(tmp_path, steps=100)
-    sheet, why = picture_or_why(folder / "samples" / "step-000000100.png")
-    assert why == "" and is_marked(Path(store_picture(sheet)).read_bytes())
+    sheet = folder / "samples" / "step-000000100.png"
+    assert is_marked(Path(store_grid(sheet, 1)).read_bytes())
 
 
-def test_the_bundled_models_own_pictures_are_marked() -> None:
-    bundled = Path(__file__).parents[2] / "checkpoints" / "emoji32"
+@pytest.mark.parametrize("name", ["emoji32", "shapes32"])
+def test_the_bundled_models_own_pictures_are_marked(name: str) -> None:
+    bundled = Path(__file__).parents[2] / "checkpoints" / name
     found = [*bundled.rglob("*.png"), *bundled.rglob("*.html")]
     assert found and all(is_marked(path.read_bytes()) for path in found)

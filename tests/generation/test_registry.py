@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,9 +12,12 @@ from sd.checkpoints.checkpoint import save_checkpoint
 from sd.checkpoints.model import Model
 from sd.common.validation import InputError
 from sd.config import Config
+from sd.data import shapes
+from sd.data.images import to_array
+from sd.diffusion.guidance import Guidance
 from sd.generation import registry
 from sd.generation.recipe import Recipe
-from sd.generation.registry import OpenModels, find_model, list_models, model_at
+from sd.generation.registry import OpenModels, find_model, list_models, load_model, model_at
 from sd.runs import Home, default_home
 from sd.training.randomness import new_network
 from tests.helpers.networks import with_weights
@@ -154,3 +158,18 @@ def test_a_model_that_may_not_be_opened_stays_closed(home: Path, tiny_config: Co
     with pytest.raises(InputError, match="no room"):
         opened.load(find_model(default_home(), "mine"), "cpu", refuse)
     assert opened.names() == []
+
+
+def test_the_bundled_model_of_shapes_draws_what_is_asked_elsewhere_with_each_seed() -> None:
+    model = load_model(find_model(default_home(), "shapes32"), "cpu")
+    caption = "red circle left of blue square"
+    denoiser = model.guided([caption] * 4, guidance=Guidance((2.0,)))
+    *_, last = model.sampling("dpmpp_2m", 12).steps(denoiser, model.shape, seeds=[0, 1, 2, 3])
+    pictures = to_array(last.x_t)
+    assert sum(shapes.follows(caption, each) for each in pictures) >= 3
+    places = {(round(each.x), round(each.y)) for one in pictures for each in find_red(one)}
+    assert len(places) >= 3
+
+
+def find_red(picture: Any) -> list[shapes.Region]:
+    return [each for each in shapes.find_shapes(picture) if each.colour == "red"]

@@ -1,0 +1,46 @@
+"""A newcomer at the page: what they press, from an empty page to a picture of their own model."""
+
+from pathlib import Path
+from typing import Any
+
+PATIENCE = 300_000  # ms; no promise, only when to give up
+OWN_SHEET = ".run-sheet img:not([src^='data:'])"
+
+
+class Hand:
+    """Presses what is on a page, and counts it."""
+
+    def __init__(self, page: Any) -> None:
+        self.page, self.presses = page, 0
+
+    def press(self, selector: str) -> None:
+        """Press what is in sight there, once it can be pressed."""
+        self.page.locator(selector).first.click(timeout=PATIENCE)
+        self.presses += 1
+
+    def choose(self, selector: str, files: list[str] | str) -> None:
+        """Press what opens the system's dialog, and choose there, which is a press more."""
+        with self.page.expect_file_chooser(timeout=PATIENCE) as chooser:
+            self.press(selector)
+        chooser.value.set_files(files)
+        self.presses += 1
+
+
+def train_photos(hand: Hand, folder: Path, by_files: bool = False) -> None:
+    """Train for a minute on a folder's photographs, till the first sample of the run is seen.
+
+    by_files: a telephone's dialog gives files and no folder.
+    """
+    files = sorted(map(str, folder.iterdir())) if by_files else str(folder)
+    hand.choose(".door[data-door=photos]", files)
+    hand.page.locator(".set-facts").filter(has_text="photo").wait_for(timeout=PATIENCE)
+    hand.press(".tiles label")
+    hand.press("#train-start")
+    hand.page.locator(OWN_SHEET).first.wait_for(timeout=PATIENCE)
+
+
+def draw_with_it(hand: Hand) -> None:
+    """Draw with the model of the run that is shown, once it has ended."""
+    hand.press("#train-draw")
+    hand.press("#denoise-go")
+    hand.page.locator("#denoise-status").filter(has_text="steps in").wait_for(timeout=PATIENCE)
