@@ -123,9 +123,12 @@ class Session:
         """
         if not self.settings.minutes:
             return step.step >= step.total
-        self._pace += (step.seconds - self._pace) * (PACE if self._pace else 1.0)
-        left = 60 * self.settings.minutes - self._seconds_used() - self._sampling_time(self._pace)
-        self.training.total = step.step + max(0, math.floor(left / self._pace))
+        is_first = step.step <= self._first  # it prepares what the others find ready
+        is_second = step.step == self._first + 1
+        self._pace += (step.seconds - self._pace) * (1.0 if is_first or is_second else PACE)
+        left = 60 * self.settings.minutes - self._seconds_used()
+        steps = math.floor((left - self._sampling_time(self._pace)) / self._pace)
+        self.training.total = step.step + max(int(is_first and left > 0), steps)
         return self.training.total == step.step
 
     def _sampling_time(self, step_seconds: float) -> float:

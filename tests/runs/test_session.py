@@ -14,6 +14,7 @@ from sd.data.image_set import split
 from sd.data.ingest import open_images
 from sd.runs import process
 from sd.runs.worker import begin
+from sd.training.loop import Training
 from tests.conftest import TINY
 
 
@@ -92,6 +93,28 @@ def test_a_run_shows_its_first_steps_by_quick_samples_that_change_nothing(
     assert (planned.step, last.step) == (2, 4) and planned.raw and planned.nearest
     assert [each.step for each in runs.evaluations(tmp_path / "early")] == [2, 4]
     assert weights[0] == weights[1]
+
+
+def test_a_slow_first_step_does_not_end_a_run_by_the_clock(
+    classed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It prepares what the others find ready: by its pace there is no time even for samples."""
+    clock = SimpleNamespace(now=0.0)
+    timed = SimpleNamespace(monotonic=lambda: clock.now, sleep=lambda _: None)
+    monkeypatch.setattr("sd.runs.session.time", timed)
+    genuine = Training._step
+
+    def step(self: Training, number: int, rate: float) -> tuple[float, float]:
+        clock.now += 30.0 if number == 1 else 0.5
+        return genuine(self, number, rate)
+
+    monkeypatch.setattr(Training, "_step", step)
+    watch = SimpleNamespace(perf_counter=lambda: clock.now)
+    monkeypatch.setattr("sd.training.loop.time", watch)
+    more = ["training.minutes=4", "training.steps=1000", 'conditioning.kind="none"']
+    config = Config().with_settings([*TINY, *more])
+    steps = list(begin(config, str(classed), tmp_path / "run", device="cpu"))
+    assert len(steps) > 50 and clock.now < 240
 
 
 def test_quick_samples_are_never_grey(

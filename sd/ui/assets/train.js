@@ -35,7 +35,7 @@
         if (x % (SIDE + GAP) >= SIDE || y % (SIDE + GAP) >= SIDE) continue;
         for (let c = 0; c < 3; c++) {
           const normal = Math.sqrt(-2 * Math.log(uniform())) * Math.cos(6.2832 * uniform());
-          image.data[at + c] = 127.5 + 127.5 * Math.max(-1, Math.min(1, normal));
+          image.data[at + c] = 127.5 + 64 * Math.max(-2, Math.min(2, normal));
         }
         image.data[at + 3] = 255;
       }
@@ -163,6 +163,7 @@
       this.ask("input");
     }
     apply(patch) {
+      this.root.dataset.ready = "";
       if (patch.run !== this.run) Object.assign(this, { sheets: [], at: 0, follows: true, line: 0 });
       Object.assign(this, { run: patch.run, byPage: patch.by_page, pulse: patch.pulse ?? this.pulse });
       if (patch.sheets) this.sheets = [...this.sheets.slice(0, patch.sheets.keep), ...patch.sheets.more];
