@@ -62,11 +62,21 @@ class Progress:
             self.read(fields["done"], fields["total"])
         elif event == "encode":
             self.read(fields["done"], fields["total"], "encoding pictures")
+        elif event == "first_stage":
+            self._first_stage(fields)
 
     def read(self, done: int, total: int, what: str = "reading pictures") -> None:
         """Say how many pictures are read, or encoded, if the time has come."""
         if self._is_due():
             self._print(f"{what}: {done:,} of {total:,}")
+
+    def _first_stage(self, fields: Mapping[str, Any]) -> None:
+        """Say how far an autoencoder is, if its PSNR was measured or the time has come."""
+        if "psnr" in fields or self._is_due():
+            parts = [f"autoencoder: step {fields['done']:,} of {fields['total']:,}"]
+            parts.append(f"loss {fields['loss']:.4f}")
+            parts += [f"{fields['psnr']:.1f} dB"] if "psnr" in fields else []
+            self._print(", ".join(parts))
 
     def step(self, step: TrainStep) -> None:
         """Say how far training is after a step, if samples were made or the time has come."""

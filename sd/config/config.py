@@ -19,7 +19,8 @@ from sd.config.sections import (
     UNetConfig,
 )
 
-PRESETS = ("tiny", "small", "latent128", "latent256", "gpu", "seed-fixed", "seed")  # quickest first
+LATENT_PRESETS = ("latent-own", "latent128", "latent256")
+PRESETS = ("tiny", "small", *LATENT_PRESETS, "gpu", "seed-fixed", "seed")  # quickest first
 LATENT_PICTURES = 3  # channels of the pictures that an autoencoder takes
 LATENT_CHANNELS = 4  # of latents, unless settings or the autoencoder say otherwise
 PRESET_FOLDER = Path(__file__).parent / "presets"

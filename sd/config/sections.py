@@ -345,6 +345,21 @@ class FirstStageConfig(Section):
         (2, 3), wholes(1, 7, 1, 16), "Width of each of its levels in multiples of ch."
     )
     autoencoder_blocks: int = key(1, whole(1, 8), "Residual blocks of each of its levels.")
+    autoencoder_steps: int = key(
+        2000, whole(1, MOST_STEPS), "Steps in which an own autoencoder is trained, first of all."
+    )
+    autoencoder_batch: int = key(
+        8, whole(1, 4096), "Pictures, or crops of 64 pixels a side, in each of its steps."
+    )
+    autoencoder_rate: float = key(
+        0.002, real(1e-12, 10.0), "Its learning rate, which falls over the second half."
+    )
+    kl_weight: float = key(
+        1e-6, real(0.0, 1e3), "Weight of what pulls its latents to a normal distribution."
+    )
+    tune_steps: int = key(
+        0, whole(0, MOST_STEPS), "Steps that tune the decoder of a trained one to the pictures."
+    )
 
     @property
     def patch(self) -> int:

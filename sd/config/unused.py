@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from sd.config import KEYS, Config, ini, preset_names
 from sd.config.conditioning_kind import CLASS_KINDS
+from sd.config.sections import OWN
 
 REASONS = {
     "minutes": "training.minutes ends the run",
@@ -19,6 +20,9 @@ REASONS = {
     "told_nothing": "the model is told nothing",
     "no_captions": "the model reads no captions",
     "encoder": "conditioning.encoder reads the captions",
+    "pixels": "the network sees pixels",
+    "given": "the autoencoder is one that was trained before",
+    "own": "an own autoencoder is trained whole",
 }
 
 
@@ -48,6 +52,15 @@ def _kind(*kinds: str) -> Callable[[Config], bool]:
 
 
 OF_CAPTIONS = ("pooled", "text_layers", "text_length", "vocabulary", "encoder")
+OF_AUTOENCODERS = ("first_stage.factor", "first_stage.latent_scale")
+OF_OWN = tuple(
+    f"first_stage.{key}"
+    for key in (
+        *("ch", "ch_mult", "autoencoder_blocks", "autoencoder_steps", "autoencoder_batch"),
+        *("autoencoder_rate", "kl_weight"),
+    )
+)
+TUNED = "first_stage.tune_steps"
 RULES = (
     Rule("minutes", ("training.steps", "training.epochs"), lambda c: c.training.minutes > 0),
     Rule("steps", ("training.epochs",), lambda c: c.training.steps > 0),
@@ -68,6 +81,9 @@ RULES = (
         tuple(f"conditioning.{key}" for key in OF_CAPTIONS),
         _kind("none", *CLASS_KINDS),
     ),
+    Rule("pixels", (*OF_AUTOENCODERS, *OF_OWN, TUNED), lambda c: not c.is_latent),
+    Rule("given", OF_OWN, lambda c: c.is_latent and c.first_stage.autoencoder != OWN),
+    Rule("own", (TUNED,), lambda c: c.first_stage.autoencoder == OWN),
     Rule(
         "encoder",
         ("conditioning.text_layers", "conditioning.vocabulary"),

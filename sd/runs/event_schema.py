@@ -86,7 +86,9 @@ FIELDS: dict[str, Check] = {
     **dict.fromkeys(("step", "total"), _whole(MOST_STEPS)),
     **dict.fromkeys(("done", "pictures", "held_out", "left_out", "duplicates"), _whole(LARGEST)),
     **dict.fromkeys(("seed", "bytes", "count"), _whole(LARGEST)),
-    **dict.fromkeys(("loss", "lr", "pictures_per_second", "low", "median"), _real(LARGEST_REAL)),
+    **dict.fromkeys(
+        ("loss", "lr", "pictures_per_second", "low", "median", "psnr"), _real(LARGEST_REAL)
+    ),
     **dict.fromkeys(("time", "step_seconds", "seconds"), _real(MOST_SECONDS)),
     "grad_norm": _or_none(_real(LARGEST_REAL)),
     "seconds_left": _or_none(_real(MOST_SECONDS)),
@@ -106,7 +108,7 @@ LEVELS = {**FIELDS, "held_out": _or_none(LOSSES)}  # of an evaluation; elsewhere
 REQUIRED = {
     "start": ("total",),
     "ingest": ("done", "total"),
-    "encode": ("done", "total"),
+    **dict.fromkeys(("encode", "first_stage"), ("done", "total")),
     "step": ("step", "loss", "lr", "grad_norm", "pictures_per_second"),
     "evaluation": ("step", "times", "train", "held_out"),
     "samples": ("step", "file"),
@@ -115,6 +117,7 @@ REQUIRED = {
 INDISPENSABLE = {  # what a reader cannot do without; a journal of older days may have no more
     "ingest": REQUIRED["ingest"],
     "encode": REQUIRED["encode"],
+    "first_stage": REQUIRED["first_stage"],
     "step": ("step",),
     "evaluation": REQUIRED["evaluation"],
     "samples": ("step",),

@@ -21,7 +21,7 @@ EVENTS = "events.jsonl"
 ENDS = ("finished", "stopped", "failed")
 MOST_JOURNALS = 64  # journals whose parsed events are kept in memory
 MOST_OUTLINES = 4096  # runs whose outline is kept, half a kilobyte each
-PREPARING = ("ingest", "encode")  # tell how many pictures are read, and encoded
+PREPARING = ("ingest", "first_stage", "encode")  # before the first step: how far each is
 BEGINNINGS = ("start", "resumed")
 PAUSE_EVENTS = ("step", "paused", "continued", "resumed")  # the last one: whether it is paused
 COLUMNS = ("step", "loss", "lr", "grad_norm", "pictures_per_second")  # of a step event
@@ -83,8 +83,8 @@ class Outline:
     """What a journal tells of its run's state.
 
     count: events. last: the kind of the last one; last_pause_event: of the last of `PAUSE_EVENTS`.
-    loss, rates, memory and seconds used are of the newest step. ingested: pictures read, or
-    encoded, and all of them, if that came last.
+    loss, rates, memory and seconds used are of the newest step. ingested: what is done of one of
+    `PREPARING`, and all of it, if that came last.
     """
 
     count: int = 0

@@ -4,7 +4,7 @@ A `Recorder` holds the folder's lock, and all that makes a run is written throug
 
 - `begin` writes config.ini as it was asked for, source.json (where its pictures come from),
   run.json (seed, device, the data's name) and an empty events.jsonl;
-- `ingest` writes pictures/, once; what follows through `follow` writes latents/, once;
+- `ingest` writes pictures/, `train_first_stage` and who encodes latents/, each once;
 - `decide` writes config.ini anew, with what the pictures decided or with more steps;
 - `log_event`, `log_step`, `save_grid` and `save` add to events.jsonl, samples/ and checkpoint-*/;
 - `rewind` takes these back to the step of a checkpoint, and `set_aside` makes room to begin anew.
@@ -21,29 +21,62 @@ import shutil
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from safetensors.torch import save_file
 
 from sd import runs
 from sd.checkpoints.checkpoint import save_checkpoint
+from sd.checkpoints.first_stage import open_autoencoder, read_autoencoder, write_autoencoder
 from sd.checkpoints.record import list_checkpoints, step_of
-from sd.common.device import device_memory
-from sd.common.disk import flush, numbered, remove, sweep, temporary_path, write_text
+from sd.checkpoints.weights import read_tensors
+from sd.common.device import Machine, device_memory
+from sd.common.disk import flush, numbered, remove, sweep, temporary_path, write_file, write_text
 from sd.common.marks import save_png
 from sd.common.text import format_bytes, printable, system_reason
 from sd.common.validation import InputError
 from sd.config import Config
+from sd.data.image_set import ImageSet
 from sd.data.ingest import ingest_images
+from sd.networks.first_stage import Autoencoder
 from sd.runs import journal, process
+from sd.training.first_stage import FirstStageStep, FirstStageTraining, prepare_first_stage
 from sd.training.loop import Training, TrainStep
 from sd.training.planning import memory
 
 MOST_LOGGED = 1000  # rows of steps in a journal
 Listener = Callable[[str, Mapping[str, Any]], None]
+TRAINED, UNFINISHED = "trained.safetensors", "unfinished.safetensors"  # autoencoders of a run
+FIRST_STAGE_SECONDS = 20.0  # between two saves of one in training
+FIRST_STAGE_ROWS, FIRST_STAGE_MEASURED = 100, 10  # of the journal; every tenth with its PSNR
 INGEST_EVENT_SECONDS = 1.0  # between two events about the pictures that are read
 SPARE_BYTES = 16 * 2**20  # left on the disk, so that the journal can always tell why a run ended
+
+
+class FirstStageRows:
+    """What the journal tells of an autoencoder in training: its loss, and now and then its PSNR."""
+
+    def __init__(self, recorder: "Recorder", training: FirstStageTraining) -> None:
+        """Space them for as many steps as `training` takes."""
+        self._recorder, self._training = recorder, training
+        self._every = max(1, training.total // FIRST_STAGE_ROWS)
+        self._losses: list[float] = []
+
+    def add(self, step: FirstStageStep) -> None:
+        """Take a step, and log a row if one is due."""
+        self._losses.append(step.reconstruction)
+        last = step.step == step.total
+        if not last and step.step % self._every:
+            return
+        row: dict[str, Any] = {"done": step.step, "total": step.total, "lr": step.lr}
+        row["loss"] = round(sum(self._losses) / len(self._losses), 6)
+        if last or step.step % (FIRST_STAGE_MEASURED * self._every) == 0:
+            row["psnr"] = round(max(0.0, self._training.measure()), 2)
+        self._losses.clear()
+        self._recorder.log_event("first_stage", **row)
 
 
 def has_begun(folder: Path) -> bool:
@@ -61,7 +94,7 @@ def was_refused(folder: Path) -> bool:
     """Tell whether all that a folder holds is the reason why a run did not begin."""
     kinds = [each["event"] for each in journal.events(folder)]
     made = [*folder.glob("checkpoint-*"), *folder.glob("damaged-*"), *folder.glob("samples/*")]
-    return kinds[-1:] == ["failed"] and not made and {*kinds} <= {"ingest", "encode", "failed"}
+    return kinds[-1:] == ["failed"] and not made and {*kinds} <= {*journal.PREPARING, "failed"}
 
 
 class Recorder:
@@ -151,6 +184,46 @@ class Recorder:
                 self.log_event(event, done=done, total=total)
                 last_event = time.monotonic()
         return True
+
+    def train_first_stage(
+        self,
+        config: Config,
+        images: ImageSet,
+        seed: int,
+        machine: Machine,
+        is_stopping: Callable[[], bool],
+    ) -> Autoencoder | None:
+        """Return the autoencoder that encodes a run's pictures, trained first; None if stopped.
+
+        What it has become is kept, so that training goes on there whatever ends it.
+        """
+        folder = self.folder / runs.LATENTS
+        if (folder / TRAINED).is_file():
+            return read_autoencoder(folder / TRAINED)
+        training = prepare_first_stage(config, images, seed, machine)
+        if training is None:
+            return open_autoencoder(config)
+        folder.mkdir(exist_ok=True)
+        if (folder / UNFINISHED).is_file():
+            try:
+                training.restore(read_tensors(folder / UNFINISHED, lambda _: None))
+            except InputError:  # damaged: it begins anew
+                training = prepare_first_stage(config, images, seed, machine)
+                assert training is not None
+        saved, rows = time.monotonic(), FirstStageRows(self, training)
+        for step in training.steps():
+            rows.add(step)
+            stops = is_stopping()
+            if stops or time.monotonic() - saved > FIRST_STAGE_SECONDS:
+                write_file(folder / UNFINISHED, partial(save_file, training.state()))
+                saved = time.monotonic()
+            if stops:
+                line = "stopped while the autoencoder was trained"
+                self.log_event("stopped", step=0, line=line)
+                return None
+        write_file(folder / TRAINED, partial(write_autoencoder, network=training.finish()))
+        (folder / UNFINISHED).unlink(missing_ok=True)
+        return read_autoencoder(folder / TRAINED)
 
     def set_aside(self) -> Path:
         """Move what the run has made into a folder within its own, a run by itself; return that."""

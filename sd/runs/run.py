@@ -13,7 +13,7 @@ from sd.checkpoints.record import TRAINING, list_checkpoints, step_of
 from sd.common.disk import read_object
 from sd.common.validation import InputError
 from sd.runs import process
-from sd.runs.journal import ENDS, Outline, outline
+from sd.runs.journal import ENDS, PREPARING, Outline, outline
 from sd.runs.process import PAUSE, PROCESS, STARTING, STOP
 
 CONFIG, RUN, SOURCE = "config.ini", "run.json", "source.json"
@@ -28,11 +28,11 @@ class Status:
     state: starting, running, pausing, paused, stopping, stopped, finished, failed or lost. loss
     and rates are of the newest event; seconds_left is None when nothing is being trained. line: why
     it ended, or what it printed last. machine: what it runs on, in words, once it has started.
-    ingested: pictures read or encoded so far and all of them, while they are. resumable: whether
-    training can go on from here. memory_bytes, device_memory_bytes: what its process holds while
-    it trains, of the machine and of a GPU; None where that is not known, or nothing is trained.
-    encoding: whether pictures are encoded into latents. seconds: that training has taken, pauses
-    left out; None where that was not kept.
+    ingested: how far `preparing` is (ingest, first_stage: steps of an autoencoder, or encode, all
+    before the first step), and all of it. resumable: whether training can go on from here.
+    memory_bytes, device_memory_bytes: what its process holds while it trains, of the machine and of
+    a GPU; None where that is not known, or nothing is being trained. seconds: that training has
+    taken, pauses left out; None where that was not kept.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Status:
     resumable: bool = False
     memory_bytes: int | None = None
     device_memory_bytes: int | None = None
-    encoding: bool = False
+    preparing: str = ""
     seconds: float | None = None
 
     @property
@@ -85,7 +85,7 @@ def status(folder: Path) -> Status:
         state in (*ENDS, "lost") and not obstacle(folder),
         known.memory_bytes if state == "running" else None,
         known.device_memory_bytes if state == "running" else None,
-        known.last == "encode",
+        known.last if known.last in PREPARING else "",
         known.seconds,
     )
 

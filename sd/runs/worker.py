@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sd import runs
 from sd.checkpoints.checkpoint import load_training
-from sd.checkpoints.first_stage import open_autoencoder, read_first_stage
+from sd.checkpoints.first_stage import read_first_stage
 from sd.checkpoints.record import (
     FIRST_STAGE,
     STATE,
@@ -196,7 +196,7 @@ def _begin(
     """Return a new training with its pictures; None if stopped while they are read."""
     machine = choose(str(note["device"])).apply()
     memory.check(config, machine.device)
-    prepared = prepare_pictures(recorder, config, machine, received)
+    prepared = prepare_pictures(recorder, config, machine, note["seed"], received)
     if prepared is None:
         return None
     images, latents = prepared
@@ -247,7 +247,7 @@ def resume(
         with record_failures(recorder, config) as received:
             machine, remark = _machine_again(saved, device or str(note["device"]))
             memory.check(config, machine.device)
-            prepared = prepare_pictures(recorder, config, machine, received, saved)
+            prepared = prepare_pictures(recorder, config, machine, note["seed"], received, saved)
             if prepared is None:
                 return
             images, latents = prepared
@@ -314,6 +314,7 @@ def prepare_pictures(
     recorder: Recorder,
     config: Config,
     machine: Machine,
+    seed: int,
     received: list[int],
     saved: TrainingState | None = None,
 ) -> tuple[ImageSet, LatentSet | None] | None:
@@ -326,25 +327,32 @@ def prepare_pictures(
         return None if images is None else (images, None)
     folder = recorder.folder
     known = read_first_stage(saved.checkpoint, config) if saved else None
+    is_stopping = _stopping(folder, received)
+    if known is not None:
+        autoencoder: Autoencoder | None = known.autoencoder
+    elif config.first_stage.autoencoder == STORED:
+        autoencoder = _stored_autoencoder(folder, config)
+    else:
+        autoencoder = recorder.train_first_stage(config, images, seed, machine, is_stopping)
+    if autoencoder is None:
+        return None
     work = encode_images(
         folder / runs.LATENTS,
         config,
         images,
-        known.autoencoder if known else _find_autoencoder(folder, config),
+        autoencoder,
         machine,
         str(read_object(folder / runs.PICTURES / INDEX, "sha256")["sha256"]),
         known,
     )
     what = "the pictures were encoded"
-    if not recorder.follow(work, "encode", what, _stopping(folder, received)):
+    if not recorder.follow(work, "encode", what, is_stopping):
         return None
     return images, open_latents(folder / runs.LATENTS, config)
 
 
-def _find_autoencoder(folder: Path, config: Config) -> Autoencoder:
-    """Return the autoencoder that encodes a run's pictures."""
-    if config.first_stage.autoencoder != STORED:
-        return open_autoencoder(config)
+def _stored_autoencoder(folder: Path, config: Config) -> Autoencoder:
+    """Return the autoencoder of a run's newest checkpoint, or of one that was set aside."""
     for home in (folder, *sorted(folder.glob(f"{runs.ASIDE}*"), reverse=True)):
         for checkpoint in reversed(list_checkpoints(home)):
             if (checkpoint / FIRST_STAGE).is_file():

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sd.checkpoints.first_stage import open_autoencoder
 from sd.checkpoints.model import Model
 from sd.common.device import Machine
 from sd.common.randomness import keyed_generator
@@ -34,6 +33,7 @@ from sd.training.evaluation import (
     levels,
     losses,
 )
+from sd.training.first_stage import ready_autoencoder
 from sd.training.latents import LatentSet, latents_in_memory
 from sd.training.monitoring import EVALUATED
 from sd.training.optimizers import Optimizer
@@ -134,7 +134,8 @@ class Training:
         self.config, self.seed, self.machine = config, seed, machine
         self.pixels = images.pixels
         if config.is_latent and latents is None:
-            latents = latents_in_memory(config, images, open_autoencoder(config), machine)
+            autoencoder = ready_autoencoder(config, images, seed, machine)
+            latents = latents_in_memory(config, images, autoencoder, machine)
         self.data: TrainingData = (
             PixelData(images.pixels, config.training) if latents is None else LatentData(latents)
         )

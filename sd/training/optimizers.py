@@ -20,6 +20,7 @@ FUSED = ("cuda", "cpu")  # where one kernel updates all weights, on a CPU five t
 # What meets pixels, words or the time is no map between hidden values; AdamW has it.
 OUTSIDE = re.compile(
     r"(^|\.)(token|place|label_emb|time_embed|emb_layers)\.|^input_blocks\.0\.|^out\."
+    r"|^encoder\.conv_in\.|^decoder\.conv_out\."
 )
 QUINTIC = 3.4445, -4.7750, 2.0315  # Jordan et al.: brings singular values of 0.001..1 near 1
 ITERATIONS = 5

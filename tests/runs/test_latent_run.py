@@ -2,8 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from sd.runs.unbundle import unpack
 from sd.runs.worker import begin, restart, resume
 from sd.training import latents
 from sd.training.latents import INDEX, VALUES
-from tests.helpers.first_stages import latent_settings
+from tests.helpers.first_stages import LATENT, latent_settings
 from tests.runs.test_resume import make_small_samples, same, tensors
 
 SETTINGS = (
@@ -172,8 +173,60 @@ def test_the_first_event_tells_how_far_encoding_is(
     def listen(event: str, fields: object) -> None:
         if event == "encode":
             status = runs.status(folder)
-            heard.append((status.state, status.ingested, status.encoding))
+            heard.append((status.state, status.ingested, status.preparing))
 
     list(begin(config, str(pictures), folder, listener=listen))
-    assert heard[0] == ("starting", (0, 12), True) and heard[-1][1] == (12, 12)
-    assert not runs.status(folder).encoding
+    assert heard[0] == ("starting", (0, 12), "encode") and heard[-1][1] == (12, 12)
+    assert not runs.status(folder).preparing
+
+
+@pytest.fixture
+def own(tiny_config: Config) -> Config:
+    more = ("first_stage.autoencoder=own", "first_stage.autoencoder_steps=8")
+    return tiny_config.with_settings([*LATENT, *SETTINGS, *more, "training.steps=2"])
+
+
+def test_a_run_trains_its_own_autoencoder_first_and_tells_how_it_does(
+    own: Config, pictures: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "own"
+    assert len(list(begin(own, str(pictures), folder))) == 2
+    rows = [each for each in runs.events(folder) if each["event"] == "first_stage"]
+    assert [row["done"] for row in rows] == list(range(1, 9))
+    assert "psnr" in rows[-1] and all(row["total"] == 8 for row in rows)
+    assert load_checkpoint(folder).latents is not None
+
+
+@pytest.mark.parametrize("harm", [False, True])
+def test_a_run_stopped_in_phase_1_goes_on_to_the_byte(
+    own: Config, pictures: Path, tmp_path: Path, harm: bool
+) -> None:
+    whole, folder = tmp_path / "whole", tmp_path / "stopped"
+    list(begin(own, str(pictures), whole))
+
+    def listen(event: str, fields: Mapping[str, Any]) -> None:
+        if event == "first_stage" and fields["done"] == 4:
+            status = runs.status(folder)
+            assert (status.preparing, status.ingested) == ("first_stage", (4, 8))
+            process.request(folder, process.STOP)
+
+    assert list(begin(own, str(pictures), folder, listener=listen)) == []
+    assert runs.status(folder).line == "stopped while the autoencoder was trained"
+    if harm:
+        (folder / runs.LATENTS / "unfinished.safetensors").write_bytes(b"damaged")
+    assert len(list(resume(folder))) == 2
+    assert tensors(folder) == tensors(whole)
+    names = (runs.LATENTS + "/trained.safetensors", runs.LATENTS + "/" + VALUES)
+    for name in names:
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_tuned_decoder_goes_into_the_checkpoint_and_latents_stay(
+    config: Config, pictures: Path, whole: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tuned"
+    tuned = config.with_settings(["first_stage.tune_steps=3", "training.steps=2"])
+    list(begin(tuned, str(pictures), folder))
+    values = [each / runs.LATENTS / VALUES for each in (folder, whole)]
+    assert values[0].read_bytes() == values[1].read_bytes()
+    assert (folder / runs.LATENTS / "trained.safetensors").is_file()

@@ -214,8 +214,7 @@ def facts(status: runs.Status, lang: str) -> list[str]:
     step, total = f"{status.step:,}", f"{status.total:,}"
     if status.state == "starting" and status.ingested:
         done, count = (f"{number:,}" for number in status.ingested)
-        key = "state_encoding" if status.encoding else "state_reading"
-        return [say(key, lang, done=done, total=count)]
+        return [say(f"state_{status.preparing or 'ingest'}", lang, done=done, total=count)]
     if status.state != "running":
         key = f"state_{status.state}"
         if status.state in ("stopped", "stopping", "pausing") and not status.step:

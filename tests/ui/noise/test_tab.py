@@ -172,7 +172,8 @@ def test_a_schedule_is_offered_once_with_its_presets() -> None:
     offered = schedules.list_choices("en")
     names = [name for _, name in offered]
     assert names[:4] == ["tiny", "gpu", "seed-fixed", "seed"] and "linear" not in names
-    assert offered[0][0] == "linear, 1000 steps (tiny, small, latent128, latent256, DDPM)"
+    presets = "tiny, small, latent-own, latent128, latent256, DDPM"
+    assert offered[0][0] == f"linear, 1000 steps ({presets})"
     assert "(gpu)" in offered[1][0]
     assert {"seed", "seed-zero", "stable", "stable-zero"} <= set(names)  # the mends are others
     assert set(preset_names()) <= set(schedules.list_schedules())
