@@ -182,7 +182,7 @@ def test_tuning_leaves_the_encoder_and_betters_the_decoder(config, images):
         for name, each in weights.items()
         if not name.startswith("decoder.")
     )
-    assert training.measure() > before + 1
+    assert training.measure() > before + 0.1
     assert all(name.startswith("decoder.") for name in training.trained)
 
 
