@@ -32,7 +32,7 @@ WORDS = (
     *("model_rename", "model_delete", "model_really", "delete", "model_keep", "model_new_name"),
 )
 THUMBNAIL = 64  # pixels: sharp at 32 on screens of two pixels a point
-MOST_PICTURES = 100  # of the list: beyond, models have a name only
+MOST_PICTURES = 40  # of the list: beyond, models have a name only
 DAY, HOUR, MINUTE = 86400, 3600, 60
 PLACE = '<div class="head-bar"></div>'  # never changes, so gradio never touches what is in it
 ON_LOAD = 'sdHead.mount(element.querySelector(".head-bar"), props, trigger, watch);'

@@ -1,6 +1,7 @@
 """The head: the page's one model, its list, what may be done to them."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -9,10 +10,13 @@ from PIL import Image
 
 from sd import runs
 from sd.checkpoints.model import Model
+from sd.generation.registry import ModelEntry
 from sd.runs.sample_grid import grid_size
 from sd.ui import head, models, state
 from sd.ui.adapter.errors import PageError
+from sd.ui.adapter.page import Page
 from tests.helpers.denoising import CHINESE, ENGLISH, NAME
+from tests.helpers.run_folders import DEAD, START, STEP, alive, make_run
 
 pytestmark = pytest.mark.usefixtures("little")
 
@@ -30,10 +34,11 @@ def cards(shown: dict[str, Any]) -> dict[str, dict[str, Any]]:
     [
         *(("linear:starter", "linear:starter"), ("gone", "little"), ("", "little")),
         *(("../little", "little"), ("ideal:../x", "little"), ("x" * 10**6, "little")),
+        *((None, "little"), ({"name": "little"}, "little"), (5, "little")),  # of an address
     ],
-    ids=lambda word: word[:20],
+    ids=lambda word: str(word)[:20],
 )
-def test_the_list_keeps_what_is_chosen(chosen: str, kept: str) -> None:
+def test_the_list_keeps_what_is_chosen(chosen: Any, kept: str) -> None:
     shown = head.show_models(chosen, ENGLISH)["model"]
     assert shown["value"] == kept
     assert shown["content"]["models"][0]["name"] == "little"
@@ -68,6 +73,22 @@ def test_a_model_shows_its_newest_sample_steps_age_and_size(little: Model) -> No
 )
 def test_an_age_is_one_number(past: float, words: str) -> None:
     assert head.age_text(time.time() - past, "en") == words
+
+
+def test_a_page_opens_with_a_run_that_is_being_trained(tmp_path: Path) -> None:
+    home = runs.Home(tmp_path / "home", tmp_path / "bundled")
+    page = Page(state.Shared(home=home))
+    make_run(home.path, "over", events=START, noted=DEAD)
+    assert not page.is_training()
+    make_run(home.path, "busy", events=START, noted=alive())
+    assert page.is_training()
+
+
+def test_the_state_of_a_run_that_trains_is_how_long_it_takes(tmp_path: Path) -> None:
+    left = STEP.replace("}", ', "seconds_left": 70.0}')
+    folder = make_run(tmp_path, "busy", events=START + left, noted=alive())
+    shown = head.state_of(ModelEntry("busy", str(folder)), "en")
+    assert shown == {"state": "training · 1 min 10 s left", "live": True}
 
 
 def test_the_machine_is_told_when_it_is_asked_for() -> None:
