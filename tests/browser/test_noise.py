@@ -473,6 +473,20 @@ def test_what_the_model_sees_and_the_way_back(kept_page: Any) -> None:
     page.get_by_role("radio", name="cat", checked=True).wait_for()
 
 
+@pytest.mark.slow
+def test_who_waits_for_the_model_is_told_so(open_page: Any) -> None:
+    pages = [open_page(address_end="#noise"), open_page(1280, 900, "zh-CN", "#noise")]
+    for page in pages:
+        rested(page, 120)
+        tool(page, "sight")
+        page.locator("#noise-restore").click()
+    told = pages[1].locator("#noise-sight .told")
+    told.filter(has_text="排队第 1 位").wait_for()
+    for page in reversed(pages):
+        page.locator("#noise-restore.stop").click()
+        assert page.locator("#noise-sight .told").inner_text() == ""
+
+
 def test_steps_and_closed_form_and_where_theory_breaks(kept_page: Any) -> None:
     page = opened(kept_page)  # the last to have it: the mean stays 1
     tool(page, "walk")

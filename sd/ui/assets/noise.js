@@ -69,7 +69,7 @@ const sdNoise = (() => {
     here.told.textContent = told;
     const values = { name: tab.words[tab.plot], value: told, T: scene.schedule.T, t: now.t };
     here.plot.setAttribute("aria-label", say("curve_alt", values));
-    if (here.plot.matches(":hover, :focus-within")) exactly();
+    if (here.plot.matches(":hover, :focus") || here.told.parentNode.matches(":focus-within")) exactly();
   }
   // All that is known of x_t, where somebody looks for it.
   function exactly() {
@@ -258,7 +258,7 @@ const sdNoise = (() => {
     '<div class="noise-right"><h2 class="formula">x<sub>t</sub> = <b>1.00</b> <span></span> + <b>0.00</b> <span></span></h2>' +
     '<p class="drag"></p><div class="thumbs-row"></div>' +
     '<div class="words"><div role="tablist"></div><output></output></div>' +
-    '<div class="plot" role="img" tabindex="0"><div class="exact"></div></div><div class="quiet"></div></div>' +
+    '<div class="plot" role="img" tabindex="-1"><div class="exact"></div></div><div class="quiet"></div></div>' +
     '<div class="command"><pre></pre></div>'; // what the menu in the head shows
 
   // The server's mark of what is ours, as a chunk behind a PNG's head, which takes 33 bytes.
@@ -297,6 +297,7 @@ const sdNoise = (() => {
     tablist(pick("[role=tablist]"));
     here.curves = curves(here.plot, tab.words);
     for (const event of ["pointerenter", "focus"]) here.plot.addEventListener(event, exactly);
+    here.told.parentNode.addEventListener("focusin", exactly);
     sdNoiseForm.build(here, tab, { change, upload, save });
     Object.assign(tab, { scene: null, loaded: "" });
     const come = () => props.value && props.value.file && arrive(props.value);

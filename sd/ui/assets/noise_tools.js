@@ -27,6 +27,7 @@
       },
       forget: () => name !== "walk" && forget(here),
     });
+    new MutationObserver(() => wait(here, element)).observe(element.closest(`#noise-${here.name}`), { subtree: true, childList: true, characterData: true });
     // What is folded has no size: it is drawn when it comes into sight.
     new IntersectionObserver(sdNoise.ask).observe(element);
   }
@@ -51,6 +52,13 @@
     label(here);
     here.shown?.();
   }
+  // Who waits for the model is told behind how many others: gradio counts them in words of its own.
+  function wait(here, element) {
+    const counted = element.closest(`#noise-${here.name}`).querySelector("[data-testid=status-tracker]");
+    const [, place] = counted?.textContent.match(/(\d+)\/\d+/) ?? [];
+    const told = here.running && place && !here.progress.firstElementChild ? say("waiting", { n: place }) : "";
+    if (told && here.progress.textContent !== told) here.progress.textContent = told;
+  }
   // A verb that runs is its own stop.
   function verb(here, name, word, primary, stops) {
     const button = make("button", { type: "button", className: primary ? "verb primary" : "verb", id: `noise-${name}` });
@@ -58,6 +66,7 @@
     button.addEventListener("click", () => {
       if (here.running) return end(here);
       here.running = name;
+      button.style.minWidth = `${button.offsetWidth}px`; // whatever it says
       label(here);
       here.trigger(name);
     });
@@ -158,8 +167,8 @@
     };
     const time = timed(here, by(-1, "‹", words.back), by(1, "›", words.on), verb(here, "steps", words.steps, true, false));
     const sliders = [["mean", -2, 2], ["std", 0.1, 3]].map(([key, low, high]) => moment(key, low, high));
-    here.box.append(time, marks, here.seen, make("h3", {}, words.moments),
-      make("div", { className: "moments" }, ...sliders.map((each) => each.place)), means);
+    here.box.append(time, marks, make("h3", {}, words.moments),
+      make("div", { className: "moments" }, ...sliders.map((each) => each.place)), means, here.seen);
     here.listener.draw = () => here.time();
     here.listener.arrive = (scene) => {
       strip(marks, scene);

@@ -33,7 +33,7 @@ WORDS = (  # the browser's texts: their keys begin with noise_
     *("detail_about", "curve_alt", "is_left", "nats", "finest", "none", "cycles", "exactly", "snr"),
     *("log_snr", "kl", "mean", "spread", "schedule", "seed", "seed_about", "dice", "save"),
     *("other", "twin", "align", "align_share", "align_snr", "back", "on", "stop"),
-    *("mean_of", "std_of", "moments", "ask", "restore", "steps", "draw"),
+    *("mean_of", "std_of", "moments", "ask", "restore", "steps", "draw", "waiting"),
 )
 
 
