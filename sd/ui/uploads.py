@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Generator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sd.common import disk, validation
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 STARTER, SHAPES = BUNDLED_WORDS = ("starter", "shapes")  # of the bundled sets
 HANDLE = re.compile(r"[0-9a-f]{16}\.zip")
-PREVIEW_COLUMNS, PREVIEW_ROWS = 8, 2
 
 
 def uploads() -> Path:
@@ -156,6 +155,26 @@ def take(files: Any) -> Generator[tuple[int, int], None, str]:
         name = brief(printable(checks.original_name(names[0]))) if len(names) == 1 else "the upload"
         raise InputError(str(error).replace(target.name, name)) from None
     return target.name
+
+
+def survey_again(handle: str) -> Generator[tuple[int, int], None, str]:
+    """Read a set that the page has; return its handle. Raises `InputError` where it is gone."""
+    source_of(handle)
+    yield from survey(handle)
+    return handle
+
+
+def title_of(files: Sequence[str]) -> str:
+    """Return what uploaded files are called together: their folder or zip; "" for loose files."""
+    from sd.data.reading.archive import is_archive
+
+    names = [PurePosixPath(checks.original_name(file)) for file in files]
+    tops = {name.parts[0] for name in names if len(name.parts) > 1}
+    if len(tops) == 1 and all(len(name.parts) > 1 for name in names):
+        return printable(tops.pop())
+    if len(files) == 1 and is_archive(Path(files[0])):
+        return printable(names[0].stem)
+    return ""
 
 
 def inspect(files: Any) -> tuple[str, "Report"]:

@@ -22,6 +22,7 @@ from tests.conftest import TINY
 
 pytestmark = pytest.mark.browser
 
+FACTS = "#train-set .set-facts"
 TABS = {"train": 0, "noise": 1, "denoise": 2}
 PIXELS = "(selector) => document.querySelector(selector).toDataURL('image/png')"
 STAGES = ".run-sheet:visible, .picture:visible, #noise-canvas:visible, .player:visible"
@@ -82,11 +83,19 @@ def real_pictures(tmp_path: Path) -> Path:
     return target
 
 
+def choose(page: Any, door: str, facts: str) -> None:
+    """Choose a bundled set, unless it is chosen already."""
+    if page.locator(".chosen").is_visible():
+        page.locator(".chosen .card-head .link").click()
+    page.locator(f".door[data-door={door}]").click()
+    settled(page, FACTS, facts)
+
+
 def load_plan(page: Any, tmp_path: Path, *settings: str) -> None:
     """Take the smallest network into the plan, from an ini."""
     plan = tmp_path / "plan.ini"
     plan.write_text(Config().with_settings([*TINY, *settings]).to_ini())
-    page.get_by_text("All settings").click()
+    page.locator(".gear").click()
     with page.expect_file_chooser() as chooser:
         page.locator("#plan-load").click()
     chooser.value.set_files(str(plan))
@@ -100,12 +109,11 @@ def test_train_on_an_uploaded_zip_and_watch(
     open_page: Any, real_pictures: Path, tmp_path: Path
 ) -> None:
     page = open_page()
-    settled(page, "#train-report", "1,292 pictures")
-    page.locator("input[type=file]").first.set_input_files(str(real_pictures))
-    settled(page, "#train-report", "24 pictures, 2 classes")
-    settled(page, "#train-report", "1 left out")
+    page.locator(".pick-files").set_input_files(str(real_pictures))
+    settled(page, FACTS, "24 pictures · 2 classes · 1 left out")
+    assert page.locator(".set-name").input_value() == "mine"
     load_plan(page, tmp_path, "training.steps=300", "training.sample_every=150")
-    page.locator("#train-start").click()
+    page.locator("#train-start", has_text="Train 300 steps").click()
     page.locator("[data-tool=loss]").click()
     page.locator(".run-drawn polyline.accent").first.wait_for(timeout=60_000)
     page.locator("[data-tool=samples]").click()
@@ -115,6 +123,7 @@ def test_train_on_an_uploaded_zip_and_watch(
     page.locator("#train-timeline").press("ArrowLeft")
     settled(page, ".run-place", "step 150")
     assert page.locator(".run-sheet img").get_attribute("src") != newest
+    assert "run=mine" in page.url
     page.reload()
     settled(page, ".run-facts", "300 steps")
 
@@ -122,7 +131,7 @@ def test_train_on_an_uploaded_zip_and_watch(
 @pytest.mark.slow
 def test_escape_stops_a_run(open_page: Any, tmp_path: Path) -> None:
     page = open_page()
-    settled(page, "#train-report", "1,292 pictures")
+    choose(page, "starter", "1,292 pictures")
     load_plan(page, tmp_path, "training.steps=50000", "training.sample_every=0")
     page.locator("#train-start").click()
     page.locator("#train-stop").wait_for()
@@ -134,25 +143,52 @@ def test_escape_stops_a_run(open_page: Any, tmp_path: Path) -> None:
 def test_a_bad_file_is_told_in_one_line(kept_page: Any, tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_text("<html><script>alert(1)</script>")
     page = kept_page
-    settled(page, "#train-report", "1,292 pictures")
-    page.locator("input[type=file]").first.set_input_files(str(tmp_path / "photo.png"))
+    choose(page, "starter", "1,292 pictures")
+    page.locator(".pick-files").set_input_files(str(tmp_path / "photo.png"))
     told = settled(page, ".toast-body", "photo.png")
     assert "not a picture" in told and str(tmp_path) not in told
-    settled(page, "#train-report", "1,292 pictures")
+    settled(page, FACTS, "1,292 pictures")
 
 
 def test_a_plan_for_minutes_tells_why_and_stays(kept_page: Any) -> None:
     page = kept_page
-    settled(page, "#train-report", "1,292 pictures, 44 classes")
-    minutes = page.locator("#plan-minutes input[type=number]")
-    minutes.fill("1")
-    minutes.press("Tab")
-    page.locator("#plan-go").click()
-    settled(page, "#plan-told", "Planned for 1")
-    settled(page, "#plan-outline", "or 1 minute")
+    choose(page, "shapes", "2,400 pictures")
+    page.locator(".gear").click()
+    page.locator(".settings-head button", has_text="Run").click()
+    minutes = page.locator("[data-name=plan_minutes] input")
+    minutes.fill("2")
+    settled(page, "#train-start", "Train for 2 minutes")
+    page.locator("#plan-told button", has_text="Plan without starting").click()
+    settled(page, "#plan-told", "Planned for 2 minutes")
+    settled(page, "#plan-told", "or 2 minutes")
     page.wait_for_timeout(1500)  # what its settings set off has come and gone
-    assert page.locator("#plan-told li").count() >= 3
-    assert "training.minutes=1.0" in page.locator(".command pre").first.text_content()
+    assert page.locator("#plan-told .told li").count() >= 3
+    settled(page, "#train-start", "Train for 2 minutes")
+    assert "training.minutes=2.0" in page.locator(".command pre").first.text_content()
+    page.locator(".settings-head button", has_text="Training").click()
+    assert page.locator("[data-name=minutes] input").input_value() == "2"
+    page.locator("[data-name=batch_size] input").fill("0")
+    settled(page, "[data-name=batch_size] .fault", "training.batch_size = 0")
+    page.locator(".settings-head button", has_text="Presets").click()
+    page.locator(".preset", has_text="small").click()
+    settled(page, "#plan-told", "64 × 64 px")
+    assert not page.locator("[data-name=batch_size] .fault").is_visible()
+    page.locator(".gear").click()
+    assert not page.locator("#plan-settings").is_visible()
+
+
+def test_the_button_measures_and_is_its_own_stop(open_page: Any, home: Path) -> None:
+    page = open_page()
+    page.locator("#train-start").click()  # nothing is chosen
+    settled(page, ".minutes-line", "Choose pictures first")
+    choose(page, "shapes", "2,400 pictures")
+    page.locator(".tiles label", has_text="1 min").click()
+    before = set(home.iterdir())
+    page.locator("#train-start", has_text="Train for 1 minute").click()
+    settled(page, "#train-start", "Measuring this machine")
+    page.locator("#train-start", has_text="Stop").click()
+    settled(page, "#train-start", "Train for 1 minute")
+    assert set(home.iterdir()) - before <= {home / "speed.json"}
 
 
 def test_nothing_goes_sideways_on_a_phone_in_chinese(open_page: Any) -> None:
@@ -193,7 +229,7 @@ def test_the_address_says_which_tab_is_open_and_keys_go_on(open_page: Any) -> No
     page.wait_for_selector("[role=tab]")
     assert open_tab(page).get_attribute("data-tab-id") == "noise"
     page.evaluate("location.hash = '#train'")
-    page.locator("#train-report").wait_for()
+    page.locator("#train-set").wait_for()
     page.keyboard.press("Tab")
     page.locator("#head .skip").focus()
     page.keyboard.press("Enter")

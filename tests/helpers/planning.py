@@ -16,7 +16,7 @@ from sd.ui import uploads
 from sd.ui.adapter.checks import Upload
 from sd.ui.state import shared
 from sd.ui.surveys import Surveys
-from sd.ui.train import settings
+from sd.ui.train import plan_view, settings
 
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
 HOSTILE = [
@@ -35,7 +35,14 @@ HOSTILE = [
 
 def fields(preset: str = "tiny", **changes: Any) -> dict[str, Any]:
     """What the fields hold for a preset, some of them changed."""
-    return settings.widget_values(Config.preset(preset)) | changes
+    return settings.first_values() | settings.widget_values(Config.preset(preset)) | changes
+
+
+def start(data: Any = "starter", title: str = "", minutes: Any = None, **form: Any) -> str:
+    """Start as the page does; return the run's name."""
+    values = fields() | form
+    asked = plan_view.train(ENGLISH, minutes, data, title, values, Config.preset("tiny"))
+    return str(list(asked)[-1]["started"])
 
 
 def make_zip(path: Path, *names: str, size: tuple[int, int] = (20, 12)) -> Path:
@@ -66,7 +73,7 @@ def telling(*wanted: str) -> Config:
 
 def as_fields(sent: dict[str, Any]) -> dict[str, Any]:
     """What the fields hold after they were sent this."""
-    return {key: sent[key]["value"] for key in settings.SECTION_OF}
+    return settings.first_values() | sent["form"]["patch"]["values"]
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -134,9 +133,8 @@ def test_a_page_load_reads_no_journal_of_a_run_that_ended(
     monkeypatch.setattr(
         journal, "_parse_lines", lambda lines: (read.append(lines), parse(lines))[1]
     )
-    asked: Any = SimpleNamespace(headers={}, query_params={})
     for _ in range(3):
-        assert control.attach({}, asked)["run"]["value"] == "run-69"
+        assert control.choose_run("", "", True, "en") == ("run-69", True)
         assert mine.live_runs() == [] and read == []
     with state.use(state.Shared(home=mine)):
         listed = head.describe("run-00", "en")["model"]["content"]["models"]

@@ -52,6 +52,8 @@ NAMES = {  # of formulas, samplers, settings' values, formats, units, devices, p
     ],
     *["fixed_small", "fixed_large", "float16", "float32", "bfloat16", "cpu", "cuda", "mps", "auto"],
     *[
+        "M",  # millions of parameters
+        "MiB",
         "tiny",
         "small",
         "gpu",
@@ -78,6 +80,7 @@ NAMES = {  # of formulas, samplers, settings' values, formats, units, devices, p
     *["crop", "pad", "stretch", "ideal", "beta", "k", "EMA", "Ho", "Heun", "U-Net", "Transformer"],
 }
 WORD = re.compile(r"\b(?<![\d_])[A-Za-z][\w'-]*")
+OWN = re.compile(r"sd(?:Doors|Minutes|Settings)\.mount\([\w, ]*(\{.*\})\);")
 MARK = re.compile(r'__i18n__\{[^}]*"key": "([\w-]+)"\}')
 
 
@@ -107,8 +110,12 @@ def shown_texts() -> Iterator[str]:
             continue
         for key in SHOWN:
             yield in_chinese(props.get(key))
+        if found := OWN.search(props.get("js_on_load") or ""):
+            yield from carried(json.loads(found[1]))
         if "sdFields.mount" in (props.get("js_on_load") or ""):
             yield from form_texts(props["js_on_load"])
+        elif isinstance(props.get("value"), dict):  # of a component of our own
+            continue
         elif kind in ("html", "button", "markdown", "downloadbutton", "uploadbutton"):
             yield in_chinese(props.get("value"))
         for choice in props.get("choices") or []:
@@ -120,6 +127,16 @@ def form_texts(script: str) -> Iterator[str]:
     for field in json.loads(script.partition("}, ")[2].removesuffix(");"))["fields"]:
         for told in (field["label"], field["info"], *(words for words, _ in field["choices"])):
             yield in_chinese(told and told["zh"])
+
+
+def carried(value: Any) -> Iterator[str]:
+    """Yield the Chinese of each text that a component of our own carries in every language."""
+    children = value.values() if isinstance(value, dict) else value
+    if isinstance(value, dict) and {"en", "zh"} <= value.keys():
+        yield re.sub(r"\{\w+\}", " ", in_chinese(value["zh"]))
+    elif isinstance(value, dict | list):
+        for child in children:
+            yield from carried(child)
 
 
 def english(text: str) -> list[str]:

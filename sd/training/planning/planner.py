@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from sd.common.device import Machine, multiplies_bfloat16
@@ -93,11 +93,15 @@ SIZE_PRESETS = (
 
 @dataclass(frozen=True)
 class Plan:
-    """Settings, why they were chosen and what they will take."""
+    """Settings, why they were chosen and what they will take.
+
+    measured: what of `SIZE_PRESETS` was measured for it, by place.
+    """
 
     config: Config
     reasons: tuple[Reason, ...]
     forecast: Forecast
+    measured: Mapping[int, Measurement] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return it in types that JSON has; `settings` are relative to `preset`."""
@@ -106,6 +110,7 @@ class Plan:
             "settings": self.config.settings_from(Config.preset(BASE)),
             "reasons": [reason.to_json() for reason in self.reasons],
             "forecast": self.forecast.to_json(),
+            "measured": {place: asdict(each) for place, each in self.measured.items()},
         }
 
 
@@ -146,8 +151,32 @@ def plan(
     expected = extrapolate(config, pictures.count, machine, measured, start)
     config = config.with_settings([f"training.steps={expected.steps}"])
     return Plan(
-        unresolve_conditioning(config), tuple(search.reasons(size, config, expected)), expected
+        unresolve_conditioning(config),
+        tuple(search.reasons(size, config, expected)),
+        expected,
+        {SIZE_PRESETS.index(size): each for size, each in search.measured.items()},
     )
+
+
+def expect_steps(
+    minutes: float,
+    pictures: PictureStats,
+    machine: Machine,
+    measured: Mapping[int, Measurement],
+    kind: str = "auto",
+) -> int:
+    """Return about how many steps a plan for so many minutes will have, from what was `measured`.
+
+    Nothing is measured for it. Raises `InputError` as `plan` does.
+    """
+    search = _Search(minutes, pictures, machine, START_SECONDS, kind)
+    search.measured = {
+        size: measured[place] for place, size in enumerate(SIZE_PRESETS) if place in measured
+    }
+    size = search.largest()
+    times = search.times(size)
+    config = search.settle(size, times)
+    return extrapolate(config, pictures.count, machine, times, START_SECONDS).steps
 
 
 class _Search:
@@ -192,7 +221,7 @@ class _Search:
         chosen = self.sizes[0]
         self._measure(chosen)
         while time.perf_counter() < self.until:
-            wanted = self._largest()
+            wanted = self.largest()
             if wanted in self.measured:
                 return wanted
             self._measure(wanted)
@@ -212,7 +241,7 @@ class _Search:
         self.precision = "float32"
         return plain
 
-    def _largest(self) -> SizePreset:
+    def largest(self) -> SizePreset:
         """Return the largest size that gets enough steps as far as is known."""
         fitting = [size for size in self.sizes if self._is_enough(size)]
         return fitting[-1] if fitting else self.sizes[0]

@@ -5,7 +5,7 @@ own `preprocess` is not asked: it fetches and copies the files that a value name
 them, and answers a wrong value with many lines.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -30,7 +30,10 @@ Check = Callable[[Any, str, Any], Any]  # (field, its name, what was sent) -> va
 
 @runtime_checkable
 class Reads(Protocol):
-    """A component of our own that reads what was sent for it itself."""
+    """A component of our own that reads what was sent for it itself.
+
+    With `takes_files` it also judges how much that is.
+    """
 
     def read_sent(self, name: str, value: Any) -> Any:
         """Return the value that handlers get; raise `InputError` where it can be none."""
@@ -54,7 +57,8 @@ def read_value(field: Any, value: Any) -> Any:
     """Return the value that was sent for a field; raise `InputError` where it cannot hold it."""
     name = name_of(field)
     if isinstance(field, Reads):
-        check_size(name, value)
+        if not getattr(field, "takes_files", False):
+            check_size(name, value)
         return field.read_sent(name, value)
     check = CHECKS[type(field)]
     if check is not check_files:
@@ -150,14 +154,20 @@ def check_files(field: Any, name: str, value: Any) -> Upload | list[Upload] | No
     if value is None:
         return None
     several = field.file_count != "single"
-    sent = value if several and isinstance(value, list) else [value]
+    uploads = read_uploads(name, value if several and isinstance(value, list) else [value])
+    return uploads if several else uploads[0]
+
+
+def read_uploads(name: str, records: Iterable[Any]) -> list[Upload]:
+    """Return the uploaded files that gradio's records name; raise `InputError`."""
+    sent = list(records)
     if len(sent) > MOST_FILES:
         raise InputError(f"{name}: {len(sent)} files; at most {MOST_FILES} are allowed")
     uploads = [upload(name, each) for each in sent]
     size = sum(Path(each).stat().st_size for each in uploads)
     if size > LONGEST_ARCHIVE:
         raise InputError(f"{name}: {size} bytes; at most {LONGEST_ARCHIVE} are allowed")
-    return uploads if several else uploads[0]
+    return uploads
 
 
 def upload(name: str, value: Any) -> Upload:

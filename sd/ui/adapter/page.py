@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 from sd.common.validation import InputError
 from sd.runs.run import may_live
 from sd.ui.adapter import event_queue
-from sd.ui.adapter.checks import read_value
+from sd.ui.adapter.checks import Reads, read_value
 from sd.ui.adapter.errors import page_error
 from sd.ui.adapter.first_script import FirstScript
 from sd.ui.adapter.requests import Requests
@@ -113,9 +113,13 @@ class Page(gr.Blocks):
 
 
 def read_values(fields: Sequence[Any], current: Sequence[Any], sent: Sequence[Any]) -> list[Any]:
-    """Return the values of an event's inputs; raise `InputError`."""
+    """Return the values of an event's inputs; raise `InputError`.
+
+    A component of our own reads as it was laid out: gradio makes a visitor's anew, as a plain one
+    of its kind, with each event that leaves it as it is.
+    """
     return [
-        now if field.stateful else read_value(now, value)
+        now if field.stateful else read_value(field if isinstance(field, Reads) else now, value)
         for field, now, value in zip(fields, current, sent, strict=False)
     ]
 

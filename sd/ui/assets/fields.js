@@ -93,7 +93,40 @@
     return { node: box, input: box, get: () => box.value, set: (value) => { box.value = value ?? ""; } };
   }
 
-  const KINDS = { choice: choiceOf, switch: switchOf, number: numberOf, range: numberOf, seed: numberOf, flag: flagOf, text: textOf };
+  // Several words: the choices as chips to press, and a line for any others where it is open.
+  function wordsOf(field, id, changed) {
+    const group = make("div", { id, className: "words-row", role: "group" }), chips = make("span", {});
+    let names = new Map(), chosen = [];
+    const draw = () => chips.replaceChildren(...[...new Set([...names.keys(), ...chosen])].map((word) => {
+      const chip = make("button", { type: "button" }, sdSay(names.get(word)) || word);
+      chip.setAttribute("aria-pressed", String(chosen.includes(word)));
+      chip.addEventListener("click", () => {
+        chosen = chosen.includes(word) ? chosen.filter((each) => each !== word) : [...chosen, word];
+        draw();
+        changed();
+      });
+      return chip;
+    }));
+    const fill = (choices) => { names = new Map(choices.map(([text, word]) => [word, text])); draw(); };
+    group.append(chips);
+    if (field.open && !field.choices.length) {
+      const box = make("input", { maxLength: 200, placeholder: "+" });
+      box.setAttribute("aria-labelledby", `${id}-name`);
+      box.addEventListener("change", () => {
+        const word = box.value.trim();
+        box.value = "";
+        if (!word || chosen.includes(word)) return;
+        chosen = [...chosen, word];
+        draw();
+        changed();
+      });
+      group.append(box);
+    }
+    fill(field.choices);
+    return { node: group, input: group, fill, isGroup: true, get: () => chosen, set: (value) => { chosen = [...(value ?? [])]; draw(); } };
+  }
+
+  const KINDS = { choice: choiceOf, switch: switchOf, number: numberOf, range: numberOf, seed: numberOf, flag: flagOf, text: textOf, words: wordsOf };
 
   // One field: its label, what a person changes, its sentence behind an (i), and a line for a fault.
   function fieldOf(field, changed) {
@@ -137,7 +170,7 @@
       arrange();
       const now = values();
       props.value = now;
-      const changed = Object.entries(now).filter(([name, value]) => value !== first[name]);
+      const changed = Object.entries(now).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(first[name]));
       if (about.form) window.sdAddress?.set(about.form, Object.fromEntries(changed));
     };
     const set = (changes) => {

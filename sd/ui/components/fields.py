@@ -19,6 +19,7 @@ from sd.ui.texts import TEXTS
 
 NUMBER, RANGE, SEED = "number", "range", "seed"
 CHOICE, SWITCH, FLAG, TEXT, HEADING = "choice", "switch", "flag", "text", "heading"
+WORDS, MOST_WORDS = "words", 1000  # several of the choices; with `is_open` any others, too
 LONGEST_TEXT, LONGEST_WORD = 10_000, 200  # characters
 FARTHEST = 2**53  # beyond it a browser's numbers are no longer exact
 # What describes the form stands in its script: gradio drops every prop but the value of a part that
@@ -66,6 +67,8 @@ class Field:
             if self.is_open:
                 return validation.text(name, value, LONGEST_WORD)
             return validation.choice(name, value, [each for _, each in self.choices])
+        if self.kind == WORDS:
+            return self._read_words(name, value)
         if value is None and self.is_optional:
             return None
         if self.kind == SEED:
@@ -73,6 +76,14 @@ class Field:
         if self.step == int(self.step):
             return validation.whole(name, value, round(self.low), round(self.high))
         return validation.real(name, value, self.low, self.high)
+
+    def _read_words(self, name: str, value: Any) -> list[str]:
+        if not isinstance(value, list) or len(value) > MOST_WORDS:
+            shown = validation.shown(value)
+            raise InputError(f"{name} = {shown}: must be a list of at most {MOST_WORDS} words")
+        if self.is_open:
+            return [validation.text(name, each, LONGEST_WORD) for each in value]
+        return [validation.choice(name, each, [word for _, word in self.choices]) for each in value]
 
     def to_json(self) -> dict[str, Any]:
         """Return the field as the browser draws it, its words in every language."""
@@ -88,6 +99,7 @@ class Field:
             "high": self.high,
             "step": self.step,
             "optional": self.is_optional,
+            "open": self.is_open,
             "choices": choices_json(self.choices),
             "longest": self.longest,
             "lines": self.lines,

@@ -1,20 +1,22 @@
 """What settings will be, by arithmetic: one line, the table of levels, how the schedule ends."""
 
 import re
+from urllib.parse import quote
 
 from markupsafe import Markup
 
 from sd.common.text import format_bytes, format_count
+from sd.common.validation import InputError
 from sd.config import Config
 from sd.diffusion.schedule import Schedule
 from sd.networks.blueprint import Blueprint, Level, blueprint
 from sd.training import coach
 from sd.ui.components.html import paragraph, tags
 from sd.ui.texts import say
+from sd.ui.train import settings
 from sd.ui.train.advice import plan_remarks_html
 
 COLUMNS = ("part", "size", "channels", "heads", "parameters", "operations")
-PICTURE_REMARKS = ("leak", "flip")  # remarks that stand beside the changes of the pictures
 SCHEDULE_REMARK = "terminal_snr"
 
 
@@ -31,10 +33,9 @@ def count_steps(config: Config, pictures: int) -> int:
     return training.steps or max(1, -(-training.epochs * kept // at_once))
 
 
-def summary_html(config: Config, pictures: int, lang: str) -> Markup:
+def summary_html(config: Config, steps: int, lang: str) -> Markup:
     """Return the settings in one line: size, parameters, steps."""
     training = config.training
-    steps = f"{count_steps(config, pictures):,}"
     words = "outline_minutes" if training.minutes else "outline_steps"
     line = say(
         "outline",
@@ -42,7 +43,7 @@ def summary_html(config: Config, pictures: int, lang: str) -> Markup:
         w=training.input_width,
         h=training.input_height,
         parameters=format_count(network_of(config).parameters),
-        steps=say(words, lang, n=steps, m=f"{training.minutes:g}"),
+        steps=say(words, lang, n=f"{steps:,}", m=f"{training.minutes:g}"),
         batch=f"{training.batch_size * training.gradient_accumulation:,}",
     )
     return paragraph(line, "facts")
@@ -84,3 +85,65 @@ def schedule_check_html(config: Config, lang: str) -> Markup:
         return paragraph(say("doctor_good", lang, snr=f"{schedule.terminal_snr:.2g}"))
     remarks = coach.review_plan(config, 10**6)
     return plan_remarks_html([each for each in remarks if each.kind == SCHEDULE_REMARK], lang)
+
+
+def told_html(
+    config: Config, pictures: int, learns: Markup, remarks: Markup, answer: Markup, lang: str
+) -> Markup:
+    """Return what follows from the settings, below their fields.
+
+    learns: what of the pictures the model is conditioned on. answer: what was measured. The tables
+    of the network and of the schedule come into sight with the fields that they follow from.
+    """
+    beside = Markup('<div class="for-{}">{}</div>')
+    try:
+        facts = summary_html(config, count_steps(config, pictures), lang)
+        levels = levels_html(config, lang)
+    except InputError:  # they cannot be; it is told beside a field
+        facts = levels = Markup()
+    ask = Markup('<button type="button" class="quiet" data-ask="{}">{}</button>')
+    buttons = [ask.format(each, say(f"ask_{each}", lang)) for each in ("plan", "measure")]
+    parts = [
+        facts,
+        beside.format("pictures", learns),
+        beside.format("unet", levels),
+        beside.format("diffusion", schedule_check_html(config, lang)),
+        Markup('<div class="advice">{}</div>').format(remarks),
+        Markup('<div class="told">{}</div>').format(answer),
+        Markup('<p class="ask-row">{}{}</p>').format(
+            Markup("").join(buttons), save_html(config, lang)
+        ),
+    ]
+    return Markup("").join(parts)
+
+
+def save_html(config: Config, lang: str) -> Markup:
+    """Return a link that keeps the settings as an ini file."""
+    address = f"data:text/plain;charset=utf-8,{quote(config.to_ini())}"
+    link = Markup('<a class="save" id="plan-save" download="settings.ini" href="{}">{}</a>')
+    return link.format(address, say("settings_save", lang))
+
+
+def own_line(config: Config, lang: str) -> str:
+    """Return what the button says where the settings are trained as they stand."""
+    training = config.training
+    if training.minutes:
+        return say("train_set_minutes", lang, n=f"{training.minutes:g}")
+    if training.steps:
+        return say("train_set_steps", lang, n=f"{training.steps:,}")
+    return say("train_set_epochs", lang, n=f"{training.epochs:,}")
+
+
+def run_html(config: Config, steps: int, lang: str) -> Markup:
+    """Return the settings of a run, to be read: one line, and behind a fold what is its own."""
+    nearest = settings.read_preset(settings.find_nearest_preset(config))
+    rows = tags("li", (each.replace("=", " = ", 1) for each in config.settings_from(nearest)))
+    fold = Markup("<details><summary>{}</summary><ul>{}</ul></details>")
+    facts = summary_html(config, steps, lang)
+    return titled("", lang) + facts + fold.format(say("run_changed", lang), rows)
+
+
+def titled(line: str, lang: str) -> Markup:
+    """Return the heading of a run's settings, and a line below it if there is one."""
+    title = Markup("<h2>{}</h2>").format(say("run_settings", lang))
+    return title + paragraph(line, "facts") if line else title

@@ -8,42 +8,61 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from markupsafe import Markup
 
 from sd.common import validation
 from sd.common.text import fill, format_bytes
+from sd.common.validation import InputError
 from sd.config import Config, ini, preset_names
 from sd.config.sections import TrainingConfig
 from sd.runs import process
-from sd.ui import uploads
+from sd.training.planning import speed
+from sd.ui import models, state, uploads
 from sd.ui.adapter import scratch
 from sd.ui.components.events import Updates
+from sd.ui.components.fields import Values
 from sd.ui.components.handlers import guarded, language, session
-from sd.ui.components.html import paragraph, progress_bar, tags
+from sd.ui.components.html import paragraph, tags
 from sd.ui.state import Recent, shared
 from sd.ui.texts import TEXTS, duration, say
 from sd.ui.train import settings
-from sd.ui.train.form import Measurement, fill_fields
+from sd.ui.train.minutes import TILES
 from sd.ui.train.report_view import count_chosen
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-LEAST_MINUTES, MOST_MINUTES = 1, 120
+if TYPE_CHECKING:
+    from sd.data.reading.report import Report
+
 PLAN_SECONDS = 120.0  # until a child that measures is given up
 KEPT_FIELDS = (*settings.PICTURE_SETTINGS, "kind")  # a plan is made for these
-Answer = Mapping[str, Any]  # the child's JSON
+Answer = dict[str, Any]  # the child's JSON, or meanwhile what is shown
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What this machine was measured to take, and for which settings and pictures."""
+
+    config: Config
+    data: str | None
+    answer: Markup
 
 
 class Cancelled(Recent[str, None]):
     """The open pages in which Cancel was pressed."""
 
 
-def measuring_html(seconds: float, lang: str) -> Markup:
+def measuring(seconds: float, lang: str) -> Updates:
     """Return that the machine is being measured, and for how long."""
-    return progress_bar([say("plan_measuring", lang, s=f"{seconds:.0f}")], None, state="measuring")
+    return busy(say("plan_measuring", lang, s=f"{seconds:.0f}"))
+
+
+def busy(line: str | None) -> Updates:
+    """Return what the button shows of its work; None: it has ended."""
+    return {"minutes": {"busy": {"line": line} if line else None}}
 
 
 def forecast_html(answer: Answer, lang: str) -> Markup:
@@ -70,19 +89,21 @@ def reason_line(reason: Mapping[str, Any], lang: str) -> str:
 
 
 def plan_html(answer: Answer, minutes: float, lang: str) -> Markup:
-    """Return a plan: for how long, what is expected of it, and why it is so."""
+    """Return a plan: for how long, what is expected of it, and why it is so in one line."""
     title = paragraph(say("plan_planned", lang, minutes=f"{minutes:g}"), "heading")
-    reasons = tags("li", (reason_line(each, lang) for each in answer["reasons"]))
-    why = Markup("<details open><summary>{}</summary><ul>{}</ul></details>")
+    first, *others = [reason_line(each, lang) for each in answer["reasons"]] or [""]
     shown = title + forecast_html(answer, lang)
-    return shown + why.format(say("plan_why", lang), reasons) if reasons else shown
+    if not first:
+        return shown
+    why = Markup("<details><summary>{}</summary><ul>{}</ul></details>")
+    return shown + why.format(first, tags("li", others))
 
 
-def ask(words: Sequence[str], lang: str) -> Iterator[Markup | Answer]:
+def ask(words: Sequence[str], lang: str) -> Iterator[Answer]:
     """Ask a child process: yield what to show while it measures, at last its answer."""
     began = time.monotonic()
     for answer in process.run_json(["plan", "--json", *words], PLAN_SECONDS):
-        yield measuring_html(time.monotonic() - began, lang) if answer is None else answer
+        yield measuring(time.monotonic() - began, lang) if answer is None else answer
 
 
 def count_pictures(data: str | None, training: TrainingConfig) -> list[str]:
@@ -96,85 +117,105 @@ def cancellable(handler: Callable[..., Generator[Updates, None, None]]) -> Calla
 
     @functools.wraps(handler)
     def steps(request: gr.Request, *args: Any, **kwargs: Any) -> Iterator[Updates]:
-        nothing: Updates = {"answer": "", "measured": None, **show_buttons(False)}
         with closing(handler(request, *args, **kwargs)) as updates:
             try:
                 for update in updates:
                     if session(request) in shared(Cancelled):
-                        line = say("plan_cancelled", language(request))
-                        yield nothing | {"answer": paragraph(line)}
+                        yield busy(None)
                         return
                     yield update
             except Exception:
-                yield nothing
+                yield busy(None)
                 raise
 
     return steps
 
 
-@guarded
-@cancellable
-def make_plan(
-    request: gr.Request, plan_minutes: float, data: str | None, device: str, **values: object
-) -> Generator[Updates, None, None]:
-    """Plan for so many minutes: show how it goes, then fill the fields."""
-    lang = language(request)
-    minutes = validation.real("minutes", plan_minutes, 0.1, MOST_MINUTES)
+def plan_for(
+    minutes: float, data: str | None, values: Values, lang: str
+) -> Generator[Updates, None, Measurement]:
+    """Yield what to show while the machine is measured; return what is best trained on it."""
     kind = settings.from_widget("kind", values["kind"])
-    words = [f"--minutes={minutes:g}", f"--device={validation.choice('device', device, DEVICES)}"]
+    words = [f"--minutes={minutes:g}", f"--device={read_device(values)}"]
     words += [f"--set=conditioning.kind={ini.spell(kind)}"] if kind != "auto" else []
     chosen = settings.with_picture_settings(Config.preset("tiny"), values, ("classes",))
     words += count_pictures(data, chosen.training)
     for answer in ask([*words, "--", uploads.source_of(data)], lang):
-        if isinstance(answer, str):
-            yield {"answer": answer, **show_buttons(True)}
+        if "preset" not in answer:
+            yield answer
             continue
         base = Config.preset(validation.choice("preset", answer["preset"], preset_names()))
         planned = base.with_settings(answer["settings"])
         config = settings.with_picture_settings(planned, values, KEPT_FIELDS)
-        measured = Measurement(config, data, plan_html(answer, minutes, lang))
-        yield {**show_measured(measured), **fill_fields(config, data)}
+        machine = answer["forecast"].get("machine")
+        speed.keep(state.home().path, str(machine), answer.get("measured"))
+        return Measurement(config, data, plan_html(answer, minutes, lang))
+    raise InputError("the machine was not measured")
 
 
-@guarded
-@cancellable
-def make_forecast(
-    request: gr.Request, data: str | None, device: str, **values: object
-) -> Generator[Updates, None, None]:
-    """Measure the settings of the fields: show how it goes, then what was found."""
-    lang, config = language(request), settings.require_config(values)
-    device = validation.choice("device", device, DEVICES)
+def forecast_of(
+    config: Config, data: str | None, values: Values, lang: str
+) -> Generator[Updates, None, Measurement]:
+    """Yield what to show while the machine is measured; return what these settings take on it."""
     with tempfile.TemporaryDirectory(prefix=scratch.PLAN) as place:
         file = Path(place) / "settings.ini"
         file.write_text(config.to_ini(), encoding="utf-8")
-        words = ["--config", str(file), f"--device={device}"]
+        words = ["--config", str(file), f"--device={read_device(values)}"]
         words += [*count_pictures(data, config.training), "--", uploads.source_of(data)]
         for answer in ask(words, lang):
-            if isinstance(answer, str):
-                yield {"answer": answer, **show_buttons(True)}
-            else:
-                heading = paragraph(say("plan_measured", lang), "heading")
-                measured = Measurement(config, data, heading + forecast_html(answer, lang))
-                yield show_measured(measured)
+            if "forecast" not in answer:
+                yield answer
+                continue
+            heading = paragraph(say("plan_measured", lang), "heading")
+            return Measurement(config, data, heading + forecast_html(answer, lang))
+    raise InputError("the machine was not measured")
+
+
+def read_device(values: Values) -> str:
+    """Return the device that the form names."""
+    return validation.choice("device", values["device"], settings.DEVICES)
+
+
+def expected_steps(report: "Report", config: Config, lang: str) -> dict[str, str]:
+    """Return minutes -> about how many steps they are, once this machine has been measured."""
+    machine = models.machine()
+    known = speed.read(state.home().path, machine.label)
+    if not known:
+        return {}
+    from sd.training.planning import forecast
+    from sd.training.planning.planner import PictureStats, expect_steps
+
+    measured = {place: forecast.Measurement(**times) for place, times in known.items()}
+    sides = sorted(
+        side for size, count in report.sizes.items() for side in [min(size)] * min(count, 1000)
+    )
+    grey = all(mode in ("1", "L", "LA") for mode in report.modes)
+    count = count_chosen(report, config.training)
+    stats = PictureStats(
+        max(1, count),
+        sides[len(sides) // 2] if sides else 0,
+        1 if grey else 3,
+        min(report.captions, count),
+        len(report.classes),
+    )
+    kind = config.conditioning.kind
+    try:
+        steps = {each: expect_steps(each, stats, machine, measured, kind) for each in TILES}
+    except InputError:
+        return {}
+    return {str(each): say("steps_about", lang, n=f"{rounded(n):,}") for each, n in steps.items()}
+
+
+def rounded(steps: int) -> int:
+    """Return a number of steps in two digits, as well as it is known."""
+    return round(steps, min(0, 2 - len(str(steps))))
 
 
 @guarded
-def show_measuring(request: gr.Request) -> Updates:
+def show_waiting(request: gr.Request) -> Updates:
     """Show that the machine will be measured; another's measurement may have to end first."""
     shared(Cancelled).pop(session(request), None)
-    answer = measuring_html(0, language(request))
-    return {"answer": answer, "measured": None, **show_buttons(True)}
-
-
-def show_measured(measured: Measurement) -> Updates:
-    """Show what was measured, and keep for which plan it was."""
-    return {"answer": measured.answer, "measured": measured, **show_buttons(False)}
-
-
-def show_buttons(measuring: bool) -> Updates:
-    """Show Cancel while the machine is measured, else what starts a measurement."""
-    idle = gr.update(visible=not measuring)
-    return {"go": idle, "measure": idle, "stop": gr.update(visible=measuring)}
+    return busy(say("plan_waiting", language(request)))
 
 
 def cancel(request: gr.Request) -> None:

@@ -4,12 +4,8 @@ All fields together are the plan. After each change they are read into one `Conf
 describes the plan follows from that and the pictures alone.
 """
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import quote
 
 import gradio as gr
 from gradio.components import Component
@@ -23,79 +19,54 @@ from sd.config.unused import find_unused
 from sd.training import coach
 from sd.ui import uploads
 from sd.ui.components.events import Updates
-from sd.ui.components.handlers import guarded, language
+from sd.ui.components.fields import Values, patch
+from sd.ui.components.handlers import event_value, guarded, language
 from sd.ui.texts import say
-from sd.ui.train import advice, config_view, pictures, report_view, settings
+from sd.ui.train import advice, config_view, forecast_view, pictures, report_view, settings
+from sd.ui.train.forecast_view import Measurement
+
+MANY = 10**6  # pictures, where nothing is known of them
 
 
 @dataclass(frozen=True)
 class PlanForm:
-    """The controls of a plan, and what the server keeps of it for one page."""
+    """The left column, and what the server keeps of it for one page."""
 
-    fields: dict[str, settings.Field]  # one for each key of the settings
-    minutes: gr.Slider
-    go: gr.Button
-    measure: gr.Button
-    stop: gr.Button
-    preset: gr.Dropdown
-    fault: gr.HTML
+    card: gr.HTML  # of the pictures
+    minutes: gr.HTML  # the card that asks how long
+    form: gr.HTML  # every setting, the seed and the device
+    head: gr.HTML  # of the settings: groups and presets
+    told: gr.HTML  # what follows from the settings
     load: gr.UploadButton
-    seed: gr.Number
-    dice: gr.Button
-    device: gr.Dropdown
     data: gr.State  # the handle of the pictures
-    config: gr.State  # the settings of the fields when they were last without a fault
+    title: gr.State  # what they are called
+    config: gr.State  # the settings of the form when they were last without a fault
     measured: gr.State  # `Measurement`, or None
 
     @property
     def values(self) -> dict[str, Component]:
         """What the settings are read from."""
-        return {"data": self.data, **self.fields}
+        return {"data": self.data, "form": self.form, "config": self.config}
 
     @property
     def filled(self) -> dict[str, Component]:
         """What `fill_fields` changes."""
-        return {
-            **self.fields,
-            "config": self.config,
-            "fault": self.fault,
-            "preset": self.preset,
-        }
+        return {"form": self.form, "config": self.config, "minutes": self.minutes}
 
 
-class Views(NamedTuple):
-    """What follows from the settings and the pictures."""
-
-    summary: gr.HTML
-    levels: gr.HTML
-    schedule_check: gr.HTML
-    remarks: gr.HTML
-    leak: gr.HTML
-    conditioning: gr.HTML
-    cut: gr.HTML
-    preview: gr.Image
-    caption: gr.HTML
-    save: gr.HTML
-    answer: gr.HTML
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What this machine was measured to take, and for which settings and pictures."""
-
-    config: Config
-    data: str | None
-    answer: Markup
+def values_of(form: Values | None, config: Config) -> Values:
+    """Return what the form holds; before it is drawn, what these settings make of it."""
+    return settings.first_values() | settings.widget_values(config) if form is None else form
 
 
 @guarded
-def read_fields(data: str | None, **values: object) -> Updates:
-    """Read the fields; return the settings, and what is wrong beside its field."""
-    config, faults = settings.read_config(values)
-    if config is not None and not faults:
-        faults = find_picture_faults(data, config)
-    shown: Updates = {"fault": fault_html(faults)}
-    return shown if config is None or faults else {"config": config, **shown}
+def read_fields(data: str | None, form: Values | None, config: Config) -> Updates:
+    """Read the form; return the settings, and what is wrong beside its field."""
+    now, faults = settings.read_config(values_of(form, config))
+    if now is not None and not faults and data is not None:
+        faults = find_picture_faults(data, now)
+    shown: Updates = {"form": patch(faults=faults)}
+    return shown if now is None or faults else {"config": now, **shown}
 
 
 def find_picture_faults(data: str | None, config: Config) -> dict[str, str]:
@@ -107,51 +78,29 @@ def find_picture_faults(data: str | None, config: Config) -> dict[str, str]:
     return {}
 
 
-def fault_html(faults: dict[str, str]) -> Markup:
-    """Return the first fault as a line, and style that shows each beside its own field.
-
-    Settings that cannot be are not kept either: the link would save those before them.
-    """
-    if not faults:
-        return Markup()
-    rule = Markup(
-        "#set-{0} input, #set-{0} .wrap-inner {{ border-color: var(--sd-warn) !important; }}"
-        "#set-{0}::after {{ content: {1}; }}"
-    )
-    rules = [rule.format(key, css_string(line)) for key, line in faults.items() if key]
-    return Markup(
-        "<style>{}#plan-save {{ visibility: hidden; }}</style>"
-        '<p class="warning" role="alert">{}</p>'
-    ).format(Markup("").join(rules), next(iter(faults.values())))
-
-
-def css_string(line: str) -> Markup:
-    """Return a text as a string of CSS in which nothing but letters and digits stands plain."""
-    escaped = re.sub(r"[^A-Za-z0-9]", lambda found: f"\\{ord(found[0]):06x}", line)
-    return Markup('"{}"').format(escaped)
-
-
 def fill_fields(config: Config, data: str | None) -> Updates:
-    """Return what puts settings into the fields.
+    """Return what puts settings into the form, to be trained as they stand.
 
     What of the U-Net follows from the kind is left open, so that another kind may be chosen.
     Classes that the pictures do not have are in sight, so that they can be taken off.
     """
     config = unresolve_conditioning(config)
-    fields = {key: gr.update(value=value) for key, value in settings.widget_values(config).items()}
-    if config.training.classes:
-        fields["classes"]["visible"] = True
-    faults = settings.find_faults(config) or find_picture_faults(data, config)
-    preset = settings.find_nearest_preset(config)
-    return {**fields, "config": config, "fault": fault_html(faults), "preset": preset}
+    faults = settings.find_faults(config)
+    if not faults and data is not None:
+        faults = find_picture_faults(data, config)
+    shown = {"classes": True} if config.training.classes else {}
+    form = patch(settings.widget_values(config), shown=shown, faults=faults)
+    return {"form": form, "config": config, "minutes": {"minutes": None}}
 
 
 @guarded
-def take_preset(preset: str, data: str | None, **values: object) -> Updates:
+def take_preset(
+    event: gr.EventData, data: str | None, form: Values | None, config: Config
+) -> Updates:
     """Take a preset, with the chosen classes and the changes of the pictures."""
-    base = settings.read_preset(validation.choice("preset", preset, preset_names()))
-    filled = fill_fields(settings.with_picture_settings(base, values), data)
-    return {name: value for name, value in filled.items() if name != "preset"}
+    name = validation.choice("preset", event_value(event, "preset"), preset_names())
+    base = settings.read_preset(name)
+    return fill_fields(settings.with_picture_settings(base, values_of(form, config)), data)
 
 
 @guarded
@@ -184,28 +133,22 @@ def list_unused(config: Config, lang: str) -> list[str]:
 
 @guarded
 def apply_fix(
-    request: gr.Request, event: gr.EventData, data: str | None, **values: object
+    event: gr.EventData, data: str | None, form: Values | None, config: Config
 ) -> Updates:
     """Apply the remedy of a remark about the plan; remarks are made anew."""
-    config, faults = settings.read_config(values)
-    if config is None:
+    now, faults = settings.read_config(values_of(form, config))
+    if now is None:
         raise InputError(next(iter(faults.values())))
-    remark = advice.pressed_remark(event, find_remarks(config, data))
-    return fill_fields(config.with_settings(list(remark.fix)), data)
+    remark = advice.pressed_remark(event, find_remarks(now, data))
+    return fill_fields(now.with_settings(list(remark.fix)), data)
 
 
 def find_remarks(config: Config, data: str | None) -> list[coach.Remark]:
-    """Return what the coach tells of a plan."""
+    """Return what the coach tells of a plan; without pictures, what holds for many."""
+    if data is None:
+        return coach.review_plan(config, MANY)
     found = uploads.survey_of(data).report
     return coach.review_plan(config, report_view.count_chosen(found, config.training), found)
-
-
-def if_possible(view: Callable[..., Markup], *given: object) -> Markup:
-    """Return a view of settings, or nothing where they cannot be."""
-    try:
-        return view(*given)
-    except InputError:
-        return Markup()
 
 
 @guarded
@@ -214,33 +157,26 @@ def describe(
 ) -> Updates:
     """Return everything that follows from the settings and the pictures."""
     lang = language(request)
-    found, remarks = uploads.survey_of(data), find_remarks(config, data)
-    beside = [each for each in remarks if each.kind in config_view.PICTURE_REMARKS]
+    # While new settings arrive, they are others for a moment; then what was measured is true again.
+    is_measured = measured is not None and (measured.config, measured.data) == (config, data)
+    answer = measured.answer if measured is not None and is_measured else Markup()
+    remarks = advice.plan_remarks_html(find_remarks(config, data), lang)
+    if data is None:
+        told = config_view.told_html(config, MANY, Markup(), remarks, answer, lang)
+        return {"told": told, "minutes": {"own": config_view.own_line(config, lang)}}
+    found = uploads.survey_of(data)
     count = report_view.count_chosen(found.report, config.training)
+    learns = report_view.conditioning_html(found.report, config, lang)
     try:
         resolved = report_view.decide_conditioning(found.report, config)
-    except InputError:  # shown beside its field, and by `conditioning`
+    except InputError:  # shown beside its field, and by `learns`
         resolved = config
-    # While new settings arrive field by field, they are others for a moment; then what was
-    # measured is true again.
-    is_measured = measured is not None and (measured.config, measured.data) == (config, data)
-    others = [each for each in remarks if each not in beside]
     return {
-        "summary": if_possible(config_view.summary_html, resolved, count, lang),
-        "levels": if_possible(config_view.levels_html, resolved, lang),
-        "schedule_check": config_view.schedule_check_html(config, lang),
-        "remarks": advice.plan_remarks_html(others, lang),
-        "leak": advice.plan_remarks_html(beside, lang),
-        "conditioning": report_view.conditioning_html(found.report, config, lang),
-        "cut": report_view.cut_html(found.report, config.training, lang),
-        **pictures.show_preview(found, config, lang),
-        "save": save_html(config, lang),
-        "answer": measured.answer if measured is not None and is_measured else "",
+        "told": config_view.told_html(resolved, count, learns, remarks, answer, lang),
+        "card": {"own": {"set": data, **pictures.look_of(found, config, lang)}},
+        "minutes": {
+            "own": config_view.own_line(config, lang),
+            "ready": True,
+            "steps": forecast_view.expected_steps(found.report, config, lang),
+        },
     }
-
-
-def save_html(config: Config, lang: str) -> Markup:
-    """Return a link that keeps the settings as an ini file."""
-    address = f"data:text/plain;charset=utf-8,{quote(config.to_ini())}"
-    link = Markup('<a class="save" download="settings.ini" href="{}">{}</a>')
-    return link.format(address, say("settings_save", lang))

@@ -1,106 +1,173 @@
-"""The first group of the Train tab: which pictures, what is chosen of them, how they will look."""
+"""The pictures of the Train tab: which are chosen, and what their card shows; or a run's."""
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-from gradio.components import Component
-from gradio.events import Dependency
-from PIL import Image
 
+from sd import runs
 from sd.common import validation
+from sd.common.text import printable
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.config.conditioning_kind import CLASS_KINDS
-from sd.ui.adapter.served_files import store_picture
-from sd.ui.components.events import Updates, by_name
-from sd.ui.components.handlers import BUNDLED_QUEUE, QUIET, UPLOAD, guarded, language, session
-from sd.ui.components.html import paragraph, pressed
+from sd.ui import uploads
+from sd.ui.adapter.served_files import file_data, store_picture
+from sd.ui.components.events import Updates
+from sd.ui.components.handlers import guarded, language, session
 from sd.ui.components.images import tile
-from sd.ui.components.widgets import file_drop, heading, label, note
 from sd.ui.state import Recent, shared
 from sd.ui.surveys import Survey
 from sd.ui.texts import say
-from sd.ui.train import settings
-from sd.ui.train.report_view import decide_conditioning, reading_html, report_html
-from sd.ui.uploads import PREVIEW_COLUMNS, PREVIEW_ROWS, SHAPES, bundled, survey_of, take
+from sd.ui.train import config_view, settings
+from sd.ui.train.doors import Picked
+from sd.ui.train.report_view import (
+    caption_of,
+    decide_conditioning,
+    details_html,
+    facts_of,
+    learns_line,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Files = str | list[str] | None  # what is uploaded; a bundled set's word; nothing for the first one
+CARD_COLUMNS, CARD_ROWS = 6, 2
+CARD_SIDE = 64  # pixels; larger pictures are shown at this
 
-PREVIEW_SIDE = 64  # pixels; a preview of larger pictures is drawn at this
-CELL_SIDE = 64  # pixels of one picture of the preview, about
+Card = dict[str, Any]  # what a card shows of a set
+EMPTY: Card = {"sheet": "", "columns": 1, "count": 0, "facts": "", "caption": "", "details": ""}
 
 
 class NewestUploads(Recent[str, object]):
     """The newest upload of each open page."""
 
 
-class Pictures(NamedTuple):
-    """The first group: the chosen set, and what is chosen of it and done to it."""
+class RunCards(Recent[tuple[str, str], Card]):
+    """The cards of runs that were shown, by run and language."""
 
-    data: gr.State
-    fields: dict[str, settings.Field]  # key of a setting -> its field
-    preview: gr.Image
-    caption: gr.HTML
-    conditioning: gr.HTML
-    cut: gr.HTML
-    leak: gr.HTML
-    taken: tuple[Dependency, ...] = ()  # the events that take another set
+    most = 40
 
 
 @guarded
-def take_files(
-    files: Files,
-    before: str | None,
-    request: gr.Request,
-    listed: Files = None,
-    is_list: bool = True,
+def take_pictures(
+    card: Picked, data: str | None, title: str, config: Config, request: gr.Request
 ) -> Iterator[Updates]:
-    """Take an upload; one that is still being read for the same page is given up for it.
-
-    listed: the files of the list that were taken last, which stand there again where these are
-    refused. is_list: whether these are the list.
-    """
+    """Take what was picked; one that is still being read for the same page is given up for it."""
+    if not card.files and not card.handle:
+        yield {}
+        return
     page, turn = session(request), object()
     newest = shared(NewestUploads)
     newest[page] = turn
-    with closing(read_upload(files, before, listed, language(request))) as steps:
+    with closing(read_pictures(card, data, title, config, language(request))) as steps:
         for step in steps:
             if newest.get(page) is not turn:
                 yield {}  # the page would show what came last again
                 return
             yield step
-    yield {"listed": files if is_list else None}
 
 
-def read_upload(
-    files: Files, before: str | None, listed: Files, lang: str
+def read_pictures(
+    picked: Picked, before: str | None, called: str, config: Config, lang: str
 ) -> Generator[Updates, None, None]:
-    """Yield how far an upload is read, then its handle, report and classes.
+    """Yield how far what was picked is read, then its handle, name, card and classes.
 
-    No preview stands meanwhile: it would be of other pictures.
+    What was kept from before a reload and is gone by now is no fault.
     """
-    steps, word = take(files), bundled(files)
-    begun: Updates = {"data": word} if word else {}
-    unseen: Updates = {"preview": gr.update(value=None), "caption": ""}
-    yield begun | unseen | {"report": reading_html(0, 0, lang)}
+    bundled = picked.handle in uploads.BUNDLED_WORDS
+    title = clean_title(picked.title) or title_of(picked, lang)
+    yield {"card": reading(0, 0, lang)} | ({"data": picked.handle} if bundled else {})
+    if picked.files:
+        steps = uploads.take(list(picked.files))
+    else:
+        steps = uploads.survey_again(picked.handle)
     try:
         while True:
-            yield {"report": reading_html(*next(steps), lang)}
+            yield {"card": reading(*next(steps), lang)}
     except StopIteration as end:
-        report = survey_of(end.value).report
-        classes = settings.offer_classes(report.classes)
-        yield {"data": end.value, "report": report_html(report, lang), "classes": classes}
+        found = uploads.survey_of(end.value)
+        shown = card_of(end.value, title, found, config, lang, is_loose=is_loose(picked))
+        form = settings.offer_classes(found.report.classes)
+        taken: Updates = {"data": end.value, "title": title, "card": {"own": shown}}
+        yield {**taken, "form": form, "minutes": {"ready": True}}
     except InputError:
-        refused: Updates = {"files": listed}
-        if before is not None:
-            refused["report"] = report_html(survey_of(before).report, lang)
-        yield refused
-        raise
+        known = before is not None
+        own = card_of(before, called, uploads.survey_of(before), config, lang) if known else None
+        yield {"card": {"own": own}, **({"data": before} if bundled else {})}
+        if not picked.is_again:
+            raise
+
+
+def is_loose(picked: Picked) -> bool:
+    """Tell whether several files without a folder were picked."""
+    return len(picked.files) > 1 and not uploads.title_of(picked.files)
+
+
+def title_of(picked: Picked, lang: str) -> str:
+    """Return what a set is called by itself: as its folder or zip, or what it is."""
+    if picked.handle in uploads.BUNDLED_WORDS:
+        return say(f"doors_{picked.handle}", lang)
+    return clean_title(uploads.title_of(picked.files)) or say("doors_own", lang)
+
+
+def clean_title(title: str) -> str:
+    """Return a name as it is shown, in one line."""
+    return " ".join(printable(title).split())
+
+
+@guarded
+def rename(card: Picked, data: str | None, request: gr.Request) -> Updates:
+    """Take another name for the set; none gives it back its own."""
+    lang, title = language(request), clean_title(card.title)
+    if not title:
+        title = title_of(Picked(handle=data or ""), lang)
+        return {"title": title, "card": {"own": {"title": title}}}
+    return {"title": title}
+
+
+def reading(done: int, total: int, lang: str) -> Card:
+    """Return what a card shows while a set is read."""
+    counts = {"done": f"{done:,}", "total": f"{total:,}"}
+    line = say("read_progress", lang, **counts) if total else say("read_begin", lang)
+    return {"own": {"line": line, "share": done / total if total else 0}}
+
+
+def card_of(
+    handle: str | None,
+    title: str,
+    found: Survey,
+    config: Config,
+    lang: str,
+    is_loose: bool = False,
+) -> Card:
+    """Return what the card shows of a set that was read."""
+    return {
+        "set": handle,
+        "title": title,
+        "loose": is_loose,
+        **look_of(found, config, lang),
+    }
+
+
+def look_of(found: Survey, config: Config, lang: str) -> Card:
+    """Return how a set looks under some settings: its pictures, its facts and what is cut."""
+    sheet, changed = draw_sheet(fit_previews(found, config), config)
+    words = [caption_of(found.report, config.training, lang)]
+    if changed:
+        words.append(say("seen_changed", lang))
+    if config.picture_shape[0] == 4:
+        words.append(say("preview_transparent", lang))
+    words.append(learns_line(found.report, config, lang))
+    return {
+        **sheet,
+        "alt": say("train_changed_alt" if changed else "train_preview_alt", lang),
+        "facts": facts_of(found.report, lang),
+        "caption": " ".join(filter(None, words)),
+        "details": details_html(found.report, config.training, lang),
+    }
 
 
 def check_choices(handle: str | None, config: Config) -> None:
@@ -108,7 +175,7 @@ def check_choices(handle: str | None, config: Config) -> None:
 
     So it does where samples are to be of a class that is not there.
     """
-    report = survey_of(handle).report
+    report = uploads.survey_of(handle).report
     for name in config.training.classes or ():
         validation.choice("training.classes", name, list(report.classes) or ["(no classes)"])
     if decide_conditioning(report, config).conditioning.kind in CLASS_KINDS:
@@ -117,121 +184,106 @@ def check_choices(handle: str | None, config: Config) -> None:
             validation.choice("conditioning.sample_prompts", name, known)
 
 
-def fit_previews(found: Survey, config: Config, count: int) -> "Tensor":
-    """Return up to `count` pictures as the model will see them, uint8 [N, C, H, W]."""
+def fit_previews(found: Survey, config: Config) -> "Tensor":
+    """Return a few pictures as the model will see them, uint8 [N, C, H, W]."""
     import torch
 
     from sd.data.images import fit_picture
 
     training = config.training
     height, width = training.input_height, training.input_width
-    scale = min(1.0, PREVIEW_SIDE / max(height, width))
+    scale = min(1.0, CARD_SIDE / max(height, width))
     size = max(1, round(height * scale)), max(1, round(width * scale))
     shape = *size, config.picture_shape[0], training.fit
-    return torch.stack([fit_picture(each, *shape) for each in found.preview[:count]])
+    shown = found.preview[: CARD_COLUMNS * CARD_ROWS]
+    return torch.stack([fit_picture(each, *shape) for each in shown])
 
 
-def draw_preview(found: Survey, config: Config) -> tuple[Image.Image, bool]:
-    """Return pictures in a grid as the model will see them, and whether its lower half is changed.
+def draw_sheet(pixels: "Tensor", config: Config | None = None) -> tuple[Card, bool]:
+    """Return pictures in one sheet as the card takes it, and whether its lower half is changed.
 
-    With random changes on, the second row shows the first once more, changed.
+    pixels: uint8 [N, C, H, W]. With random changes on, the second row shows the first once more,
+    changed.
     """
     import torch
 
     from sd.data import augment
     from sd.data.images import to_pil
 
-    changed = augment.is_on(config.training)
-    pixels = fit_previews(
-        found, config, PREVIEW_COLUMNS if changed else PREVIEW_COLUMNS * PREVIEW_ROWS
-    )
-    columns = min(len(pixels), PREVIEW_COLUMNS)
-    if changed:
+    changed = config is not None and augment.is_on(config.training)
+    if config is not None and changed:
+        pixels = pixels[:CARD_COLUMNS]
         source = torch.Generator().manual_seed(0)
         pixels = torch.cat([pixels, augment.augment(pixels, config.training, source)])
-    factor = max(1, round(CELL_SIDE / max(pixels.shape[-2:])))
-    pixels = pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
-    return tile([to_pil(each) for each in pixels], columns, gap=6), changed
-
-
-def show_preview(found: Survey, config: Config, lang: str) -> Updates:
-    """Show the preview with its alternative text, and its caption."""
-    preview, changed = draw_preview(found, config)
-    alt = say("train_changed_alt" if changed else "train_preview_alt", lang)
-    training = config.training
-    size = {"w": training.input_width, "h": training.input_height}
-    line = say("preview_changed" if changed else "preview_plain", lang, **size)
-    line += f" {say('preview_transparent', lang)}" if config.picture_shape[0] == 4 else ""
+    columns = min(len(pixels) // 2 if changed else len(pixels), CARD_COLUMNS)
+    sheet = tile([to_pil(each) for each in pixels], columns, gap=0)
+    height, width = pixels.shape[-2:]
     return {
-        "preview": gr.update(value=store_picture(preview), alt_text=alt),
-        "caption": paragraph(line),
+        "sheet": file_data(store_picture(sheet)),
+        "columns": columns,
+        "count": len(pixels),
+        "ratio": f"{width} / {height}",
+    }, changed
+
+
+def open_run_set(folder: Path) -> tuple["Tensor", int, int]:
+    """Return a few of a run's own pictures, how many there are and how many classes.
+
+    Raises `InputError` where it has none.
+    """
+    import torch
+
+    from sd.data.ingest import open_images
+
+    images = open_images(folder / runs.PICTURES)
+    count = len(images.pixels)
+    shown = min(count, CARD_COLUMNS * CARD_ROWS)
+    pixels = torch.stack([images.pixels[place * count // shown] for place in range(shown)])
+    if max(pixels.shape[-2:]) > CARD_SIDE:
+        scale = CARD_SIDE / max(pixels.shape[-2:])
+        size = [max(1, round(side * scale)) for side in pixels.shape[-2:]]
+        pixels = torch.nn.functional.interpolate(pixels.float(), size, mode="area").round().byte()
+    return pixels, count, len(images.label_names)
+
+
+def show_run_card(folder: Path | None, lang: str) -> Updates:
+    """Return the left column for a run at work: its pictures and its settings, read-only.
+
+    folder: None where no run is at work, and the own pictures are shown again. The pictures come
+    when the run has them. Keys: "card" and "minutes", the two cards.
+    """
+    if folder is None:
+        return {"card": {"run": None}, "minutes": {"run": None}}
+    key = folder.name, lang
+    known = shared(RunCards)
+    if key not in known:
+        try:
+            known[key] = run_card(folder, lang)
+        except InputError:  # they are still being read
+            return {"card": {}, "minutes": run_minutes(folder, lang)}
+    return {"card": {"run": known[key]}, "minutes": run_minutes(folder, lang)}
+
+
+def run_card(folder: Path, lang: str) -> Card:
+    """Return what the card shows of a run's own pictures; raise `InputError` before it has any."""
+    pixels, count, classes = open_run_set(folder)
+    sheet, _ = draw_sheet(pixels)
+    facts = [say("report_count", lang, n=f"{count:,}")]
+    if classes > 1:
+        facts.append(say("report_classes", lang, n=f"{classes:,}"))
+    return {
+        **EMPTY,
+        **sheet,
+        "title": folder.name,
+        "facts": " · ".join(facts),
+        "alt": say("train_preview_alt", lang),
+        "caption": "",
     }
 
 
-def build(demo: gr.Blocks) -> Pictures:
-    """Lay out and wire the first group."""
-    # Nothing until the page knows what it shows: where the server has forgotten a page,
-    # its default stands here, and a set would be trained that nobody sees.
-    data, nothing, listed = gr.State(None), gr.State(None), gr.State(None)
-    with gr.Column(elem_classes="group"):
-        heading("train_pictures")
-        note("train_pictures_info")
-        files = file_drop("train_files", "multiple")
-        with gr.Row(elem_classes="buttons"):
-            folder = gr.UploadButton(label("train_folder"), file_count="directory", size="sm")
-            starter = gr.Button(label("train_starter"), size="sm")
-            shapes = gr.Button(label("train_shapes"), size="sm")
-        report = gr.HTML(elem_classes="report", elem_id="train-report")
-        parts = build_preview(data)
-    shown = {
-        "data": data,
-        "report": report,
-        "classes": parts.fields["classes"],
-        "files": files,
-        "listed": listed,
-        "preview": parts.preview,
-        "caption": parts.caption,
-    }
-
-    def taking(source: Component) -> dict[str, Any]:
-        given = {"files": source, "before": data, "listed": listed}
-        return by_name(take_files, {**given, "is_list": gr.State(source is files)}, shown)
-
-    uploaded: dict[str, Any] = QUIET | UPLOAD
-    starters: dict[str, Any] = taking(nothing) | QUIET | BUNDLED_QUEUE
-    for instead in (folder.upload, starter.click, shapes.click):
-        instead(lambda: None, None, files, **QUIET)
-    taken = (
-        files.upload(**taking(files), **uploaded),
-        folder.upload(**taking(folder), **uploaded),
-        files.delete(**taking(files), **uploaded),
-        files.clear(**starters),
-        starter.click(**starters),
-        shapes.click(**taking(gr.State(SHAPES)), **QUIET | BUNDLED_QUEUE),
-        demo.load(**starters),
-    )
-    return parts._replace(taken=taken)
-
-
-def build_preview(data: gr.State) -> Pictures:
-    """Lay out the preview of the pictures and what chooses and changes them."""
-    usual = settings.read_preset(settings.FIRST)
-    fields: dict[str, settings.Field] = {}
-
-    def offer(*keys: str) -> None:
-        for key in keys:
-            fields[key] = settings.build_field(key, usual, label(f"pick_{key}"))
-
-    preview = gr.Image(
-        format="png", show_label=False, interactive=False, buttons=[], elem_classes="sheet"
-    )
-    caption = gr.HTML(elem_classes="caption")
-    offer("classes", "kind")
-    conditioning = gr.HTML(elem_classes="cut", elem_id="train-told")
-    offer("fit", "held_out")
-    cut = gr.HTML(elem_classes="cut", elem_id="train-cut")
-    with gr.Accordion(label("changes"), open=False, elem_classes="fold"):
-        note("changes_info")
-        offer("flip", "shift", "rotation", "brightness")
-        leak = gr.HTML(elem_classes="leak advice", elem_id="train-leak", js_on_load=pressed("fix"))
-    return Pictures(data, fields, preview, caption, conditioning, cut, leak)
+def run_minutes(folder: Path, lang: str) -> Card:
+    """Return a run's settings as the card of the minutes shows them."""
+    if not (folder / runs.CONFIG).is_file():  # its process is still importing
+        return {"run": {"html": config_view.titled(say("state_starting", lang), lang)}}
+    config = Config.read(folder / runs.CONFIG)
+    return {"run": {"html": config_view.run_html(config, runs.status(folder).total, lang)}}

@@ -9,7 +9,7 @@ from sd.common.validation import InputError
 from sd.config import Config
 from sd.config.conditioning_kind import resolve_conditioning
 from sd.config.sections import TrainingConfig
-from sd.ui.components.html import paragraph, progress_bar, tags
+from sd.ui.components.html import paragraph, tags
 from sd.ui.mistakes import translate
 from sd.ui.texts import say
 
@@ -21,32 +21,52 @@ MOST_COUNTED = 60  # classes or sizes that are listed
 LONGEST_FILE_NAME = 120
 
 
-def reading_html(done: int, total: int, lang: str) -> Markup:
-    """Return how far a set has been read."""
-    begin, counts = say("read_begin", lang), {"done": f"{done:,}", "total": f"{total:,}"}
-    words = say("read_progress", lang, **counts) if total else begin
-    return progress_bar([words], done / total if total else 0, begin)
-
-
-def report_html(report: "Report", lang: str) -> Markup:
-    """Return the report: one line of counts, and folded away what is left out, alike and in it."""
-    widths = [width for width, _ in report.sizes]
+def facts_of(report: "Report", lang: str) -> str:
+    """Return a set in one line: how many pictures, what is left out, what is there twice."""
     counts = [say("report_count", lang, n=f"{report.used:,}")]
     if len(report.classes) > 1:
         counts.append(say("report_classes", lang, n=f"{len(report.classes):,}"))
-    if report.captions:
-        counts.append(say("report_captions", lang, n=f"{report.captions:,}"))
-    if len(report.sizes) == 1:
-        width, height = next(iter(report.sizes))
-        counts.append(say("report_size", lang, w=width, h=height))
-    else:
-        counts.append(say("report_sizes", lang, low=min(widths), high=max(widths)))
-    lines = [
-        paragraph(", ".join(counts), "facts"),
+    if report.left_out:
+        counts.append(say("report_left_out", lang, n=f"{len(report.left_out):,}"))
+    if twice := count_copies(report):
+        counts.append(say("report_twice", lang, n=f"{twice:,}"))
+    return " · ".join(counts)
+
+
+def count_copies(report: "Report") -> int:
+    """Return how many pictures are exact copies of another."""
+    return sum(len(group) - 1 for group in report.duplicates)
+
+
+def caption_of(report: "Report", training: TrainingConfig, lang: str) -> str:
+    """Return in one sentence how the pictures are brought to size, and to which."""
+    cut = report.cut(training.input_height, training.input_width, training.fit)
+    how = training.fit if training.fit != "crop" or cut.pictures else "whole"
+    return say(f"seen_{how}", lang, w=training.input_width, h=training.input_height)
+
+
+def learns_line(report: "Report", config: Config, lang: str) -> str:
+    """Return in a few words what the model will learn to be asked for; "" where it is nothing."""
+    try:
+        kind = decide_conditioning(report, config).conditioning.kind
+    except InputError:
+        return ""
+    if kind == "captions":
+        return say("learns_captions", lang)
+    named = len(config.training.classes or report.classes)
+    return "" if kind == "none" else say("learns_classes", lang, n=f"{named:,}")
+
+
+def details_html(report: "Report", training: TrainingConfig, lang: str) -> Markup:
+    """Return what of a set waits behind a fold: what is left out, alike, in it, and cut off."""
+    parts = [
         *(paragraph(translate(each, lang)) for each in report.remarks),
+        left_out_html(report, lang),
+        alike_html(report, lang),
+        tables_html(report, lang),
+        cut_html(report, training, lang),
     ]
-    folds = left_out_html(report, lang), alike_html(report, lang), details_html(report, lang)
-    return Markup("").join([*lines, *folds])
+    return Markup("").join(parts)
 
 
 def left_out_html(report: "Report", lang: str) -> Markup:
@@ -58,7 +78,7 @@ def left_out_html(report: "Report", lang: str) -> Markup:
         for each in report.left_out[:MOST_FILES_NAMED]
     ]
     title = say("report_left_out", lang, n=f"{len(report.left_out):,}")
-    return fold(title, list_html(rows, len(report.left_out), lang))
+    return titled(title, list_html(rows, len(report.left_out), lang))
 
 
 def alike_html(report: "Report", lang: str) -> Markup:
@@ -72,12 +92,11 @@ def alike_html(report: "Report", lang: str) -> Markup:
         )
         for group in report.duplicates[:MOST_FILES_NAMED]
     ]
-    count = sum(len(group) - 1 for group in report.duplicates)
-    title = say("report_duplicates", lang, n=f"{count:,}")
-    return fold(title, list_html(rows, len(report.duplicates), lang))
+    title = say("report_duplicates", lang, n=f"{count_copies(report):,}")
+    return titled(title, list_html(rows, len(report.duplicates), lang))
 
 
-def details_html(report: "Report", lang: str) -> Markup:
+def tables_html(report: "Report", lang: str) -> Markup:
     """Return how many pictures there are of each size, kind and class."""
     sizes = {f"{width} × {height}": count for (width, height), count in report.sizes.items()}
     modes = {mode_name(mode, lang): count for mode, count in report.modes.items()}
@@ -86,7 +105,7 @@ def details_html(report: "Report", lang: str) -> Markup:
         tables.append(("report_classes_row", report.classes))
     row = Markup("<b>{}</b> {}")
     rows = [row.format(say(key, lang), format_counts(counts, lang)) for key, counts in tables]
-    return fold(say("report_details", lang), tags("p", rows))
+    return tags("p", rows)
 
 
 def mode_name(mode: str, lang: str) -> str:
@@ -110,9 +129,9 @@ def list_html(rows: Sequence[str], count: int, lang: str) -> Markup:
     return tags("ul", [tags("li", [*rows, *more])])
 
 
-def fold(title: str, inside: Markup) -> Markup:
-    """Return what opens under its title."""
-    return Markup("<details><summary>{}</summary>{}</details>").format(title, inside)
+def titled(title: str, inside: Markup) -> Markup:
+    """Return a part under its title."""
+    return Markup("<h4>{}</h4>{}").format(title, inside)
 
 
 def cut_html(report: "Report", training: TrainingConfig, lang: str) -> Markup:

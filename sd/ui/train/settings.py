@@ -19,10 +19,11 @@ from sd.config.sections import AUTOENCODERS, CONDITIONING_KINDS
 from sd.diffusion.schedule import SCHEDULES, Schedule
 from sd.networks.blueprint import check_network
 from sd.training.planning import memory
-from sd.ui.components.widgets import label
+from sd.ui.components import fields
+from sd.ui.components.fields import Field, Values, patch
 
-Field = gr.Checkbox | gr.Slider | gr.Number | gr.Dropdown | gr.Textbox
-
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PLAN_MINUTES = "plan_minutes"  # a field beside the settings: any number of minutes
 FIRST = preset_names()[0]  # with which the page opens
 SECTION_OF = {key: section for section, keys in KEYS.items() for key in keys}
 # These lie beside the pictures that they change; all others are in the four folded groups.
@@ -57,6 +58,7 @@ NAMED = re.compile(rf"\[?({'|'.join(SECTIONS)})\.(\w+)")  # how a line about a s
 WIDE = ("save_path", "dataset_path", "encoder", "autoencoder")
 LISTS = ("classes", "sample_prompts")
 PICTURE_SETTINGS = ("classes", "flip", "shift", "rotation", "brightness")  # kept with a new preset
+KEPT_WITH_A_PLAN = (*PICTURE_SETTINGS, "kind", "seed", "device", PLAN_MINUTES)
 
 
 def widget_kind(key: str) -> str:
@@ -88,45 +90,91 @@ def widget_values(config: Config) -> dict[str, Any]:
     return {key: to_widget(key, config) for key in SECTION_OF}
 
 
-def build_field(key: str, config: Config, name: Any = None) -> Field:
-    """Show one key with its sentence; `name`: another label than the key itself."""
-    how, value = widget_kind(key), to_widget(key, config)
-    usual: dict[str, Any] = {
-        "value": value,
-        "label": name or key,
-        "info": label(f"pick_{key}_info" if key in ("classes", "kind") else f"about_{key}"),
-        "elem_id": f"set-{key}",
-        "min_width": 120,
-    }
-    if how == "flag":
-        return gr.Checkbox(**usual)
+def field_of(key: str, config: Config) -> Field:
+    """Return one key as a field, under its own name in every language."""
+    value = to_widget(key, config)
+    info = f"pick_{key}_info" if key in ("classes", "kind") else f"about_{key}"
+    usual: dict[str, Any] = {"name": key, "value": value, "info": info}
+    if key in KEYS_BESIDE_PICTURES:
+        usual["label"] = f"pick_{key}"
+    how = widget_kind(key)
     if how == "slider":
-        most, step = RANGES[key]
-        return gr.Slider(0, most, step=step, buttons=[], **usual)
+        high, step = RANGES[key]
+        return Field(kind=fields.RANGE, low=0, high=high, step=step, **usual)
     if how == "number":
-        return gr.Number(step=FINE.get(key, 1 if isinstance(value, int) else 0.1), **usual)
+        fine = FINE.get(key, 1 if isinstance(value, int) else 0.1)
+        return Field(kind=fields.NUMBER, step=fine, **usual)
     if how == "words":
-        return gr.Dropdown(
-            [choice_label(key, word) for word in OPTIONS[key]], filterable=False, **usual
-        )
+        choices = [(choice_word(key, word), word) for word in OPTIONS[key]]
+        return Field(kind=fields.CHOICE, choices=choices, **usual)
     if how == "list":
-        usual["visible"] = key != "classes"  # a set without classes has none to choose
-        return gr.Dropdown([], multiselect=True, allow_custom_value=True, **usual)
-    return gr.Textbox(max_lines=1, **usual)
+        return Field(kind=fields.WORDS, is_open=True, **usual)
+    return Field(kind=fields.FLAG if how == "flag" else fields.TEXT, **usual)
 
 
-def choice_label(key: str, word: str) -> Any:
-    """Return a word of a list, under its name on the page where it has one."""
+def choice_word(key: str, word: str) -> str:
+    """Return the key of the text for a word of a list, or the word itself."""
     if key == "fit":
-        return label(f"fit_{word}"), word
-    return (label(f"kind_{word}"), word) if key == "kind" else word
+        return f"fit_{word}"
+    return f"kind_{word}" if key == "kind" else word
 
 
-def build_group(section: str, config: Config) -> dict[str, Field]:
-    """Show the keys of one section that do not lie beside the pictures."""
-    return {
-        key: build_field(key, config) for key in KEYS[section] if key not in KEYS_BESIDE_PICTURES
-    }
+def list_fields(config: Config) -> list[Field]:
+    """Return the whole form: each group's heading, then its fields."""
+    run = [
+        Field(name="seed", kind=fields.SEED, label="seed", info="train_seed_info", value=0),
+        Field(
+            name="device",
+            kind=fields.CHOICE,
+            label="device",
+            info="device_info",
+            value="auto",
+            choices=[(name, name) for name in DEVICES],
+        ),
+        Field(
+            name=PLAN_MINUTES,
+            kind=fields.NUMBER,
+            label="plan_minutes",
+            info="plan_minutes_info",
+            value=3,
+        ),
+    ]
+    groups = {"run": run, "pictures": [field_of(key, config) for key in KEYS_BESIDE_PICTURES]}
+    for section, keys in KEYS.items():
+        own = [key for key in keys if key not in KEYS_BESIDE_PICTURES]
+        groups[section] = [field_of(key, config) for key in own]
+    form: list[Field] = []
+    for name, members in groups.items():
+        form.append(Field(name=f"group_{name}", kind=fields.HEADING, label=f"group_{name}"))
+        form += members
+    return form
+
+
+def build_form(elem_id: str) -> gr.HTML:
+    """Lay out the whole form; what is sent for it is read by `read_values`."""
+    built = fields.form(list_fields(read_preset(FIRST)), elem_id)
+    setattr(built, "read_sent", read_values)  # noqa: B010 (a name of ours)
+    return built
+
+
+def read_values(name: str, value: Any) -> Values | None:
+    """Return what was sent for the form, each key still to be checked; None before it is drawn.
+
+    So what is wrong with one field is told beside it (`read_config`).
+    """
+    if not isinstance(value, dict):
+        raise InputError(f"{name} = {validation.shown(value)}: must be the fields of a form")
+    if "patch" in value:
+        return None
+    known = {**SECTION_OF, "seed": "", "device": "", PLAN_MINUTES: ""}
+    for key in value.keys() - known.keys():
+        validation.choice(f"{name}: field", key, sorted(known))
+    return {**first_values(), **value}
+
+
+def first_values() -> Values:
+    """Return what the form holds at first."""
+    return {**widget_values(read_preset(FIRST)), "seed": 0, "device": "auto", PLAN_MINUTES: 3}
 
 
 def from_widget(key: str, value: object) -> Any:
@@ -191,10 +239,10 @@ def key_of_message(line: str) -> str:
     return found[2] if found and found[2] in KEYS[found[1]] else ""
 
 
-def offer_classes(classes: dict[str, int]) -> Any:
-    """Return the field of classes as it is for a set: hidden where there is nothing to choose."""
+def offer_classes(classes: Mapping[str, int]) -> dict[str, Any]:
+    """Return the form as it is for a set: no classes where there are none to choose."""
     choices = [(f"{name} ({count:,})", name) for name, count in classes.items()]
-    return gr.update(choices=choices, value=[], visible=len(choices) > 1)
+    return patch({"classes": []}, choices={"classes": choices}, shown={"classes": len(choices) > 1})
 
 
 def with_picture_settings(

@@ -20,7 +20,7 @@ from sd.config import Config
 from sd.networks.blueprint import blueprint
 from sd.training import samples
 from sd.training.loop import Training
-from sd.training.planning import forecast, memory, planner
+from sd.training.planning import forecast, memory, planner, speed
 from sd.training.planning import forecast as forecasts
 from sd.training.planning.forecast import Measurement, extrapolate, measure
 from sd.training.planning.planner import HELD_OUT, SIZE_PRESETS, PictureStats, Plan, plan
@@ -200,6 +200,30 @@ def test_what_was_not_measured_is_foreseen_from_the_nearest_that_was() -> None:
         planner._work(SIZE_PRESETS[3]) / planner._work(SIZE_PRESETS[2]),
     )
     assert astuple(found) == pytest.approx((2 * ratio, 3 * ratio, 4 * ratio, 0))
+
+
+@pytest.mark.parametrize("minutes", [1, 3, 10, 60])
+@pytest.mark.parametrize("pictures", [STARTER, CAPTIONED, PictureStats(62, 300)])
+def test_steps_are_expected_as_a_plan_of_the_same_measurement_has_them(
+    fast: list[Config], minutes: float, pictures: PictureStats
+) -> None:
+    made = plan(minutes, pictures, CPU, forecast.START_SECONDS)
+    kept = speed.parse(json.loads(json.dumps(made.to_json()))["measured"])
+    measured = {place: Measurement(**times) for place, times in kept.items()}
+    asked = len(fast)
+    expected = planner.expect_steps(minutes, pictures, CPU, measured)
+    assert len(fast) == asked and expected == made.forecast.steps
+
+
+def test_what_was_measured_is_kept_for_its_machine(tmp_path: Path) -> None:
+    times = {"step": 0.2, "samples": 3.0, "save": 0.1}
+    speed.keep(tmp_path, "CPU", {"2": times})
+    assert speed.read(tmp_path, "CPU") == {2: times} and speed.read(tmp_path, "GPU") == {}
+    for bad in (None, [], {"x": times}, {"2": {"step": 1}}, {"2": times | {"save": math.inf}}):
+        speed.keep(tmp_path, "CPU", bad)
+        assert speed.read(tmp_path, "CPU") == {2: times}
+    (tmp_path / speed.FILE).write_text('{"machine": "CPU", "measured": {"2": {"step": "1"}}}')
+    assert speed.read(tmp_path, "CPU") == speed.read(tmp_path / "no", "CPU") == {}
 
 
 def test_a_slow_machine_measures_nothing_beyond_what_it_can_use(fast: list[Config]) -> None:

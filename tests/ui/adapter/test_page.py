@@ -75,6 +75,7 @@ AT_ONCE = 24  # events in the queue; a page may have two heavy ones, which the s
 EVENTS = ("[]", "5", '"x"', '{"index": NaN}', '{"index": 1000000000}', '{"kind": {"a": 1}}')
 # What the fields hold so that a handler gets as far as it can; others hold what they show.
 GOOD = {
+    "train-set": {"set": "shapes"},
     "Model": "little",
     "model": "little",
     "Network": "little",
@@ -149,7 +150,8 @@ class Served:
         """Return the JSON of one field: an upload, what gets a handler far, or what it shows."""
         if isinstance(field, gr.File | gr.UploadButton):
             return self.picture if field.file_count == "single" else f"[{self.picture}]"
-        good = GOOD.get(checks.name_of(field), getattr(field, "value", None))
+        name = getattr(field, "elem_id", None) or checks.name_of(field)
+        good = GOOD.get(name, GOOD.get(checks.name_of(field), getattr(field, "value", None)))
         return "null" if isinstance(field, gr.State) else json.dumps(good)
 
     def joined(self, event: int, words: Sequence[str], session: str, data: str) -> str:

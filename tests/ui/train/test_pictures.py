@@ -16,11 +16,15 @@ from sd import runs
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.image_set import read_images
+from sd.data.ingest import ingest_images
 from sd.data.reading.report import Report
 from sd.ui import uploads
+from sd.ui.adapter import checks
+from sd.ui.adapter.checks import Upload
 from sd.ui.state import shared
 from sd.ui.surveys import Surveys
-from sd.ui.train import pictures, report_view
+from sd.ui.train import doors, pictures, report_view
+from sd.ui.train.doors import Picked
 from sd.ui.uploads import drained
 from tests.helpers.planning import (
     ENGLISH,
@@ -30,7 +34,24 @@ from tests.helpers.planning import (
 )
 from tests.helpers.sets import picture, zipped
 
+TINY = Config.preset("tiny")
+
 # --- pictures ---
+
+
+def details(report: Report) -> str:
+    return str(report_view.details_html(report, TINY.training, "en"))
+
+
+def taking(picked: Picked, before: str | None = None, request: Any = ENGLISH) -> Any:
+    return pictures.take_pictures(picked, before, "before", TINY, request)
+
+
+def pick(*files: Path) -> Picked:
+    uploaded = tuple(Upload(file) for file in files)
+    for file in uploaded:
+        file.original_name = Path(file).name
+    return Picked(uploaded)
 
 
 def test_an_upload_is_kept_once_under_its_digest(home: Path, tmp_path: Path) -> None:
@@ -40,9 +61,9 @@ def test_an_upload_is_kept_once_under_its_digest(home: Path, tmp_path: Path) -> 
     assert [each.name for each in uploads.uploads().glob("*.zip")] == [handle]
     assert found.classes == {"cats": 1, "dogs": 1}
     assert uploads.source_of(handle) == str(home / "uploads" / handle)
-    told = report_view.report_html(found, "en")
-    assert "2 pictures, 2 classes, 20 × 12 pixels each" in told
-    assert "<img" not in told and "&lt;img" in told
+    assert report_view.facts_of(found, "en") == "2 pictures · 2 classes · 1 left out"
+    told = details(found)
+    assert "20 × 12 (2)" in told and "<img" not in told and "&lt;img" in told
 
 
 def test_what_was_done_to_pictures_is_told_on_the_page(home: Path, tmp_path: Path) -> None:
@@ -51,7 +72,7 @@ def test_what_was_done_to_pictures_is_told_on_the_page(home: Path, tmp_path: Pat
     Image.fromarray(ramp).save(tmp_path / "deep.png")
     (tmp_path / "IMG_1.jxl").write_bytes(b"\xff\x0a" + bytes(99))
     _, found = uploads.inspect([str(path) for path in sorted(tmp_path.glob("*.*"))])
-    told = report_view.report_html(found, "en")
+    told = details(found)
     assert found.used == 2
     for words in ("transparency: 1 of 2", "read as 12 bits", "JPEG XL, which is not read; save"):
         assert words in told
@@ -112,12 +133,6 @@ def test_a_file_taken_off_the_list_is_out_of_the_set(home: Path, tmp_path: Path)
     files = dropped(tmp_path / "up", *((f"{n}.png", picture(n)) for n in range(4)))
     four, three = uploads.inspect(files)[0], uploads.inspect(files[:2] + files[3:])[0]
     assert four != three and list(captions_of(three)) == ["0.png", "1.png", "3.png"]
-    events = [
-        event
-        for event in build_app().config["dependencies"]
-        if any(target[1] == "delete" for target in event["targets"])
-    ]
-    assert len(events) == 1
 
 
 def test_what_a_mac_adds_is_quiet(home: Path, tmp_path: Path) -> None:
@@ -150,69 +165,146 @@ def test_only_a_handle_leads_to_an_upload(handle: Any, home: Path) -> None:
 
 def test_taking_an_upload_shows_how_far_it_is_read(home: Path, tmp_path: Path) -> None:
     path = make_zip(tmp_path / "mine.zip", "cats/1.png", "dogs/1.png")
-    shown = list(pictures.take_files([str(path)], uploads.STARTER, ENGLISH))
-    *reading, taken, last = shown
-    assert any("of 3 pictures read" in each["report"] for each in reading)
-    assert reading[0]["preview"]["value"] is None and reading[0]["caption"] == ""
-    classes = taken["classes"]
-    assert uploads.HANDLE.fullmatch(taken["data"]) and "2 pictures" in taken["report"]
-    assert last == {"listed": [str(path)]}
-    assert classes["choices"] == [("cats (1)", "cats"), ("dogs (1)", "dogs")]
-    assert classes["visible"] and classes["value"] == []
+    *reading, taken = taking(pick(path), uploads.STARTER)
+    lines = [each["card"]["own"]["line"] for each in reading]
+    assert any("of 3 pictures read" in line for line in lines)
+    assert not any("data" in each for each in reading)
+    assert uploads.HANDLE.fullmatch(taken["data"]) and taken["title"] == "mine"
+    card, form = taken["card"]["own"], taken["form"]["patch"]
+    assert (card["set"], card["title"]) == (taken["data"], "mine") and not card["loose"]
+    assert card["facts"] == "2 pictures · 2 classes · 1 left out"
+    assert card["caption"] == "Cropped to the middle, seen at 32 × 32 pixels. Learns 2 classes."
+    assert (card["count"], card["columns"]) == (2, 2) and Path(card["sheet"]["path"]).is_file()
+    assert [value for _, value in form["choices"]["classes"]] == ["cats", "dogs"]
+    assert form["shown"]["classes"] and form["values"]["classes"] == []
 
 
 def test_a_later_upload_of_the_same_page_is_the_one_that_counts(home: Path, tmp_path: Path) -> None:
     shared(Surveys).forget(uploads.STARTER)
     path = make_zip(tmp_path / "mine.zip", "1.png", "2.png")
     one, other = (SimpleNamespace(**vars(ENGLISH), session_hash=name) for name in "ab")
-    starter = pictures.take_files(None, uploads.STARTER, one)
-    assert "pictures" in next(starter)["report"]
-    elsewhere = list(pictures.take_files([str(path)], uploads.STARTER, other))
-    assert uploads.HANDLE.fullmatch(elsewhere[-2]["data"])  # another page disturbs nobody
-    assert "0 of 1,292" in next(starter)["report"]
-    mine = list(pictures.take_files([str(path)], uploads.STARTER, one))
-    assert uploads.HANDLE.fullmatch(mine[-2]["data"]) and "2 pictures" in mine[-2]["report"]
+    starter = taking(Picked(handle="starter"), request=one)
+    assert next(starter)["data"] == "starter"
+    elsewhere = list(taking(pick(path), request=other))
+    assert uploads.HANDLE.fullmatch(elsewhere[-1]["data"])  # another page disturbs nobody
+    assert "0 of 1,292" in next(starter)["card"]["own"]["line"]
+    mine = list(taking(pick(path), "starter", one))
+    assert uploads.HANDLE.fullmatch(mine[-1]["data"])
     assert list(starter) == [{}]
 
 
-def test_a_bad_upload_leaves_the_report_of_what_is_chosen(mine: str, tmp_path: Path) -> None:
+def test_a_bad_upload_leaves_the_card_of_what_is_chosen(mine: str, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_text("<html>")
-    steps = pictures.take_files([str(tmp_path / "bad.png")], mine, ENGLISH, ["good.png"])
     shown = []
     with pytest.raises(gr.Error, match=r"bad\.png"):
-        for each in steps:
+        for each in taking(pick(tmp_path / "bad.png"), mine):
             shown.append(each)
-    assert "3 pictures" in shown[-1]["report"]
-    assert shown[-1]["files"] == ["good.png"]  # what is refused stands in no list
-    assert all("data" not in each and "listed" not in each for each in shown)
+    card = shown[-1]["card"]["own"]
+    assert (card["set"], card["title"]) == (mine, "before") and "3 pictures" in card["facts"]
+    assert all("data" not in each for each in shown)
 
 
-def test_the_files_of_a_folder_stand_in_no_list(home: Path, tmp_path: Path) -> None:
-    path = make_zip(tmp_path / "mine.zip", "1.png", "2.png")
-    *_, last = pictures.take_files([str(path)], None, ENGLISH, ["other.png"], is_list=False)
-    assert last == {"listed": None}
+def test_a_set_is_called_as_its_folder_or_zip(home: Path, tmp_path: Path) -> None:
+    one, other = picture(1), picture(2)
+    for names, title in (
+        (["My cats/left/1.png", "My cats/2.png"], "My cats"),
+        (["cats/1.png", "dogs/1.png"], "My pictures"),
+        (["1.png", "2.png"], "My pictures"),
+    ):
+        named = zip(names, (one, other), strict=True)
+        files = dropped(tmp_path / str(len(title) + len(names[0])), *named)
+        *_, last = taking(Picked(tuple(files)))
+        assert last["title"] == title and last["card"]["own"]["loose"] == (title != "My cats")
+    assert pictures.rename(Picked(title=" <b>   x"), "starter", ENGLISH) == {"title": "<b> x"}
+    renamed = pictures.rename(Picked(), "starter", ENGLISH)
+    assert renamed == {"title": "Emoji", "card": {"own": {"title": "Emoji"}}}
+
+
+def test_a_set_is_there_again_after_a_reload_and_what_is_gone_is_no_fault(
+    mine: str, home: Path
+) -> None:
+    *_, last = taking(Picked(handle=mine, title="Cats", is_again=True))
+    assert (last["data"], last["title"]) == (mine, "Cats")
+    gone = "0" * 16 + ".zip"
+    *_, last = taking(Picked(handle=gone, is_again=True))
+    assert last == {"card": {"own": None}}
+    with pytest.raises(gr.Error, match="no such upload"):
+        list(taking(Picked(handle=gone)))
+
+
+@pytest.mark.parametrize(
+    ("sent", "line"),
+    [
+        (None, "must be what was picked"),
+        ({"set": "nowhere"}, "data = 'nowhere'"),
+        ({"set": "../x"}, "data = "),
+        ({"files": "x"}, "files = 'x': must be a list"),
+        ({"files": [["../../etc/passwd", "a.png"]]}, "must be a file that was uploaded"),
+        ({"files": [7]}, "must be a file that was uploaded"),
+        ({"set": "starter", "title": 7}, "name = 7"),
+        ({"set": "starter", "again": "yes"}, "again = 'yes'"),
+    ],
+)
+def test_only_what_was_picked_is_read(sent: Any, line: str) -> None:
+    with pytest.raises(InputError, match=re.escape(line)):
+        checks.read_value(doors.set_card("card"), sent)
+
+
+def test_a_picked_file_is_read_under_the_name_it_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    (tmp_path / "hash").mkdir()
+    (tmp_path / "hash" / "1.png").write_bytes(picture(1))
+    sent = {"files": [["hash/1.png", "My cats/1.png"]]}
+    (file,) = checks.read_value(doors.set_card("card"), sent).files
+    assert file == str(tmp_path / "hash" / "1.png") and file.original_name == "My cats/1.png"
+    # Of one set more names may come than any other part of the page takes.
+    many = {"files": [["hash/1.png", f"{'x' * 200}/{n}.png"] for n in range(30_000)]}
+    assert len(checks.read_value(doors.set_card("card"), many).files) == 30_000
+
+
+def sheet_of(handle: str, *wanted: str) -> tuple[Image.Image, dict[str, Any]]:
+    config = TINY.with_settings(list(wanted))
+    card = pictures.look_of(uploads.survey_of(handle), config, "en")
+    with Image.open(card["sheet"]["path"]) as sheet:
+        return sheet.convert("RGB"), card
 
 
 def test_the_sheet_shows_what_the_model_will_see(mine: str) -> None:
-    found = uploads.survey_of(mine)
-    assert len(found.preview) == 3
-    config = Config.preset("tiny").with_settings(["training.input_width=64"])
-    sheet, changed = pictures.draw_preview(found, config)
-    assert not changed and sheet.size == (3 * 64 + 2 * 6, 32)
-    config = config.with_settings(["training.flip=True", "training.rotation=20"])
-    sheet, changed = pictures.draw_preview(found, config)
-    assert changed and sheet.size == (3 * 64 + 2 * 6, 2 * 32 + 6)
-    grey, _ = pictures.draw_preview(found, Config.preset("seed"))
+    assert len(uploads.survey_of(mine).preview) == 3
+    sheet, card = sheet_of(mine, "training.input_width=64")
+    assert sheet.size == (3 * 64, 32) and card["ratio"] == "64 / 32" and card["count"] == 3
+    changes = ("training.flip=True", "training.rotation=20")
+    sheet, card = sheet_of(mine, "training.input_width=64", *changes)
+    assert sheet.size == (3 * 64, 2 * 32) and (card["count"], card["columns"]) == (6, 3)
+    assert "Below, changed at random." in card["caption"] and "Below:" in card["alt"]
+    grey, _ = sheet_of(mine, "unet.channel=1", "unet.n_embed=1")
     red, green, blue = grey.resize((1, 1)).getpixel((0, 0))
     assert red == green == blue
 
 
 def test_the_largest_pictures_are_previewed_small(mine: str) -> None:
-    config = Config.preset("tiny").with_settings(
-        ["training.input_height=2048", "training.input_width=512"]
+    sheet, _ = sheet_of(mine, "training.input_height=2048", "training.input_width=512")
+    assert sheet.height == pictures.CARD_SIDE and sheet.width < 3 * pictures.CARD_SIDE
+
+
+def test_the_pictures_and_settings_of_a_run_stand_in_the_left_column(home: Path) -> None:
+    folder = home / "My cats"
+    folder.mkdir()
+    waiting = pictures.show_run_card(folder, "en")
+    assert waiting["card"] == {} and "starting" in waiting["minutes"]["run"]["html"]
+    drained(
+        ingest_images("shapes", folder / runs.PICTURES, height=32, width=32, channels=3, fit="crop")
     )
-    sheet, _ = pictures.draw_preview(uploads.survey_of(mine), config)
-    assert sheet.height == pictures.PREVIEW_SIDE and sheet.width < 3 * pictures.PREVIEW_SIDE
+    (folder / runs.CONFIG).write_text(TINY.with_settings(["training.steps=77"]).to_ini())
+    shown = pictures.show_run_card(folder, "en")
+    card, settings = shown["card"]["run"], shown["minutes"]["run"]["html"]
+    assert card["facts"].startswith("2,400 pictures") and card["count"] == 12
+    assert "training.steps = 77" in settings and "<input" not in settings
+    again = pictures.show_run_card(folder, "en")["card"]["run"]
+    assert again is card  # it is not drawn at each look
+    assert pictures.show_run_card(None, "en") == {"card": {"run": None}, "minutes": {"run": None}}
 
 
 def a_report(**changes: Any) -> Report:
@@ -230,7 +322,8 @@ def a_report(**changes: Any) -> Report:
 
 
 def test_the_report_tells_sizes_channels_classes_and_copies() -> None:
-    told = report_view.report_html(a_report(), "en")
+    assert report_view.facts_of(a_report(), "en") == "100 pictures · 2 classes · 2 twice"
+    told = details(a_report())
     for words in ("exact copies: 2", "40 × 40 (60)", "colour (RGB) (90)", "grey (L) (10)"):
         assert words in told
     assert "&lt;b&gt; (30)" in told and "&lt;u&gt;.png" in told and "&lt;i&gt;" in told
@@ -289,22 +382,23 @@ def test_a_page_that_the_server_forgot_is_told_and_trains_nothing(
     start = next(each for each in page.fns.values() if getattr(each.fn, "__name__", "") == "start")
     names = start.input_keyword_names
     lost = {
-        name: getattr(field, "value", None) for name, field in zip(names, start.inputs, strict=True)
+        name: field.value if isinstance(field, gr.State) else field.read_sent(name, field.value)
+        for name, field in zip(names, start.inputs, strict=True)
     }
     monkeypatch.setattr(runs, "start", lambda *_: pytest.fail("trained"))
     with pytest.raises(gr.Error, match=r"does not know .* which pictures this page shows"):
-        start.fn(**lost)
+        list(start.fn(request=ENGLISH, **lost))
     states = [each.value for each in page.blocks.values() if isinstance(each, gr.State)]
     assert uploads.STARTER not in states
 
 
 def test_a_page_knows_its_pictures_before_they_are_read(home: Path) -> None:
-    for files, word in ((None, "starter"), (uploads.SHAPES, "shapes")):
-        with closing(pictures.take_files(files, None, ENGLISH)) as steps:
+    for word in uploads.BUNDLED_WORDS:
+        with closing(taking(Picked(handle=word))) as steps:
             assert next(steps)["data"] == word
 
 
 def test_a_bad_upload_of_a_forgotten_page_is_still_told(home: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_text("<html>")
     with pytest.raises(gr.Error, match=r"bad\.png"):
-        list(pictures.take_files([str(tmp_path / "bad.png")], None, ENGLISH))
+        list(taking(pick(tmp_path / "bad.png")))

@@ -1,5 +1,6 @@
 """The Train tab before the start, without a browser: a plan is made, measured and started."""
 
+import math
 import re
 import shlex
 import string
@@ -21,15 +22,27 @@ from sd.common.validation import InputError
 from sd.config import KEYS, Config
 from sd.runs import process
 from sd.training import coach
-from sd.ui import texts, uploads
+from sd.training.planning import speed
+from sd.ui import models, texts, uploads
+from sd.ui.adapter import checks
 from sd.ui.state import Shared, shared, use
-from sd.ui.train import config_view, forecast_view, form, pictures, plan_view, settings
+from sd.ui.train import (
+    config_view,
+    forecast_view,
+    form,
+    minutes,
+    pictures,
+    plan_view,
+    settings,
+)
+from sd.ui.train.forecast_view import Measurement
 from tests.helpers.planning import (
     ENGLISH,
     HOSTILE,
     as_fields,
     fields,
     make_zip,
+    start,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -49,9 +62,10 @@ def test_a_start_takes_what_the_fields_say(
     mine: str, roomy: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = started(monkeypatch)
-    assert plan_view.start_with_fields(mine, 5, "cpu", **fields(steps=3, classes=["cats"])) == "run"
-    source, config, seed, where = asked
-    assert (source, seed, where) == (uploads.source_of(mine), 5, "cpu")
+    form = {"steps": 3, "classes": ["cats"], "seed": 5, "device": "cpu"}
+    assert start(mine, "My cats", **form) == "run"
+    source, config, seed, where, title = asked
+    assert (source, seed, where, title) == (uploads.source_of(mine), 5, "cpu", "My cats")
     wanted = ["training.steps=3", 'training.classes=["cats"]']
     assert config == Config.preset("tiny").with_settings(wanted)
 
@@ -61,48 +75,47 @@ def test_a_start_takes_what_the_fields_say(
 def test_a_start_refuses_hostile_pictures_seeds_and_devices(
     name: str, value: Any, roomy: None, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, given = started(monkeypatch), {"data": "starter", "seed": 0, "device": "cpu", **fields()}
-    given[name] = -2 if (name, value) == ("seed", -1) else value  # a seed of -1 is drawn
-    with pytest.raises(InputError):
-        plan_view.start_with_fields(**given)
+    asked = started(monkeypatch)
+    with pytest.raises(gr.Error):
+        start(**{name: -2 if (name, value) == ("seed", -1) else value})  # a seed of -1 is drawn
     assert asked == []
 
 
-def command(config: Config, *given: Any) -> str:
-    return str(plan_view.show_command(config, *given)["line"])
+def command(data: Any, **form: Any) -> str:
+    config = Config.preset("tiny")
+    return str(plan_view.show_command(config, data, fields(**form))["line"])
 
 
-def test_the_command_line_does_what_the_page_does(mine: str, home: Path) -> None:
+def test_the_command_line_does_what_the_page_does(mine: str, home: Path, roomy: None) -> None:
     wanted = ["training.steps=7", 'training.classes=["cats"]', "diffusion.rescale_betas=True"]
     config = Config.preset("seed").with_settings(wanted)
-    words = shlex.split(command(config, mine, 3, "cpu", ""))
+    form = settings.widget_values(config) | {"seed": 3, "device": "cpu"}
+    words = shlex.split(command(mine, **form))
     assert words[:4] == ["python", "-m", "sd", "train"]
     asked = parser().parse_args(words[3:])
     assert asked.data == uploads.source_of(mine) and asked.seed == 3 and asked.device == "cpu"
     assert Config.preset(asked.preset).with_settings(asked.set) == config
-    assert command(config, mine, None, "cpu", "") == ""
-    assert command(config, mine, 3, "abacus", "") == ""
-    assert command(config, mine, 3, "cpu", "<p>a fault</p>") == ""
-    assert command(config, "nowhere", 3, "cpu", "") == ""
+    assert command(mine, seed=None) == command(mine, device="abacus") == ""
+    assert command(mine, steps=-1) == command("nowhere") == ""
+    assert " starter " in command(None)
 
 
 def test_a_preset_keeps_what_was_chosen_of_the_pictures(roomy: None) -> None:
-    now = fields(classes=["cats"], flip=True, shift=0.1, steps=9)
-    sent = form.take_preset("seed", "starter", **now)
+    now, tiny = fields(classes=["cats"], flip=True, shift=0.1, steps=9), Config.preset("tiny")
+    sent = form.take_preset(pressed(preset="seed"), "starter", now, tiny)
     config, _ = settings.read_config(as_fields(sent))
     assert config is not None and config.training.classes == ("cats",)
     assert config.training.flip and config.training.shift == 0.1
     assert config.training.steps == 0 and config.training.held_out == 0
-    assert config == sent["config"] and "preset" not in sent
+    assert config == sent["config"] and sent["minutes"] == {"minutes": None}
     with pytest.raises(gr.Error, match="preset = "):
-        form.take_preset("../tiny", "starter", **now)
+        form.take_preset(pressed(preset="../tiny"), "starter", now, tiny)
 
 
 def test_an_ini_file_is_taken_whole(roomy: None) -> None:
     sent = form.take_file(str(ROOT / "tests" / "fixtures" / "config_SD.txt"), "starter", ENGLISH)
     config, faults = settings.read_config(as_fields(sent))
     assert config is not None and not faults and config.diffusion.timesteps == 200
-    assert sent["preset"] == "seed"
     for bad in (None, 7, ["a"], str(ROOT / "sd" / "data" / "starter" / "emoji64.zip")):
         with pytest.raises(gr.Error):
             form.take_file(bad, "starter", ENGLISH)
@@ -143,29 +156,26 @@ def test_what_the_pictures_lack_is_told_when_settings_come_not_at_the_start(
 ) -> None:
     wanted = Config.preset("tiny").with_settings([setting])
     sent = form.fill_fields(wanted, mine)
-    assert f"#set-{key} input" in sent["fault"]
-    assert "#plan-save { visibility: hidden; }" in sent["fault"]
+    assert list(sent["form"]["patch"]["faults"]) == [key]
     with pytest.raises(InputError):
         pictures.check_choices(mine, settings.read_config(as_fields(sent))[0])
     good = Config.preset("tiny").with_settings(['training.classes=["cats"]'])
     sent = form.fill_fields(good, mine)
-    assert sent["fault"] == "" and sent["classes"]["visible"]
+    assert sent["form"]["patch"]["faults"] == {} and sent["form"]["patch"]["shown"]["classes"]
 
 
 def test_an_impossible_ini_is_shown_with_its_fault(tmp_path: Path, roomy: None) -> None:
     path = tmp_path / "mine.ini"
     path.write_text("[unet]\nmodel_channels = 40\n")
     sent = form.take_file(str(path), "starter", ENGLISH)
-    assert "#set-model_channels" in sent["fault"]
-    views = form.describe(sent["config"], "starter", None, ENGLISH)
-    assert views["summary"] == "" and views["levels"] == ""
+    assert list(sent["form"]["patch"]["faults"]) == ["model_channels"]
+    assert "<table" not in form.describe(sent["config"], "starter", None, ENGLISH)["told"]
 
 
 def test_settings_fill_the_fields(roomy: None) -> None:
     wished = Config.preset("small").with_settings(["training.steps=12"])
     sent = form.fill_fields(wished, "starter")
     assert settings.read_config(as_fields(sent))[0] == wished == sent["config"]
-    assert sent["preset"] == "small"
 
 
 def test_the_page_knows_when_its_settings_are_others() -> None:
@@ -176,45 +186,53 @@ def test_the_page_knows_when_its_settings_are_others() -> None:
         assert hash(config.with_settings([setting])) != hash(config)
 
 
-def click(kind: Any) -> Any:
-    return gr.EventData(None, {"fix": kind})
+def pressed(**sent: Any) -> gr.EventData:
+    return gr.EventData(None, sent)
 
 
 def test_one_click_fixes_the_schedule(home: Path, roomy: None) -> None:
-    now = fields("seed")
-    told = form.describe(Config.preset("seed"), "starter", None, ENGLISH)
-    assert 'data-fix="terminal_snr"' in told["remarks"] and "0.152" in told["schedule_check"]
-    sent = form.apply_fix(ENGLISH, click("terminal_snr"), "starter", **now)
+    now, tiny = fields("seed"), Config.preset("tiny")
+    told = form.describe(Config.preset("seed"), "starter", None, ENGLISH)["told"]
+    assert 'data-fix="terminal_snr"' in told and "0.152" in told
+    sent = form.apply_fix(pressed(fix="terminal_snr"), "starter", now, tiny)
     config, _ = settings.read_config(as_fields(sent))
     assert config is not None and config.diffusion.rescale_betas
     for bad in ("leak", None, 7, "training.steps=1"):
         with pytest.raises(gr.Error, match="fix = "):
-            form.apply_fix(ENGLISH, click(bad), "starter", **now)
+            form.apply_fix(pressed(fix=bad), "starter", now, tiny)
 
 
-def test_strong_changes_are_warned_of_beside_them(home: Path) -> None:
+def test_strong_changes_are_warned_of(home: Path) -> None:
     config = Config.preset("tiny").with_settings(["training.rotation=40"])
-    told = form.describe(config, "starter", None, ENGLISH)
-    assert "rotation" in told["leak"] and "rotation" not in told["remarks"]
-    assert form.describe(Config.preset("tiny"), "starter", None, ENGLISH)["leak"] == ""
+    kinds = [
+        re.findall('data-fix="(.*?)"', form.describe(each, "starter", None, ENGLISH)["told"])
+        for each in (config, Config.preset("tiny"))
+    ]
+    assert kinds == [["leak"], []]
 
 
 def test_what_was_measured_is_forgotten_when_the_settings_change(home: Path) -> None:
-    config = Config.preset("tiny")
-    of = form.Measurement(config, "starter", Markup("what was measured"))
+    config, line = Config.preset("tiny"), "what was measured"
+    of = Measurement(config, "starter", Markup(line))
     other = config.with_settings(["training.steps=1"])
-    assert form.describe(config, "starter", of, ENGLISH)["answer"] == "what was measured"
-    assert form.describe(other, "starter", of, ENGLISH)["answer"] == ""
-    assert form.describe(config, "shapes", of, ENGLISH)["answer"] == ""
+    assert line in form.describe(config, "starter", of, ENGLISH)["told"]
+    assert line not in form.describe(other, "starter", of, ENGLISH)["told"]
+    assert line not in form.describe(config, "shapes", of, ENGLISH)["told"]
     # Back to the same settings, what was measured is true again.
-    assert form.describe(config, "starter", of, ENGLISH)["answer"] == "what was measured"
+    assert line in form.describe(config, "starter", of, ENGLISH)["told"]
+
+
+def test_settings_are_described_before_any_pictures_are_chosen(home: Path) -> None:
+    shown = form.describe(Config.preset("tiny"), None, None, ENGLISH)
+    assert "6,000 steps" in shown["told"] and "card" not in shown
+    assert shown["minutes"] == {"own": "Train 6,000 steps"}
 
 
 def test_the_saved_ini_is_the_plan(home: Path) -> None:
     from urllib.parse import unquote  # noqa: PLC0415
 
     config = Config.preset("small").with_settings(['training.classes=["<b>", "鸟"]'])
-    link = form.save_html(config, "en")
+    link = config_view.save_html(config, "en")
     address = re.search(r'href="data:text/plain;charset=utf-8,([^"]*)"', link)
     assert address and Config.from_ini(unquote(address[1])) == config
     assert "<b>" not in link
@@ -230,6 +248,7 @@ FORECAST = {
     "available": 2.1e10,
     "samples": 7,
     "pictures_per_second": 321.5,
+    "machine": "the machine",
 }
 ANSWER = {
     "preset": "tiny",
@@ -263,29 +282,92 @@ def answering(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[str]:
     return given
 
 
-def planning(request: Any = ENGLISH, **given: Any) -> Any:
-    """Plan three minutes on the starter set, but for what is given."""
-    usual = {"plan_minutes": 3, "data": "starter", "device": "cpu", **fields()}
-    return forecast_view.make_plan(request, **{**usual, **given})
+def planning(request: Any = ENGLISH, minutes: Any = 3, data: Any = "starter", **form: Any) -> Any:
+    """Plan three minutes on the starter set, but for what is given, without starting."""
+    values, tiny = fields() | {"device": "cpu"} | form, Config.preset("tiny")
+    return plan_view.ask(request, pressed(ask="plan"), minutes, data, values, tiny)
+
+
+def measuring(data: Any = "starter", **form: Any) -> Any:
+    values, tiny = fields() | form, Config.preset("tiny")
+    return plan_view.ask(ENGLISH, pressed(ask="measure"), 3, data, values, tiny)
 
 
 def test_a_plan_fills_the_fields_and_says_why(
     home: Path, roomy: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = answering(monkeypatch, ANSWER)
-    now = fields(flip=True, classes=["cats"], batch_size=-3)  # what is planned anew may be wrong
-    seen = list(planning(**now))
+    # What is planned anew may be wrong.
+    seen = list(planning(flip=True, classes=["cats"], batch_size=-3))
     assert given == ["--minutes=3", "--device=cpu", "--", "starter"]  # of no such class
-    assert "Measuring" in seen[0]["answer"]
-    assert seen[0]["stop"]["visible"] and not seen[0]["go"]["visible"]
+    assert "Measuring" in seen[0]["minutes"]["busy"]["line"]
     last = seen[-1]
-    assert last["go"]["visible"] and last["measure"]["visible"] and not last["stop"]["visible"]
+    assert last["minutes"] == {"busy": None, "minutes": None}
     wanted = ["training.flip=True", 'training.classes=["cats"]', *ANSWER["settings"]]
     config = Config.preset("tiny").with_settings(wanted)
     assert settings.read_config(as_fields(last)) == (config, {}) and last["config"] == config
-    told = last["answer"]
-    assert last["measured"] == form.Measurement(config, "starter", told)
+    told = last["measured"].answer
+    assert last["measured"] == Measurement(config, "starter", told)
     assert "3 min 10 s" in told and "868 MiB" in told and "&lt;i&gt;The rate" in told
+
+
+def test_the_button_measures_plans_and_starts(
+    home: Path, mine: str, roomy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(monkeypatch, ANSWER | {"measured": {"2": dict.fromkeys(speed.TIMES, 0.2)}})
+    asked = started(monkeypatch)
+    values = fields(classes=["cats"], seed=7, device="cpu")
+    steps = plan_view.train(ENGLISH, 3, mine, "My cats", values, Config.preset("tiny"))
+    seen = list(steps)
+    lines = [step["minutes"]["busy"] and step["minutes"]["busy"]["line"] for step in seen]
+    assert lines == ["Measuring this machine: 0 s"] * 2 + ["Starting", None]
+    source, config, *rest = asked
+    assert config.training.minutes == 3 and config.training.classes == ("cats",)
+    assert rest == [7, "cpu", "My cats"] and source == uploads.source_of(mine)
+    last = seen[-1]
+    assert last["started"] == "run" and last["config"] == config
+    assert "minutes" not in last["minutes"]  # three minutes stay chosen
+    assert speed.read(home, "the machine") == {2: dict.fromkeys(speed.TIMES, 0.2)}
+
+
+def test_a_start_without_pictures_measures_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = answering(monkeypatch, ANSWER)
+    with pytest.raises(gr.Error, match="data = None"):
+        start(None, minutes=3)
+    assert given == []
+
+
+def test_minutes_tell_their_steps_once_the_machine_was_measured(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = device.Machine("cpu", 1, "mkl", "a machine")
+    monkeypatch.setattr(models, "machine", lambda: machine)
+    report, config = uploads.survey_of("starter").report, Config.preset("tiny")
+    assert forecast_view.expected_steps(report, config, "en") == {}
+    times = {"step": 0.2, "samples": 3.0, "save": 0.1}
+    speed.keep(home, "a machine", {"2": times})
+    told = forecast_view.expected_steps(report, config, "en")
+    assert list(told) == ["1", "3", "10", "60"]
+    counts = [int(re.sub(r"\D", "", line)) for line in told.values()]
+    assert 100 < counts[0] < counts[1] < counts[2] and told["1"].startswith("≈ ")
+    speed.keep(home, "another machine", {"2": times})
+    assert forecast_view.expected_steps(report, config, "en") == {}
+
+
+def test_the_card_tells_its_minutes_and_nothing_else_is_taken_for_them() -> None:
+    card = minutes.minutes_card("card", "pictures", "panel", "form")
+    for sent, read in (({"now": 10}, 10), ({"now": None}, None), ({"busy": None}, 3)):
+        assert checks.read_value(card, sent) == read
+    for bad in (None, 7, {"now": 0}, {"now": "3"}, {"now": math.nan}, {"now": True}):
+        with pytest.raises(InputError, match="must be"):
+            checks.read_value(card, bad)
+
+
+@pytest.mark.parametrize(("steps", "told"), [(7, 7), (94, 94), (273, 270), (5432, 5400)])
+def test_steps_are_told_in_two_digits(steps: int, told: int) -> None:
+    assert forecast_view.rounded(steps) == told
 
 
 def test_a_plan_counts_the_pictures_that_are_used(
@@ -299,8 +381,8 @@ def test_a_plan_counts_the_pictures_that_are_used(
     assert report.left_out
     given = answering(monkeypatch, ANSWER)
     for classes in ([], ["cats"]):
-        list(planning(data=handle, **fields(classes=classes)))
-        list(forecast_view.make_forecast(ENGLISH, handle, "cpu", **fields(classes=classes)))
+        list(planning(data=handle, classes=classes))
+        list(measuring(handle, classes=classes))
     counts = [word for word in given if word.startswith("--pictures=")]
     assert counts == ["--pictures=3", "--pictures=3", "--pictures=2", "--pictures=2"]
     assert commands.look_at(str(path)).count == 4 and commands.look_at(str(path), 3).count == 3
@@ -320,14 +402,14 @@ def test_settings_are_measured_as_they_stand(
     home: Path, roomy: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = answering(monkeypatch, ANSWER)
-    seen = list(forecast_view.make_forecast(ENGLISH, "starter", "auto", **fields(steps=33)))
+    seen = list(measuring(steps=33))
     assert given[0] == "--config"
     assert given[2:6] == ["--device=auto", "--pictures=1292", "--", "starter"]
     assert Config.from_ini(given[-1]).training.steps == 33
     assert not Path(given[1]).exists()
-    assert "900 steps" in seen[-1]["answer"] and seen[-1]["go"]["visible"]
+    assert "900 steps" in seen[-1]["measured"].answer and seen[-1]["minutes"]["busy"] is None
     with pytest.raises(gr.Error, match=r"training\.steps"):
-        list(forecast_view.make_forecast(ENGLISH, "starter", "auto", **fields(steps=-1)))
+        list(measuring(steps=-1))
 
 
 def test_a_refused_plan_is_one_line_and_the_buttons_come_back(
@@ -338,12 +420,11 @@ def test_a_refused_plan_is_one_line_and_the_buttons_come_back(
     with pytest.raises(gr.Error, match="needs &lt;much&gt;"):
         for each in steps:
             seen.append(each)
-    last = seen[-1]
-    assert last["answer"] == "" and last["go"]["visible"] and not last["stop"]["visible"]
+    assert seen[-1] == {"minutes": {"busy": None}}
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-@pytest.mark.parametrize("name", ["plan_minutes", "data", "device"])
+@pytest.mark.parametrize("name", ["data", "device"])
 def test_a_plan_refuses_hostile_values(
     name: str, value: Any, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -383,28 +464,24 @@ def test_cancel_ends_the_child_of_this_page_alone(
     ended = endless(monkeypatch)
     one, other = (SimpleNamespace(headers={}, session_hash=name) for name in ("one", "other"))
     for each in (one, other):
-        begun = forecast_view.show_measuring(each)
-        assert "Measuring" in begun["answer"] and begun["stop"]["visible"]
+        assert forecast_view.show_waiting(each)["minutes"]["busy"]
     here, there = planning(one), planning(other)
     next(here), next(there)
     forecast_view.cancel(one)
-    last = next(here)
-    assert "Cancelled" in last["answer"] and last["measured"] is None
-    assert last["go"]["visible"] and not last["stop"]["visible"]
-    assert not set(last) & {*settings.SECTION_OF, "config"}
+    assert next(here) == {"minutes": {"busy": None}}
     assert next(here, None) is None and len(ended) == 1
-    assert "Measuring" in next(there)["answer"]
-    forecast_view.show_measuring(one)
-    assert "Measuring" in next(planning(one))["answer"]
+    assert "Measuring" in next(there)["minutes"]["busy"]["line"]
+    forecast_view.show_waiting(one)
+    assert "Measuring" in next(planning(one))["minutes"]["busy"]["line"]
 
 
 # --- texts and lists ---
 
 
 def test_the_lists_are_those_of_the_package() -> None:
-    assert plan_view.DEVICES == device.DEVICES
+    assert settings.DEVICES == device.DEVICES
     assert set(texts.FAMILIES["about"]) == {key for keys in KEYS.values() for key in keys}
-    assert set(config_view.PICTURE_REMARKS) | {config_view.SCHEDULE_REMARK} <= set(coach.MESSAGES)
+    assert config_view.SCHEDULE_REMARK in coach.MESSAGES
 
 
 def test_every_reason_has_its_chinese_with_the_same_numbers() -> None:
@@ -421,6 +498,6 @@ def test_a_page_that_cancelled_is_known_until_it_measures_again() -> None:
     with use(Shared()):
         forecast_view.cancel(page)
         assert list(shared(forecast_view.Cancelled)) == ["a"]
-        forecast_view.show_measuring(other)
-        forecast_view.show_measuring(page)
+        forecast_view.show_waiting(other)
+        forecast_view.show_waiting(page)
         assert not shared(forecast_view.Cancelled)

@@ -12,12 +12,13 @@ from sd.common.text import format_count
 from sd.common.validation import InputError
 from sd.config import KEYS, Config, preset_names
 from sd.training.planning import memory
-from sd.ui.train import config_view, form, plan_view, settings
+from sd.ui.train import config_view, form, presets_view, settings
 from tests.helpers.planning import (
     ENGLISH,
     HOSTILE,
     as_fields,
     fields,
+    start,
     telling,
 )
 
@@ -26,16 +27,24 @@ from tests.helpers.planning import (
 
 def test_there_is_one_field_for_every_key() -> None:
     assert len(settings.SECTION_OF) == sum(len(keys) for keys in KEYS.values())
-    beside = set(settings.KEYS_BESIDE_PICTURES)
-    with gr.Blocks():
-        made = {
-            key: each for name in KEYS for key, each in settings.build_group(name, Config()).items()
-        }
-    assert set(made) | beside == set(settings.SECTION_OF)
-    assert not set(made) & beside
-    kinds = {"conv_resample": gr.Checkbox, "batch_size": gr.Number, "schedule": gr.Dropdown}
-    for key, kind in {**kinds, "channel_mult": gr.Textbox}.items():
-        assert isinstance(made[key], kind)
+    made = {each.name: each for each in settings.list_fields(Config())}
+    others = {"seed", "device", settings.PLAN_MINUTES}
+    named = {name for name, each in made.items() if each.kind != "heading"}
+    assert named == {*settings.SECTION_OF, *others}
+    kinds = {"conv_resample": "flag", "batch_size": "number", "schedule": "choice"}
+    for key, kind in {**kinds, "channel_mult": "text", "classes": "words", "fit": "choice"}.items():
+        assert made[key].kind == kind
+    headings = [name for name, each in made.items() if each.kind == "heading"]
+    assert headings == [f"group_{name}" for name in presets_view.FORM_GROUPS]
+
+
+def test_what_is_sent_of_the_form_is_read_key_by_key() -> None:
+    assert settings.read_values("form", {"patch": {}}) is None  # it is not drawn yet
+    sent = settings.read_values("form", {"steps": "x"})
+    assert sent is not None and sent["steps"] == "x" and sent["seed"] == 0
+    for bad in (None, [], 7, {"stepz": 1}):
+        with pytest.raises(InputError, match="form"):
+            settings.read_values("form", bad)
 
 
 @pytest.mark.parametrize("key", settings.OPTIONS)
@@ -109,15 +118,15 @@ def test_no_field_takes_hostile_values(key: str, section: str, value: Any) -> No
     assert re.match(rf"{section}\.{key}( =|:) ", line)
     assert len(line) <= 300 and "\n" not in line
     with pytest.raises(InputError):
-        plan_view.start_with_fields("starter", 0, "auto", **values)
+        settings.require_config(values)
 
 
 def test_the_page_opens_no_encoder_that_a_visitor_names(roomy: None) -> None:
     config, faults = settings.read_config(fields(encoder="/etc/somewhere"))
     assert config is not None and list(faults) == ["encoder"]
     assert faults["encoder"].startswith("conditioning.encoder = '/etc/somewhere': the page loads")
-    with pytest.raises(InputError, match="the page loads no other"):
-        plan_view.start_with_fields("starter", 0, "auto", **fields(encoder="/etc/somewhere"))
+    with pytest.raises(gr.Error, match="the page loads no other"):
+        start(encoder="/etc/somewhere")
 
 
 def test_faults_of_several_keys_stand_beside_one(roomy: None) -> None:
@@ -136,61 +145,56 @@ def test_what_the_memory_does_not_hold_is_refused_beside_its_field(
     monkeypatch.setattr(memory, "available", lambda: 2 * 2**30)
     _, faults = settings.read_config(fields(batch_size=60_000))
     assert "fits" in faults["batch_size"]
-    with pytest.raises(InputError, match="batch_size"):
-        plan_view.start_with_fields("starter", 0, "auto", **fields(batch_size=60_000))
-
-
-def test_a_fault_is_told_beside_its_field_and_harms_no_style() -> None:
-    line = 'training.steps = "</style><script>": must } be \\ a'
-    told = form.fault_html({"steps": line})
-    style, _, words = told.partition("</style>")
-    assert "#set-steps::after" in style and "<script" not in told and "</" not in style
-    assert re.fullmatch(r'"(\\[0-9a-f]{6}|[A-Za-z0-9])*"', form.css_string(line))
-    assert 'role="alert"' in words and "&lt;script&gt;" in words
-    assert form.fault_html({}) == ""
+    with pytest.raises(gr.Error, match="batch_size"):
+        start(batch_size=60_000)
 
 
 # --- fields and pictures together ---
 
 
+def settled(data: Any, **changes: Any) -> dict[str, Any]:
+    """Return what reading the form gives: the faults by key, and the settings if there are."""
+    read = form.read_fields(data, fields(**changes), Config.preset("tiny"))
+    return {**read, "faults": read["form"]["patch"]["faults"]}
+
+
 def test_settling_gives_the_settings_or_the_fault(roomy: None, home: Path) -> None:
-    read = form.read_fields("starter", **fields(steps=7))
-    assert read["config"].training.steps == 7 and read["fault"] == ""
-    read = form.read_fields("starter", **fields(steps=-7))
-    assert "config" not in read and "training.steps = -7" in read["fault"]
+    read = settled("starter", steps=7)
+    assert read["config"].training.steps == 7 and read["faults"] == {}
+    read = settled("starter", steps=-7)
+    assert "config" not in read and "training.steps = -7" in read["faults"]["steps"]
+    tiny = Config.preset("tiny")
+    assert form.read_fields("starter", None, tiny)["config"] == tiny
 
 
 def test_a_class_that_is_not_there_is_a_fault(mine: str, roomy: None) -> None:
-    assert form.read_fields(mine, **fields(classes=["dogs"]))["fault"] == ""
-    told = form.read_fields(mine, **fields(classes=["dog"]))["fault"]
-    assert "#set-classes" in told and "did you mean" in told
-    with pytest.raises(InputError, match=r"training\.classes"):
-        plan_view.start_with_fields(mine, 0, "auto", **fields(classes=["dog"]))
+    assert settled(mine, classes=["dogs"])["faults"] == {}
+    assert "did you mean" in settled(mine, classes=["dog"])["faults"]["classes"]
+    with pytest.raises(gr.Error, match=r"training\.classes"):
+        start(mine, classes=["dog"])
 
 
 def test_a_kind_that_the_pictures_cannot_serve_is_a_fault(mine: str, roomy: None) -> None:
-    assert form.read_fields(mine, **fields(kind="class_tokens"))["fault"] == ""
-    told = form.read_fields(mine, **fields(kind="captions"))["fault"]
-    assert "#set-kind" in told and "none of these pictures has a caption" in told
-    with pytest.raises(InputError, match=r"conditioning\.kind"):
-        plan_view.start_with_fields(mine, 0, "auto", **fields(kind="captions"))
+    assert settled(mine, kind="class_tokens")["faults"] == {}
+    told = settled(mine, kind="captions")["faults"]
+    assert "none of these pictures has a caption" in told["kind"]
+    with pytest.raises(gr.Error, match=r"conditioning\.kind"):
+        start(mine, kind="captions")
 
 
 def test_a_network_that_nobody_tells_anything_is_a_fault(home: Path, roomy: None) -> None:
-    told = form.read_fields("starter", **fields(kind="none", context_dim="64"))["fault"]
-    assert "#set-context_dim" in told and "set conditioning.kind" in told
+    told = settled("starter", kind="none", context_dim="64")["faults"]
+    assert "set conditioning.kind" in told["context_dim"]
 
 
 def test_what_is_told_is_counted_in_the_network(home: Path, roomy: None) -> None:
     lines = [
-        form.describe(telling(f"conditioning.kind={kind}"), "starter", None, ENGLISH)
+        form.describe(telling(f"conditioning.kind={kind}"), "starter", None, ENGLISH)["told"]
         for kind in ('"none"', "captions")
     ]
-    assert lines[0]["summary"] != lines[1]["summary"] and lines[0]["levels"] != lines[1]["levels"]
-    assert (
-        "nothing but the time" in lines[0]["conditioning"]
-        and "1,292 of 1,292" in lines[1]["conditioning"]
-    )
+    tables = [line[line.index("<table") : line.index("</table")] for line in lines]
+    assert tables[0] != tables[1]
+    assert "nothing but the time" in lines[0] and "1,292 of 1,292" in lines[1]
 
 
 def test_settings_of_a_run_leave_the_kind_free(roomy: None, home: Path) -> None:
@@ -198,7 +202,7 @@ def test_settings_of_a_run_leave_the_kind_free(roomy: None, home: Path) -> None:
     config, _ = settings.read_config(as_fields(form.fill_fields(done, "starter")))
     assert config is not None and config.unet.context_dim is None
     now = as_fields(form.fill_fields(done, "starter"))
-    assert form.read_fields("starter", **now | {"kind": "none"})["fault"] == ""
+    assert settled("starter", **now | {"kind": "none"})["faults"] == {}
 
 
 def test_prompts_of_samples_are_read_as_a_list(roomy: None) -> None:
@@ -216,7 +220,7 @@ def test_the_outline_counts_steps() -> None:
     assert config_view.count_steps(config, 1292) == 6000
     by_epochs = config.with_settings(["training.steps=0", "training.epochs=2"])
     assert config_view.count_steps(by_epochs, 1292) == math.ceil(2 * (1292 - 65) / 32)
-    told = config_view.summary_html(config.with_settings(["training.minutes=5"]), 1292, "en")
+    told = config_view.summary_html(config.with_settings(["training.minutes=5"]), 6000, "en")
     assert "32 × 32 px, 3.4 M parameters, 6,000 steps or 5 minutes of 32 pictures" in told
 
 
