@@ -46,7 +46,7 @@
   }
 
   document.addEventListener("click", (event) => {
-    const button = event.target.closest?.("button.verb"), stage = button && stageOf(button);
+    const button = event.target.closest?.("button.tool-verb"), stage = button && stageOf(button);
     if (stage && !button.disabled) begin(button, stage);
   });
 })();

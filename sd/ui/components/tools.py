@@ -61,4 +61,4 @@ def verb(key: str, elem_id: str, stage: str) -> gr.Button:
 
     The line `stage`-status tells that it runs, and the button `stage`-stop, out of sight, ends it.
     """
-    return gr.Button(label(key), elem_id=elem_id, elem_classes=["verb", f"of-{stage}"])
+    return gr.Button(label(key), elem_id=elem_id, elem_classes=["tool-verb", f"of-{stage}"])

@@ -72,6 +72,11 @@ FACTORS = {  # of the update lines, in those quantities; [...] is under a root
 }
 
 
+BLANK = '<i class="blank"></i>'  # never changes, so gradio never touches what the player puts here
+TAKE_NUMBERS = """const box = document.querySelector("#denoise-player .sdp-numbers-box");
+if (box) element.closest("#denoise-player-numbers")?.append(box);"""
+
+
 class StepNumbers(NamedTuple):
     """Step i of `total`, from t to s, at one pixel of the standard process (noise mean 0, std 1).
 
@@ -389,7 +394,7 @@ def step_numbers(recipe: Recipe, i: int, lang: str) -> StepNumbers:
 def build() -> tuple[gr.Accordion, gr.HTML]:
     """Lay out the player's numbers and the algorithm."""
     with tool_fold(NUMBERS) as fold:
-        gr.HTML(elem_id="denoise-player-numbers")  # where the player puts them
+        gr.HTML(html_template=BLANK, js_on_load=TAKE_NUMBERS, elem_id="denoise-player-numbers")
         return fold, gr.HTML(elem_classes="algorithm", elem_id="algorithm2-panel")
 
 

@@ -180,7 +180,7 @@ def build() -> TakeawayParts:
     with tool_fold(SAVE):
         fields = form(FIELDS, "take-form", is_kept=False)
         with gr.Row(elem_classes="verbs"):
-            go = gr.Button(label("take_go"), elem_id="take-go", elem_classes="verb")
+            go = gr.Button(label("take_go"), elem_id="take-go", elem_classes="tool-verb")
             brought = gr.UploadButton(label("bring"), file_types=[".png"], elem_id="take-bring")
         download = gr.DownloadButton("file", visible="hidden", elem_id="take-download")
     return TakeawayParts(fields, go, download, brought)

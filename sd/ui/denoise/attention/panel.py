@@ -275,7 +275,7 @@ def build() -> tuple[gr.Accordion, dict[str, Any]]:
                 parts[name] = gr.HTML(elem_classes="seen", elem_id=f"looked-{name}", **about)
         parts["looking"] = form(FIELDS, "looked-form", is_kept=False, elem_classes="looked-fields")
         with gr.Row(elem_classes="looked-way verbs"):
-            go = gr.Button(label("looked_go"), elem_id="looked-go", elem_classes="verb")
+            go = gr.Button(label("looked_go"), elem_id="looked-go", elem_classes="tool-verb")
             parts["go"], parts["subject"] = go, gr.HTML(elem_id="looked-subject")
         parts["event"] = event_bridge()
         parts["line"] = gr.HTML(elem_id="looked-line")
