@@ -338,7 +338,9 @@ def test_another_starter_and_a_new_seed(open_page: Any) -> None:
 def test_a_picture_of_a_run(open_page: Any, pictured: str, home: Path) -> None:
     page = opened(open_page())
     page.get_by_label("Pictures from").select_option(pictured)
-    page.wait_for_function("document.querySelectorAll('#noise-stage [role=radio]').length === 9")
+    page.wait_for_function(
+        "document.querySelectorAll('#noise-stage [role=radio] img')[7]?.naturalWidth === 24"
+    )
     page.locator("#noise-stage [role=radio]").nth(2).click()
     page.wait_for_function(f"document.querySelector('{CANVAS}').width === 24")
     page.wait_for_timeout(300)
