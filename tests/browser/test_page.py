@@ -236,6 +236,44 @@ def test_the_address_says_which_tab_is_open_and_keys_go_on(open_page: Any) -> No
     assert page.evaluate("document.activeElement.getAttribute('role')") == "tabpanel"
 
 
+# What has the focus, and whether anything lies over it.
+FOCUSED = """() => {
+  const held = document.activeElement, box = held.getBoundingClientRect();
+  const x = box.x + Math.min(box.width / 2, 40), y = box.y + Math.min(box.height / 2, 20);
+  const top = document.elementFromPoint(x, y);
+  const seen = held === document.body || (top && (held.contains(top) || top.contains(held)
+    || (held.closest("label") && top.closest("label") === held.closest("label"))));
+  return [held.tagName, held.id || held.className, seen];
+}"""
+MOST_STOPS = 8  # of the tab key until a tab's own verb, or what moves its picture
+
+
+@pytest.mark.parametrize(("tab", "verb"), [("noise", "noise-t")])
+def test_the_keyboard_is_at_the_verb_soon_and_nothing_lies_over_the_focus(
+    open_page: Any, tab: str, verb: str
+) -> None:
+    page = open_page(address_end=f"#{tab}")
+    settled(page, "#model .model-now", "1,292 pictures")
+    page.locator(f"#{verb}").wait_for()
+    stops: list[str] = []
+    for place in range(40):
+        page.keyboard.press("Tab")
+        kind, name, seen = page.evaluate(FOCUSED)
+        stops.append(name)
+        assert seen, (kind, name)
+        if not place:
+            page.keyboard.press("Enter")  # the first stop leads past the head
+    assert stops[0] == "skip" and stops.index(verb) < MOST_STOPS, stops
+
+
+def test_the_head_is_one_stop_and_its_arrows_go_on(kept_page: Any) -> None:
+    page = kept_page
+    page.locator("#model .model-now").focus()
+    for key, name in (("Right", "code"), ("Right", "language"), ("Left", "code")):
+        page.keyboard.press(f"Arrow{key}")
+        assert page.evaluate("document.activeElement.className") == name
+
+
 def test_the_menu_tells_a_terminal_what_the_open_tab_does(open_page: Any) -> None:
     page = open_page(address_end="#noise")
     page.locator("#noise-canvas[data-t]").wait_for()

@@ -34,6 +34,20 @@
   }
   const fill = (text, name) => (text ?? "").replace("{name}", name);
 
+  // Let the buttons of a bar be one stop, the arrow keys go from one to the next.
+  function oneStop(bar, all) {
+    const stop = (chosen) => all.forEach((each) => { each.tabIndex = each === chosen ? 0 : -1; });
+    bar.addEventListener("focusin", (event) => all.includes(event.target) && stop(event.target));
+    bar.addEventListener("keydown", (event) => {
+      const shown = all.filter((each) => each.checkVisibility()), at = shown.indexOf(event.target);
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!step || at < 0) return;
+      event.preventDefault();
+      shown[(at + step + shown.length) % shown.length].focus();
+    });
+    stop(all[0]);
+  }
+
   // What opens below a button of the head, and closes with Escape or when it is left.
   class Popup {
     constructor(place, opener, body, onOpen) {
@@ -78,7 +92,10 @@
       });
       this.logo = make("div", { class: "name" });
       this.logo.innerHTML = `${LOGO}<h1>sd</h1>`;
-      root.append(this.skip, this.logo, make("div", { class: "head-end" }, this.picker(), this.menu(), switchButton("language")));
+      const bar = make("div", { class: "head-end", role: "toolbar", "aria-label": "sd" });
+      bar.append(this.picker(), this.menu(), switchButton("language"));
+      root.append(this.skip, this.logo, bar);
+      oneStop(bar, [this.now, this.code, bar.lastElementChild]);
       watch(["value", "content"], () => this.draw());
       this.draw();
     }
