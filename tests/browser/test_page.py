@@ -214,7 +214,7 @@ def test_what_a_box_means_stands_before_the_button_that_obeys_it(kept_page: Any)
 
 
 def open_tab(page: Any) -> Any:
-    return page.locator("[role=tab][aria-selected=true]")
+    return page.locator("[data-tab-id][aria-selected=true]")
 
 
 def test_the_address_says_which_tab_is_open_and_keys_go_on(open_page: Any) -> None:
@@ -248,7 +248,7 @@ FOCUSED = """() => {
 MOST_STOPS = 8  # of the tab key until a tab's own verb, or what moves its picture
 
 
-@pytest.mark.parametrize(("tab", "verb"), [("noise", "noise-t")])
+@pytest.mark.parametrize(("tab", "verb"), [("noise", "noise-t"), ("train", "train-start")])
 def test_the_keyboard_is_at_the_verb_soon_and_nothing_lies_over_the_focus(
     open_page: Any, tab: str, verb: str
 ) -> None:
