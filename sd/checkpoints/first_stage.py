@@ -31,6 +31,7 @@ from sd.networks.first_stage import (
 BUNDLED = Path(networks.__file__).parent / "weights"
 HUB_FILE = "diffusion_pytorch_model.safetensors"  # of an autoencoder, in diffusers' folders
 HALVES = ("*encoder*.safetensors", "*decoder*.safetensors")  # of TAESD's own folder
+OF_RUN = ("latents/trained.safetensors", "latents/autoencoder.safetensors")  # below its folder
 SPACE = ("space.mean", "space.std", "space.rgb")
 
 BEFORE = ("first_stage_model.", "vae.")  # in a single file of a whole model
@@ -87,8 +88,9 @@ def _files(place: str) -> list[Path]:
     if where.is_file():
         return [where]
     if where.is_dir():
-        if (where / HUB_FILE).is_file():
-            return [where / HUB_FILE]
+        for name in (HUB_FILE, *OF_RUN):
+            if (where / name).is_file():
+                return [where / name]
         found = [path for half in HALVES for path in sorted(where.glob(half))[:1]]
         if len(found) == len(HALVES):
             return found

@@ -36,7 +36,17 @@ if TYPE_CHECKING:
 DEFAULT_PRESET = "tiny"
 NOISED, FILM = "noise.png", "film.gif"  # unless --out names another
 # Not with --resume or --restart.
-ONLY_NEW = ("data", "preset", "config", "first_stage", "set", "epochs", "minutes", "seed")
+ONLY_NEW = (
+    "data",
+    "preset",
+    "config",
+    "first_stage",
+    "set",
+    "epochs",
+    "minutes",
+    "seed",
+    "only_first_stage",
+)
 PEEKED = 16  # pictures that a plan looks at
 FIRST_SECONDS = 1.5  # what a run takes to begin beyond a plan's own beginning
 
@@ -114,7 +124,8 @@ def _start_training(
         print("\n".join(reason.line for reason in chosen.reasons), file=sys.stderr)
     from sd.runs.worker import begin
 
-    return begin(config, data, folder, seed, args.device or "auto", began, listener)
+    only = args.only_first_stage
+    return begin(config, data, folder, seed, args.device or "auto", began, listener, only)
 
 
 def _continue_training(
@@ -124,7 +135,7 @@ def _continue_training(
     flag = "--restart" if args.restart else "--resume"
     if not args.run:
         raise InputError(f"{flag}: tell with --run FOLDER which run is meant")
-    given = [name for name in ONLY_NEW if getattr(args, name) not in (None, [])]
+    given = [name for name in ONLY_NEW if getattr(args, name) not in (None, [], False)]
     if args.resume and given == ["minutes"]:
         given = []
     if given:
@@ -295,6 +306,13 @@ def noise(args: argparse.Namespace) -> None:
         print(f"t = {t:g}: x_t = {a:.4f} x_0 + {b:.4f} {diffusion.noise_formula}, {ratio}")
     if out is None or not out.is_file:
         print(f"written: {place}")
+
+
+def reconstruct(args: argparse.Namespace) -> None:
+    """Take a picture through an autoencoder and write it beside what comes back and the error."""
+    from sd.cli.reconstruct import reconstruct as run
+
+    run(args)
 
 
 def _noise_picture(args: argparse.Namespace) -> tuple["Diffusion", "Image"]:

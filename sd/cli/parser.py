@@ -1,4 +1,4 @@
-"""The command line: python -m sd train | sample | film | noise | data | info | plan.
+"""The command line: python -m sd train | sample | film | noise | reconstruct | data | info | plan.
 
 A person's mistake is one line on standard error and exit status 2.
 """
@@ -76,6 +76,7 @@ def parser() -> Parser:
     _sample_flags(add(commands.sample))
     _film_flags(add(commands.film))
     _noise_flags(add(commands.noise))
+    _reconstruct_flags(add(commands.reconstruct))
     _plan_flags(add(commands.plan))
     flags = add(commands.data)
     flags.add_argument("data", metavar="DATA", help="a folder, a zip, starter or shapes")
@@ -97,8 +98,23 @@ def _train_flags(flags: argparse.ArgumentParser) -> None:
     )
     about = "begin --run anew from its source and settings; what it made is set aside in its folder"
     again.add_argument("--restart", action="store_true", help=about)
+    about = "with --first-stage own: end when the autoencoder is trained"
+    flags.add_argument("--only-first-stage", action="store_true", help=about)
     flags.add_argument("--seed", type=number, help="0 if not told, -1 draws one")
     flags.add_argument("--device", help="auto, cpu, cuda or mps")
+
+
+def _reconstruct_flags(flags: argparse.ArgumentParser) -> None:
+    flags.add_argument("picture", metavar="PICTURE")
+    which = flags.add_mutually_exclusive_group()
+    which.add_argument("--model", metavar="MODEL", help="by the first stage of this model")
+    about = "by taesd (if nothing is told), taef2, or that of a file, folder or hub id"
+    which.add_argument("--first-stage", metavar="NAME", help=about)
+    about = "HEIGHTxWIDTH or a side, multiples of f; the model's own, or 128, if not told"
+    flags.add_argument("--size", metavar="SIZE", help=about)
+    about = "reconstruction.png, under a free name, if not told; a folder gets it so too"
+    flags.add_argument("--out", metavar="FILE.png|FOLDER", help=about)
+    _overwrite_flag(flags)
 
 
 def _plan_flags(flags: argparse.ArgumentParser) -> None:

@@ -16,12 +16,12 @@ from typing import Any
 
 from sd.common.disk import write_text
 from sd.runs.event_schema import drop_invalid
+from sd.training.monitoring import PREPARING
 
 EVENTS = "events.jsonl"
 ENDS = ("finished", "stopped", "failed")
 MOST_JOURNALS = 64  # journals whose parsed events are kept in memory
 MOST_OUTLINES = 4096  # runs whose outline is kept, half a kilobyte each
-PREPARING = ("ingest", "first_stage", "encode")  # before the first step: how far each is
 BEGINNINGS = ("start", "resumed")
 PAUSE_EVENTS = ("step", "paused", "continued", "resumed")  # the last one: whether it is paused
 COLUMNS = ("step", "loss", "lr", "grad_norm", "pictures_per_second")  # of a step event

@@ -45,6 +45,7 @@ from sd.networks.first_stage import Autoencoder
 from sd.runs import journal, process
 from sd.training.first_stage import FirstStageStep, FirstStageTraining, prepare_first_stage
 from sd.training.loop import Training, TrainStep
+from sd.training.monitoring import PREPARING
 from sd.training.planning import memory
 
 MOST_LOGGED = 1000  # rows of steps in a journal
@@ -94,7 +95,7 @@ def was_refused(folder: Path) -> bool:
     """Tell whether all that a folder holds is the reason why a run did not begin."""
     kinds = [each["event"] for each in journal.events(folder)]
     made = [*folder.glob("checkpoint-*"), *folder.glob("damaged-*"), *folder.glob("samples/*")]
-    return kinds[-1:] == ["failed"] and not made and {*kinds} <= {*journal.PREPARING, "failed"}
+    return kinds[-1:] == ["failed"] and not made and {*kinds} <= {*PREPARING, "failed"}
 
 
 class Recorder:

@@ -13,8 +13,9 @@ from sd.checkpoints.record import TRAINING, list_checkpoints, step_of
 from sd.common.disk import read_object
 from sd.common.validation import InputError
 from sd.runs import process
-from sd.runs.journal import ENDS, PREPARING, Outline, outline
+from sd.runs.journal import ENDS, Outline, outline
 from sd.runs.process import PAUSE, PROCESS, STARTING, STOP
+from sd.training.monitoring import PREPARING
 
 CONFIG, RUN, SOURCE = "config.ini", "run.json", "source.json"
 LOG, PICTURES, LATENTS = "train.log", "pictures", "latents"

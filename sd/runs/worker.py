@@ -36,8 +36,8 @@ from sd.common.text import brief, printable, system_reason
 from sd.common.validation import LARGEST_SEED, InputError, real, whole
 from sd.config import Config
 from sd.config.conditioning_kind import unresolve_conditioning
-from sd.config.sections import MOST_MINUTES, MOST_STEPS, STORED
-from sd.data.image_set import ImageSet
+from sd.config.sections import MOST_MINUTES, MOST_STEPS, OWN, STORED
+from sd.data.image_set import ImageSet, split
 from sd.data.ingest import INDEX, open_images
 from sd.data.reading.source import BUNDLED_SETS
 from sd.networks.conditioning_metadata import read_metadata
@@ -45,6 +45,7 @@ from sd.networks.first_stage import Autoencoder
 from sd.runs import process
 from sd.runs.recorder import Listener, Recorder
 from sd.runs.session import Session
+from sd.training.first_stage import measure_autoencoder
 from sd.training.latents import LatentSet, encode_images, open_latents
 from sd.training.loop import NotFinite, Training, TrainStep
 from sd.training.planning import memory
@@ -132,11 +133,13 @@ def begin(
     device: str = "auto",
     began: float | None = None,
     listener: Listener | None = None,
+    only_first_stage: bool = False,
 ) -> Iterator[TrainStep]:
     """Train in this process into a new run folder; yield each step after it is recorded.
 
     `began`: the time (Unix) from which training.minutes count, by default now. `listener` is called
-    with each event. Raises `InputError` for a person's mistake.
+    with each event. With `only_first_stage` the run ends when its autoencoder is trained; resumed,
+    it goes on from there. Raises `InputError` for a person's mistake.
     """
     began = time.time() if began is None else began
     note = {"seed": seed, "device": device, "data": Path(data).name}
@@ -145,6 +148,9 @@ def begin(
         with record_failures(recorder, config) as received:
             source = data if data in BUNDLED_SETS or not data else os.path.abspath(data)
             recorder.begin(config, note, source)
+            if only_first_stage:
+                _train_autoencoder(recorder, config, note, received)
+                return
             begun = _begin(recorder, config, note, received)
             if begun is not None:
                 recorder.decide(begun[0].config)
@@ -348,7 +354,35 @@ def prepare_pictures(
     what = "the pictures were encoded"
     if not recorder.follow(work, "encode", what, is_stopping):
         return None
-    return images, open_latents(folder / runs.LATENTS, config)
+    latents = open_latents(folder / runs.LATENTS, config)
+    if not saved:
+        rows = split(images, config.training.held_out, seed)[1]
+        found = measure_autoencoder(latents.latents.autoencoder, images.pixels, rows, machine)
+        recorder.log_event("encoded", pictures=len(images.pixels), psnr=round(found, 2))
+    return images, latents
+
+
+def _train_autoencoder(
+    recorder: Recorder, config: Config, note: dict[str, Any], received: list[int]
+) -> None:
+    """Train a run's autoencoder and end the run with that, unless it is stopped before."""
+    stage = config.first_stage
+    if stage.autoencoder != OWN and not (config.is_latent and stage.tune_steps):
+        raise InputError(
+            "--only-first-stage: there is none to train; give --first-stage own, or tune_steps"
+        )
+    machine = choose(str(note["device"])).apply()
+    images = ingest_pictures(recorder, config, received)
+    if images is None:
+        return
+    is_stopping = _stopping(recorder.folder, received)
+    found = recorder.train_first_stage(config, images, note["seed"], machine, is_stopping)
+    if found is None:
+        return
+    held_out = split(images, config.training.held_out, note["seed"])[1]
+    decibels = measure_autoencoder(found, images.pixels, held_out, machine)
+    line = f"the autoencoder is trained: {decibels:.1f} dB"
+    recorder.log_event("finished", step=0, line=line, psnr=round(decibels, 2))
 
 
 def _stored_autoencoder(folder: Path, config: Config) -> Autoencoder:

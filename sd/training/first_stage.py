@@ -173,17 +173,12 @@ class FirstStageTraining:
         x = to_float(torch.stack(crops)).to(self.machine.device)
         return x.contiguous(memory_format=torch.channels_last)
 
-    @torch.no_grad()
     def measure(self) -> float:
         """Return the mean PSNR on whole held-out pictures, or on others where none are held out."""
-        rows = evenly_spaced_rows(self.held_out if len(self.held_out) else self.rows, MEASURED)
         self.network.eval()
-        found = []
-        for row in rows:  # one at a time: a picture may be large
-            x = to_float(self.pixels[row : row + 1]).to(self.machine.device)
-            found.append(psnr(x, self.network.decode(encode_mode(self.network, x))).cpu())
+        found = measure_autoencoder(self.network, self.pixels, self.held_out, self.machine)
         self.network.train()
-        return float(torch.cat(found).mean())
+        return found
 
     def finish(self) -> Autoencoder:
         """Return the trained autoencoder as files hold it, in evaluation.
@@ -217,6 +212,20 @@ class FirstStageTraining:
             reason = str(error).partition("\n")[0]
             raise InputError(f"the autoencoder's state is not this network's ({reason})") from None
         self.step = step
+
+
+@torch.no_grad()
+def measure_autoencoder(
+    network: Autoencoder, pixels: Tensor, rows: Tensor, machine: Machine
+) -> float:
+    """Return the mean PSNR in dB of at most 16 of the pictures at `rows`, or where none of all."""
+    rows = rows if len(rows) else torch.arange(len(pixels))
+    network.to(machine.device)
+    found = []
+    for row in evenly_spaced_rows(rows, MEASURED):
+        x = to_float(pixels[row : row + 1]).to(machine.device)
+        found.append(psnr(x, network.decode(encode_mode(network, x))).cpu())
+    return float(torch.cat(found).mean())
 
 
 def kl_per_value(posterior: Posterior, x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from sd.checkpoints.checkpoint import load_checkpoint
 from sd.config import Config
 from sd.training.planning import forecast, memory
 from tests.helpers.commands import refused, said
-from tests.helpers.first_stages import latent_settings
+from tests.helpers.first_stages import LATENT, latent_settings
 from tests.runs.test_resume import make_small_samples
 
 Capture = pytest.CaptureFixture[str]
@@ -123,3 +123,68 @@ def test_what_is_made_on_latents_is_the_same_on_the_same_seed(run: Path) -> None
         model.space.decode(one)[0], model.space.decode(both)[0], rtol=0, atol=1e-4
     )
     assert runs.status(run).state == "finished"
+
+
+def test_an_autoencoder_is_trained_alone_and_then_taken_by_its_run(
+    tiny_config: Config, pictures: Path, tmp_path: Path, capsys: Capture, monkeypatch: Any
+) -> None:
+    make_small_samples(monkeypatch)
+    own = ["first_stage.autoencoder=own", "first_stage.autoencoder_steps=4"]
+    ini = tmp_path / "own.ini"
+    ini.write_text(tiny_config.with_settings([*LATENT, *own, "training.steps=2"]).to_ini())
+    folder, other = tmp_path / "own", tmp_path / "other"
+    asked = ["train", pictures, "--config", ini, "--only-first-stage", "--run", folder]
+    told = said(capsys, *asked)
+    assert told.startswith("the autoencoder is trained: ") and told.endswith(f" dB: {folder}\n")
+    assert not list(folder.glob("checkpoint-*")) and runs.status(folder).state == "finished"
+    said(capsys, "train", pictures, "--config", ini, "--first-stage", folder, "--run", other)
+    both = [each / runs.LATENTS / "autoencoder.safetensors" for each in (folder, other)]
+    assert (folder / runs.LATENTS / "trained.safetensors").read_bytes() == both[1].read_bytes()
+    said(capsys, "train", "--run", folder, "--resume")  # to the network
+    assert both[0].read_bytes() == both[1].read_bytes()
+
+
+def test_where_there_is_no_autoencoder_to_train_it_is_said(
+    pictures: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    asked = ["train", pictures, "--run", tmp_path / "run", "--only-first-stage", "--preset"]
+    for preset in ("tiny", "latent128"):
+        line = refused(capsys, *asked, preset)
+        assert line.startswith("--only-first-stage: there is none to train")
+
+
+def test_a_picture_is_reconstructed(
+    run: Path, emoji: dict[str, bytes], tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "a.png").write_bytes(next(iter(emoji.values())))
+    asked = ["reconstruct", tmp_path / "a.png", "--out", tmp_path / "both.png"]
+    lines = said(capsys, *asked, "--first-stage", "taesd", "--size", 64).splitlines()
+    assert lines[0] == "3 x 64 x 64 -> 4 x 8 x 8, f = 8"
+    assert 15 < float(lines[1].partition(" dB")[0]) < 40
+    with Image.open(tmp_path / "both.png") as made:
+        assert made.size == (3 * 64 + 4, 64)
+        parts = [
+            np.asarray(made)[:, k * 66 : k * 66 + 64].astype(float) / 127.5 - 1 for k in range(3)
+        ]
+    error = np.abs(parts[0] - parts[1]).mean(2)
+    assert np.abs((parts[2][..., 0] + 1) / 4 - error)[error < 0.45].max() < 0.02
+    rms = float(np.sqrt(((parts[0] - parts[1]) ** 2).mean()))
+    assert (
+        lines[1] == f"{20 * np.log10(2 / rms):.1f} dB, RMS error {rms:.4f}"
+        or abs(float(lines[1].split()[-1]) - rms) < 2e-3
+    )
+    told = said(capsys, *asked, "--model", run, "--overwrite")
+    assert told.startswith("3 x 8 x 8 -> 4 x 4 x 4, f = 2\n")
+
+
+def test_what_cannot_be_reconstructed_is_one_line(
+    run: Path, checkpoint: Path, emoji: dict[str, bytes], tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "a.png").write_bytes(next(iter(emoji.values())))
+    asked = ["reconstruct", tmp_path / "a.png", "--out", tmp_path / "both.png"]
+    assert "samples pixels" in refused(capsys, *asked, "--model", checkpoint)
+    assert "pixels have none" in refused(capsys, *asked, "--first-stage", "pixels")
+    assert "next that fit are 16 x 16" in refused(capsys, *asked, "--size", 12)
+    assert "a.png" in refused(
+        capsys, "reconstruct", tmp_path / "a.png", "--out", tmp_path / "a.png"
+    )

@@ -61,6 +61,13 @@ MESSAGES = {
     "more than these; asked for it, it comes close to copies. Add some, or leave the class out.",
     "leak": "{settings}: changes this strong are learned too, and samples come out shifted, "
     "turned or wrongly lit. Keep them mild.",
+    "first_stage_limits": "The pictures come back from the autoencoder at {psnr} dB before any "
+    "diffusion (beyond {good} little is lost to the eye): what is fine in them is lost there, and "
+    "no training of the network brings it back. Let its decoder be tuned to the pictures, or take "
+    "larger ones.",
+    "first_stage_limits_own": "The pictures come back from the autoencoder at {psnr} dB before any "
+    "diffusion (beyond {good} little is lost to the eye): what is fine in them is lost there, and "
+    "no training of the network brings it back. Train the autoencoder for {better} steps.",
     "flip": "Pictures are mirrored half of the time, so samples may be mirrored too. Turn it off "
     "for letters, numbers and whatever has a left and a right.",
     "grey": "The pictures have colour, but unet.channel = 1 turns them grey. Set it to 3.",

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean, median, pvariance
 from typing import Any
 
+from sd.config.sections import OWN
 from sd.training.coach import plan
 from sd.training.coach.messages import Remark, figure, rounded
 from sd.training.coach.plan import ENOUGH_STEPS, SHAPES_AT, good_rate
@@ -23,6 +24,8 @@ MANY_HELD_OUT = 16  # pictures; of fewer ones the rise must last longer
 EMA_LAGS_UNTIL = 300  # steps; measured: the average's loss is 11% behind at 150, 2% at 300
 SHORT_AVERAGE = 5  # steps; nothing lags behind by so few
 BLOBS_UNTIL = 500  # steps; what the bundled run drew
+LOW_PSNR, GOOD_PSNR = 26.0, 30  # dB; TAESD gives emoji of 128 pixels back at 30, of 64 at 23
+TUNED = 200  # steps of a decoder; 78 gave emoji of 128 pixels 1.1 dB
 FALLING, LEVEL = 0.03, 0.01  # share of the loss that the last quarter of a run took off
 
 
@@ -170,6 +173,18 @@ def well(summary: Summary, kind: str = "well") -> Iterator[Remark]:
         yield Remark(kind, {**values, "step": f"{summary.step:,}"})
 
 
+def first_stage_limits(summary: Summary) -> Iterator[Remark]:
+    """Speak where the autoencoder loses more than the network can."""
+    if summary.first_stage is None or summary.first_stage >= LOW_PSNR:
+        return
+    stage = summary.config.first_stage
+    own = stage.autoencoder == OWN
+    steps = 2 * stage.autoencoder_steps if own else max(TUNED, 2 * stage.tune_steps)
+    fix = f"first_stage.{'autoencoder_steps' if own else 'tune_steps'}={steps}"
+    values = {"psnr": figure(summary.first_stage), "good": GOOD_PSNR, "better": f"{steps:,}"}
+    yield Remark("first_stage_limits_own" if own else "first_stage_limits", values, (fix,))
+
+
 RULES = (
     not_finite,
     explodes,
@@ -183,6 +198,7 @@ RULES = (
     ema_young,
     noise_yet,
     at_the_end,
+    first_stage_limits,
     duplicates,
     plan.few_pictures,
     plan.grey,

@@ -11,6 +11,7 @@ from sd.config import Config
 from sd.config.conditioning_kind import resolve_kind
 from sd.data.reading.report import Report
 from sd.training.likeness import Baseline
+from sd.training.monitoring import PREPARING
 
 Event = Mapping[str, Any]
 
@@ -37,6 +38,7 @@ class Summary:
     samples: Event | None = None  # the newest samples
     baseline: Baseline | None = None
     skipped: tuple[Event, ...] = ()
+    first_stage: float | None = None  # PSNR in dB of what the autoencoder gives back
     saved: int = 0  # the step of the newest checkpoint
     end: Event | None = None  # finished, stopped or failed
 
@@ -47,7 +49,8 @@ class Summary:
         for event in events:
             kinds.setdefault(str(event.get("event")), []).append(event)
         start = kinds.get("start", [{}])[-1]
-        totals = [count(event.get("total")) for event in events if event.get("event") != "ingest"]
+        steps = (event for event in events if event.get("event") not in PREPARING)
+        totals = [count(event.get("total")) for event in steps]
         measured = kinds.get("baseline", [])
         last = events[-1] if events else {}
         if last.get("event") == "finished":  # the clock may have ended it before its total
@@ -64,6 +67,9 @@ class Summary:
             samples=next(iter(kinds.get("samples", [])[-1:]), None),
             baseline=Baseline.from_event(measured[-1]) if measured else None,
             skipped=tuple(e for e in kinds.get("notice", ()) if e.get("kind") == "skipped"),
+            first_stage=next(
+                (e["psnr"] for e in reversed(events) if is_number(e.get("psnr"))), None
+            ),
             saved=count(kinds.get("checkpoint", [{}])[-1].get("step")),
             end=last if last.get("event") in ("finished", "stopped", "failed") else None,
         )

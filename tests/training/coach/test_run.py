@@ -9,6 +9,7 @@ import pytest
 from sd.config import Config
 from sd.training.coach import review_run, tell_run
 from sd.training.coach.messages import figure
+from sd.training.coach.summary import Summary
 from tests.helpers.coaching import TINY, Event, falling, healthy, kinds, only, run
 
 
@@ -270,3 +271,29 @@ def test_good_news_comes_first_where_there_is_any() -> None:
     assert kinds(tell_run(TINY, healthy(72))) == ["well"]
     torn = [*healthy(600), *run([(step, 30.0) for step in range(606, 640, 6)])[1:]]
     assert kinds(tell_run(TINY, torn)) == ["explodes"] and tell_run(TINY, []) == []
+
+
+TAESD = Config.preset("latent128")
+
+
+@pytest.mark.parametrize(
+    "before", [[], [{"event": "first_stage", "done": 8, "total": 9, "psnr": 9.0}]]
+)
+def test_an_autoencoder_that_loses_much_is_named_as_the_limit(before: list[Event]) -> None:
+    events = [*before, {"event": "encoded", "pictures": 120, "psnr": 23.4}, *healthy(2000)]
+    remark = only(review_run(TAESD, events), "first_stage_limits")
+    assert "23.4 dB" in remark.line and remark.fix == ("first_stage.tune_steps=200",)
+    own = Config.preset("latent-own")
+    remark = only(review_run(own, events), "first_stage_limits_own")
+    assert "for 4,000 steps" in remark.line and remark.fix == (
+        "first_stage.autoencoder_steps=4000",
+    )
+    good = [*before, {"event": "encoded", "pictures": 120, "psnr": 26.0}, *healthy(2000)]
+    assert "first_stage_limits" not in kinds(review_run(TAESD, good))
+    assert "first_stage_limits" not in kinds(review_run(TINY, healthy(2000)))
+
+
+def test_what_is_encoded_is_no_total_of_steps() -> None:
+    events = [{"event": "encode", "done": 8, "total": 1292}, {"event": "ingest", "total": 1292}]
+    events.append({"event": "first_stage", "done": 8, "total": 2000})
+    assert Summary.of_run(TAESD, events).total == 0
