@@ -137,10 +137,12 @@ def own_line(config: Config, lang: str) -> str:
 def run_html(config: Config, steps: int, lang: str) -> Markup:
     """Return the settings of a run, to be read: one line, and behind a fold what is its own."""
     nearest = settings.read_preset(settings.find_nearest_preset(config))
-    rows = tags("li", (each.replace("=", " = ", 1) for each in config.settings_from(nearest)))
+    changes = [each.replace("=", " = ", 1) for each in config.settings_from(nearest)]
     fold = Markup("<details><summary>{}</summary><ul>{}</ul></details>")
     facts = summary_html(config, steps, lang)
-    return titled("", lang) + facts + fold.format(say("run_changed", lang), rows)
+    if not changes:
+        return titled("", lang) + facts
+    return titled("", lang) + facts + fold.format(say("run_changed", lang), tags("li", changes))
 
 
 def titled(line: str, lang: str) -> Markup:
