@@ -129,7 +129,7 @@ def test_a_run_is_steered_in_two_tabs_and_its_end_is_told(open_page: Any) -> Non
     ):
         before = runs.status(folder).step
         page.locator(f"#train-{button}").click()
-        until(lambda wanted=state: runs.status(folder).state == wanted, 30)
+        until(lambda wanted=state: runs.status(folder).state == wanted, 60)
         for each in (page, second):
             true_within(each, folder)
         assert runs.status(folder).step >= before

@@ -273,7 +273,8 @@ def verbs(status: runs.Status) -> list[str]:
         return by_state[status.state]
     if not status.resumable:
         return []
-    return ["further"] if status.state == "finished" else ["resume", "further"]
+    ended = {"finished": ["further"], "stopped": ["resume", "further"]}
+    return ended.get(status.state, ["resume"])
 
 
 def primary(status: runs.Status, drawable: bool) -> str:
