@@ -44,6 +44,23 @@ def test_what_another_setting_makes_pointless_is_told_once(setting: str) -> None
     assert told.line.startswith(f"{told.key} = ") and told.line.endswith(REASONS[reason])
 
 
+@pytest.mark.parametrize(
+    ("preset", "setting", "reason"),
+    [
+        ("tiny", "first_stage.ch=64", "pixels"),
+        ("tiny", "first_stage.latent_scale=0.2", "pixels"),
+        ("latent128", "first_stage.kl_weight=0.1", "given"),
+        ("latent128", "first_stage.latent_scale=0.2", ""),
+        ("latent128", "first_stage.tune_steps=9", ""),
+        ("latent-own", "first_stage.tune_steps=9", "own"),
+        ("latent-own", "first_stage.ch=64", ""),
+    ],
+)
+def test_settings_of_another_first_stage_are_told(preset: str, setting: str, reason: str) -> None:
+    found = find_unused(Config.preset(preset).with_settings([setting]))
+    assert [each.reason for each in found] == ([reason] if reason else [])
+
+
 def test_what_nobody_chose_is_not_told() -> None:
     for name in preset_names():
         for kind in ("auto", "none", "class_tokens", "class_embedding", "captions"):

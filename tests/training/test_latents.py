@@ -141,7 +141,7 @@ def test_encoding_goes_on_where_it_was_stopped_to_the_byte(
 @pytest.mark.parametrize(
     "harm",
     [
-        lambda folder: (folder / VALUES).write_bytes(b"\1" * 640),
+        lambda folder: (folder / VALUES).write_bytes(b"\1" * 2000),
         lambda folder: (folder / VALUES).write_bytes(b""),
         lambda folder: (folder / PROGRESS).write_text("{"),
         lambda folder: (folder / PROGRESS).write_text('{"done": 3}'),
