@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 300_000  # ms; no promise, only when to give up
-OWN_SHEET = ".run-sheet img:not([src^='data:'])"
+PATIENCE = 120_000  # ms; no promise, only when to give up
+OWN_SHEET = ".run-sheet img:not([src^='data:'], [alt*=emoji32])"  # not the example's
 
 
 class Hand:
@@ -26,15 +26,17 @@ class Hand:
         self.presses += 1
 
 
-def train_photos(hand: Hand, folder: Path, by_files: bool = False) -> None:
-    """Train for a minute on a folder's photographs, till the first sample of the run is seen.
+def train_photos(hand: Hand, folder: Path, by_files: bool = False, minutes: bool = True) -> None:
+    """Train on a folder's photographs till the first sample of the run is seen.
 
-    by_files: a telephone's dialog gives files and no folder.
+    by_files: a telephone's dialog gives files and no folder. minutes: whether one minute is chosen,
+    else it is what the page stands on.
     """
     files = sorted(map(str, folder.iterdir())) if by_files else str(folder)
     hand.choose(".door[data-door=photos]", files)
-    hand.page.locator(".set-facts").filter(has_text="photo").wait_for(timeout=PATIENCE)
-    hand.press(".tiles label")
+    hand.page.locator(".set-facts").filter(has_text="60").wait_for(timeout=PATIENCE)
+    if minutes:
+        hand.press(".tiles label")
     hand.press("#train-start")
     hand.page.locator(OWN_SHEET).first.wait_for(timeout=PATIENCE)
 
