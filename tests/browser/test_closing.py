@@ -7,6 +7,7 @@ import pytest
 from gradio_client import Client
 
 from tests.browser.conftest import PATIENCE
+from tests.browser.test_denoise import fill
 from tests.browser.test_page import go_to, settled
 
 pytestmark = pytest.mark.browser
@@ -33,10 +34,8 @@ def begin_long_sampling(page: Any) -> None:
     """Start a sampling that would go on for a minute."""
     go_to(page, "denoise")
     settled(page, "#denoise-status", "a finished example of the bundled model")
-    for field, value in (("#denoise-steps", LONGEST_STEPS), ("#denoise-count", 16)):
-        box = page.locator(f"{field} input[type=number]")
-        box.fill(str(value))
-        box.press("Tab")
+    fill(page, "steps", LONGEST_STEPS)
+    fill(page, "count", 16)
     page.locator("#denoise-go").click()
     settled(page, "#denoise-status", f"of {LONGEST_STEPS}")
 

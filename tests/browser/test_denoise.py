@@ -74,10 +74,30 @@ def denoise_tab(page: Any) -> Any:
     return page
 
 
-def fill(page: Any, field: str, value: object) -> None:
-    box = page.locator(f"{field} input").first
+def fill(page: Any, name: str, value: object) -> None:
+    """Fill a field of the settings, which open over the stage and close again."""
+    settings(page, True)
+    box = field(page, "denoise-settings", name)
     box.fill(str(value))
     box.press("Tab")
+    settings(page, False)
+
+
+def settings(page: Any, whether: bool) -> None:
+    """Open or close all settings."""
+    if bool(page.locator("#denoise-form.open").count()) != whether:
+        page.locator(".ask-all").click()
+
+
+def ask(page: Any, *prompts: str) -> None:
+    """Ask for these prompts and no others."""
+    box = page.locator(".ask-input")
+    box.click()
+    for _ in range(page.locator(".ask-chip").count()):
+        box.press("Backspace")
+    for prompt in prompts:
+        box.fill(prompt)
+        box.press("Enter")
 
 
 def field(page: Any, form: str, name: str) -> Any:
@@ -105,10 +125,6 @@ def unfold(page: Any, fold: str) -> None:
         (tool if tool.count() else page.locator(f"{fold} > button")).click()
     page.locator(f"{fold} > button.open").wait_for(state="attached")
     page.wait_for_timeout(400)
-
-
-def more_settings(page: Any) -> None:
-    page.locator(".denoise-page .fold").get_by_role("button", name="More settings").click()
 
 
 def denoised(page: Any, steps: int, *, button: str = "#denoise-go") -> None:
@@ -171,8 +187,8 @@ def taken(page: Any, path: Path) -> bytes:
 
 def test_watch_scrub_play_branch_restore_and_compare(page: Any) -> None:
     settled(page, "#model .model-now", "emoji32")
-    fill(page, "#denoise-steps", 80)
-    fill(page, "#denoise-count", 12)  # some seconds: after the first looks one comes a second
+    fill(page, "steps", 80)
+    fill(page, "count", 12)  # some seconds: after the first looks one comes a second
     page.evaluate(WATCH, [PLAYER, "ready"])
     denoised(page, 80)
     live = [int(ready) for ready in page.evaluate("seen")]
@@ -252,7 +268,7 @@ def play(page: Any) -> None:
 
 
 def test_escape_stops_a_sampling_and_what_came_stays(page: Any) -> None:
-    fill(page, "#denoise-steps", 1000)
+    fill(page, "steps", 1000)
     page.locator("#denoise-go").click()
     settled(page, "#denoise-status", "of 1000, t =")
     pressed = time.monotonic()
@@ -275,37 +291,30 @@ def test_a_picture_brings_every_setting_back_and_is_made_again(
     open_page: Any, tmp_path: Path
 ) -> None:
     page = denoise_tab(open_page())
-    choose(page, page.locator("#denoise-sampler input"), "ddpm")
-    fill(page, "#denoise-steps", 9)
-    fill(page, "#denoise-count", 2)
-    page.locator(".denoise-page").get_by_label("Seed", exact=True).fill("77")
-    more_settings(page)
-    choose(page, page.locator("#denoise-spacing input"), "karras")
-    page.get_by_label("Clip x0").uncheck()
+    settings(page, True)
+    field(page, "denoise-settings", "sampler").select_option(label="DDPM")
+    field(page, "denoise-settings", "spacing").select_option(label="karras")
+    field(page, "denoise-settings", "clip").uncheck()
+    fill(page, "steps", 9)
+    fill(page, "count", 2)
+    ask(page, "red heart", "owl")
+    page.locator(".ask-number").fill("77")
     denoised(page, 9)
-    settings = page.locator(".denoise-page .side input").evaluate_all(
-        "(all) => all.map((each) => each.type === 'checkbox' || each.type === 'radio'"
-        " ? each.checked : each.value)"
-    )
+    held = page.evaluate(HELD)
     unfold(page, "#denoise-take")
     field(page, "take-form", "index").fill("2")
     first = taken(page, tmp_path / "first.png")
     told = read_recipe(tmp_path / "first.png")
     assert (told["index"], told["recipe"]["seed"], told["recipe"]["clip_x0"]) == (1, 77, False)
 
-    page.reload()
+    page.goto(page.url.partition("?")[0])
     denoise_tab(page)
-    page.wait_for_function(  # as the example was made
-        "() => document.querySelector('#denoise-steps input').value === '25'"
-    )
-    more_settings(page)
+    page.locator(".ask-chip", has_text="panda").wait_for()  # as the example was made
+    assert page.evaluate(HELD) != held
     unfold(page, "#denoise-take")
     page.locator("#denoise-take input[type=file]").set_input_files(str(tmp_path / "first.png"))
     page.wait_for_function(
-        "(settings) => JSON.stringify([...document.querySelectorAll('.denoise-page .side input')]"
-        ".map((each) => each.type === 'checkbox' || each.type === 'radio'"
-        " ? each.checked : each.value)) === JSON.stringify(settings)",
-        arg=settings,
+        f"(held) => JSON.stringify(({HELD})()) === JSON.stringify(held)", arg=held
     )
     settled(page, "#denoise-status", "9 steps in")  # and it is made again at once
     page.wait_for_function("(p) => document.querySelector(p).dataset.ready === '9'", arg=PLAYER)
@@ -370,7 +379,7 @@ def test_two_samplers_race_and_are_measured(kept: Any, little: str) -> None:
 def test_a_reference_lets_a_sampling_in_and_is_stopped(page: Any) -> None:
     unfold(page, "#denoise-race")
     field(page, "race-form", "calls").fill("2")
-    fill(page, "#denoise-steps", 2)
+    fill(page, "steps", 2)
     page.locator("#race-go").click()
     settled(page, "#race-status", "reference: step")
     denoised(page, 2)  # in between: the reference alone would take half a minute
@@ -381,6 +390,10 @@ def test_a_reference_lets_a_sampling_in_and_is_stopped(page: Any) -> None:
     page.locator("#race-go").wait_for()
 
 
+HELD = """() => [...document.querySelectorAll("#denoise-settings .field :is(input, select)")]
+  .map((each) => (["checkbox", "radio"].includes(each.type) ? each.checked : each.value))
+  .concat([...document.querySelectorAll(".ask-word")].map((each) => each.textContent))
+  .concat(document.querySelector(".ask-number").value)"""
 FIELDS = ":is(input, textarea):not(:disabled, [type=radio], [type=checkbox], [type=file])"
 RINGS = """([fields, accents]) => {
   const looks = (each) => {
@@ -410,20 +423,20 @@ RINGS = """([fields, accents]) => {
 
 
 def test_what_has_the_focus_has_one_ring(page: Any) -> None:
-    more_settings(page)
-    page.wait_for_timeout(600)
+    settings(page, True)
     page.keyboard.press("Tab")  # whoever uses keys
     theirs = ["rgb(147, 177, 234)", "rgb(47, 98, 201)", "rgb(37, 99, 235)"]
     assert page.evaluate(RINGS, [FIELDS, theirs]) == []
 
 
 def test_begin_from_a_picture_inside_a_mask(page: Any) -> None:
-    fill(page, "#denoise-steps", 6)
-    fill(page, "#denoise-count", 1)
+    fill(page, "steps", 6)
+    fill(page, "count", 1)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    unfold(page, "#denoise-begin")
-    page.locator("#denoise-begin").get_by_text("a picture", exact=True).click()
+    ask(page, "owl")
+    settings(page, True)
+    page.locator("#denoise-settings [data-name=begin]").get_by_text("a picture (img2img)").click()
     page.locator("#denoise-starters img").nth(2).click()
     page.locator("#denoise-mask canvas").wait_for()
     quiet(page, asked)
@@ -451,7 +464,7 @@ def test_a_quick_sampling_and_a_restored_one_are_what_is_branched_from(
     unfold(page, "#denoise-branch")
     page.locator("#branch-go").get_by_text("Continue from step 15").wait_for()
     choose_model(page, little)
-    fill(page, "#denoise-steps", 5)
+    fill(page, "steps", 5)
     denoised(page, 5)
     page.locator("#branch-go").get_by_text("Continue from step 4").wait_for()
     page.locator(NODES).first.click()
@@ -462,8 +475,8 @@ def test_a_quick_sampling_and_a_restored_one_are_what_is_branched_from(
 def test_a_closed_form_model_works_before_any_training(open_page: Any) -> None:
     page = denoise_tab(open_page(address_end=f"?set={quote(CLOSED_FORM)}#denoise"))
     settled(page, "#model .model-now", "memory of the pictures")
-    fill(page, "#denoise-steps", 5)
-    fill(page, "#denoise-count", 1)
+    fill(page, "steps", 5)
+    fill(page, "count", 1)
     denoised(page, 5)
     unfold(page, "#algorithm2")
     page.locator(f"{PLAYER} .sdp-slider").focus()

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from sd.config import Config
-from tests.browser.test_denoise import PLAYER, choose_model, denoise_tab, denoised, fill, unfold
+from tests.browser.test_denoise import (
+    PLAYER,
+    ask,
+    choose_model,
+    denoise_tab,
+    denoised,
+    fill,
+    unfold,
+)
 from tests.browser.test_page import settled
 from tests.helpers.denoising import WORDED, told_model
 
@@ -34,8 +42,8 @@ def address(page: Any, selector: str) -> str:
 def test_a_word_a_place_and_the_way(open_page: Any, worded: str) -> None:
     page = denoise_tab(open_page())
     choose_model(page, worded)
-    page.locator("#denoise-prompt textarea").fill("a red heart")
-    fill(page, "#denoise-steps", 6)
+    ask(page, "a red heart")
+    fill(page, "steps", 6)
     denoised(page, 6)
     unfold(page, "#denoise-looked")
     words = page.locator("#looked-words button")

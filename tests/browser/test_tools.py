@@ -9,6 +9,7 @@ from PIL import Image
 from sd.generation.export import read_recipe
 from tests.browser.test_denoise import (  # noqa: F401 (fixtures)
     PLAYER,
+    ask,
     choose_model,
     denoise_tab,
     denoised,
@@ -47,8 +48,8 @@ def test_one_tool_is_open_at_a_time_in_one_place(page: Any) -> None:
 
 def test_from_a_step_on_something_else_is_asked_for(page: Any, worded: str, tmp_path: Path) -> None:
     choose_model(page, worded)
-    page.locator("#denoise-prompt textarea").fill("a red heart")
-    fill(page, "#denoise-steps", 6)
+    ask(page, "a red heart")
+    fill(page, "steps", 6)
     denoised(page, 6)
     unfold(page, "#denoise-branch")
     rest_at(page, 3)
@@ -65,7 +66,7 @@ def test_from_a_step_on_something_else_is_asked_for(page: Any, worded: str, tmp_
 
 def test_a_grid_is_drawn_and_a_cell_comes_to_the_stage(page: Any, little: str) -> None:  # noqa: F811
     choose_model(page, little)
-    fill(page, "#denoise-steps", 4)
+    fill(page, "steps", 4)
     unfold(page, "#denoise-grid")
     field(page, "grid-form", "down").select_option(label="seed")
     field(page, "grid-form", "down_values").fill("3, 5, 8")
@@ -85,7 +86,7 @@ def test_a_grid_is_drawn_and_a_cell_comes_to_the_stage(page: Any, little: str) -
 
 
 def test_a_pressed_verb_is_its_own_stop(page: Any) -> None:
-    fill(page, "#denoise-steps", 200)
+    fill(page, "steps", 200)
     unfold(page, "#denoise-grid")
     page.locator("#grid-go").click()
     stop = page.locator("#grid-go + .verb-stop")

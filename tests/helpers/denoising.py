@@ -34,9 +34,8 @@ from sd.ui import models, state
 from sd.ui.denoise import job
 from sd.ui.denoise import tab as denoise
 from sd.ui.denoise.branch import BranchForm
-from sd.ui.denoise.form import SamplingForm
+from sd.ui.denoise.form import FIRST, SamplingForm
 from sd.ui.denoise.job import Job, StepCache
-from sd.ui.denoise.prompts import PromptForm
 from sd.ui.denoise.tree import Node, Tree
 from sd.ui.state import shared
 from tests.helpers.networks import with_weights
@@ -177,25 +176,16 @@ def recipe(**changes: Any) -> Recipe:
 
 
 def values(**changes: Any) -> dict[str, Any]:
-    """Return what the fields hold by name: those of `recipe()` unless changed."""
-    return {
-        "model": NAME,
-        "sampler": "ddim",
-        "steps": 6,
-        "eta": 0.0,
-        "variance": "fixed_small",
-        "spacing": "trailing",
-        "clip": True,
-        "seed": 5,
-        "count": 2,
-        "begin": "noise",
-        "seed_to": 0,
-        "share": 60.0,
-        "picture": "owl.png",
-        "mask": None,
-        **vars(PromptForm()),
-        **changes,
-    }
+    """Return what model, bar, form and picture hold by name: those of `recipe()` unless changed.
+
+    changes: fields of any of them by their own names.
+    """
+    asked: dict[str, Any] = {"prompts": [], "seed": 5}
+    held = {**FIRST, "sampler": "ddim", "steps": 6, "count": 2, "seed_to": 0}
+    parts: dict[str, Any] = {"model": NAME, "picture": "owl.png", "mask": None}
+    for name, value in changes.items():
+        next(part for part in (asked, held, parts) if name in part)[name] = value
+    return {**parts, "asked": asked, "held": held}
 
 
 def recipe_of(**fields: Any) -> Recipe:
@@ -221,9 +211,14 @@ def branch_of(node: Node, place: int, **changes: Any) -> Recipe:
 
 
 def set_fields(updates: dict[str, Any]) -> dict[str, Any]:
-    """Return what the fields of a sampling hold after a handler's updates."""
+    """Return what `values` are after a handler's updates."""
     fields = values()
-    return {name: value_of(updates[name]) if name in updates else fields[name] for name in fields}
+    for name in ("model", "picture", "mask"):
+        fields[name] = value_of(updates[name]) if name in updates else fields[name]
+    patched = updates.get("asked", {"patch": {}})["patch"]
+    fields["asked"] |= {name: patched[name] for name in ("prompts", "seed") if name in patched}
+    fields["held"] |= updates.get("held", {"patch": {"values": {}}})["patch"]["values"]
+    return fields
 
 
 def set_branch(updates: dict[str, Any]) -> dict[str, Any]:

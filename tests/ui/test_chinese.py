@@ -31,6 +31,14 @@ NAMES = {  # of formulas, samplers, settings' values, formats, units, devices, p
         "v",
         "SNR",
         "ddpm",
+        "CFG",
+        "DPM-Solver",
+        "a",
+        "DDPM",
+        "DDIM",
+        "Euler",
+        "Heun",
+        "UniPC",
         "ddim",
         "euler",
         "euler_ancestral",
@@ -80,7 +88,7 @@ NAMES = {  # of formulas, samplers, settings' values, formats, units, devices, p
     *["crop", "pad", "stretch", "ideal", "beta", "k", "EMA", "Ho", "Heun", "U-Net", "Transformer"],
 }
 WORD = re.compile(r"\b(?<![\d_])[A-Za-z][\w'-]*")
-OWN = re.compile(r"sd(?:Doors|Minutes|Settings)\.mount\([\w, ]*(\{.*\})\);")
+OWN = re.compile(r"sd(?:Doors|Minutes|Settings|Prompt)\.mount\([^{]*(?:\{[^{]*\}, )?(\{.*\})\);")
 MARK = re.compile(r'__i18n__\{[^}]*"key": "([\w-]+)"\}')
 
 
@@ -133,7 +141,7 @@ def carried(value: Any) -> Iterator[str]:
     """Yield the Chinese of each text that a component of our own carries in every language."""
     children = value.values() if isinstance(value, dict) else value
     if isinstance(value, dict) and {"en", "zh"} <= value.keys():
-        yield re.sub(r"\{\w+\}", " ", in_chinese(value["zh"]))
+        yield re.sub(r"\[\w+\||\{\w+\}", " ", in_chinese(value["zh"]))
     elif isinstance(value, dict | list):
         for child in children:
             yield from carried(child)

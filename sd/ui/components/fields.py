@@ -147,6 +147,9 @@ def read_fields(fields: Sequence[Field], name: str, value: Any) -> Values:
     if not isinstance(value, dict):
         raise InputError(f"{name} = {validation.shown(value)}: must be the fields of a form")
     known = {field.name: field for field in fields if field.kind != HEADING}
+    if isinstance(waiting := value.get("patch"), dict):  # no browser has drawn the form yet
+        waiting = waiting.get("values")
+        value = waiting if isinstance(waiting, dict) else {}
     for key in value.keys() - known.keys():
         validation.choice(f"{name}: field", key, sorted(known))
     return {

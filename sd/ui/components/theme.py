@@ -17,7 +17,7 @@ PAGE_STYLES = (
     "painter.css",
     "looked.css",
     "tools.css",
-    "train.css",
+    "denoise.css",
     "gradio.css",
 )
 STYLES = (*(ASSETS / name for name in PAGE_STYLES), PLAYER / "player.css")
@@ -36,6 +36,7 @@ PAGE_SCRIPTS = (
     "painter.js",
     "looked.js",
     "train.js",
+    "prompt.js",
 )
 PLAYER_SCRIPTS = ("parts.js", "reel.js", "cards.js", "tree.js", "player.js")
 SCRIPTS = (

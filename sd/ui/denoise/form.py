@@ -1,4 +1,8 @@
-"""The settings of a sampling: laid out, read as a recipe, and set again from one."""
+"""The settings of a sampling: laid out, read as a recipe, and set again from one.
+
+What is asked for stands in the bar (`prompts`), all else in one form that opens over the stage, and
+with it the picture to begin from and its mask.
+"""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -17,119 +21,204 @@ from sd.generation.registry import ModelEntry
 from sd.ui import models, starters
 from sd.ui.components import painter
 from sd.ui.components.events import Updates, by_name
-from sd.ui.components.handlers import QUIET, guarded, language
-from sd.ui.components.player import store_chunk
-from sd.ui.components.widgets import (
-    dropdown,
-    file_drop,
-    heading,
-    label,
-    labels,
-    new_seed,
-    note,
-    seed_number,
-    seed_row,
-    slider,
-    thumbnails,
+from sd.ui.components.fields import (
+    CHOICE,
+    FLAG,
+    NUMBER,
+    RANGE,
+    SEED,
+    SWITCH,
+    TEXT,
+    Field,
+    Values,
+    patch,
 )
+from sd.ui.components.fields import form as fields_form
+from sd.ui.components.handlers import QUIET, event_value, guarded, language
+from sd.ui.components.player import store_chunk
+from sd.ui.components.widgets import file_drop, thumbnails
 from sd.ui.denoise import prompts
-from sd.ui.denoise.grid import columns_of
-from sd.ui.denoise.prompts import PromptForm, PromptParts
+from sd.ui.denoise.grid import MOST_GUIDANCE, columns_of, has_prompt
+from sd.ui.denoise.prompts import FIRST_GUIDANCE, SAMPLERS_SAID, asked_of, prompt_form, read_asked
 from sd.ui.texts import TEXTS, say
 
 BEGINNINGS = NOISE, SEEDS, PICTURE = ("noise", "seeds", "picture")
 FIRST_SAMPLER, FIRST_STEPS = "dpmpp_2m", 25  # as near to the end as 50 steps of ddim, measured
-FIRST_PICTURE_PERCENT = 60  # percent of T, where a picture is left at first
+FIRST_PICTURE_PERCENT = 60.0  # percent of T, where a picture is left at first
+FIRST_COUNT = 4
+MASK_ID = "denoise-mask"
+
+
+def choice(key: str, allowed: Sequence[str], value: str, **more: Any) -> Field:
+    """Return a field of words, which are texts where there are any of them."""
+    texts = [SAMPLERS_SAID.get(word, f"{key}_{word}") for word in allowed]
+    named = [
+        (text if text in (*TEXTS["en"], *SAMPLERS_SAID.values()) else word, word)
+        for text, word in zip(texts, allowed, strict=True)
+    ]
+    about: dict[str, Any] = {"name": key, "kind": CHOICE, "label": key, "info": f"{key}_info"}
+    return Field(**about | {"value": value, "choices": named} | more)
+
+
+def share_of(name: str, value: float, **more: Any) -> Field:
+    """Return a field of a number from 0 to 1."""
+    about: dict[str, Any] = {"name": name, "kind": RANGE, "label": name, "info": f"{name}_info"}
+    return Field(**about | {"value": value, "low": 0, "high": 1, "step": 0.05} | more)
+
+
+FIELDS = (
+    Field(
+        name="steps",
+        kind=RANGE,
+        value=FIRST_STEPS,
+        label="sample_steps",
+        info="sample_steps_info",
+        low=1,
+        high=models.CAPS.steps,
+    ),
+    choice("sampler", SAMPLERS, FIRST_SAMPLER),
+    Field(
+        name="guidance",
+        kind=RANGE,
+        value=FIRST_GUIDANCE,
+        label="guidance",
+        info="guidance_info",
+        low=0,
+        high=MOST_GUIDANCE,
+        step=0.25,
+    ),
+    Field(
+        name="count",
+        kind=RANGE,
+        value=FIRST_COUNT,
+        label="count",
+        info="count_info",
+        low=1,
+        high=models.CAPS.count,
+    ),
+    Field(name="negative", kind=TEXT, value="", label="negative", info="negative_info"),
+    choice("spacing", SPACINGS, SPACINGS[0]),
+    share_of("eta", 0.0, when=("sampler", ("ddim",))),
+    choice("variance", VARIANCES, VARIANCES[0], when=("sampler", ("ddpm",))),
+    Field(name="clip", kind=FLAG, value=True, label="clip", info="clip_info"),
+    share_of("rescale", 0.0),
+    share_of("low", 0.0, label="interval_low", info="interval_low_info"),
+    share_of("high", 1.0, label="interval_high", info="interval_high_info"),
+    Field(
+        name="begin",
+        kind=SWITCH,
+        value=NOISE,
+        label="begin",
+        info="begin_info",
+        choices=[(f"begin_{word}", word) for word in BEGINNINGS],
+    ),
+    Field(
+        name="seed_to",
+        kind=SEED,
+        value=1,
+        label="seed_to",
+        info="seed_to_info",
+        when=("begin", (SEEDS,)),
+    ),
+    Field(
+        name="share",
+        kind=NUMBER,
+        value=FIRST_PICTURE_PERCENT,
+        label="share",
+        info="share_info",
+        low=0.1,
+        high=100,
+        step=0.1,
+        when=("begin", (PICTURE,)),
+    ),
+)
+FIRST: Values = {field.name: field.value for field in FIELDS}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplingForm(PromptForm):
-    """What the fields of a sampling hold, as they were sent; `to_recipe` checks them.
+class SamplingForm:
+    """What bar and fields of a sampling hold, as they were sent; `to_recipe` checks them.
 
-    share: percent of T at which a picture is left. picture: a starter's name or a file.
+    asked: prompts and seed. held: name -> value of `FIELDS`, `share` the percent of T at which a
+    picture is left. picture: a starter's name or a file.
     """
 
     model: str
-    sampler: str
-    steps: int
-    eta: float
-    variance: str
-    spacing: str
-    clip: bool
-    seed: int
-    count: int
-    begin: str
-    seed_to: int
-    share: float
+    asked: Values
+    held: Values
     picture: str
     mask: Mapping[str, Any] | None
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, lang: str) -> "SamplingForm":
         """Return what the fields hold, so that `to_recipe` gives this recipe again."""
-        begin, entry, seed_to = NOISE, models.find(recipe.model), another_seed(recipe.seed)
-        share, picture, mask = float(FIRST_PICTURE_PERCENT), starters.NAMES[0], None
+        entry, picture, mask = models.find(recipe.model), starters.NAMES[0], None
+        held = {
+            **FIRST,
+            "sampler": recipe.sampler,
+            "steps": recipe.steps,
+            "eta": recipe.eta,
+            "variance": recipe.variance,
+            "spacing": recipe.spacing,
+            "clip": recipe.clip_x0,
+            "count": recipe.count,
+            "seed_to": another_seed(recipe.seed),
+        }
+        if has_prompt(recipe):
+            low, high = recipe.interval
+            more = {"negative": recipe.negative, "guidance": recipe.guidance[0]}
+            held |= {**more, "rescale": recipe.rescale, "low": low, "high": high}
         if recipe.seed_to is not None and not columns_of(recipe):
-            begin, seed_to = SEEDS, recipe.seed_to
+            held |= {"begin": SEEDS, "seed_to": recipe.seed_to}
         if recipe.start:
-            begin, picture = PICTURE, store_chunk(recipe.start.picture)
+            picture = store_chunk(recipe.start.picture)
             share = round(100 * recipe.start.t / models.timesteps(entry), 9)
+            held |= {"begin": PICTURE, "share": share}
             mask = mask_content(recipe.start.picture, lang, recipe.start.mask)
         return cls(
-            model=recipe.model,
-            sampler=recipe.sampler,
-            steps=recipe.steps,
-            eta=recipe.eta,
-            variance=recipe.variance,
-            spacing=recipe.spacing,
-            clip=recipe.clip_x0,
-            seed=recipe.seed,
-            count=recipe.count,
-            begin=begin,
-            seed_to=seed_to,
-            share=share,
-            picture=picture,
-            mask=mask,
-            **vars(prompts.form_of(recipe, models.read_conditioning(entry))),
+            model=recipe.model, asked=asked_of(recipe), held=held, picture=picture, mask=mask
         )
 
     def to_recipe(self) -> Recipe:
-        """Return the recipe of these fields, each checked; raise `InputError`."""
-        begin = validation.choice("begin", self.begin, BEGINNINGS)
-        entry = models.find(self.model)
-        seed_to = validation.seed("second seed", self.seed_to) if begin == SEEDS else None
+        """Return the recipe of these fields, each checked; raise `InputError`.
+
+        A picture for each prompt at least.
+        """
+        held, entry = self.held, models.find(self.model)
+        asked = read_asked("prompts", self.asked)
+        begin = validation.choice("begin", held["begin"], BEGINNINGS)
+        wishes = prompt_form(models.read_conditioning(entry), asked, held).settings(entry)
+        seed_to = validation.seed("second seed", held["seed_to"]) if begin == SEEDS else None
+        count = validation.whole("count", held["count"], 1, models.CAPS.count)
         return models.make_recipe(
             model=self.model,
-            sampler=self.sampler,
-            steps=self.steps,
-            eta=self.eta,
-            variance=self.variance,
-            spacing=self.spacing,
-            clip_x0=self.clip,
-            seed=self.seed,
-            count=self.count,
+            sampler=held["sampler"],
+            steps=held["steps"],
+            eta=held["eta"],
+            variance=held["variance"],
+            spacing=held["spacing"],
+            clip_x0=held["clip"],
+            seed=asked["seed"],
+            count=max(count, len(wishes.get("prompts", ()))),
             seed_to=seed_to,
             start=self._start(entry) if begin == PICTURE else None,
-            **self.settings(entry),
+            **wishes,
         )
 
     def _start(self, entry: ModelEntry) -> Start:
         """Return the picture at the model's own size, how far it is noised, and its mask."""
         shape = models.shape_of(entry)
         mask = painter.read_mask(self.mask, width=shape[2], height=shape[1])
-        return Start(fit_png(self.picture, shape), start_time(entry, self.share), mask)
+        return Start(fit_png(self.picture, shape), start_time(entry, self.held["share"]), mask)
 
 
 class FormParts(NamedTuple):
     """The fields of `SamplingForm` by name, and what belongs to them."""
 
     fields: dict[str, Any]
-    dice: gr.Button
     about: gr.HTML
     upload: gr.File
     gallery: gr.Gallery
-    group: gr.Column
-    prompts: PromptParts
 
     @property
     def controls(self) -> dict[str, Any]:
@@ -142,15 +231,31 @@ def updates_of(recipe: Recipe, lang: str) -> Updates:
 
     What would be begun from stays in sight, unless the recipe has a picture of its own.
     """
-    updates: Updates = dict(vars(SamplingForm.from_recipe(recipe, lang)))
-    names = prompts.listed_classes(models.read_conditioning(models.find(recipe.model)))
-    if names:
-        for name in ("classes", "avoided"):
-            updates[name] = gr.update(choices=names, value=updates[name])
+    found = SamplingForm.from_recipe(recipe, lang)
+    updates: Updates = {
+        "model": found.model,
+        "asked": {"patch": found.asked},
+        "held": patch(found.held),
+    }
     if recipe.start is None:
-        del updates["picture"], updates["mask"]
         return updates
-    return {**updates, "upload": None, "gallery": gr.update(selected_index=None)}
+    begun = {"picture": found.picture, "mask": found.mask}
+    return {**updates, **begun, "upload": None, "gallery": gr.update(selected_index=None)}
+
+
+def first_updates(recipe: Recipe, offered: Mapping[str, Any], lang: str) -> Updates:
+    """Set what a recipe has other than the fields begin with, and what a model is `offered`.
+
+    What an address kept stays, and so does the page's model.
+    """
+    found = SamplingForm.from_recipe(recipe, lang)
+    changed = {name: value for name, value in found.held.items() if value != FIRST[name]}
+    known = offered["asked"]["patch"] if offered else {}
+    shown = offered["held"]["patch"]["shown"] if offered else {}
+    return {
+        "asked": {"patch": {**found.asked, **known, "first": True}},
+        "held": patch(changed, shown=shown),
+    }
 
 
 def start_time(entry: ModelEntry, share: float) -> float:
@@ -184,61 +289,24 @@ def another_seed(seed: int) -> int:
 # ---- laid out
 
 
-def choice(key: str, allowed: Sequence[str], **more: Any) -> gr.Dropdown:
-    """Show a list of words, the first one chosen."""
-    shown = [label(f"{key}_{word}") if f"{key}_{word}" in TEXTS["en"] else word for word in allowed]
-    named = list(zip(shown, allowed, strict=True))
-    return dropdown(key, named, **{"value": allowed[0]} | more)
+def build_bar(model: gr.HTML) -> dict[str, Any]:
+    """Lay out the bar; return it with the page's model."""
+    return {"model": model, "asked": prompts.prompt_bar(FIRST)}
 
 
-def build(model: gr.HTML) -> FormParts:
-    """Lay out the fields of the page's model in the order in which a person thinks of them."""
-    with gr.Column(elem_classes="group"):
-        prompt, classes, unseen, examples = prompts.build_prompt()
-        sampler = choice("sampler", SAMPLERS, value=FIRST_SAMPLER, elem_id="denoise-sampler")
-        about = gr.HTML(elem_classes="note about-sampler")
-        steps = slider("sample_steps", 1, models.CAPS.steps, FIRST_STEPS, elem_id="denoise-steps")
-        count = slider("count", 1, models.CAPS.count, 4, elem_id="denoise-count")
-        seed, dice = seed_row("sample_seed_info")
-        guidance, cost = prompts.build_guidance()
-    more = gr.Accordion(label("more"), open=False, elem_classes="fold")
-    with more, gr.Column(elem_classes="group"):
-        of_ddim: dict[str, Any] = {"visible": False, "elem_id": "denoise-eta"}
-        eta = slider("eta", 0, 1, 0, step=0.05, precision=None, **of_ddim)
-        variance = choice("variance", VARIANCES, visible=False)
-        spacing = choice("spacing", SPACINGS, elem_id="denoise-spacing")
-        clip = gr.Checkbox(True, **labels("clip"))
-        rare = prompts.build_more()
-    beginning, upload, gallery, group = build_beginning()
-    words = {"prompt": prompt, "classes": classes, "guidance": guidance, **rare}
-    fields = {"model": model, "sampler": sampler, "steps": steps, "eta": eta}
-    fields |= {"variance": variance, "spacing": spacing, "clip": clip, "seed": seed, "count": count}
-    prompting = PromptParts(words, unseen, examples, cost)
-    return FormParts(fields | beginning | words, dice, about, upload, gallery, group, prompting)
-
-
-def build_beginning() -> tuple[dict[str, Any], gr.File, gr.Gallery, gr.Column]:
-    """Lay out where a sampling begins: noise, noises between two seeds, or a picture."""
+def build(bar: dict[str, Any]) -> FormParts:
+    """Lay out the fields, which open over the stage, below the `bar`."""
     picture = gr.State(starters.NAMES[0])
-    with gr.Accordion(label("begin"), open=False, elem_classes="fold", elem_id="denoise-begin"):
-        begin = gr.Radio(
-            [(label(f"begin_{word}"), word) for word in BEGINNINGS],
-            value=NOISE,
-            **labels("begin"),
-            show_label=False,
-            elem_classes="switch",
-        )
-        seed_to = seed_number("seed_to", 1, visible=False, elem_id="denoise-seed-to")
-        with gr.Column(visible=False, elem_classes="group") as group:
-            heading("begin_picture")
+    with gr.Column(elem_id="denoise-form"):
+        held = fields_form(FIELDS, "denoise-settings")
+        with gr.Column(elem_classes="begin-picture"):
             upload = file_drop("begin_picture", "single")
             gallery = thumbnails("begin_starters", "denoise-starters", elem_classes="thumbs")
-            share = slider("share", 1, 100, FIRST_PICTURE_PERCENT, step=0.1, precision=None)
-            heading("mask")
-            note("mask_info")
-            mask = painter.painter("denoise-mask")
-    fields = {"begin": begin, "seed_to": seed_to, "share": share, "picture": picture, "mask": mask}
-    return fields, upload, gallery, group
+            mask = painter.painter(MASK_ID)
+        about = gr.HTML(elem_classes="note about-sampler")
+    return FormParts(
+        {**bar, "held": held, "picture": picture, "mask": mask}, about, upload, gallery
+    )
 
 
 # ---- what the fields change among themselves
@@ -261,52 +329,41 @@ def choose_upload(upload: str | None) -> Updates:
 
 
 @guarded
-def choose_begin(begin: str) -> Updates:
-    """Show what belongs to a beginning: the second seed, or the picture with its mask."""
-    begin = validation.choice("begin", begin, BEGINNINGS)
-    return {
-        "seed_to": gr.update(visible=begin == SEEDS),
-        "group": gr.update(visible=begin == PICTURE),
-    }
-
-
-@guarded
-def separate_seeds(begin: str, seed: int, seed_to: int) -> Updates:
-    """Set another second seed where two seeds would begin as twice the same."""
-    if begin != SEEDS or seed != seed_to:
+def react(
+    request: gr.Request, model: str, asked: Values, held: Values, picture: str, event: gr.EventData
+) -> Updates:
+    """Follow what a person changed: two seeds are two, and a picture gets an empty mask."""
+    if event_value(event, "name") != "begin":
         return {}
-    return {"seed_to": another_seed(validation.seed("seed", seed))}
+    if held["begin"] == SEEDS and held["seed_to"] == asked["seed"]:
+        return {"held": patch({"seed_to": another_seed(asked["seed"])})}
+    return show_mask(request, held, model, picture) if held["begin"] == PICTURE else {}
 
 
 @guarded
-def show_mask(request: gr.Request, begin: str, model: str, picture: str) -> Updates:
+def show_mask(request: gr.Request, held: Values, model: str, picture: str) -> Updates:
     """Lay an empty mask over the start picture at the model's size."""
-    if begin != PICTURE:
+    if held["begin"] != PICTURE:
         return {}
     png = fit_png(picture, models.shape_of(models.find(model)))
     return {"mask": mask_content(png, language(request))}
 
 
 @guarded
-def show_sampler(
-    request: gr.Request,
-    model: str,
-    sampler: str,
-    steps: int,
-    spacing: str,
-    begin: str,
-    share: float,
-) -> Updates:
-    """Show eta and variance where they count, and say what a sampler is and costs."""
-    sampler = validation.choice("sampler", sampler, SAMPLERS)
-    steps = validation.whole("steps", steps, 1, models.CAPS.steps)
+def tell(request: gr.Request, model: str, asked: Values, held: Values, **begun: Any) -> Updates:
+    """Tell what a sampler is and costs, what of the prompts is unknown, and the command line."""
+    if not model:  # the page is still being loaded
+        return {}
     entry, lang = models.find(model), language(request)
-    start = start_time(entry, share) if begin == PICTURE else None
-    calls = models.network_calls(entry, sampler, steps, spacing, start)
+    start = start_time(entry, held["share"]) if held["begin"] == PICTURE else None
+    calls = models.network_calls(entry, held["sampler"], held["steps"], held["spacing"], start)
+    sampler = held["sampler"]
+    about = f"{say(f'about_{sampler}', lang)} {say('sampler_calls', lang, calls=calls)}"
+    command = command_line(model=model, asked=asked, held=held, **begun)
     return {
-        "eta": gr.update(visible=sampler == "ddim"),
-        "variance": gr.update(visible=sampler == "ddpm"),
-        "about": f"{say(f'about_{sampler}', lang)} {say('sampler_calls', lang, calls=calls)}",
+        "about": about,
+        "command": command,
+        **prompts.describe(request, model, asked, held),
     }
 
 
@@ -319,41 +376,26 @@ def command_line(**fields: Any) -> str:
 
 
 def wire(demo: gr.Blocks, parts: FormParts, command: gr.HTML) -> None:
-    """Wire the fields."""
-    prompts.wire(parts.fields["model"], parts.prompts)
-    parts.dice.click(new_seed, None, parts.fields["seed"], **QUIET)
-    wire_sampler(parts)
-    wire_beginning(parts)
-    line: dict[str, Any] = {"fn": command_line, "inputs_kwargs": parts.fields, "outputs": command}
-    for name, field in parts.fields.items():
-        if name not in ("picture", "mask"):
-            field.change(**line, trigger_mode="always_last", **QUIET)
-    demo.load(starters.thumbnails, None, parts.gallery, **QUIET)
-
-
-def wire_sampler(parts: FormParts) -> None:
-    """Wire what follows from the choice of a sampler."""
-    names = ("model", "sampler", "steps", "spacing", "begin", "share")
-    inputs = {name: parts.fields[name] for name in names}
-    outputs = {name: parts.fields[name] for name in ("eta", "variance")}
-    event = by_name(show_sampler, inputs, {**outputs, "about": parts.about})
-    for field in inputs.values():
-        field.change(**event, trigger_mode="always_last", **QUIET)
-
-
-def wire_beginning(parts: FormParts) -> None:
-    """Wire where a sampling begins: what is shown, and what lies under the mask."""
-    begin, model, picture, seed, seed_to, mask = (
-        {name: parts.fields[name]}
-        for name in ("begin", "model", "picture", "seed", "seed_to", "mask")
+    """Wire the fields: what follows from the model, from each other, and the command line."""
+    model, asked, held, picture, mask = (
+        {name: parts.fields[name]} for name in ("model", "asked", "held", "picture", "mask")
     )
-    field, gallery, upload = parts.fields["begin"], parts.gallery, parts.upload
-    field.change(**by_name(choose_begin, begin, {**seed_to, "group": parts.group}), **QUIET)
-    field.input(**by_name(separate_seeds, begin | seed | seed_to, seed_to), **QUIET)
-    masked = by_name(show_mask, begin | model | picture, mask)
-    for each in (field, parts.fields["model"]):
-        each.input(**masked, **QUIET)
-    started = by_name(choose_starter, {}, {**picture, "upload": upload})
-    gallery.select(**started, **QUIET).success(**masked, **QUIET)
-    uploaded = by_name(choose_upload, {"upload": upload}, {**picture, "gallery": gallery})
-    upload.upload(**uploaded, **QUIET).success(**masked, **QUIET)
+    shown = by_name(prompts.show_words, model, asked | held)
+    parts.fields["model"].change(**shown, **QUIET)
+    filled = by_name(prompts.prefill, model | asked | held, asked | held)
+    masked = by_name(show_mask, model | held | picture, mask)
+    parts.fields["model"].input(**filled, **QUIET).success(**masked, **QUIET)
+    outputs = {"about": parts.about, "command": command, **asked}
+    told = by_name(tell, parts.fields, outputs) | {"trigger_mode": "always_last"} | QUIET
+    gr.on([parts.fields["asked"].change, parts.fields["held"].change], **told)
+    js = "(held) => sdPrompt.set(held)"
+    parts.fields["held"].change(None, parts.fields["held"], None, js=js, **QUIET)
+    reacted = by_name(react, model | asked | held | picture, held | mask)
+    parts.fields["held"].input(**reacted, **QUIET)
+    started = by_name(choose_starter, {}, {**picture, "upload": parts.upload})
+    parts.gallery.select(**started, **QUIET).success(**masked, **QUIET)
+    uploaded = by_name(
+        choose_upload, {"upload": parts.upload}, picture | {"gallery": parts.gallery}
+    )
+    parts.upload.upload(**uploaded, **QUIET).success(**masked, **QUIET)
+    demo.load(starters.thumbnails, None, parts.gallery, **QUIET)

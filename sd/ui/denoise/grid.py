@@ -4,10 +4,7 @@ Such a grid, prompts down and guidance across from one noise, was once what the 
 files are still opened.
 """
 
-from markupsafe import Markup
-
 from sd.generation.recipe import Recipe
-from sd.ui.components.html import tags
 from sd.ui.texts import say
 
 MOST_SCALES, MOST_GUIDANCE = 6, 10.0
@@ -29,25 +26,6 @@ def columns_of(recipe: Recipe) -> int:
     across = len(prompts) // len(down)
     whole = tuple(prompt for prompt in down for _ in range(across))
     return across if (prompts, scales) == (whole, scales[:across] * len(down)) else 0
-
-
-def legend_html(recipe: Recipe, lang: str) -> Markup:
-    """Return what the pictures were prompted with and which is which; "" without a prompt."""
-    if not has_prompt(recipe):
-        return Markup("")
-    prompts, scales = list(recipe.prompts), [f"{scale:g}" for scale in recipe.guidance]
-    across = columns_of(recipe) if len(scales) > 1 else 0
-    key = "legend_down" if across else "legend_turn" if len(prompts) > 1 else "legend_asked"
-    rows = {
-        key: list(dict.fromkeys(prompts)) if across else prompts[: recipe.count],
-        "legend_against": [recipe.negative] if recipe.negative else [],
-        "legend_across" if across else "legend_guidance": scales[:across] if across else scales,
-    }
-    row = Markup("<dt>{}</dt><dd class='{}'>{}</dd>")
-    lines = (
-        row.format(say(key, lang), key, tags("span", parts)) for key, parts in rows.items() if parts
-    )
-    return Markup('<dl class="legend">{}</dl>').format(Markup("").join(lines))
 
 
 def prompt_title(recipe: Recipe, lang: str) -> list[str]:

@@ -160,6 +160,9 @@ class Job:
         self.started = self.seconds = 0.0
         self.error: Exception | None = None
         self._stop, self._ended, self._news = (threading.Event() for _ in range(3))
+        self._left: int | None = None  # steps until it pauses; None: all
+        self._rest: Generator[SampleStep, None, None] | None = None  # of a paused one
+        self._paused_at = 0.0
         self._context = copy_context()  # of the event, in which gradio notes the files of a page
 
     def start(self) -> None:
@@ -168,21 +171,42 @@ class Job:
         shared(Worker).run(partial(self._context.run, work))
 
     def stop(self) -> None:
-        """Ask for the end after the step at hand."""
+        """Ask for the end after the step at hand; a paused one has ended at once."""
         self._stop.set()
+        if self.paused:
+            self._rest = None
+            self._ended.set()
+
+    def pause(self) -> None:
+        """Ask for a pause after the step at hand: then others have network, thread and queue."""
+        self._left = 0
+
+    def go_on(self, steps: int | None = None) -> None:
+        """Go on from a pause, for so many steps until the next one, or to the end."""
+        if not self.paused:
+            return
+        self._left = steps
+        self._paused_at, paused = 0.0, time.monotonic() - self._paused_at
+        self.started += paused
+        self.start()
+
+    @property
+    def paused(self) -> bool:
+        """Whether it waits to be gone on with."""
+        return bool(self._paused_at) and self._rest is not None
 
     def wait(self, seconds: float) -> bool:
         """Wait at most `seconds` for the end; tell whether it has come."""
         return self._ended.wait(seconds)
 
     def wait_news(self) -> bool:
-        """Wait for more to show, but not for ever; tell whether the job has ended.
+        """Wait for more to show, but not for ever; tell whether the job has ended or pauses.
 
         For one watcher only: the news are cleared.
         """
         self._news.wait(PATIENCE * INTERVALS[-1])
         self._news.clear()
-        return self._ended.is_set()
+        return self._ended.is_set() or self.paused
 
     @property
     def stopped(self) -> bool:
@@ -193,7 +217,7 @@ class Job:
         """Return its film as far as it was handed on, with a line of words; None before that."""
         if self.film is None or not self.film.frames:
             return None
-        return self.film.json(line, running=not self._ended.is_set())
+        return self.film.json(line, running=not (self._ended.is_set() or self.paused))
 
     def _work(self) -> None:
         try:
@@ -205,7 +229,8 @@ class Job:
         except Exception as error:
             self.error = error
         finally:
-            self._ended.set()
+            if not self.paused:
+                self._ended.set()
             self._news.set()
 
     def _work_a_step(self, steps: Generator["SampleStep", None, None]) -> None:
@@ -234,8 +259,10 @@ class Job:
     def _sample(self) -> None:
         """Take step after step and publish from time to time, at last whatever there is."""
         published, updates = time.monotonic(), 0
+        steps, self._rest = self._rest or self._steps(), None
+        pausing = False
         try:
-            for step in self._steps():
+            for step in steps:
                 self.last, self.done = step, step.i
                 self.seconds = time.monotonic() - self.started
                 if self.film:
@@ -245,12 +272,18 @@ class Job:
                         published, updates = time.monotonic(), updates + 1
                 if self._stop.is_set():
                     break
+                if self._left is not None:
+                    self._left = max(0, self._left - 1)
+                    if pausing := self._left == 0 and self.done < self.recipe.steps:
+                        break
             if self.film and self.last:
                 self.end = self.film.space.decode(self.last.x_t)
         finally:
             if self.film:
                 self.film.end()
                 self._publish(self.film)
+            if pausing:
+                self._rest, self._paused_at = steps, time.monotonic()
 
     def _publish(self, film: "Film") -> None:
         """Make pictures of the newest steps, here where torch has its threads, and store them."""
@@ -319,16 +352,28 @@ def watch(job: Job) -> Iterator[bool]:
     """Start a job and yield whenever there is news, or none for a while; True when it has ended.
 
     Closing this iterator, as a closed page does, asks the job to end. What the job could not do is
-    raised after everything that it could do was shown.
+    raised after everything that it could do was shown. One that pauses has ended for its watcher:
+    `resumed` watches it further.
     """
     job.start()
+    yield from _follow(job)
+
+
+def resumed(job: Job, steps: int | None) -> Iterator[bool]:
+    """Go on with a paused job and watch it."""
+    job.go_on(steps)
+    yield from _follow(job)
+
+
+def _follow(job: Job) -> Iterator[bool]:
     try:
         ended = False
         while not ended:
             ended = job.wait_news()
             yield ended
     finally:
-        job.stop()
+        if not job.paused:
+            job.stop()
     if job.error:
         raise job.error
 
@@ -337,6 +382,8 @@ def progress_line(job: Job, lang: str, ended: bool) -> Markup:
     """Return where a sampling is on its way, as words and a bar."""
     total = job.recipe.steps
     share = job.done / total
+    if job.paused:
+        return progress_bar([say("paused", lang, i=job.done, n=total)], share)
     if ended and job.stopped:
         return progress_bar([say("stopped", lang, i=job.done, n=total)], share)
     if ended:

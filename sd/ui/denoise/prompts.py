@@ -1,15 +1,21 @@
-"""What a model is prompted with: classes or captions, how strongly, and a grid of both.
+"""What a model is prompted with: classes or captions as chips in a bar, and how strongly.
 
-The fields are there for every model, and shown for those that are conditioned.
+The bar is a part of our own, drawn by `prompt.js`: it holds prompts and seed, and draws.
 """
 
-from collections.abc import Mapping, Sequence
+import csv
+import difflib
+import io
+import json
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any
 
 import gradio as gr
-from markupsafe import Markup
 
+from sd import runs
 from sd.common import validation
 from sd.common.validation import InputError, shown
 from sd.generation.recipe import Recipe
@@ -17,19 +23,39 @@ from sd.generation.registry import ModelEntry
 from sd.networks.conditioning_metadata import default_guidance
 from sd.ui import models
 from sd.ui.adapter.checks import LONGEST_TEXT, LONGEST_WORD
-from sd.ui.components.events import Updates, by_name
-from sd.ui.components.handlers import QUIET, event_value, guarded, language
-from sd.ui.components.html import paragraph, pressed, tags
-from sd.ui.components.widgets import labels, slider
-from sd.ui.denoise.grid import MOST_GUIDANCE, columns_of, has_prompt, shorten
+from sd.ui.components.events import Updates
+from sd.ui.components.fields import Values, patch, words
+from sd.ui.components.handlers import guarded, language
+from sd.ui.denoise.grid import MOST_GUIDANCE, columns_of
 from sd.ui.model_metadata import ConditioningMetadata
 from sd.ui.texts import say
 
-MOST_PROMPTS = models.CAPS.count
+MOST_PROMPTS, FIRST_PROMPTS = models.CAPS.count, 4
 FIRST_GUIDANCE = 2.0
-MOST_LISTED = 1000  # classes; those beyond are reached by name, over the API
-MOST_NAMED, LONGEST_CHIP = 12, 60  # unseen words in a line; characters of an example
-MOST_SHOWN = 6  # examples
+MOST_LISTED = 1500  # classes or captions that are offered; those beyond are reached by typing
+MOST_NAMED = 12  # classes in a line
+LONGEST_OFFERED = 60  # characters of a caption that is offered
+LARGEST_LIST = 2**22  # bytes of a set's list that are read for its captions
+NEAR = 0.5  # how like a prompt a known one must be to be proposed
+SAMPLERS_SAID = {
+    "ddim": "DDIM",
+    "ddpm": "DDPM",
+    "euler": "Euler",
+    "euler_ancestral": "Euler a",
+    "heun": "Heun",
+    "dpmpp_2m": "DPM-Solver++",
+    "unipc": "UniPC",
+}
+BAR_WORDS = (
+    *("add", "remove", "none", "offers", "unknown", "nearest", "seed_word", "one_step", "pause"),
+    *("resume", "draw", "stopping", "queue", "queue_about", "ordinals", "line", "line_plain"),
+    "all",
+)
+PLACE = '<div class="ask"></div>'  # never changes, so gradio never touches what is in it
+ON_LOAD = """sdPrompt.mount(element, props, {
+  submit: () => trigger("submit"), pause: () => trigger("pause"), change: () => trigger("change"),
+  play: (at) => trigger("play", at), load: () => trigger("load"), watch,
+}, %s);"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,15 +101,6 @@ class PromptForm:
         return tuple(check_class(conditioning, name) for name in chosen), "".join(
             check_class(conditioning, name) for name in avoided
         )
-
-
-class PromptParts(NamedTuple):
-    """The fields of `PromptForm` by name, and what belongs to them."""
-
-    fields: dict[str, Any]
-    unseen: gr.HTML
-    examples: gr.HTML
-    cost: gr.HTML
 
 
 # ---- read, and set again from a recipe
@@ -155,106 +172,152 @@ def listed_classes(conditioning: ConditioningMetadata | None) -> list[str]:
     return list(conditioning.labels[:MOST_LISTED]) if conditioning else []
 
 
-def form_of(recipe: Recipe, conditioning: ConditioningMetadata | None) -> PromptForm:
-    """Return what the fields hold, so that `PromptForm.settings` gives this recipe's again."""
-    if not has_prompt(recipe):
-        return PromptForm(classes=[])
-    across = columns_of(recipe)
-    prompts = list(dict.fromkeys(recipe.prompts)) if across else list(recipe.prompts)
-    names = listed_classes(conditioning)
-    low, high = recipe.interval
-    return PromptForm(
-        prompt="" if names else "\n".join(prompts),
-        classes=[name for name in dict.fromkeys(prompts) if name in names],
-        negative="" if names else recipe.negative,
-        avoided=recipe.negative if recipe.negative in names else None,
-        guidance=recipe.guidance[0],
-        rescale=recipe.rescale,
-        low=low,
-        high=high,
-    )
+def prompt_form(conditioning: ConditioningMetadata | None, asked: Any, held: Values) -> PromptForm:
+    """Return what bar and fields ask of a model: for classes where it knows any, else in words."""
+    shared = {name: held[name] for name in ("guidance", "rescale", "low", "high")}
+    prompts = asked_prompts(asked)
+    if conditioning and conditioning.labels:
+        avoided = validation.text("class", held["negative"], LONGEST_WORD).strip() or None
+        return PromptForm(classes=prompts, avoided=avoided, **shared)
+    return PromptForm(prompt="\n".join(prompts), negative=held["negative"], **shared)
+
+
+def asked_prompts(asked: Any) -> list[str]:
+    """Return the prompts of a bar's value, which are texts of one line."""
+    prompts = asked.get("prompts", []) if isinstance(asked, dict) else None
+    if not isinstance(prompts, list) or len(prompts) > MOST_PROMPTS:
+        raise InputError(f"prompts = {shown(prompts)}: must be at most {MOST_PROMPTS} of them")
+    texts = [validation.text("prompt", each, LONGEST_TEXT) for each in prompts]
+    return [" ".join(each.split()) for each in texts if each.strip()]
+
+
+def read_asked(name: str, value: Any) -> Values:
+    """Return what the bar sent, checked: prompts, and a seed; -1 draws one."""
+    if not isinstance(value, dict):
+        raise InputError(f"{name} = {shown(value)}: must be prompts and a seed")
+    held = value.get("patch", value)  # as the server sent it, where no browser has drawn it yet
+    if not isinstance(held, dict):
+        raise InputError(f"{name} = {shown(held)}: must be prompts and a seed")
+    return {
+        "prompts": asked_prompts(held),
+        "seed": validation.seed("seed", held.get("seed", 0)),
+    }
+
+
+def asked_of(recipe: Recipe) -> Values:
+    """Return what the bar holds, so that it asks for a recipe again."""
+    prompts = recipe.prompts[: recipe.count]
+    once = dict.fromkeys(prompts) if columns_of(recipe) else prompts
+    return {"prompts": list(once), "seed": recipe.seed}
 
 
 # ---- what is said of them
 
 
 @guarded
-def describe(request: gr.Request, model: str, **fields: Any) -> Updates:
-    """Say which words the model has never seen, and what guidance costs."""
-    entry, lang, form = models.find(model), language(request), PromptForm(**fields)
-    conditioning, settings = models.read_conditioning(entry), form.settings(entry)
-    cost = Markup("")
-    if settings and form.guidance != 1 and lacks_uncond(entry, settings["negative"]):
-        cost = tags("p", [say("guidance_no_half", lang)])
-    elif settings.get("guidance", (1.0,))[0] not in (0.0, 1.0):
-        cost = tags("p", [say("guidance_both", lang)])
-    unseen = unseen_html(conditioning, settings, lang) if conditioning else Markup("")
-    return {"unseen": unseen, "cost": cost}
+def describe(request: gr.Request, model: str, asked: Values, held: Values) -> Updates:
+    """Tell the prompts that the model never saw, each with its nearest; and what is cut off."""
+    entry, lang = models.find(model), language(request)
+    conditioning = models.read_conditioning(entry)
+    if conditioning is None:
+        return {"asked": {"patch": {"unknown": {}, "note": ""}}}
+    unknown = unknown_prompts(entry, conditioning, asked_prompts(asked))
+    notes = [cut_line(conditioning, asked_prompts(asked), lang)]
+    negative = held["negative"].strip()
+    if asked["prompts"] and held["guidance"] != 1 and lacks_uncond(entry, negative):
+        notes.append(say("guidance_no_half", lang))
+    if unseen := unseen_words(conditioning, [negative]):
+        notes.append(say("prompt_unseen", lang, words=", ".join(unseen[:MOST_NAMED])))
+    return {"asked": {"patch": {"unknown": unknown, "note": " ".join(filter(None, notes))}}}
 
 
-def unseen_html(
-    conditioning: ConditioningMetadata, settings: Mapping[str, Any], lang: str
-) -> Markup:
-    """Return the words that training never saw, and how much is cut off, as a line."""
+def unknown_prompts(
+    entry: ModelEntry, conditioning: ConditioningMetadata, prompts: Sequence[str]
+) -> dict[str, str]:
+    """Return prompt -> the known one most like it, or "", of those the model cannot know."""
+    if conditioning.labels:
+        unknown = [each for each in prompts if each not in conditioning.labels]
+    else:
+        unknown = [each for each in prompts if unseen_words(conditioning, [each])]
+    known = offered_prompts(entry)
+    return {each: nearest(each, known) for each in unknown}
+
+
+def nearest(prompt: str, known: Sequence[str]) -> str:
+    """Return the known prompt most like another, "" where none is."""
+    return next(iter(difflib.get_close_matches(prompt[:100], known, 1, NEAR)), "")
+
+
+def unseen_words(conditioning: ConditioningMetadata, texts: Sequence[str]) -> list[str]:
+    """Return the words of texts that training never saw, each once."""
+    if conditioning.vocabulary is None:
+        return []
+    return list(dict.fromkeys(w for text in texts for w in conditioning.vocabulary.unseen(text)))
+
+
+def cut_line(conditioning: ConditioningMetadata, prompts: Sequence[str], lang: str) -> str:
+    """Return how much of the longest prompt the model cannot read; "" if it reads all."""
     vocabulary = conditioning.vocabulary
-    if vocabulary is None or not settings:
-        return Markup("")
-    texts = [*settings["prompts"], settings["negative"]]
-    unseen = dict.fromkeys(word for text in texts for word in vocabulary.unseen(text))
-    longest = max(len(vocabulary.encode(text, 4096)) for text in texts)
-    lines = []
-    if unseen:
-        named = ", ".join(list(unseen)[:MOST_NAMED]) + (", …" if len(unseen) > MOST_NAMED else "")
-        lines.append(say("prompt_unseen", lang, words=named))
-    if longest > conditioning.length:
-        cut = longest - conditioning.length
-        lines.append(say("prompt_cut", lang, n=conditioning.length, cut=cut))
-    return Markup("").join(paragraph(line, "warning") for line in lines)
-
-
-def examples_html(conditioning: ConditioningMetadata | None, lang: str) -> Markup:
-    """Return the examples of a model as buttons; "" where it has none."""
-    if conditioning is None or not conditioning.examples:
-        return Markup("")
-    button = Markup('<button type="button" data-index="{}" title="{}">{}</button>')
-    buttons = Markup("").join(
-        button.format(place, text, shorten(text, LONGEST_CHIP))
-        for place, text in enumerate(conditioning.examples[:MOST_SHOWN])
-    )
-    line = Markup('<p class="chips"><span>{}</span>{}</p>')
-    return line.format(say("prompt_examples", lang), buttons)
+    if vocabulary is None or not prompts:
+        return ""
+    cut = max(len(vocabulary.encode(text, 4096)) for text in prompts) - conditioning.length
+    return say("prompt_cut", lang, n=conditioning.length, cut=cut) if cut > 0 else ""
 
 
 # ---- what follows from the model
 
 
+@lru_cache(maxsize=8)
+def offered_prompts(entry: ModelEntry) -> tuple[str, ...]:
+    """Return what typing offers: the classes of a model, or the captions of its set."""
+    conditioning = models.read_conditioning(entry)
+    if conditioning is None:
+        return ()
+    known = conditioning.labels or (*conditioning.examples, *set_captions(entry))
+    short = (each for each in dict.fromkeys(known) if len(each) <= LONGEST_OFFERED)
+    return tuple(each for each, _ in zip(short, range(MOST_LISTED), strict=False))
+
+
+def set_captions(entry: ModelEntry) -> tuple[str, ...]:
+    """Return the captions of the set that a model learned from, where it is at hand."""
+    kept, source = entry.folder / runs.PICTURES / "index.json", entry.folder / runs.SOURCE
+    with suppress(OSError, ValueError, AttributeError, TypeError):
+        if kept.is_file() and kept.stat().st_size <= LARGEST_LIST:
+            captions = json.loads(kept.read_text(encoding="utf-8")).get("captions") or ()
+            return tuple(each for each in captions if isinstance(each, str))
+        if json.loads(source.read_text(encoding="utf-8")).get("data") == "starter":
+            return starter_captions()
+    return ()
+
+
+@lru_cache(maxsize=1)
+def starter_captions() -> tuple[str, ...]:
+    """Return the captions of the bundled set."""
+    from sd.data.reading.archive import Archive
+    from sd.data.reading.source import starter_path
+
+    with closing(Archive(starter_path())) as bundled:
+        table = io.StringIO(bundled.read("metadata.csv").decode("utf-8"))
+    return tuple(row["text"] for row in csv.DictReader(table))
+
+
 @guarded
-def show_fields(
-    request: gr.Request, model: str, classes: Sequence[str] | None, avoided: str | None
-) -> Updates:
-    """Show the fields that a model has; choices that it does not know are dropped."""
-    conditioning = models.read_conditioning(models.find(model))
-    names, conditional = listed_classes(conditioning), conditioning is not None
-    chosen = class_names(classes)
-    kept = [name for name in chosen if name in names]
-    dropped: dict[str, Any] = {} if len(kept) == len(chosen) else {"value": kept}
-    negative = avoided if avoided in names else None
-    by_words, by_class = conditional and not names, bool(names)
-    shared = ("guidance", "rescale", "low", "high")
+def show_words(model: str) -> Updates:
+    """Offer what a model knows, and show the fields of guidance where it can be told anything."""
+    if not model:  # the page is still being loaded
+        return {}
+    entry = models.find(model)
+    conditioning = models.read_conditioning(entry)
+    kind = "none" if conditioning is None else "class" if conditioning.labels else "words"
+    shared = ("guidance", "negative", "rescale", "low", "high")
     return {
-        "prompt": gr.update(visible=by_words),
-        "negative": gr.update(visible=by_words),
-        "classes": gr.update(visible=by_class, choices=names, **dropped),
-        "avoided": gr.update(visible=by_class, choices=names, value=negative),
-        **{name: gr.update(visible=conditional) for name in shared},
-        "examples": examples_html(conditioning, language(request)),
+        "asked": {"patch": {"kind": kind, "offers": list(offered_prompts(entry))}},
+        "held": patch(shown=dict.fromkeys(shared, conditioning is not None)),
     }
 
 
 @guarded
-def prefill(
-    model: str, prompt: str | None, classes: Sequence[str] | None, negative: str | None
-) -> Updates:
+def prefill(model: str, asked: Values, held: Values) -> Updates:
     """Keep what a model that was just chosen knows of the prompts for the one before.
 
     Where that is nothing, take those of its own samples. Guidance is set where the model never
@@ -265,100 +328,48 @@ def prefill(
     if conditioning is None or not usual:
         return {}
     scale = default_guidance(models.config_of(entry).conditioning.drop)
-    guidance: Updates = {} if scale == FIRST_GUIDANCE else {"guidance": scale}
-    if not conditioning.labels:
-        known = known_lines(conditioning, prompt)
-        negatives = known_lines(conditioning, negative)
-        return {
-            "prompt": "\n".join(known or usual),
-            "negative": "\n".join(negatives),
-            **guidance,
-        }
-    names = listed_classes(conditioning)
-    if any(name in names for name in class_names(classes)):
-        return guidance
-    listed = [name for name in usual if name in names]
-    return {"classes": gr.update(choices=names, value=listed), **guidance}
+    changes: Values = {} if scale == FIRST_GUIDANCE else {"guidance": scale}
+    if not known_prompts(conditioning, [held["negative"]]):
+        changes["negative"] = ""
+    prompts = known_prompts(conditioning, asked_prompts(asked)) or usual[:FIRST_PROMPTS]
+    return {"asked": {"patch": {"prompts": prompts}}, "held": patch(changes)}
 
 
-def known_lines(conditioning: ConditioningMetadata, text: str | None) -> list[str]:
-    """Return the lines of a text that have no word which training never saw."""
-    vocabulary = conditioning.vocabulary
-    return [line for line in lines_of(text) if vocabulary is None or not vocabulary.unseen(line)]
-
-
-@guarded
-def choose_example(model: str, classes: Sequence[str] | None, event: gr.EventData) -> Updates:
-    """Take an example that was pressed as the prompt, or its class as one more."""
-    conditioning = models.read_conditioning(models.find(model))
-    if conditioning is None or not conditioning.examples:
-        raise InputError(f"example: {model} has none")
-    examples = conditioning.examples
-    index = event_value(event, "index")
-    text = examples[validation.whole("example", index, 0, len(examples) - 1)]
-    if not conditioning.labels:
-        return {"prompt": text}
-    return {"classes": list(dict.fromkeys([*class_names(classes), text]))}
+def known_prompts(conditioning: ConditioningMetadata, prompts: Sequence[str]) -> list[str]:
+    """Return the prompts that a model knows: its classes, or captions without an unseen word."""
+    if conditioning.labels:
+        return [each for each in prompts if each in conditioning.labels]
+    return [each for each in prompts if not unseen_words(conditioning, [each])]
 
 
 # ---- laid out
 
 
-def build_prompt() -> tuple[gr.Textbox, gr.Dropdown, gr.HTML, gr.HTML]:
-    """Lay out the prompt, the line about it and the examples."""
-    prompt = textbox("prompt", lines=2, max_lines=6, elem_id="denoise-prompt")
-    classes = class_list("prompt_class", multiselect=True, elem_id="denoise-class")
-    unseen = gr.HTML(elem_classes="told-words")
-    examples = gr.HTML(
-        elem_classes="examples", elem_id="denoise-examples", js_on_load=pressed("index", "Number")
-    )
-    return prompt, classes, unseen, examples
+def prompt_bar(first: Values) -> gr.HTML:
+    """Lay out the bar that draws; `first`: what the fields of a sampling hold at first.
 
-
-def build_guidance() -> tuple[Any, gr.HTML]:
-    """Lay out how strongly the prompt is followed, and what that costs."""
-    settings: dict[str, Any] = {"step": 0.25, "precision": None, "elem_id": "denoise-guidance"}
-    guidance = slider("guidance", 0, MOST_GUIDANCE, FIRST_GUIDANCE, visible=False, **settings)
-    return guidance, gr.HTML(elem_classes="note told-words")
-
-
-def build_more() -> dict[str, Any]:
-    """Lay out what is rarely changed: the negative prompt, rescale, and the interval."""
-    share: dict[str, Any] = {"step": 0.05, "precision": None, "visible": False}
-    return {
-        "negative": textbox("negative", lines=1, max_lines=1, elem_id="denoise-negative"),
-        "avoided": class_list("negative_class", elem_id="denoise-negative-class"),
-        "rescale": slider("rescale", 0, 1, 0, **share),
-        "low": slider("interval_low", 0, 1, 0, **share),
-        "high": slider("interval_high", 0, 1, 1, **share),
+    It sends `load` once it is there, which is when its tab is first seen, `submit` to draw,
+    `pause`, `play` with the steps to go on for (0: all), and `change`.
+    """
+    told = {
+        "form": "ask",
+        "first": first,
+        "most": MOST_PROMPTS,
+        "longest": LONGEST_WORD,
+        "largest": validation.LARGEST_SEED,
+        "samplers": {name: words(said) for name, said in SAMPLERS_SAID.items()},
+        "begins": {word: words(f"begin_{word}") for word in ("noise", "seeds", "picture")},
+        "words": {
+            **{word: words(f"ask_{word}") for word in BAR_WORDS},
+            **{word: words(word) for word in ("seed", "dice", "stop")},
+        },
     }
-
-
-def textbox(key: str, **more: Any) -> gr.Textbox:
-    """Show a field for words, hidden until a model reads any."""
-    return gr.Textbox("", max_length=LONGEST_TEXT, visible=False, **labels(key), **more)
-
-
-def class_list(key: str, **more: Any) -> gr.Dropdown:
-    """Show a list of classes, hidden until a model knows any."""
-    return gr.Dropdown([], visible=False, **labels(key), **more)
-
-
-def wire(model: Any, parts: PromptParts) -> None:
-    """Wire which fields a model has, what is said of them, and the examples."""
-    fields, examples = parts.fields, parts.examples
-    prompt, classes, negative, avoided = (
-        {name: fields[name]} for name in ("prompt", "classes", "negative", "avoided")
+    bar = gr.HTML(
+        {"prompts": [], "seed": 0},
+        html_template=PLACE,
+        js_on_load=ON_LOAD % json.dumps(told, ensure_ascii=False),
+        apply_default_css=False,
+        elem_id="denoise-ask",
     )
-    given = {"model": model}
-    shown = {**fields, "examples": examples}
-    model.change(**by_name(show_fields, given | classes | avoided, shown), **QUIET)
-    filled = prompt | classes | negative | {"guidance": fields["guidance"]}
-    model.input(**by_name(prefill, given | prompt | classes | negative, filled), **QUIET)
-    lines = {"unseen": parts.unseen, "cost": parts.cost}
-    for name in ("prompt", "classes", "negative", "avoided", "guidance"):
-        fields[name].change(
-            **by_name(describe, given | fields, lines), trigger_mode="always_last", **QUIET
-        )
-    model.change(**by_name(describe, given | fields, lines), trigger_mode="always_last", **QUIET)
-    examples.click(**by_name(choose_example, given | classes, prompt | classes), **QUIET)
+    setattr(bar, "read_sent", read_asked)  # noqa: B010 (a name of ours)
+    return bar

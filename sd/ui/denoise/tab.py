@@ -13,11 +13,10 @@ from markupsafe import Markup
 from sd.common import validation
 from sd.common.validation import InputError
 from sd.generation.recipe import Recipe
+from sd.ui import models
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.fields import Values
 from sd.ui.components.handlers import (
-    HIDDEN,
-    MODEL,
     QUIET,
     event_value,
     guarded,
@@ -29,21 +28,22 @@ from sd.ui.components.player import content as player_content
 from sd.ui.components.player import player
 from sd.ui.components.tools import tools_bar
 from sd.ui.components.widgets import command_box, label
-from sd.ui.denoise import algorithm2, branch, example, form, grid_panel, race, takeaway
+from sd.ui.denoise import algorithm2, branch, example, form, grid_panel, prompts, race, takeaway
 from sd.ui.denoise.attention import panel as attention
 from sd.ui.denoise.bar import TOOLS
 from sd.ui.denoise.branch import BranchForm, offer_branch
 from sd.ui.denoise.form import SamplingForm
-from sd.ui.denoise.grid import columns_of, legend_html
+from sd.ui.denoise.grid import columns_of
 from sd.ui.denoise.grid_panel import Grid, cell_of
-from sd.ui.denoise.job import Job, progress_line, watch
+from sd.ui.denoise.job import Job, progress_line, resumed, watch
 from sd.ui.denoise.tree import Node, Tree, title
 from sd.ui.texts import say
 
+RUNNING, PAUSED, RESTING = ({"patch": {"state": word}} for word in ("running", "paused", "rest"))
 FIRST_EXAMPLE_SHARE = 0.6  # of the bundled example's steps, where a branch of it is offered
 
 
-# ---- the stage: player, line and legend
+# ---- the stage: player and line
 
 
 def show_films(tree: Tree, lang: str) -> Updates:
@@ -53,12 +53,9 @@ def show_films(tree: Tree, lang: str) -> Updates:
 
 
 def show_tree(tree: Tree, lang: str) -> Updates:
-    """Show what belongs to the player: the legend, and the numbers of pictures to take away."""
+    """Show what belongs to the player: which of its pictures can be saved."""
     shown = tree.nodes.get(tree.shown or 0)
-    return {
-        "legend": legend_html(shown.recipe, lang) if shown else "",
-        **(takeaway.offer_pictures(tree, shown.recipe.count) if shown else {}),
-    }
+    return takeaway.offer_pictures(tree, shown.recipe.count) if shown else {}
 
 
 def node_line(node: Node, lang: str) -> Markup:
@@ -80,9 +77,16 @@ def sample(tree: Tree, recipe: Recipe, lang: str) -> Iterator[Updates]:
     job = tree.job = Job(recipe, title(node, lang), columns=columns_of(recipe))
     # The player waits for this job's own film: gradio sends what an event shows as differences
     # from what it showed before, and the frames of an older, longer film come out wrong.
-    yield {"line": progress_line(job, lang, False), **show_tree(tree, lang)}
+    yield {"line": progress_line(job, lang, False), "asked": RUNNING, **show_tree(tree, lang)}
+    yield from follow(tree, node, job, watch(job), lang)
+
+
+def follow(
+    tree: Tree, node: Node, job: Job, watched: Iterator[bool], lang: str
+) -> Iterator[Updates]:
+    """Yield the stage while a job is at work, until it ends or pauses."""
     try:
-        for ended in watch(job):
+        for ended in watched:
             film = job.film_json()
             node.film = film or node.film
             if not ended:
@@ -93,14 +97,34 @@ def sample(tree: Tree, recipe: Recipe, lang: str) -> Iterator[Updates]:
             node.film, node.done, node.end = film, job.done, job.end
         if not node.film:
             tree.forget(node)
+    state = PAUSED if job.paused else RESTING
     line = progress_line(job, lang, True)
-    yield {**show_films(tree, lang), "line": line, **show_tree(tree, lang)}
+    yield {**show_films(tree, lang), "line": line, "asked": state, **show_tree(tree, lang)}
 
 
 @guarded
 def run(request: gr.Request, tree: Tree, **fields: Any) -> Iterator[Updates]:
     """Sample as the fields say."""
     yield from sample(tree, SamplingForm(**fields).to_recipe(), language(request))
+
+
+@guarded
+def go_on(request: gr.Request, tree: Tree, event: gr.EventData) -> Iterator[Updates]:
+    """Go on with the sampling that pauses: for so many steps, or (0) to its end."""
+    steps = validation.whole("steps", event_value(event, "steps"), 0, models.CAPS.steps)
+    job, lang = tree.job, language(request)
+    node = tree.find(job.recipe) if job else None
+    if job is None or node is None or not job.paused:
+        raise InputError("nothing pauses here: press Draw")
+    tree.show(node.number)
+    yield {"asked": RUNNING}
+    yield from follow(tree, node, job, resumed(job, steps or None), lang)
+
+
+def pause(tree: Tree) -> None:
+    """Ask the sampling that is shown to pause after the step at hand."""
+    if isinstance(tree, Tree) and tree.job:
+        tree.job.pause()
 
 
 @guarded
@@ -169,27 +193,28 @@ def note_place(request: gr.Request, tree: Tree, event: gr.EventData) -> Updates:
 
 
 @guarded
-def first_view(request: gr.Request, tree: Tree) -> Updates:
+def first_view(request: gr.Request, tree: Tree, model: str = "") -> Updates:
     """Show the bundled example as the page's first node, and offer a branch of it on its way.
 
     Without an example the player gets its words alone.
     The controls are set to what made it, so that the first press of the button makes its like.
     """
     lang, found = language(request), example.find_example()
-    if found is None or tree.nodes:
-        return {} if tree.nodes else {"player": player_content([], lang)}
+    offered: Any = prompts.show_words(model)
+    if tree.job or len(tree.nodes) > 1:
+        return {}
+    if found is None:
+        return {**offered, "player": player_content([], lang)}
     recipe, film = found
-    node = tree.add(recipe)
+    node = tree.find(recipe) or tree.add(recipe)  # asked again where the bar came later
     node.film, node.done = {**film, "label": title(node, lang)}, recipe.steps
     tree.place = max(1, round(FIRST_EXAMPLE_SHARE * recipe.steps))
-    controls = form.updates_of(recipe, lang)
-    del controls["model"]  # the page has one already
     return {
         "player": player_content(tree.films(), lang, opening=True),
         "line": progress_bar([say("example", lang)], 1),
         **show_tree(tree, lang),
         **offer_branch(tree, lang),
-        **controls,
+        **form.first_updates(recipe, offered, lang),
     }
 
 
@@ -199,14 +224,11 @@ def first_view(request: gr.Request, tree: Tree) -> Updates:
 def build(demo: gr.Blocks, model: gr.HTML) -> None:
     """Lay out the tab and wire it; `model` is the page's."""
     state = gr.State(Tree())
-    with gr.Row(elem_classes="page wide denoise-page"):
-        with gr.Column(elem_classes="side"):
-            fields = form.build(model)
-            with gr.Column(elem_classes="actions"), gr.Row(elem_classes="buttons"):
-                go = gr.Button(label("denoise"), variant="primary", elem_id="denoise-go")
-                halt = gr.Button(label("stop"), elem_id="denoise-stop", elem_classes="stop")
-        with gr.Column(elem_classes="stage"):
-            stage = build_stage()
+    with gr.Column(elem_classes="denoise-page"):
+        bar = form.build_bar(model)
+        fields = form.build(bar)
+        stage = build_stage()
+    stage["asked"] = asked = bar["asked"]
     tools_bar(TOOLS)
     branching = branch.build()
     attention_fold, attention_parts = attention.build()
@@ -218,13 +240,16 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
     command = command_box()
 
     tree, offered = {"tree": state}, branching.outputs
-    queued = {**HIDDEN, "api_visibility": "private", **MODEL}
-    go.click(**by_name(run, tree | fields.fields, stage), **queued)
     shown = progress_on(stage["line"])
-    branching.go.click(**by_name(run_branch, tree | branching.fields, stage), **shown)
     opened = by_name(open_cell, {**tree, "grid": cells.state}, stage)
-    cells.sheet.click(**opened, **queued)
-    halt.click(stop, state, None, **QUIET)
+    began = [
+        asked.submit(**by_name(run, tree | fields.fields, stage), **shown),
+        asked.play(**by_name(go_on, tree, stage), **shown),
+        branching.go.click(**by_name(run_branch, tree | branching.fields, stage), **shown),
+        cells.sheet.click(**opened, **shown),
+    ]
+    asked.pause(pause, state, None, **QUIET)
+    stage["halt"].click(stop, state, None, **QUIET)
     placed = by_name(note_place, tree, {**offered, "saving": taking.form})
     moved = stage["player"].select(**placed, trigger_mode="multiple", **QUIET)
     algorithm2.wire(algorithm_fold, algorithm, moved, state)
@@ -234,14 +259,18 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
     stage["player"].click(**chosen, trigger_mode="multiple", **QUIET)
     controls = {**fields.controls, **branching.outputs}
     brought = takeaway.wire(taking, state, controls, stage["line"])
-    brought.success(**by_name(run_again, tree, stage), **queued)
+    began.append(brought.success(**by_name(run_again, tree, stage), **shown))
+    for event in began:
+        event.then(None, None, None, js="() => sdPrompt.be('rest')", **QUIET)
     form.wire(demo, fields, command)
-    demo.load(**by_name(first_view, tree, everything), **QUIET)
+    # The tab's parts are made when it is first seen, which may be before all is wired, or later.
+    viewed = by_name(first_view, {**tree, "model": model}, everything)
+    gr.on([demo.load, asked.load], **viewed, **QUIET)
 
 
 def build_stage() -> dict[str, Any]:
-    """Lay out the line, the player and the legend."""
-    line = gr.HTML(elem_classes="status", elem_id="denoise-status")
+    """Lay out the player, the line of what happens, and the button that stops, out of sight."""
     steps = player("denoise-player")
-    legend = gr.HTML(elem_classes="legend-box", elem_id="denoise-legend")
-    return {"player": steps, "line": line, "legend": legend}
+    line = gr.HTML(elem_classes="status", elem_id="denoise-status")
+    halt = gr.Button(label("stop"), elem_id="denoise-stop", visible="hidden")
+    return {"player": steps, "line": line, "halt": halt}

@@ -23,10 +23,10 @@ from sd.generation.recipe import Recipe, Start
 from sd.generation.registry import ModelEntry
 from sd.ui import api, models
 from sd.ui.components import painter, widgets
-from sd.ui.denoise import branch, form
+from sd.ui.components.fields import read_fields
+from sd.ui.denoise import branch, form, prompts
 from sd.ui.denoise.branch import BranchForm
 from sd.ui.denoise.form import SamplingForm
-from sd.ui.denoise.prompts import PromptForm
 from tests.helpers import denoising
 from tests.helpers.denoising import (
     CHINESE,
@@ -40,6 +40,8 @@ from tests.helpers.denoising import (
 )
 
 pytestmark = pytest.mark.usefixtures("little", "quick")
+SENT = [each.name for each in form.FIELDS if each.name not in ("negative", "guidance")]
+SENT = [name for name in SENT if name not in ("rescale", "low", "high")]
 START = Start(denoising.picture(), 30.0)
 
 
@@ -48,7 +50,8 @@ START = Start(denoising.picture(), 30.0)
 
 def test_every_field_of_a_form_is_on_the_page_by_its_name() -> None:
     with gr.Blocks():
-        sampling, branching = form.build(gr.HTML()).fields, branch.build().fields
+        sampling = form.build(form.build_bar(gr.HTML())).fields
+        branching = branch.build().fields
     assert set(sampling) == {each.name for each in dataclass_fields(SamplingForm)}
     assert {*branching["branch_form"].value, "paint"} == {
         each.name for each in dataclass_fields(BranchForm)
@@ -63,7 +66,7 @@ def test_every_control_comes_back_from_a_recipe(name: str) -> None:
     found = SamplingForm.from_recipe(made, "en")
     assert found.to_recipe() == made
     other = replace(made, seed=6)
-    assert replace(found, seed=6).to_recipe() == other != made
+    assert replace(found, asked={**found.asked, "seed": 6}).to_recipe() == other != made
     assert recipe_of(**set_fields(form.updates_of(made, "en"))) == made
 
 
@@ -91,7 +94,7 @@ def test_a_recipe_names_the_model_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: repr(value)[:12])
-@pytest.mark.parametrize("name", [name for name in values() if name not in vars(PromptForm())])
+@pytest.mark.parametrize("name", [*SENT, "seed", "model", "mask"])
 def test_each_field_refuses_what_it_cannot_hold(name: str, value: Any) -> None:
     good = {"clip": [True], "eta": [], "mask": [None, {}], "share": [4.7], "seed": [10**9]}
     good |= {"seed_to": [10**9]}
@@ -100,31 +103,42 @@ def test_each_field_refuses_what_it_cannot_hold(name: str, value: Any) -> None:
     needed = {"seed_to": "seeds", "share": "picture", "mask": "picture"}
     changes = {name: value, **({"begin": needed[name]} if name in needed else {})}
     with pytest.raises(InputError) as error:
-        recipe_of(**values(**changes))
+        fields = values(**changes)
+        prompts.read_asked("bar", fields["asked"])
+        read_fields(form.FIELDS, "form", fields["held"])
+        recipe_of(**fields)
     one_line(error.value)
 
 
-def test_what_fits_in_no_field_is_shown_where_it_counts() -> None:
-    def shown(request: Any = ENGLISH, **changes: Any) -> Any:
-        asked = {"model": "little", "sampler": "heun", "steps": 6, "spacing": "trailing"}
-        return form.show_sampler(request, **asked | {"begin": "noise", "share": 60} | changes)
+def test_what_fits_in_no_field_is_told_where_it_counts() -> None:
+    def told(request: Any = ENGLISH, **changes: Any) -> Any:
+        return form.tell(request, **values(**{"sampler": "heun"} | changes))
 
-    plain = shown()
-    assert [plain[name]["visible"] for name in ("eta", "variance")] == [False, False]
-    assert "second order" in plain["about"]
-    late = shown(begin="picture")["about"]
+    assert "second order" in told()["about"]
+    late = told(begin="picture")["about"]
     assert f"{models.network_calls(models.find('little'), 'heun', 6, start=30.0)} network" in late
-    assert f"{models.network_calls(models.find('little'), 'heun', 6)} network" in plain["about"]
-    assert shown(sampler="ddim", spacing="karras", begin="seeds")["eta"]["visible"]
-    assert shown(CHINESE, sampler="ddpm")["variance"]["visible"]
-    for wrong in ({"model": "gone"}, {"sampler": "dimd"}, {"steps": math.nan}):
-        with pytest.raises(gr.Error):
-            shown(**wrong)
-    for begin, visible in (("seeds", [True, False]), ("picture", [False, True])):
-        assert [each["visible"] for each in form.choose_begin(begin).values()] == visible
-    mask = form.show_mask(ENGLISH, "picture", "little", "owl.png")["mask"]
+    assert f"{models.network_calls(models.find('little'), 'heun', 6)} network" in told()["about"]
+    assert "共调用网络" in told(CHINESE)["about"]
+    assert told(model="") == {}  # while the page is being loaded
+    with pytest.raises(gr.Error):
+        told(model="gone")
+    shown = {each.name: each.when for each in form.FIELDS if each.when}
+    assert shown["eta"] == ("sampler", ("ddim",)) and shown["variance"] == ("sampler", ("ddpm",))
+    mask = form.show_mask(ENGLISH, {"begin": "picture"}, "little", "owl.png")["mask"]
     assert (mask["width"], mask["height"], mask["paint"]) == (8, 8, None)
-    assert form.show_mask(ENGLISH, "noise", "little", "owl.png") == {}
+    assert form.show_mask(ENGLISH, {"begin": "noise"}, "little", "owl.png") == {}
+
+
+def changed(name: str, **fields: Any) -> Any:
+    """Return what follows when a person has changed a field of the form."""
+    held = values(**fields)
+    event = gr.EventData(None, {"name": name})
+    return form.react(ENGLISH, held["model"], held["asked"], held["held"], "owl.png", event)
+
+
+def test_a_picture_that_is_chosen_gets_its_mask() -> None:
+    assert changed("begin", begin="picture")["mask"]["width"] == 8
+    assert changed("share", begin="picture") == changed("begin") == {}
 
 
 @pytest.mark.parametrize(
@@ -141,15 +155,19 @@ def test_what_fits_in_no_field_is_shown_where_it_counts() -> None:
 def test_two_seeds_never_begin_as_twice_the_same(
     begin: str, seed: int, seed_to: int, found: int | None
 ) -> None:
-    assert form.separate_seeds(begin, seed, seed_to).get("seed_to") == found
+    updates = changed("begin", begin=begin, seed=seed, seed_to=seed_to)
+    held = updates.get("held", {"patch": {"values": {}}})["patch"]["values"]
+    assert held.get("seed_to") == found
 
 
 @pytest.mark.parametrize("seed", [0, 1, 7, LARGEST_SEED])
 def test_a_recipe_leaves_no_second_seed_that_is_its_first(seed: int) -> None:
     for made in (denoising.recipe(seed=seed), denoising.recipe(seed=seed, start=START)):
         found = SamplingForm.from_recipe(made, "en")
-        assert found.seed == seed != found.seed_to
-        assert replace(found, begin="seeds").to_recipe().seed_to == found.seed_to
+        held = found.held
+        assert found.asked["seed"] == seed != held["seed_to"]
+        again = replace(found, held={**held, "begin": "seeds"})
+        assert again.to_recipe().seed_to == held["seed_to"]
 
 
 def test_a_recipe_leaves_no_picture_in_sight_that_is_not_its_own() -> None:
@@ -263,13 +281,15 @@ def test_other_commands_name_the_picture_and_none_a_field_that_is_empty() -> Non
     for name in ("picture", "mask", "branch"):
         line = models.sample_command(beginnings()[name])
         assert parser().parse_args(shlex.split(line)[3:]).recipe == "PICTURE.png"
-    assert form.command_line(**values(model=None)) == form.command_line(**values(steps=None)) == ""
+    assert form.command_line(**values(model="x")) == form.command_line(**values(steps=0)) == ""
 
 
 def test_a_seed_of_minus_one_becomes_one_that_is_seen_and_recorded() -> None:
     assert widgets.draw_seed(7) == gr.skip() and widgets.draw_seed(None) == gr.skip()
     assert 0 <= widgets.draw_seed(-1) < 10**6
-    made = recipe_of(**values(seed=-1, seed_to=-1, begin="seeds"))
+    fields = values(seed=-1, seed_to=-1, begin="seeds")
+    asked = prompts.read_asked("bar", fields["asked"])
+    made = recipe_of(**fields | {"asked": asked})
     assert 0 <= made.seed < 10**6 and made.seed != made.seed_to
     usual = ("little", "ddim", 2, -1, 1, 0.0, "fixed_small", "trailing", True)
     seeds = [list(api.denoise_pictures(*usual))[-1][2]["seed"] for _ in range(2)]

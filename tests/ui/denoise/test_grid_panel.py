@@ -107,7 +107,7 @@ def test_a_size_is_drawn(little: Model) -> None:
 @pytest.mark.usefixtures("told")
 def test_without_values_the_prompts_are_those_of_the_form() -> None:
     grid = Grid()
-    changes = {"model": WORDED, "prompt": "\n".join(CAPTIONS[:2]), "steps": 2, "guidance": 2.0}
+    changes = {"model": WORDED, "prompts": list(CAPTIONS[:2]), "steps": 2, "guidance": 2.0}
     sheets = ran(grid, asked("guidance", "1, 3", "prompt"), CHINESE, **changes)
     made = [(cell.prompts, cell.guidance) for cell in grid.flat]
     assert made == [((words,), (scale,)) for words in CAPTIONS[:2] for scale in (1.0, 3.0)]

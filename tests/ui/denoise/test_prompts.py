@@ -5,6 +5,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,10 @@ from sd.config import Config
 from sd.generation.recipe import Recipe, from_json
 from sd.networks import conditioning_metadata as facts
 from sd.ui import api, model_metadata, models
+from sd.ui.components.fields import read_fields
 from sd.ui.denoise import form, grid, prompts, race
 from sd.ui.denoise import tab as denoise
 from sd.ui.denoise.form import SamplingForm
-from sd.ui.denoise.prompts import PromptForm
 from sd.ui.denoise.tree import Tree, title
 from tests.helpers import denoising
 from tests.helpers.denoising import (
@@ -58,10 +59,8 @@ HOSTILE = [
 
 def asked(model: str = WORDED, **changes: Any) -> dict[str, Any]:
     """Return what the fields hold: two prompts, or one class, unless changed."""
-    usual: dict[str, Any] = {"prompt": f"{RED}\n {BLUE} \n\n"}
-    if model == LABELLED:
-        usual = {"classes": ["dog"]}
-    return values(model=model, **(usual | changes))
+    usual = {"prompts": ["dog"] if model == LABELLED else [RED, f" {BLUE} ", ""]}
+    return values(**{"model": model} | usual | changes)
 
 
 def recipe(model: str = WORDED, **changes: Any) -> Recipe:
@@ -151,23 +150,28 @@ def test_facts_are_read_once_and_again_when_they_change(tmp_path: Path) -> None:
 
 
 def test_a_recipe_says_what_the_fields_ask_for() -> None:
-    made = recipe(negative=" dog\nblue", guidance=3.5, rescale=0.7, low=0.2, high=0.8)
+    made = recipe(negative=" dog blue", guidance=3.5, rescale=0.7, low=0.2, high=0.8)
     assert (made.prompts, made.negative) == ((RED, BLUE), "dog blue")
     assert (made.guidance, made.rescale, made.interval) == ((3.5,), 0.7, (0.2, 0.8))
-    labelled = recipe(LABELLED, classes=["dog", "cat"], avoided="cat", prompt="not read")
+    labelled = recipe(LABELLED, prompts=["dog", "cat"], negative="cat")
     assert (labelled.prompts, labelled.negative) == (("dog", "cat"), "cat")
     assert labelled.guidance == (2.0,)
 
 
+def test_there_is_a_picture_for_each_prompt() -> None:
+    assert recipe(prompts=["a", "b", "c"], count=2).count == 3
+    assert recipe(prompts=["a"], count=2).count == 2
+
+
 def test_where_nothing_is_asked_nothing_is_said() -> None:
     plain = denoising.recipe()
-    unread = {"prompt": "a red heart", "classes": ["cat"], "negative": "x", "avoided": "dog"}
+    unread = {"prompts": ["a red heart"], "negative": "x"}
     assert recipe_of(**values(**unread, guidance=7)) == plain
     for model in (WORDED, LABELLED):
-        empty = recipe(model, prompt=" \n ", classes=[], guidance=7, rescale=0.5)
+        empty = recipe(model, prompts=[" "], guidance=7, rescale=0.5)
         assert (empty.prompts, empty.negative, empty.guidance) == ((), "", (1.0,))
         assert (empty.rescale, empty.interval) == (0.0, (0.0, 1.0))
-    assert recipe(prompt=None, negative="dog").negative == "dog"
+    assert recipe(prompts=[], negative="dog").negative == "dog"
 
 
 @pytest.mark.parametrize(
@@ -175,43 +179,60 @@ def test_where_nothing_is_asked_nothing_is_said() -> None:
     [
         {},
         {"model": LABELLED},
-        {"model": LABELLED, "classes": ["cat", "dog"], "avoided": "dog", "begin": "seeds"},
+        {"model": LABELLED, "prompts": ["cat", "dog"], "negative": "dog", "begin": "seeds"},
         {"negative": "a small dog", "guidance": 4.25, "rescale": 0.5, "low": 0.1, "high": 0.9},
-        {"prompt": "<b>🫀 zebra</b>", "guidance": 0},
-        {"prompt": "", "negative": "dog"},
-        {"prompt": "", "guidance": 5},
+        {"prompts": ["<b>🫀 zebra</b>"], "guidance": 0},
+        {"prompts": [], "negative": "dog"},
+        {"prompts": [], "guidance": 5},
         {"begin": "picture"},
     ],
     ids=str,
 )
 def test_every_control_comes_back_from_a_recipe(changes: dict[str, Any]) -> None:
-    made = recipe(**changes)
+    model = changes.get("model", WORDED)
+    made = recipe(**{"model": model} | changes)
     assert SamplingForm.from_recipe(made, "en").to_recipe() == made
     assert recipe_of(**set_fields(form.updates_of(made, "en"))) == made
 
 
 @pytest.mark.parametrize("model", [LABELLED, WORDED])
-@pytest.mark.parametrize("name", list(vars(PromptForm())))
+@pytest.mark.parametrize("name", ["prompts", "negative", "guidance", "rescale", "low", "high"])
 def test_each_field_refuses_what_it_cannot_hold(model: str, name: str) -> None:
     for value in HOSTILE:
         if (name, value) == ("guidance", 5):
             continue
         with pytest.raises(InputError) as error:
-            recipe_of(**asked(model, **{name: value}))
+            fields = asked(model, **{name: value})
+            prompts.read_asked("bar", fields["asked"])
+            read_fields(form.FIELDS, "form", fields["held"])
+            recipe_of(**fields)
         one_line(error.value)
+
+
+@pytest.mark.parametrize("value", [None, [], "x", {"patch": 3}, {"prompts": 5}, {"seed": 1.5}])
+def test_what_no_bar_sends_is_told_in_a_line(value: Any) -> None:
+    with pytest.raises(InputError) as error:
+        prompts.read_asked("bar", value)
+    one_line(error.value)
+
+
+def test_a_bar_that_no_browser_has_drawn_yet_is_read() -> None:
+    waiting = {"patch": {"prompts": [RED], "seed": 3, "kind": "words"}}
+    assert prompts.read_asked("bar", waiting) == {"prompts": [RED], "seed": 3}
+    assert prompts.read_asked("bar", {"patch": {"state": "rest"}}) == {"prompts": [], "seed": 0}
+    assert 0 <= prompts.read_asked("bar", {"seed": -1})["seed"] < 10**6
 
 
 @pytest.mark.parametrize(
     ("model", "changes", "words"),
     [
-        (WORDED, {"prompt": "\n".join("abcdefghijklmnopq")}, "prompt: 17 lines; at most 16"),
-        (WORDED, {"prompt": "word " * 10_000}, "prompt: 50000 characters; at most 10000"),
+        (WORDED, {"prompts": list("abcdefghijklmnopq")}, "must be at most 16 of them"),
+        (WORDED, {"prompts": ["word " * 10_000]}, "prompt: 50000 characters; at most 10000"),
         (WORDED, {"low": 0.6, "high": 0.5}, "guidance interval = (0.6, 0.5): must be two numbers"),
         (WORDED, {"guidance": 10.5}, "guidance = 10.5: must be a number from 0 to 10"),
-        (LABELLED, {"classes": ["cow"]}, "class = 'cow': must be one of cat, dog"),
-        (LABELLED, {"classes": ["dogs"]}, "did you mean 'dog'?"),
-        (LABELLED, {"avoided": "cow"}, "class = 'cow'"),
-        (LABELLED, {"classes": ["cat"] * 17}, "at most 16 of them"),
+        (LABELLED, {"prompts": ["cow"]}, "class = 'cow': must be one of cat, dog"),
+        (LABELLED, {"prompts": ["dogs"]}, "did you mean 'dog'?"),
+        (LABELLED, {"negative": "cow"}, "class = 'cow'"),
     ],
 )
 def test_what_cannot_be_asked_for_is_told(model: str, changes: dict[str, Any], words: str) -> None:
@@ -221,19 +242,39 @@ def test_what_cannot_be_asked_for_is_told(model: str, changes: dict[str, Any], w
 
 
 @pytest.mark.parametrize(
-    ("model", "classed", "worded"),
-    [("little", False, False), (LABELLED, True, False), (WORDED, False, True)],
+    ("model", "kind", "offers"),
+    [("little", "none", ()), (LABELLED, "class", CLASSES), (WORDED, "words", CAPTIONS)],
 )
-def test_fields_are_shown_where_a_model_has_them(model: str, classed: bool, worded: bool) -> None:
-    shown = prompts.show_fields(ENGLISH, model, ["dog", "cow"], "cow")
-    assert shown["prompt"]["visible"] is shown["negative"]["visible"] is worded
-    classes, avoided = shown["classes"], shown["avoided"]
-    assert classes["visible"] is avoided["visible"] is classed
-    for name in ("guidance", "rescale", "low", "high"):
-        assert shown[name]["visible"] is (classed or worded)
-    assert classes["choices"] == (list(CLASSES) if classed else [])
-    assert (classes["value"], avoided["value"]) == (["dog"] if classed else [], None)
-    assert bool(shown["examples"]) is (classed or worded)
+def test_what_a_model_knows_is_offered(model: str, kind: str, offers: tuple[str, ...]) -> None:
+    shown: Any = prompts.show_words(model)
+    assert shown["asked"] == {"patch": {"kind": kind, "offers": list(offers)}}
+    seen = set(shown["held"]["patch"]["shown"].values())
+    assert seen == {kind != "none"}
+    assert prompts.show_words("") == {}  # while the page is being loaded
+
+
+def test_the_captions_of_a_set_are_offered_too(told: dict[str, Model]) -> None:
+    entry = models.find(WORDED)
+    assert prompts.set_captions(entry) == ()
+    pictures = entry.folder / runs.PICTURES
+    pictures.mkdir()
+    try:
+        for text, found in (('{"captions": ["a", 5]}', ("a",)), ("{", ()), ("[]", ())):
+            (pictures / "index.json").write_text(text)
+            assert prompts.set_captions(entry) == found
+    finally:
+        shutil.rmtree(pictures)
+    (entry.folder / runs.SOURCE).write_text('{"data": "starter"}')
+    captions = prompts.set_captions(entry)
+    (entry.folder / runs.SOURCE).unlink()
+    assert len(captions) > 1000 and "red heart" in captions
+
+
+def note_of(request: Any, model: str, **changes: Any) -> tuple[dict[str, str], str]:
+    """Return the unknown prompts, each with its nearest, and the note on the others."""
+    fields = asked(model, **{"guidance": 1.0} | changes)
+    patched = prompts.describe(request, model, fields["asked"], fields["held"])["asked"]["patch"]
+    return patched["unknown"], patched["note"]
 
 
 def test_a_model_that_never_trained_untold_is_asked_without_guidance(
@@ -241,52 +282,26 @@ def test_a_model_that_never_trained_untold_is_asked_without_guidance(
 ) -> None:
     untold = models.config_of(models.find(WORDED)).with_settings(["conditioning.drop=0"])
     monkeypatch.setattr(models, "config_of", lambda entry: untold)
-    assert recipe(prompt=RED, negative="", guidance=3).guidance == (1.0,)
-    assert recipe(prompt=RED, negative="dog", guidance=3).guidance == (3.0,)
-    cost = prompts.describe(ENGLISH, WORDED, prompt=RED, guidance=3)["cost"]
-    assert "Guidance 1 is used" in cost
-    assert prompts.describe(ENGLISH, WORDED, prompt=RED, guidance=1)["cost"] == ""
+    assert recipe(prompts=[RED], negative="", guidance=3).guidance == (1.0,)
+    assert recipe(prompts=[RED], negative="dog", guidance=3).guidance == (3.0,)
+    assert "Guidance 1 is used" in note_of(ENGLISH, WORDED, guidance=3)[1]
+    assert note_of(ENGLISH, WORDED, guidance=1) == ({}, "")
 
 
-def test_what_was_never_seen_and_what_is_cut_is_told() -> None:
-    def told_of(request: Any, model: str, **changes: Any) -> tuple[str, str]:
-        answer = prompts.describe(request, model, **changes)
-        return answer["unseen"], answer["cost"]
-
-    line, both = told_of(ENGLISH, WORDED, prompt="a red zebra\na Blue <b>yak</b>", negative="zebra")
-    assert "never seen in training: zebra, b, yak<" in line
-    assert "computes both halves" in both
-    line, both = told_of(ENGLISH, WORDED, prompt=f"{RED} {BLUE} {SMALL}", guidance=1)
+def test_what_was_never_seen_is_told_with_its_nearest_and_what_is_cut() -> None:
+    unknown, note = note_of(ENGLISH, WORDED, prompts=["a red hart", "xyz", RED], negative="zebra")
+    assert unknown == {"a red hart": RED, "xyz": ""}
+    assert note == "never seen in training: zebra"
+    _, note = note_of(ENGLISH, WORDED, prompts=[f"{RED} {BLUE} {SMALL}"])
     known = models.read_conditioning(models.find(WORDED))
     assert known is not None and known.vocabulary is not None
     tokens = len(known.vocabulary.encode(f"{RED} {BLUE} {SMALL}", 4096))
-    assert f"the model reads 8 tokens, {tokens - 8} more are cut off" in line and both == ""
-    assert told_of(ENGLISH, WORDED, prompt=RED, guidance=0) == ("", "")
-    assert told_of(CHINESE, WORDED, prompt="zebra")[0].count("训练中从未见过：zebra") == 1
+    assert f"the model reads 8 tokens, {tokens - 8} more are cut off" in note
+    assert note_of(CHINESE, WORDED, negative="zebra")[1].count("训练中从未见过：zebra") == 1
     many = " ".join(f"word{k}" for k in range(20))
-    assert told_of(ENGLISH, WORDED, prompt=many)[0].count("word") == prompts.MOST_NAMED
-    assert told_of(ENGLISH, LABELLED, classes=["dog"])[0] == ""
-    assert "both halves" in told_of(ENGLISH, LABELLED, classes=["dog"])[1]
-    assert told_of(ENGLISH, "little", prompt="zebra") == told_of(ENGLISH, WORDED) == ("", "")
-
-
-def test_an_example_is_pressed() -> None:
-    def press(index: Any, data: Any = None) -> gr.EventData:
-        return gr.EventData(None, {"index": index} if data is None else data)
-
-    assert prompts.choose_example(WORDED, [], press(1)) == {"prompt": BLUE}
-    assert prompts.choose_example(LABELLED, ["dog"], press(0)) == {"classes": ["dog", "cat"]}
-    assert prompts.choose_example(LABELLED, ["dog"], press(1)) == {"classes": ["dog"]}
-    for wrong in (3, -1, math.nan, True, None, "1", [1]):
-        with pytest.raises(gr.Error, match="example = "):
-            prompts.choose_example(WORDED, [], press(wrong))
-    with pytest.raises(gr.Error, match="example: little has none"):
-        prompts.choose_example("little", [], press(0))
-    hostile = model_metadata.ConditioningMetadata(
-        "captions", (), ('"><script>alert(1)</script>' * 9,), None, 8
-    )
-    shown = prompts.examples_html(hostile, "en")
-    assert "<script>" not in shown and shown.count('"') == 8 and "…</button>" in shown
+    assert note_of(ENGLISH, WORDED, negative=many)[1].count("word") == prompts.MOST_NAMED
+    assert note_of(ENGLISH, LABELLED, prompts=["dog", "cot"]) == ({"cot": "cat"}, "")
+    assert note_of(ENGLISH, "little", prompts=["zebra"]) == ({}, "")
 
 
 # ---- pictures
@@ -294,14 +309,14 @@ def test_an_example_is_pressed() -> None:
 
 @pytest.mark.parametrize("model", [LABELLED, WORDED])
 def test_pictures_take_what_is_asked_for_in_turn(model: str) -> None:
-    turn = {"prompt": f"{RED}\n{SMALL}", "classes": list(CLASSES)}
-    both = end_of(recipe(model, count=3, guidance=3, **turn))
-    first = end_of(recipe(model, count=3, guidance=3, prompt=RED, classes=["cat"]))
-    other = end_of(recipe(model, count=3, guidance=3, prompt=SMALL, classes=["dog"]))
+    one, two = CLASSES if model == LABELLED else (RED, SMALL)
+    both = end_of(recipe(model, count=3, guidance=3, prompts=[one, two]))
+    first = end_of(recipe(model, count=3, guidance=3, prompts=[one]))
+    other = end_of(recipe(model, count=3, guidance=3, prompts=[two]))
     assert torch.allclose(both[0::2], first[0::2], atol=1e-4)
     assert torch.allclose(both[1], other[1], atol=1e-4)
     assert not torch.allclose(first[1], other[1], atol=1e-2)
-    weak = end_of(recipe(model, count=3, guidance=1, prompt=RED, classes=["cat"]))
+    weak = end_of(recipe(model, count=3, guidance=1, prompts=[one]))
     assert not torch.allclose(weak, first, atol=1e-2)
 
 
@@ -312,11 +327,7 @@ def test_the_page_makes_them_tells_of_them_and_takes_them_away(
     *_, shown = denoise.run(ENGLISH, tree, **asked(guidance=3, negative="<i>dog</i>"))
     node = tree.current
     assert node.end is not None and torch.equal(node.end, end_of(node.recipe))
-    assert "<span>a red heart</span><span>a blue heart</span>" in shown["legend"]
-    assert (
-        "&lt;i&gt;dog&lt;/i&gt;" in shown["legend"]
-        and ">Guidance</dt><dd class='legend_guidance'><span>3<" in shown["legend"]
-    )
+    assert shown["player"]["lanes"][0]["captions"] == [RED, BLUE]
     assert title(node, "en") == "ddim 6, seed 5, a red heart +1, guidance 3"
     path = taken(tree, index=2)
     another_day(monkeypatch)
@@ -327,11 +338,9 @@ def test_the_page_makes_them_tells_of_them_and_takes_them_away(
     assert taken(page, index=2).read_bytes() == path.read_bytes()
 
 
-def test_without_a_wish_there_is_no_legend() -> None:
-    tree = made(denoising.recipe())
-    for page in (tree, Tree()):
-        assert denoise.show_tree(page, "en")["legend"] == ""
-    assert title(tree.current, "en") == "ddim 6, seed 5"
+def test_without_a_wish_the_pictures_have_no_words() -> None:
+    node = made(denoising.recipe()).current
+    assert "captions" not in node.film and title(node, "en") == "ddim 6, seed 5"
 
 
 def test_memory_and_blur_are_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,32 +352,38 @@ def test_memory_and_blur_are_told_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     assert lanes[1] == replace(denoising.recipe(), model="ideal:pictured", step=0, digest="")
 
 
+def prefilled(model: str, *words: str, negative: str = "") -> tuple[list[str] | None, Any]:
+    """Return the prompts that a chosen model is asked for, and what of the form it changes."""
+    held = {**form.FIRST, "negative": negative}
+    updates: Any = prompts.prefill(model, {"prompts": list(words), "seed": 0}, held)
+    if not updates:
+        return None, {}
+    return updates["asked"]["patch"]["prompts"], updates["held"]["patch"]["values"]
+
+
 def test_a_chosen_model_is_asked_for_what_its_samples_were_where_nothing_is() -> None:
-    filled = prompts.prefill(WORDED, " \n", [], "")
-    assert filled == {"prompt": "\n".join(CAPTIONS), "negative": ""}
-    assert prompts.prefill(LABELLED, "", [], "")["classes"]["value"] == list(CLASSES)
-    for kept in (("little", "a zebra", ["dog"], "cow"), (LABELLED, "", ["cow", "dog"], "")):
-        assert prompts.prefill(*kept) == {}
+    assert prefilled(WORDED)[0] == list(CAPTIONS)
+    assert prefilled(LABELLED)[0] == list(CLASSES)
+    assert prefilled("little", "a zebra") == (None, {})
+    assert prefilled(LABELLED, "cow", "dog")[0] == ["dog"]
 
 
 def test_a_chosen_model_is_not_asked_for_what_only_the_one_before_knew() -> None:
-    for typed, left in {
-        "a zebra": list(CAPTIONS),
-        "A small dog,\na zebra\na RED dog": ["A small dog,", "a RED dog"],
-    }.items():
-        assert prompts.prefill(WORDED, typed, [], "zebra")["prompt"] == "\n".join(left)
-    assert prompts.prefill(WORDED, "", [], "zebra")["negative"] == ""
-    assert prompts.prefill(WORDED, "", [], "small")["negative"] == "small"
-    assert prompts.prefill(LABELLED, "", ["cow"], "")["classes"]["value"] == list(CLASSES)
+    assert prefilled(WORDED, "a zebra")[0] == list(CAPTIONS)
+    kept = prefilled(WORDED, "A small dog", "a zebra", "a RED dog")[0]
+    assert kept == ["A small dog", "a RED dog"]
+    assert prefilled(WORDED, negative="zebra")[1] == {"negative": ""}
+    assert "negative" not in prefilled(WORDED, negative="small")[1]
+    assert prefilled(LABELLED, "cow")[0] == list(CLASSES)
 
 
 def test_a_chosen_model_that_never_trained_untold_takes_no_guidance(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert "guidance" not in prompts.prefill(WORDED, "", [], "")
+    assert "guidance" not in prefilled(WORDED)[1]
     config = models.config_of(models.find(WORDED)).with_settings(["conditioning.drop=0"])
     monkeypatch.setattr(models, "config_of", lambda entry: config)
-    assert prompts.prefill(WORDED, "", [], "")["guidance"] == 1.0
+    assert prefilled(WORDED)[1]["guidance"] == 1.0
 
 
 # ---- a branch
@@ -419,11 +434,11 @@ def test_a_branch_is_asked_for_something_else(
 
 
 def test_a_branch_of_what_was_asked_for_nothing_is_guided_as_usual() -> None:
-    tree = made(recipe(prompt=""))
+    tree = made(recipe(prompts=[]))
     assert tree.current.recipe.guidance == (1.0,)
     assert branch_of(tree.current, 4, prompt=RED).guidance == (2.0,)
     with pytest.raises(gr.Error, match="class 'cow': the model knows cat, dog"):
-        tree = made(recipe(LABELLED, classes=["cat"]))
+        tree = made(recipe(LABELLED, prompts=["cat"]))
         list(denoise.run_branch(ENGLISH, tree, **branching(prompt="cow", steps=2)))
 
 
@@ -443,9 +458,7 @@ def test_an_old_grid_is_shown_with_its_names_and_a_branch_of_it_stays_one() -> N
     node = tree.current
     assert title(node, "en") == "ddim 6, seed 5, grid 2 x 2"
     assert node.film["columns"] == 2
-    legend = re.sub(r"<dd[^>]*>", "<dd>", denoise.show_tree(tree, "en")["legend"])
-    assert f"<dt>Down</dt><dd><span>{RED}</span><span>{BLUE}</span></dd>" in legend
-    assert "<dt>Across: guidance</dt><dd><span>0</span><span>3</span>" in legend
+    assert tree.current.film["captions"][:2] == [f"{RED} · 0", f"{RED} · 3"]
     back = denoise.choose_node(ENGLISH, tree, pressed(1))
     found = set_branch(back)
     assert found["guidance"] is None
@@ -484,9 +497,9 @@ def test_the_command_says_it_too() -> None:
     ]
     labelled = form.command_line(**asked(LABELLED))
     assert "--label dog --guidance 2 --out" in labelled and "--prompt" not in labelled
-    assert "--guidance" not in form.command_line(**asked(prompt=""))
-    assert "--unconditional" in form.command_line(**asked(prompt=""))
-    assert "--unconditional" in form.command_line(**asked(prompt="", negative="dog"))
+    assert "--guidance" not in form.command_line(**asked(prompts=[]))
+    assert "--unconditional" in form.command_line(**asked(prompts=[]))
+    assert "--unconditional" in form.command_line(**asked(prompts=[], negative="dog"))
     assert "--unconditional" not in form.command_line(**values())
 
 
@@ -494,8 +507,8 @@ def test_the_command_says_it_too() -> None:
     ("model", "changes"),
     [
         (WORDED, {"negative": "-dog", "rescale": 0.25, "low": 0.1, "high": 0.9}),
-        (WORDED, {"prompt": "--prompt 🫀 'a \"b\"'\n-"}),
-        (LABELLED, {"classes": ["cat", "dog"], "avoided": "dog", "guidance": 1}),
+        (WORDED, {"prompts": ["--prompt 🫀 'a \"b\"'", "-"]}),
+        (LABELLED, {"prompts": ["cat", "dog"], "negative": "dog", "guidance": 1}),
     ],
     ids=str,
 )

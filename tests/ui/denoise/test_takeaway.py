@@ -204,7 +204,8 @@ def test_caps_hold_for_what_is_brought_back(tmp_path: Path) -> None:
     for words, each in cases.items():
         assert words in refusal(brought, Tree(), forged(tmp_path, each))
     large = replace(recipe, seed=LARGEST_SEED)  # as the command line may have it
-    assert brought(Tree(), forged(tmp_path, large))["seed"] == LARGEST_SEED
+    back = set_fields(brought(Tree(), forged(tmp_path, large)))
+    assert back["asked"]["seed"] == LARGEST_SEED
     nested = recipe.to_json()
     for _ in range(20):
         nested = {**recipe.to_json(), "branch": {"recipe": nested, "at": 1, "paint": None}}

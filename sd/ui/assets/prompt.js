@@ -1,0 +1,364 @@
+// The bar that asks for pictures: prompts as chips, the seed, the one button that draws and stops,
+// and a quiet line of what is set, whose words open what they name. `sd.ui.denoise.prompts` tells
+// its words; its value is {prompts, seed}, and {patch: ...} from the server changes some of it.
+(() => {
+  "use strict";
+  const MOST_OFFERED = 8, LARGEST_RANDOM = 1e6, NARROW = 860;
+  const make = (tag, about = {}, ...children) => {
+    const node = document.createElement(tag);
+    for (const [key, value] of Object.entries(about)) {
+      if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+      else node.setAttribute(key, value);
+    }
+    node.append(...children);
+    return node;
+  };
+  const fill = (text, values) =>
+    text
+      .replace(/\{(\w+):([^|}]*)\|([^}]*)\}/g, (all, key, one, many) => (values[key] === 1 ? one : many))
+      .replace(/\{(\w+)\}/g, (all, key) => values[key] ?? all);
+  const visible = (node) => node && node.offsetParent !== null;
+  let bar = null; // the page's one
+
+  class Bar {
+    constructor(element, props, page, told) {
+      Object.assign(this, { element, props, page, told, prompts: [], seed: 0, kind: "none", offers: [], unknown: {}, note: "", state: "rest", settings: told.first, at: -1 });
+      this.restore();
+      this.build();
+      page.watch("value", () => this.take());
+      if (props.value?.patch) this.take();
+      else this.keep(false);
+      page.load();
+    }
+
+    say(key, values = {}) {
+      return fill(sdSay(this.told.words[key]), values);
+    }
+
+    build() {
+      const place = this.element.querySelector(".ask");
+      this.chips = make("span", { class: "ask-chips" });
+      this.input = make("input", {
+        class: "ask-input", type: "text", role: "combobox", "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": "ask-offers",
+        autocomplete: "off", maxlength: this.told.longest, "aria-label": this.say("add"), placeholder: this.say("add"),
+        oninput: () => this.typed(), onclick: () => this.offer(), onblur: () => this.leave(), onkeydown: (event) => this.key(event),
+      });
+      this.none = make("span", { class: "ask-none", hidden: "" }, this.say("none"));
+      this.list = make("ul", { class: "ask-offers", role: "listbox", id: "ask-offers", "aria-label": this.say("offers"), hidden: "" });
+      this.number = make("input", { type: "number", class: "ask-number", inputmode: "numeric", min: -1, step: 1, "aria-label": this.say("seed"), onchange: () => this.setSeed(this.number.value), oninput: () => /^\d+$/.test(this.number.value) && this.setSeed(this.number.value) });
+      const dice = make("button", { type: "button", class: "ask-dice", title: this.say("dice"), "aria-label": this.say("dice"), onclick: () => this.setSeed(-1) }, "⚂");
+      this.seeding = make("span", { class: "ask-seed" }, dice, make("span", { "aria-hidden": "true" }, this.say("seed_word")), this.number);
+      this.pausing = make("button", { type: "button", class: "ask-pause", id: "denoise-pause", onclick: () => this.pause() });
+      this.stepping = make("button", { type: "button", class: "ask-step", id: "denoise-step", onclick: () => this.page.play({ steps: 1 }) }, this.say("one_step"));
+      this.ways = make("span", { class: "ask-ways", hidden: "" }, this.stepping, this.pausing);
+      this.go = make("button", { type: "button", class: "ask-go", id: "denoise-go", title: "Ctrl+Enter", onclick: () => this.press() });
+      this.line = make("p", { class: "ask-line" });
+      this.warning = make("p", { class: "ask-note", role: "status" });
+      const wish = make("span", { class: "ask-wish", onclick: (event) => event.target === wish && this.input.focus() }, this.chips, this.none, this.input, this.list);
+      place.append(make("div", { class: "ask-row" }, wish, this.seeding, this.ways, this.go), make("div", { class: "ask-below" }, this.line, this.warning));
+      this.face();
+      this.writeLine();
+    }
+
+    // ---- what it holds
+
+    restore() {
+      const kept = window.sdAddress?.get(this.told.form);
+      if (!Array.isArray(kept?.prompts)) return;
+      this.prompts = kept.prompts.filter((each) => typeof each === "string").slice(0, this.told.most);
+      this.seed = Number.isInteger(kept.seed) ? kept.seed : 0;
+      this.typedOnce = true;
+    }
+
+    take() {
+      const patch = this.props.value?.patch;
+      if (!patch) return;
+      const { prompts, seed, kind, offers, unknown, note, state, first } = JSON.parse(JSON.stringify(patch));
+      const asked = JSON.stringify([this.prompts, this.seed]);
+      if (!(first && this.typedOnce)) {
+        if (prompts) this.prompts = prompts;
+        if (Number.isInteger(seed)) this.seed = seed;
+      }
+      if (kind) Object.assign(this, { kind, offers: offers ?? [] });
+      if (unknown) this.unknown = unknown;
+      if (note !== undefined) this.note = note;
+      if (state) this.be(state);
+      this.keep(JSON.stringify([this.prompts, this.seed]) !== asked || Boolean(kind));
+    }
+
+    keep(changed, typed = false) {
+      this.props.value = { prompts: [...this.prompts], seed: this.seed };
+      window.sdAddress?.set(this.told.form, typed || this.typedOnce ? this.props.value : {});
+      this.typedOnce ||= typed;
+      this.render();
+      if (changed) this.page.change();
+    }
+
+    change(prompts) {
+      this.prompts = prompts.slice(0, this.told.most);
+      this.keep(true, true);
+    }
+
+    setSeed(text) {
+      const seed = Math.round(Number(text));
+      this.seed = seed === -1 || !Number.isFinite(seed) ? Math.floor(Math.random() * LARGEST_RANDOM) : Math.max(0, Math.min(this.told.largest, seed));
+      this.keep(true, true);
+    }
+
+    render() {
+      const focused = this.chips.contains(document.activeElement);
+      this.chips.replaceChildren(...(this.kind === "none" ? [] : this.prompts.map((text, n) => this.chip(text, n))));
+      if (focused) this.input.focus();
+      this.none.hidden = this.kind !== "none";
+      this.input.hidden = this.kind === "none";
+      this.number.value = String(this.seed);
+      this.warning.textContent = this.note;
+      this.warning.hidden = !this.note;
+    }
+
+    chip(text, n) {
+      const nearest = this.unknown[text];
+      const remove = make("button", { type: "button", "aria-label": this.say("remove", { text }), onclick: () => this.change(this.prompts.filter((_, k) => k !== n)) }, "×");
+      const chip = make("span", { class: "ask-chip", title: text }, make("span", { class: "ask-word" }, text));
+      if (nearest !== undefined) {
+        chip.classList.add("unknown");
+        chip.title = this.say("unknown", { text });
+        if (nearest) chip.append(make("button", { type: "button", class: "ask-near", onclick: () => this.change(this.prompts.map((each, k) => (k === n ? nearest : each))) }, this.say("nearest", { nearest })));
+      }
+      chip.append(remove);
+      return chip;
+    }
+
+    // ---- typing
+
+    typed() {
+      const parts = this.input.value.split(/[,，]/);
+      if (parts.length < 2) return this.input.value.trim() ? this.offer() : this.hide();
+      this.input.value = parts.pop().trimStart();
+      this.add(...parts);
+    }
+
+    add(...texts) {
+      const given = texts.map((text) => text.trim()).filter(Boolean);
+      if (given.length) this.change([...this.prompts, ...given]);
+      this.hide();
+    }
+
+    hide() {
+      this.list.hidden = true;
+      this.input.setAttribute("aria-expanded", "false");
+      this.input.removeAttribute("aria-activedescendant");
+      this.at = -1;
+    }
+
+    matches() {
+      const text = this.input.value.trim().toLowerCase();
+      const free = this.offers.filter((each) => !this.prompts.includes(each));
+      if (!text) return free.slice(0, MOST_OFFERED);
+      const found = free.filter((each) => each.toLowerCase().includes(text));
+      const begins = (each) => (each.toLowerCase().startsWith(text) ? 0 : 1);
+      return found.sort((a, b) => begins(a) - begins(b) || a.length - b.length).slice(0, MOST_OFFERED);
+    }
+
+    offer() {
+      const found = document.activeElement === this.input ? this.matches() : [];
+      this.at = -1;
+      const choose = (text) => (event) => {
+        event.preventDefault(); // the focus stays
+        this.input.value = "";
+        this.add(text);
+      };
+      this.list.replaceChildren(...found.map((text, n) => make("li", { role: "option", id: `ask-offer-${n}`, "aria-selected": "false", onpointerdown: choose(text) }, text)));
+      this.list.hidden = !found.length;
+      if (found.length) this.placeList();
+      this.input.setAttribute("aria-expanded", String(!this.list.hidden));
+      this.input.removeAttribute("aria-activedescendant");
+    }
+
+    leave() {
+      const text = this.input.value;
+      this.input.value = "";
+      this.hide();
+      if (text.trim()) this.add(text);
+    }
+
+    point(by) {
+      const options = [...this.list.children];
+      if (!options.length) return;
+      this.at = (this.at + by + options.length + (this.at < 0 && by < 0 ? 1 : 0)) % options.length;
+      options.forEach((option, n) => option.setAttribute("aria-selected", String(n === this.at)));
+      this.input.setAttribute("aria-activedescendant", options[this.at].id);
+      options[this.at].scrollIntoView({ block: "nearest" });
+    }
+
+    key(event) {
+      if (event.key === "Enter" && !event.ctrlKey && !event.metaKey && !event.isComposing) {
+        event.preventDefault();
+        const text = this.at >= 0 ? this.list.children[this.at].textContent : this.input.value;
+        this.input.value = "";
+        this.add(text);
+      } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+        event.preventDefault();
+        if (this.list.hidden) this.offer();
+        else this.point(event.key === "ArrowDown" ? 1 : -1);
+      } else if (event.key === "Backspace" && !this.input.value && this.prompts.length) {
+        this.change(this.prompts.slice(0, -1));
+      } else if (event.key === "Escape" && !this.list.hidden) {
+        event.stopPropagation();
+        this.hide();
+      }
+    }
+
+    // Below the bar; above it where that stands at the foot of a phone.
+    placeList() {
+      const box = this.input.getBoundingClientRect(), { style } = this.list;
+      const above = box.top > window.innerHeight / 2;
+      const width = Math.min(320, window.innerWidth - 24);
+      style.width = `${width}px`;
+      style.left = `${Math.max(12, Math.min(box.left, window.innerWidth - width - 12))}px`;
+      style.top = above ? "auto" : `${box.bottom + 8}px`;
+      style.bottom = above ? `${window.innerHeight - box.top + 8}px` : "auto";
+    }
+
+    // ---- drawing
+
+    press() {
+      if (this.state === "rest" || this.state === "paused") return this.draw();
+      this.stopping = true;
+      this.face();
+      document.querySelector("#denoise-stop")?.click();
+    }
+
+    draw() {
+      this.leave();
+      this.toggle(false);
+      this.be("waiting");
+      this.page.submit();
+      if (window.innerWidth <= NARROW) document.querySelector("#denoise-player")?.scrollIntoView({ block: "start" });
+    }
+
+    pause() {
+      if (this.state === "paused") this.page.play({ steps: 0 });
+      else this.page.pause();
+    }
+
+    // rest, waiting for its turn, running, or paused.
+    be(state) {
+      if (state === "running" && this.stopping && this.state === "waiting") document.querySelector("#denoise-stop")?.click();
+      if (state === "rest" && this.state === "paused" && !this.stopping) return; // the event has ended, not the sampling
+      if (state === "rest" || state === "paused") this.stopping = false;
+      this.state = state;
+      this.face();
+      if (state !== "waiting") this.queue("");
+    }
+
+    face() {
+      const busy = this.state === "waiting" || this.state === "running";
+      this.element.dataset.state = this.state;
+      this.go.textContent = this.say(busy ? (this.stopping ? "stopping" : "stop") : "draw");
+      this.go.classList.toggle("stop", busy); // Escape presses what stops
+      this.seeding.hidden = this.state === "running" || this.state === "paused";
+      this.ways.hidden = !this.seeding.hidden;
+      this.stepping.hidden = this.state !== "paused";
+      this.pausing.textContent = this.say(this.state === "paused" ? "resume" : "pause");
+    }
+
+    queue(text) {
+      if (text === this.queued) return; // writing it is itself a change that is seen
+      this.queued = text;
+      const found = text.match(/(\d+)\s*\/\s*\d+/);
+      const seconds = text.match(/\/\s*([\d.]+)s/);
+      const place = found ? Number(found[1]) : 0;
+      this.waiting = place && this.state === "waiting" ? this.say(seconds ? "queue_about" : "queue", { n: this.ordinal(place), s: seconds ? Math.ceil(Number(seconds[1])) : 0 }) : "";
+      this.writeLine();
+    }
+
+    ordinal(n) {
+      const ends = sdSay(this.told.words.ordinals).split(" ");
+      if (ends.length < 2) return `${n}`;
+      const irregular = (n % 100 < 11 || n % 100 > 13) && n % 10 < ends.length;
+      return `${n}${ends[irregular ? n % 10 : 0]}`;
+    }
+
+    // ---- the line of what is set
+
+    set(settings) {
+      this.settings = settings;
+      this.writeLine();
+      document.querySelector("#denoise-form")?.setAttribute("data-begin", settings.begin);
+    }
+
+    writeLine() {
+      const { settings } = this;
+      if (this.waiting) return this.line.replaceChildren(this.waiting);
+      const words = {
+        n: settings.steps, sampler: sdSay(this.told.samplers[settings.sampler]), guidance: settings.guidance, begin: sdSay(this.told.begins[settings.begin]),
+      };
+      const text = sdSay(this.told.words[this.kind === "none" ? "line_plain" : "line"]);
+      const open = (name) => () => this.open(name);
+      const parts = text.split(/\[(\w+)\|([^\]]*)\]/).map((part, k, all) => {
+        if (k % 3 === 1) return "";
+        return k % 3 === 2 ? make("button", { type: "button", onclick: open(all[k - 1]) }, fill(part, words)) : part;
+      });
+      this.all ??= make("button", { type: "button", class: "ask-all", "aria-expanded": "false", "aria-controls": "denoise-form", onclick: () => this.toggle() }, `${this.say("all")} ⚙`);
+      this.line.replaceChildren(make("span", {}, ...parts), this.all);
+    }
+
+    get panel() {
+      return document.querySelector("#denoise-form");
+    }
+
+    toggle(whether = !this.panel.classList.contains("open")) {
+      this.panel.classList.toggle("open", whether);
+      this.all.setAttribute("aria-expanded", String(whether));
+    }
+
+    open(name) {
+      this.toggle(true);
+      const field = this.panel.querySelector(`[data-name="${name}"]`);
+      field?.scrollIntoView({ block: "nearest" });
+      field?.querySelector("input, select, textarea")?.focus();
+    }
+  }
+
+  const mount = (element, props, page, told) => {
+    bar = new Bar(element, props, page, told);
+  };
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && visible(bar?.go) && ["rest", "paused"].includes(bar.state)) {
+      event.preventDefault();
+      bar.draw();
+    }
+    if (event.key === "Escape" && bar?.panel?.classList.contains("open") && bar.panel.contains(event.target)) {
+      event.stopPropagation();
+      bar.toggle(false);
+      bar.all.focus();
+    }
+  }, true);
+  document.addEventListener("pointerdown", (event) => {
+    const panel = bar?.panel;
+    if (panel?.classList.contains("open") && !panel.contains(event.target) && !bar.element.contains(event.target)) bar.toggle(false);
+  });
+
+  // A picture that is dropped on the stage is begun from.
+  const stage = (event) => event.target.closest?.("#denoise-player") && [...(event.dataTransfer?.items ?? [])].some((item) => item.kind === "file");
+  document.addEventListener("dragover", (event) => { if (stage(event)) event.preventDefault(); });
+  document.addEventListener("drop", (event) => {
+    if (!stage(event) || !bar) return;
+    event.preventDefault();
+    bar.open("begin");
+    bar.panel.querySelector('[data-name="begin"] input[value="2"]')?.click();
+    const input = bar.panel.querySelector("input[type=file]");
+    if (!input) return;
+    input.files = event.dataTransfer.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  });
+
+  // gradio tells the place in its queue on the line of the stage: it is said on ours.
+  new MutationObserver(() => {
+    if (bar?.state === "waiting") bar.queue(document.querySelector("#denoise-status .progress-text")?.textContent ?? "");
+  }).observe(document, { childList: true, subtree: true, characterData: true });
+
+  window.sdPrompt = { mount, set: (settings) => bar?.set(settings), be: (state) => bar?.be(state) };
+})();
