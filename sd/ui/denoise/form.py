@@ -16,7 +16,7 @@ from PIL import Image
 from sd.common import validation
 from sd.common.validation import InputError
 from sd.diffusion.timesteps import SAMPLERS, SPACINGS, VARIANCES
-from sd.generation.recipe import Recipe, Start
+from sd.generation.recipe import Recipe, Start, parse_size
 from sd.generation.registry import ModelEntry
 from sd.ui import models, starters
 from sd.ui.components import painter
@@ -47,6 +47,7 @@ FIRST_SAMPLER, FIRST_STEPS = "dpmpp_2m", 25  # as near to the end as 50 steps of
 FIRST_PICTURE_PERCENT = 60.0  # percent of T, where a picture is left at first
 FIRST_COUNT = 4
 MASK_ID = "denoise-mask"
+LONGEST_SIZE = 20  # characters
 
 
 def choice(key: str, allowed: Sequence[str], value: str, **more: Any) -> Field:
@@ -96,6 +97,7 @@ FIELDS = (
         low=1,
         high=models.CAPS.count,
     ),
+    Field(name="size", kind=TEXT, value="", label="size", info="size_info", longest=LONGEST_SIZE),
     Field(name="negative", kind=TEXT, value="", label="negative", info="negative_info"),
     choice("spacing", SPACINGS, SPACINGS[0]),
     share_of("eta", 0.0, when=("sampler", ("ddim",))),
@@ -163,6 +165,7 @@ class SamplingForm:
             "clip": recipe.clip_x0,
             "count": recipe.count,
             "seed_to": another_seed(recipe.seed),
+            "size": "{}x{}".format(*recipe.size) if recipe.size else "",
         }
         if has_prompt(recipe):
             low, high = recipe.interval
@@ -201,13 +204,14 @@ class SamplingForm:
             seed=asked["seed"],
             count=max(count, len(wishes.get("prompts", ()))),
             seed_to=seed_to,
+            size=read_size(held),
             start=self._start(entry) if begin == PICTURE else None,
             **wishes,
         )
 
     def _start(self, entry: ModelEntry) -> Start:
         """Return the picture at the model's own size, how far it is noised, and its mask."""
-        shape = models.shape_of(entry)
+        shape = drawn_shape(entry, self.held)
         mask = painter.read_mask(self.mask, width=shape[2], height=shape[1])
         return Start(fit_png(self.picture, shape), start_time(entry, self.held["share"]), mask)
 
@@ -256,6 +260,32 @@ def first_updates(recipe: Recipe, offered: Mapping[str, Any], lang: str) -> Upda
         "asked": {"patch": {**found.asked, **known, "first": True}},
         "held": patch(changed, shown=shown),
     }
+
+
+def read_size(held: Values) -> tuple[int, int] | None:
+    """Return the (height, width) that is asked for; None for the model's own."""
+    words = validation.text("size", held.get("size", ""), LONGEST_SIZE)
+    return parse_size("size", words) if words.strip() else None
+
+
+def drawn_shape(entry: ModelEntry, held: Values) -> tuple[int, int, int]:
+    """Return the shape (C, H, W) of what is drawn; raise `InputError` for no size."""
+    channels, *own = models.shape_of(entry)
+    height, width = read_size(held) or own
+    return channels, height, width
+
+
+def size_words(entry: ModelEntry, held: Values, lang: str) -> str:
+    """Return what a size takes that was never trained; "" for the model's own, or while typed."""
+    try:
+        size, cost = read_size(held), models.cost_of(entry)
+        times = cost.resized(size).operations() / cost.operations()
+    except InputError:
+        return ""
+    own = models.shape_of(entry)[1:]
+    if size in (None, own):
+        return ""
+    return say("size_price", lang, times=f"{times:.2g}", size="{}x{}".format(*own))
 
 
 def start_time(entry: ModelEntry, share: float) -> float:
@@ -333,7 +363,10 @@ def react(
     request: gr.Request, model: str, asked: Values, held: Values, picture: str, event: gr.EventData
 ) -> Updates:
     """Follow what a person changed: two seeds are two, and a picture gets an empty mask."""
-    if event_value(event, "name") != "begin":
+    name = event_value(event, "name")
+    if name == "size" and not size_words(models.find(model), held, language(request)):
+        return {}
+    if name not in ("begin", "size"):
         return {}
     if held["begin"] == SEEDS and held["seed_to"] == asked["seed"]:
         return {"held": patch({"seed_to": another_seed(asked["seed"])})}
@@ -345,7 +378,7 @@ def show_mask(request: gr.Request, held: Values, model: str, picture: str) -> Up
     """Lay an empty mask over the start picture at the model's size."""
     if held["begin"] != PICTURE:
         return {}
-    png = fit_png(picture, models.shape_of(models.find(model)))
+    png = fit_png(picture, drawn_shape(models.find(model), held))
     return {"mask": mask_content(png, language(request))}
 
 
@@ -359,6 +392,7 @@ def tell(request: gr.Request, model: str, asked: Values, held: Values, **begun: 
     calls = models.network_calls(entry, held["sampler"], held["steps"], held["spacing"], start)
     sampler = held["sampler"]
     about = f"{say(f'about_{sampler}', lang)} {say('sampler_calls', lang, calls=calls)}"
+    about = f"{about} {size_words(entry, held, lang)}".rstrip()
     command = command_line(model=model, asked=asked, held=held, **begun)
     return {
         "about": about,

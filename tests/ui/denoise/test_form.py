@@ -296,3 +296,36 @@ def test_a_seed_of_minus_one_becomes_one_that_is_seen_and_recorded() -> None:
     assert seeds[0] != seeds[1]
     _, facts = api.noise_picture("owl.png", 5, "tiny", -1)
     assert 0 <= facts["seed"] < 10**6
+
+
+# ---- the size of what is drawn
+
+
+@pytest.mark.parametrize(("words", "size"), [("", None), (" 16 ", (16, 16)), ("16x12", (16, 12))])
+def test_a_size_is_drawn_and_comes_back_from_its_recipe(
+    words: str, size: tuple[int, int] | None
+) -> None:
+    made = recipe_of(**values(size=words, begin="picture"))
+    assert made.size == size and made.start is not None
+    with Image.open(io.BytesIO(made.start.picture)) as picture:
+        height, width = size or (8, 8)
+        assert picture.size == (width, height)
+    assert recipe_of(**set_fields(form.updates_of(made, "en"))) == made
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [("9", "must be multiples of 2"), ("big", "must be HEIGHTxWIDTH"), ("4096", "more than")],
+)
+def test_a_size_that_cannot_be_drawn_is_told(words: str, line: str) -> None:
+    with pytest.raises(InputError, match=line):
+        recipe_of(**values(size=words))
+
+
+def test_what_a_size_takes_is_told_and_that_it_was_never_trained() -> None:
+    told = form.tell(ENGLISH, **values(size="16"))["about"]
+    assert "4.1 times the work of 8x8, the only size that was trained" in told
+    for words in ("", "8", "9", "x"):
+        assert "times the work" not in form.tell(ENGLISH, **values(size=words))["about"]
+    command = form.command_line(**values(size="16x12"))
+    assert "--size 16x12" in command
