@@ -131,7 +131,8 @@
       this.skip.textContent = words.skip ?? "";
       this.code.title = words.terminal ?? "";
       this.code.setAttribute("aria-label", this.code.title);
-      this.logo.title = this.props.content?.machine ?? this.logo.title;
+      this.machineIs = this.props.content?.machine ?? this.machineIs; // a later list tells it not
+      this.logo.title = this.machineIs ?? "";
       if (!this.menu_popup.body.hidden) this.tell();
       if (!this.editing) this.drawList(name);
       if (name) window.sdAddress?.set("model", name === this.models[0]?.name ? {} : { name });
@@ -237,7 +238,7 @@
       this.menu_popup = new Popup(place, this.code, body, () => {
         this.tell();
         this.copy.focus();
-        if (!this.props.content?.machine) this.trigger("select"); // which machine it is
+        if (!this.machineIs) this.trigger("select"); // which machine it is
       });
       return place;
     }
@@ -248,7 +249,7 @@
       this.copy.textContent = words.copy;
       this.copy.disabled = !line;
       this.api.textContent = words.endpoints;
-      this.machine.textContent = this.props.content?.machine ?? "";
+      this.machine.textContent = this.machineIs ?? "";
     }
   }
 
