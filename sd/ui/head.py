@@ -110,7 +110,7 @@ def cut_thumbnail(path: Path, changed: int) -> str:
 # ---- handlers
 
 
-def describe(chosen: str, lang: str, **more: str) -> Updates:
+def describe(chosen: str, lang: str, sure: bool = False, **more: str) -> Updates:
     """Return the head's update: the models as they are now, one of them chosen, and `more`."""
     entries = registry.list_models(state.home())
     cards = [card(entry, lang, place < MOST_PICTURES) for place, entry in enumerate(entries)]
@@ -121,7 +121,9 @@ def describe(chosen: str, lang: str, **more: str) -> Updates:
         if entry.name == name:
             each |= state_of(entry, lang)
     content = {"models": cards, "words": {key: say(key, lang) for key in WORDS}, **more}
-    return {"model": gr.update(value=name, content=content)}
+    # A person may have chosen another meanwhile: what stays as it is is not sent, unless `sure`.
+    value: dict[str, Any] = {"value": name} if sure or name != chosen else {}
+    return {"model": gr.update(content=content, **value)}
 
 
 def keep_model(model: Any, other: str) -> str:
@@ -136,6 +138,12 @@ def keep_model(model: Any, other: str) -> str:
 def show_models(model: str, request: gr.Request) -> Updates:
     """List the models as they are now, with the chosen or the first one chosen."""
     return describe(model, language(request))
+
+
+@guarded
+def first_models(model: str, request: gr.Request) -> Updates:
+    """List the models with that of the page's address chosen, which the browser only wishes for."""
+    return describe(model, language(request), sure=True)
 
 
 @guarded
@@ -159,7 +167,7 @@ def change_model(model: str, request: gr.Request, event: gr.EventData) -> Update
         name = event_value(event, "rename")
         renamed = runs.rename(home, name, event_value(event, "title"))
         model = renamed.name if model == name else model
-    return describe(model, lang)
+    return describe(model, lang, sure=True)
 
 
 def build(demo: gr.Blocks) -> gr.HTML:
@@ -177,7 +185,7 @@ def build(demo: gr.Blocks) -> gr.HTML:
     )
     parts = {"model": model}
     listing = by_name(show_models, parts, parts) | QUIET
-    demo.load(**listing, js=FIRST_WISH)
+    demo.load(**by_name(first_models, parts, parts), js=FIRST_WISH, **QUIET)
     gr.on([model.focus, model.change], **listing)
     model.select(**by_name(show_machine, parts, parts), **QUIET)
     model.submit(**by_name(change_model, parts, parts), **QUIET)
