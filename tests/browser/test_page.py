@@ -165,6 +165,9 @@ def test_a_plan_for_minutes_tells_why_and_stays(kept_page: Any) -> None:
     assert page.locator("#plan-told .told li").count() >= 3
     settled(page, "#train-start", "Train for 2 minutes")
     assert "training.minutes=2.0" in page.locator(".command pre").first.text_content()
+    page.reload()  # the address has kept them
+    settled(page, "#train-start", "Train for 2 minutes")
+    page.locator(".gear").click()
     page.locator(".settings-head button", has_text="Training").click()
     assert page.locator("[data-name=minutes] input").input_value() == "2"
     page.locator("[data-name=batch_size] input").fill("0")

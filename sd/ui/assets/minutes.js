@@ -112,7 +112,24 @@
     }
   }
 
-  window.sdMinutes = { mount: (element, ...page) => new Card(element.querySelector(".minutes-card"), ...page) };
+  // What ends is told by a step of its own, since of two values that come at once one is never seen.
+  let card = null, asked = "";
+  window.sdMinutes = {
+    mount: (element, ...page) => { card = new Card(element.querySelector(".minutes-card"), ...page); },
+    own: () => card?.set(null),
+    wait: (what) => {
+      if (!card || card.busy) return;
+      asked = what;
+      card.busy = { line: card.say("waiting") };
+      card.draw();
+    },
+    idle: (isAsked) => {
+      if (!card) return;
+      card.busy = null;
+      if (isAsked && asked === "plan") card.minutes = null;
+      card.keep();
+    },
+  };
 
   // The settings: the presets, and the groups of fields, one in sight at a time.
   function settings(element, props, trigger, about) {
@@ -141,7 +158,11 @@
       panel.dataset.group = group;
       for (const { name, tab } of tabs) tab.setAttribute("aria-pressed", String(name === group));
     }
-    const wait = () => (document.querySelector(`#${about.panel} .form-fields > h3`) ? show(about.groups[0].name) : setTimeout(wait, 50));
+    const wait = () => {
+      if (!document.querySelector(`#${about.panel} .form-fields > h3`)) return setTimeout(wait, 50);
+      show(about.groups[0].name);
+      if (window.sdAddress?.get(about.form)) trigger("input"); // the address filled the form
+    };
     wait();
   }
   window.sdSettings = { mount: settings };

@@ -26,7 +26,7 @@ from sd.ui import models, state, uploads
 from sd.ui.adapter import scratch
 from sd.ui.components.events import Updates
 from sd.ui.components.fields import Values
-from sd.ui.components.handlers import guarded, language, session
+from sd.ui.components.handlers import guarded, session
 from sd.ui.components.html import paragraph, tags
 from sd.ui.state import Recent, shared
 from sd.ui.texts import TEXTS, duration, say
@@ -212,10 +212,13 @@ def rounded(steps: int) -> int:
 
 
 @guarded
-def show_waiting(request: gr.Request) -> Updates:
-    """Show that the machine will be measured; another's measurement may have to end first."""
+def begin_waiting(request: gr.Request) -> Updates:
+    """Forget that the page cancelled before; another's measurement may have to end first.
+
+    The browser shows that it waits by itself.
+    """
     shared(Cancelled).pop(session(request), None)
-    return busy(say("plan_waiting", language(request)))
+    return {}
 
 
 def cancel(request: gr.Request) -> None:

@@ -42,10 +42,13 @@ from sd.ui.train.minutes import minutes_card, read_minutes
 LATEST: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
 MEASURE: dict[str, Any] = {**QUIET, "concurrency_id": "measure", "concurrency_limit": 1}
 ASKS = ("plan", "measure")
+OWN, IDLE = "() => sdMinutes.own()", "() => sdMinutes.idle()"
+ASKED_ENDS = "() => sdMinutes.idle(true)"
 PANEL, FORM, CARD = "plan-settings", "plan-fields", "train-set"
 ASKED = """element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-fix], button[data-ask]");
   if (button?.dataset.fix) trigger("click", { fix: button.dataset.fix });
+  if (button?.dataset.ask) sdMinutes.wait(button.dataset.ask);
   if (button?.dataset.ask) trigger("select", { ask: button.dataset.ask });
 });"""
 
@@ -139,7 +142,7 @@ def build(demo: gr.Blocks) -> PlanForm:
     card = set_card(CARD)
     minutes = minutes_card("train-minutes", CARD, PANEL, FORM)
     with gr.Column(elem_id=PANEL, elem_classes="card"):
-        head = presets_view.settings_head(PANEL)
+        head = presets_view.settings_head(PANEL, FORM)
         fields = settings.build_form(FORM)
         told = gr.HTML(elem_id="plan-told", js_on_load=ASKED, apply_default_css=False)
         load = gr.UploadButton(
@@ -178,21 +181,22 @@ def wire(demo: gr.Blocks, plan: PlanForm) -> None:
     plan.card.submit(**by_name(pictures.rename, given, named), **QUIET)
 
     plan.form.input(**read, **LATEST | SURVEY)
+    plan.head.input(**read, **QUIET | SURVEY)
     plan.config.change(**follow | LATEST | SURVEY)
     demo.load(**follow)
 
     def fill(handler: Callable[..., Any], **more: Component) -> dict[str, Any]:
         return by_name(handler, {**more, **plan.values}, plan.filled) | QUIET | SURVEY
 
-    plan.head.click(**fill(take_preset))
-    plan.told.click(**fill(apply_fix))
+    plan.head.click(**fill(take_preset)).success(None, js=OWN, **QUIET)
+    plan.told.click(**fill(apply_fix)).success(None, js=OWN, **QUIET)
     loaded = by_name(take_file, {"file": plan.load, "data": plan.data}, plan.filled)
-    plan.load.upload(**loaded, **QUIET | SURVEY)
+    plan.load.upload(**loaded, **QUIET | SURVEY).success(None, js=OWN, **QUIET)
     shown = {**plan.filled, "measured": plan.measured}
     asked = by_name(ask, {"minutes": plan.minutes, **plan.values}, shown)
-    waiting = by_name(forecast_view.show_waiting, {}, {"minutes": plan.minutes})
+    waiting = by_name(forecast_view.begin_waiting, {}, {"minutes": plan.minutes})
     asking = plan.told.select(**asked, **MEASURE)
-    asking.then(**follow)
+    asking.success(None, js=ASKED_ENDS, **QUIET).then(**follow)
     plan.told.select(**waiting, **QUIET)
     plan.minutes.clear(forecast_view.cancel, None, None, **QUIET)
 

@@ -31,11 +31,15 @@ PLACE = '<div class="settings-head"></div>'  # never changes, so gradio never to
 ON_LOAD = "sdSettings.mount(element, props, trigger, %s);"
 
 
-def settings_head(panel: str) -> gr.HTML:
-    """Show the groups and the presets; `click` tells which preset was pressed."""
+def settings_head(panel: str, form: str) -> gr.HTML:
+    """Show the groups and the presets of a panel with a form, by their `elem_id`.
+
+    `click` tells which preset was pressed, `input` that the address of the page filled the form.
+    """
     strips = {name: find_strip(name, PRESETS) for name in preset_names()}
     about = {
         "panel": panel,
+        "form": form,
         "fields": FORM_GROUPS,
         "groups": [{"name": name, "words": words(f"group_{name}")} for name in GROUPS],
         "presets": [describe_preset(name, PRESETS) for name in preset_names()],

@@ -85,8 +85,9 @@ def wire_plan(panel: gr.HTML, plan: PlanForm) -> None:
     """Wire the start of a run, and what of a run goes into the plan."""
     filled = {**plan.filled, "panel": panel}
     asked = {"minutes": plan.minutes, "title": plan.title, **plan.values}
-    waiting = by_name(forecast_view.show_waiting, {}, {"minutes": plan.minutes})
+    waiting = by_name(forecast_view.begin_waiting, {}, {"minutes": plan.minutes})
     plan.minutes.click(**waiting, **QUIET)
     started = by_name(start, asked, {**filled, "measured": plan.measured})
-    plan.minutes.click(**started, **plan_view.MEASURE)
+    begun = plan.minutes.click(**started, **plan_view.MEASURE)
+    begun.success(None, js=plan_view.IDLE, **QUIET)
     panel.edit(**by_name(control.apply_fix, {"data": plan.data}, filled), **QUIET | SURVEY)

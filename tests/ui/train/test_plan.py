@@ -464,14 +464,14 @@ def test_cancel_ends_the_child_of_this_page_alone(
     ended = endless(monkeypatch)
     one, other = (SimpleNamespace(headers={}, session_hash=name) for name in ("one", "other"))
     for each in (one, other):
-        assert forecast_view.show_waiting(each)["minutes"]["busy"]
+        forecast_view.begin_waiting(each)
     here, there = planning(one), planning(other)
     next(here), next(there)
     forecast_view.cancel(one)
     assert next(here) == {"minutes": {"busy": None}}
     assert next(here, None) is None and len(ended) == 1
     assert "Measuring" in next(there)["minutes"]["busy"]["line"]
-    forecast_view.show_waiting(one)
+    forecast_view.begin_waiting(one)
     assert "Measuring" in next(planning(one))["minutes"]["busy"]["line"]
 
 
@@ -498,6 +498,6 @@ def test_a_page_that_cancelled_is_known_until_it_measures_again() -> None:
     with use(Shared()):
         forecast_view.cancel(page)
         assert list(shared(forecast_view.Cancelled)) == ["a"]
-        forecast_view.show_waiting(other)
-        forecast_view.show_waiting(page)
+        forecast_view.begin_waiting(other)
+        forecast_view.begin_waiting(page)
         assert not shared(forecast_view.Cancelled)
