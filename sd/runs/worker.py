@@ -230,9 +230,7 @@ def resume(
     listener: Listener | None = None,
     minutes: float | None = None,
 ) -> Iterator[TrainStep]:
-    """Go on with a run from its newest whole checkpoint; to `steps` in all if given.
-
-    Or for `minutes` more, from where it was saved.
+    """Go on with a run from its newest whole checkpoint, to `steps` in all or for `minutes` more.
 
     Machine, seed and pictures are those that were recorded, so the result is what it would have
     been without the stop. `listener` is called with each event. Raises `InputError` where that
@@ -256,12 +254,8 @@ def resume(
             prepared = prepare_pictures(recorder, config, machine, note["seed"], received, saved)
             if prepared is None:
                 return
-            images, latents = prepared
-            metadata = read_metadata(saved.checkpoint) if saved else None
-            training = Training(config, images, note["seed"], machine, metadata, latents)
+            training = _restore(config, *prepared, note["seed"], machine, saved)
             counts: dict[str, Any] = saved.about[STATE] if saved else {}
-            if saved:
-                training.restore(saved.tensors, counts)
             if training.config != before:
                 recorder.decide(training.config)
             recorder.rewind(training.step, counts.get("row", {}))
@@ -269,7 +263,7 @@ def resume(
                 if line:
                     recorder.log_event("notice", step=training.step, kind=kind, line=line)
             line = f"going on from step {training.step}"
-            values = _start_metadata(training, images, note)
+            values = _start_metadata(training, prepared[0], note)
             event = "resumed" if saved else "start"
             recorder.log_event(event, step=training.step, line=line, **values)
             used = float(counts.get("seconds", 0.0))
@@ -277,6 +271,22 @@ def resume(
             yield from _session(recorder, training, note, received, used).run()
     finally:
         recorder.close()
+
+
+def _restore(
+    config: Config,
+    images: ImageSet,
+    latents: LatentSet | None,
+    seed: int,
+    machine: Machine,
+    saved: TrainingState | None,
+) -> Training:
+    """Return a training where a checkpoint left it, or at its beginning where there is none."""
+    metadata = read_metadata(saved.checkpoint) if saved else None
+    training = Training(config, images, seed, machine, metadata, latents)
+    if saved:
+        training.restore(saved.tensors, saved.about[STATE])
+    return training
 
 
 def _session(
