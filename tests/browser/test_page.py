@@ -24,6 +24,7 @@ pytestmark = pytest.mark.browser
 
 FACTS = "#train-set .set-facts"
 TABS = {"train": 0, "noise": 1, "denoise": 2}
+VERBS = {"train": "#train-start", "noise": "#noise-t", "denoise": "#denoise-go"}
 PIXELS = "(selector) => document.querySelector(selector).toDataURL('image/png')"
 STAGES = ".run-sheet:visible, .picture:visible, #noise-canvas:visible, .player:visible"
 
@@ -202,7 +203,7 @@ def test_nothing_goes_sideways_on_a_phone_in_chinese(open_page: Any) -> None:
         page.wait_for_timeout(1500)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab
         shown = page.locator(STAGES).last.bounding_box()
-        control = page.locator(".side:visible, .ask-row:visible").first.bounding_box()
+        control = page.locator(VERBS[tab]).bounding_box()
         # A run comes first while it goes on; else the pictures that are to be trained on do.
         assert (shown["y"] < control["y"]) == (tab != "train"), tab
 
