@@ -25,7 +25,7 @@ from sd.ui.denoise import prompts
 from sd.ui.denoise.grid import MOST_GUIDANCE
 from sd.ui.denoise.job import Job, watch
 from sd.ui.noise import exact
-from sd.ui.train import plan_view
+from sd.ui.train.planning import plan_view
 
 SIZES, RATES, MOST_BATCH = (8, 256), (1e-7, 1.0), 1024
 MOST_TIMES = 100_000  # of any schedule; the handler knows its own

@@ -15,7 +15,7 @@ from sd.training.loop import Training
 from sd.training.planning.forecast import random_pictures
 from sd.training.samples import passes_per_step, sample_denoiser
 from sd.ui.texts import TEXTS
-from sd.ui.train import form
+from sd.ui.train.planning import form
 from tests.helpers.commands import Capture
 from tests.training.test_loop import MACHINE
 

@@ -16,7 +16,7 @@ from sd.ui import uploads
 from sd.ui.adapter.checks import Upload
 from sd.ui.state import shared
 from sd.ui.surveys import Surveys
-from sd.ui.train import plan_view, settings
+from sd.ui.train.planning import plan_view, settings
 
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
 HOSTILE = [

@@ -26,7 +26,7 @@ from sd.config import Config
 from sd.networks.unet import UNetModel
 from sd.ui import api, starters, texts
 from sd.ui.components import handlers
-from sd.ui.train import settings
+from sd.ui.train.planning import settings
 from tests.helpers.made import made_run
 from tests.helpers.networks import with_weights
 

@@ -21,7 +21,7 @@ from sd.ui.components.handlers import event_value, guarded, language
 from sd.ui.mistakes import translate
 from sd.ui.texts import say
 from sd.ui.train import advice, samples
-from sd.ui.train.form import fill_fields
+from sd.ui.train.planning.form import fill_fields
 
 FORMS = ZIP, PNG, *_ = ("zip", "png", "webp", "gif", "mp4")  # of a run that is taken away
 

@@ -21,8 +21,8 @@ from sd.ui.components.images import tile
 from sd.ui.state import Recent, shared
 from sd.ui.surveys import Survey
 from sd.ui.texts import say
-from sd.ui.train import config_view, settings
 from sd.ui.train.doors import Picked
+from sd.ui.train.planning import config_view, settings
 from sd.ui.train.report_view import (
     caption_of,
     decide_conditioning,

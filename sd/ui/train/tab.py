@@ -11,8 +11,9 @@ from sd.ui.components.events import Updates, by_name
 from sd.ui.components.fields import Values
 from sd.ui.components.handlers import BUNDLE, QUIET, SURVEY, guarded, language
 from sd.ui.state import home
-from sd.ui.train import control, forecast_view, pictures, plan_view, watch
-from sd.ui.train.form import PlanForm
+from sd.ui.train import control, pictures, watch
+from sd.ui.train.planning import forecast_view, plan_view
+from sd.ui.train.planning.form import PlanForm
 
 OFTEN = {**QUIET, "trigger_mode": "multiple"}
 WORKING = ("starting", "running", "pausing", "stopping")  # states of a run that is at work

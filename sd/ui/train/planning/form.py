@@ -22,8 +22,9 @@ from sd.ui.components.events import Updates
 from sd.ui.components.fields import Values, patch
 from sd.ui.components.handlers import event_value, guarded, language
 from sd.ui.texts import say
-from sd.ui.train import advice, config_view, forecast_view, pictures, report_view, settings
-from sd.ui.train.forecast_view import Measurement
+from sd.ui.train import advice, pictures, report_view
+from sd.ui.train.planning import config_view, forecast_view, settings
+from sd.ui.train.planning.forecast_view import Measurement
 
 MANY = 10**6  # pictures, where nothing is known of them
 

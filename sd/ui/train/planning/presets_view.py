@@ -19,7 +19,7 @@ from sd.config import SECTIONS, preset_names
 from sd.ui.adapter.served_files import file_data
 from sd.ui.components.fields import words
 from sd.ui.texts import TEXTS, say
-from sd.ui.train import config_view, settings
+from sd.ui.train.planning import config_view, settings
 
 PRESETS = PACKAGE / "ui" / "assets" / "presets"
 FIGURES = "figures.toml"

@@ -26,16 +26,16 @@ from sd.training.planning import speed
 from sd.ui import models, texts, uploads
 from sd.ui.adapter import checks
 from sd.ui.state import Shared, shared, use
-from sd.ui.train import (
+from sd.ui.train import pictures
+from sd.ui.train.planning import (
     config_view,
     forecast_view,
     form,
     minutes,
-    pictures,
     plan_view,
     settings,
 )
-from sd.ui.train.forecast_view import Measurement
+from sd.ui.train.planning.forecast_view import Measurement
 from tests.helpers.planning import (
     ENGLISH,
     HOSTILE,

@@ -12,7 +12,7 @@ from sd.common.text import format_count
 from sd.common.validation import InputError
 from sd.config import KEYS, Config, preset_names
 from sd.training.planning import memory
-from sd.ui.train import config_view, form, presets_view, settings
+from sd.ui.train.planning import config_view, form, presets_view, settings
 from tests.helpers.planning import (
     ENGLISH,
     HOSTILE,

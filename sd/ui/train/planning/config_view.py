@@ -13,8 +13,8 @@ from sd.networks.blueprint import Blueprint, Level, blueprint
 from sd.training import coach
 from sd.ui.components.html import paragraph, tags
 from sd.ui.texts import say
-from sd.ui.train import settings
 from sd.ui.train.advice import plan_remarks_html
+from sd.ui.train.planning import settings
 
 COLUMNS = ("part", "size", "channels", "heads", "parameters", "operations")
 SCHEDULE_REMARK = "terminal_snr"

@@ -30,8 +30,8 @@ from sd.ui.components.handlers import guarded, session
 from sd.ui.components.html import paragraph, tags
 from sd.ui.state import Recent, shared
 from sd.ui.texts import TEXTS, duration, say
-from sd.ui.train import settings
-from sd.ui.train.minutes import TILES
+from sd.ui.train.planning import settings
+from sd.ui.train.planning.minutes import TILES
 from sd.ui.train.report_view import count_chosen
 
 if TYPE_CHECKING:

@@ -24,10 +24,11 @@ from sd.ui.components.handlers import (
 )
 from sd.ui.components.widgets import command_box, label
 from sd.ui.texts import say
-from sd.ui.train import forecast_view, pictures, presets_view, settings
+from sd.ui.train import pictures
 from sd.ui.train.doors import set_card
-from sd.ui.train.forecast_view import cancellable
-from sd.ui.train.form import (
+from sd.ui.train.planning import forecast_view, presets_view, settings
+from sd.ui.train.planning.forecast_view import cancellable
+from sd.ui.train.planning.form import (
     PlanForm,
     apply_fix,
     describe,
@@ -37,7 +38,7 @@ from sd.ui.train.form import (
     take_preset,
     values_of,
 )
-from sd.ui.train.minutes import minutes_card, read_minutes
+from sd.ui.train.planning.minutes import minutes_card, read_minutes
 
 LATEST: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
 MEASURE: dict[str, Any] = {**QUIET, "concurrency_id": "measure", "concurrency_limit": 1}

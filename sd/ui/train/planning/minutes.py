@@ -11,7 +11,7 @@ import gradio as gr
 from sd.common import validation
 from sd.common.validation import InputError
 from sd.ui.components.fields import words
-from sd.ui.train import settings
+from sd.ui.train.planning import settings
 
 TILES, USUAL = (1, 3, 10, 60), 3
 LEAST_MINUTES, MOST_MINUTES = 1, 1440
