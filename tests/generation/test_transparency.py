@@ -25,7 +25,7 @@ from sd.training.loop import train
 from sd.training.memorisation import find_nearest
 from sd.ui.components import painter
 from sd.ui.components.images import data_address, enlarge, tile
-from sd.ui.denoise import algorithm2
+from sd.ui.denoise.tools import algorithm2
 from sd.ui.noise import model_view
 from sd.ui.surveys import Survey
 from sd.ui.train import pictures

@@ -33,9 +33,9 @@ from sd.training.randomness import new_network
 from sd.ui import models, state
 from sd.ui.denoise import job
 from sd.ui.denoise import tab as denoise
-from sd.ui.denoise.branch import BranchForm
 from sd.ui.denoise.form import FIRST, SamplingForm
 from sd.ui.denoise.job import Job, StepCache
+from sd.ui.denoise.tools.branch import BranchForm
 from sd.ui.denoise.tree import Node, Tree
 from sd.ui.state import shared
 from tests.helpers.networks import with_weights

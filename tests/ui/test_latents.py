@@ -11,12 +11,12 @@ from sd.data.images import to_uint8
 from sd.generation.export import read_recipe
 from sd.generation.pipeline import picture_tensor
 from sd.ui import models, state
-from sd.ui.denoise import algorithm2, takeaway
 from sd.ui.denoise import tab as denoise
 from sd.ui.denoise.attention import panel, record
 from sd.ui.denoise.attention.panel import Selection
 from sd.ui.denoise.attention.record import RecordCache
 from sd.ui.denoise.job import Job
+from sd.ui.denoise.tools import algorithm2, takeaway
 from sd.ui.denoise.tree import Tree
 from sd.ui.noise import algorithm1, model_view
 from tests.helpers import denoising

@@ -19,8 +19,8 @@ from sd.generation.registry import ModelEntry, OpenModels
 from sd.networks.blueprint import blueprint
 from sd.training.planning import memory
 from sd.ui import api, model_cost, models
-from sd.ui.denoise import race
 from sd.ui.denoise import tab as denoise
+from sd.ui.denoise.tools import race
 from sd.ui.denoise.tree import Tree
 from sd.ui.model_cost import Cost
 from sd.ui.noise import model_view

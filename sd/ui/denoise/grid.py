@@ -7,8 +7,7 @@ files are still opened.
 from sd.generation.recipe import Recipe
 from sd.ui.texts import say
 
-MOST_SCALES, MOST_GUIDANCE = 6, 10.0
-LONGEST_SCALES = 100  # characters
+MOST_GUIDANCE = 10.0
 
 
 def has_prompt(recipe: Recipe) -> bool:

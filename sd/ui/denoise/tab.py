@@ -28,14 +28,15 @@ from sd.ui.components.player import content as player_content
 from sd.ui.components.player import player
 from sd.ui.components.tools import tools_bar
 from sd.ui.components.widgets import command_box, label
-from sd.ui.denoise import algorithm2, branch, example, form, grid_panel, prompts, race, takeaway
+from sd.ui.denoise import example, form, prompts
 from sd.ui.denoise.attention import panel as attention
-from sd.ui.denoise.bar import TOOLS
-from sd.ui.denoise.branch import BranchForm, offer_branch
 from sd.ui.denoise.form import SamplingForm
 from sd.ui.denoise.grid import columns_of
-from sd.ui.denoise.grid_panel import Grid, cell_of
 from sd.ui.denoise.job import Job, progress_line, resumed, watch
+from sd.ui.denoise.tools import algorithm2, branch, grid_panel, race, takeaway
+from sd.ui.denoise.tools.bar import TOOLS
+from sd.ui.denoise.tools.branch import BranchForm, offer_branch
+from sd.ui.denoise.tools.grid_panel import Grid, cell_of
 from sd.ui.denoise.tree import Node, Tree, title
 from sd.ui.texts import say
 

@@ -24,9 +24,10 @@ from sd.generation.registry import ModelEntry
 from sd.ui import api, models
 from sd.ui.components import painter, widgets
 from sd.ui.components.fields import read_fields
-from sd.ui.denoise import branch, form, prompts
-from sd.ui.denoise.branch import BranchForm
+from sd.ui.denoise import form, prompts
 from sd.ui.denoise.form import SamplingForm
+from sd.ui.denoise.tools import branch
+from sd.ui.denoise.tools.branch import BranchForm
 from tests.helpers import denoising
 from tests.helpers.denoising import (
     CHINESE,

@@ -9,7 +9,7 @@ from sd import runs
 from sd.config import Config
 from sd.runs.worker import begin
 from sd.ui.denoise import tab as denoise
-from sd.ui.denoise import takeaway
+from sd.ui.denoise.tools import takeaway
 from sd.ui.denoise.tree import Tree
 from tests.helpers import denoising
 from tests.helpers.denoising import ENGLISH, another_day, values

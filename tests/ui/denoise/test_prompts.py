@@ -23,9 +23,10 @@ from sd.generation.recipe import Recipe, from_json
 from sd.networks import conditioning_metadata as facts
 from sd.ui import api, model_metadata, models
 from sd.ui.components.fields import read_fields
-from sd.ui.denoise import form, grid, prompts, race
+from sd.ui.denoise import form, grid, prompts
 from sd.ui.denoise import tab as denoise
 from sd.ui.denoise.form import SamplingForm
+from sd.ui.denoise.tools import race
 from sd.ui.denoise.tree import Tree, title
 from tests.helpers import denoising
 from tests.helpers.denoising import (
@@ -47,7 +48,7 @@ from tests.helpers.denoising import (
     set_fields,
     values,
 )
-from tests.ui.denoise.test_takeaway import brought, made, taken
+from tests.ui.denoise.tools.test_takeaway import brought, made, taken
 
 pytestmark = pytest.mark.usefixtures("told", "quick")
 RED, BLUE, SMALL = CAPTIONS

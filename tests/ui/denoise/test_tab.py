@@ -17,9 +17,10 @@ from sd.data.images import to_pil
 from sd.diffusion.sampling import SampleStep
 from sd.ui import api, models
 from sd.ui.components import painter
-from sd.ui.denoise import branch, example
+from sd.ui.denoise import example
 from sd.ui.denoise import tab as denoise
 from sd.ui.denoise.form import FIRST
+from sd.ui.denoise.tools import branch
 from sd.ui.denoise.tree import Tree
 from tests.helpers import denoising
 from tests.helpers.denoising import (

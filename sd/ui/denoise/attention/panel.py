@@ -48,7 +48,7 @@ from sd.ui.denoise.attention.record import (
     spread_steps,
     x_before,
 )
-from sd.ui.denoise.bar import LOOKED
+from sd.ui.denoise.tools.bar import LOOKED
 from sd.ui.denoise.tree import Tree
 from sd.ui.texts import say
 

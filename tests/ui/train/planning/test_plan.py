@@ -45,7 +45,7 @@ from tests.helpers.planning import (
     start,
 )
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 # --- the plan ---

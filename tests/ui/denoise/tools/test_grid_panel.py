@@ -21,9 +21,9 @@ from sd.training.randomness import new_network
 from sd.ui import models
 from sd.ui.adapter.checks import read_value
 from sd.ui.components import fields
-from sd.ui.denoise import grid_panel
 from sd.ui.denoise import tab as denoise
-from sd.ui.denoise.grid_panel import Grid
+from sd.ui.denoise.tools import grid_panel
+from sd.ui.denoise.tools.grid_panel import Grid
 from sd.ui.denoise.tree import Tree
 from tests.helpers.denoising import (
     CAPTIONS,

@@ -21,8 +21,8 @@ from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import HIDDEN, PANEL, QUIET, guarded, language
 from sd.ui.components.html import paragraph, tags
 from sd.ui.components.tools import tool_fold
-from sd.ui.denoise.bar import NUMBERS
 from sd.ui.denoise.job import StepCache, steps_of
+from sd.ui.denoise.tools.bar import NUMBERS
 from sd.ui.denoise.tree import Tree
 from sd.ui.state import shared
 from sd.ui.texts import say

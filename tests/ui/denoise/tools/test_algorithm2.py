@@ -21,8 +21,8 @@ from sd.diffusion.timesteps import SAMPLERS
 from sd.generation.pipeline import begin_x, sampling_of
 from sd.training.randomness import new_network
 from sd.ui import models
-from sd.ui.denoise import algorithm2
-from sd.ui.denoise.algorithm2 import StepNumbers, algorithm_html
+from sd.ui.denoise.tools import algorithm2
+from sd.ui.denoise.tools.algorithm2 import StepNumbers, algorithm_html
 from sd.ui.texts import TEXTS
 from tests.helpers import denoising
 from tests.helpers.denoising import another_day, replayed

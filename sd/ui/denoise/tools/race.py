@@ -28,9 +28,9 @@ from sd.ui.components.player import content as player_content
 from sd.ui.components.player import player
 from sd.ui.components.tools import tool_fold, verb
 from sd.ui.components.widgets import label
-from sd.ui.denoise.bar import RACE
 from sd.ui.denoise.form import SamplingForm
 from sd.ui.denoise.job import Job, progress_line, watch
+from sd.ui.denoise.tools.bar import RACE
 from sd.ui.state import Recent, shared
 from sd.ui.texts import say
 

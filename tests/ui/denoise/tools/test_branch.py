@@ -17,9 +17,9 @@ from sd.common.validation import InputError
 from sd.data.images import to_array
 from sd.diffusion.timesteps import SAMPLERS
 from sd.generation.recipe import DEEPEST, Branch, from_json
-from sd.ui.denoise import algorithm2, branch
 from sd.ui.denoise import tab as denoise
-from sd.ui.denoise.branch import BranchForm
+from sd.ui.denoise.tools import algorithm2, branch
+from sd.ui.denoise.tools.branch import BranchForm
 from sd.ui.denoise.tree import Tree
 from tests.helpers import denoising
 from tests.helpers.denoising import (

@@ -29,7 +29,7 @@ from sd.ui.adapter import scratch
 from sd.ui.adapter.checks import read_value
 from sd.ui.components import painter
 from sd.ui.denoise import tab as denoise
-from sd.ui.denoise import takeaway
+from sd.ui.denoise.tools import takeaway
 from sd.ui.denoise.tree import Tree
 from tests.helpers import denoising
 from tests.helpers.denoising import (

@@ -21,9 +21,9 @@ from sd.ui.components.events import Updates
 from sd.ui.components.fields import CHOICE, NUMBER, RANGE, SEED, TEXT, Field, Values, form, patch
 from sd.ui.components.html import paragraph
 from sd.ui.components.tools import tool_fold, verb
-from sd.ui.denoise.bar import BRANCH
 from sd.ui.denoise.grid import MOST_GUIDANCE, has_prompt
 from sd.ui.denoise.prompts import lines_of
+from sd.ui.denoise.tools.bar import BRANCH
 from sd.ui.denoise.tree import Node, Tree
 from sd.ui.models import CAPS
 from sd.ui.texts import say

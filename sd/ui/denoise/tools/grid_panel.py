@@ -24,10 +24,10 @@ from sd.ui.components.handlers import PANEL, QUIET, event_value, guarded, langua
 from sd.ui.components.html import paragraph, pressed, progress_bar
 from sd.ui.components.tools import tool_fold, verb
 from sd.ui.components.widgets import label
-from sd.ui.denoise.bar import GRID
 from sd.ui.denoise.form import SamplingForm
 from sd.ui.denoise.job import Job, watch
-from sd.ui.denoise.takeaway import png_record
+from sd.ui.denoise.tools.bar import GRID
+from sd.ui.denoise.tools.takeaway import png_record
 from sd.ui.texts import duration, say
 
 NONE = ""

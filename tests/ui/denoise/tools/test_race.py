@@ -19,9 +19,9 @@ from sd.ui import models, state
 from sd.ui.adapter.checks import read_value
 from sd.ui.components import fields
 from sd.ui.components.painter import mask_paint
-from sd.ui.denoise import race
 from sd.ui.denoise.job import StepCache
-from sd.ui.denoise.race import Race, References
+from sd.ui.denoise.tools import race
+from sd.ui.denoise.tools.race import Race, References
 from sd.ui.state import shared
 from tests.helpers import denoising
 from tests.helpers.denoising import (

@@ -19,10 +19,10 @@ from sd.ui.components.handlers import QUIET, guarded, language, progress_on
 from sd.ui.components.html import progress_bar
 from sd.ui.components.tools import tool_fold
 from sd.ui.components.widgets import label
-from sd.ui.denoise import branch
 from sd.ui.denoise import form as sampling_form
-from sd.ui.denoise.bar import SAVE
 from sd.ui.denoise.job import steps_of
+from sd.ui.denoise.tools import branch
+from sd.ui.denoise.tools.bar import SAVE
 from sd.ui.denoise.tree import Node, Tree
 from sd.ui.texts import say
 
