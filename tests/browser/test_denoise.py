@@ -434,7 +434,7 @@ def test_begin_from_a_picture_inside_a_mask(page: Any) -> None:
     fill(page, "count", 1)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    ask(page, "owl")
+    ask(page, "red heart")
     settings(page, True)
     page.locator("#denoise-settings [data-name=begin]").get_by_text("a picture (img2img)").click()
     page.locator("#denoise-starters img").nth(2).click()

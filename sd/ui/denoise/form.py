@@ -421,7 +421,7 @@ def wire(demo: gr.Blocks, parts: FormParts, command: gr.HTML) -> None:
     parts.fields["model"].input(**filled, **QUIET).success(**masked, **QUIET)
     outputs = {"about": parts.about, "command": command, **asked}
     told = by_name(tell, parts.fields, outputs) | {"trigger_mode": "always_last"} | QUIET
-    gr.on([parts.fields["asked"].change, parts.fields["held"].change], **told)
+    gr.on([parts.fields["asked"].edit, parts.fields["held"].change], **told)
     js = "(held) => sdPrompt.set(held)"
     parts.fields["held"].change(None, parts.fields["held"], None, js=js, **QUIET)
     reacted = by_name(react, model | asked | held | picture, held | mask)

@@ -53,7 +53,7 @@ BAR_WORDS = (
 )
 PLACE = '<div class="ask"></div>'  # never changes, so gradio never touches what is in it
 ON_LOAD = """sdPrompt.mount(element, props, {
-  submit: () => trigger("submit"), pause: () => trigger("pause"), change: () => trigger("change"),
+  submit: () => trigger("submit"), pause: () => trigger("pause"), change: () => trigger("edit"),
   play: (at) => trigger("play", at), load: () => trigger("load"), watch,
 }, %s);"""
 
@@ -349,7 +349,8 @@ def prompt_bar(first: Values) -> gr.HTML:
     """Lay out the bar that draws; `first`: what the fields of a sampling hold at first.
 
     It sends `load` once it is there, which is when its tab is first seen, `submit` to draw,
-    `pause`, `play` with the steps to go on for (0: all), and `change`.
+    `pause`, `play` with the steps to go on for (0: all), and `edit`
+    for what a person or a recipe changes (`change` is gradio's own, and comes with every note).
     """
     told = {
         "form": "ask",

@@ -1,0 +1,60 @@
+"""The bar that draws: chips, what typing offers, a pause and a step, and a page that then rests."""
+
+from typing import Any
+
+import pytest
+
+from tests.browser.test_denoise import PLAYER, denoise_tab, fill, quiet
+from tests.browser.test_page import settled
+
+pytestmark = pytest.mark.browser
+
+
+def words(page: Any) -> list[str]:
+    found: list[str] = page.locator(".ask-word").all_inner_texts()
+    return found
+
+
+def test_prompts_are_chips_and_what_is_not_known_has_its_nearest(open_page: Any) -> None:
+    page = denoise_tab(open_page())
+    assert words(page)[:2] == ["grinning face", "panda"]
+    box = page.locator(".ask-input")
+    box.click()
+    box.press("Backspace")
+    page.get_by_role("button", name="Remove panda").click()
+    assert words(page) == ["grinning face", "eggplant"]
+    box.fill("red he")
+    page.get_by_role("option", name="red heart", exact=True).wait_for()
+    box.press("ArrowDown")
+    box.press("Enter")
+    box.fill("zebrax,")
+    assert words(page) == ["grinning face", "eggplant", "red heart", "zebrax"]
+    unknown = page.locator(".ask-chip.unknown")
+    unknown.get_by_role("button", name="→ zebra").click()
+    unknown.wait_for(state="detached")
+    assert words(page)[-1] == "zebra"
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(1500)
+    quiet(page, asked)  # a note on the prompts is no change of them
+    asked.clear()
+    page.wait_for_timeout(2000)
+    assert asked == []
+
+
+def test_a_sampling_pauses_goes_a_step_and_on(open_page: Any) -> None:
+    page = denoise_tab(open_page())
+    fill(page, "steps", 300)
+    assert "300 steps of DPM-Solver++" in page.inner_text(".ask-line")
+    page.locator("body").press("Control+Enter")
+    settled(page, "#denoise-status", "of 300, t =")
+    page.locator("#denoise-pause").click()
+    at = int(settled(page, "#denoise-status", "paused at step").split()[3])
+    page.locator("#denoise-step").click()
+    settled(page, "#denoise-status", f"paused at step {at + 1} of 300")
+    assert page.locator(PLAYER).get_attribute("data-step") == f"{at + 1}"
+    page.get_by_role("button", name="Resume").click()
+    settled(page, "#denoise-status", "of 300, t =")
+    page.keyboard.press("Escape")
+    settled(page, "#denoise-status", "stopped at step")
+    page.locator("#denoise-go", has_text="Draw").wait_for()
