@@ -390,7 +390,8 @@ def test_a_reference_lets_a_sampling_in_and_is_stopped(page: Any) -> None:
     page.locator("#race-go").wait_for()
 
 
-HELD = """() => [...document.querySelectorAll("#denoise-settings .field :is(input, select)")]
+HELD = """() => [...document.querySelectorAll("#denoise-settings .field:not([hidden])")]
+  .flatMap((field) => [...field.querySelectorAll("input, select")])
   .map((each) => (["checkbox", "radio"].includes(each.type) ? each.checked : each.value))
   .concat([...document.querySelectorAll(".ask-word")].map((each) => each.textContent))
   .concat(document.querySelector(".ask-number").value)"""

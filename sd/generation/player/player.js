@@ -1,7 +1,7 @@
 // The player of films: every step of a sampling at the hand's speed, without a request.
 // Needs parts.js, reel.js and cards.js.
 // sdPlayer.mount(element, {address, onSelect, onNode, numbers}) -> {update(value), destroy()}; a value
-// is {lanes: [film, ...], words: {key: text}, live, at, opening, nodes}, and a film is what Film.json
+// is {lanes: [film, ...], words: {key: text}, live, at, opening, picture, nodes}, and a film is what Film.json
 // of sd.generation.film tells. One film is a card for each of its pictures, several are lanes.
 // opening: play it once, fast, then rest at its end. nodes: other films to compare with or go to,
 // {number, parent, shown, film}. numbers: id of an element that shows the numbers, if it is there.
@@ -60,13 +60,14 @@
     }
 
     update(value) {
-      const { lanes = [], words = {}, at, opening, nodes = [] } = value ?? {};
+      const { lanes = [], words = {}, at, opening, picture, nodes = [] } = value ?? {};
       if (JSON.stringify(words) !== JSON.stringify(this.words) || !this.slider) {
         this.words = words;
         this.build();
       }
       const ids = lanes.map((film) => film.id).join();
       const others = ids !== this.ids;
+      if (others && Number.isInteger(picture)) this.picture = picture;
       if (others) this.exchange(lanes, at);
       else lanes.forEach((film, place) => (this.lanes[place].film = film));
       if (others && opening && lanes.length === 1) {

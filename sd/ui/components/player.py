@@ -56,7 +56,7 @@ def content(
     nodes: list[dict[str, Any]] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """Return the player's value for films, with its words; `more`: at and opening."""
+    """Return the player's value for films, with its words; `more`: at, opening, picture."""
     return {
         "lanes": [lane(film) for film in films],
         "words": words(language),

@@ -49,8 +49,10 @@ FIRST_EXAMPLE_SHARE = 0.6  # of the bundled example's steps, where a branch of i
 
 def show_films(tree: Tree, lang: str) -> Updates:
     """Show a page's samplings in the player; before there is anything, no change."""
-    films = tree.films()
-    return {"player": player_content(films, lang, tree.others())} if films else {}
+    films, picture = tree.films(), tree.picture - 1  # the card that is chosen at first
+    if not films:
+        return {}
+    return {"player": player_content(films, lang, tree.others(), picture=picture)}
 
 
 def show_tree(tree: Tree, lang: str) -> Updates:
