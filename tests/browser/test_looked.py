@@ -42,6 +42,7 @@ def address(page: Any, selector: str) -> str:
 def test_a_word_a_place_and_the_way(open_page: Any, worded: str) -> None:
     page = denoise_tab(open_page())
     choose_model(page, worded)
+    page.locator(".ask-chip", has_text="a small dog").wait_for()  # what its samples were
     ask(page, "a red heart")
     fill(page, "steps", 6)
     denoised(page, 6)

@@ -48,6 +48,7 @@ def test_one_tool_is_open_at_a_time_in_one_place(page: Any) -> None:
 
 def test_from_a_step_on_something_else_is_asked_for(page: Any, worded: str, tmp_path: Path) -> None:
     choose_model(page, worded)
+    page.locator(".ask-chip", has_text="a small dog").wait_for()  # what its samples were
     ask(page, "a red heart")
     fill(page, "steps", 6)
     denoised(page, 6)
