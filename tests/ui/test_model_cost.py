@@ -1,5 +1,6 @@
 """What asking a model costs is counted before anything is asked or opened, wherever it is asked."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,11 @@ from tests.helpers.denoising import (
 HUGE = Config.preset("tiny").with_settings(
     ["training.input_height=2048", "training.input_width=2048"]
 )
+SAMPLERS_RACE = {  # ddim alone, two calls of the network
+    **dict.fromkeys(race.LANES, race.NONE),
+    **{"between": race.SAMPLERS_RACE, "calls": 2, race.LANES[0]: "ddim"},
+}
+NOTHING_RUNS = {"tool": {"shown": "", "progress": ""}}  # told by a tool of Noise before it fails
 
 
 def test_a_network_weighs_what_its_blueprint_says(tiny_config: Config) -> None:
@@ -143,16 +149,21 @@ def test_nothing_that_asks_a_model_passes_by(model: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(model_cost, "MOST_OPERATIONS", 1)
     held, asked = race.Race(), values(model=model)
     named = (model, "ddim", 2, 0, 1, 0, "fixed_small", "trailing", True)
-    for stream in (
-        denoise.run(ENGLISH, Tree(), **asked),
-        race.race_denoisers(ENGLISH, held, **asked),
-        race.race_samplers(ENGLISH, held, ["ddim"], 2, **asked),
-        model_view.show_predictions(model, 3, "lion.png", "tiny", 0, ENGLISH),
-        model_view.show_round_trips(model, "lion.png", 0, ENGLISH),
-        api.denoise_pictures(*named),
-    ):
+    form, ended = {"picture": "lion.png", "schedule": "tiny", "seed": 0, "t": 3}, [NOTHING_RUNS]
+    streams: list[tuple[Iterator[Any], list[Any]]] = [
+        (denoise.run(ENGLISH, Tree(), **asked), []),
+        (race.start_race(ENGLISH, held, {"between": race.MODELS}, **asked), []),
+        (race.start_race(ENGLISH, held, SAMPLERS_RACE, **asked), []),
+        (model_view.show_predictions(form, model, ENGLISH), ended),
+        (model_view.show_round_trips(form, model, ENGLISH), ended),
+        (api.denoise_pictures(*named), []),
+    ]
+    for stream, before in streams:
+        told: list[Any] = []
         with pytest.raises(gr.Error, match="operations; at most"):
-            next(iter(stream))
+            for each in stream:
+                told.append(each)
+        assert told == before
 
 
 @pytest.mark.usefixtures("little")
@@ -160,7 +171,7 @@ def test_a_race_counts_each_lane_and_the_reference(monkeypatch: pytest.MonkeyPat
     one = models.cost_of(models.find(NAME)).operations()
     monkeypatch.setattr(model_cost, "MOST_OPERATIONS", 2 * 500 * one)  # the reference: 1,000 steps
     with pytest.raises(gr.Error, match="steps = 1000"):
-        next(iter(race.race_samplers(ENGLISH, race.Race(), ["ddim"], 2, **values())))
+        next(race.start_race(ENGLISH, race.Race(), SAMPLERS_RACE, **values()))
 
 
 @pytest.mark.usefixtures("little")
