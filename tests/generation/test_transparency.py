@@ -168,11 +168,13 @@ def test_brightness_leaves_transparency(config: Config, images: ImageSet) -> Non
 def test_the_page_shows_and_says_it(config: Config, source: Path) -> None:
     picture = Image.open(source / "0.png")
     found = Survey(inspect_images(source), (picture,))
-    sheet, _ = pictures.draw_preview(found, config)
+    seen = pictures.fit_previews(found, config)
+    assert seen.shape == (1, 4, 8, 8)
+    card, _ = pictures.draw_sheet(seen, config)
+    sheet = Image.open(card["sheet"]["path"])
     assert sheet.mode == "RGB" and sheet.getpixel((0, 0)) == (255, 255, 255)
-    assert pictures.fit_previews(found, config, 1).shape == (1, 4, 8, 8)
     for lang, words in (("en", "transparency too"), ("zh", "透明度")):
-        assert words in pictures.show_preview(found, config, lang)["caption"]
+        assert words in pictures.look_of(found, config, lang)["caption"]
     assert "opacity" in algorithm2.pixel_name(Pixels((4, 8, 8)), 3, 1, 1, 1, "en")
     assert "data:image/png" in model_view.tile_html(
         to_float(torch.zeros(4, 8, 8, dtype=torch.uint8))

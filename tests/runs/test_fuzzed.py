@@ -26,7 +26,7 @@ from sd.runs import journal
 from sd.runs.bundle import pack
 from sd.runs.unbundle import unpack
 from sd.ui import head
-from sd.ui.train import control, samples, watch
+from sd.ui.train import control, samples, tab, watch
 from tests.helpers.made import add_events
 from tests.helpers.run_folders import list_runs
 from tests.runs.test_bundle import (
@@ -44,6 +44,12 @@ ODD: list[Any] = [
     [None] * 20, [[0, 0.5]] * 10_000, [["a", "b"]], [[10**9, 0.5]], {"label": 5},
     {"label": "\udcff"}, list(range(10_000)), [math.nan] * 10, [1e308] * 10,
 ]  # fmt: skip
+VIEWS: list[dict[str, Any]] = [
+    *({"tool": "samples", "view": view} for view in samples.VIEWS),
+    *({"tool": "samples", "step": step} for step in (0, 10)),
+    *({"tool": "loss", "curve": curve} for curve in watch.CURVES),
+    *({"tool": tool} for tool in watch.TOOLS),
+]  # of the panel of a run
 KINDS = ("start", "step", "evaluation", "samples", "baseline", "ingest", "notice", "paused",
          "continued", "resumed", "checkpoint", "finished", "stopped", "failed", "new")  # fmt: skip
 Event = dict[str, Any]
@@ -107,19 +113,30 @@ def texts(value: Any) -> Iterator[str]:
             yield from texts(each)
 
 
+def look(request: Any, at: dict[str, Any]) -> Any:
+    """Return what the page is sent that tells this of itself."""
+    return tab.look(request, gr.EventData(None, {"by_page": False, **at}))
+
+
 def looked_at(folder: Path) -> None:
     """Ask for every view of a run; hold what is sent to what a stream of events can carry."""
-    name, sent = folder.name, []
+    name = folder.name
     request = random.Random(name).choice([ENGLISH, CHINESE])
-    for view, curve, levels in zip(samples.VIEWS, watch.CURVES, ("t", "course", "t"), strict=False):
-        sent.append(watch.refresh(name, {}, 1.0, view, curve, levels, request))
-        sent.append(watch.scrub(name, 0.0, view, request))
-    sent.append(watch.draw_curve(name, "speed", request))
-    sent += [watch.read_pulse(name, {}, True), watch.wake(name), head.describe(name, "zh")]
-    sent.append(control.attach({"run": name}, request))
+    first = look(request, {"asked": name})
+    patch = first["panel"]["patch"]
+    assert patch["run"] == name and {"head", "sheets", "coach", "part"} <= patch.keys()
+    known = {"run": name, "pulse": patch["pulse"]}
+    known["steps"] = [each["step"] for each in patch["sheets"]["more"]]
+    assert look(request, {**known, "drawn": patch["part"]["key"]}) == {}  # it has all of it
+    sent = [first, *(look(request, {**known, **view}) for view in VIEWS)]
+    assert all("part" in each["panel"]["patch"] for each in sent)
+    for do in ("choose", "runs"):
+        sent.append(control.press(request, gr.EventData(None, {"do": do, "run": name})))
+    sent.append(head.describe(name, "zh"))
     words = list(texts(sent))
     assert sum(map(len, words)) < LARGEST_SENT
     "".join(words).encode("utf-8")
+    json.dumps(sent, allow_nan=False)
     assert "nan" not in "".join(each for each in words if "<polyline" in each)
     assert all(each.line.isprintable() for each in list_runs(runs.default_home()))
 

@@ -599,7 +599,7 @@ def test_stale_files_of_killed_writers_are_swept(
     until_stop(begin(config, str(pictures), folder, seed=7), folder, 5)
     (folder / ".checkpoint-000000009.77.tmp").mkdir()
     (folder / ".checkpoint-000000009.77.tmp" / "model.safetensors").write_bytes(b"half")
-    (folder / "samples").mkdir()
+    (folder / "samples").mkdir(exist_ok=True)  # early samples may have made it
     (folder / "samples" / ".step-000000009.png.77.tmp").write_bytes(b"half")
     next(stream := resume(folder))
     assert stale(folder) == []

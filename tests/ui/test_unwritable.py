@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from sd import runs
@@ -14,13 +15,21 @@ from sd.common.validation import InputError
 from sd.config import Config
 from sd.ui import uploads
 from sd.ui.adapter import errors
+from sd.ui.adapter.served_files import store
 from sd.ui.train import control
+
+
+def open_upload(file: Path) -> Any:
+    """Open a file as a bundle, which was uploaded to the page as the browser does it."""
+    sent = store(file.read_bytes(), "run.zip")
+    return control.open_bundle(gr.EventData(None, {"file": str(sent)}))
+
 
 LINE = "the folder of runs, home, cannot be written (it is a file); SD_HOME names another"
 ACTS: dict[str, Callable[[Path, Config], Any]] = {
     "start": lambda picture, config: runs.start(runs.default_home(), "starter", config),
     "upload": lambda picture, config: uploads.keep([str(picture)]),
-    "bundle": lambda picture, config: control.open_bundle(str(picture)),
+    "bundle": lambda picture, config: open_upload(picture),
 }
 
 
