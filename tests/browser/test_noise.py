@@ -396,7 +396,8 @@ def test_two_schedules_by_share_and_by_snr(kept_page: Any) -> None:
 def test_the_doctor_mends_with_one_click(open_page: Any) -> None:
     page = opened(open_page())
     page.get_by_role("button", name="linear, 1000 steps").click()
-    page.get_by_label("schedule", exact=True).select_option(label="linear, 200 steps (seed)")
+    box = page.locator(".schedule-box")
+    box.get_by_label("schedule", exact=True).select_option(label="linear, 200 steps (seed)")
     page.locator(".schedule-box .warning").filter(has_text="Ends at SNR 0.15").wait_for()
     rested(page, 60)
     assert page.get_attribute(SLIDER, "max") == "200"
@@ -414,7 +415,7 @@ def test_the_doctor_mends_with_one_click(open_page: Any) -> None:
 def test_schedule_and_seed_are_there_again_after_a_reload(open_page: Any) -> None:
     page = opened(open_page())
     page.locator(".quiet button").first.click()
-    page.get_by_label("schedule", exact=True).select_option("seed")
+    page.locator(".schedule-box").get_by_label("schedule", exact=True).select_option("seed")
     page.wait_for_function(f"document.querySelector('{SLIDER}').max === '200'")
     page.wait_for_timeout(800)
     page.reload()

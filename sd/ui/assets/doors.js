@@ -39,7 +39,7 @@
 
   class Card {
     constructor(root, props, trigger, watch, about) {
-      Object.assign(this, { root, props, trigger, about, own: null, run: null, sent: [], sending: null, doorsOpen: false });
+      Object.assign(this, { root, props, trigger, about, own: null, run: null, sent: [], sending: null, doorsOpen: false, asked: false });
       this.say = (key, values = {}) => sdSay(about.words[key]).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
       this.build();
       watch("value", () => this.take());
@@ -131,10 +131,12 @@
       } catch { /* the browser keeps nothing */ }
     }
     pick(what, event = "upload") {
+      this.asked = true;
       this.props.value = what;
       this.trigger(event);
     }
     show(doors) {
+      this.asked = false; // what comes for an earlier choice closes no door
       this.doorsOpen = doors;
       this.draw();
       (doors ? this.doors.querySelector(".door") : this.change).focus();
@@ -182,7 +184,7 @@
         if (busy) this.tell(own.line, own.share ?? null);
         else if (own === null || own.set) {
           this.tell("", null);
-          this.doorsOpen = false;
+          if (this.asked || own?.set !== this.own?.set) this.doorsOpen = false;
         }
         if (!busy) this.own = own && { ...this.own, ...JSON.parse(JSON.stringify(own)) };
         if (own?.set) {
