@@ -52,7 +52,7 @@ def test_a_sampling_pauses_goes_a_step_and_on(open_page: Any) -> None:
     at = int(settled(page, "#denoise-status", "paused at step").split()[3])
     page.locator("#denoise-step").click()
     settled(page, "#denoise-status", f"paused at step {at + 1} of 300")
-    assert page.locator(PLAYER).get_attribute("data-step") == f"{at + 1}"
+    page.locator(f"{PLAYER}[data-step='{at + 1}']").wait_for()  # its picture comes after its line
     page.get_by_role("button", name="Resume").click()
     settled(page, "#denoise-status", "of 300, t =")
     page.keyboard.press("Escape")
