@@ -4,15 +4,7 @@
   "use strict";
   const AT_ONCE = 400, BYTES_AT_ONCE = 96 * 2 ** 20, MOST = 40000; // files and bytes of one request; of a set
   const MEMORY = "sd-set"; // of the browser's own storage: the set is there again after a reload
-  const make = (tag, about = {}, ...children) => {
-    const node = document.createElement(tag);
-    for (const [key, value] of Object.entries(about)) {
-      if (key in node) node[key] = value;
-      else node.setAttribute(key, value);
-    }
-    node.append(...children.filter((child) => child !== null));
-    return node;
-  };
+  const make = window.sdMake;
   const onPhone = () => matchMedia("(pointer: coarse)").matches;
 
   // Every file below what was dropped, under its path: folders are read, which a plain drop is not.

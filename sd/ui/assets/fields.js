@@ -5,15 +5,7 @@
   const LARGEST_RANDOM = 1e6; // seeds that the dice draw
   let fields = 0; // made so far, for ids
 
-  const make = (tag, about = {}, ...children) => {
-    const node = document.createElement(tag);
-    for (const [key, value] of Object.entries(about)) {
-      if (key in node) node[key] = value;
-      else node.setAttribute(key, value);
-    }
-    node.append(...children);
-    return node;
-  };
+  const make = window.sdMake;
   const number = (text) => (text === "" ? null : Number(text));
   const rounded = (value) => (value === null ? "" : String(Number(Number(value).toPrecision(9))));
 

@@ -4,15 +4,7 @@
 (() => {
   "use strict";
   const FORM = "minutes", OTHER = "plan_minutes"; // the address's name; the field for any other number
-  const make = (tag, about = {}, ...children) => {
-    const node = document.createElement(tag);
-    for (const [key, value] of Object.entries(about)) {
-      if (key in node) node[key] = value;
-      else node.setAttribute(key, value);
-    }
-    node.append(...children);
-    return node;
-  };
+  const make = window.sdMake;
 
   class Card {
     constructor(root, props, trigger, watch, about) {

@@ -6,15 +6,7 @@
   const PLAY_MS = [90, 350], PLAY_WHOLE = 6000; // of one sheet of samples in the film, and of the film
   const SIDE = 32, GAP = 2, ACROSS = 4; // of the noise before the first samples, in pixels
 
-  const make = (tag, about = {}, ...children) => {
-    const node = document.createElement(tag);
-    for (const [key, value] of Object.entries(about)) {
-      if (key in node && key !== "list") node[key] = value;
-      else node.setAttribute(key, value);
-    }
-    node.append(...children);
-    return node;
-  };
+  const make = window.sdMake;
   const fill = (text, values) => text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
   const plain = (value) => JSON.parse(JSON.stringify(value ?? null));
   const count = (number) => number.toLocaleString("en-US");

@@ -22,6 +22,7 @@ PAGE_STYLES = (
 )
 STYLES = (*(ASSETS / name for name in PAGE_STYLES), PLAYER / "player.css")
 PAGE_SCRIPTS = (
+    "elements.js",
     "address.js",
     "head.js",
     "fields.js",

@@ -167,11 +167,6 @@ def check_class(conditioning: ConditioningMetadata, name: str) -> str:
     return name
 
 
-def listed_classes(conditioning: ConditioningMetadata | None) -> list[str]:
-    """Return the classes that the page lists."""
-    return list(conditioning.labels[:MOST_LISTED]) if conditioning else []
-
-
 def prompt_form(conditioning: ConditioningMetadata | None, asked: Any, held: Values) -> PromptForm:
     """Return what bar and fields ask of a model: for classes where it knows any, else in words."""
     shared = {name: held[name] for name in ("guidance", "rescale", "low", "high")}

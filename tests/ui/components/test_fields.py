@@ -43,6 +43,7 @@ def test_a_form_is_read_field_by_field_and_what_is_not_sent_is_as_it_begins() ->
     assert read_value(FORM, {}) == FIRST
     sent = {"steps": 7.0, "eta": 1, "minutes": 3, "seed": 5, "model": "b", "words": "cat"}
     assert read_value(FORM, sent) == {**FIRST, **sent}
+    assert 0 <= read_value(FORM, {"seed": -1})["seed"] < 10**6  # -1 draws one
 
 
 @pytest.mark.parametrize(
