@@ -2,6 +2,7 @@
 
 import ast
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -72,13 +73,15 @@ def test_a_trainer_and_a_decoder_know_no_secret(
 ) -> None:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
-    pid = process.spawn(["info", "nothing"], tmp_path / "log")
     helper = pool._Helper()
+    pid = process.spawn(["info", "nothing"], tmp_path / "log")
+    os.kill(pid, signal.SIGSTOP)  # a process that has ended has no environment to read
     try:
         for number in (pid, helper._process.pid):
             told = Path(f"/proc/{number}/environ").read_bytes().split(b"\0")
             names = {entry.partition(b"=")[0].decode() for entry in told}
             assert {"PATH", "PYTHONPATH"} <= names and not names & SECRETS.keys()
     finally:
-        helper.close()
+        os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+        helper.close()
