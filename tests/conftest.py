@@ -39,6 +39,12 @@ TINY = (  # 203,460 parameters: 32 channels are the least that 32 groups allow
 )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Under CI a test that failed runs once more and is told as RERUN; one fault fails both."""
+    if os.environ.get("CI") == "true" and config.pluginmanager.hasplugin("rerunfailures"):
+        config.option.reruns = 1
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip by name what is marked `gpu` where there is no CUDA."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
