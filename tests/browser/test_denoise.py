@@ -362,7 +362,7 @@ def test_two_samplers_race_and_are_measured(kept: Any, little: str) -> None:
         field(page, "race-form", lane).select_option(label="none")
     field(page, "race-form", "calls").fill("5")
     page.locator("#race-go").click()
-    settled(page, "#race-status", "measured against 1000 steps")
+    settled(page, "#race-status", "measured against 200 steps")
     page.locator(f"{RACE}[data-lanes='2'][data-ready='5']").wait_for()
     lanes = page.locator(f"{RACE} .sdp-lane")
     for place, name in enumerate(("ddim", "dpmpp_2m")):
@@ -382,7 +382,7 @@ def test_a_reference_lets_a_sampling_in_and_is_stopped(page: Any) -> None:
     fill(page, "steps", 2)
     page.locator("#race-go").click()
     settled(page, "#race-status", "reference: step")
-    denoised(page, 2)  # in between: the reference alone would take half a minute
+    denoised(page, 2)  # in between: the reference alone would take longer
     settled(page, "#race-status", "reference: step")
     page.locator("#race-go + .verb-stop").click()  # the verb has become its own Stop
     settled(page, "#race-status", "stopped at step")

@@ -24,7 +24,7 @@ from sd.ui.denoise import tab as denoise
 from sd.ui.denoise.tools import race
 from sd.ui.denoise.tree import Tree
 from sd.ui.model_cost import Cost
-from sd.ui.noise import model_view
+from sd.ui.noise import algorithm1, model_view
 from sd.ui.state import Shared, use
 from tests.helpers.denoising import (
     ENGLISH,
@@ -156,6 +156,7 @@ def test_nothing_that_asks_a_model_passes_by(model: str, monkeypatch: pytest.Mon
         (race.start_race(ENGLISH, held, SAMPLERS_RACE, **asked), []),
         (model_view.show_predictions(form, model, ENGLISH), ended),
         (model_view.show_round_trips(form, model, ENGLISH), ended),
+        (algorithm1.show_algorithm(form, model, ENGLISH), ended),
         (api.denoise_pictures(*named), []),
     ]
     for stream, before in streams:
@@ -169,8 +170,8 @@ def test_nothing_that_asks_a_model_passes_by(model: str, monkeypatch: pytest.Mon
 @pytest.mark.usefixtures("little")
 def test_a_race_counts_each_lane_and_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     one = models.cost_of(models.find(NAME)).operations()
-    monkeypatch.setattr(model_cost, "MOST_OPERATIONS", 2 * 500 * one)  # the reference: 1,000 steps
-    with pytest.raises(gr.Error, match="steps = 1000"):
+    monkeypatch.setattr(model_cost, "MOST_OPERATIONS", 2 * 100 * one)  # the reference: 200 steps
+    with pytest.raises(gr.Error, match="steps = 200"):
         next(race.start_race(ENGLISH, race.Race(), SAMPLERS_RACE, **values()))
 
 

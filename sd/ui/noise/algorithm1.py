@@ -7,7 +7,7 @@ import gradio as gr
 from gradio.components import Component
 from markupsafe import Markup, escape
 
-from sd.ui import models
+from sd.ui import model_cost, models
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import guarded, language, progress_on
 from sd.ui.components.widgets import new_seed
@@ -37,11 +37,12 @@ def run_iteration(
     """Return one iteration, the picture x_0 as the model takes it, and the model."""
     from sd.diffusion.analysis import training_iteration
 
-    entry = models.find(model)
+    entry, device = models.find(model), models.machine().device
+    model_cost.check(models.cost_of(entry), 1, 1, device, "model")
     with models.turn():
         source = models.open_model(entry)
         x0 = source.space.encode(read_pixels(picture, source.space.picture_shape)[None])[0]
-        return training_iteration(source, x0, seed, models.machine().device), x0, source
+        return training_iteration(source, x0, seed, device), x0, source
 
 
 def algorithm_lines(
