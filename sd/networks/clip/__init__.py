@@ -1,0 +1,1 @@
+"""CLIP's text encoder, by which Stable Diffusion reads prompts, and the prompts' grammar."""
