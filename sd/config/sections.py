@@ -178,6 +178,9 @@ class UNetConfig(Section):
     patch_size: int = key(
         1, whole(1, 16), "Side of the pixel blocks that enter as one position; 1: every pixel."
     )
+    middle: bool = key(
+        True, validation.flag, "Blocks between the ways down and up; BK-SDM's small ones have none."
+    )
 
     @property
     def res_blocks(self) -> tuple[int, ...]:

@@ -109,7 +109,8 @@ def check_network(unet: UNetConfig, height: int = 1, width: int = 1) -> None:
     for level, mult in enumerate(unet.channel_mult):
         if 2**level in unet.attention_resolutions:
             _check_heads(unet, f"level {level + 1}", mult * unet.model_channels)
-    _check_heads(unet, "the middle", unet.channel_mult[-1] * unet.model_channels)
+    if unet.middle:
+        _check_heads(unet, "the middle", unet.channel_mult[-1] * unet.model_channels)
     parameters = sum(cost.parameters for _, cost in _NetworkCost(unet, 1, 1, 1).rows())
     if parameters > MOST_PARAMETERS:
         raise InputError(
@@ -270,7 +271,8 @@ class _NetworkCost:
         yield _part("entry", self.sizes[0], base, entry)
         for level in levels:
             yield self._level(f"down {level + 1}", level, self._down(level))
-        yield self._level("middle", levels[-1], self._middle())
+        if unet.middle:
+            yield self._level("middle", levels[-1], self._middle())
         for level in reversed(levels):
             yield self._level(f"up {level + 1}", level, self._up(level))
         last, places = self._channels(0), self.places[0]

@@ -210,10 +210,7 @@ class UNetModel(nn.Module):
         entry = conv(c.channel * patch, width, 3, padding=1)
         self.input_blocks = nn.ModuleList([TimestepEmbedSequential(entry)])
         skips = self._build_down(width)
-        deepest = skips[-1]
-        self.middle_block = TimestepEmbedSequential(
-            self._res(deepest, deepest), self._transformer(deepest), self._res(deepest, deepest)
-        )
+        self.middle_block = TimestepEmbedSequential(*self._build_middle(skips[-1]))
         self.output_blocks = nn.ModuleList()
         last = self._build_up(skips)
         self.out = nn.Sequential(
@@ -235,6 +232,12 @@ class UNetModel(nn.Module):
                 self.input_blocks.append(TimestepEmbedSequential(self._resample(ch, up=False)))
                 skips.append(ch)
         return skips
+
+    def _build_middle(self, ch: int) -> list[nn.Module]:
+        """Return the blocks of the middle; none without one (BK-SDM, Kim et al. 2023)."""
+        if not self.config.middle:
+            return []
+        return [self._res(ch, ch), self._transformer(ch), self._res(ch, ch)]
 
     def _build_up(self, skips: list[int]) -> int:
         """Append the way up, one block more a level than down; return the last width."""

@@ -223,6 +223,7 @@ def networks(draw):
         transformer_depth=draw(st.integers(1, 2)),
         context_dim=draw(st.none() | st.integers(1, 40)),
         patch_size=draw(st.integers(1, 4)) if dims == 2 else 1,
+        middle=draw(st.booleans()),
     )
 
 

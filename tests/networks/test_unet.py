@@ -28,6 +28,7 @@ OPTIONS = [
     {"conv_resample": False},
     {"resblock_updown": True, "patch_size": 2},
     {"use_scale_shift_norm": True, "patch_size": 3},
+    {"middle": False},
 ]
 
 
