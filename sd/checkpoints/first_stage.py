@@ -11,12 +11,10 @@ import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from sd.checkpoints.record import FIRST_STAGE
-from sd.checkpoints.weights import compare_shapes, read_shapes, read_tensors
+from sd.checkpoints.weights import compare_shapes, read_shapes, read_tensors, write_proved
 from sd.common.text import brief, printable
 from sd.common.validation import InputError, shown
 from sd.config import Config
@@ -181,10 +179,10 @@ def stored_tensors(latents: Latents) -> dict[str, Tensor]:
     """Return what a checkpoint keeps of a first stage."""
     space = dict(zip(SPACE, (latents.mean, latents.std, latents.rgb), strict=True))
     moments = {name: each.detach().cpu().contiguous() for name, each in space.items()}
-    return _stored_weights(latents.autoencoder) | moments
+    return stored_weights(latents.autoencoder) | moments
 
 
-def _stored_weights(network: Autoencoder) -> dict[str, Tensor]:
+def stored_weights(network: Autoencoder) -> dict[str, Tensor]:
     """Return an autoencoder's weights as files have them: as float16 where that is exact."""
     state = {name: each.detach().cpu().contiguous() for name, each in network.state_dict().items()}
     halves = {name: each.half() for name, each in state.items()}
@@ -212,8 +210,5 @@ def read_first_stage(folder: Path, config: Config) -> Latents:
 
 
 def write_autoencoder(path: Path, network: Autoencoder) -> None:
-    """Write an autoencoder's weights as a file."""
-    try:
-        save_file(_stored_weights(network), path, metadata={"format": "pt"})
-    except SafetensorError as error:  # a full disk, say
-        raise OSError(f"{path.name} cannot be written: {error}") from error
+    """Write an autoencoder's weights as a file that knows its digest."""
+    write_proved(path, stored_weights(network))

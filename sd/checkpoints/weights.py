@@ -1,11 +1,13 @@
 """Weights in a file: safetensors alone, held to names, shapes and finite values before use."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from sd.common.text import brief, printable
@@ -18,6 +20,8 @@ NO_WEIGHTS = (  # what people upload instead, by its first bytes
     (b"version https://git-lfs", "it is a git-lfs pointer, not the file itself"),
     (b"<", "it is an HTML page, not the file itself"),
 )
+
+PROOF = "sha256"  # among a file's metadata: the digest of its tensors
 
 Shapes = Mapping[str, list[int]]
 
@@ -44,8 +48,32 @@ def read_shapes(path: Path) -> dict[str, list[int]]:
         raise _unreadable(path, error) from None
 
 
+def write_proved(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors with their digest, by which `read_tensors` knows them to be undamaged.
+
+    `OSError` where they cannot be written.
+    """
+    try:
+        # No second entry: their order would be chance, and equal tensors make equal files.
+        save_file(dict(tensors), path, metadata={PROOF: _digest(tensors)})
+    except SafetensorError as error:  # a full disk, say
+        raise OSError(f"{path.name} cannot be written: {error}") from error
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors and their names."""
+    whole = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        whole.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        whole.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return whole.hexdigest()
+
+
 def read_tensors(path: Path, check: Callable[[Shapes], None]) -> dict[str, Tensor]:
-    """Return the file's tensors as float32, after `check` has seen their shapes."""
+    """Return the file's tensors as float32, after `check` has seen their shapes.
+
+    Raises `InputError` where they are not those of which the file has the digest, if it has one.
+    """
     try:
         with safe_open(path, framework="pt") as stored:
             slices = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118
@@ -53,6 +81,9 @@ def read_tensors(path: Path, check: Callable[[Shapes], None]) -> dict[str, Tenso
             for name, part in slices.items():
                 if part.get_dtype() not in FLOATS:
                     raise InputError(f"{path.name}: {name} is stored as {part.get_dtype()}")
+            proof = (stored.metadata() or {}).get(PROOF)
+            if proof is not None and proof != _digest({n: stored.get_tensor(n) for n in slices}):
+                raise InputError(f"{path.name}: damaged, its SHA-256 is not the recorded one")
             state = {name: stored.get_tensor(name).float() for name in slices}
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, error) from None

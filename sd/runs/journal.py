@@ -208,6 +208,17 @@ def cut(folder: Path, step: int) -> None:
     write_text(folder / EVENTS, "".join(json.dumps(each) + "\n" for each in kept))
 
 
+def cut_first_stage(folder: Path, done: int) -> None:
+    """Take what a journal tells of an autoencoder in training back to its step `done`."""
+    kept = [
+        each
+        for each in events(folder)
+        if each["event"] not in ENDS and (each["event"] != "first_stage" or each["done"] <= done)
+    ]
+    if len(kept) < len(events(folder)):
+        write_text(folder / EVENTS, "".join(json.dumps(each) + "\n" for each in kept))
+
+
 def up_to(step: int, events: Iterable[Event]) -> list[Event]:
     """Return the events until `step`, without those that tell how the run ended."""
     return [each for each in events if each["event"] not in ENDS and each.get("step", 0) <= step]

@@ -25,14 +25,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
-from safetensors.torch import save_file
+from torch import Tensor
 
 from sd import runs
 from sd.checkpoints.checkpoint import save_checkpoint
-from sd.checkpoints.first_stage import open_autoencoder, read_autoencoder, write_autoencoder
+from sd.checkpoints.first_stage import open_autoencoder, read_autoencoder, stored_weights
 from sd.checkpoints.record import list_checkpoints, step_of
-from sd.checkpoints.weights import read_tensors
+from sd.checkpoints.weights import read_tensors, write_proved
 from sd.common.device import Machine, device_memory
 from sd.common.disk import flush, numbered, remove, sweep, temporary_path, write_file, write_text
 from sd.common.marks import save_png
@@ -51,6 +52,7 @@ from sd.training.planning import memory
 MOST_LOGGED = 1000  # rows of steps in a journal
 Listener = Callable[[str, Mapping[str, Any]], None]
 TRAINED, UNFINISHED = "trained.safetensors", "unfinished.safetensors"  # autoencoders of a run
+LOSSES = "losses"  # in the latter, of the row of the journal that was begun
 FIRST_STAGE_SECONDS = 20.0  # between two saves of one in training
 FIRST_STAGE_ROWS, FIRST_STAGE_MEASURED = 100, 10  # of the journal; every tenth with its PSNR
 INGEST_EVENT_SECONDS = 1.0  # between two events about the pictures that are read
@@ -65,6 +67,15 @@ class FirstStageRows:
         self._recorder, self._training = recorder, training
         self._every = max(1, training.total // FIRST_STAGE_ROWS)
         self._losses: list[float] = []
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on with the row that was begun at the training's step; what came later is dropped."""
+        self._losses = tensors[LOSSES].tolist() if LOSSES in tensors else []
+        journal.cut_first_stage(self._recorder.folder, self._training.step)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the row that was begun."""
+        return {LOSSES: torch.tensor(self._losses)}
 
     def add(self, step: FirstStageStep) -> None:
         """Take a step, and log a row if one is due."""
@@ -199,32 +210,47 @@ class Recorder:
         What it has become is kept, so that training goes on there whatever ends it.
         """
         folder = self.folder / runs.LATENTS
-        if (folder / TRAINED).is_file():
-            return read_autoencoder(folder / TRAINED)
+        with suppress(InputError):  # damaged, it is trained anew
+            if (folder / TRAINED).is_file():
+                return read_autoencoder(folder / TRAINED)
         training = prepare_first_stage(config, images, seed, machine)
         if training is None:
             return open_autoencoder(config)
         folder.mkdir(exist_ok=True)
-        if (folder / UNFINISHED).is_file():
-            try:
-                training.restore(read_tensors(folder / UNFINISHED, lambda _: None))
-            except InputError:  # damaged: it begins anew
-                training = prepare_first_stage(config, images, seed, machine)
-                assert training is not None
-        saved, rows = time.monotonic(), FirstStageRows(self, training)
+        rows = FirstStageRows(self, training)
+        try:
+            tensors = read_tensors(folder / UNFINISHED, lambda _: None)
+            training.restore(tensors)
+            rows.restore(tensors)
+        except InputError:  # none is there, or damaged: it begins anew
+            training = prepare_first_stage(config, images, seed, machine)
+            assert training is not None
+            rows = FirstStageRows(self, training)
+            rows.restore({})
+        saved = time.monotonic()
         for step in training.steps():
             rows.add(step)
             stops = is_stopping()
             if stops or time.monotonic() - saved > FIRST_STAGE_SECONDS:
-                write_file(folder / UNFINISHED, partial(save_file, training.state()))
+                self._keep_first_stage(UNFINISHED, training.state() | rows.state())
                 saved = time.monotonic()
             if stops:
                 line = "stopped while the autoencoder was trained"
                 self.log_event("stopped", step=0, line=line)
                 return None
-        write_file(folder / TRAINED, partial(write_autoencoder, network=training.finish()))
+        self._keep_first_stage(TRAINED, stored_weights(training.finish()))
         (folder / UNFINISHED).unlink(missing_ok=True)
         return read_autoencoder(folder / TRAINED)
+
+    def _keep_first_stage(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Write tensors of an autoencoder beside its latents, whole or not at all."""
+        path = self.folder / runs.LATENTS / name
+        self._check_room(f"{runs.LATENTS}/{name}", sum(each.nbytes for each in tensors.values()))
+        try:
+            write_file(path, partial(write_proved, tensors=tensors))
+        except OSError as error:
+            reason = system_reason(error)
+            raise InputError(f"{runs.LATENTS}/{name} was not saved: {reason}") from error
 
     def set_aside(self) -> Path:
         """Move what the run has made into a folder within its own, a run by itself; return that."""

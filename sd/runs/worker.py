@@ -10,7 +10,7 @@ import re
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -50,6 +50,7 @@ from sd.training.latents import LatentSet, encode_images, open_latents
 from sd.training.loop import NotFinite, Training, TrainStep
 from sd.training.planning import memory
 
+ONLY_FIRST_STAGE = "only_first_stage"  # in run.json: the run is one of an autoencoder alone
 SHORTAGE = re.compile(r"out of memory|not enough memory|allocate memory", re.I)  # torch's words
 HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
 
@@ -138,11 +139,12 @@ def begin(
     """Train in this process into a new run folder; yield each step after it is recorded.
 
     `began`: the time (Unix) from which training.minutes count, by default now. `listener` is called
-    with each event. With `only_first_stage` the run ends when its autoencoder is trained; resumed,
-    it goes on from there. Raises `InputError` for a person's mistake.
+    with each event. With `only_first_stage` the run ends when its autoencoder is trained; resumed
+    after that, it goes on from there. Raises `InputError` for a person's mistake.
     """
     began = time.time() if began is None else began
     note = {"seed": seed, "device": device, "data": Path(data).name}
+    note |= {ONLY_FIRST_STAGE: True} if only_first_stage else {}
     recorder = Recorder(folder, new=True, listener=listener)
     try:
         with record_failures(recorder, config) as received:
@@ -180,12 +182,15 @@ def restart(
         if steps is not None:
             whole("--steps", steps, 1, 10**8)
             config = config.with_settings([f"training.steps={steps}", "training.minutes=0"])
-        aside, begun = recorder.set_aside(), None
+        aside, begun, is_done = recorder.set_aside(), None, False
         try:
             with stop_signals() as received, explain_out_of_memory(config):
-                begun = _begin(recorder, config, note, received)
+                if note.get(ONLY_FIRST_STAGE):
+                    is_done = _train_autoencoder(recorder, config, note, received)
+                else:
+                    begun = _begin(recorder, config, note, received)
         finally:
-            if begun is None:
+            if begun is None and not is_done:
                 recorder.put_back(aside)
         if begun is not None:
             with record_failures(recorder, config) as received:
@@ -241,6 +246,13 @@ def resume(
         if reason := runs.obstacle(folder):
             raise InputError(f"{folder.absolute().name}: {reason}")
         before, note = Config.read(folder / runs.CONFIG), read_note(folder)
+        if steps is None and minutes is None and _ends_with_autoencoder(folder, note):
+            with record_failures(recorder, before) as received:
+                recorder.rewind(0, {})
+                _train_autoencoder(recorder, before, note, received)
+            return
+        if note.pop(ONLY_FIRST_STAGE, False):
+            recorder.decide(before, note)
         saved, fallen = newest_state(folder)
         if minutes is not None:
             config = _lengthened_by_clock(before, saved, minutes)
@@ -372,10 +384,15 @@ def prepare_pictures(
     return images, latents
 
 
+def _ends_with_autoencoder(folder: Path, note: Mapping[str, Any]) -> bool:
+    """Tell whether a run is one of an autoencoder alone, which is not trained to its end yet."""
+    return bool(note.get(ONLY_FIRST_STAGE)) and runs.status(folder).state != "finished"
+
+
 def _train_autoencoder(
     recorder: Recorder, config: Config, note: dict[str, Any], received: list[int]
-) -> None:
-    """Train a run's autoencoder and end the run with that, unless it is stopped before."""
+) -> bool:
+    """Train a run's autoencoder and end the run with that; False if it is stopped before."""
     stage = config.first_stage
     if stage.autoencoder != OWN and not (config.is_latent and stage.tune_steps):
         raise InputError(
@@ -384,15 +401,16 @@ def _train_autoencoder(
     machine = choose(str(note["device"])).apply()
     images = ingest_pictures(recorder, config, received)
     if images is None:
-        return
+        return False
     is_stopping = _stopping(recorder.folder, received)
     found = recorder.train_first_stage(config, images, note["seed"], machine, is_stopping)
     if found is None:
-        return
+        return False
     held_out = split(images, config.training.held_out, note["seed"])[1]
     decibels = measure_autoencoder(found, images.pixels, held_out, machine)
     line = f"the autoencoder is trained: {decibels:.1f} dB"
     recorder.log_event("finished", step=0, line=line, psnr=round(decibels, 2))
+    return True
 
 
 def _stored_autoencoder(folder: Path, config: Config) -> Autoencoder:
@@ -420,7 +438,7 @@ def ingest_pictures(recorder: Recorder, config: Config, received: list[int]) -> 
 
 
 def read_note(folder: Path) -> dict[str, Any]:
-    """Return a run's run.json: seed, device and the name of its data."""
+    """Return a run's run.json: seed, device, the name of its data, and what else is noted."""
     note = read_object(folder / runs.RUN, "seed", "device", "data")
     return {**note, "seed": whole("seed", note["seed"], 0, LARGEST_SEED)}
 

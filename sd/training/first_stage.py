@@ -197,7 +197,7 @@ class FirstStageTraining:
         """Return the tensors from which `restore` goes on as if training had never stopped."""
         tensors = self.optimizer.state()
         tensors |= {f"network.{n}": each for n, each in self.network.state_dict().items()}
-        tensors["step"] = torch.tensor(self.step)
+        tensors["step"] = torch.tensor(float(self.step))
         return {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:

@@ -132,6 +132,7 @@ def encode_images(
     values = map_file(folder / VALUES, shape, np.float16)
     moments = measure(values, images.pixels, config) if known is None else _moments_of(known)
     index: dict[str, Any] = {"shape": shape, "pictures": pictures, "sha256": whole.hexdigest()}
+    index[AUTOENCODER] = digest(folder / AUTOENCODER)
     index |= {name: each.tolist() for name, each in moments._asdict().items()}
     write_text(folder / INDEX, json.dumps(index))
     (folder / PROGRESS).unlink(missing_ok=True)
@@ -151,11 +152,10 @@ def is_whole(folder: Path, shape: list[int], pictures: str) -> bool:
     index = _read(folder / INDEX)
     if index.get("shape") != shape or index.get("pictures") != pictures:
         return False
-    values = folder / VALUES
-    return (
-        values.is_file()
-        and (folder / AUTOENCODER).is_file()
-        and digest(values) == index.get("sha256")
+    digests = {VALUES: index.get("sha256"), AUTOENCODER: index.get(AUTOENCODER)}
+    return all(
+        (folder / name).is_file() and digest(folder / name) == known
+        for name, known in digests.items()
     )
 
 

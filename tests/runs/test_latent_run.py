@@ -1,6 +1,8 @@
 """A run on latents: encoded once, resumed to the byte, whole in a bundle."""
 
 import json
+import re
+import resource
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +21,7 @@ from sd.runs.bundle import pack
 from sd.runs.unbundle import unpack
 from sd.runs.worker import begin, restart, resume
 from sd.training import latents
+from sd.training.first_stage import FirstStageTraining
 from sd.training.latents import INDEX, VALUES
 from tests.helpers.first_stages import LATENT, latent_settings
 from tests.runs.test_resume import make_small_samples, same, tensors
@@ -180,10 +183,14 @@ def test_the_first_event_tells_how_far_encoding_is(
     assert not runs.status(folder).preparing
 
 
+def own_settings(config: Config) -> Config:
+    more = ("first_stage.autoencoder=own", "first_stage.autoencoder_steps=8")
+    return config.with_settings([*LATENT, *SETTINGS, *more, "training.steps=2"])
+
+
 @pytest.fixture
 def own(tiny_config: Config) -> Config:
-    more = ("first_stage.autoencoder=own", "first_stage.autoencoder_steps=8")
-    return tiny_config.with_settings([*LATENT, *SETTINGS, *more, "training.steps=2"])
+    return own_settings(tiny_config)
 
 
 def test_a_run_trains_its_own_autoencoder_first_and_tells_how_it_does(
@@ -197,28 +204,183 @@ def test_a_run_trains_its_own_autoencoder_first_and_tells_how_it_does(
     assert load_checkpoint(folder).latents is not None
 
 
-@pytest.mark.parametrize("harm", [False, True])
-def test_a_run_stopped_in_phase_1_goes_on_to_the_byte(
-    own: Config, pictures: Path, tmp_path: Path, harm: bool
-) -> None:
-    whole, folder = tmp_path / "whole", tmp_path / "stopped"
-    list(begin(own, str(pictures), whole))
+def stop_in_phase_1(folder: Path, at: int = 4) -> Callable[[str, Mapping[str, Any]], None]:
+    """Return a listener that asks a run to stop after a step of its autoencoder."""
 
     def listen(event: str, fields: Mapping[str, Any]) -> None:
-        if event == "first_stage" and fields["done"] == 4:
+        if event == "first_stage" and fields["done"] == at:
             status = runs.status(folder)
-            assert (status.preparing, status.ingested) == ("first_stage", (4, 8))
+            assert (status.preparing, status.ingested) == ("first_stage", (at, 8))
             process.request(folder, process.STOP)
 
-    assert list(begin(own, str(pictures), folder, listener=listen)) == []
+    return listen
+
+
+@pytest.fixture(scope="module")
+def own_whole(
+    tiny_config: Config, emoji: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The run with an autoencoder of its own that nothing interrupts, made once."""
+    place = tmp_path_factory.mktemp("own")
+    (place / "pictures").mkdir()
+    for name, data in emoji.items():
+        (place / "pictures" / name).write_bytes(data)
+    with pytest.MonkeyPatch.context() as patch:
+        make_small_samples(patch)
+        list(begin(own_settings(tiny_config), str(place / "pictures"), place / "whole"))
+    return place / "whole"
+
+
+def phase_1(folder: Path) -> list[tuple[Any, ...]]:
+    """Return what the journal tells of an autoencoder in training."""
+    rows = [each for each in runs.events(folder) if each["event"] == "first_stage"]
+    return [(row["done"], row["loss"], row["lr"], row.get("psnr")) for row in rows]
+
+
+def flip(path: Path) -> None:
+    """Flip one bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+HARMS: dict[str, Callable[[Path], object]] = {
+    "none": lambda path: None,
+    "a bit": flip,
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:1000]),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_run_stopped_in_phase_1_goes_on_to_the_byte(
+    own: Config,
+    own_whole: Path,
+    pictures: Path,
+    tmp_path: Path,
+    harm: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "stopped"
+    assert list(begin(own, str(pictures), folder, listener=stop_in_phase_1(folder))) == []
     assert runs.status(folder).line == "stopped while the autoencoder was trained"
-    if harm:
-        (folder / runs.LATENTS / "unfinished.safetensors").write_bytes(b"damaged")
+    HARMS[harm](folder / runs.LATENTS / "unfinished.safetensors")
+    taken = count_first_stage_steps(monkeypatch)
     assert len(list(resume(folder))) == 2
-    assert tensors(folder) == tensors(whole)
+    assert len(taken) == (4 if harm == "none" else 8)
+    assert tensors(folder) == tensors(own_whole)
+    assert phase_1(folder) == phase_1(own_whole)
     names = (runs.LATENTS + "/trained.safetensors", runs.LATENTS + "/" + VALUES)
     for name in names:
-        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+        assert (folder / name).read_bytes() == (own_whole / name).read_bytes()
+
+
+def count_first_stage_steps(patch: pytest.MonkeyPatch) -> list[int]:
+    """Return the list that will hold the steps that autoencoders take from now on."""
+    taken, inner = [], FirstStageTraining._step
+
+    def step(self: FirstStageTraining, number: int, lr: float) -> tuple[float, float]:
+        taken.append(number)
+        return inner(self, number, lr)
+
+    patch.setattr(FirstStageTraining, "_step", step)
+    return taken
+
+
+def test_a_row_that_was_begun_in_phase_1_is_not_lost(
+    own: Config, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sd.runs.recorder.FIRST_STAGE_ROWS", 2)  # rows of four steps
+    monkeypatch.setattr("sd.runs.recorder.FIRST_STAGE_SECONDS", -1.0)  # saved at each step
+    whole, folder = tmp_path / "whole", tmp_path / "killed"
+    list(begin(own, str(pictures), whole))
+    with monkeypatch.context() as patch:
+        taken = count_first_stage_steps(patch)
+
+        def killed(*_: object) -> bool:
+            if len(taken) == 6:
+                raise KeyboardInterrupt
+            return False
+
+        patch.setattr("sd.runs.worker.process.is_requested", killed)
+        with pytest.raises(KeyboardInterrupt):
+            list(begin(own, str(pictures), folder))
+    assert len(phase_1(folder)) == 1
+    assert len(list(resume(folder))) == 2
+    assert phase_1(folder) == phase_1(whole) and len(phase_1(whole)) == 2
+
+
+@pytest.mark.parametrize("name", ["trained.safetensors", "autoencoder.safetensors", VALUES])
+def test_what_was_damaged_of_phase_1_is_made_anew(
+    own: Config, own_whole: Path, pictures: Path, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "damaged"
+    stream = begin(own, str(pictures), folder)  # ended before its first checkpoint
+    next(stream)
+    stream.close()
+    flip(folder / runs.LATENTS / name)
+    assert len(list(resume(folder))) == 2
+    assert tensors(folder) == tensors(own_whole)
+    path = f"{runs.LATENTS}/{name}"
+    assert (folder / path).read_bytes() == (own_whole / path).read_bytes()
+
+
+def test_a_full_disk_in_phase_1_is_one_line_and_loses_nothing(
+    own: Config, pictures: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "full"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(InputError, match=r"^latents/trained\.safetensors was not saved: "):
+            list(begin(own, str(pictures), folder))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    status = runs.status(folder)
+    assert status.state == "failed" and "latents/trained.safetensors" in status.line
+    assert not list(folder.rglob("*.tmp"))
+    assert len(list(resume(folder))) == 2
+
+
+def test_an_autoencoder_alone_stopped_and_gone_on_with_ends_when_it_is_trained(
+    own: Config, own_whole: Path, pictures: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "stopped"
+    stopping = stop_in_phase_1(folder)
+    list(begin(own, str(pictures), folder, only_first_stage=True, listener=stopping))
+    assert runs.status(folder).state == "stopped"
+    assert list(resume(folder)) == []
+    assert re.fullmatch(r"the autoencoder is trained: -?\d+\.\d dB", runs.status(folder).line)
+    assert runs.status(folder).state == "finished" and not list(folder.glob("checkpoint-*"))
+    assert phase_1(folder) == phase_1(own_whole)
+    trained = [each / runs.LATENTS / "trained.safetensors" for each in (folder, own_whole)]
+    assert trained[0].read_bytes() == trained[1].read_bytes()
+    steps = resume(folder)  # from there to the network
+    assert next(steps).step == 1
+    steps.close()
+    assert [step.step for step in resume(folder)] == [1, 2]
+
+
+def test_an_autoencoder_alone_begun_anew_stays_alone(
+    own: Config, pictures: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "alone"
+    list(begin(own, str(pictures), folder, only_first_stage=True))
+    assert list(restart(folder)) == []
+    assert runs.status(folder).state == "finished" and len(phase_1(folder)) == 8
+    process.request(folder, process.STOP)
+    assert len(list(folder.glob("before-*/latents"))) == 1
+    listener = stop_in_phase_1(folder)
+    assert list(restart(folder, listener=listener)) == []  # stopped: all is as it was
+    assert runs.status(folder).state == "finished"
+
+
+def test_with_steps_an_autoencoder_alone_goes_on_to_the_network(
+    own: Config, pictures: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "more"
+    stopping = stop_in_phase_1(folder)
+    list(begin(own, str(pictures), folder, only_first_stage=True, listener=stopping))
+    assert [step.step for step in resume(folder, steps=3)] == [1, 2, 3]
 
 
 def test_a_tuned_decoder_goes_into_the_checkpoint_and_latents_stay(
