@@ -13,6 +13,8 @@ from sd.common.validation import whole
 from sd.networks.attention import attend
 from sd.networks.clip.config import QUICK_GELU, CLIPTextConfig
 
+SPREAD = 3**0.5 * 0.02  # of a new embedding's values
+
 
 def quick_gelu(x: Tensor) -> Tensor:
     """Return x sigmoid(1.702 x), the GELU of OpenAI's CLIP (Hendrycks & Gimpel 2016)."""
@@ -24,8 +26,8 @@ class CLIPEmbeddings(nn.Module):
 
     def __init__(self, config: CLIPTextConfig) -> None:
         super().__init__()
-        self.token_embedding = nn.Embedding(config.vocabulary, config.width)
-        self.position_embedding = nn.Embedding(config.positions, config.width)
+        self.token_embedding = _table(config.vocabulary, config.width)
+        self.position_embedding = _table(config.positions, config.width)
 
     def forward(self, tokens: Tensor, learned: Tensor | None = None) -> Tensor:
         """tokens int64 [B, L], learned [K, D] -> [B, L, D]."""
@@ -35,6 +37,17 @@ class CLIPEmbeddings(nn.Module):
             new = tokens >= known
             x = x.masked_scatter(new[..., None], learned.to(x)[tokens[new] - known])
         return x + self.position_embedding.weight[: tokens.shape[1]]
+
+
+def _table(rows: int, width: int) -> nn.Embedding:
+    """Return a new embedding of standard deviation 0.02, drawn evenly.
+
+    A normal draw without storage, as a model that is about to be read has none, is done by torch's
+    compiler, whose import takes seconds.
+    """
+    drawn = torch.empty(rows, width).uniform_(-SPREAD, SPREAD)
+    made: nn.Embedding = nn.Embedding.from_pretrained(drawn, freeze=False)  # type: ignore[no-untyped-call]
+    return made
 
 
 class CLIPAttention(nn.Module):

@@ -115,3 +115,10 @@ def test_other_weights_and_too_many_skipped_layers_are_refused():
         CLIPTextConfig.from_shapes({"embeddings.token_embedding.weight": (5, 4)})
     with pytest.raises(InputError, match="skip = 3: must be a whole number from 0 to 2"):
         encoder()(torch.zeros(1, 9, dtype=torch.int64), skip=3)
+
+
+def test_nothing_is_drawn_normally_without_storage(monkeypatch):
+    """Torch's compiler does that, and its import takes seconds."""
+    monkeypatch.setattr(torch.nn.init, "normal_", lambda *_: pytest.fail("drawn normally"))
+    with torch.device("meta"):
+        CLIPText(SMALL)
