@@ -5,6 +5,7 @@ All that is drawn of it is in `content`: the models, and words in the page's lan
 """
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ import gradio as gr
 from PIL import Image
 
 from sd import runs
+from sd.common import validation
 from sd.common.encoding import data_uri, png_bytes
 from sd.common.validation import InputError
 from sd.config import Config
@@ -114,7 +116,7 @@ def describe(chosen: str, lang: str, sure: bool = False, **more: str) -> Updates
     """Return the head's update: the models as they are now, one of them chosen, and `more`."""
     entries = registry.list_models(state.home())
     cards = [card(entry, lang, place < MOST_PICTURES) for place, entry in enumerate(entries)]
-    name = keep_model(chosen, entries[0].name if entries else models.FALLBACK)
+    name = keep_model(chosen, first_model(entries))
     if registry.is_closed_form(name):
         cards.append(closed_form_card(name, lang))
     for entry, each in zip(entries, cards, strict=False):
@@ -132,6 +134,17 @@ def keep_model(model: Any, other: str) -> str:
         return models.find(model).name
     except InputError:
         return other
+
+
+def read_model(name: str, value: Any) -> str:
+    """Return the model that was sent; before the page has been told any, the one it opens with."""
+    chosen = validation.text(name, value, models.LONGEST_CHOSEN_MODEL)
+    return chosen or models.FirstModel(first_model(registry.list_models(state.home())))
+
+
+def first_model(entries: Sequence[ModelEntry]) -> str:
+    """Return the model that a page opens with."""
+    return entries[0].name if entries else models.FALLBACK
 
 
 @guarded
@@ -173,7 +186,8 @@ def change_model(model: str, request: gr.Request, event: gr.EventData) -> Update
 def build(demo: gr.Blocks) -> gr.HTML:
     """Lay out the head; return the page's model.
 
-    Its value is "" until the page has been loaded; `change` then tells the first one.
+    Its value is "" until the page has been loaded; `change` then tells the first one, which
+    handlers are given at once.
     """
     model = gr.HTML(
         "",
@@ -183,6 +197,7 @@ def build(demo: gr.Blocks) -> gr.HTML:
         elem_id="head",
         content={},
     )
+    setattr(model, "read_sent", read_model)  # noqa: B010 (a name of ours)
     parts = {"model": model}
     listing = by_name(show_models, parts, parts) | QUIET
     demo.load(**by_name(first_models, parts, parts), js=FIRST_WISH, **QUIET)

@@ -36,6 +36,10 @@ LONGEST_CHOSEN_MODEL = 200
 FALLBACK = f"{CLOSED_FORMS[0]}:{uploads.STARTER}"  # a model where none was trained
 
 
+class FirstModel(str):
+    """The model that a page opens with, where it has not been told yet which one is chosen."""
+
+
 @dataclass(frozen=True)
 class Caps:
     """The most that a page makes at once; the command line makes more."""

@@ -375,7 +375,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("parts", nargs="*", choices=[[], *PARTS], metavar="PART")
+    made.add_argument("parts", nargs="*", choices=[[], *PARTS, "start"], metavar="PART")
     made.add_argument("--tree", type=Path, default=ROOT, help="whose page; else this one's")
     made.add_argument("--against", type=Path, help="another tree, for start")
     made.add_argument("--rounds", type=int, default=5, help="of start")
@@ -402,6 +402,8 @@ def measure(args: argparse.Namespace) -> Iterator[Found]:
     peer("playwright")
     from playwright.sync_api import sync_playwright  # noqa: PLC0415
 
+    if "start" in args.parts and args.against is None:
+        raise SystemExit("start: give the other tree, --against OLD")
     path = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if path is None:
         raise SystemExit("Chromium is not installed")

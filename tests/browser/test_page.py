@@ -2,12 +2,14 @@
 
 import base64
 import io
+import json
 import shutil
 import time
 import zipfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -182,10 +184,13 @@ def test_a_plan_for_minutes_tells_why_and_stays(kept_page: Any) -> None:
 
 
 def test_the_button_measures_and_is_its_own_stop(open_page: Any, home: Path) -> None:
-    page = open_page()
+    page = open_page(address_end=f"?set={quote(json.dumps({'minutes': {'minutes': 5000}}))}#train")
     page.locator("#train-start").click()  # nothing is chosen
     settled(page, ".minutes-line", "Choose pictures first")
     choose(page, "shapes", "2,400 pictures")
+    page.locator("#train-start").click()
+    settled(page, ".toast-body", "minutes = 5000: must be a number from 0.1 to 1440")
+    settled(page, "#train-start", "Train for 5000 minutes")  # it can be pressed again
     page.locator(".tiles label", has_text="1 min").click()
     before = set(home.iterdir())
     page.locator("#train-start", has_text="Train for 1 minute").click()

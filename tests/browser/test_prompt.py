@@ -44,6 +44,11 @@ def test_prompts_are_chips_and_what_is_not_known_has_its_nearest(open_page: Any)
 
 def test_a_sampling_pauses_goes_a_step_and_on(open_page: Any) -> None:
     page = denoise_tab(open_page())
+    fill(page, "size", "large")
+    page.locator("#denoise-go").click()
+    settled(page, ".toast-body", "size = 'large'")
+    page.locator("#denoise-go", has_text="Draw").wait_for()  # what was refused does not run
+    fill(page, "size", "")
     fill(page, "steps", 300)
     assert "300 steps of DPM-Solver++" in page.inner_text(".ask-line")
     page.locator("body").press("Control+Enter")

@@ -10,9 +10,11 @@ from PIL import Image
 
 from sd import runs
 from sd.checkpoints.model import Model
+from sd.common.validation import InputError
 from sd.generation.registry import ModelEntry
 from sd.runs.sample_grid import grid_size
 from sd.ui import head, models, state
+from sd.ui.adapter import checks
 from sd.ui.adapter.errors import PageError
 from sd.ui.adapter.page import Page
 from tests.helpers.denoising import CHINESE, ENGLISH, NAME
@@ -44,6 +46,18 @@ def test_the_list_keeps_what_is_chosen(chosen: Any, kept: str) -> None:
     assert head.first_models(chosen, ENGLISH)["model"]["value"] == kept
     assert shown["content"]["models"][0]["name"] == "little"
     assert shown["content"]["words"]["model"] == "Model"
+
+
+def test_before_the_page_is_told_a_model_it_is_asked_for_the_first_one() -> None:
+    with Page(state.Shared(state.home())) as page:
+        head.build(page)
+    model = next(each for each in page.blocks.values() if each.elem_id == "head")
+    expected, chosen = (checks.read_value(model, name) for name in ("", "linear:starter"))
+    assert expected == "little" and isinstance(expected, models.FirstModel)
+    assert chosen == "linear:starter" and not isinstance(chosen, models.FirstModel)
+    for wrong in ("x" * 201, 5, None):
+        with pytest.raises(InputError):
+            checks.read_value(model, wrong)
 
 
 def test_a_closed_form_is_shown_and_stands_in_no_list() -> None:

@@ -11,7 +11,10 @@
   const LOGO = '<svg viewBox="0 0 27 18" aria-hidden="true"><rect width="7" height="18" rx="2"/><rect x="10" width="7" height="18" rx="2" opacity=".6"/><rect x="20" width="7" height="18" rx="2" opacity=".3"/></svg>';
   window.sdHead = {
     mount: (root, props, trigger, watch) => new Head(root, props, trigger, watch),
-    wished: () => window.sdAddress?.get("model")?.name ?? "",
+    wished: () => {
+      const name = window.sdAddress?.get("model")?.name;
+      return typeof name === "string" ? name.slice(0, 200) : "";
+    },
   };
 
   function make(tag, attributes = {}, ...children) {

@@ -40,6 +40,16 @@ def progress_on(line: gr.HTML) -> dict[str, Any]:
     }
 
 
+def at_end(event: Any, script: str) -> None:
+    """Run a script in the browser once an event has ended, well or not.
+
+    gradio's `then` runs where an event went well alone: not where a value was refused before the
+    handler began, nor where the queue took nothing.
+    """
+    for ended in (event.success, event.failure):
+        ended(None, None, None, js=script, **QUIET)
+
+
 def language(request: gr.Request | None) -> str:
     """Return the language of lines that are made on the server."""
     return page_language(request.headers) if request else "en"

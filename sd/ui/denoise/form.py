@@ -385,7 +385,7 @@ def show_mask(request: gr.Request, held: Values, model: str, picture: str) -> Up
 @guarded
 def tell(request: gr.Request, model: str, asked: Values, held: Values, **begun: Any) -> Updates:
     """Tell what a sampler is and costs, what of the prompts is unknown, and the command line."""
-    if not model:  # the page is still being loaded
+    if isinstance(model, models.FirstModel):  # it is told again for the one that is chosen
         return {}
     entry, lang = models.find(model), language(request)
     start = start_time(entry, held["share"]) if held["begin"] == PICTURE else None

@@ -299,7 +299,7 @@ def starter_captions() -> tuple[str, ...]:
 @guarded
 def show_words(model: str) -> Updates:
     """Offer what a model knows, and show the fields of guidance where it can be told anything."""
-    if not model:  # the page is still being loaded
+    if isinstance(model, models.FirstModel):  # it is told again for the one that is chosen
         return {}
     entry = models.find(model)
     conditioning = models.read_conditioning(entry)

@@ -18,6 +18,7 @@ from sd.ui.components.events import Updates, by_name
 from sd.ui.components.fields import Values
 from sd.ui.components.handlers import (
     QUIET,
+    at_end,
     event_value,
     guarded,
     language,
@@ -196,7 +197,7 @@ def note_place(request: gr.Request, tree: Tree, event: gr.EventData) -> Updates:
 
 
 @guarded
-def first_view(request: gr.Request, tree: Tree, model: str = "") -> Updates:
+def first_view(request: gr.Request, tree: Tree, model: str) -> Updates:
     """Show the bundled example as the page's first node, and offer a branch of it on its way.
 
     Without an example the player gets its words alone.
@@ -264,7 +265,7 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
     brought = takeaway.wire(taking, state, controls, stage["line"])
     began.append(brought.success(**by_name(run_again, tree, stage), **shown))
     for event in began:
-        event.then(None, None, None, js="() => sdPrompt.be('rest')", **QUIET)
+        at_end(event, "() => sdPrompt.be('rest')")
     form.wire(demo, fields, command)
     # The tab's parts are made when it is first seen, which may be before all is wired, or later.
     viewed = by_name(first_view, {**tree, "model": model}, everything)

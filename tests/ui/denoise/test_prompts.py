@@ -251,7 +251,7 @@ def test_what_a_model_knows_is_offered(model: str, kind: str, offers: tuple[str,
     assert shown["asked"] == {"patch": {"kind": kind, "offers": list(offers)}}
     seen = set(shown["held"]["patch"]["shown"].values())
     assert seen == {kind != "none"}
-    assert prompts.show_words("") == {}  # while the page is being loaded
+    assert prompts.show_words(models.FirstModel(model)) == {}  # while the page is being loaded
 
 
 def test_the_captions_of_a_set_are_offered_too(told: dict[str, Model]) -> None:

@@ -43,6 +43,8 @@ from tests.helpers.films import films_of
 
 pytestmark = pytest.mark.usefixtures("little", "quick")
 
+UNTOLD = models.FirstModel("little")  # as a page asks that has not been told its model yet
+
 
 def test_a_sampling_made_again_sends_no_old_film_first(tree: Tree) -> None:
     began, *others = denoise.run(ENGLISH, tree, **values())
@@ -153,7 +155,7 @@ def test_the_page_opens_with_an_example_that_can_be_made_again(
 ) -> None:
     monkeypatch.setattr("sd.runs.home.BUNDLED_RUNS", denoising.BUNDLED)
     tree = Tree()
-    view = denoise.first_view(ENGLISH, tree)
+    view = denoise.first_view(ENGLISH, tree, UNTOLD)
     begun = set_branch(view)
     recipe, film = tree.current.recipe, tree.current.film
     assert "finished example" in view["line"]
@@ -169,7 +171,8 @@ def test_the_page_opens_with_an_example_that_can_be_made_again(
     shown = branch.cut_picture(film, "x_t", film["frames"][-1])
     away = np.abs(np.asarray(shown, float) - np.asarray(to_pil(last.x_t[0]), float))
     assert away.mean() < CLOSE and away.max() < 100  # colours that JPEG cannot hold
-    assert denoise.first_view(ENGLISH, tree)["asked"] == view["asked"] and len(tree.nodes) == 1
+    again = denoise.first_view(ENGLISH, tree, UNTOLD)
+    assert again["asked"] == view["asked"] and len(tree.nodes) == 1
     made = [begun[name] for name in ("sampler", "eta", "seed")]
     assert made == [recipe.sampler, recipe.eta, recipe.seed]
     controls = set_fields(view)
@@ -192,7 +195,7 @@ def test_the_examples_pictures_come_back_when_they_were_cleaned_away(
 def test_without_an_example_the_page_begins_empty() -> None:
     assert example.find_example() is None
     tree = Tree()
-    view = denoise.first_view(ENGLISH, tree)
+    view = denoise.first_view(ENGLISH, tree, UNTOLD)
     assert view.keys() == {"player"} and view["player"]["lanes"] == [] and tree.nodes == {}
     assert view["player"]["words"]["play"] == "Play"  # tooltips are words at once
 

@@ -14,7 +14,7 @@ from sd.ui.components.fields import words
 from sd.ui.train.planning import settings
 
 TILES, USUAL = (1, 3, 10, 60), 3
-LEAST_MINUTES, MOST_MINUTES = 1, 1440
+LEAST_MINUTES, MOST_MINUTES = 0.1, 1440
 PLACE = (
     '<div class="minutes-card card"></div>'  # never changes, so gradio never touches what is in it
 )

@@ -197,6 +197,7 @@ def wire(demo: gr.Blocks, plan: PlanForm) -> None:
     asked = by_name(ask, {"minutes": plan.minutes, **plan.values}, shown)
     waiting = by_name(forecast_view.begin_waiting, {}, {"minutes": plan.minutes})
     asking = plan.told.select(**asked, **MEASURE)
+    asking.failure(None, js=IDLE, **QUIET)
     asking.success(None, js=ASKED_ENDS, **QUIET).then(**follow)
     plan.told.select(**waiting, **QUIET)
     plan.minutes.clear(forecast_view.cancel, None, None, **QUIET)
