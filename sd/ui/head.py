@@ -84,7 +84,9 @@ def state_of(entry: ModelEntry, lang: str) -> dict[str, Any]:
     told = [say("model_pictures", lang, n=f"{start['pictures']:,}")] if "pictures" in start else []
     with suppress(InputError):  # its settings may be damaged; whoever samples is told
         _, height, width = models.shape_of(entry)
-        told.append(f"{width} px" if width == height else f"{width} x {height} px")
+        told.append(
+            say("model_side" if width == height else "model_sides", lang, w=width, h=height)
+        )
     return {"state": " · ".join(told), "live": False}
 
 

@@ -257,7 +257,10 @@ FOCUSED = """() => {
 MOST_STOPS = 8  # of the tab key until a tab's own verb, or what moves its picture
 
 
-@pytest.mark.parametrize(("tab", "verb"), [("noise", "noise-t"), ("train", "train-start")])
+@pytest.mark.parametrize(
+    ("tab", "verb"),
+    [("noise", "noise-t"), ("train", "train-start"), ("denoise", "denoise-go")],
+)
 def test_the_keyboard_is_at_the_verb_soon_and_nothing_lies_over_the_focus(
     open_page: Any, tab: str, verb: str
 ) -> None:

@@ -42,6 +42,37 @@ def test_prompts_are_chips_and_what_is_not_known_has_its_nearest(open_page: Any)
     assert asked == []
 
 
+def test_the_chips_are_one_stop_and_the_arrows_go_along_them(open_page: Any) -> None:
+    page = denoise_tab(open_page())
+    box = page.locator(".ask-input")
+    first, *others = words(page)
+    assert page.locator(".ask-chips [tabindex='0']").count() == 1
+    assert page.locator(".ask-line [tabindex='0']").count() == 1
+    box.focus()
+    box.press("ArrowLeft")
+    for _ in others[1:]:
+        page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Delete")
+    assert words(page) == [first, *others[1:]]
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    assert words(page) == others[1:]
+    for _ in others[1:]:
+        page.keyboard.press("ArrowRight")
+    assert box.evaluate("box => box === document.activeElement")
+
+
+def test_on_a_phone_the_line_is_one_target_and_the_tools_can_be_pressed(open_page: Any) -> None:
+    page = denoise_tab(open_page(390, 844))
+    line = page.locator(".ask-line button")
+    assert line.count() == 1 and "DPM-Solver++" in line.inner_text()
+    line.click()
+    page.locator("#denoise-form.open").wait_for()
+    line.click()
+    page.locator(".tools [data-fold=algorithm2]").click()  # nothing lies over it
+    page.locator(".tools [data-fold=algorithm2][aria-expanded=true]").wait_for()
+
+
 def test_a_sampling_pauses_goes_a_step_and_on(open_page: Any) -> None:
     page = denoise_tab(open_page())
     fill(page, "size", "large")

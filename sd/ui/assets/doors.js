@@ -61,9 +61,11 @@
         return button;
       };
       this.back = link("back", () => this.show(false));
+      // The first door opens the dialog that is usual on the device; this one the other.
+      const other = onPhone() ? link("folder", () => this.folder.click()) : link("files", () => this.files.click());
       this.doors = make("div", { className: "doors" },
         make("div", { className: "card-head" }, make("h2", {}, this.say("choose")), this.back),
-        make("p", { className: "zone-line" }, make("span", {}, `${this.say("zone")} `), link("folder", () => this.folder.click()), make("i", {}, " · "), link("files", () => this.files.click())),
+        make("p", { className: "zone-line" }, make("span", {}, `${this.say("zone")} `), other),
         make("div", { className: "door-row" },
           door("photos", () => (onPhone() ? this.files : this.folder).click()),
           door("starter", () => this.pick({ set: "starter" })),

@@ -1,6 +1,7 @@
-// What makes an element of the page: its properties or attributes, and what is in it; null is nothing.
+// What all scripts of the page share.
 (() => {
   "use strict";
+  // An element: its properties or attributes, and what is in it; null is nothing.
   window.sdMake = (tag, about = {}, ...children) => {
     const node = document.createElement(tag);
     for (const [key, value] of Object.entries(about)) {
@@ -9,5 +10,25 @@
     }
     node.append(...children.filter((child) => child !== null));
     return node;
+  };
+
+  // Let the parts of a bar, which `parts` tells, be one stop of the Tab key, where one was last; the
+  // arrow keys go on from there. Returns what to call when the parts are others.
+  window.sdOneStop = (bar, parts) => {
+    const stopAt = (chosen) => parts().forEach((each) => { each.tabIndex = each === chosen ? 0 : -1; });
+    const again = () => {
+      const all = parts();
+      stopAt(all.find((each) => each === document.activeElement) ?? all[0]);
+    };
+    bar.addEventListener("focusin", (event) => parts().includes(event.target) && stopAt(event.target));
+    bar.addEventListener("keydown", (event) => {
+      const shown = parts().filter((each) => each.checkVisibility()), at = shown.indexOf(event.target);
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!step || at < 0 || event.defaultPrevented) return;
+      event.preventDefault();
+      shown[(at + step + shown.length) % shown.length].focus();
+    });
+    again();
+    return again;
   };
 })();

@@ -3,6 +3,7 @@
 (() => {
   "use strict";
   const LARGEST_RANDOM = 1e6; // seeds that the dice draw
+  const INFO = '<svg viewBox="0 0 20 20" aria-hidden="true"><circle cx="10" cy="10" r="8"/><path d="M10 9v5M10 5.6v.8"/></svg>';
   let fields = 0; // made so far, for ids
 
   const make = window.sdMake;
@@ -130,7 +131,8 @@
     fault.setAttribute("role", "alert");
     const head = make("span", { className: "field-name" }, name);
     if (field.info) {
-      const more = make("button", { type: "button", className: "info", textContent: "i" });
+      const more = make("button", { type: "button", className: "info" });
+      more.innerHTML = INFO;
       more.setAttribute("aria-label", `${sdSay(field.label)}: ?`);
       more.setAttribute("aria-expanded", "false");
       more.setAttribute("aria-controls", about.id);

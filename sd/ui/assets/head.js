@@ -29,27 +29,13 @@
     return node;
   }
   // The other language, in its own words.
-  function switchButton(name) {
+  function switchButton() {
     const [lang, words] = /^zh/i.test(navigator.language) ? ["en", "EN"] : ["zh", "中文"];
-    const node = make("button", { type: "button", class: name, lang }, words);
+    const node = make("button", { type: "button", class: "language", lang }, words);
     node.addEventListener("click", () => sdSwitchLanguage());
     return node;
   }
   const fill = (text, name) => (text ?? "").replace("{name}", name);
-
-  // Let the buttons of a bar be one stop, the arrow keys go from one to the next.
-  function oneStop(bar, all) {
-    const stop = (chosen) => all.forEach((each) => { each.tabIndex = each === chosen ? 0 : -1; });
-    bar.addEventListener("focusin", (event) => all.includes(event.target) && stop(event.target));
-    bar.addEventListener("keydown", (event) => {
-      const shown = all.filter((each) => each.checkVisibility()), at = shown.indexOf(event.target);
-      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      if (!step || at < 0) return;
-      event.preventDefault();
-      shown[(at + step + shown.length) % shown.length].focus();
-    });
-    stop(all[0]);
-  }
 
   // What opens below a button of the head, and closes with Escape or when it is left.
   class Popup {
@@ -96,9 +82,10 @@
       this.logo = make("div", { class: "name" });
       this.logo.innerHTML = `${LOGO}<h1>sd</h1>`;
       const bar = make("div", { class: "head-end", role: "toolbar", "aria-label": "sd" });
-      bar.append(this.picker(), this.menu(), switchButton("language"));
+      this.language = switchButton();
+      bar.append(this.picker(), this.menu(), this.language);
       root.append(this.skip, this.logo, bar);
-      oneStop(bar, [this.now, this.code, bar.lastElementChild]);
+      sdOneStop(bar, () => [this.now, this.code, this.language]);
       watch(["value", "content"], () => this.draw());
       this.draw();
     }
@@ -225,10 +212,9 @@
       this.line = make("pre", { tabindex: "0" });
       this.copy = make("button", { type: "button" });
       this.api = make("button", { type: "button" });
-      this.other = switchButton("narrow");
       this.machine = make("p", { class: "machine" });
       this.title = make("h2");
-      const body = make("div", { class: "menu" }, this.title, this.line, this.copy, this.api, this.other, this.machine);
+      const body = make("div", { class: "menu" }, this.title, this.line, this.copy, this.api, this.machine);
       this.copy.addEventListener("click", async () => {
         await navigator.clipboard?.writeText(this.line.textContent);
         this.copy.textContent = this.words.copied;

@@ -37,7 +37,8 @@
 
     build() {
       const place = this.element.querySelector(".ask");
-      this.chips = make("span", { class: "ask-chips" });
+      this.chips = make("span", { class: "ask-chips", onkeydown: (event) => this.chipKey(event) });
+      this.reachChips = sdOneStop(this.chips, () => [...this.chips.querySelectorAll("button")]);
       this.input = make("input", {
         class: "ask-input", type: "text", role: "combobox", "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": "ask-offers",
         autocomplete: "off", maxlength: this.told.longest, "aria-label": this.say("add"), placeholder: this.say("add"),
@@ -52,10 +53,13 @@
       this.stepping = make("button", { type: "button", class: "ask-step", id: "denoise-step", onclick: () => this.page.play({ steps: 1 }) }, this.say("one_step"));
       this.ways = make("span", { class: "ask-ways", hidden: "" }, this.stepping, this.pausing);
       this.go = make("button", { type: "button", class: "ask-go", id: "denoise-go", title: "Ctrl+Enter", onclick: () => this.press() });
-      this.line = make("p", { class: "ask-line" });
+      this.line = make("div", { class: "ask-line", role: "toolbar", "aria-label": this.say("all") });
+      this.reachLine = sdOneStop(this.line, () => [...this.line.querySelectorAll("button")]);
       this.warning = make("p", { class: "ask-note", role: "status" });
-      const wish = make("span", { class: "ask-wish", onclick: (event) => event.target === wish && this.input.focus() }, this.chips, this.none, this.input, this.list);
+      const wish = (this.wish = make("span", { class: "ask-wish", onclick: (event) => event.target === wish && this.input.focus() }, this.chips, this.none, this.input, this.list));
       place.append(make("div", { class: "ask-row" }, wish, this.seeding, this.ways, this.go), make("div", { class: "ask-below" }, this.line, this.warning));
+      this.narrow = matchMedia(`(max-width: ${NARROW}px)`);
+      this.narrow.addEventListener("change", () => this.writeLine());
       this.face();
       this.writeLine();
     }
@@ -106,9 +110,11 @@
     }
 
     render() {
-      const focused = this.chips.contains(document.activeElement);
+      const at = this.chipNow();
       this.chips.replaceChildren(...(this.kind === "none" ? [] : this.prompts.map((text, n) => this.chip(text, n))));
-      if (focused) this.input.focus();
+      if (this.narrow.matches) this.wish.scrollLeft = this.wish.scrollWidth; // what is typed stays in sight
+      if (at >= 0) this.goToChip(Math.min(at, this.chips.children.length - 1));
+      this.reachChips();
       this.none.hidden = this.kind !== "none";
       this.input.hidden = this.kind === "none";
       this.number.value = String(this.seed);
@@ -127,6 +133,23 @@
       }
       chip.append(remove);
       return chip;
+    }
+
+    // The chips are one stop of the Tab key; the arrow keys go along them and into the line, as in a text.
+    chipNow() {
+      return [...this.chips.children].findIndex((chip) => chip.contains(document.activeElement));
+    }
+
+    goToChip(n) {
+      (this.chips.children[n]?.querySelector("button:last-child") ?? this.input).focus();
+    }
+
+    chipKey(event) {
+      const at = this.chipNow(), last = event.target === this.chips.lastElementChild?.lastElementChild;
+      if (event.key === "ArrowRight" && last) this.input.focus();
+      else if (event.key === "Delete" || event.key === "Backspace") this.change(this.prompts.filter((_, n) => n !== at));
+      else return;
+      event.preventDefault();
     }
 
     // ---- typing
@@ -203,6 +226,9 @@
         else this.point(event.key === "ArrowDown" ? 1 : -1);
       } else if (event.key === "Backspace" && !this.input.value && this.prompts.length) {
         this.change(this.prompts.slice(0, -1));
+      } else if (event.key === "ArrowLeft" && !this.input.value && this.prompts.length) {
+        event.preventDefault();
+        this.goToChip(this.prompts.length - 1);
       } else if (event.key === "Escape" && !this.list.hidden) {
         event.stopPropagation();
         this.hide();
@@ -234,7 +260,7 @@
       this.toggle(false);
       this.be("waiting");
       this.page.submit();
-      if (window.innerWidth <= NARROW) document.querySelector("#denoise-player")?.scrollIntoView({ block: "start" });
+      if (this.narrow.matches) document.querySelector("#denoise-player")?.scrollIntoView({ block: "start" });
     }
 
     pause() {
@@ -295,13 +321,17 @@
         n: settings.steps, sampler: sdSay(this.told.samplers[settings.sampler]), guidance: settings.guidance, begin: sdSay(this.told.begins[settings.begin]),
       };
       const text = sdSay(this.told.words[this.kind === "none" ? "line_plain" : "line"]);
-      const open = (name) => () => this.open(name);
-      const parts = text.split(/\[(\w+)\|([^\]]*)\]/).map((part, k, all) => {
-        if (k % 3 === 1) return "";
-        return k % 3 === 2 ? make("button", { type: "button", onclick: open(all[k - 1]) }, fill(part, words)) : part;
-      });
-      this.all ??= make("button", { type: "button", class: "ask-all", "aria-expanded": "false", "aria-controls": "denoise-form", onclick: () => this.toggle() }, `${this.say("all")} ⚙`);
-      this.line.replaceChildren(make("span", {}, ...parts), this.all);
+      const parts = text.split(/\[(\w+)\|([^\]]*)\]/); // plain, a field's name, the words that open it, plain ...
+      this.all ??= make("button", { type: "button", class: "ask-all", "aria-expanded": "false", "aria-controls": "denoise-form", onclick: () => this.toggle() });
+      if (this.narrow.matches) { // the whole line is one target for a thumb
+        this.all.replaceChildren(make("span", {}, ...parts.map((part, k) => (k % 3 === 1 ? "" : fill(part, words)))), "⚙");
+        this.line.replaceChildren(this.all);
+      } else {
+        const open = (name, said) => make("button", { type: "button", onclick: () => this.open(name) }, fill(said, words));
+        this.all.replaceChildren(`${this.say("all")} ⚙`);
+        this.line.replaceChildren(make("span", {}, ...parts.map((part, k) => (k % 3 === 2 ? open(parts[k - 1], part) : k % 3 ? "" : part))), this.all);
+      }
+      this.reachLine();
     }
 
     get panel() {

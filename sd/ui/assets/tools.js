@@ -16,24 +16,15 @@
       button.setAttribute("aria-controls", id);
       if (end) button.classList.add("end");
       button.addEventListener("click", () => choose(isOpen(id) ? null : id));
-      button.addEventListener("focus", () => stopAt(button));
       bar.append(button);
       return button;
     });
-    // The Tab key stops at the bar once, where one was last; the arrow keys go on from there.
-    const stopAt = (chosen) => buttons.forEach((button) => { button.tabIndex = button === chosen ? 0 : -1; });
-    stopAt(buttons[0]);
+    sdOneStop(bar, () => buttons);
     const show = () => buttons.forEach((button) => button.setAttribute("aria-expanded", String(isOpen(button.dataset.fold))));
     const choose = (chosen) => {
       for (const { fold: id } of props.tools) if (isOpen(id) !== (id === chosen)) fold(id)?.click();
       requestAnimationFrame(show);
     };
-    bar.addEventListener("keydown", (event) => {
-      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key], at = buttons.indexOf(document.activeElement);
-      if (!step || at < 0) return;
-      event.preventDefault();
-      buttons[(at + step + buttons.length) % buttons.length].focus();
-    });
     bars.push({ ids: props.tools.map((tool) => tool.fold), choose });
   }
 

@@ -93,24 +93,14 @@
         if (tool === "save") { button.title = this.words.run_save; button.querySelector("span").className = "unseen"; }
         button.dataset.tool = tool;
         button.addEventListener("click", () => this.choose(tool));
-        button.addEventListener("focus", () => stopAt(button));
         return [tool, button];
       }));
-      // The Tab key stops at the tools once, where one was last; the arrow keys go on from there.
-      const stopAt = (chosen) => { for (const each of Object.values(this.buttons)) each.tabIndex = each === chosen ? 0 : -1; };
-      stopAt(Object.values(this.buttons)[0]);
       this.badge = make("b", { hidden: true });
       this.buttons.coach.append(this.badge);
       this.drawWith = make("button", { type: "button", className: "run-draw", id: "train-draw", hidden: true }, this.words.draw_with);
       this.drawWith.addEventListener("click", () => this.page.trigger("apply", { run: this.run }));
       this.bars.append(...Object.values(this.buttons), this.drawWith);
-      this.bars.addEventListener("keydown", (event) => {
-        const all = [...this.bars.querySelectorAll("button:not([hidden])")], at = all.indexOf(document.activeElement);
-        const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-        if (!step || at < 0) return;
-        event.preventDefault();
-        all[(at + step + all.length) % all.length].focus();
-      });
+      sdOneStop(this.bars, () => Object.values(this.buttons));
     }
 
     // What is asked and told.
