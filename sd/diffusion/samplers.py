@@ -107,6 +107,14 @@ def heun(denoise: DenoiserLike, w: Tensor, step: Step, noise: Noise) -> Tensor:
     return w_s + (step.b_s - step.a_s * step.b / step.a) * (d_s - d) / 2
 
 
+def lcm(denoise: DenoiserLike, w: Tensor, step: Step, noise: Noise) -> Tensor:
+    """Go to D at once and noise it anew (Luo et al. 2023, Algorithm 3).
+
+    For networks whose D is already an end of the path, as those with a latent consistency LoRA.
+    """
+    return add_noise(step.a_s * denoise(w, step.t).x0, step.b_s**2, step, noise)
+
+
 class PastStep(NamedTuple):
     """A step that was done: the w it left from and the D it found there."""
 
@@ -184,4 +192,5 @@ def new_rule(sampler: str, eta: float, large: bool) -> Rule:
     several = {"dpmpp_2m": DpmSolver2M, "unipc": UniPC}
     if sampler in several:
         return several[sampler]()
-    return {"euler": euler, "euler_ancestral": euler_ancestral, "heun": heun}[sampler]
+    plain = {"euler": euler, "euler_ancestral": euler_ancestral, "heun": heun, "lcm": lcm}
+    return plain[sampler]

@@ -16,6 +16,7 @@ CALLS = {
     "heun": 2,
     "dpmpp_2m": 1,
     "unipc": 1,
+    "lcm": 1,
 }
 SAMPLERS = tuple(CALLS)
 VARIANCES = ("fixed_small", "fixed_large")

@@ -13,9 +13,14 @@ from diffusers import (
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     HeunDiscreteScheduler,
+    LCMScheduler,
     UniPCMultistepScheduler,
 )
-from diffusers.schedulers import scheduling_ddpm, scheduling_euler_ancestral_discrete
+from diffusers.schedulers import (
+    scheduling_ddpm,
+    scheduling_euler_ancestral_discrete,
+    scheduling_lcm,
+)
 
 from sd.diffusion.samplers import PastStep, Step, UniPC
 from sd.diffusion.sampling import Sampling, draw_noise, generators, step_noise
@@ -129,6 +134,19 @@ def test_ddim_agrees_per_step_with_an_independent_scheduler(spacing, eta, count)
         noise = step_noise(SHAPE, SEEDS, k).double() * (k < count)
         eps = mixture(SD)(x, t).eps
         x = theirs.step(eps, t - 1, x, eta=eta, variance_noise=noise).prev_sample
+        agrees(ours, x)
+
+
+@pytest.mark.parametrize("count", [1, 4, 8])
+def test_lcm_agrees_per_step_with_an_independent_scheduler(count, monkeypatch):
+    feed(monkeypatch, scheduling_lcm)
+    theirs = LCMScheduler(**SD_WORDS, timestep_scaling=1e9)  # else theirs keeps a little of x_t
+    theirs.alphas_cumprod = torch.tensor(SD.alpha_bar[1:])
+    theirs.set_timesteps(count)
+    times = [t + 1 for t in theirs.timesteps.tolist()]
+    x = draw_noise(SHAPE, generators(SEEDS)).double()
+    for t, ours in zip(times, our_run("lcm", times), strict=True):
+        x = theirs.step(mixture(SD)(x, t).eps, t - 1, x).prev_sample
         agrees(ours, x)
 
 

@@ -117,7 +117,7 @@ def test_impossible_grids_are_refused_in_one_line(values, named):
 
 def test_heun_alone_asks_twice_a_step():
     assert {name: calls_per_step(name) for name in SAMPLERS if name != "heun"} == {
-        name: 1 for name in ("ddim", "ddpm", "euler", "euler_ancestral", "dpmpp_2m", "unipc")
+        name: 1 for name in ("ddim", "ddpm", "euler", "euler_ancestral", "dpmpp_2m", "unipc", "lcm")
     }
     assert calls_per_step("heun") == 2
     with pytest.raises(InputError, match="did you mean 'heun'"):

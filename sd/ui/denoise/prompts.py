@@ -45,6 +45,7 @@ SAMPLERS_SAID = {
     "heun": "Heun",
     "dpmpp_2m": "DPM-Solver++",
     "unipc": "UniPC",
+    "lcm": "LCM",
 }
 BAR_WORDS = (
     *("add", "remove", "none", "offers", "unknown", "nearest", "seed_word", "one_step", "pause"),

@@ -130,6 +130,9 @@ ANCESTRAL = Form(  # the same down to sigma_down, then noise back up to sigma_s
     "{signal_s} · ({x_t} / {signal_t} + {fall_far} · {eps} + {sigma_up} · {z})",
     ("x_t", "eps", "alpha_bar_t", "alpha_bar_s", "sigma_t", "sigma_down", "sigma_up", "z"),
 )
+CONSISTENCY = Form(  # Luo et al. 2023, Algorithm 3
+    "{signal_s} · {x0}" + NOISE, ("x_t", "x0", "eps", "alpha_bar_s", "sigma", "z")
+)
 SOLVER = Form(  # Lu et al. 2022, DPM-Solver++, eq. 9 with k = 1
     "{shrink} · {x_t} + {signal_s} · {rest} · {x0}",
     ("x_t", "x0", "alpha_bar_t", "alpha_bar_s", "shrink", "e_h"),
@@ -255,7 +258,7 @@ def _eta(step: StepNumbers) -> float:
     """Return DDIM's eta that belongs to the sampler: 1 adds as much noise as DDPM."""
     if step.sampler == "ddim":
         return step.eta
-    return 1.0 if step.sampler in ("ddpm", "euler_ancestral") else 0.0
+    return 1.0 if step.sampler in ("ddpm", "euler_ancestral", "lcm") else 0.0
 
 
 def _steep(step: StepNumbers) -> bool:
@@ -268,6 +271,8 @@ def _form(step: StepNumbers) -> Form:
     steep = _steep(step)
     if step.sampler == "ddpm":
         return POSTERIOR if steep else PAPER
+    if step.sampler == "lcm":
+        return CONSISTENCY
     if step.sampler in ("dpmpp_2m", "unipc"):
         return SOLVER
     if step.sampler == "ddim" or steep:
@@ -291,7 +296,8 @@ def _factors(step: StepNumbers) -> dict[str, float]:
     schedule, t, s = step.schedule, step.t, step.s
     (a, a_s), (b, b_s) = (f([t, s]).tolist() for f in (schedule.signal, schedule.noise))
     beta, posterior = schedule.step_beta(t, s), schedule.posterior(t, s)
-    least = _eta(step) ** 2 * posterior.variance
+    anew = step.sampler == "lcm"  # all of the noise
+    least = b_s**2 if anew else _eta(step) ** 2 * posterior.variance
     sigma = math.sqrt(beta if step.large and step.sampler == "ddpm" else least)
     along = math.sqrt(max(b_s**2 - least, 0.0))
     sigma_t, e_h = b / a if a else math.inf, a * b_s / (b * a_s)

@@ -37,7 +37,7 @@ LINEAR = Schedule.create("linear", 1000)
 NO_SNR = Schedule.create("scaled_linear", 1000, zero_terminal_snr=True)
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
 OPERATORS |= {ast.Div: operator.truediv}
-STOCHASTIC = ("ddpm", "ddim", "euler_ancestral")
+STOCHASTIC = ("ddpm", "ddim", "euler_ancestral", "lcm")
 
 
 def gaussian(schedule):
