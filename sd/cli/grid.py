@@ -108,7 +108,7 @@ def _fill_in(args: argparse.Namespace, axes: list[Axis], source: Model | ClosedF
 def _draw(made: Generation, out: Output, axes: list[Axis], place: tuple[int, int]) -> Image.Image:
     """Return a cell's picture; in a folder, it gets a file with its recipe."""
     *_, last = made.steps()
-    x = made.source.space.decode(last.x_t)
+    x = made.space.decode(last.x_t)
     if not out.is_file:
         named = list(zip(axes, place[-len(axes) :], strict=True))
         fill = partial(export.write_png, to_pil(x[0]), recipe=made.record(0))

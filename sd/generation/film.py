@@ -41,6 +41,7 @@ SHARE = {
 WHOLE = 2.3  # bytes a pixel of all kinds: 50 steps of 16 pictures of 32 pixels stay below 2 MB
 USUAL = 50 * 16 * 32 * 32  # pixels of one kind; a smaller film may take more bytes a pixel,
 MOST_ROOMY = 3.0  # up to so many times as many
+STILL_QUALITY = 92  # of the pictures in which a film ends, and of those at which one looks long
 ROOMY = 0.75  # of what is allowed: below it, the next chunk tries the next better quality
 GREY = 128
 
@@ -94,6 +95,7 @@ class Film:
         self._columns = columns
         self.frames: list[dict[str, Any]] = []
         self.chunks: list[dict[str, Any]] = []
+        self.stills: list[dict[str, Any]] = []
         self._id = uuid.uuid4().hex
         self._shape: tuple[int, ...] = (0, 0, 0, 0)
         self._stride, self._roomy = 1, 1.0
@@ -166,6 +168,12 @@ class Film:
             self.chunks.append({"src": keep(chunk.data), **entry})
         return len(self.chunks) > before
 
+    def add_end(self, pictures: Tensor, keep: Keep) -> None:
+        """Keep the pictures [N, C, H, W] of the last step where its preview is a smaller one."""
+        if factor_of(self.space) > 1 and self.frames:
+            still = make_still("x_t", self.frames[-1]["i"], pictures, self.columns, keep)
+            self.stills = [] if still is None else [still]
+
     def count(self) -> bool:
         """Add the numbers of what was noted and no pictures; return whether there was any."""
         steps, self._pending = self._pending, []
@@ -179,8 +187,9 @@ class Film:
 
         Frames carry i, t, rms of x_t, x0 and eps, change (rms of x_t minus that of the step before,
         None if unknown), clipped (the share of x0 that was cut) and log_snr (None at t = 0).
-        Where previews are smaller than the pictures, `factor` is how many times. `across` is there
-        where the columns mean something, and `captions` where the pictures have words.
+        Where previews are smaller than the pictures, `factor` is how many times, and `stills` are
+        as `make_still` returns them. `across` is there where the columns mean something, and
+        `captions` where the pictures have words.
         """
         count, _, height, width = self._shape
         factor = factor_of(self.space)
@@ -198,7 +207,7 @@ class Film:
             "line": line,
             "frames": list(self.frames),
             "chunks": list(self.chunks),
-            **({"factor": factor} if factor > 1 else {}),
+            **({"factor": factor, "stills": list(self.stills)} if factor > 1 else {}),
             **({"across": self._columns} if self._columns else {}),
             **({"captions": self.captions} if self.captions else {}),
         }
@@ -234,6 +243,22 @@ class Film:
         better = place > 0 and len(data) < ROOMY * allowed
         self._quality[kind] = place - 1 if better else place
         return data
+
+
+def make_still(
+    kind: str, i: int, pictures: Tensor, columns: int, keep: Keep
+) -> dict[str, Any] | None:
+    """Return the decoded pictures [N, C, H, W] of step `i` as a film carries them.
+
+    {"i", "kind", "src"}: a JPEG laid out like a frame, at the pictures' own size. None where they
+    are too large together.
+    """
+    count, _, height, width = pictures.shape
+    rows = -(-count // columns)
+    if max(rows * height, columns * width) > LONGEST_SIDE or count * height * width > MOST_DRAWN:
+        return None
+    image = tile_frames(lay_on_white(pictures.float())[None].clone(), columns)
+    return {"i": i, "kind": kind, "src": keep(encode_jpeg(image, STILL_QUALITY))}
 
 
 def stack_kind(kind: str, steps: list[FilmStep]) -> Tensor:
@@ -317,11 +342,14 @@ def significant(value: float, count: int = 4) -> float:
 
 
 def embed_chunks(film: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a film with the bytes of its chunks' files in it instead of their paths."""
-    chunks = [
-        chunk
-        if chunk["src"].startswith("data:")
-        else {**chunk, "src": data_uri(Path(chunk["src"]).read_bytes())}
-        for chunk in film["chunks"]
-    ]
-    return {**film, "chunks": chunks, "running": False}
+    """Return a film with the bytes of its files in it instead of their paths."""
+
+    def embed(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        embedded = [each["src"].startswith("data:") for each in parts]
+        return [
+            {**each, "src": each["src"] if there else data_uri(Path(each["src"]).read_bytes())}
+            for each, there in zip(parts, embedded, strict=True)
+        ]
+
+    whole = {name: embed(film[name]) for name in ("chunks", "stills") if name in film}
+    return {**film, **whole, "running": False}

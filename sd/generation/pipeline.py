@@ -15,7 +15,7 @@ from torch import Tensor
 from sd.common.validation import InputError
 from sd.data.decoding.decoder import CHANNELS, open_quietly
 from sd.data.images import to_float
-from sd.data.space import Shape, Space, encode_mask
+from sd.data.space import KeptOutside, Shape, Space, encode_mask, factor_of, feather
 from sd.diffusion.guidance import Guidance
 from sd.diffusion.loss import Diffusion
 from sd.diffusion.process import DenoiserLike
@@ -194,6 +194,19 @@ def known_of(recipe: Recipe, space: Space) -> KnownRegion | None:
         return None
     mask = mask_tensor(start.mask, space.picture_shape)
     return KnownRegion(encoded_picture(start.picture, space), encode_mask(mask, space))
+
+
+def space_of(recipe: Recipe, space: Space) -> Space:
+    """Return the way to a recipe's pictures: what lies outside of its mask comes back to the bit.
+
+    Between it and what is made anew lies half a place of z, within the mask, where both are mixed.
+    """
+    start, factor = recipe.root.start, factor_of(space)
+    if start is None or start.mask is None or factor == 1:
+        return space
+    mask = mask_tensor(start.mask, space.picture_shape)
+    picture = picture_tensor(start.picture, space.picture_shape)
+    return KeptOutside(space, picture, feather(mask, max(1, factor // 2)))
 
 
 def trust_region_of(recipe: Recipe, source: Source) -> TrustRegion | None:

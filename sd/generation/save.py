@@ -16,6 +16,7 @@ from sd.common.encoding import data_uri
 from sd.common.marks import save_png
 from sd.common.outputs import Output, make_place, write_free, write_named
 from sd.data.images import make_grid, to_pil
+from sd.data.space import Space
 from sd.diffusion.sampling import SampleStep
 from sd.diffusion.timesteps import calls_per_step
 from sd.generation import export, pipeline
@@ -56,6 +57,11 @@ class Generation:
     def indices(self) -> list[int]:
         """The places of the pictures that are wanted."""
         return list(range(self.recipe.count)) if self.index is None else [self.index]
+
+    @property
+    def space(self) -> Space:
+        """The way to its pictures."""
+        return pipeline.space_of(self.recipe, self.source.space)
 
     def record(self, index: int | None = None) -> dict[str, Any]:
         """Return what a file carries: the recipe, which picture it is (None: a grid), the machine.
@@ -114,7 +120,7 @@ def save(out: Output, steps: Iterable[SampleStep], made: Generation, every: bool
 def _save_file(
     form: str, steps: Iterable[SampleStep], made: Generation, every: bool, file: Path
 ) -> None:
-    space = made.source.space
+    space = made.space
     if form == ".npz":
         seeds = [made.recipe.seeds[index] for index in made.indices]
         with file.open("w+b") as opened:  # numpy gives a name another ending
@@ -133,7 +139,7 @@ def _save_folder(out: Path, steps: Iterable[SampleStep], made: Generation, every
     for step in steps:
         if not every and step.t > 0:
             continue
-        pictures = made.source.space.decode(step.x_t)
+        pictures = made.space.decode(step.x_t)
         if every:
             write_free(out / f"step-{step.i:04d}.png", partial(save_png, make_grid(pictures)))
         if step.t > 0:
@@ -156,17 +162,20 @@ def _make_film(steps: Iterable[SampleStep], made: Generation) -> dict[str, Any]:
     calls = calls_per_step(recipe.sampler)
     captions = [recipe.captions[index] for index in made.indices] if recipe.captions else []
     film = Film(
-        source.space,
+        made.space,
         source.diffusion.schedule,
         recipe.steps,
         calls,
         label=recipe.model,
         captions=captions,
     )
-    for step in steps:
-        film.add(step)
-        if step.i % TOGETHER == 0:
+    last = None
+    for last in steps:
+        film.add(last)
+        if last.i % TOGETHER == 0:
             film.flush(data_uri)
     film.end()
     film.flush(data_uri)
+    if last is not None:
+        film.add_end(made.space.decode(last.x_t), data_uri)
     return film.json()

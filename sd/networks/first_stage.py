@@ -61,16 +61,17 @@ class Latents:
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Return z [N, c, h, w] of pictures."""
-        found = [encode_mode(self.autoencoder, part) for part in self._parts(x)]
-        return (torch.cat(found) - self._all(self.mean)) / self._all(self.std)
+        """Return z [N, c, h, w] of pictures, where they lie."""
+        there = x.to(self.mean.device)
+        found = [encode_mode(self.autoencoder, part) for part in self._parts(there)]
+        return ((torch.cat(found) - self._all(self.mean)) / self._all(self.std)).to(x.device)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
-        """Return the pictures of z, in [-1, 1]."""
-        scaled = z * self._all(self.std) + self._all(self.mean)
+        """Return the pictures of z, in [-1, 1], where z lies."""
+        scaled = z.to(self.mean.device) * self._all(self.std) + self._all(self.mean)
         found = [self.autoencoder.decode(part) for part in self._parts(scaled)]
-        return torch.cat(found).clamp(-1, 1)
+        return torch.cat(found).clamp(-1, 1).to(z.device)
 
     def preview(self, z: Tensor) -> Tensor:
         """Return the linear view of z: a place's colour is a weighted sum of its channels."""

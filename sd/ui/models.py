@@ -30,6 +30,7 @@ from sd.ui.state import home, shared
 
 if TYPE_CHECKING:
     from sd.common.device import Machine
+    from sd.data.space import Space
     from sd.generation.pipeline import Source
 
 LONGEST_CHOSEN_MODEL = 200
@@ -219,6 +220,13 @@ def open_recipe_model(recipe: Recipe) -> "Source":
     from sd.generation.pipeline import sized
 
     return sized(recipe, open_model(find_recipe_model(recipe)))
+
+
+def open_recipe_space(recipe: Recipe) -> "Space":
+    """Return the way from what a recipe samples to its pictures; raise `InputError` for none."""
+    from sd.generation.pipeline import space_of
+
+    return space_of(recipe, open_recipe_model(recipe).space)
 
 
 def shape_of_recipe(recipe: Recipe) -> tuple[int, int, int]:

@@ -1,5 +1,6 @@
 """Every way from what is sampled to a picture is one door: all of it works in another space too."""
 
+import base64
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,10 @@ from sd.common.encoding import png_bytes
 from sd.common.outputs import Output, make_place
 from sd.config import Config
 from sd.data.images import to_float, to_uint8
-from sd.data.space import Pixels, encode_mask
+from sd.data.space import Pixels, encode_mask, feather
 from sd.generation.attention_pictures import AttentionRecorder, write_attention
-from sd.generation.pipeline import begin_x, pick_pixel, stream
+from sd.generation.export import read_html
+from sd.generation.pipeline import begin_x, pick_pixel, space_of, stream
 from sd.generation.recipe import Branch, Recipe, Start
 from sd.generation.save import Generation, save
 from tests.helpers.latents import Blocks, LatentModel, latent_model, only_pictures  # noqa: F401
@@ -88,7 +90,16 @@ def test_every_form_shows_decoded_pictures(model: LatentModel, tmp_path: Path, n
             assert np.array_equal(np.asarray(image)[:8, :8, 0], wanted[0])
     elif name == "a.html":
         assert '"width": 4, "height": 4' in (tmp_path / name).read_text()
-        assert '"factor": 2' in (tmp_path / name).read_text()
+        [film], _ = read_html(tmp_path / name)
+        assert film["factor"] == 2
+        [still] = film["stills"]
+        assert (still["i"], still["kind"]) == (4, "x_t")
+        with Image.open(io.BytesIO(base64.b64decode(still["src"].partition(",")[2]))) as sheet:
+            shown = np.asarray(sheet.convert("L"), dtype=int)
+        expected = np.full((16, 16), 128)
+        for n in range(3):
+            expected[n // 2 * 8 :, n % 2 * 8 :][:8, :8] = wanted[n]
+        assert np.abs(shown - expected).mean() < 8
     elif name == "a.gif":
         with Image.open(tmp_path / name) as image:
             assert image.n_frames == 4 and image.size[1] % 18 == 0
@@ -108,6 +119,52 @@ def test_a_start_picture_is_encoded_and_outside_of_a_mask_it_stays(model: Latent
     assert torch.allclose(pictures[:, :, 4:], tensor(picture)[:, :, 4:].expand(3, 1, 4, 8))
     assert not torch.allclose(pictures[:, :, :4], tensor(picture)[:, :, :4], atol=0.1)
     assert pick_pixel(recipe, BLOCKS.picture_shape) == (0, 0)
+
+
+class Lossy(Blocks):
+    """Blocks whose every decoded pixel is off by a little, as an autoencoder's are."""
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        return super().decode(z) + 0.1
+
+
+def test_a_feathered_mask_rises_from_its_rim() -> None:
+    mask = torch.zeros(1, 5, 9)
+    mask[..., 2:] = 1
+    rising = [0, 0, 1 / 3, 2 / 3, 1, 1, 1, 1, 1]
+    assert feather(mask, 3)[0, 2].tolist() == pytest.approx(rising)
+    assert torch.equal(feather(mask, 1), mask)
+
+
+def test_outside_of_a_mask_the_picture_comes_back_to_the_bit(model: LatentModel) -> None:
+    recipe = replace(PLAIN, start=Start(png_bytes(waves()), 40, png_bytes(Image.fromarray(half()))))
+    *_, last = stream(recipe, model, "cpu")
+    pictures = space_of(recipe, Lossy()).decode(last.x_t)
+    outside = np.asarray(waves())[4:]
+    assert all(np.array_equal(each[0, 4:].numpy(), outside) for each in to_uint8(pictures))
+    assert torch.equal(pictures[:, :, :4], Lossy().decode(last.x_t)[:, :, :4])
+    branch = replace(PLAIN, steps=2, branch=Branch(recipe, 2))
+    assert torch.equal(space_of(branch, Lossy()).decode(last.x_t), pictures)
+    lossy = Lossy()
+    assert space_of(PLAIN, lossy) is lossy
+
+
+def test_a_saved_picture_keeps_what_lies_outside_of_its_mask(
+    model: LatentModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(model.__dict__, "space", Lossy())
+    mask = png_bytes(Image.fromarray(half()))
+    recipe = replace(PLAIN, count=1, start=Start(png_bytes(waves()), 40, mask))
+    for name in ("a.png", "folder", "a.npz"):
+        made = Generation(recipe, model, choose("cpu"))
+        save(place(tmp_path / name), made.steps(), made, every=False)
+    arrays = [np.load(tmp_path / "a.npz")["samples"][0, ..., 0]]
+    for path in (tmp_path / "a.png", *(tmp_path / "folder").glob("*.png")):
+        with Image.open(path) as image:
+            arrays.append(np.asarray(image.convert("L")))
+    assert len(arrays) == 3
+    for array in arrays:
+        assert np.array_equal(array[4:], np.asarray(waves())[4:])
 
 
 def test_paint_covers_the_picture_of_the_estimate(model: LatentModel) -> None:

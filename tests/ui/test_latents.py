@@ -1,5 +1,7 @@
 """The page with a model that samples in another space: it shows, paints and takes away pictures."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -15,12 +17,14 @@ from sd.ui.denoise import tab as denoise
 from sd.ui.denoise.attention import panel, record
 from sd.ui.denoise.attention.panel import Selection
 from sd.ui.denoise.attention.record import RecordCache
-from sd.ui.denoise.job import Job
+from sd.ui.denoise.job import Job, StepCache
 from sd.ui.denoise.tools import algorithm2, takeaway
 from sd.ui.denoise.tree import Tree
 from sd.ui.noise import algorithm1, model_view
+from sd.ui.state import shared
 from tests.helpers import denoising
 from tests.helpers.denoising import (
+    CLOSE,
     ENGLISH,
     NAME,
     another_day,
@@ -73,6 +77,46 @@ def test_a_sampling_is_shown_and_taken_away_in_every_form(tree: Tree) -> None:
     again = takeaway.write_file(node, takeaway.PNG, 1, "en")
     with Image.open(again) as image:
         assert np.array_equal(np.asarray(image), expected)
+
+
+def shown_picture(still: dict[str, Any], n: int) -> np.ndarray[Any, Any]:
+    """Return picture `n` of two in a still as it is sent."""
+    with Image.open(still["src"]["path"]) as sheet:
+        assert sheet.size == (16, 8)
+        return np.asarray(sheet.convert("L"), dtype=int)[:, 8 * n : 8 * n + 8]
+
+
+def test_a_film_ends_with_the_decoded_pictures(tree: Tree) -> None:
+    node = tree.current
+    [sent_film] = denoise.show_films(tree, "en")["player"]["lanes"]
+    [still] = sent_film["stills"]
+    assert (still["i"], still["kind"]) == (6, "x_t") and node.end is not None
+    for n in range(2):
+        wanted = to_uint8(node.end[n, 0]).numpy().astype(int)
+        assert np.abs(shown_picture(still, n) - wanted).mean() < CLOSE
+
+
+def test_where_the_slider_rests_the_estimate_is_decoded_once(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x0 = shared(StepCache).steps(tree.current.recipe)[2].x0
+    updates = denoise.develop(ENGLISH, tree, resting(3))
+    [still] = updates["player"]["developed"]["stills"]
+    assert updates["player"]["developed"]["id"] == tree.current.film["id"]
+    assert (still["i"], still["kind"]) == (3, "x0")
+    wanted = to_uint8(BLOCKS.decode(x0)).numpy().astype(int)
+    for n in range(2):
+        assert np.abs(shown_picture(still, n) - wanted[n, 0]).mean() < CLOSE
+    below = updates["branch_paint"]
+    assert below["keeps"] and (below["width"], below["height"]) == (8, 8)
+    with monkeypatch.context() as patch:
+        patch.setattr(Blocks, "decode", None)
+        assert denoise.develop(ENGLISH, tree, resting(3))["player"] == updates["player"]
+    tree.place = 6  # the end is there already: what is left is where a branch would go on
+    [end] = denoise.develop(ENGLISH, tree, resting(6))["player"]["developed"]["stills"]
+    assert (end["i"], end["kind"]) == (5, "x0")
+    shared(StepCache).begin(tree.current.recipe, x0)  # as when its steps have gone
+    assert denoise.develop(ENGLISH, tree, resting(2)) == {}
 
 
 def test_the_pictures_of_the_endpoint_are_decoded_at_the_end() -> None:

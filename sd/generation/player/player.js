@@ -1,7 +1,7 @@
 // The player of films: every step of a sampling at the hand's speed, without a request.
 // Needs parts.js, reel.js and cards.js.
-// sdPlayer.mount(element, {address, onSelect, onNode, numbers}) -> {update(value), destroy()}; a value
-// is {lanes: [film, ...], words: {key: text}, live, at, opening, picture, nodes}, and a film is what Film.json
+// sdPlayer.mount(element, {address, onSelect, onNode, numbers}) -> {update(value), develop({id, stills}), destroy()}
+// A value is {lanes: [film, ...], words: {key: text}, live, at, opening, picture, nodes}, and a film is what Film.json
 // of sd.generation.film tells. One film is a card for each of its pictures, several are lanes.
 // opening: play it once, fast, then rest at its end. nodes: other films to compare with or go to,
 // {number, parent, shown, film}. numbers: id of an element that shows the numbers, if it is there.
@@ -225,7 +225,9 @@
     // The numbers of the chosen film: a name that explains itself when it is touched, and its value.
     arrangeTable() {
       this.cells = {};
-      const rows = (this.lanes.length ? NUMBERS : []).map((key) => {
+      const cut = this.lanes.some(({ film }) => !film.factor); // previews stand for what has no bounds
+      const shown = NUMBERS.filter((key) => this.lanes.length && (cut || key !== "clipped"));
+      const rows = shown.map((key) => {
         const about = this.say(`${key}_info`);
         const explain = () => put(this.note, this.note.textContent === about ? "" : about);
         const name = make("button", { type: "button", title: about, onclick: explain }, this.say(key));
@@ -397,12 +399,14 @@
         if (isNow) slot.node.setAttribute("aria-current", "step");
         else slot.node.removeAttribute("aria-current");
         slot.node.tabIndex = isNow ? 0 : -1;
-        if (slot.painted === picture || newest < slot.step) return;
+        if (newest < slot.step) return;
         const place = this.placeOf(lane, slot.step / lane.film.total);
+        const depth = lane.reel.depth("x_t", place), wanted = `${picture} ${depth}`;
+        if (slot.painted === wanted) return;
         slot.node.disabled = lane.film.frames[place - 1].i <= before;
         const found = slot.node.disabled ? null : lane.reel.sheet("x_t", place);
         if (found) sdReel.paintPicture(slot.canvas, lane.film, found, picture);
-        if (found || slot.node.disabled) slot.painted = picture;
+        if ((found && depth !== 1) || slot.node.disabled) slot.painted = wanted;
       });
     }
 
@@ -451,6 +455,11 @@
       this.cut = Math.max(0, Math.min(100, cut));
       this.root.style.setProperty("--cut", `${this.cut}%`);
       if (this.lanes.length) this.render();
+    }
+
+    // Decoded pictures of a film at a step, asked for where the slider rests.
+    develop({ id, stills }) {
+      for (const { film, reel } of this.lanes) if (film.id === id) stills.forEach((still) => reel.develop(still));
     }
 
     // A film to compare with: it takes the right half of each card; null for none.
@@ -610,7 +619,11 @@
   window.sdPlayer = {
     mount(element, options = {}) {
       const player = new Player(element, options);
-      return { update: (value) => player.update(value), destroy: () => player.destroy() };
+      return {
+        update: (value) => player.update(value),
+        develop: (value) => player.develop(value),
+        destroy: () => player.destroy(),
+      };
     },
   };
 })();

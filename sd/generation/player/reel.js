@@ -6,6 +6,7 @@
   const DECODERS = 2;
   const WAITS = [400, 1000, 2000, 4000, 8000]; // ms before a part of a film is asked for again
 
+  const nameOf = (kind, i) => `still ${kind} ${i}`;
   const bytesOf = async (address) => {
     if (address.startsWith("data:")) {
       const text = atob(address.slice(address.indexOf(",") + 1));
@@ -27,7 +28,7 @@
   // The pictures of one film: each chunk is fetched once, and decoded when it is looked at.
   class Reel {
     constructor(address, changed) {
-      Object.assign(this, { address, changed, parts: [], sheets: new Map(), held: 0, busy: 0 });
+      Object.assign(this, { address, changed, parts: [], stills: new Map(), sheets: new Map(), held: 0, busy: 0 });
     }
 
     update(film) {
@@ -37,15 +38,26 @@
         this.parts.push(part);
         this.load(part, 0);
       }
+      for (const still of film.stills ?? []) this.develop(still);
+    }
+
+    // The decoded pictures of a step whose frame is a smaller preview: shown instead, once they are here.
+    develop(still) {
+      const key = nameOf(still.kind, still.i);
+      if (this.stills.has(key)) return;
+      const part = { chunk: { src: still.src }, jpegs: null, state: "coming" };
+      this.stills.set(key, part);
+      this.load(part, 0);
     }
 
     async load(part, tries) {
       const { src, parts } = part.chunk;
       try {
         const bytes = await bytesOf(this.address(src));
-        if (bytes.length !== parts.reduce((sum, size) => sum + size, 0)) throw new Error("cut");
+        const sizes = parts ?? [bytes.length];
+        if (bytes.length !== sizes.reduce((sum, size) => sum + size, 0)) throw new Error("cut");
         let from = 0;
-        part.jpegs = parts.map((size) => bytes.subarray(from, (from += size)));
+        part.jpegs = sizes.map((size) => bytes.subarray(from, (from += size)));
         part.state = "here";
       } catch {
         part.state = tries < WAITS.length ? "late" : "lost";
@@ -68,22 +80,42 @@
       return gap ? gap.chunk.first - 1 : last ? last.chunk.first + last.chunk.count - 1 : 0;
     }
 
-    // The sheet of a kind at a place (from 1) and its top in it, or null until it is decoded.
+    // The sheet of a kind at a place (from 1) and its top in it, or null until it is decoded; `scale`:
+    // how many times as large as a frame it is; `soft`: a preview, whose dots are none of the picture's.
     sheet(kind, place) {
+      const still = this.still(kind, place);
+      if (still) return { image: still, top: 0, scale: still.width / (this.film.columns * this.film.width), soft: false };
       const part = this.parts.find(
         ({ chunk }) => place >= chunk.first && place < chunk.first + chunk.count,
       );
       const which = this.film.kinds.indexOf(kind);
-      if (!part?.jpegs || which < 0) return null;
-      const key = `${part.chunk.first} ${kind}`;
+      const image = part?.jpegs && which >= 0 ? this.open(`${part.chunk.first} ${kind}`, part.jpegs[which]) : null;
+      const soft = kind === "x0" && (this.film.factor ?? 1) > 1;
+      return image && { image, top: ((place - part.chunk.first) * image.height) / part.chunk.count, scale: 1, soft };
+    }
+
+    still(kind, place) {
+      const key = nameOf(kind, this.film.frames[place - 1]?.i), part = this.stills.get(key);
+      return part?.jpegs ? this.open(key, part.jpegs[0]) : null;
+    }
+
+    // How much of a place can be seen: 0 its frame, 1 more is on its way, 2 its decoded pictures.
+    depth(kind, place) {
+      const key = nameOf(kind, this.film.frames[place - 1]?.i), state = this.stills.get(key)?.state;
+      const sheet = this.sheets.get(key);
+      return !state || state === "lost" || sheet?.broken ? 0 : sheet?.image ? 2 : 1;
+    }
+
+    // A JPEG as it is drawn, or null until it is decoded.
+    open(key, jpeg) {
       const known = this.sheets.get(key);
       if (!known?.image) {
-        if (!known && this.busy < DECODERS) this.decode(key, part.jpegs[which]);
+        if (!known && this.busy < DECODERS) this.decode(key, jpeg);
         return null;
       }
       this.sheets.delete(key);
       this.sheets.set(key, known); // the newest used is last
-      return { image: known.image, top: ((place - part.chunk.first) * known.image.height) / part.chunk.count };
+      return known.image;
     }
 
     async decode(key, jpeg) {
@@ -119,7 +151,7 @@
 
   // Pictures side by side, each pixel a block of whole dots: as many as fill `side` dots, or more,
   // which the browser then shrinks evenly.
-  const paint = (canvas, film, { image, top }, side) => {
+  const paint = (canvas, film, { image, top, scale: finer, soft }, side) => {
     const [across, down] = [film.columns, Math.ceil(film.count / film.columns)];
     const gap = Math.round(GAP * (window.devicePixelRatio || 1));
     const room = side - gap * (Math.max(across, down) - 1);
@@ -129,19 +161,20 @@
     if (canvas.width !== size[0]) canvas.width = size[0];
     if (canvas.height !== size[1]) canvas.height = size[1];
     const context = canvas.getContext("2d");
-    context.imageSmoothingEnabled = false;
+    context.imageSmoothingEnabled = soft;
     for (let n = 0; n < film.count; n += 1) {
       const [column, row] = [n % across, Math.floor(n / across)];
       context.drawImage(
-        image, column * film.width, top + row * film.height, film.width, film.height,
+        image, column * film.width * finer, top + row * film.height * finer, film.width * finer, film.height * finer,
         column * (width + gap), row * (height + gap), width, height,
       );
     }
   };
 
   // Picture n of a frame alone, a dot for each of its pixels.
-  const paintPicture = (canvas, film, { image, top }, n) => {
-    const [width, height] = [film.width, film.height];
+  const paintPicture = (canvas, film, { image, top, scale, soft }, n) => {
+    const [width, height] = [film.width * scale, film.height * scale];
+    canvas.classList.toggle("sdp-soft", soft);
     if (canvas.width !== width) canvas.width = width;
     if (canvas.height !== height) canvas.height = height;
     const [left, down] = [(n % film.columns) * width, Math.floor(n / film.columns) * height];

@@ -70,12 +70,12 @@
         const { film } = slot.node;
         const reel = this.reelOf(film);
         const n = Math.min(this.player.picture, film.count - 1);
-        const painted = `${reel.ready} ${n}`;
+        const depth = reel.depth("x_t", reel.ready), painted = `${reel.ready} ${n} ${depth}`;
         if (painted === slot.painted || !reel.ready) continue;
         const found = reel.sheet("x_t", reel.ready);
         if (!found) continue;
         sdReel.paintPicture(slot.canvas, film, found, n);
-        slot.painted = painted;
+        if (depth !== 1) slot.painted = painted;
       }
     }
   }

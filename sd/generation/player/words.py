@@ -46,7 +46,8 @@ PLAYER_TEXTS = {
     "norm_x_t_info": "Root mean square of x_t's values: pure noise has 1.",
     "norm_x0": "x0 norm",
     "norm_x0_info": (
-        "Root mean square of the expected picture's values, which lie between -1 and 1."
+        "Root mean square of the expected picture's values: pixels lie between -1 and 1, latents "
+        "spread by about 1."
     ),
     "norm_eps": "eps norm",
     "norm_eps_info": (

@@ -1,6 +1,7 @@
 // A painter at a picture's own pixels, used by gr.HTML: a mask, or colours over an estimate.
-// props.value is {mode, base, width, height, words, paint}; after each stroke it holds the new paint, a
-// PNG of exactly width x height (null when nothing is painted), and "input" fires.
+// props.value is {mode, base, width, height, words, paint, keeps: whether strokes stay}; after each
+// stroke it holds the new paint, a PNG of exactly width x height (null when nothing is painted), and
+// "input" fires.
 (() => {
   "use strict";
   const SIZES = [1, 2, 4, 8]; // of the brush, in pixels of the picture
@@ -60,6 +61,11 @@
       if (turn !== this.turn) return;
       if (!base) return this.root.replaceChildren();
       const { mode, width, height, words } = value;
+      if (value.keeps && mode === this.mode && width === this.width && height === this.height) {
+        this.base = base; // only what lies below is another
+        this.keep();
+        return this.draw();
+      }
       if (mode !== this.mode) {
         const masks = mode === "mask";
         Object.assign(this, { mode, masks, size: masks ? 4 : 2, told: "" });
@@ -265,8 +271,12 @@
       this.pen.putImageData(this.data, 0, 0);
       this.draw();
       this.tell();
-      this.props.value = { ...this.props.value, paint: this.painted() ? this.layer.toDataURL() : null };
+      this.keep();
       this.trigger("input");
+    }
+    keep() {
+      const paint = this.painted() ? this.layer.toDataURL() : null;
+      this.props.value = { ...this.props.value, paint, keeps: false };
     }
     painted() {
       let count = 0;

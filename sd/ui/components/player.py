@@ -6,6 +6,7 @@ whether it plays once by itself, "nodes": films to compare with}; a film is what
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -26,6 +27,7 @@ const player = window.sdPlayer.mount(element.querySelector(".player-place"), {
 });
 const show = () => {
   const value = JSON.parse(JSON.stringify(props.value ?? null));
+  if (value?.developed) return player.develop(value.developed);
   const films = [...(value?.lanes ?? []), ...(value?.nodes ?? []).map(({ film }) => film)];
   for (const film of films) if (film) film.frames = film.frames.flatMap(JSON.parse);
   player.update(value);
@@ -66,6 +68,16 @@ def content(
     }
 
 
+def developed(film: dict[str, Any], still: dict[str, Any]) -> dict[str, Any]:
+    """Return what adds a still to a film that is shown: the rest stays as it is."""
+    return {"developed": {"id": film["id"], "stills": stills([still])}}
+
+
+def stills(made: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return stills, as `sd.generation.film.make_still` makes them, as they are sent."""
+    return [{**still, "src": file_data(still["src"])} for still in made]
+
+
 def words(language: str) -> dict[str, str]:
     """Return the player's words in a language."""
     return {key: say(f"player_{key}", language) for key in PLAYER_TEXTS}
@@ -79,8 +91,10 @@ def lane(film: dict[str, Any]) -> dict[str, Any]:
     """
     frames, chunks = film["frames"], film["chunks"]
     spans = [(chunk["first"] - 1, chunk["count"]) for chunk in chunks] or [(0, len(frames))]
+    more = {"stills": stills(film["stills"])} if "stills" in film else {}
     return {
         **film,
+        **more,
         "chunks": [{**chunk, "src": file_data(chunk["src"])} for chunk in chunks],
         "frames": [json.dumps(frames[first : first + count]) for first, count in spans],
     }

@@ -280,10 +280,15 @@ class Job:
                 self.end = self.film.space.decode(self.last.x_t)
         finally:
             if self.film:
-                self.film.end()
-                self._publish(self.film)
+                self._end_film(self.film)
             if pausing:
                 self._rest, self._paused_at = steps, time.monotonic()
+
+    def _end_film(self, film: "Film") -> None:
+        film.end()
+        self._publish(film)
+        if self.end is not None and self.done == self.recipe.steps and not self.pictured:
+            film.add_end(self.end, store_chunk)
 
     def _publish(self, film: "Film") -> None:
         """Make pictures of the newest steps, here where torch has its threads, and store them."""
@@ -322,9 +327,10 @@ class Job:
     def _empty_film(self, source: "Source", start: "Tensor") -> "Film":
         from sd.diffusion.timesteps import calls_per_step
         from sd.generation.film import Film
+        from sd.generation.pipeline import space_of
 
         return Film(
-            source.space,
+            space_of(self.recipe, source.space),
             source.diffusion.schedule,
             self.recipe.steps,
             calls_per_step(self.recipe.sampler),
@@ -343,6 +349,22 @@ def steps_of(recipe: Recipe, count: int) -> Iterator["SampleStep"]:
         return
     with closing(Job(recipe).remake()) as steps:
         yield from islice(steps, count)
+
+
+def develop(recipe: Recipe, i: int, columns: int) -> dict[str, Any] | None:
+    """Return the decoded estimate x_0 of a step that is kept, as films carry it.
+
+    None where a film shows the pictures themselves, and where the step has gone.
+    """
+    from sd.data.space import factor_of
+    from sd.generation.film import make_still
+
+    steps = shared(StepCache).steps(recipe)
+    if not 0 < i <= len(steps) or factor_of(space := models.open_recipe_space(recipe)) == 1:
+        return None
+    with models.turn():
+        pictures = space.decode(steps[i - 1].x0)
+    return make_still("x0", i, pictures, columns, store_chunk)
 
 
 # ---- as the page shows it
@@ -397,6 +419,7 @@ def progress_line(job: Job, lang: str, ended: bool) -> Markup:
     left = duration(job.seconds / job.done * (total - job.done), lang)
     t = f"{job.last.t:g}" if job.last else "0"
     words = [say("progress", lang, i=job.done, n=total, t=t), say("progress_left", lang, s=left)]
-    if job.recipe.clip_x0 and job.last:
+    clips = job.recipe.clip_x0 and (job.film is None or job.film.space.clips)
+    if clips and job.last:
         words.append(say("progress_clipped", lang, n=f"{100 * job.last.clipped:.0f}"))
     return progress_bar(words, share)

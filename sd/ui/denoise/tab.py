@@ -26,7 +26,7 @@ from sd.ui.components.handlers import (
 )
 from sd.ui.components.html import progress_bar
 from sd.ui.components.player import content as player_content
-from sd.ui.components.player import player
+from sd.ui.components.player import developed, player
 from sd.ui.components.tools import tools_bar
 from sd.ui.components.widgets import command_box, label
 from sd.ui.denoise import example, form, prompts
@@ -34,9 +34,10 @@ from sd.ui.denoise.attention import panel as attention
 from sd.ui.denoise.form import SamplingForm
 from sd.ui.denoise.grid import columns_of
 from sd.ui.denoise.job import Job, progress_line, resumed, watch
+from sd.ui.denoise.job import develop as make_still
 from sd.ui.denoise.tools import algorithm2, branch, grid_panel, race, takeaway
 from sd.ui.denoise.tools.bar import TOOLS
-from sd.ui.denoise.tools.branch import BranchForm, offer_branch
+from sd.ui.denoise.tools.branch import BranchForm, branch_step, offer_branch, offer_still
 from sd.ui.denoise.tools.grid_panel import Grid, cell_of
 from sd.ui.denoise.tree import Node, Tree, title
 from sd.ui.texts import say
@@ -197,6 +198,27 @@ def note_place(request: gr.Request, tree: Tree, event: gr.EventData) -> Updates:
 
 
 @guarded
+def develop(request: gr.Request, tree: Tree, event: gr.EventData) -> Updates:
+    """Decode the estimate at the step where the slider rests, where the film has a preview only.
+
+    At the end, where the pictures are decoded, that of the step from which a branch would go on.
+    """
+    node = tree.current
+    film, i = node.film, validation.whole("step", event_value(event, "i"), 1, node.recipe.steps)
+    is_other = event_value(event, "id") not in (None, film.get("id"))
+    if is_other or film.get("factor", 1) == 1:
+        return {}
+    at = branch_step(node, i)
+    known = next((each for each in film["stills"] if (each["i"], each["kind"]) == (at, "x0")), None)
+    still = known or make_still(node.recipe, at, film["columns"])
+    if still is None or node.film.get("id") != film["id"]:
+        return {}
+    if known is None:
+        node.film = {**node.film, "stills": [*node.film["stills"], still]}
+    return {"player": developed(film, still), **offer_still(tree, language(request))}
+
+
+@guarded
 def first_view(request: gr.Request, tree: Tree, model: str) -> Updates:
     """Show the bundled example as the page's first node, and offer a branch of it on its way.
 
@@ -256,6 +278,8 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
     stage["halt"].click(stop, state, None, **QUIET)
     placed = by_name(note_place, tree, {**offered, "saving": taking.form})
     moved = stage["player"].select(**placed, trigger_mode="multiple", **QUIET)
+    still = by_name(develop, tree, {"player": stage["player"], "branch_paint": branching.paint})
+    stage["player"].select(**still, trigger_mode="always_last", **QUIET)
     algorithm2.wire(algorithm_fold, algorithm, moved, state)
     attention.wire(attention_fold, attention_parts, moved, state)
     everything = {**stage, **offered, **fields.controls}

@@ -204,6 +204,14 @@ def offer_branch(tree: Tree, lang: str) -> Updates:
     }
 
 
+def offer_still(tree: Tree, lang: str) -> Updates:
+    """Lay the decoded estimate below what is painted, instead of its preview."""
+    node = tree.current
+    frame = frame_at(node.film, branch_step(node, tree.place))
+    drawn = painter.content("paint", cut_picture(node.film, "x0", frame), lang)
+    return {"branch_paint": {**drawn, "keeps": True}}
+
+
 def shown_fields(recipe: Recipe) -> dict[str, bool]:
     """Return which fields a branch of a recipe has: an untold model is asked for nothing."""
     is_told = models.read_conditioning(models.find(recipe.model)) is not None
@@ -220,7 +228,13 @@ def frame_at(film: Mapping[str, Any], i: int) -> Mapping[str, Any]:
 
 
 def cut_picture(film: Mapping[str, Any], kind: str, frame: Mapping[str, Any]) -> Image.Image:
-    """Return the first picture of one kind at a frame, cut out of its chunk, at its own size."""
+    """Return the first picture of one kind at a frame, at its own size: decoded, if it is there."""
+    factor = film.get("factor", 1)
+    size = film["width"] * factor, film["height"] * factor
+    stills = (each for each in film.get("stills", ()) if each["kind"] == kind)
+    if still := next((each for each in stills if each["i"] == frame["i"]), None):
+        with Image.open(io.BytesIO(Path(still["src"]).read_bytes()), formats=["JPEG"]) as sheet:
+            return sheet.crop((0, 0, *size)).convert("RGB")
     place = film["frames"].index(frame) + 1
     chunk = next(c for c in film["chunks"] if c["first"] <= place < c["first"] + c["count"])
     index = film["kinds"].index(kind)
@@ -229,8 +243,7 @@ def cut_picture(film: Mapping[str, Any], kind: str, frame: Mapping[str, Any]) ->
     with Image.open(io.BytesIO(data), formats=["JPEG"]) as column:
         top = (place - chunk["first"]) * (column.height // chunk["count"])
         small = column.crop((0, top, film["width"], top + film["height"])).convert("RGB")
-    factor = film.get("factor", 1)
-    return small.resize((small.width * factor, small.height * factor), Image.Resampling.NEAREST)
+    return small.resize(size, Image.Resampling.NEAREST if factor == 1 else Image.Resampling.BICUBIC)
 
 
 def updates_of(recipe: Recipe, root: Node | None, lang: str) -> Updates:

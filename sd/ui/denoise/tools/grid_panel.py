@@ -229,7 +229,7 @@ def picture_address(job: Job) -> str:
 
     assert job.last is not None
     with models.turn():
-        x = models.open_recipe_model(job.recipe).space.decode(job.last.x_t)
+        x = models.open_recipe_space(job.recipe).decode(job.last.x_t)
     image: Image.Image = to_pil(x[0])
     write_png(image, file := BytesIO(), png_record(job.recipe, 0))
     return data_uri(file.getvalue(), "image/png")

@@ -97,7 +97,7 @@ def write_steps(node: Node, path: Path, kind: str) -> None:
     from sd.generation import export
 
     check_room(node)
-    space = models.open_recipe_model(node.recipe).space
+    space = models.open_recipe_space(node.recipe)
     steps = list(steps_of(node.recipe, node.done))
     if kind == NPZ:
         export.write_npz(path, steps, space, node.recipe.seeds)
@@ -129,8 +129,7 @@ def write_picture(node: Node, path: Path, index: int) -> None:
         )
     if node.end is None:
         *_, last = steps_of(node.recipe, node.done)
-        space = models.open_recipe_model(node.recipe).space
-        node.end = space.decode(last.x_t)
+        node.end = models.open_recipe_space(node.recipe).decode(last.x_t)
     write_png(to_pil(node.end[index]), path, png_record(node.recipe, index))
 
 
