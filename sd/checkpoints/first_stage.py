@@ -41,9 +41,9 @@ OF_DIFFUSERS = (  # diffusers' names of an autoencoder's parts: latent diffusion
     (r"\.mid_block\.resnets\.1\.", ".mid.block_2."),
     (r"\.mid_block\.attentions\.0\.", ".mid.attn_1."),
     (r"\.(?:group_norm)\.", ".norm."),
-    (r"\.(?:to_q|query)\.", ".q."),
-    (r"\.(?:to_k|key)\.", ".k."),
-    (r"\.(?:to_v|value)\.", ".v."),
+    (r"\.(?:to_(?:to_)?q|query)\.", ".q."),
+    (r"\.(?:to_(?:to_)?k|key)\.", ".k."),
+    (r"\.(?:to_(?:to_)?v|value)\.", ".v."),
     (r"\.(?:to_out\.0|proj_attn)\.", ".proj_out."),
     (r"\.conv_shortcut\.", ".nin_shortcut."),
     (r"\.conv_norm_out\.", ".norm_out."),
@@ -55,15 +55,18 @@ def open_autoencoder(config: Config) -> Autoencoder:
 
     `InputError` where it is not to be had, or its latents are not those of the settings.
     """
-    place = str(config.first_stage.autoencoder)
-    if place in TINY_AUTOENCODERS:
-        found = read_autoencoder(BUNDLED / f"{place}.safetensors")
-    elif place in (OWN, STORED):
-        raise InputError(f"first_stage.autoencoder = {place}: there is none of that kind here yet")
-    else:
-        found = read_autoencoder(*_files(place))
+    found = open_autoencoder_at(str(config.first_stage.autoencoder))
     check_fits(config, found)
     return found
+
+
+def open_autoencoder_at(place: str) -> Autoencoder:
+    """Return the trained autoencoder of that name, file, folder or hub id, in float32."""
+    if place in TINY_AUTOENCODERS:
+        return read_autoencoder(BUNDLED / f"{place}.safetensors")
+    if place in (OWN, STORED):
+        raise InputError(f"first_stage.autoencoder = {place}: there is none of that kind here yet")
+    return read_autoencoder(*_files(place))
 
 
 def check_fits(config: Config, found: Autoencoder) -> None:

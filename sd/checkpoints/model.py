@@ -99,10 +99,8 @@ class Model(Samplable):
                 raise InputError(f"prompt = {prompt}: this model knows no words or classes")
             return Denoiser(self.unet, self.diffusion)
         device = next(self.unet.parameters()).device
-        cond, uncond = (
-            self.conditioner(self.conditioner.read(words).to(device))
-            for words in (list(prompts) or [""], [negative])
-        )
+        rows = self.conditioner.read([*(prompts or [""]), negative]).to(device)  # of one length
+        cond, uncond = (self.conditioner(each) for each in (rows[:-1], rows[-1:]))
         return Denoiser(self.unet, self.diffusion, cond, uncond, guidance)
 
     def resized(self, height: int, width: int) -> "Model":

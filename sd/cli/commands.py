@@ -371,10 +371,14 @@ def data(args: argparse.Namespace) -> None:
 
 
 def info(args: argparse.Namespace) -> None:
-    """Describe a configuration or a checkpoint: network and schedule."""
+    """Describe a configuration, a checkpoint or a published model: network and schedule."""
+    from sd.checkpoints.pretrained.choices import is_published
     from sd.networks.blueprint import blueprint, describe
 
     path = Path(args.path)
+    if is_published(args.path):
+        _report(args)
+        return
     about: dict[str, Any] = {}
     if path.is_dir():
         from sd.checkpoints.checkpoint import load_checkpoint
@@ -408,6 +412,15 @@ def info(args: argparse.Namespace) -> None:
     lines += [f"warning: {schedule.warning}"] if schedule.warning else []
     lines += [f"{name} {about[name]}" for name in ("step", "seed", "pictures") if name in about]
     print("\n".join(lines))
+
+
+def _report(args: argparse.Namespace) -> None:
+    """Print what a file or folder of others holds, told by its header alone."""
+    from sd.checkpoints.pretrained.choices import parse_place
+    from sd.checkpoints.pretrained.inspection import inspect
+
+    report = inspect(*parse_place(args.path))
+    print(json.dumps(report.to_json()) if args.json else "\n".join(report.lines()))
 
 
 def _first_stage_lines(config: Config) -> list[str]:

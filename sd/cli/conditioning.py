@@ -28,7 +28,7 @@ def read_conditioning(args: argparse.Namespace, source: Model | ClosedFormModel)
     if args.guidance is not None:
         fields["guidance"] = tuple(args.guidance)
     elif prompts or args.negative:
-        fields["guidance"] = (default_guidance(source.config.conditioning.drop),)
+        fields["guidance"] = (usual_guidance(source),)
     if args.rescale is not None:
         fields["rescale"] = args.rescale
     if args.interval is not None:
@@ -45,11 +45,18 @@ def read_branch_conditioning(
     if args.unconditional or args.label or args.prompt:
         fields["prompts"] = (*(args.label or ()), *(args.prompt or ()))
         if not parent.prompts and not parent.negative and args.guidance is None:
-            fields["guidance"] = (default_guidance(source.config.conditioning.drop),)
+            fields["guidance"] = (usual_guidance(source),)
     for name in ("negative", "guidance", "rescale", "interval"):
         if (value := getattr(args, name)) is not None:
             fields[name] = tuple(value) if isinstance(value, list) else value
     return fields
+
+
+def usual_guidance(source: Model | ClosedFormModel) -> float:
+    """Return the guidance scale that a model is asked with by default."""
+    conditioner = source.conditioner if isinstance(source, Model) else None
+    usual = None if conditioner is None else conditioner.usual_guidance
+    return default_guidance(source.config.conditioning.drop) if usual is None else usual
 
 
 def default_prompts(args: argparse.Namespace, source: Model | ClosedFormModel) -> tuple[str, ...]:

@@ -82,7 +82,8 @@ def parser() -> Parser:
     flags.add_argument("data", metavar="DATA", help="a folder, a zip, starter or shapes")
     flags.add_argument("--json", action="store_true", help="for programs")
     flags = add(commands.info)
-    flags.add_argument("path", metavar="CHECKPOINT|FILE.ini", help="or the name of a preset")
+    about = "or a .ckpt, a folder of diffusers, or the name of a preset"
+    flags.add_argument("path", metavar="CHECKPOINT|FILE.ini|FILE.safetensors", help=about)
     flags.add_argument("--json", action="store_true", help="for programs")
     return top
 
@@ -136,7 +137,8 @@ def _data_and_length(flags: argparse.ArgumentParser) -> None:
 
 
 def _sample_flags(flags: argparse.ArgumentParser) -> None:
-    about = "a checkpoint or run folder; or without training, ideal:DATA or linear:DATA"
+    about = "a checkpoint or run folder; a file or diffusers folder of Stable Diffusion, which "
+    about += "FILE#prediction=v tells more of; or without training, ideal:DATA or linear:DATA"
     flags.add_argument("checkpoint", nargs="?", metavar="MODEL", help=about)
     about = "a PNG that this command or the page made: makes its picture again"
     flags.add_argument("--recipe", metavar="FILE.png", help=about)

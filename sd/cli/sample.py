@@ -18,6 +18,7 @@ from PIL import Image
 from sd.checkpoints.closed_form_model import ClosedFormModel
 from sd.checkpoints.closed_form_name import parse_name
 from sd.checkpoints.model import Model
+from sd.checkpoints.pretrained.choices import parse_place
 from sd.cli.conditioning import read_branch_conditioning, read_conditioning, remarks
 from sd.cli.pictures import read_and_remark
 from sd.common import validation
@@ -40,6 +41,7 @@ from sd.generation.save import FORMS, Generation, prepare_output, save
 from sd.runs import default_home
 
 COUNT = 16  # pictures, unless told
+USUAL_OF_PUBLISHED = {"sampler": "dpmpp_2m", "steps": 20}  # unless told; each step takes seconds
 MATMULS = ("mkl", "onednn")
 DIGITS_DEPEND_ON = ("device", "threads", "matmul", "torch")  # of a machine's record
 TYPED_AS_IS = ("sampler", "variance", "spacing")  # a recipe's own fields, as typed
@@ -112,7 +114,7 @@ def _files_read(args: argparse.Namespace) -> list[Path]:
     read = [Path(each) for each in (args.picture, args.mask, args.recipe) if each is not None]
     if args.checkpoint is not None:
         _, data = parse_name(args.checkpoint) or ("", args.checkpoint)
-        read += [] if data in BUNDLED_SETS else [Path(data)]
+        read += [] if data in BUNDLED_SETS else [parse_place(data)[0]]
     return read
 
 
@@ -205,7 +207,8 @@ def place_of(args: argparse.Namespace) -> str:
     """Return what CHECKPOINT names; `InputError` without one."""
     if args.checkpoint is None:
         raise InputError(
-            "CHECKPOINT: give a checkpoint or run folder, ideal:DATA, linear:DATA, or --recipe"
+            "CHECKPOINT: give a checkpoint or run folder, a file of Stable Diffusion, ideal:DATA, "
+            "linear:DATA, or --recipe"
         )
     return str(args.checkpoint)
 
@@ -236,13 +239,16 @@ def recipe_of(
 ) -> Recipe:
     """Return the recipe that the flags describe."""
     settings = sampler_settings(args, source) | read_conditioning(args, source)
+    if entry.published:
+        settings = USUAL_OF_PUBLISHED | settings
+    count = 1 if entry.published else COUNT
     return Recipe(
         entry.name,
         entry.step,
         digest(entry),
         clip_x0=not args.no_clip,
         count=validation.whole(
-            "--count", COUNT if args.count is None else args.count, 1, MOST_PICTURES
+            "--count", count if args.count is None else args.count, 1, MOST_PICTURES
         ),
         size=None if args.size is None else source.space.picture_shape[1:],
         start=start_of(args, source),

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sd import runs
 from sd.checkpoints.closed_form_name import CLOSED_FORMS, parse_name
+from sd.checkpoints.pretrained.choices import is_published, parse_place
+from sd.checkpoints.pretrained.header import digest_of
 from sd.checkpoints.record import (
     ABOUT,
     FIRST_STAGE,
@@ -30,6 +32,7 @@ from sd.data.reading.source import BUNDLED_SETS
 from sd.generation.recipe import Recipe
 from sd.runs.home import Home
 from sd.runs.process import PROCESS
+from sd.training.planning import memory
 
 if TYPE_CHECKING:
     from sd.checkpoints.closed_form_model import ClosedFormModel
@@ -44,7 +47,8 @@ class ModelEntry(NamedTuple):
 
     place: its run's folder; of a closed form, the DATA of its pictures. checkpoint: the newest, and
     when it was `written` (ns since 1970): a run that began anew comes to the same step again. A
-    closed form has neither, and step 0. bundled: it came with the package.
+    closed form has neither, and step 0. bundled: it came with the package. published: a file or
+    folder of others, as Stable Diffusion; its place may say more than a path (FILE#prediction=v).
     """
 
     name: str
@@ -53,6 +57,7 @@ class ModelEntry(NamedTuple):
     checkpoint: Path | None = None
     written: int = 0
     bundled: bool = False
+    published: bool = False
 
     @property
     def folder(self) -> Path:
@@ -112,12 +117,15 @@ def _model_in(home: Home, folder: Path) -> ModelEntry | None:
 def model_at(home: Home, place: str) -> ModelEntry:
     """Return the model at a path, or the one called ideal:DATA or linear:DATA.
 
-    Its name is the one under which a page knows it too, where there is one.
+    A path is that of a run, of a checkpoint, or of a published model. Its name is the one under
+    which a page knows it too, where there is one.
     """
     parsed = parse_name(place)
     if parsed is not None:
         kind, data = parsed
         return ModelEntry(f"{kind}:{_run_name(home, data) or data}", data)
+    if is_published(place):
+        return ModelEntry(place, place, published=True)
     checkpoint = newest_checkpoint(Path(place))
     step, where = read_about(checkpoint).get("step", 0), checkpoint.resolve()
     named = (
@@ -193,6 +201,8 @@ def check_weights(recipe: Recipe, entry: ModelEntry) -> None:
 
 def digest(entry: ModelEntry) -> str:
     """Return 16 digits that tell a model's weights from others; "" for closed forms."""
+    if entry.published:
+        return digest_of(parse_place(entry.place)[0])[:DIGITS]
     if entry.checkpoint is None:
         return ""
     digests = read_about(entry.checkpoint)["sha256"]
@@ -207,6 +217,10 @@ def load_model(entry: ModelEntry, device: str) -> "Model | ClosedFormModel":
     from sd.checkpoints.checkpoint import load_checkpoint
     from sd.checkpoints.closed_form_model import open_closed_form
 
+    if entry.published:
+        from sd.checkpoints.pretrained.building import open_pretrained
+
+        return open_pretrained(entry.place, device, memory.left() if device == "cpu" else None)
     if entry.checkpoint is None:
         return open_closed_form(f"{entry.name.partition(':')[0]}:{entry.place}", device)
     return load_checkpoint(entry.checkpoint, device)

@@ -29,6 +29,7 @@ class Conditioner(nn.Module):
     kind = "none"
     labels: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
+    usual_guidance: float | None = None  # where it is not that of an own run
 
     def read(self, prompts: Sequence[str]) -> Tensor:
         """Return a row int64 for each prompt, [B] or [B, L]; "" is the null."""

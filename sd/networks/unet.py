@@ -289,7 +289,9 @@ class UNetModel(nn.Module):
         or float [B, 4 model_channels], added to the time embedding as it is.
         """
         self._check_conditions(context, y)
-        emb = self.time_embed(timestep_embedding(timesteps, self.config.model_channels))
+        given, dtype = x.dtype, self._dtype
+        x, context = x.to(dtype), None if context is None else context.to(dtype)
+        emb = self.time_embed(timestep_embedding(timesteps, self.config.model_channels).to(dtype))
         if y is not None:
             emb = emb + (y if y.is_floating_point() else self.label_emb(y))
         size, h = x.shape[2:], self._to_patches(x)
@@ -301,7 +303,15 @@ class UNetModel(nn.Module):
         for block in self.output_blocks:
             h = torch.cat([h, skips.pop()], dim=1)
             h = block(h, emb, context, mask, skips[-1].shape[2:] if skips else None)
-        return self._from_patches(self.out(h), size)
+        out = self._from_patches(self.out(h), size)
+        return out if given == dtype else out.to(given)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """The type of its weights, in which it computes; that of its input may be another."""
+        first: Any = self.time_embed[0]
+        dtype: torch.dtype = first.weight.dtype
+        return dtype
 
     def _check_conditions(self, context: Tensor | None, y: Tensor | None) -> None:
         labels = y is not None and not y.is_floating_point()

@@ -337,7 +337,7 @@ def test_what_a_stranger_says_of_the_machine_changes_nothing(
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ([], "give a checkpoint or run folder, ideal:DATA, linear:DATA, or --recipe"),
+        ([], "give a checkpoint or run folder, a file of Stable Diffusion, ideal:DATA"),
         (["ideal:"], "ideal: tell of which pictures"),
         (["ideal:{place}/missing"], "missing: no such folder, zip or picture"),
         (["linear:{place}/alone"], "needs at least 2 pictures; the set has 1"),

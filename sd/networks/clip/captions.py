@@ -22,6 +22,7 @@ class ClipCaptions(Conditioner):
     """
 
     kind = "captions"
+    usual_guidance = 7.5  # Stable Diffusion's
 
     def __init__(self, encoder: CLIPText, skip: int = 0) -> None:
         """Take the encoder; raise `InputError` if its tokens are not CLIP's."""

@@ -1,0 +1,211 @@
+"""A published model made of its files: networks without storage, filled tensor by tensor.
+
+Each tensor is read into memory of its own, brought to its type and layout, checked and taken; at
+no time is more held than the model itself and one tensor. Files are closed again after each.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sd.checkpoints.first_stage import BUNDLED, open_autoencoder_at, read_autoencoder
+from sd.checkpoints.model import Model
+from sd.checkpoints.pretrained.choices import BFLOAT16, Choices, parse_place
+from sd.checkpoints.pretrained.header import read_tensor
+from sd.checkpoints.pretrained.inspection import V1_CONTEXT, V2_CONTEXT, inspect
+from sd.checkpoints.pretrained.parts import AUTOENCODER, EMA, OPEN_CLIP, READ, TEXT, TINY, UNET
+from sd.checkpoints.pretrained.report import LoadingReport, Part, Stored
+from sd.common.text import format_bytes
+from sd.common.validation import InputError
+from sd.config import Config
+from sd.config.sections import (
+    STORED,
+    ConditioningConfig,
+    DiffusionConfig,
+    FirstStageConfig,
+    TrainingConfig,
+)
+from sd.networks.autoencoder import AutoencoderKL
+from sd.networks.blueprint import size_factor
+from sd.networks.clip.captions import ClipCaptions
+from sd.networks.clip.text import CLIPText
+from sd.networks.first_stage import ATTENTION_AT, Autoencoder, Latents
+from sd.networks.unet import UNetModel
+
+SCALE = 0.18215  # what Stable Diffusion multiplies its latents by (Rombach et al. 2021, appendix G)
+LATENT_RGB = (  # the mean colour of a place of Stable Diffusion's latents, as ComfyUI shows them
+    (0.3512, 0.2297, 0.3227),
+    (0.3250, 0.4974, 0.2350),
+    (-0.2829, 0.1762, 0.2721),
+    (-0.2120, -0.2616, -0.7177),
+    (0.0, 0.0, 0.0),
+)
+BYTES = {torch.float32: 4, torch.bfloat16: 2}
+SIDE, SMALL_SIDE = 512, 16  # pixels; places of the coarsest level, of models that nobody published
+TOKENS = 77
+FIELDS = frozenset(DiffusionConfig.__dataclass_fields__)
+
+
+def open_pretrained(place: str, device: str = "cpu", room: int | None = None) -> Model:
+    """Return the model in a file or folder, which "FILE#name=value" may say more of.
+
+    room: bytes that it may take; where more are needed, that is said before a tensor is read.
+    Raises `InputError` for what is no model or not whole.
+    """
+    path, choices = parse_place(place)
+    report = inspect(path, choices)
+    unet_part = _unet_of(report)
+    dtype = torch.bfloat16 if choices.dtype == BFLOAT16 else torch.float32
+    _check_room(report, dtype, room)
+    with torch.device("meta"):
+        unet = UNetModel.from_config(unet_part.config)
+    fill(unet, unet_part.matched, dtype, channels_last=True)
+    conditioner = _conditioner(report)
+    autoencoder, scale = _autoencoder(report, choices)
+    config = _config(report, unet.config, autoencoder, conditioner)
+    latents = _latents(autoencoder, scale, config)
+    for network in (unet, conditioner, autoencoder):
+        if network is not None:
+            network.to(device).eval().requires_grad_(False)
+    about = {"kind": report.kind, "file": report.label, "step": 0}
+    return Model(unet, config, about, conditioner, latents.to(device))
+
+
+def _unet_of(report: LoadingReport) -> Part:
+    """Return the U-Net that is sampled with; `InputError` where there is none or a part lacks."""
+    unet = report.part(UNET, EMA)
+    if unet is None:
+        held = ", ".join(part.title for part in report.parts)
+        raise InputError(f"{report.label}: holds no U-Net, only: {held}; {READ}")
+    for part in report.parts:
+        if part.used and part.fault and part.name != TINY:
+            raise InputError(f"{report.label}: {part.fault}")
+    return unet
+
+
+def _check_room(report: LoadingReport, dtype: torch.dtype, room: int | None) -> None:
+    """Raise `InputError` where the weights take more bytes than there are."""
+    needed = sum(
+        part.parameters * (BYTES[dtype] if part.name in (UNET, EMA) else BYTES[torch.float32])
+        for part in report.parts
+        if part.used
+    )
+    if room is None or needed <= room:
+        return
+    unet = report.part(UNET, EMA)
+    half = needed - (unet.parameters * BYTES[torch.bfloat16] if unet else 0)
+    fits = dtype == torch.float32 and half <= room
+    hint = "; with #dtype=bfloat16 it fits" if fits else ""
+    raise InputError(
+        f"{report.label}: its weights take {format_bytes(needed)}; "
+        f"{format_bytes(room)} are free here{hint}"
+    )
+
+
+def fill(
+    network: nn.Module,
+    matched: Mapping[str, Stored],
+    dtype: torch.dtype,
+    channels_last: bool = False,
+) -> None:
+    """Fill a network without storage with tensors of files, one after the other.
+
+    Raises `InputError` naming the first tensor that holds what is no finite number.
+    """
+    wanted = {name: each.shape for name, each in network.state_dict().items()}
+    state: dict[str, Tensor] = {}
+    for name, shape in wanted.items():
+        tensor = _read(matched[name], dtype).reshape(shape)
+        if not torch.isfinite(tensor).all():
+            label = matched[name].file.label
+            raise InputError(f"{label}: {matched[name].name} holds values that are not finite")
+        if channels_last and tensor.ndim == 4:
+            tensor = tensor.contiguous(memory_format=torch.channels_last)
+        state[name] = tensor
+    network.load_state_dict(state, assign=True)
+
+
+def _read(stored: Stored, dtype: torch.dtype) -> Tensor:
+    tensor = read_tensor(stored.file, stored.name)
+    if stored.rows is not None:
+        tensor = tensor[slice(*stored.rows)].clone()
+    return tensor.to(dtype)
+
+
+def _conditioner(report: LoadingReport) -> ClipCaptions | None:
+    part = report.part(TEXT, OPEN_CLIP)
+    if part is None:
+        return None
+    with torch.device("meta"):
+        encoder = CLIPText(part.config)
+    fill(encoder, part.matched, torch.float32)
+    return ClipCaptions(encoder)
+
+
+def _autoencoder(report: LoadingReport, choices: Choices) -> tuple[Autoencoder, float]:
+    """Return the autoencoder that is taken, and what its latents are multiplied by."""
+    if choices.vae is not None:
+        found = open_autoencoder_at(choices.vae)
+        return found, SCALE if isinstance(found, AutoencoderKL) else 1.0
+    part = report.part(AUTOENCODER)
+    if part is None:
+        return read_autoencoder(BUNDLED / "taesd.safetensors"), 1.0
+    config = dict(part.config)
+    embed_dim, attended = config.pop("embed_dim"), config.pop("attended")
+    config["resolution"] = ATTENTION_AT
+    config["attn_resolutions"] = tuple(ATTENTION_AT >> level for level in attended)
+    with torch.device("meta"):
+        network = AutoencoderKL(config, embed_dim)
+    fill(network, part.matched, torch.float32)
+    return network, float(report.settings.get("scale", SCALE))
+
+
+def _config(
+    report: LoadingReport,
+    unet: Any,
+    autoencoder: Autoencoder,
+    conditioner: ClipCaptions | None,
+) -> Config:
+    """Return the settings that say what the model is; its U-Net itself may take more channels."""
+    sampled = autoencoder.channels
+    if unet.n_embed != sampled:
+        raise InputError(
+            f"{report.label}: the U-Net estimates {unet.n_embed} channels; the autoencoder's "
+            f"latents have {sampled}"
+        )
+    side = _side(report, unet, autoencoder.factor)
+    diffusion = {name: each for name, each in report.settings.items() if name in FIELDS}
+    return Config(
+        training=TrainingConfig(input_height=side, input_width=side),
+        unet=replace(unet, channel=sampled),
+        diffusion=DiffusionConfig(**diffusion),
+        conditioning=ConditioningConfig(
+            kind="none" if conditioner is None else "captions", text_length=TOKENS
+        ),
+        first_stage=FirstStageConfig(
+            autoencoder=STORED, factor=autoencoder.factor, latent_scale=SCALE
+        ),
+    )
+
+
+def _side(report: LoadingReport, unet: Any, factor: int) -> int:
+    """Return the side in pixels at which a model was trained, as far as one can tell."""
+    if report.settings.get("side"):
+        return int(report.settings["side"]) * factor
+    if unet.context_dim == V2_CONTEXT and report.settings["prediction"] == "v":
+        return 768
+    if unet.context_dim in (V1_CONTEXT, V2_CONTEXT):
+        return SIDE
+    return min(SIDE, SMALL_SIDE * size_factor(unet) * factor)
+
+
+def _latents(autoencoder: Autoencoder, scale: float, config: Config) -> Latents:
+    channels = autoencoder.channels
+    rgb = torch.zeros(channels + 1, 3)
+    if channels == len(LATENT_RGB) - 1:
+        rgb = torch.tensor(LATENT_RGB)
+    std = torch.full((channels,), 1 / scale)
+    return Latents(autoencoder, torch.zeros(channels), std, rgb, config.picture_shape)

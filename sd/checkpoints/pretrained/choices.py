@@ -1,0 +1,75 @@
+"""What a person says of a file, which its header does not tell: FILE#prediction=v. No torch.
+
+It is part of the model's name, so a recipe holds it too.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sd.checkpoints.pretrained.folder import is_folder
+from sd.checkpoints.pretrained.header import has_weights
+from sd.common.validation import InputError, choice, shown, whole
+
+MARK = "#"
+PREDICTIONS = ("eps", "v", "x0")
+WEIGHTS = AVERAGED, RAW = "ema", "raw"
+FLAGS = ("yes", "no")
+DTYPES = FLOAT32, BFLOAT16 = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is said instead of guessed; None leaves a guess.
+
+    vae: a file, folder or word ("taesd") of the autoencoder to take instead of the model's own.
+    dtype: what the U-Net computes in, float32 unless it is said.
+    """
+
+    prediction: str | None = None
+    zero_snr: bool | None = None
+    heads: int | None = None
+    head_width: int | None = None
+    weights: str | None = None
+    vae: str | None = None
+    dtype: str | None = None
+
+
+def is_published(place: str) -> bool:
+    """Tell whether a place is a file or folder of a published model, not one of our own."""
+    try:
+        path, _ = parse_place(place)
+        return has_weights(path) if path.is_file() else is_folder(path)
+    except (OSError, ValueError):  # no path at all
+        return False
+
+
+def parse_place(place: str) -> tuple[Path, Choices]:
+    """Return the path and the choices that "FILE#name=value,..." says; or raise `InputError`."""
+    path = Path(place).expanduser()
+    words = ""
+    if MARK in place and not path.exists():
+        before, _, words = place.rpartition(MARK)
+        path = Path(before).expanduser()
+    choices = Choices()
+    for word in filter(None, words.split(",")):
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise InputError(f"{shown(word)}: must look like name=value, as prediction=v")
+        name = choice("choice", name.strip(), list(Choices.__dataclass_fields__))
+        choices = _with(choices, name, value.strip())
+    return path, choices
+
+
+def _with(choices: Choices, name: str, value: str) -> Choices:
+    changed: object = value
+    if name == "prediction":
+        changed = choice(name, value, PREDICTIONS)
+    elif name == "weights":
+        changed = choice(name, value, WEIGHTS)
+    elif name == "dtype":
+        changed = choice(name, value, DTYPES)
+    elif name == "zero_snr":
+        changed = choice(name, value, FLAGS) == FLAGS[0]
+    elif name in ("heads", "head_width"):
+        changed = whole(name, int(value) if value.isdecimal() else value, 1, 1024)
+    return Choices(**{**choices.__dict__, name: changed})

@@ -1,0 +1,50 @@
+"""Published models on the command line: reported and sampled, and their pictures made again."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import published
+from tests.helpers.commands import refused, said
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return published.write_single(tmp_path_factory.mktemp("single") / "model.safetensors")
+
+
+def test_info_prints_the_loading_report(single: Path, capsys: Capture) -> None:
+    lines = said(capsys, "info", single).splitlines()
+    assert lines[0].startswith("model.safetensors: built like Stable Diffusion")
+    assert lines[1].startswith("├─ U-Net: 324 of 324 tensors, 1,466,500 parameters as float32")
+    told = json.loads(said(capsys, "info", f"{single}#prediction=v", "--json"))
+    assert [each["name"] for each in told["guesses"]] == ["heads", "zero_snr"]
+
+
+def test_a_published_model_is_sampled_and_its_picture_made_again(
+    single: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    first, again, other = (tmp_path / f"{name}.png" for name in ("cat", "again", "other"))
+    words = ["--prompt", "a (red:1.3) cat", "--steps", 2, "--size", "16", "--device", "cpu"]
+    said(capsys, "sample", f"{single}#prediction=v", *words, "--out", first)
+    said(capsys, "sample", "--recipe", first, "--device", "cpu", "--out", again)
+    assert first.read_bytes() == again.read_bytes()
+    with open(single, "r+b") as file:  # another model by now
+        file.seek(-1, 2)
+        last = file.read(1)[0]
+        file.seek(-1, 2)
+        file.write(bytes([last ^ 1]))
+    try:
+        assert "with other weights" in refused(capsys, "sample", "--recipe", first, "--out", other)
+    finally:
+        single.write_bytes(single.read_bytes()[:-1] + bytes([last]))
+
+
+def test_what_is_no_model_is_refused_in_a_line(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "page.safetensors").write_text("<!DOCTYPE html><html>" + " " * 99)
+    for command in ("info", "sample"):
+        line = refused(capsys, command, tmp_path / "page.safetensors")
+        assert line.startswith("page.safetensors: it is a web page, not the file itself")
