@@ -22,6 +22,37 @@ def convolution(dims: int) -> Any:
     return (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1]
 
 
+def pointwise(conv: Any, tokens: Tensor) -> Tensor:
+    """Return a convolution with one weight a place, done on tokens [B, N, C]: a linear layer.
+
+    As convolutions the two made a training step of `tiny` about a twentieth longer
+    (tests/benchmarks/EXPERIMENTS.md).
+    """
+    return F.linear(tokens, conv.weight.flatten(1), conv.bias)
+
+
+class OnTokens:
+    """Makes a convolution with one weight a place go over tokens [B, N, C]."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return pointwise(self, tokens)
+
+
+class Pointwise1d(OnTokens, nn.Conv1d):
+    """A linear layer of tokens with the weights of a convolution over one axis."""
+
+
+class Pointwise2d(OnTokens, nn.Conv2d):
+    """A linear layer of tokens with the weights of a convolution over two axes."""
+
+
+class Pointwise3d(OnTokens, nn.Conv3d):
+    """A linear layer of tokens with the weights of a convolution over three axes."""
+
+
+POINTWISE: Any = (Pointwise1d, Pointwise2d, Pointwise3d)
+
+
 def zero_module(module: M) -> M:
     """Set all of a module's parameters to zero, so that its branch begins as the identity."""
     for parameter in module.parameters():
@@ -167,7 +198,7 @@ class SpatialTransformer(nn.Module):
         dims: int = 2,
     ) -> None:
         super().__init__()
-        inner, conv = n_heads * d_head, convolution(dims)
+        inner, conv = n_heads * d_head, POINTWISE[dims - 1]
         self.norm = GroupNorm32(32, in_channels, eps=1e-6)
         self.proj_in = conv(in_channels, inner, 1)
         self.transformer_blocks = nn.ModuleList(
@@ -180,17 +211,9 @@ class SpatialTransformer(nn.Module):
         self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """x [B, C, ...] -> [B, C, ...]; context [B, L, D_context] and its mask bool [B, L]."""
-        h = pointwise(self.proj_in, rearrange(self.norm(x), "b c ... -> b (...) c"))
+        h = self.proj_in(rearrange(self.norm(x), "b c ... -> b (...) c"))
         for block in self.transformer_blocks:
             h = block(h, context, mask)
-        h = pointwise(self.proj_out, h)
-        return x + rearrange(h, "b n c -> b c n").reshape(*x.shape)
-
-
-def pointwise(conv: Any, tokens: Tensor) -> Tensor:
-    """Return a convolution with one weight a place, done on tokens [B, N, C]: a linear layer.
-
-    As convolutions the two made a training step of `tiny` about a twentieth longer
-    (tests/benchmarks/EXPERIMENTS.md).
-    """
-    return F.linear(tokens, conv.weight.flatten(1), conv.bias)
+        h = self.proj_out(h)
+        added: Tensor = rearrange(h, "b n c -> b c n").reshape(*x.shape)
+        return x + added

@@ -40,6 +40,7 @@ NAMES = {  # of formulas, samplers, settings' values, formats, units, devices, p
         "Heun",
         "UniPC",
         "LCM",
+        "BK-SDM",
         "ddim",
         "euler",
         "euler_ancestral",

@@ -1,0 +1,1 @@
+"""Small changes of a network that are learned and weighed apart from it."""
