@@ -354,6 +354,54 @@ def test_a_png_from_elsewhere_is_told_in_one_line(kept: Any, tmp_path: Path) -> 
     assert "from elsewhere" in settled(page, ".toast-body", "recipe")
 
 
+def test_a_card_is_painted_on_and_what_is_dropped_is_begun_from(
+    kept: Any, little: str, tmp_path: Path
+) -> None:
+    page = kept
+    choose_model(page, little)
+    fill(page, "steps", 3)
+    denoised(page, 3)
+    page.locator(f"{PLAYER}[data-ended=true]").wait_for()
+    assert not page.locator(".sdp-brush").nth(1).is_visible()
+    page.locator(".sdp-card").nth(1).hover()
+    page.locator(".sdp-brush").nth(1).click()
+    page.locator(".inpaint-sheet canvas").wait_for()
+    card, sheet = (page.locator(each).bounding_box() for each in (CARD, ".inpaint-sheet"))
+    assert abs(card["x"] - sheet["x"]) < 8 and abs(card["y"] - sheet["y"]) < 8  # on the card itself
+    page.keyboard.press("Escape")
+    page.locator(".ask-line", has_text="start from noise").wait_for()
+    page.locator(".sdp-brush").nth(1).click()
+    stroke(page, ".inpaint-sheet", (0.3, 0.3), (0.6, 0.3))
+    denoised(page, 3)
+    page.locator(".inpaint-sheet").wait_for(state="detached")
+    unfold(page, "#denoise-take")
+    taken(page, tmp_path / "own.png")
+    assert read_recipe(tmp_path / "own.png")["recipe"]["start"]["mask"]
+
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "red.png")
+    drop(page, tmp_path / "red.png")
+    page.locator(".inpaint-sheet canvas").wait_for()
+    denoised(page, 3)
+    before = page.locator(NODES).count()
+    drop(page, tmp_path / "own.png")
+    page.wait_for_function(f"document.querySelectorAll('{NODES}[aria-current]').length === 1")
+    page.locator(f"{NODES}[aria-current]:nth-child({before - 1})").wait_for()  # it is here already
+    settled(page, "#denoise-status", "3 steps in")
+
+
+CARD = ".sdp-card:nth-child(2)"
+
+
+def drop(page: Any, file: Path) -> None:
+    """Drop a file of the machine on the stage, as a hand does."""
+    box = page.locator(PLAYER).bounding_box()
+    session = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+    at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + 60, "data": data}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, **at})
+
+
 def test_two_samplers_race_and_are_measured(kept: Any, little: str) -> None:
     page = kept
     choose_model(page, little)

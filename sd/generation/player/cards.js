@@ -110,6 +110,10 @@
       const pick = make("button", { type: "button", class: "sdp-pick", "aria-label": label, title: caption, onclick: () => this.press(n) });
       picture.node.prepend(pick);
       const node = make("figure", { class: "sdp-card" }, picture.node);
+      if (this.player.options.onBrush) {
+        const about = `${this.player.say("brush")}: ${label}`;
+        node.append(make("button", { type: "button", class: "sdp-brush", "aria-label": about, title: this.player.say("brush"), onclick: () => this.player.brush(n) }, icon("brush")));
+      }
       if (caption) node.append(make("figcaption", {}, caption));
       node.inert = !filmed;
       return { node, picture, pick, caption };

@@ -1,10 +1,11 @@
 // The player of films: every step of a sampling at the hand's speed, without a request.
 // Needs parts.js, reel.js and cards.js.
-// sdPlayer.mount(element, {address, onSelect, onNode, numbers}) -> {update(value), develop({id, stills}), destroy()}
+// sdPlayer.mount(element, {address, onSelect, onNode, onBrush, numbers}) -> {update(value), develop({id, stills}), destroy()}
 // A value is {lanes: [film, ...], words: {key: text}, live, at, opening, picture, nodes}, and a film is what Film.json
 // of sd.generation.film tells. One film is a card for each of its pictures, several are lanes.
 // opening: play it once, fast, then rest at its end. nodes: other films to compare with or go to,
 // {number, parent, shown, film}. numbers: id of an element that shows the numbers, if it is there.
+// onBrush: a finished picture is asked to be painted on; "sdp-other" tells that its card has gone.
 (() => {
   "use strict";
   const REST = 200; // ms for which the slider rests before it is told
@@ -94,6 +95,8 @@
       );
       films.forEach((film, place) => (this.lanes[place].film = film));
       for (const [id, lane] of kept) if (!films.some((film) => film.id === id)) lane.reel.close();
+      this.root.dispatchEvent(new CustomEvent("sdp-other", { bubbles: true }));
+      this.root.dataset.film = films.map((film) => film.id).join();
       this.lane = 0;
       this.arranged = this.told = "";
       this.held = false;
@@ -306,6 +309,7 @@
       this.root.dataset.step = frame?.i ?? 0;
       this.root.dataset.t = frame?.t ?? "";
       this.root.dataset.ready = reel.ready;
+      this.root.dataset.ended = !film.running && film.frames[film.frames.length - 1]?.i === film.total;
     }
 
     // What the halves of the cards are, or the one thing that they show.
@@ -449,6 +453,13 @@
       this.picture = n;
       this.render();
       this.tell();
+    }
+
+    // Ask to paint on a finished picture, which its card then shows.
+    brush(n) {
+      this.picture = n;
+      this.move(this.lead.film.total);
+      this.options.onBrush(n);
     }
 
     divide(cut) {

@@ -24,6 +24,7 @@ PLAYER_TEXTS = {
     "alt_change": "step {i} of {n}, change of x_t",
     "where": "step {i} of {n}",
     "picture": "Picture {n}",
+    "brush": "Paint what is drawn anew (inpaint)",
     "enlarged": "The picture enlarged",
     "close": "Close",
     "divider": "Divider between left and right",

@@ -85,6 +85,11 @@
       this.view.setAttribute("aria-label", this.say("canvas", { width, height }));
       this.draw();
       this.tell();
+      this.root.dispatchEvent(new CustomEvent("painter-ready", { bubbles: true, detail: this }));
+    }
+    // Back from wherever its parts were laid.
+    home() {
+      if (this.parts.some((part) => part.parentNode !== this.root)) this.root.replaceChildren(...this.parts);
     }
     say(key, values = {}) {
       return fill(this.words[key] || "", values);
@@ -106,6 +111,7 @@
       const keys = make("p", { id, class: "note keys" }, this.say("keys"));
       this.root.replaceChildren(this.view, this.tools, this.line, keys);
       if (!this.masks) this.tools.before(this.colours());
+      this.parts = [...this.root.children];
       this.listen();
     }
     choice(key, options, unit = "") {

@@ -77,7 +77,7 @@
     take() {
       const patch = this.props.value?.patch;
       if (!patch) return;
-      const { prompts, seed, kind, offers, unknown, note, state, first } = JSON.parse(JSON.stringify(patch));
+      const { prompts, seed, kind, offers, unknown, note, state, first, again } = JSON.parse(JSON.stringify(patch));
       const asked = JSON.stringify([this.prompts, this.seed]);
       if (!(first && this.typedOnce)) {
         if (prompts) this.prompts = prompts;
@@ -87,6 +87,7 @@
       if (unknown) this.unknown = unknown;
       if (note !== undefined) this.note = note;
       if (state) this.be(state);
+      if (again) this.begin(() => this.page.again());
       this.keep(JSON.stringify([this.prompts, this.seed]) !== asked || Boolean(kind));
     }
 
@@ -257,9 +258,14 @@
 
     draw() {
       this.leave();
+      this.begin(() => this.page.submit());
+    }
+
+    begin(ask) {
+      window.sdInpaint?.leave();
       this.toggle(false);
       this.be("waiting");
-      this.page.submit();
+      ask();
       if (this.narrow.matches) document.querySelector("#denoise-player")?.scrollIntoView({ block: "start" });
     }
 
@@ -371,24 +377,17 @@
     if (panel?.classList.contains("open") && !panel.contains(event.target) && !bar.element.contains(event.target)) bar.toggle(false);
   });
 
-  // A picture that is dropped on the stage is begun from.
-  const stage = (event) => event.target.closest?.("#denoise-player") && [...(event.dataTransfer?.items ?? [])].some((item) => item.kind === "file");
-  document.addEventListener("dragover", (event) => { if (stage(event)) event.preventDefault(); });
-  document.addEventListener("drop", (event) => {
-    if (!stage(event) || !bar) return;
-    event.preventDefault();
-    bar.open("begin");
-    bar.panel.querySelector('[data-name="begin"] input[value="2"]')?.click();
-    const input = bar.panel.querySelector("input[type=file]");
-    if (!input) return;
-    input.files = event.dataTransfer.files;
-    input.dispatchEvent(new Event("change", { bubbles: true }));
-  });
-
   // gradio tells the place in its queue on the line of the stage: it is said on ours.
   new MutationObserver(() => {
     if (bar?.state === "waiting") bar.queue(document.querySelector("#denoise-status .progress-text")?.textContent ?? "");
   }).observe(document, { childList: true, subtree: true, characterData: true });
 
-  window.sdPrompt = { mount, set: (settings) => bar?.set(settings), be: (state) => bar?.be(state) };
+  const begins = () => [...bar.panel.querySelectorAll('[data-name="begin"] input')];
+  // What is asked for and where it starts, as it is now; and as it was.
+  const asked = () => ({ prompts: [...bar.prompts], begin: begins().findIndex((each) => each.checked) });
+  const restore = ({ prompts, begin }) => {
+    bar.change(prompts);
+    begins()[begin]?.click();
+  };
+  window.sdPrompt = { mount, set: (settings) => bar?.set(settings), be: (state) => bar?.be(state), asked, restore };
 })();

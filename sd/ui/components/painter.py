@@ -2,7 +2,8 @@
 
 A gr.HTML whose drawing is in painter.js. Its value is a dict: `mode`, `base` (the picture below,
 as a data address), `width`, `height`, `words`, and `paint`, the data address of an RGBA PNG of that
-size or None. The browser sends it back after each stroke; `read_paint` and `read_mask` gate it.
+size or None; and `card`, where it paints on a card of the stage (inpaint.js). The browser sends it
+back after each stroke; `read_paint` and `read_mask` gate it.
 """
 
 import base64
@@ -24,7 +25,7 @@ PNG_ADDRESS = "data:image/png;base64,"
 MODES = ("mask", "paint")
 PAINTER_TEXTS = ("tool", "size", "unit", "pixels", "undo", "clear", "keys", "place")
 WORDS_OF = {
-    "mask": ("invert",),
+    "mask": ("invert", "leave"),
     "paint": (
         *("colour", "own", "black", "grey", "white", "brown", "red", "orange", "yellow", "green"),
         *("blue", "purple"),

@@ -24,6 +24,7 @@ const player = window.sdPlayer.mount(element.querySelector(".player-place"), {
   numbers: `${element.closest("[id]")?.id}-numbers`,
   onSelect: (at) => trigger("select", { ...at, index: at.i, value: at.t }),
   onNode: (node) => trigger("click", { node }),
+  onBrush: BRUSHES && ((picture) => trigger("brush", { picture })),
 });
 const show = () => {
   const value = JSON.parse(JSON.stringify(props.value ?? null));
@@ -37,15 +38,16 @@ show();
 """
 
 
-def player(elem_id: str) -> gr.HTML:
+def player(elem_id: str, *, brushes: bool = False) -> gr.HTML:
     """Show a player; its numbers stand in the element of id `elem_id`-numbers, else in its menu.
 
     Its `select` event tells where the slider rests: id, lane, i, t, and the chosen picture; its
-    `click` event, which of the nodes was pressed.
+    `click` event, which of the nodes was pressed. With `brushes` its cards can be painted on: its
+    `brush` event tells which.
     """
     return gr.HTML(
         html_template=PLACE,
-        js_on_load=ON_LOAD,
+        js_on_load=ON_LOAD.replace("BRUSHES", str(brushes).lower()),
         apply_default_css=False,
         elem_id=elem_id,
         elem_classes="player",

@@ -38,6 +38,7 @@ PAGE_SCRIPTS = (
     "looked.js",
     "train.js",
     "prompt.js",
+    "inpaint.js",
 )
 PLAYER_SCRIPTS = ("parts.js", "reel.js", "cards.js", "tree.js", "player.js")
 SCRIPTS = (

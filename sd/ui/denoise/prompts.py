@@ -55,7 +55,8 @@ BAR_WORDS = (
 PLACE = '<div class="ask"></div>'  # never changes, so gradio never touches what is in it
 ON_LOAD = """sdPrompt.mount(element, props, {
   submit: () => trigger("submit"), pause: () => trigger("pause"), change: () => trigger("edit"),
-  play: (at) => trigger("play", at), load: () => trigger("load"), watch,
+  play: (at) => trigger("play", at), again: () => trigger("again"), load: () => trigger("load"),
+  watch,
 }, %s);"""
 
 
@@ -345,7 +346,7 @@ def prompt_bar(first: Values) -> gr.HTML:
     """Lay out the bar that draws; `first`: what the fields of a sampling hold at first.
 
     It sends `load` once it is there, which is when its tab is first seen, `submit` to draw,
-    `pause`, `play` with the steps to go on for (0: all), and `edit`
+    `pause`, `play` with the steps to go on for (0: all), `again` where a patch says so, and `edit`
     for what a person or a recipe changes (`change` is gradio's own, and comes with every note).
     """
     told = {

@@ -29,7 +29,7 @@ from sd.ui.components.player import content as player_content
 from sd.ui.components.player import developed, player
 from sd.ui.components.tools import tools_bar
 from sd.ui.components.widgets import command_box, label
-from sd.ui.denoise import example, form, prompts
+from sd.ui.denoise import example, form, inpaint, prompts
 from sd.ui.denoise.attention import panel as attention
 from sd.ui.denoise.form import SamplingForm
 from sd.ui.denoise.grid import columns_of
@@ -285,9 +285,14 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
     everything = {**stage, **offered, **fields.controls}
     chosen = by_name(choose_node, tree, everything)
     stage["player"].click(**chosen, trigger_mode="multiple", **QUIET)
+    drawn = {**tree, "model": model, "held": fields.fields["held"]}
+    stage["player"].brush(**by_name(inpaint.begin, drawn, fields.controls), **QUIET)
+    brought = {**everything, "saving": taking.form}
+    taken = by_name(inpaint.take_in, {**drawn, "dropped": stage["drop"]}, brought)
+    stage["drop"].upload(**taken, **QUIET)
     controls = {**fields.controls, **branching.outputs}
-    brought = takeaway.wire(taking, state, controls, stage["line"])
-    began.append(brought.success(**by_name(run_again, tree, stage), **shown))
+    takeaway.wire(taking, state, controls, stage["line"])
+    began.append(asked.again(**by_name(run_again, tree, stage), **shown))
     for event in began:
         at_end(event, "() => sdPrompt.be('rest')")
     form.wire(demo, fields, command)
@@ -297,8 +302,9 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
 
 
 def build_stage() -> dict[str, Any]:
-    """Lay out the player, the line of what happens, and the button that stops, out of sight."""
-    steps = player("denoise-player")
+    """Lay out the player and its line; out of sight, what stops and what takes a dropped file."""
+    steps = player("denoise-player", brushes=True)
     line = gr.HTML(elem_classes="status", elem_id="denoise-status")
     halt = gr.Button(label("stop"), elem_id="denoise-stop", visible="hidden")
-    return {"player": steps, "line": line, "halt": halt}
+    drop = gr.UploadButton(label("bring"), elem_id="denoise-dropped", elem_classes="denoise-drop")
+    return {"player": steps, "line": line, "halt": halt, "drop": drop}

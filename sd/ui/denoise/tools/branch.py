@@ -227,14 +227,17 @@ def frame_at(film: Mapping[str, Any], i: int) -> Mapping[str, Any]:
     return nearest
 
 
-def cut_picture(film: Mapping[str, Any], kind: str, frame: Mapping[str, Any]) -> Image.Image:
-    """Return the first picture of one kind at a frame, at its own size: decoded, if it is there."""
+def cut_picture(
+    film: Mapping[str, Any], kind: str, frame: Mapping[str, Any], n: int = 0
+) -> Image.Image:
+    """Return picture `n` of one kind at a frame, at its own size: decoded, if it is there."""
     factor = film.get("factor", 1)
-    size = film["width"] * factor, film["height"] * factor
+    down, right = divmod(n, film["columns"])
+    width, height = film["width"] * factor, film["height"] * factor
     stills = (each for each in film.get("stills", ()) if each["kind"] == kind)
     if still := next((each for each in stills if each["i"] == frame["i"]), None):
         with Image.open(io.BytesIO(Path(still["src"]).read_bytes()), formats=["JPEG"]) as sheet:
-            return sheet.crop((0, 0, *size)).convert("RGB")
+            return cut(sheet, right * width, down * height, width, height)
     place = film["frames"].index(frame) + 1
     chunk = next(c for c in film["chunks"] if c["first"] <= place < c["first"] + c["count"])
     index = film["kinds"].index(kind)
@@ -242,8 +245,15 @@ def cut_picture(film: Mapping[str, Any], kind: str, frame: Mapping[str, Any]) ->
     data = Path(chunk["src"]).read_bytes()[begin : begin + chunk["parts"][index]]
     with Image.open(io.BytesIO(data), formats=["JPEG"]) as column:
         top = (place - chunk["first"]) * (column.height // chunk["count"])
-        small = column.crop((0, top, film["width"], top + film["height"])).convert("RGB")
-    return small.resize(size, Image.Resampling.NEAREST if factor == 1 else Image.Resampling.BICUBIC)
+        left, top = right * film["width"], top + down * film["height"]
+        small = cut(column, left, top, film["width"], film["height"])
+    smooth = Image.Resampling.NEAREST if factor == 1 else Image.Resampling.BICUBIC
+    return small.resize((width, height), smooth)
+
+
+def cut(sheet: Image.Image, left: int, top: int, width: int, height: int) -> Image.Image:
+    """Return a rectangle of a sheet, in colour."""
+    return sheet.crop((left, top, left + width, top + height)).convert("RGB")
 
 
 def updates_of(recipe: Recipe, root: Node | None, lang: str) -> Updates:

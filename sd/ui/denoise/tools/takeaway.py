@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from sd.common import validation
+from sd.common.marks import RECIPE, SIGNATURE, png_chunks
 from sd.common.text import printable
 from sd.common.validation import InputError
+from sd.data.reading.files import read_bytes
 from sd.generation.recipe import Recipe, from_json
 from sd.ui import models
 from sd.ui.adapter import scratch
@@ -148,9 +150,18 @@ def take(request: gr.Request, tree: Tree, saving: Values) -> Updates:
     return {"download": gr.update(value=str(path))}
 
 
+def has_recipe(file: str) -> bool:
+    """Tell whether a file is a PNG that was made here, whether or not its recipe can be read."""
+    data = read_bytes(Path(file))
+    return data.startswith(SIGNATURE) and any(
+        kind == b"iTXt" and data.startswith(RECIPE.encode() + b"\0", start)
+        for kind, start, _ in png_chunks(data)
+    )
+
+
 @guarded
 def bring(request: gr.Request, tree: Tree, file: str | None) -> Updates:
-    """Read a PNG's recipe; set every control, and keep the recipe for making it again."""
+    """Read a PNG's recipe; set every control, and have the bar ask for making it again."""
     from sd.generation.export import read_recipe
     from sd.generation.pipeline import check
 
@@ -166,10 +177,13 @@ def bring(request: gr.Request, tree: Tree, file: str | None) -> Updates:
     lang, root = language(request), recipe.root
     tree.restored, tree.continued, tree.picture = recipe, None, index + 1
     line = say("brought", lang, name=Path(file).name[:80], machine=machine or "?")
+    updates = sampling_form.updates_of(root, lang)
+    asked: Any = updates["asked"]
     return {
         "line": progress_bar([line], 0),
         **offer_pictures(tree, recipe.count),
-        **sampling_form.updates_of(root, lang),
+        **updates,
+        "asked": {"patch": {**asked["patch"], "again": True}},
         **branch.updates_of(recipe, tree.find(root), lang),
     }
 
@@ -185,8 +199,8 @@ def build() -> TakeawayParts:
     return TakeawayParts(fields, go, download, brought)
 
 
-def wire(parts: TakeawayParts, state: gr.State, controls: Mapping[str, Any], line: gr.HTML) -> Any:
-    """Wire saving and opening, which sets the `controls`; return the event of what was opened."""
+def wire(parts: TakeawayParts, state: gr.State, controls: Mapping[str, Any], line: gr.HTML) -> None:
+    """Wire saving and opening, which sets the `controls`."""
     tree = {"tree": state}
     wanted = {**tree, "saving": parts.form}
     taken = parts.go.click(
@@ -194,4 +208,4 @@ def wire(parts: TakeawayParts, state: gr.State, controls: Mapping[str, Any], lin
     )
     taken.success(None, None, None, js=PRESS, **QUIET)
     outputs = {"line": line, "saving": parts.form, **controls}
-    return parts.bring.upload(**by_name(bring, {**tree, "file": parts.bring}, outputs), **QUIET)
+    parts.bring.upload(**by_name(bring, {**tree, "file": parts.bring}, outputs), **QUIET)
