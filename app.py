@@ -27,7 +27,7 @@ from sd.ui.components import theme  # noqa: E402
 from sd.ui.components.widgets import label  # noqa: E402
 from sd.ui.denoise import tab as denoise  # noqa: E402
 from sd.ui.noise import tab as noise  # noqa: E402
-from sd.ui.state import Shared  # noqa: E402
+from sd.ui.state import Shared, use  # noqa: E402
 from sd.ui.texts import say, translations  # noqa: E402
 from sd.ui.train import tab as train  # noqa: E402
 
@@ -38,13 +38,14 @@ KEEP_FILES = (3600, 86400)  # seconds: look every hour, delete pictures older th
 
 def build_app() -> Page:
     """Return the page: its head, one call per tab, and the named endpoints."""
-    with Page(
-        Shared(home=default_home()),
+    demo = Page(
+        shared := Shared(home=default_home()),
         title=say("page_title", "en"),
         analytics_enabled=False,
         delete_cache=KEEP_FILES,
         fill_width=True,
-    ) as demo:
+    )
+    with use(shared), demo:
         model = head.build(demo)
         with gr.Tabs(selected="denoise"):
             with gr.Tab(label("tab_train"), id="train", elem_id="tab-train"):

@@ -53,8 +53,19 @@ def test_no_torch_where_none_is_needed_and_the_watch_would_notice_it() -> None:
     assert "torch" in loaded[works[-1]]
 
 
-def test_building_the_page_imports_no_torch() -> None:
-    work = "from app import build_app\nbuild_app()"
+FIRST_VIEW = """
+from types import SimpleNamespace
+from app import build_app
+from sd.ui.denoise import tab, tree
+from sd.ui.state import use
+with use(build_app().shared):
+    view = tab.first_view(SimpleNamespace(headers={}), tree.Tree(), "emoji32")
+assert view["player"]["lanes"]
+"""
+
+
+def test_building_the_page_and_its_first_view_import_no_torch() -> None:
+    work = FIRST_VIEW
     names = ("torch", "torchvision", "einops")
     assert printed(WATCH.format(work=work, names=names))[-1] == "loaded:"
 

@@ -1,20 +1,16 @@
-"""What a person takes away: a PNG with its recipe, a GIF, WebP or MP4, the steps, one HTML file.
+"""What a person takes away: a PNG with its recipe, a GIF, WebP or MP4, the steps.
 
 The recipe is JSON in a text chunk of the PNG. Reading it decodes no pixels, and any fault of a
 stranger's file becomes one line. Not by Pillow: it refuses compressed texts of more than 1 MiB,
 decodes the pixels for what comes behind them, and ignores damaged text.
 """
 
-import base64
-import hashlib
-import html
 import json
 import math
 import zlib
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from string import Template
 from typing import Any, BinaryIO, TypeVar
 
 import av
@@ -37,15 +33,6 @@ GIF_SIDE, MP4_SIDE = 270, 512  # pixels of each half, about
 GAP = 2
 FILM_FORMS = (".gif", ".webp", ".mp4")
 SOFTWARE = 0x0131  # Exif's tag of the program that wrote a file
-MOST_SHOWN = 80  # characters of a recipe's value where a person reads it
-PLAYER = Path(__file__).with_name("player")
-SCRIPTS = ("parts.js", "reel.js", "cards.js", "tree.js", "player.js")
-STYLES = ("file.css", "player.css")
-START = """
-const value = JSON.parse(document.getElementById("value").textContent);
-sdPlayer.mount(document.getElementById("player")).update(value);
-"""
-
 
 Each = TypeVar("Each")
 
@@ -236,73 +223,3 @@ def write_npz(
         arrays["times"] = np.asarray([step.t for step in steps])
     np.savez_compressed(file, **arrays)
     mark_zip(file)
-
-
-def write_html(
-    films: Sequence[Mapping[str, Any]],
-    path: Path,
-    words: Mapping[str, str],
-    recipe: Mapping[str, Any] | None = None,
-    language: str = "en",
-) -> None:
-    """Write one file that plays `films` without a network: player, pictures and words are in it.
-
-    films: as `sd.generation.film.Film.json` returns them, their chunks as `data_uri`s (see
-    `sd.generation.film.embed_chunks`). words: `sd.generation.player.words.PLAYER_TEXTS` or a
-    translation. The file may run nothing but its own scripts.
-    """
-    style, script = _read_player(STYLES), _read_player(SCRIPTS)
-    text = Template((PLAYER / "player.html").read_text(encoding="utf-8")).substitute(
-        language=html.escape(language),
-        title=html.escape(words["title"]),
-        mark=MARK,
-        style=style,
-        style_hash=_hash(style),
-        script=script,
-        start=START,
-        script_hashes=f"{_hash(script)} {_hash(START)}",
-        value=_script_safe(
-            {"lanes": list(films), "words": dict(words), "live": False, "recipe": recipe}
-        ),
-        recipe=_recipe_html(words["made"], recipe) if recipe else "",
-    )
-    path.write_text(text, encoding="utf-8")
-
-
-def read_html(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return the films and the recipe of a file that `write_html` wrote, for a page of our own."""
-    _, _, rest = path.read_text(encoding="utf-8").partition('id="value"')
-    try:
-        value = json.loads(rest.partition(">")[2].partition("</script>")[0])
-        return list(value["lanes"]), dict(value["recipe"])
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path.name}: not a player that was written here") from None
-
-
-def _read_player(names: Sequence[str]) -> str:
-    return "\n".join((PLAYER / name).read_text(encoding="utf-8") for name in names)
-
-
-def _hash(text: str) -> str:
-    """Return how a content security policy names a text that may run."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _script_safe(value: Any) -> str:
-    """Return JSON in which nothing ends the element that holds it."""
-    return json.dumps(value, allow_nan=False).replace("<", "\\u003c")
-
-
-def _recipe_html(title: str, recipe: Mapping[str, Any]) -> str:
-    """Return a recipe for a person to read, folded; embedded pictures only by their length."""
-    text = json.dumps(_shorten(recipe), indent=2, ensure_ascii=False)
-    heading = f"<summary>{html.escape(title)}</summary>"
-    return f"<details>{heading}<pre>{html.escape(text)}</pre></details>"
-
-
-def _shorten(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _shorten(each) for key, each in value.items()}
-    if isinstance(value, str) and len(value) > MOST_SHOWN:
-        return f"{value[:20]}… ({len(value)})"
-    return value

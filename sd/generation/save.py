@@ -22,6 +22,7 @@ from sd.diffusion.timesteps import calls_per_step
 from sd.generation import export, pipeline
 from sd.generation.attention_pictures import AttentionRecorder
 from sd.generation.film import Film
+from sd.generation.player import one_file
 from sd.generation.player.words import PLAYER_TEXTS
 from sd.generation.recipe import Recipe
 
@@ -129,7 +130,7 @@ def _save_file(
         *_, last = steps
         export.write_png(make_grid(space.decode(last.x_t)), file, made.record(made.index))
     elif form == ".html":
-        export.write_html([_make_film(steps, made)], file, PLAYER_TEXTS, made.record(made.index))
+        one_file.write_html([_make_film(steps, made)], file, PLAYER_TEXTS, made.record(made.index))
     else:
         frames = export.draw_frames(export.thin_steps(list(steps)), space)
         export.write_film(form, frames, file)

@@ -226,6 +226,24 @@ def open_tab(page: Any) -> Any:
     return page.locator("[data-tab-id][aria-selected=true]")
 
 
+def test_the_examples_pictures_stand_there_before_anything_is_answered(
+    browser: Any, address: str
+) -> None:
+    page = browser.new_page(locale="en-US")
+    page.route("**/queue/**", lambda _: None)  # the server is too busy to answer
+    page.goto(address)
+    cards = page.locator("#denoise-player .sdp-card")
+    cards.nth(3).wait_for()
+    assert cards.all_inner_texts()[:2] == ["grinning face", "panda"]
+    backgrounds = page.evaluate(
+        "[...document.querySelectorAll('.sdp-picture')].map(each => each.style.background)"
+    )
+    assert all("data:image/webp" in each for each in backgrounds) and len(set(backgrounds)) == 4
+    assert not page.locator(".sdp-cut:visible").count()
+    assert not page.locator(".ask-none:visible").count()  # whether it takes words is not known
+    page.close()
+
+
 def test_the_address_says_which_tab_is_open_and_keys_go_on(open_page: Any) -> None:
     page = open_page(address_end="")
     assert open_tab(page).get_attribute("data-tab-id") == "denoise"  # something alive at once

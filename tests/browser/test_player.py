@@ -12,8 +12,8 @@ import torch
 
 from sd.diffusion.sampling import SampleStep
 from sd.diffusion.schedule import Schedule
-from sd.generation.export import write_html
 from sd.generation.film import Film
+from sd.generation.player.one_file import write_html
 from sd.generation.player.words import PLAYER_TEXTS
 from sd.ui.components import theme
 from sd.ui.components.player import content, player, store_chunk

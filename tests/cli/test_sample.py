@@ -20,7 +20,8 @@ from sd.config import Config
 from sd.data.image_set import read_images
 from sd.data.ingest import ingest_images
 from sd.diffusion.timesteps import SAMPLERS, SPACINGS, VARIANCES
-from sd.generation.export import read_html, read_recipe, write_png
+from sd.generation.export import read_recipe, write_png
+from sd.generation.player.one_file import read_html
 from sd.generation.recipe import Branch, Recipe, from_json
 from tests.checkpoints.test_checkpoint import network_of
 from tests.helpers.commands import Capture, files_below, refused, said

@@ -18,6 +18,7 @@ from sd.data.image_set import ImageSet, inspect_images, read_images, some_pictur
 from sd.data.reading.archive import pack_files
 from sd.data.reading.source import open_source
 from sd.generation import export
+from sd.generation.player import one_file
 from sd.generation.player.words import PLAYER_TEXTS
 from sd.runs.worker import begin
 from sd.ui.train.samples import store_grid
@@ -33,7 +34,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "film.webp": lambda path: export.write_webp(frames_of(steps_of(3)), path, 64),
     "film.mp4": lambda path: export.write_mp4(frames_of(steps_of(3)), path, 64),
     "steps.npz": lambda path: export.write_npz(path, steps_of(2), PIXELS, [1, 2, 3, 4]),
-    "film.html": lambda path: export.write_html([], path, PLAYER_TEXTS),
+    "film.html": lambda path: one_file.write_html([], path, PLAYER_TEXTS),
 }
 
 

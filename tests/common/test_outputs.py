@@ -21,7 +21,7 @@ from sd.common.outputs import (
 )
 from sd.common.validation import InputError
 from sd.config import Config
-from sd.generation import export
+from sd.generation.player import one_file
 from tests.checkpoints.test_checkpoint import network_of
 from tests.helpers.commands import Capture, files_below, refused, said
 
@@ -233,7 +233,7 @@ def test_a_film_that_cannot_be_finished_leaves_the_old_one(
     capsys: Capture, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "x.html").write_text("old")
-    monkeypatch.setattr(export, "write_html", lambda films, file, *more: full_disk(file))
+    monkeypatch.setattr(one_file, "write_html", lambda films, file, *more: full_disk(file))
     words = ["--count", 1, "--steps", 2, "--out", tmp_path / "x.html", "--overwrite"]
     assert "No space left on device" in refused(capsys, "sample", model, *words)
     assert (tmp_path / "x.html").read_text() == "old" and files_below(tmp_path) & {"x.html"}

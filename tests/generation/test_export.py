@@ -21,17 +21,17 @@ from sd.diffusion.sampling import SampleStep
 from sd.diffusion.schedule import Schedule
 from sd.generation import export
 from sd.generation.export import (
-    read_html,
     read_recipe,
     scale_for,
     thin_steps,
     write_gif,
-    write_html,
     write_mp4,
     write_npz,
     write_png,
     write_webp,
 )
+from sd.generation.player import one_file
+from sd.generation.player.one_file import read_html, write_html
 from sd.generation.player.words import PLAYER_TEXTS
 from tests.helpers.films import PIXELS, film_of, frames_of
 
@@ -249,7 +249,7 @@ def test_a_page_from_elsewhere_is_no_player(tmp_path: Path, text: str) -> None:
 
 
 def test_every_word_of_the_player_has_a_text_and_every_text_a_use() -> None:
-    source = "".join((export.PLAYER / name).read_text() for name in export.SCRIPTS)
+    source = "".join((one_file.PLAYER / name).read_text() for name in one_file.SCRIPTS)
     said = set(re.findall(r'say\("(\w+)"', source)) | set(re.findall(r'button\("(\w+)"', source))
     assert said <= set(PLAYER_TEXTS)
     families = ("view_", "caption_", "alt_", "norm_", "change", "log_snr", "clipped")

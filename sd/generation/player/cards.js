@@ -30,10 +30,19 @@
       Object.assign(this, { player, n });
       this.under = make("canvas", { role: "img", "aria-label": "" });
       this.over = make("canvas", { role: "img", "aria-label": "", class: "sdp-over" });
-      this.cut = make("i", { class: "sdp-cut", onkeydown: (event) => this.key(event) });
+      this.cut = make("i", { class: "sdp-cut", hidden: "", onkeydown: (event) => this.key(event) });
       this.cut.addEventListener("pointerdown", (event) => this.cut.setPointerCapture(event.pointerId));
       this.cut.addEventListener("pointermove", (event) => this.drag(event));
       this.node = make("div", { class: "sdp-picture" }, this.under, this.over, this.cut);
+    }
+
+    // Show this one of all pictures of a still behind what is painted later.
+    stand({ src, count, columns }) {
+      const rows = Math.ceil(count / columns), { style } = this.node;
+      const share = (place, all) => `${all > 1 ? (100 * place) / (all - 1) : 0}%`;
+      style.background = `url("${src}") ${share(this.n % columns, columns)} ${share(Math.floor(this.n / columns), rows)}`;
+      style.backgroundSize = `${100 * columns}% ${100 * rows}%`;
+      style.imageRendering = "pixelated";
     }
 
     drag(event) {
@@ -93,9 +102,12 @@
       window.removeEventListener("resize", this.again);
     }
 
-    // Cards for a film; without one as many empty ones as a first film has.
+    // Cards for a film; without one those of the still, else as many empty ones as a first film has.
+    // What a film begins with stays behind its pictures until they are here.
     arrange(film) {
-      this.film = film ?? { count: 4, width: 1, height: 1 };
+      const { still } = this.player.options;
+      this.film = film ?? still ?? { count: 4, width: 1, height: 1 };
+      this.still = still?.id === this.film.id ? still : null;
       this.cards = Array.from({ length: this.film.count }, (_, n) => this.card(n, Boolean(film)));
       this.node.style.setProperty("--ratio", this.film.width / this.film.height);
       this.node.replaceChildren(...this.cards.map((card) => card.node));
@@ -105,6 +117,7 @@
 
     card(n, filmed) {
       const picture = new Picture(this.player, n);
+      if (this.still) picture.stand(this.still);
       const caption = this.film.captions?.[n] ?? "";
       const label = caption ? `${this.player.say("picture", { n: n + 1 })}: ${caption}` : this.player.say("picture", { n: n + 1 });
       const pick = make("button", { type: "button", class: "sdp-pick", "aria-label": label, title: caption, onclick: () => this.press(n) });

@@ -22,7 +22,7 @@
 
   class Bar {
     constructor(element, props, page, told) {
-      Object.assign(this, { element, props, page, told, prompts: [], seed: 0, kind: "none", offers: [], unknown: {}, note: "", state: "rest", settings: told.first, at: -1 });
+      Object.assign(this, { element, props, page, told, prompts: [], seed: 0, kind: "", offers: [], unknown: {}, note: "", state: "rest", settings: told.first, at: -1 });
       this.restore();
       this.build();
       page.watch("value", () => this.take());

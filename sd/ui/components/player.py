@@ -20,11 +20,12 @@ PLACE = '<div class="player-place"></div>'  # never changes, so gradio never tou
 # The value is a proxy of gradio's: the player gets a plain copy.
 ON_LOAD = """
 const player = window.sdPlayer.mount(element.querySelector(".player-place"), {
+  still: %s,
   address: (src) => src.url ?? src,
   numbers: `${element.closest("[id]")?.id}-numbers`,
   onSelect: (at) => trigger("select", { ...at, index: at.i, value: at.t }),
   onNode: (node) => trigger("click", { node }),
-  onBrush: BRUSHES && ((picture) => trigger("brush", { picture })),
+  onBrush: %s && ((picture) => trigger("brush", { picture })),
 });
 const show = () => {
   const value = JSON.parse(JSON.stringify(props.value ?? null));
@@ -38,8 +39,11 @@ show();
 """
 
 
-def player(elem_id: str, *, brushes: bool = False) -> gr.HTML:
+def player(elem_id: str, still: dict[str, Any] | None = None, *, brushes: bool = False) -> gr.HTML:
     """Show a player; its numbers stand in the element of id `elem_id`-numbers, else in its menu.
+
+    still: pictures that stand there until a film comes: {id, count, columns, width, height,
+    captions, src}, the keys of the film that will.
 
     Its `select` event tells where the slider rests: id, lane, i, t, and the chosen picture; its
     `click` event, which of the nodes was pressed. With `brushes` its cards can be painted on: its
@@ -47,7 +51,7 @@ def player(elem_id: str, *, brushes: bool = False) -> gr.HTML:
     """
     return gr.HTML(
         html_template=PLACE,
-        js_on_load=ON_LOAD.replace("BRUSHES", str(brushes).lower()),
+        js_on_load=ON_LOAD % (json.dumps(still, ensure_ascii=False), json.dumps(brushes)),
         apply_default_css=False,
         elem_id=elem_id,
         elem_classes="player",

@@ -303,7 +303,7 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
 
 def build_stage() -> dict[str, Any]:
     """Lay out the player and its line; out of sight, what stops and what takes a dropped file."""
-    steps = player("denoise-player", brushes=True)
+    steps = player("denoise-player", example.find_still(), brushes=True)
     line = gr.HTML(elem_classes="status", elem_id="denoise-status")
     halt = gr.Button(label("stop"), elem_id="denoise-stop", visible="hidden")
     drop = gr.UploadButton(label("bring"), elem_id="denoise-dropped", elem_classes="denoise-drop")

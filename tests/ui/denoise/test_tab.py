@@ -1,5 +1,7 @@
 """The Denoise tab's handlers as plain functions: samplings, their tree, example and endpoint."""
 
+import base64
+import io
 import math
 import re
 from dataclasses import replace
@@ -192,8 +194,27 @@ def test_the_examples_pictures_come_back_when_they_were_cleaned_away(
     assert all(Path(chunk["src"]).is_file() for chunk in again[1]["chunks"])
 
 
+def test_the_examples_pictures_stand_there_before_its_film(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sd.runs.home.BUNDLED_RUNS", denoising.BUNDLED)
+    still, found = example.find_still(), example.find_example()
+    assert still is not None and found is not None
+    film = found[1]
+    for key in ("id", "count", "columns", "width", "height", "captions"):
+        assert still[key] == film[key]
+    with Image.open(io.BytesIO(base64.b64decode(still["src"].partition(",")[2]))) as sheet:
+        assert sheet.size == (2 * 32, 2 * 32)
+        first = np.asarray(sheet.convert("RGB").crop((0, 0, 32, 32)), float)
+    shown = branch.cut_picture(film, "x_t", film["frames"][-1])
+    assert np.abs(first - np.asarray(shown.convert("RGB"), float)).mean() < CLOSE
+    assert len(still["src"]) < 20_000
+    drawn = denoise.build_stage()["player"].js_on_load
+    assert str(still["id"]) in drawn and str(still["src"]) in drawn
+
+
 def test_without_an_example_the_page_begins_empty() -> None:
-    assert example.find_example() is None
+    assert example.find_example() is None and example.find_still() is None
     tree = Tree()
     view = denoise.first_view(ENGLISH, tree, UNTOLD)
     assert view.keys() == {"player"} and view["player"]["lanes"] == [] and tree.nodes == {}

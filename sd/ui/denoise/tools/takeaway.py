@@ -86,8 +86,8 @@ def write_file(node: Node, kind: str, index: int, lang: str) -> Path:
 
 def write_player(node: Node, path: Path, index: int, lang: str) -> None:
     """Write the player with all its pictures as one file."""
-    from sd.generation.export import write_html
     from sd.generation.film import embed_chunks
+    from sd.generation.player.one_file import write_html
 
     write_html(
         [embed_chunks(node.film)], path, player.words(lang), png_record(node.recipe, index), lang

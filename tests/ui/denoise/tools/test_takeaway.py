@@ -22,7 +22,8 @@ from sd.common.encoding import png_bytes
 from sd.common.validation import LARGEST_SEED, InputError
 from sd.data.images import to_array
 from sd.generation import registry
-from sd.generation.export import read_html, read_recipe, write_png
+from sd.generation.export import read_recipe, write_png
+from sd.generation.player.one_file import read_html
 from sd.generation.recipe import Branch, Recipe, from_json
 from sd.ui import models
 from sd.ui.adapter import scratch
