@@ -222,12 +222,25 @@ def _plan(args: argparse.Namespace, config: Config, data: str) -> "Plan":
     if not must_plan:
         measured = forecast(resolve(config), pictures.count, machine, start)
         return planner.Plan(config, (), measured)
-    chosen = planner.plan(args.minutes, pictures, machine, start, config.conditioning.kind)
+    kind, stage = config.conditioning.kind, _first_stage_asked(args, config)
+    chosen = planner.plan(args.minutes, pictures, machine, start, kind, stage)
     config = chosen.config.with_settings(args.set)
     if config == chosen.config:
         return chosen
     measured = forecast(resolve(config), pictures.count, machine, start)
     return replace(chosen, config=config, forecast=measured)
+
+
+def _first_stage_asked(args: argparse.Namespace, config: Config) -> str | None:
+    """Return what a plan's network must see, as first_stage.autoencoder; None where it is open.
+
+    Pictures that are changed at random cannot be encoded before.
+    """
+    if config.is_latent:
+        return config.first_stage.autoencoder
+    changes = ("shift", "rotation", "brightness")
+    told = args.first_stage is not None or any(getattr(config.training, c) for c in changes)
+    return "pixels" if told else None
 
 
 def look_at(data: str, known: int | None = None) -> "PictureStats":

@@ -399,6 +399,7 @@ def _train_autoencoder(
             "--only-first-stage: there is none to train; give --first-stage own, or tune_steps"
         )
     machine = choose(str(note["device"])).apply()
+    memory.check(config, machine.device)
     images = ingest_pictures(recorder, config, received)
     if images is None:
         return False

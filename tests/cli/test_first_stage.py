@@ -11,6 +11,7 @@ from PIL import Image
 
 from sd import runs
 from sd.checkpoints.checkpoint import load_checkpoint
+from sd.common.validation import InputError
 from sd.config import Config
 from sd.training.planning import forecast, memory
 from tests.helpers.commands import refused, said
@@ -104,6 +105,42 @@ def test_a_plan_counts_the_encoding(
     monkeypatch.setattr(forecast, "_time_encoding", lambda *_: 100.0)  # seconds a picture
     slower = json.loads(said(capsys, *asked))["forecast"]
     assert slower["seconds"] - found["seconds"] == pytest.approx(1200, rel=0.05)
+
+
+def test_a_plan_counts_phase_1_and_says_so(
+    tiny_config: Config, pictures: Path, tmp_path: Path, capsys: Capture, monkeypatch: Any
+) -> None:
+    own = tmp_path / "own.ini"
+    more = ["first_stage.autoencoder=own", "first_stage.autoencoder_steps=30"]
+    own.write_text(tiny_config.with_settings([*LATENT, *more]).to_ini())
+    asked = ["plan", pictures, "--config", own]
+    found = json.loads(said(capsys, *asked, "--json"))["forecast"]
+    assert 0 < found["autoencoder_seconds"] < found["seconds"]
+    monkeypatch.setattr(forecast, "_time_autoencoder", lambda *_: 40.0)  # seconds a step
+    assert "before the first step: 20 min to train the autoencoder" in said(capsys, *asked)
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"),
+    [
+        ([], None),
+        (["--first-stage", "own"], "own"),
+        (["--first-stage", "pixels"], "pixels"),
+        (["--set", "training.shift=0.1"], "pixels"),
+    ],
+)
+def test_a_plan_is_asked_for_the_first_stage_of_the_flags(
+    pictures: Path, capsys: Capture, monkeypatch: Any, flags: list[str], wanted: str | None
+) -> None:
+    asked: list[Any] = []
+
+    def plan(*words: Any) -> Any:
+        asked.append(words[-1])
+        raise InputError("asked")
+
+    monkeypatch.setattr("sd.training.planning.planner.plan", plan)
+    assert refused(capsys, "plan", pictures, "--json", "--minutes", 1, *flags) == "asked"
+    assert asked == [wanted]
 
 
 def test_memory_counts_the_first_stage(tiny_config: Config, tmp_path: Path) -> None:

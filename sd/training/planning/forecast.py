@@ -26,6 +26,7 @@ from sd.config.sections import OWN
 from sd.data.image_set import ImageSet
 from sd.data.reading.report import Report
 from sd.networks.first_stage import Autoencoder, Latents, new_autoencoder
+from sd.training.first_stage import prepare_first_stage
 from sd.training.latents import BLOCK, LatentSet, encode_blocks, views_of
 from sd.training.loop import Training, total_steps
 from sd.training.monitoring import EVALUATED, LEVELS, SAMPLE_COUNT, SAMPLE_STEPS
@@ -43,18 +44,23 @@ RANDOM_CLASSES, RANDOM_WORDS, CAPTION_WORDS = 10, 1000, 8
 class Measurement:
     """Seconds of one step; of samples of both sets of weights and their evaluation; of a save.
 
-    encode: of encoding a picture before training, in all its views.
+    encode: of encoding a picture before training, in all its views. autoencoder: of a step of
+    phase 1, 0 where there is none.
     """
 
     step: float
     samples: float
     save: float
     encode: float = 0.0
+    autoencoder: float = 0.0
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run will take. seconds: all of it, its start and samples included."""
+    """What a run will take. seconds: all of it, its start and samples included.
+
+    encode_seconds, autoencoder_seconds: of these, what encoding and phase 1 take before step 1.
+    """
 
     steps: int
     step_seconds: float
@@ -65,6 +71,8 @@ class Forecast:
     memory: int  # bytes
     available: int
     machine: str
+    encode_seconds: float = 0.0
+    autoencoder_seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return it in types that JSON has."""
@@ -73,10 +81,19 @@ class Forecast:
     def lines(self) -> list[str]:
         """Return it as short lines."""
         took = f"{self.steps:,} steps of {self.step_seconds:.3g} s on {self.machine}"
+        before = [
+            f"{text.format_seconds(seconds)} {what}"
+            for seconds, what in (
+                (self.autoencoder_seconds, "to train the autoencoder"),
+                (self.encode_seconds, "to encode the pictures"),
+            )
+            if seconds
+        ]
         return [
             f"{text.format_seconds(self.seconds)}: {took}, "
             f"{self.pictures_per_second:.3g} pictures a second, "
             f"{self.sheets} {'sheet' if self.sheets == 1 else 'sheets'} of samples",
+            *([f"before the first step: {', '.join(before)}"] if before else []),
             f"memory: about {text.format_bytes(self.memory)}; {text.format_bytes(self.available)} "
             "are there",
         ]
@@ -101,14 +118,16 @@ def measure(config: Config, machine: Machine, seconds: float = 8.0) -> Measureme
     call = _median(_time_steps(calls, 1, 5, until))
     evaluation = 2 * LEVELS * EVALUATED / (SAMPLE_COUNT * passes)  # in network calls of a grid
     samples = call * (2 * len(sampling.times) + evaluation)
-    encode = 0.0
+    encode = autoencoder = 0.0
     if latents is not None:
         samples += 2 * _seconds(lambda: model.space.decode(torch.zeros(SAMPLE_COUNT, *model.shape)))
         encode = _time_encoding(config, images, latents, machine)
+        autoencoder = _time_autoencoder(config, images, machine, seconds / 6)
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
         save_checkpoint(model, Path(folder) / "measured", {"step": 0}, training.state())
-        return Measurement(step, samples, time.perf_counter() - begun, encode)
+        save = time.perf_counter() - begun
+    return Measurement(step, samples, save, encode, autoencoder)
 
 
 def _random_latents(config: Config, count: int) -> LatentSet:
@@ -133,6 +152,14 @@ def _time_encoding(config: Config, images: ImageSet, latents: LatentSet, machine
 
     first = encode()  # in which the kernels are prepared, too
     return (first if first > LONG_BLOCK else encode()) / len(pixels)
+
+
+def _time_autoencoder(config: Config, images: ImageSet, machine: Machine, seconds: float) -> float:
+    """Return the seconds of a step of phase 1, measured in about so many; 0 where there is none."""
+    training = prepare_first_stage(config, images, 0, machine)
+    if training is None:
+        return 0.0
+    return _median(_time_steps(training.steps(), 2, 15, time.perf_counter() + seconds))
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -194,8 +221,11 @@ def extrapolate(
     config: Config, pictures: int, machine: Machine, measured: Measurement, start: float
 ) -> Forecast:
     """Return the forecast that follows from a measurement."""
-    training = config.training
-    start += (PICTURE_SECONDS + measured.encode) * pictures
+    training, stage = config.training, config.first_stage
+    encode = measured.encode * pictures
+    alone = stage.autoencoder_steps if stage.autoencoder == OWN else stage.tune_steps
+    autoencoder = measured.autoencoder * alone if config.is_latent else 0.0
+    start += PICTURE_SECONDS * pictures + encode + autoencoder
     if training.minutes:
         steps = _steps_within(config, 60 * training.minutes - start, measured)
     else:
@@ -213,6 +243,8 @@ def extrapolate(
         memory=memory.needed(config),
         available=memory.available(),
         machine=machine.label,
+        encode_seconds=round(encode, 1),
+        autoencoder_seconds=round(autoencoder, 1),
     )
 
 

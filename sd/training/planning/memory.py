@@ -12,6 +12,7 @@ from pathlib import Path
 from sd.common.text import MIB, format_bytes
 from sd.common.validation import InputError
 from sd.config import Config
+from sd.config.sections import OWN
 from sd.networks.blueprint import GROUPS, blueprint
 from sd.training.monitoring import EVALUATED, SAMPLE_COUNT
 
@@ -28,6 +29,9 @@ COPIES = 5  # weights, averaged weights, gradients and AdamW's two moments (Muon
 KEPT = 1.35  # a step's peak over what the blueprint counts as kept for the backward pass
 PASSING = 0.29  # share of it without a backward pass
 FIRST_STAGE = 260 * MIB  # TAESD, and what encoding a part of the pictures takes
+CROP = 64  # pixels a side of what phase 1 trains on at once
+MAPS = 6  # that a residual block of an autoencoder keeps for the backward pass
+TUNED = 12 * MIB  # kept of a crop where TAESD's decoder is tuned
 SAVING = 4  # further copies of the weights while a checkpoint is written
 
 
@@ -47,7 +51,28 @@ def needed(config: Config) -> int:
     saving = SAVING * plan.weight_bytes
     most = max(step, measuring, saving)
     first_stage = FIRST_STAGE if config.is_latent else 0
-    return BASE + COPIES * plan.weight_bytes + first_stage + round(most)
+    network = COPIES * plan.weight_bytes + first_stage + round(most)
+    return BASE + max(network, of_phase_1(config))
+
+
+def of_phase_1(config: Config) -> int:
+    """Return about how many bytes training the first stage takes beyond `BASE`; 0 without one."""
+    stage, training = config.first_stage, config.training
+    if stage.autoencoder != OWN:
+        tunes = config.is_latent and stage.tune_steps > 0
+        return FIRST_STAGE + TUNED * stage.autoencoder_batch if tunes else 0
+    height, width = (
+        min(side, max(CROP, 2 * stage.factor)) // stage.patch
+        for side in (training.input_height, training.input_width)
+    )
+    values = weights = 0
+    for level, mult in enumerate(stage.ch_mult):
+        # Up there is a block more than down; the last level has both middles, of two blocks each.
+        blocks = 2 * stage.autoencoder_blocks + 1 + (4 if level == len(stage.ch_mult) - 1 else 0)
+        channels = mult * stage.ch
+        values += MAPS * blocks * channels * max(1, (height >> level) * (width >> level))
+        weights += 18 * blocks * channels**2
+    return 4 * values * stage.autoencoder_batch + 4 * (COPIES + 1) * weights
 
 
 def sampling(config: Config, pictures: int) -> int:
@@ -71,6 +96,8 @@ def check(config: Config, device: str = "cpu") -> None:
     room = available()
     if needed(config) <= room:
         return
+    if BASE + of_phase_1(config) > room:
+        raise _refusal_of_phase_1(config, room)
     batch, alone = config.training.batch_size, config.with_settings(["training.batch_size=1"])
     for smaller in _halves(batch, 1):
         if needed(config.with_settings([f"training.batch_size={smaller}"])) <= room:
@@ -82,6 +109,19 @@ def check(config: Config, device: str = "cpu") -> None:
     width = config.unet.model_channels
     where, fitting = f"unet.model_channels = {width}: already at batch_size 1", _width(alone, room)
     raise _refusal(where, alone, room, f"{fitting} fits" if fitting else "that is too little")
+
+
+def _refusal_of_phase_1(config: Config, room: int) -> InputError:
+    """Return the line that says with which batch the first stage can be trained, if with any."""
+    batch = config.first_stage.autoencoder_batch
+    fitting = next((each for each in _halves(batch, 1) if _phase_1_fits(config, each, room)), None)
+    where = f"first_stage.autoencoder_batch = {batch}"
+    return _refusal(where, config, room, f"{fitting} fits" if fitting else "that is too little")
+
+
+def _phase_1_fits(config: Config, batch: int, room: int) -> bool:
+    smaller = config.with_settings([f"first_stage.autoencoder_batch={batch}"])
+    return BASE + of_phase_1(smaller) <= room
 
 
 def _refusal(where: str, config: Config, room: int, remedy: str) -> InputError:

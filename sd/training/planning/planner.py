@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from sd.common.device import Machine, multiplies_bfloat16
 from sd.common.text import format_bytes
@@ -27,68 +27,28 @@ from sd.training.planning.forecast import (
     measure,
 )
 from sd.training.planning.reasons import Reason
+from sd.training.planning.sizes import (
+    BASE,
+    PIXELS,
+    SIZE_PRESETS,
+    SizePreset,
+    sizes_for,
+    worth_it,
+)
 
-BASE = "tiny"  # the preset from which a plan's settings differ
 MOST_MINUTES = 100_000.0
 MEASURING_SHARE, MEASURING_SECONDS = 0.08, 25.0  # of the minutes, and at most, spent on measuring
 LEAST_GRIDS, MOST_GRIDS, SAMPLES_SHARE = 3, 18, 0.1  # of a planned run, and of its time
 KEEP_SECONDS = 50.0  # between checkpoints: what is lost where a run is killed
 EMA_SHARE, LONGEST_EMA = 0.07, 10_000  # of the steps, and in steps
 WARMUP_SHARE, MOST_WARMUP = 0.04, 40
-HELD_OUT = 0.05
 BOTH_SECONDS = 2.0  # spent on measuring it in bfloat16 too
 LOWER, GAIN = "bfloat16", 1.15  # taken where its steps are so many times as fast
 MANY_PICTURES = 1000  # of fewer, fewer steps are enough
-FEWEST_PLACES = 3  # a side, of a level that attends
-
-
-class SizePreset(NamedTuple):
-    """A size of pictures with a network for it; its shapes show after `enough` steps.
-
-    patch: the side of the pixel blocks that enter as one position. base: the preset with all
-    else, as what the network estimates.
-    """
-
-    side: int
-    patch: int
-    channels: int
-    mult: tuple[int, ...]
-    batch: int
-    rate: float
-    enough: int
-    base: str = BASE
-
-    def config(self, channels: int) -> Config:
-        """Return the settings of this size for grey (1) or colour (3) pictures."""
-        sizes = [f"training.input_{each}={self.side}" for each in ("height", "width")]
-        colour = [f"unet.{each}={channels}" for each in ("channel", "n_embed")]
-        network = [
-            f"unet.patch_size={self.patch}",
-            f"unet.model_channels={self.channels}",
-            f"unet.channel_mult={list(self.mult)}",
-            f"unet.attention_resolutions=[{2 ** self._attending()}]",
-            f"training.batch_size={self.batch}",
-            f"training.learning_rate={self.rate}",
-            f"training.held_out={HELD_OUT}",
-        ]
-        return Config.preset(self.base).with_settings([*sizes, *colour, *network])
-
-    def _attending(self) -> int:
-        """Return the lowest level that still has places enough to attend between."""
-        levels = range(len(self.mult))
-        return max(k for k in levels if self.side >= FEWEST_PLACES * self.patch * 2**k)
-
-
-# Shapes at 32 pixels need about 1,200 steps of 32 pictures (digits are clear after 200), at 64
-# some 3,000; what is smaller and simpler is learned in fewer, what is larger needs more.
-# Blocks of 4 x 4 pixels make 64 pixels as cheap a step as 32 in blocks of 2 x 2, so 48 is left out.
-SIZE_PRESETS = (
-    SizePreset(16, 2, 32, (1, 2), 32, 0.002, 600),
-    SizePreset(24, 4, 32, (2, 3, 3), 32, 0.002, 900),
-    SizePreset(32, 4, 32, (2, 3, 3), 32, 0.002, 1200),
-    SizePreset(64, 4, 32, (2, 3, 3), 32, 0.002, 3000, "small"),
-    SizePreset(64, 2, 64, (2, 2, 3, 4), 64, 0.0005, 10000),
-)
+# An own autoencoder is trained for so much of the time, at most so many seconds, at least so many
+# steps, after which pictures are known again.
+FIRST_STAGE_SHARE, MOST_FIRST_STAGE, LEAST_FIRST_STAGE = 0.25, 600.0, 200
+ENCODING_WORK = 220_000  # operations of encoding a pixel by the bundled autoencoders
 
 
 @dataclass(frozen=True)
@@ -135,16 +95,18 @@ def plan(
     machine: Machine,
     start: float = START_SECONDS,
     kind: str = "auto",
+    first_stage: str | None = None,
 ) -> Plan:
     """Measure, and return what is best trained here in so many minutes, and why.
 
     The largest pictures are chosen whose network gets enough steps. The run ends by the clock
     (training.minutes); `steps` is what will be done by then. start: seconds until the pictures are
-    read. kind: as conditioning.kind, resolved here. Raises `InputError` for minutes out of range, a
-    kind that the pictures lack, and where no network fits into the memory.
+    read. kind: as conditioning.kind, resolved here. first_stage: as first_stage.autoencoder, or
+    "pixels"; None leaves it open. Raises `InputError` for minutes out of range, a kind that the
+    pictures lack, and where no network fits into the memory.
     """
     real("--minutes", minutes, 0.1, MOST_MINUTES)
-    search = _Search(minutes, pictures, machine, start, kind)
+    search = _Search(minutes, pictures, machine, start, kind, first_stage)
     size = search.best()
     measured = search.try_lower_precision(size)
     config = search.settle(size, measured)
@@ -183,19 +145,27 @@ class _Search:
     """Measures size presets until it is known which is the largest that gets enough steps."""
 
     def __init__(
-        self, minutes: float, pictures: PictureStats, machine: Machine, start: float, kind: str
+        self,
+        minutes: float,
+        pictures: PictureStats,
+        machine: Machine,
+        start: float,
+        kind: str,
+        first_stage: str | None = None,
     ) -> None:
+        self.first_stage = None if first_stage == PIXELS else first_stage
         self.minutes, self.pictures, self.machine = minutes, pictures, machine
         self.wanted, self.kind = kind, resolve_kind(kind, pictures.captions, pictures.labels)
         self.seconds = 60 * minutes - start - PICTURE_SECONDS * pictures.count
         self.until = time.perf_counter() + min(MEASURING_SECONDS, MEASURING_SHARE * 60 * minutes)
         self.measured: dict[SizePreset, Measurement] = {}
         self.precision, self.gain = "float32", 1.0
-        self.sizes = [size for size in SIZE_PRESETS if self._suits(size)] or [SIZE_PRESETS[0]]
+        offered = sizes_for(first_stage)
+        self.sizes = worth_it([each for each in offered if self._suits(each)]) or [offered[0]]
         fitting = [size for size in self.sizes if self._has_room(size)]
         self.crowded, self.sizes = len(fitting) < len(self.sizes), fitting
         if not fitting:
-            memory.check(self.config(SIZE_PRESETS[0]))
+            memory.check(self.config(offered[0]))
             raise InputError("there is too little memory for any network")
 
     def config(self, size: SizePreset) -> Config:
@@ -204,11 +174,19 @@ class _Search:
         settings.append(f"training.precision={self.precision}")
         if self.kind == "captions":  # words find their places where there are places enough
             settings.append(f"unet.attention_resolutions=[{2 ** max(0, len(size.mult) - 2)}]")
-        config = size.config(self.pictures.channels).with_settings(settings)
+        config = size.config(self.pictures.channels)
+        if self.first_stage is not None:
+            config = config.with_first_stage(self.first_stage)
+        config = config.with_settings(settings)
         return resolve_conditioning(config, self.pictures.captions, self.pictures.labels)
 
     def _suits(self, size: SizePreset) -> bool:
-        """Tell whether a size does not enlarge the pictures by more than a quarter."""
+        """Tell whether a size does not enlarge the pictures by more than a quarter.
+
+        Grey pictures would come back from latents in colours that nobody gave them.
+        """
+        if size.is_latent and self.pictures.channels == 1 and self.first_stage is None:
+            return False
         return not self.pictures.shortest or size.side <= 1.25 * self.pictures.shortest
 
     def _has_room(self, size: SizePreset) -> bool:
@@ -257,25 +235,42 @@ class _Search:
         """Return what a size was measured to take, or what its operations make one expect."""
         if size in self.measured:
             return self.measured[size]
-        nearest = min(self.measured, key=lambda each: abs(_work(each) - _work(size)))
-        known, ratio = self.measured[nearest], _work(size) / _work(nearest)
-        return Measurement(known.step * ratio, known.samples * ratio, known.save * ratio)
+        nearest = min(self.measured, key=lambda each: abs(each.work - size.work))
+        known, ratio = self.measured[nearest], size.work / nearest.work
+        step = known.step * ratio
+        encode = step / (3 * size.work) * ENCODING_WORK * size.side**2 if size.is_latent else 0.0
+        return Measurement(
+            step, known.samples * ratio, known.save * ratio, encode, known.autoencoder
+        )
 
     def enough(self, size: SizePreset) -> int:
         """Return the steps that are enough for these pictures: few are learned sooner."""
         share = math.sqrt(self.pictures.count / MANY_PICTURES)
         return round(size.enough * min(1.0, max(0.3, share)))
 
+    def before(self, measured: Measurement) -> float:
+        """Return the seconds that phase 1 and encoding take before the first step."""
+        alone = self.autoencoder_steps(measured) * measured.autoencoder
+        return alone + measured.encode * self.pictures.count
+
+    def autoencoder_steps(self, measured: Measurement) -> int:
+        """Return the steps of phase 1; 0 where none is trained."""
+        if not measured.autoencoder:
+            return 0
+        seconds = min(FIRST_STAGE_SHARE * self.seconds, MOST_FIRST_STAGE)
+        return max(LEAST_FIRST_STAGE, int(seconds / measured.autoencoder))
+
     def minutes_for(self, size: SizePreset) -> float:
-        """Return how long enough steps take, with samples and saves."""
+        """Return how long enough steps take, with samples and saves and what comes before."""
         measured = self.times(size)
         trained = self.enough(size) * measured.step * (1 + measured.save / KEEP_SECONDS)
         grids = max(LEAST_GRIDS * measured.samples, SAMPLES_SHARE * trained)
-        return (60 * self.minutes - self.seconds + trained + grids) / 60
+        spent = 60 * self.minutes - self.seconds + self.before(measured)
+        return (spent + trained + grids) / 60
 
     def settle(self, size: SizePreset, measured: Measurement) -> Config:
         """Return a size's settings with all that depends on the number of steps."""
-        seconds = self.seconds
+        seconds = max(1.0, self.seconds - self.before(measured))
         most = math.floor(SAMPLES_SHARE * seconds / measured.samples)
         grids = min(max(most, LEAST_GRIDS), MOST_GRIDS)
         apart = max(KEEP_SECONDS, 20 * measured.save)  # seconds between saves
@@ -290,6 +285,8 @@ class _Search:
             f"training.sample_every={math.ceil(steps / grids)}",
             f"training.save_every={max(1, round(apart / measured.step))}",
         ]
+        if alone := self.autoencoder_steps(measured):
+            settings.append(f"first_stage.autoencoder_steps={alone}")
         return self.config(size).with_settings(settings)
 
     def reasons(self, size: SizePreset, config: Config, expected: Forecast) -> Iterator[Reason]:
@@ -297,9 +294,10 @@ class _Search:
         yield from self._why_size(size, expected)
         yield self._why_conditioning()
         yield from self._why_steps(config, expected)
-        parameters = blueprint(config.unet, size.side, size.side).parameters
+        parameters = blueprint(config.unet, *config.latent_shape[1:]).parameters
         words = f"{parameters / 1e6:.1f}"
         yield Reason("network", {"parameters": words, "batch": size.batch})
+        yield from _why_first_stage(config, expected)
         if self.precision == LOWER:
             yield Reason("bfloat16", {"ratio": f"{self.gain:.1f}"})
         yield from _why_rest(config, expected)
@@ -318,7 +316,7 @@ class _Search:
             yield Reason("larger", {"side": larger[0].side, "needed_minutes": needed})
         elif self.crowded:
             yield Reason("crowded", {})
-        elif self.sizes[-1].side < SIZE_PRESETS[-1].side:
+        elif self.sizes[-1].side < max(each.side for each in SIZE_PRESETS):
             shortest = self.pictures.shortest
             yield Reason("small_pictures", {"side": size.side, "shortest": shortest})
 
@@ -352,9 +350,16 @@ class _Search:
         yield Reason("speed", values)
 
 
-def _work(size: SizePreset) -> int:
-    """Return the operations of a step, forward."""
-    return size.batch * blueprint(size.config(3).unet, size.side, size.side).operations
+def _why_first_stage(config: Config, expected: Forecast) -> Iterator[Reason]:
+    """Yield what comes before the first step where the network sees latents."""
+    if not config.is_latent:
+        return
+    if expected.autoencoder_seconds:
+        values = {"steps": config.first_stage.autoencoder_steps}
+        yield Reason("autoencoder", values | {"seconds": round(expected.autoencoder_seconds)})
+    _, height, width = config.latent_shape
+    values = {"height": height, "width": width, "factor": config.factor}
+    yield Reason("latents", values | {"seconds": round(expected.encode_seconds)})
 
 
 def _why_rest(config: Config, expected: Forecast) -> Iterator[Reason]:

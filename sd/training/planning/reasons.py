@@ -24,6 +24,11 @@ MESSAGES = {
     "{pictures_per_second:picture|pictures} a second.",
     "network": "A network of {parameters} million parameters, {batch} "
     "{batch:picture|pictures} at once.",
+    "autoencoder": "Its own autoencoder is trained first: {steps} {steps:step|steps}, about "
+    "{seconds} {seconds:second|seconds}.",
+    "latents": "It sees each picture as {width} x {height} places of latents, one for "
+    "{factor} x {factor} pixels; encoding all once takes about {seconds} "
+    "{seconds:second|seconds}.",
     "bfloat16": "It multiplies in bfloat16, measured to be {ratio} times as fast here as float32.",
     "told_captions": "It is told the captions, which {captions} of {pictures} "
     "{pictures:picture|pictures} {captions:has|have}: what they say can be asked for.",

@@ -14,6 +14,7 @@ from sd.common.validation import InputError
 
 FILE = "speed.json"
 TIMES = ("step", "samples", "save")  # seconds, as `forecast.Measurement` has them
+OF_LATENTS = ("encode", "autoencoder")  # of a picture, and of a step of phase 1
 MOST_SIZES = 100
 
 
@@ -45,6 +46,8 @@ def parse(measured: Any) -> dict[int, dict[str, float]]:
         ):
             return {}
         found[int(place)] = dict(zip(TIMES, numbers, strict=True))
+        more = {name: times.get(name) for name in OF_LATENTS}
+        found[int(place)] |= {name: each for name, each in more.items() if _is_time(each)}
     return found
 
 

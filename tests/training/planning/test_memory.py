@@ -43,6 +43,32 @@ def test_the_estimate_is_at_most_ten_percent_above_what_was_measured(
     assert measured <= expected <= 1.1 * measured
 
 
+OF_PHASE_1 = [  # peak MiB of processes that trained a first stage alone, by the same torch
+    ("latent-own", [], 818),
+    ("latent-own", ["first_stage.autoencoder_batch=32"], 1003),
+    ("latent-own", ["first_stage.ch=64"], 972),
+    ("latent-own", ["first_stage.ch_mult=[1, 2, 4]", "first_stage.autoencoder_blocks=2"], 978),
+    ("latent128", ["first_stage.tune_steps=3", "first_stage.autoencoder_batch=32"], 1038),
+]
+
+
+@pytest.mark.parametrize(("preset", "settings", "measured"), OF_PHASE_1)
+def test_phase_1_takes_what_was_measured(preset: str, settings: list[str], measured: int) -> None:
+    expected = memory.BASE + memory.of_phase_1(Config.preset(preset).with_settings(settings))
+    assert measured <= expected / MIB <= 1.42 * measured
+    assert memory.needed(Config.preset(preset).with_settings(settings)) >= expected
+
+
+def test_a_first_stage_that_does_not_fit_is_refused_with_a_batch_that_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line = refusal(monkeypatch, 2 * GIB, "latent-own", "first_stage.autoencoder_batch=512")
+    assert line.startswith("first_stage.autoencoder_batch = 512: needs about ")
+    assert line.endswith("2.0 GiB are there; 128 fits")
+    memory.check(Config.preset("latent-own").with_settings(["first_stage.autoencoder_batch=128"]))
+    assert memory.of_phase_1(Config.preset("latent128")) == memory.of_phase_1(Config()) == 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "row", [("tiny",), ("small", "training.batch_size=16"), ("seed", "training.batch_size=10")]

@@ -23,8 +23,9 @@ from sd.training.loop import Training
 from sd.training.planning import forecast, memory, planner, speed
 from sd.training.planning import forecast as forecasts
 from sd.training.planning.forecast import Measurement, extrapolate, measure
-from sd.training.planning.planner import HELD_OUT, SIZE_PRESETS, PictureStats, Plan, plan
+from sd.training.planning.planner import PictureStats, Plan, plan
 from sd.training.planning.reasons import MESSAGES, Reason
+from sd.training.planning.sizes import HELD_OUT, LATENT_SIZES, PIXEL_SIZES, SIZE_PRESETS
 from tests.conftest import TINY
 from tests.helpers.run_folders import list_runs
 from tests.helpers.sets import folder, picture
@@ -42,9 +43,11 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     def measured(config: Config, machine: Machine, seconds: float = 0.0) -> Measurement:
         asked.append(config)
         training = config.training
-        plan = blueprint(config.unet, training.input_height, training.input_width)
+        plan = blueprint(config.unet, *config.latent_shape[1:])
         passage = plan.operations / 200e9
-        return Measurement(3 * training.batch_size * passage, 1440 * passage, 0.3)
+        encode = math.prod(config.picture_shape[1:]) * 2.2e5 / 200e9 if config.is_latent else 0.0
+        own = 0.05 if config.first_stage.autoencoder == "own" else 0.0
+        return Measurement(3 * training.batch_size * passage, 1440 * passage, 0.3, encode, own)
 
     monkeypatch.setattr(planner, "multiplies_bfloat16", lambda device: False)
     monkeypatch.setattr(planner, "measure", measured)
@@ -197,9 +200,9 @@ def test_what_was_not_measured_is_foreseen_from_the_nearest_that_was() -> None:
     search.measured = {SIZE_PRESETS[0]: Measurement(1, 1, 1), SIZE_PRESETS[2]: Measurement(2, 3, 4)}
     found, ratio = (
         search.times(SIZE_PRESETS[3]),
-        planner._work(SIZE_PRESETS[3]) / planner._work(SIZE_PRESETS[2]),
+        SIZE_PRESETS[3].work / SIZE_PRESETS[2].work,
     )
-    assert astuple(found) == pytest.approx((2 * ratio, 3 * ratio, 4 * ratio, 0))
+    assert astuple(found) == pytest.approx((2 * ratio, 3 * ratio, 4 * ratio, 0, 0))
 
 
 @pytest.mark.parametrize("minutes", [1, 3, 10, 60])
@@ -232,20 +235,19 @@ def test_a_slow_machine_measures_nothing_beyond_what_it_can_use(fast: list[Confi
 
 
 def test_every_size_can_be_trained_and_costs_more_than_the_one_before() -> None:
-    costs = []
+    for sizes in (PIXEL_SIZES, LATENT_SIZES):
+        costs = [size.work * size.enough for size in sizes]
+        assert costs == sorted(costs)
+        assert [size.side for size in sizes] == sorted(size.side for size in sizes)
     for size in SIZE_PRESETS:
-        config = size.config(3)
-        cost = blueprint(config.unet, size.side, size.side).operations
-        costs.append(cost * size.batch * size.enough)
-        memory.needed(config)
-    assert costs == sorted(costs)
-    assert [size.side for size in SIZE_PRESETS] == sorted(size.side for size in SIZE_PRESETS)
+        memory.needed(size.config(3))
 
 
 def test_every_reason_has_its_line_and_travels_as_json(fast: list[Config]) -> None:
     plans = [plan(m, p, CPU) for m in (0.3, 3, 900) for p in (STARTER, PictureStats(40, 20, 1))]
     plans += [plan(3, told, CPU) for told in (CAPTIONED, PictureStats(500, labels=7))]
     plans.append(plan(3, CAPTIONED, CPU, kind="none"))
+    plans.append(plan(30, STARTER, CPU, first_stage="own"))
     for made in plans:
         told = json.loads(json.dumps(made.to_json()))
         assert [each["line"] for each in told["reasons"]] == [each.line for each in made.reasons]
@@ -255,6 +257,69 @@ def test_every_reason_has_its_line_and_travels_as_json(fast: list[Config]) -> No
         assert told["forecast"]["samples"] == 16 * made.forecast.sheets
     assert set().union(*map(kinds, plans)) >= set(MESSAGES) - {"crowded", "bfloat16"}
     assert Reason("crowded", {}).line
+
+
+PHOTOS = PictureStats(500, 300)
+
+
+def test_pictures_large_enough_are_learned_in_latents_with_their_encoding_counted(
+    fast: list[Config],
+) -> None:
+    minutes = [0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300]
+    made = [plan(each, PHOTOS, CPU) for each in minutes]
+    sides = [each.config.training.input_height for each in made]
+    assert sides == sorted(sides) and {64, 128, 256} <= set(sides)
+    for each in made:
+        config, kinds_of = each.config, kinds(each)
+        assert config.is_latent == (config.training.input_height > 64) == ("latents" in kinds_of)
+        training, expected = config.training, each.forecast
+        measured = forecast.measure(config, CPU)
+        assert expected.encode_seconds == pytest.approx(500 * measured.encode, abs=0.1)
+        saves = math.ceil(expected.steps / training.save_every)
+        spent = forecast.START_SECONDS + (forecast.PICTURE_SECONDS + measured.encode) * 500
+        spent += expected.steps * measured.step + expected.sheets * measured.samples
+        spent += saves * measured.save
+        assert spent == pytest.approx(60 * training.minutes, rel=0.06)
+    told = [reason.line for reason in made[-1].reasons if reason.kind == "latents"]
+    assert told[0].startswith("It sees each picture as 32 x 32 places of latents, one for 8 x 8 ")
+    line = made[-1].forecast.lines()[1]
+    assert line.startswith("before the first step: ") and line.endswith(" to encode the pictures")
+
+
+def test_what_costs_more_than_a_larger_size_is_no_choice(fast: list[Config]) -> None:
+    search = planner._Search(600, PHOTOS, CPU, 0, "auto")
+    assert [size.side for size in search.sizes] == [16, 24, 32, 64, 128, 256]
+    small = planner._Search(600, STARTER, CPU, 0, "auto")
+    assert [size.side for size in small.sizes] == [16, 24, 32, 64, 64]
+
+
+@pytest.mark.parametrize("pictures", [PictureStats(500, 300, 1), STARTER])
+def test_grey_or_small_pictures_are_learned_in_pixels(
+    fast: list[Config], pictures: PictureStats
+) -> None:
+    assert not plan(600, pictures, CPU).config.is_latent
+
+
+@pytest.mark.parametrize(
+    ("first_stage", "side"), [("pixels", 64), ("taesd", 256), ("taef2", 256), ("own", 64)]
+)
+def test_a_first_stage_that_was_asked_for_is_kept(
+    fast: list[Config], first_stage: str, side: int
+) -> None:
+    config = plan(300, PHOTOS, CPU, first_stage=first_stage).config
+    assert (config.first_stage.autoencoder or "pixels") == first_stage
+    assert config.training.input_height == side
+
+
+def test_an_own_autoencoder_gets_a_share_of_the_minutes(fast: list[Config]) -> None:
+    for minutes in (4, 20, 200):
+        made = plan(minutes, STARTER, CPU, first_stage="own")
+        steps, forecasted = made.config.first_stage.autoencoder_steps, made.forecast
+        assert forecasted.autoencoder_seconds == pytest.approx(0.05 * steps, abs=0.1)
+        share = forecasted.autoencoder_seconds / (60 * minutes)
+        assert 0.15 < share <= 0.25 or forecasted.autoencoder_seconds == pytest.approx(600)
+        line = next(each.line for each in made.reasons if each.kind == "autoencoder")
+        assert line.startswith("Its own autoencoder is trained first: ")
 
 
 @pytest.mark.parametrize("minutes", [0.1, 0.2, 0.3, 0.5, 1, 3])

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sd.data.reading.report import Report
 
 PLAN_SECONDS = 120.0  # until a child that measures is given up
+UNENCODED = ("shift", "rotation", "brightness")  # changes of pictures that no latents have
 KEPT_FIELDS = (*settings.PICTURE_SETTINGS, "kind")  # a plan is made for these
 Answer = dict[str, Any]  # the child's JSON, or meanwhile what is shown
 
@@ -138,7 +139,9 @@ def plan_for(
     kind = settings.from_widget("kind", values["kind"])
     words = [f"--minutes={minutes:g}", f"--device={read_device(values)}"]
     words += [f"--set=conditioning.kind={ini.spell(kind)}"] if kind != "auto" else []
-    chosen = settings.with_picture_settings(Config.preset("tiny"), values, ("classes",))
+    chosen = settings.with_picture_settings(Config.preset("tiny"), values)
+    if any(getattr(chosen.training, change) for change in UNENCODED):
+        words.append("--first-stage=pixels")
     words += count_pictures(data, chosen.training)
     for answer in ask([*words, "--", uploads.source_of(data)], lang):
         if "preset" not in answer:
