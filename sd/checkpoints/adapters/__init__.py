@@ -1,0 +1,1 @@
+"""What people add to a published model: LoRA and textual inversions, read from their files."""
