@@ -208,9 +208,15 @@ def _check_bytes(label: str, entries: Mapping[str, Entry], begin: int, size: int
 
 
 def _read_torch(path: Path) -> WeightFile:
-    """Return what a file of torch holds; no code in it is run, and foreign code is named."""
-    import pickle  # noqa: PLC0415 (its error alone)
+    """Return what a file of torch holds by name."""
+    return _held(path, load_torch(path))
 
+
+def load_torch(path: Path) -> Any:
+    """Return what lies in a file of torch, its tensors mapped and not yet read.
+
+    No code in it is run: it is read as weights alone, and raises `InputError` where it names any.
+    """
     import torch  # noqa: PLC0415 (slow, and not needed for safetensors)
 
     label = file_label(path)
@@ -223,13 +229,12 @@ def _read_torch(path: Path) -> WeightFile:
                 "it is not read"
             )
         with torch.serialization.safe_globals([(Inert, name) for name in foreign]):
-            stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, OSError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        if isinstance(error, InputError):
-            raise
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except InputError:
+        raise
+    except Exception as error:  # torch raises almost anything on what it cannot read
         reason = brief(printable(str(error).partition("\n")[0]))
         raise InputError(f"{label}: not readable as weights of torch ({reason})") from None
-    return _held(path, stored)
 
 
 def _held(path: Path, stored: Any) -> WeightFile:
