@@ -1,5 +1,7 @@
 """Save a sampling, as picture, film, numbers or page; and open a picture with its recipe."""
 
+import io
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,7 +9,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from sd.common import validation
-from sd.common.marks import RECIPE, SIGNATURE, png_chunks
+from sd.common.marks import RECIPE, SIGNATURE, mark_zip, png_chunks
 from sd.common.text import printable
 from sd.common.validation import InputError
 from sd.data.reading.files import read_bytes
@@ -29,6 +31,7 @@ from sd.ui.denoise.tree import Node, Tree
 from sd.ui.texts import say
 
 FORMS = PNG, GIF, MP4, WEBP, NPZ, HTML = ("png", "gif", "mp4", "webp", "npz", "html")
+ALL = "zip"  # every picture as a PNG
 FIELDS = (
     Field(
         name="kind",
@@ -59,6 +62,7 @@ class TakeawayParts(NamedTuple):
 
     form: gr.HTML
     go: gr.Button
+    all: gr.Button
     download: gr.DownloadButton
     bring: Any
 
@@ -77,6 +81,8 @@ def write_file(node: Node, kind: str, index: int, lang: str) -> Path:
         path = folder / name
         if kind == PNG:
             write_picture(node, path, index)
+        elif kind == ALL:
+            write_pictures(node, path)
         elif kind == HTML:
             write_player(node, path, index, lang)
         else:
@@ -119,7 +125,16 @@ def check_room(node: Node) -> None:
         )
 
 
-def write_picture(node: Node, path: Path, index: int) -> None:
+def write_pictures(node: Node, path: Path) -> None:
+    """Write every finished picture as a PNG with its recipe, into one zip."""
+    with zipfile.ZipFile(path, "w") as packed:  # a PNG is as small as it gets
+        for index in range(node.recipe.count):
+            write_picture(node, file := io.BytesIO(), index)
+            packed.writestr(f"{path.stem}-{index + 1}.png", file.getvalue())
+    mark_zip(path)
+
+
+def write_picture(node: Node, path: Path | io.BytesIO, index: int) -> None:
     """Write one finished picture as PNG with its recipe; only a finished one has a recipe."""
     from sd.data.images import to_pil
     from sd.generation.export import write_png
@@ -148,6 +163,12 @@ def take(request: gr.Request, tree: Tree, saving: Values) -> Updates:
     tree.picture = number
     path = write_file(node, saving["kind"], number - 1, language(request))
     return {"download": gr.update(value=str(path))}
+
+
+@guarded
+def take_all(request: gr.Request, tree: Tree) -> Updates:
+    """Make a zip of all pictures that are shown, for the hidden button."""
+    return {"download": gr.update(value=str(write_file(tree.current, ALL, 0, language(request))))}
 
 
 def has_recipe(file: str) -> bool:
@@ -194,18 +215,21 @@ def build() -> TakeawayParts:
         fields = form(FIELDS, "take-form", is_kept=False)
         with gr.Row(elem_classes="verbs"):
             go = gr.Button(label("take_go"), elem_id="take-go", elem_classes="tool-verb")
+            every = gr.Button(label("take_all"), elem_id="take-all", elem_classes="tool-verb")
             brought = gr.UploadButton(label("bring"), file_types=[".png"], elem_id="take-bring")
         download = gr.DownloadButton("file", visible="hidden", elem_id="take-download")
-    return TakeawayParts(fields, go, download, brought)
+    return TakeawayParts(fields, go, every, download, brought)
 
 
 def wire(parts: TakeawayParts, state: gr.State, controls: Mapping[str, Any], line: gr.HTML) -> None:
     """Wire saving and opening, which sets the `controls`."""
     tree = {"tree": state}
     wanted = {**tree, "saving": parts.form}
-    taken = parts.go.click(
-        **by_name(take, wanted, {"download": parts.download}), **progress_on(line)
-    )
-    taken.success(None, None, None, js=PRESS, **QUIET)
+    saved, queued = {"download": parts.download}, progress_on(line)
+    for taken in (
+        parts.go.click(**by_name(take, wanted, saved), **queued),
+        parts.all.click(**by_name(take_all, tree, saved), **queued),
+    ):
+        taken.success(None, None, None, js=PRESS, **QUIET)
     outputs = {"line": line, "saving": parts.form, **controls}
     parts.bring.upload(**by_name(bring, {**tree, "file": parts.bring}, outputs), **QUIET)

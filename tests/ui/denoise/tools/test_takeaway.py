@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from sd import runs
 from sd.checkpoints.model import Model
 from sd.common import validation
 from sd.common.encoding import png_bytes
+from sd.common.marks import MARK
 from sd.common.validation import LARGEST_SEED, InputError
 from sd.data.images import to_array
 from sd.generation import registry
@@ -131,6 +133,17 @@ def test_the_picture_in_the_file_is_the_one_that_was_asked_for(little: Model) ->
         assert from_json(told["recipe"]) == tree.current.recipe and told["index"] == index - 1
         machine = models.machine()
         assert told["made"] == machine.record() and told["made"]["label"] == machine.label
+
+
+def test_all_pictures_of_a_drawing_are_saved_at_once(tmp_path: Path) -> None:
+    tree = made(denoising.recipe(count=3))
+    path = Path(takeaway.take_all(ENGLISH, tree)["download"]["value"])
+    assert path.name == "little-seed-5.zip"
+    with zipfile.ZipFile(path) as packed:
+        names = [f"little-seed-5-{n}.png" for n in (1, 2, 3)]
+        assert packed.namelist() == names and packed.comment == MARK.encode()
+        for n, name in enumerate(names, start=1):
+            assert packed.read(name) == taken(tree, index=n).read_bytes()
 
 
 @pytest.mark.parametrize("name", ["noise", "seeds", "picture", "mask"])
