@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from sd.checkpoints.closed_form_name import CLOSED_FORMS, IDEAL, LINEAR, PRESET, parse_name
 from sd.checkpoints.model import Samplable
 from sd.common.text import brief, printable
@@ -47,6 +49,10 @@ class ClosedFormModel(Samplable):
             prompt = shown(next(filter(None, [*prompts, negative])))
             raise InputError(f"prompt = {prompt}: the {self.about['kind']} model knows no words")
         return self.denoiser
+
+    def around(self, picture: Tensor, mask: Tensor) -> "ClosedFormModel":
+        """Return it as it is: a mask does not change what is known of the pictures."""
+        return self
 
     def resized(self, height: int, width: int) -> "ClosedFormModel":
         """Raise `InputError`: it knows its pictures, which have one size."""

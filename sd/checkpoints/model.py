@@ -6,15 +6,16 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sd.common.validation import InputError, shown
 from sd.config import Config
-from sd.data.space import Pixels, Shape, Space
+from sd.data.space import Pixels, Shape, Space, encode_mask
 from sd.diffusion.guidance import Denoiser, Guidance
 from sd.diffusion.loss import Diffusion
 from sd.diffusion.sampling import Sampling
 from sd.networks.blueprint import check_size
-from sd.networks.conditioned import ConditionedNetwork
+from sd.networks.conditioned import ConditionedNetwork, Inpainting
 from sd.networks.conditioning import Conditioner
 from sd.networks.conditioning_metadata import default_prompts
 from sd.networks.first_stage import Latents
@@ -55,7 +56,8 @@ class Model(Samplable):
     """A U-Net with all that is needed to sample from it; `about` is its checkpoint.json.
 
     conditioner: reads its prompts; None for a model that takes none. latents: the space that it
-    samples in; None where that is pixels.
+    samples in; None where that is pixels. known: the picture [C, H, W] and the mask [1, H, W] that
+    an inpainting network is shown; None: nothing is known, all is made anew.
     """
 
     unet: UNetModel
@@ -63,6 +65,7 @@ class Model(Samplable):
     about: Mapping[str, Any] = field(default_factory=dict)
     conditioner: Conditioner | None = None
     latents: Latents | None = None
+    known: tuple[Tensor, Tensor] | None = None
 
     @cached_property
     def space(self) -> Space:
@@ -97,11 +100,36 @@ class Model(Samplable):
             if any(prompts) or negative:
                 prompt = shown(next(filter(None, [*prompts, negative])))
                 raise InputError(f"prompt = {prompt}: this model knows no words or classes")
-            return Denoiser(self.unet, self.diffusion)
+            return Denoiser(self._asked, self.diffusion)
         device = next(self.unet.parameters()).device
         rows = self.conditioner.read([*(prompts or [""]), negative]).to(device)  # of one length
         cond, uncond = (self.conditioner(each) for each in (rows[:-1], rows[-1:]))
-        return Denoiser(self.unet, self.diffusion, cond, uncond, guidance)
+        return Denoiser(self._asked, self.diffusion, cond, uncond, guidance)
+
+    def around(self, picture: Tensor, mask: Tensor) -> "Model":
+        """Return the model as it draws within a mask [1, H, W], 1 where a picture is made anew.
+
+        An inpainting network is shown both, the picture [C, H, W] in [-1, 1]; others are the same.
+        """
+        return replace(self, known=(picture, mask)) if self.is_inpainting else self
+
+    @property
+    def is_inpainting(self) -> bool:
+        """Whether its network sees a mask and what is around it."""
+        return self.unet.config.channel == 2 * self.config.unet.channel + 1
+
+    @property
+    def _asked(self) -> Any:
+        """The network as it is asked: with x_t alone."""
+        return Inpainting(self.unet, self._beside) if self.is_inpainting else self.unet
+
+    def _beside(self) -> Tensor:
+        """Return what an inpainting network sees beside x_t, [1 + c, h, w]."""
+        shape = self.space.picture_shape
+        picture, mask = self.known or (torch.zeros(shape), torch.ones(1, *shape[1:]))
+        device = next(self.unet.parameters()).device
+        z = self.space.encode((picture * (1 - mask))[None].to(device))[0]
+        return torch.cat([encode_mask(mask.to(z), self.space), z])
 
     def resized(self, height: int, width: int) -> "Model":
         """Return it as a model of pictures of another size, its network the same.

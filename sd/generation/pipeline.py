@@ -45,6 +45,7 @@ class Source(Protocol):
     ) -> DenoiserLike: ...
     def sampling(self, sampler: str = ..., steps: int = ..., **settings: Any) -> Sampling: ...
     def resized(self, height: int, width: int) -> "Source": ...
+    def around(self, picture: Tensor, mask: Tensor) -> "Source": ...
 
 
 LEAST_SIGMA = 1e-4  # of a beginning: less noise is none to a picture, and to float64 hard to tell
@@ -85,6 +86,10 @@ def sized(recipe: Recipe, source: Source) -> Source:
 def denoiser_of(recipe: Recipe, source: Source) -> DenoiserLike:
     """Return the model's denoiser under a recipe's prompts and guidance."""
     guidance = Guidance(recipe.guidance, recipe.rescale, recipe.interval)
+    start = recipe.root.start
+    if start is not None and start.mask is not None:
+        shape = source.space.picture_shape
+        source = source.around(picture_tensor(start.picture, shape), mask_tensor(start.mask, shape))
     return source.guided(recipe.prompts, recipe.negative, guidance)
 
 

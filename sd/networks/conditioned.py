@@ -1,8 +1,9 @@
 """A U-Net and its conditioner as one module: what is trained, compiled, averaged and stored."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from sd.networks.conditioning import Conditioner
@@ -19,6 +20,28 @@ def to_stored_names(named: Mapping[str, T]) -> dict[str, T]:
     Those of the U-Net are as latent diffusion's code has them, so that published weights load.
     """
     return {name.removeprefix(UNET): each for name, each in named.items()}
+
+
+class Inpainting:
+    """A U-Net that sees beside x_t what is made anew and the picture around it.
+
+    Its channels are those of x_t, the mask, 1 where it is made anew, and the latents of the picture
+    that is grey there, in this order: Stable Diffusion's inpainting models (Rombach et al. 2021,
+    section 4.5).
+    """
+
+    def __init__(self, unet: UNetModel, beside: Callable[[], Tensor]) -> None:
+        """Take what gives mask and latents [1 + c, h, w]; it is called once, when it is needed."""
+        self._unet, self._give = unet, beside
+        self._beside: Tensor | None = None
+
+    def __call__(self, x: Tensor, timesteps: Tensor, **condition: Any) -> Tensor:
+        """Return the U-Net's output [B, c, h, w] for x of that shape."""
+        if self._beside is None:
+            self._beside = self._give().to(x)
+        beside = self._beside.expand(len(x), -1, -1, -1)
+        output: Tensor = self._unet(torch.cat([x, beside], dim=1), timesteps, **condition)
+        return output
 
 
 class ConditionedNetwork(nn.Module):

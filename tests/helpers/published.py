@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from sd.checkpoints.pretrained.names import autoencoder_tensors, text_tensors, unet_tensors
 from sd.config.sections import UNetConfig
-from tests.helpers.parity import weight
+from tests.helpers.parity import normal, weight
 
 UNET = UNetConfig(
     channel=4,
@@ -45,22 +45,22 @@ def unet_state(config=UNET, linear=False, theirs=False, seed="unet/", **how):
     """Return a U-Net's weights by the names of single files, or by diffusers'."""
     tensors = unet_tensors(config, linear)
     state = random_state({each.ours: each.shape for each in tensors}, seed, **how)
-    return _named(tensors, state, theirs)
+    return _named(tensors, state, theirs, linear)
 
 
 def autoencoder_state(theirs=False, seed="vae/", **how):
     """Return an autoencoder's weights by the names of single files, or by diffusers'."""
     tensors = autoencoder_tensors(DDCONFIG, 4)
     state = random_state({each.ours: each.shape for each in tensors}, seed, **how)
-    return _named(tensors, state, theirs)
+    return _named(tensors, state, theirs, theirs)
 
 
-def _named(tensors, state, theirs):
+def _named(tensors, state, theirs, matrices):
     found = {}
     for each in tensors:
         value = state[each.ours]
         found[each.theirs if theirs else each.ours] = (
-            value.reshape(each.shape[:2]) if each.linear and theirs else value
+            value.reshape(each.shape[:2]) if each.linear and matrices else value
         )
     return found
 
@@ -74,9 +74,9 @@ def prefixed(prefix, state):
     return {prefix + name: each for name, each in state.items()}
 
 
-def single_state(config=UNET, text=True, vae=True, **how):
+def single_state(config=UNET, linear=False, text=True, vae=True, **how):
     """Return all weights of a model as a single file has them."""
-    state = prefixed("model.diffusion_model.", unet_state(config, **how))
+    state = prefixed("model.diffusion_model.", unet_state(config, linear, **how))
     if vae:
         state |= prefixed("first_stage_model.", autoencoder_state(**how))
     if text:
@@ -110,3 +110,10 @@ def write_folder(path: Path, config=UNET, linear=False, scheduler=None, variant=
         (path / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
     (path / "model_index.json").write_text(json.dumps(index))
     return path
+
+
+def inpainted():
+    """Return a mask [1, 16, 16], 1 where all is made anew, and a picture [3, 16, 16]."""
+    mask = torch.zeros(1, 16, 16)
+    mask[:, 4:12, 2:10] = 1
+    return mask, torch.from_numpy(normal("inpainting/picture", [3, 16, 16])).clamp(-1, 1)

@@ -65,7 +65,10 @@ def open_pretrained(place: str, device: str = "cpu", room: int | None = None) ->
     fill(unet, unet_part.matched, dtype, channels_last=True)
     conditioner = _conditioner(report)
     autoencoder, scale = _autoencoder(report, choices)
-    config = _config(report, unet.config, autoencoder, conditioner)
+    try:
+        config = _config(report, unet.config, autoencoder, conditioner)
+    except InputError as error:
+        raise InputError(f"{report.label}: {error}") from None
     latents = _latents(autoencoder, scale, config)
     for network in (unet, conditioner, autoencoder):
         if network is not None:
@@ -173,8 +176,12 @@ def _config(
     sampled = autoencoder.channels
     if unet.n_embed != sampled:
         raise InputError(
-            f"{report.label}: the U-Net estimates {unet.n_embed} channels; the autoencoder's "
-            f"latents have {sampled}"
+            f"the U-Net estimates {unet.n_embed} channels; the autoencoder's latents have {sampled}"
+        )
+    if unet.channel not in (sampled, 2 * sampled + 1):
+        raise InputError(
+            f"the U-Net sees {unet.channel} channels; {sampled}, or for inpainting "
+            f"{2 * sampled + 1}, are known"
         )
     side = _side(report, unet, autoencoder.factor)
     diffusion = {name: each for name, each in report.settings.items() if name in FIELDS}
