@@ -7,7 +7,7 @@ bundled set, a run that kept its pictures, or an upload.
 import os
 import shlex
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -19,6 +19,7 @@ from sd.checkpoints.closed_form_name import CLOSED_FORMS, PRESET
 from sd.common import validation
 from sd.common.validation import InputError
 from sd.config import Config
+from sd.data import captions
 from sd.generation import registry
 from sd.generation.recipe import Recipe
 from sd.generation.registry import ModelEntry, OpenModels
@@ -149,6 +150,14 @@ def read_conditioning(entry: ModelEntry) -> ConditioningMetadata | None:
         return None
     length = config_of(entry).conditioning.text_length
     return read_conditioning_metadata(entry.checkpoint, length)
+
+
+def caption_names(model: str, lang: str) -> Mapping[str, str]:
+    """Return caption or class -> its name in a language, where a model learned a bundled set."""
+    try:
+        return captions.names(runs.read_source(find(model).folder), lang)
+    except InputError:  # it was deleted meanwhile
+        return {}
 
 
 def default_prompts(entry: ModelEntry) -> tuple[str, ...]:

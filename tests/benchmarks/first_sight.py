@@ -54,7 +54,7 @@ STAGE = "#noise-t, .player, #train-timeline, #train-film"
 TOOLS = ".tools button:visible, [role=tabpanel]:visible button.label-wrap:visible"
 QUIET, LONGEST = 4.0, 60.0  # seconds without a change until a tab counts as at rest; at most
 COMMAND = "python -m sd "  # the language of a terminal
-PRODUCTS = {"API", "DPM-Solver", "Gradio", "M", "K", "MiB", "GiB"}
+PRODUCTS = {"API", "DPM-Solver", "Gradio", "M", "K", "MiB", "GiB", "Ctrl", "Shift", "Z"}
 MOVES, PHOTOS = 24, 60  # places of a drag; pictures
 COUNT = """
 import json
@@ -299,22 +299,27 @@ def faults_in(response: Any) -> Iterator[str]:
 
 def look_for_english(site: Site) -> Iterator[Found]:
     """Walk the words of the Chinese page: each tab, each tool, what is read out as well."""
-    from tests.ui.test_chinese import english  # noqa: PLC0415
-
     with site.window(locale="zh-CN") as page:
         for tab in tabs(page):
             for tool in chain([""], tools(page)):
                 site.keep(page, f"zh-{tab}-{tool}")
                 where = f"{tab} {tool}".strip()
                 for name, way, bound in (("seen", "texts", "english"), ("heard", "spoken", "")):
-                    left = sorted(
-                        f"{word}: {text[:60]}"
-                        for text in page.evaluate(f"sight.{way}()")
-                        if not text.startswith(COMMAND)
-                        for word in english(text)
-                        if word not in PRODUCTS
-                    )
+                    left = english_in(page.evaluate(f"sight.{way}()"))
                     yield Found(f"English words {name}, {where}", len(left), bound, left)
+
+
+def english_in(texts: Sequence[str]) -> list[str]:
+    """Return the words of English in texts of the Chinese page, each with its text."""
+    from tests.ui.test_chinese import english  # noqa: PLC0415
+
+    return sorted(
+        f"{word}: {text[:60]}"
+        for text in texts
+        if not text.startswith(COMMAND)
+        for word in english(text)
+        if word not in PRODUCTS
+    )
 
 
 def go_the_way(site: Site) -> Iterator[Found]:

@@ -119,7 +119,8 @@
       const picture = new Picture(this.player, n);
       if (this.still) picture.stand(this.still);
       const caption = this.film.captions?.[n] ?? "";
-      const label = caption ? `${this.player.say("picture", { n: n + 1 })}: ${caption}` : this.player.say("picture", { n: n + 1 });
+      const said = this.player.names[caption] ?? caption;
+      const label = caption ? `${this.player.say("picture", { n: n + 1 })}: ${said}` : this.player.say("picture", { n: n + 1 });
       const pick = make("button", { type: "button", class: "sdp-pick", "aria-label": label, title: caption, onclick: () => this.press(n) });
       picture.node.prepend(pick);
       const node = make("figure", { class: "sdp-card" }, picture.node);
@@ -127,7 +128,7 @@
         const about = `${this.player.say("brush")}: ${label}`;
         node.append(make("button", { type: "button", class: "sdp-brush", "aria-label": about, title: this.player.say("brush"), onclick: () => this.player.brush(n) }, icon("brush")));
       }
-      if (caption) node.append(make("figcaption", {}, caption));
+      if (caption) node.append(make("figcaption", {}, said));
       node.inert = !filmed;
       return { node, picture, pick, caption };
     }
@@ -207,7 +208,7 @@
       this.picture.handle(!this.picture.cut.hidden);
       const { film } = this.player.lanes[0];
       this.place.style.setProperty("--ratio", film.width / film.height);
-      put(this.told, [film.captions?.[n], this.player.where.textContent].filter(Boolean).join(" · "));
+      put(this.told, [this.player.names[film.captions?.[n]] ?? film.captions?.[n], this.player.where.textContent].filter(Boolean).join(" · "));
     }
   }
 

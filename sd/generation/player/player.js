@@ -1,7 +1,7 @@
 // The player of films: every step of a sampling at the hand's speed, without a request.
 // Needs parts.js, reel.js and cards.js.
 // sdPlayer.mount(element, {address, onSelect, onNode, onBrush, numbers}) -> {update(value), develop({id, stills}), destroy()}
-// A value is {lanes: [film, ...], words: {key: text}, live, at, opening, picture, nodes}, and a film is what Film.json
+// A value is {lanes: [film, ...], words: {key: text}, names: {caption: text}, live, at, opening, picture, nodes}, and a film is what Film.json
 // of sd.generation.film tells. One film is a card for each of its pictures, several are lanes.
 // opening: play it once, fast, then rest at its end. nodes: other films to compare with or go to,
 // {number, parent, shown, film}. numbers: id of an element that shows the numbers, if it is there.
@@ -22,7 +22,7 @@
 
   class Player {
     constructor(element, options) {
-      Object.assign(this, { element, options, lanes: [], words: {}, view: "", at: 1, lane: 0, picture: 0, speed: 0, cut: 50 });
+      Object.assign(this, { element, options, lanes: [], words: {}, names: {}, view: "", at: 1, lane: 0, picture: 0, speed: 0, cut: 50 });
       this.id = (mounts += 1);
       this.address = options.address ?? ((src) => src);
       this.root = make("div", { class: "sd-player", role: "group", onkeydown: (event) => this.key(event) });
@@ -61,7 +61,8 @@
     }
 
     update(value) {
-      const { lanes = [], words = {}, at, opening, picture, nodes = [] } = value ?? {};
+      const { lanes = [], words = {}, names = this.options.names ?? {}, at, opening, picture, nodes = [] } = value ?? {};
+      this.names = names;
       if (JSON.stringify(words) !== JSON.stringify(this.words) || !this.slider) {
         this.words = words;
         this.build();

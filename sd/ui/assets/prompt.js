@@ -22,7 +22,7 @@
 
   class Bar {
     constructor(element, props, page, told) {
-      Object.assign(this, { element, props, page, told, prompts: [], seed: 0, kind: "", offers: [], unknown: {}, note: "", state: "rest", settings: told.first, at: -1 });
+      Object.assign(this, { element, props, page, told, prompts: [], seed: 0, kind: "", offers: [], names: {}, meanings: {}, unknown: {}, note: "", state: "rest", settings: told.first, at: -1 });
       this.restore();
       this.build();
       page.watch("value", () => this.take());
@@ -77,13 +77,16 @@
     take() {
       const patch = this.props.value?.patch;
       if (!patch) return;
-      const { prompts, seed, kind, offers, unknown, note, state, first, again } = JSON.parse(JSON.stringify(patch));
+      const { prompts, seed, kind, offers, names, unknown, note, state, first, again } = JSON.parse(JSON.stringify(patch));
       const asked = JSON.stringify([this.prompts, this.seed]);
       if (!(first && this.typedOnce)) {
         if (prompts) this.prompts = prompts;
         if (Number.isInteger(seed)) this.seed = seed;
       }
-      if (kind) Object.assign(this, { kind, offers: offers ?? [] });
+      if (kind) {
+        const meanings = Object.fromEntries(Object.entries(names ?? {}).map(([caption, name]) => [name, caption]));
+        Object.assign(this, { kind, offers: offers ?? [], names: names ?? {}, meanings });
+      }
       if (unknown) this.unknown = unknown;
       if (note !== undefined) this.note = note;
       if (state) this.be(state);
@@ -123,14 +126,19 @@
       this.warning.hidden = !this.note;
     }
 
+    // What a caption is called in the page's language; asked for is always the caption.
+    called(text) {
+      return this.names[text] ?? text;
+    }
+
     chip(text, n) {
-      const nearest = this.unknown[text];
-      const remove = make("button", { type: "button", "aria-label": this.say("remove", { text }), onclick: () => this.change(this.prompts.filter((_, k) => k !== n)) }, "×");
-      const chip = make("span", { class: "ask-chip", title: text }, make("span", { class: "ask-word" }, text));
+      const nearest = this.unknown[text], called = this.called(text);
+      const remove = make("button", { type: "button", "aria-label": this.say("remove", { text: called }), onclick: () => this.change(this.prompts.filter((_, k) => k !== n)) }, "×");
+      const chip = make("span", { class: "ask-chip", title: text }, make("span", { class: "ask-word" }, called));
       if (nearest !== undefined) {
         chip.classList.add("unknown");
         chip.title = this.say("unknown", { text });
-        if (nearest) chip.append(make("button", { type: "button", class: "ask-near", onclick: () => this.change(this.prompts.map((each, k) => (k === n ? nearest : each))) }, this.say("nearest", { nearest })));
+        if (nearest) chip.append(make("button", { type: "button", class: "ask-near", onclick: () => this.change(this.prompts.map((each, k) => (k === n ? nearest : each))) }, this.say("nearest", { nearest: this.called(nearest) })));
       }
       chip.append(remove);
       return chip;
@@ -163,7 +171,7 @@
     }
 
     add(...texts) {
-      const given = texts.map((text) => text.trim()).filter(Boolean);
+      const given = texts.map((text) => text.trim()).filter(Boolean).map((text) => this.meanings[text] ?? text);
       if (given.length) this.change([...this.prompts, ...given]);
       this.hide();
     }
@@ -179,9 +187,11 @@
       const text = this.input.value.trim().toLowerCase();
       const free = this.offers.filter((each) => !this.prompts.includes(each));
       if (!text) return free.slice(0, MOST_OFFERED);
-      const found = free.filter((each) => each.toLowerCase().includes(text));
-      const begins = (each) => (each.toLowerCase().startsWith(text) ? 0 : 1);
-      return found.sort((a, b) => begins(a) - begins(b) || a.length - b.length).slice(0, MOST_OFFERED);
+      const both = (each) => [each.toLowerCase(), this.called(each).toLowerCase()];
+      const found = free.filter((each) => both(each).some((said) => said.includes(text)));
+      const begins = (each) => (both(each).some((said) => said.startsWith(text)) ? 0 : 1);
+      const length = (each) => this.called(each).length;
+      return found.sort((a, b) => begins(a) - begins(b) || length(a) - length(b)).slice(0, MOST_OFFERED);
     }
 
     offer() {
@@ -192,7 +202,7 @@
         this.input.value = "";
         this.add(text);
       };
-      this.list.replaceChildren(...found.map((text, n) => make("li", { role: "option", id: `ask-offer-${n}`, "aria-selected": "false", onpointerdown: choose(text) }, text)));
+      this.list.replaceChildren(...found.map((text, n) => make("li", { role: "option", id: `ask-offer-${n}`, "aria-selected": "false", title: text, onpointerdown: choose(text) }, this.called(text))));
       this.list.hidden = !found.length;
       if (found.length) this.placeList();
       this.input.setAttribute("aria-expanded", String(!this.list.hidden));

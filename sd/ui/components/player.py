@@ -6,7 +6,7 @@ whether it plays once by itself, "nodes": films to compare with}; a film is what
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -19,8 +19,12 @@ PLACE = '<div class="player-place"></div>'  # never changes, so gradio never tou
 
 # The value is a proxy of gradio's: the player gets a plain copy.
 ON_LOAD = """
+const still = %s;
 const player = window.sdPlayer.mount(element.querySelector(".player-place"), {
-  still: %s,
+  still,
+  names: Object.fromEntries(
+    Object.entries(still?.names ?? {}).map(([caption, said]) => [caption, sdSay(said)]),
+  ),
   address: (src) => src.url ?? src,
   numbers: `${element.closest("[id]")?.id}-numbers`,
   onSelect: (at) => trigger("select", { ...at, index: at.i, value: at.t }),
@@ -43,7 +47,7 @@ def player(elem_id: str, still: dict[str, Any] | None = None, *, brushes: bool =
     """Show a player; its numbers stand in the element of id `elem_id`-numbers, else in its menu.
 
     still: pictures that stand there until a film comes: {id, count, columns, width, height,
-    captions, src}, the keys of the film that will.
+    captions, src, names}, the keys of the film that will; names: caption -> language -> name.
 
     Its `select` event tells where the slider rests: id, lane, i, t, and the chosen picture; its
     `click` event, which of the nodes was pressed. With `brushes` its cards can be painted on: its
@@ -62,13 +66,19 @@ def content(
     films: list[dict[str, Any]],
     language: str,
     nodes: list[dict[str, Any]] | None = None,
+    names: Mapping[str, str] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """Return the player's value for films, with its words; `more`: at, opening, picture."""
+    """Return the player's value for films, with its words; `more`: at, opening, picture.
+
+    names: caption -> what it is called in the language; else as it stands.
+    """
+    asked = {each for film in films for each in film.get("captions") or ()}
     return {
         "lanes": [lane(film) for film in films],
         "words": words(language),
         "nodes": [{**node, "film": node["film"] and lane(node["film"])} for node in nodes or ()],
+        "names": {each: names[each] for each in asked if each in names} if names else {},
         "live": any(film["running"] for film in films),
         **more,
     }

@@ -8,12 +8,15 @@ from typing import Any
 
 from PIL import Image
 
+from sd import runs
 from sd.common.encoding import data_uri
+from sd.data.captions import names
 from sd.generation import registry
 from sd.generation.player.one_file import read_html
 from sd.generation.recipe import Recipe, from_json
 from sd.ui import state
 from sd.ui.components.player import store_chunk
+from sd.ui.texts import TEXTS
 
 STILL_QUALITY = 90
 EXAMPLE = "example.html"  # of a bundled model: the one-file player, which the page can read too
@@ -57,7 +60,8 @@ def chunk_bytes(chunk: dict[str, Any]) -> bytes:
 def find_still() -> dict[str, Any] | None:
     """Return the example's finished pictures, which stand there before anything is asked for.
 
-    Keys: a film's, and "src", a data address of all its pictures in one.
+    Keys: a film's, "src", a data address of all its pictures in one, and "names": caption ->
+    language -> what it is called.
     """
     path = find_file()
     if path is None:
@@ -73,4 +77,8 @@ def find_still() -> dict[str, Any] | None:
         pictures.save(file, "WEBP", quality=STILL_QUALITY)
         src = data_uri(file.getvalue(), "image/webp")
     about = {key: film[key] for key in ("id", "count", "columns", "width", "height")}
-    return {**about, "captions": from_json(record["recipe"]).captions, "src": src}
+    captions, set_name = from_json(record["recipe"]).captions, runs.read_source(path.parent)
+    said = {
+        each: {lang: names(set_name, lang).get(each, each) for lang in TEXTS} for each in captions
+    }
+    return {**about, "captions": captions, "src": src, "names": said}

@@ -169,7 +169,9 @@ class SamplingForm:
         }
         if has_prompt(recipe):
             low, high = recipe.interval
-            more = {"negative": recipe.negative, "guidance": recipe.guidance[0]}
+            names = models.caption_names(recipe.model, lang)
+            negative = names.get(recipe.negative, recipe.negative)
+            more = {"negative": negative, "guidance": recipe.guidance[0]}
             held |= {**more, "rescale": recipe.rescale, "low": low, "high": high}
         if recipe.seed_to is not None and not columns_of(recipe):
             held |= {"begin": SEEDS, "seed_to": recipe.seed_to}

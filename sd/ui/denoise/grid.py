@@ -5,6 +5,7 @@ files are still opened.
 """
 
 from sd.generation.recipe import Recipe
+from sd.ui import models
 from sd.ui.texts import say
 
 MOST_GUIDANCE = 10.0
@@ -34,7 +35,9 @@ def prompt_title(recipe: Recipe, lang: str) -> list[str]:
     if across := columns_of(recipe):
         down = len(recipe.root.prompts) // across
         return [say("node_grid", lang, down=down, across=across)]
+    names = models.caption_names(recipe.model, lang)
     first = recipe.prompts[0] if recipe.prompts else f"- {recipe.negative}"
+    first = names.get(first, first)
     more = f" +{len(recipe.prompts) - 1}" if len(recipe.prompts) > 1 else ""
     scale = say("node_guidance", lang, scale=f"{recipe.guidance[0]:g}")
     return [f"{shorten(first)}{more}", scale]

@@ -18,6 +18,7 @@ import gradio as gr
 from sd import runs
 from sd.common import validation
 from sd.common.validation import InputError, shown
+from sd.data import captions
 from sd.generation.recipe import Recipe
 from sd.generation.registry import ModelEntry
 from sd.networks.conditioning_metadata import default_guidance
@@ -79,7 +80,7 @@ class PromptForm:
         Nothing for an unconditional model, and nothing without a prompt: there guidance would only
         cost. Guidance is 1 where the model has no unconditional half, see `lacks_uncond`.
         """
-        prompts, negative = self.prompts(models.read_conditioning(entry))
+        prompts, negative = self.prompts(entry)
         if not prompts and not negative:
             return {}
         scale = validation.real("guidance", self.guidance, 0, MOST_GUIDANCE)
@@ -91,17 +92,19 @@ class PromptForm:
             "interval": (self.low, self.high),
         }
 
-    def prompts(self, conditioning: ConditioningMetadata | None) -> tuple[tuple[str, ...], str]:
-        """Return the prompts or classes, and the negative one."""
+    def prompts(self, entry: ModelEntry) -> tuple[tuple[str, ...], str]:
+        """Return the prompts or classes that a model is asked for, and the negative one."""
         typed, negative = lines_of(self.prompt), " ".join(lines_of(self.negative))
         chosen = class_names(self.classes)
         avoided = class_names([self.avoided] if self.avoided else None)
+        conditioning = models.read_conditioning(entry)
         if conditioning is None:
             return (), ""
         if not conditioning.labels:
-            return typed, negative
-        return tuple(check_class(conditioning, name) for name in chosen), "".join(
-            check_class(conditioning, name) for name in avoided
+            return tuple(as_learned(entry, each) for each in typed), as_learned(entry, negative)
+        known = [check_class(conditioning, as_learned(entry, name)) for name in chosen]
+        return tuple(known), "".join(
+            check_class(conditioning, as_learned(entry, name)) for name in avoided
         )
 
 
@@ -157,6 +160,24 @@ def class_names(value: Sequence[str] | None) -> tuple[str, ...]:
     if not isinstance(words, list | tuple) or len(words) > MOST_PROMPTS:
         raise InputError(f"class = {shown(value)}: must be at most {MOST_PROMPTS} of them")
     return tuple(validation.text("class", each, LONGEST_WORD) for each in words)
+
+
+def as_learned(entry: ModelEntry, text: str) -> str:
+    """Return what a model learned that a text of another language means, else the text.
+
+    Only of bundled sets, and only where the model does not know the text itself.
+    """
+    conditioning = models.read_conditioning(entry)
+    if conditioning is None or not is_unknown(conditioning, text):
+        return text
+    return captions.meaning(runs.read_source(entry.folder), text)
+
+
+def is_unknown(conditioning: ConditioningMetadata, prompt: str) -> bool:
+    """Tell whether a model cannot know a prompt: another class, or words it never saw."""
+    if conditioning.labels:
+        return prompt not in conditioning.labels
+    return bool(unseen_words(conditioning, [prompt]))
 
 
 def check_class(conditioning: ConditioningMetadata, name: str) -> str:
@@ -220,7 +241,7 @@ def describe(request: gr.Request, model: str, asked: Values, held: Values) -> Up
         return {"asked": {"patch": {"unknown": {}, "note": ""}}}
     unknown = unknown_prompts(entry, conditioning, asked_prompts(asked))
     notes = [cut_line(conditioning, asked_prompts(asked), lang)]
-    negative = held["negative"].strip()
+    negative = as_learned(entry, held["negative"].strip())
     if asked["prompts"] and held["guidance"] != 1 and lacks_uncond(entry, negative):
         notes.append(say("guidance_no_half", lang))
     if unseen := unseen_words(conditioning, [negative]):
@@ -232,10 +253,7 @@ def unknown_prompts(
     entry: ModelEntry, conditioning: ConditioningMetadata, prompts: Sequence[str]
 ) -> dict[str, str]:
     """Return prompt -> the known one most like it, or "", of those the model cannot know."""
-    if conditioning.labels:
-        unknown = [each for each in prompts if each not in conditioning.labels]
-    else:
-        unknown = [each for each in prompts if unseen_words(conditioning, [each])]
+    unknown = [each for each in prompts if is_unknown(conditioning, each)]
     known = offered_prompts(entry)
     return {each: nearest(each, known) for each in unknown}
 
@@ -299,7 +317,7 @@ def starter_captions() -> tuple[str, ...]:
 
 
 @guarded
-def show_words(model: str) -> Updates:
+def show_words(request: gr.Request, model: str) -> Updates:
     """Offer what a model knows, and show the fields of guidance where it can be told anything."""
     if isinstance(model, models.FirstModel):  # it is told again for the one that is chosen
         return {}
@@ -307,8 +325,9 @@ def show_words(model: str) -> Updates:
     conditioning = models.read_conditioning(entry)
     kind = "none" if conditioning is None else "class" if conditioning.labels else "words"
     shared = ("guidance", "negative", "rescale", "low", "high")
+    names = models.caption_names(model, language(request))
     return {
-        "asked": {"patch": {"kind": kind, "offers": list(offered_prompts(entry))}},
+        "asked": {"patch": {"kind": kind, "offers": list(offered_prompts(entry)), "names": names}},
         "held": patch(shown=dict.fromkeys(shared, conditioning is not None)),
     }
 
@@ -326,7 +345,7 @@ def prefill(model: str, asked: Values, held: Values) -> Updates:
         return {}
     scale = default_guidance(models.config_of(entry).conditioning.drop)
     changes: Values = {} if scale == FIRST_GUIDANCE else {"guidance": scale}
-    if not known_prompts(conditioning, [held["negative"]]):
+    if not known_prompts(conditioning, [as_learned(entry, held["negative"])]):
         changes["negative"] = ""
     prompts = known_prompts(conditioning, asked_prompts(asked)) or usual[:FIRST_PROMPTS]
     return {"asked": {"patch": {"prompts": prompts}}, "held": patch(changes)}
@@ -334,9 +353,7 @@ def prefill(model: str, asked: Values, held: Values) -> Updates:
 
 def known_prompts(conditioning: ConditioningMetadata, prompts: Sequence[str]) -> list[str]:
     """Return the prompts that a model knows: its classes, or captions without an unseen word."""
-    if conditioning.labels:
-        return [each for each in prompts if each in conditioning.labels]
-    return [each for each in prompts if not unseen_words(conditioning, [each])]
+    return [each for each in prompts if not is_unknown(conditioning, each)]
 
 
 # ---- laid out

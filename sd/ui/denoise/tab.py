@@ -54,7 +54,8 @@ def show_films(tree: Tree, lang: str) -> Updates:
     films, picture = tree.films(), tree.picture - 1  # the card that is chosen at first
     if not films:
         return {}
-    return {"player": player_content(films, lang, tree.others(), picture=picture)}
+    names = models.caption_names(tree.current.recipe.model, lang)
+    return {"player": player_content(films, lang, tree.others(), names, picture=picture)}
 
 
 def show_tree(tree: Tree, lang: str) -> Updates:
@@ -226,7 +227,7 @@ def first_view(request: gr.Request, tree: Tree, model: str) -> Updates:
     The controls are set to what made it, so that the first press of the button makes its like.
     """
     lang, found = language(request), example.find_example()
-    offered: Any = prompts.show_words(model)
+    offered: Any = prompts.show_words(request, model)
     if tree.job or len(tree.nodes) > 1:
         return {}
     if found is None:
@@ -236,7 +237,9 @@ def first_view(request: gr.Request, tree: Tree, model: str) -> Updates:
     node.film, node.done = {**film, "label": title(node, lang)}, recipe.steps
     tree.place = max(1, round(FIRST_EXAMPLE_SHARE * recipe.steps))
     return {
-        "player": player_content(tree.films(), lang, opening=True),
+        "player": player_content(
+            tree.films(), lang, names=models.caption_names(recipe.model, lang), opening=True
+        ),
         "line": progress_bar([say("example", lang)], 1),
         **show_tree(tree, lang),
         **offer_branch(tree, lang),

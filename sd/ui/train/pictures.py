@@ -13,6 +13,7 @@ from sd.common.text import printable
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.config.conditioning_kind import CLASS_KINDS
+from sd.data import captions
 from sd.ui import uploads
 from sd.ui.adapter.served_files import file_data, store_picture
 from sd.ui.components.events import Updates
@@ -90,7 +91,7 @@ def read_pictures(
     except StopIteration as end:
         found = uploads.survey_of(end.value)
         shown = card_of(end.value, title, found, config, lang, is_loose=is_loose(picked))
-        form = settings.offer_classes(found.report.classes)
+        form = settings.offer_classes(found.report.classes, captions.names(end.value, lang))
         taken: Updates = {"data": end.value, "title": title, "card": {"own": shown}}
         yield {**taken, "form": form, "minutes": {"ready": True}}
     except InputError:

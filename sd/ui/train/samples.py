@@ -18,6 +18,7 @@ from sd import runs
 from sd.common import marks, validation
 from sd.common.validation import InputError
 from sd.config import Config
+from sd.data import captions
 from sd.data.reading.source import BUNDLED_SETS
 from sd.runs.journal import SampleGrid
 from sd.runs.sample_grid import COLUMNS, GAP, open_sample_grid
@@ -243,7 +244,9 @@ def draw(
     if tool == "nearest":
         pairs, missing = pairs_or_why(folder, grid, lang)
         return {"stage": pairs, "note": note if pairs else paragraph(missing)}
-    under = prompts_html(read_prompts(folder, grid.step), lang)
+    names = captions.names(runs.read_source(folder), lang)
+    asked = [names.get(each, each) for each in read_prompts(folder, grid.step)]
+    under = prompts_html(asked, lang)
     if view != RAW:
         return {"note": under}
     src = picture_address(grid.raw) if grid.raw is not None and grid.raw.is_file() else None

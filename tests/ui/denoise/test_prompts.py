@@ -247,11 +247,33 @@ def test_what_cannot_be_asked_for_is_told(model: str, changes: dict[str, Any], w
     [("little", "none", ()), (LABELLED, "class", CLASSES), (WORDED, "words", CAPTIONS)],
 )
 def test_what_a_model_knows_is_offered(model: str, kind: str, offers: tuple[str, ...]) -> None:
-    shown: Any = prompts.show_words(model)
-    assert shown["asked"] == {"patch": {"kind": kind, "offers": list(offers)}}
+    shown: Any = prompts.show_words(CHINESE, model)
+    assert shown["asked"] == {"patch": {"kind": kind, "offers": list(offers), "names": {}}}
     seen = set(shown["held"]["patch"]["shown"].values())
     assert seen == {kind != "none"}
-    assert prompts.show_words(models.FirstModel(model)) == {}  # while the page is being loaded
+    assert (
+        prompts.show_words(ENGLISH, models.FirstModel(model)) == {}
+    )  # while the page is being loaded
+
+
+def test_captions_of_the_bundled_sets_are_told_and_understood_in_chinese(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sd.runs.home.BUNDLED_RUNS", denoising.BUNDLED)
+    shown: Any = prompts.show_words(CHINESE, "emoji32")
+    patch = shown["asked"]["patch"]
+    assert patch["names"]["panda"] == "熊猫" and "panda" in patch["offers"]
+    assert set(patch["offers"]) <= patch["names"].keys()
+    assert prompts.show_words(ENGLISH, "emoji32")["asked"]["patch"]["names"] == {}
+    entry = models.find("emoji32")
+    wish = prompts.PromptForm(prompt="熊猫\neggplant\n熊 猫", negative="红心", guidance=2)
+    said = wish.settings(entry)
+    assert said["prompts"] == ("panda", "eggplant", "熊 猫") and said["negative"] == "red heart"
+
+
+def test_a_model_of_ones_own_knows_its_words_as_they_are(told: dict[str, Model]) -> None:
+    assert prompts.as_learned(models.find(WORDED), "熊猫") == "熊猫"
+    assert models.caption_names(WORDED, "zh") == {}
 
 
 def test_the_captions_of_a_set_are_offered_too(told: dict[str, Model]) -> None:

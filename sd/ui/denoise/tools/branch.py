@@ -22,7 +22,7 @@ from sd.ui.components.fields import CHOICE, NUMBER, RANGE, SEED, TEXT, Field, Va
 from sd.ui.components.html import paragraph
 from sd.ui.components.tools import tool_fold, verb
 from sd.ui.denoise.grid import MOST_GUIDANCE, has_prompt
-from sd.ui.denoise.prompts import lines_of
+from sd.ui.denoise.prompts import as_learned, lines_of
 from sd.ui.denoise.tools.bar import BRANCH
 from sd.ui.denoise.tree import Node, Tree
 from sd.ui.models import CAPS
@@ -98,16 +98,17 @@ class BranchForm:
     paint: Mapping[str, Any] | None = None
 
     @classmethod
-    def from_recipe(cls, recipe: Recipe) -> "BranchForm":
+    def from_recipe(cls, recipe: Recipe, lang: str = "en") -> "BranchForm":
         """Return how a recipe was made, unpainted; a grid keeps its own scales."""
+        names = models.caption_names(recipe.model, lang)
         alike = has_prompt(recipe) and len(set(recipe.guidance)) == 1
         return cls(
             sampler=recipe.sampler,
             steps=recipe.steps,
             eta=recipe.eta,
             seed=recipe.seed,
-            prompt="\n".join(recipe.prompts),
-            negative=recipe.negative,
+            prompt="\n".join(names.get(each, each) for each in recipe.prompts),
+            negative=names.get(recipe.negative, recipe.negative),
             guidance=recipe.guidance[0] if alike else None,
         )
 
@@ -141,8 +142,9 @@ class BranchForm:
         if models.read_conditioning(entry) is None:
             return {}
         as_before = self.prompt == "\n".join(parent.prompts)
-        prompts = parent.prompts if as_before else lines_of(self.prompt)
-        negative = " ".join(lines_of(self.negative))
+        told = tuple(as_learned(entry, each) for each in lines_of(self.prompt))
+        prompts = parent.prompts if as_before else told
+        negative = as_learned(entry, " ".join(lines_of(self.negative)))
         changed = {"prompts": prompts, "negative": negative}
         if not (prompts or negative):
             return {**changed, "guidance": (1.0,)}
@@ -193,7 +195,7 @@ def offer_branch(tree: Tree, lang: str) -> Updates:
     drawn = painter.content("paint", cut_picture(node.film, "x0", frame), lang)
     values: Values = {}
     if tree.continued != node.number:
-        values = BranchForm.from_recipe(node.recipe).values
+        values = BranchForm.from_recipe(node.recipe, lang).values
     tree.continued = node.number
     values["steps"] = max(1, node.recipe.steps - at)
     return {
@@ -268,7 +270,7 @@ def updates_of(recipe: Recipe, root: Node | None, lang: str) -> Updates:
     else:
         _, height, width = models.shape_of_recipe(recipe)
         base = Image.new("RGB", (width, height), "grey")
-    values = BranchForm.from_recipe(recipe).values
+    values = BranchForm.from_recipe(recipe, lang).values
     if recipe.guidance == recipe.branch.recipe.guidance:
         values["guidance"] = None
     return {

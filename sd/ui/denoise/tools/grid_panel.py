@@ -141,7 +141,9 @@ def sheet_html(grid: Grid, lang: str) -> Markup:
         return Markup("")
     down = grid.axes[0] if len(grid.axes) == 2 else None
     across, columns = grid.axes[-1], len(grid.cells[0])
-    heads = Markup("").join(Markup('<th scope="col">{}</th>').format(t) for t in across.titles)
+    names = models.caption_names(grid.cells[0][0].model, lang)
+    told = [[names.get(each, each) for each in axis.titles] for axis in grid.axes]
+    heads = Markup("").join(Markup('<th scope="col">{}</th>').format(t) for t in told[-1])
     corner = Markup("<td></td>") if down else Markup("")
     name = Markup('<tr>{}<th colspan="{}" class="axis">{}</th></tr><tr>{}{}</tr>').format(
         Markup('<th class="axis">{}</th>').format(say(f"axis_{down.name}", lang)) if down else "",
@@ -152,7 +154,7 @@ def sheet_html(grid: Grid, lang: str) -> Markup:
     )
     rows = Markup("").join(
         Markup("<tr>{}{}</tr>").format(
-            Markup('<th scope="row">{}</th>').format(down.titles[row]) if down else "",
+            Markup('<th scope="row">{}</th>').format(told[0][row]) if down else "",
             Markup("").join(
                 cell_html(grid, row * columns + column, lang) for column in range(columns)
             ),

@@ -239,9 +239,12 @@ def key_of_message(line: str) -> str:
     return found[2] if found and found[2] in KEYS[found[1]] else ""
 
 
-def offer_classes(classes: Mapping[str, int]) -> dict[str, Any]:
-    """Return the form as it is for a set: no classes where there are none to choose."""
-    choices = [(f"{name} ({count:,})", name) for name, count in classes.items()]
+def offer_classes(classes: Mapping[str, int], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the form as it is for a set: no classes where there are none to choose.
+
+    names: class -> what it is called in the page's language.
+    """
+    choices = [(f"{names.get(name, name)} ({n:,})", name) for name, n in classes.items()]
     return patch({"classes": []}, choices={"classes": choices}, shown={"classes": len(choices) > 1})
 
 
