@@ -1,0 +1,1 @@
+"""Pictures of other programs: what they tell of how they were made."""
