@@ -4,7 +4,6 @@ Nothing here knows the page. The names below are what `from sd import runs` offe
 """
 
 from sd.runs.control import (
-    START_LOCK,
     delete,
     pause,
     rename,
@@ -16,7 +15,7 @@ from sd.runs.control import (
     train_command,
     unpause,
 )
-from sd.runs.home import Home, default_home, list_folders
+from sd.runs.home import START_LOCK, Home, default_home, list_folders
 from sd.runs.journal import (
     ENDS,
     SampleGrid,

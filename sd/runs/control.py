@@ -12,16 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from sd.common.validation import InputError, real, text, whole
 from sd.config import Config
 from sd.config.sections import MOST_MINUTES, MOST_STEPS
 from sd.runs import process
 from sd.runs.home import GOING, Home, plain_name
-from sd.runs.run import LOG, may_live, obstacle, saved_step, status
+from sd.runs.run import CONFIG, LOG, may_live, obstacle, saved_step, status
 
-START_LOCK = ".start.lock"
 LONGEST_DATA = 4096  # characters of the path of a picture set
 
 
@@ -47,7 +44,9 @@ def start(
     whole("seed", seed, 0, 2**53)
     text("DATA", data, LONGEST_DATA)
     text("device", device, 20)
+    home.check_minutes(config.training.minutes)
     with _one_at_a_time(home):
+        home.check_new_run()
         folder = home.new_folder(title)
         folder.mkdir(parents=True)
         words = ["train", "--config", "-", "--run", str(folder)]
@@ -79,6 +78,9 @@ def resume(
             whole("steps", steps, saved_step(folder) + 1, MOST_STEPS)
         elif now.state == "finished":
             raise InputError(f"run = {now.name!r}: it is finished; give more steps than {now.step}")
+        home.check_minutes(
+            _minutes_of(folder) if minutes is None and steps is None else minutes or 0
+        )
         more = [] if steps is None else ["--steps", str(steps)]
         more = more if minutes is None else ["--minutes", str(minutes)]
         _spawn(folder, ["train", "--run", str(folder), "--resume", *more])
@@ -89,7 +91,7 @@ def rename(home: Home, name: str | None, title: Any) -> Path:
 
     Raises `InputError` for a bundled or living run, and for a name that cannot be or is taken.
     """
-    with FileLock(home.ensure_writable() / START_LOCK):
+    with home.start_lock():
         folder = _find_resting(home, name)
         wanted = plain_name(text("name", title, LONGEST_DATA)) or str(title)
         if wanted == folder.name:
@@ -99,7 +101,7 @@ def rename(home: Home, name: str | None, title: Any) -> Path:
 
 def delete(home: Home, name: str | None) -> None:
     """Delete an own run with all that belongs to it; raise `InputError` for any other."""
-    with FileLock(home.ensure_writable() / START_LOCK):
+    with home.start_lock():
         folder = _find_resting(home, name)
         if folder.is_symlink():  # what it leads to is somebody's own
             folder.unlink()
@@ -124,11 +126,18 @@ def _one_at_a_time(home: Home, own: str = "") -> Iterator[None]:
     Raises `InputError` while a run other than `own` trains: two trainings on one machine take
     longer than one after the other.
     """
-    with FileLock(home.ensure_writable() / START_LOCK):
+    with home.start_lock():
+        if home.has_busy_neighbour():
+            raise InputError("this machine trains for another visitor: try again in some minutes")
         for each in home.live_runs():
             if each.state != "paused" and each.name != own:
                 raise InputError(f"run {each.name} is being trained: stop or pause it first")
         yield
+
+
+def _minutes_of(folder: Path) -> float:
+    """Return how long a run is to train; 0 is until its steps are done."""
+    return Config.read(folder / CONFIG).training.minutes
 
 
 def _spawn(folder: Path, words: Sequence[str], ini: str = "") -> None:

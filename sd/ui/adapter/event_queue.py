@@ -10,8 +10,8 @@ before `max_size`, and the server is never quite idle.
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, Protocol
 
 import gradio as gr
 
@@ -42,8 +42,18 @@ def queue_of(page: gr.Blocks) -> Any:
     return getattr(page, "_queue", None)
 
 
-def guard(queue: Any) -> None:
-    """Let `queue` of gradio take only what is admitted."""
+class Crowd(Protocol):
+    """Visitors of whom each has a share of what is heavy, however many pages they open."""
+
+    heavy: tuple[int, int]  # events of one visitor, and of all together
+    stranger: str  # why nobody's heavy events are not taken
+
+    def name_of(self, headers: Mapping[str, str]) -> str | None:
+        """Return whose a request is by its headers, or None for nobody's."""
+
+
+def guard(queue: Any, crowd: Crowd | None = None) -> None:
+    """Let `queue` of gradio take only what is admitted, of each page or of each of a crowd."""
     looked_into = ("push", "blocks", "event_queue_per_concurrency_id", "active_jobs")
     if not all(hasattr(queue, name) for name in looked_into):
         return
@@ -57,7 +67,7 @@ def guard(queue: Any) -> None:
         for gone in sizes.keys() - {id(event.data) for event in events(queue)}:
             del sizes[gone]
         try:
-            admit(queue, body, lang)
+            admit(queue, body, lang, crowd, crowd.name_of(request.headers) if crowd else None)
             if sum(sizes.values(), size) > MOST_HELD:
                 raise InputError(say("busy_bytes", lang))
         except InputError as refusal:
@@ -106,8 +116,13 @@ def size_of(data: Any) -> int:
     return size
 
 
-def admit(queue: Any, body: Any, lang: str) -> None:
-    """Raise `InputError` where an event may not join: its page, or all, have too many there."""
+def admit(
+    queue: Any, body: Any, lang: str, crowd: Crowd | None = None, visitor: str | None = None
+) -> None:
+    """Raise `InputError` where an event may not join: its page, or all, have too many there.
+
+    What is heavy is counted by visitor where there is a crowd, and nobody's is not taken.
+    """
     name = "" if body.session_hash is None else body.session_hash
     page = validation.text("session_hash", name, LONGEST_SESSION)
     event = queue.blocks.fns.get(body.fn_index)
@@ -115,6 +130,11 @@ def admit(queue: Any, body: Any, lang: str) -> None:
     there = [each for each in events(queue) if group_of(each) == group]
     own = sum(each.session_hash == page for each in there)
     of_a_page, in_all = GROUPS[group] if group else LIGHT
+    if crowd and group and GROUPS[group] == HEAVY:
+        if visitor is None:
+            raise InputError(crowd.stranger)
+        own = sum(crowd.name_of(each.request.headers) == visitor for each in there)
+        of_a_page, in_all = crowd.heavy
     if own >= of_a_page:
         raise InputError(say("busy_page" if group else "busy_light", lang, n=own))
     if len(there) >= in_all:

@@ -13,7 +13,9 @@ from anyio import to_thread
 from sd.common.paths import PACKAGE
 from sd.ui.adapter.requests import Send
 
-SCRIPTS = [PACKAGE / "ui" / "assets" / name for name in ("frame_rate.js", "language.js", "tabs.js")]
+ASSETS = PACKAGE / "ui" / "assets"
+SCRIPTS = [ASSETS / name for name in ("frame_rate.js", "language.js", "tabs.js")]
+VISITOR = ASSETS / "visitor.js"  # for a page that strangers share
 HEAD = b"<head>"
 TRAINING = b"<script>window.sdTraining = true;</script>"
 
@@ -26,13 +28,15 @@ class FirstScript:
         app: Callable[..., Awaitable[None]],
         sent: Callable[[], object],
         trains: Callable[[], bool],
+        shared: bool = False,
     ) -> None:
         """Take what it passes requests on to, what is called when a page was sent, and what tells
 
-        whether a run is being trained, which the page then opens with.
+        whether a run is being trained, which the page then opens with. shared: by strangers.
         """
         self.app, self.sent, self.trains = app, sent, trains
-        texts = (b"<script>\n" + script.read_bytes() + b"</script>" for script in SCRIPTS)
+        scripts = [VISITOR, *SCRIPTS] if shared else SCRIPTS
+        texts = (b"<script>\n" + script.read_bytes() + b"</script>" for script in scripts)
         self.tag = b"".join(texts)
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:

@@ -5,10 +5,10 @@ reach in this file is a saving, and the page works without.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import anyio.to_thread
 import gradio as gr
@@ -50,12 +50,27 @@ class PageConfig(Config):  # type: ignore[misc]
         return visit
 
 
+class Visitors(event_queue.Crowd, Protocol):
+    """Who looks at a page that strangers share."""
+
+    def shared_of(self, headers: Mapping[str, str]) -> Shared:
+        """Return what the events of a request's visitor share, by the headers."""
+
+
 class Page(gr.Blocks):
     """The page: whatever is sent to one of its events is answered by its result or by one line."""
 
-    def __init__(self, shared: Shared, **settings: Any) -> None:
-        """Begin a page whose events share these; see gradio for its settings."""
-        self.shared = shared
+    def __init__(
+        self,
+        shared: Shared,
+        visitors: "Visitors | None" = None,
+        **settings: Any,
+    ) -> None:
+        """Begin a page whose events share these; see gradio for its settings.
+
+        visitors: who they are, where each has a home of their own.
+        """
+        self.shared, self.visitors = shared, visitors
         super().__init__(**settings)
         if isinstance(getattr(self, "default_config", None), Config):
             self.default_config = PageConfig(self)
@@ -72,7 +87,7 @@ class Page(gr.Blocks):
         with no_server():
             super().queue(*args, **more)
         queue = event_queue.queue_of(self)
-        event_queue.guard(queue)
+        event_queue.guard(queue, self.visitors)
         event_queue.let_streams_end(queue)
         return self
 
@@ -81,19 +96,21 @@ class Page(gr.Blocks):
         queue = event_queue.queue_of(self)
         return [
             Middleware(Requests),
-            Middleware(FirstScript, on_page_sent, self.is_training),
+            Middleware(FirstScript, on_page_sent, self.is_training, self.visitors is not None),
             Middleware(event_queue.QueuePace, queue),
         ]
 
     def is_training(self) -> bool:
-        """Tell whether one of the home's runs is being trained."""
-        return any(map(may_live, self.shared.home.run_folders()))
+        """Tell whether one of the home's runs is being trained; of visitors' none is told."""
+        return self.visitors is None and any(map(may_live, self.shared.home.run_folders()))
 
     async def process_api(self, *args: Any, **more: Any) -> dict[str, Any]:
         """Run an event; see gradio. Whatever goes wrong becomes one line."""
         request = more.get("request")
+        headers = getattr(request, "headers", {})
         try:
-            with use(self.shared), speak(page_language(getattr(request, "headers", {}))):
+            shared = self.shared if self.visitors is None else self.visitors.shared_of(headers)
+            with use(shared), speak(page_language(headers)):
                 return await super().process_api(*args, **more)
         except Exception as error:
             raise page_error(error, request) from None

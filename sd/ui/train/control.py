@@ -171,7 +171,9 @@ def open_bundle(event: gr.EventData) -> Updates:
     file = upload("bundle", {"path": event_value(event, "file"), "meta": FILE_DATA})
     from sd.runs import unbundle
 
-    return choose(unbundle.unpack(Path(file), state.home().ensure_writable()).name)
+    home = state.home()
+    home.check_new_run()
+    return choose(unbundle.unpack(Path(file), home.ensure_writable()).name)
 
 
 @guarded

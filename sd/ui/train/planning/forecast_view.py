@@ -136,6 +136,7 @@ def plan_for(
     minutes: float, data: str | None, values: Values, lang: str
 ) -> Generator[Updates, None, Measurement]:
     """Yield what to show while the machine is measured; return what is best trained on it."""
+    state.home().check_minutes(minutes)
     kind = settings.from_widget("kind", values["kind"])
     words = [f"--minutes={minutes:g}", f"--device={read_device(values)}"]
     words += [f"--set=conditioning.kind={ini.spell(kind)}"] if kind != "auto" else []
