@@ -112,7 +112,7 @@ def test_a_home_of_a_visitor_has_bounds(tmp_path: Path) -> None:
     (tmp_path / "a" / "more").write_bytes(bytes(1000))
     full = Home(tmp_path, most_bytes=1500)
     full.check_room(500)
-    with pytest.raises(InputError, match="this page keeps 1.5 kB for each"):
+    with pytest.raises(InputError, match="this page keeps 1 KiB for each"):
         full.check_room(501)
     Home(tmp_path).check_minutes(0)
     Home(tmp_path).check_new_run()
