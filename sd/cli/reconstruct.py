@@ -16,11 +16,11 @@ from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.images import fit_picture, make_grid, to_float
 from sd.data.space import Shape
+from sd.diffusion.reconstruction import psnr, rough_share, ssim
 from sd.generation.recipe import parse_size
 from sd.generation.registry import load_model, model_at
 from sd.networks.first_stage import Autoencoder, Latents, encode_mode
 from sd.runs import default_home
-from sd.training.first_stage import psnr
 
 NAME, DEFAULT, SIDE = "reconstruction.png", "taesd", 128
 ENLARGED = 4  # times the error is shown
@@ -49,7 +49,8 @@ def reconstruct(args: argparse.Namespace) -> None:
     channels, h, w = z.shape[1:]
     rms = float((x - found).square().mean().sqrt())
     print(f"3 x {height} x {width} -> {channels} x {h} x {w}, f = {autoencoder.factor}")
-    print(f"{float(psnr(x, found)):.1f} dB, RMS error {rms:.4f}")
+    print(f"{float(psnr(x, found)):.1f} dB, SSIM {float(ssim(x, found)):.3f}, RMS error {rms:.4f}")
+    print(f"{rough_share(z[0].cpu()):.0%} of the latents' power above half of Nyquist")
     print(f"written: {place}", file=sys.stderr)
 
 

@@ -22,6 +22,7 @@ from sd.config import Config
 from sd.config.sections import MOST_STEPS, OWN, TrainingConfig
 from sd.data.image_set import ImageSet, split
 from sd.data.images import to_float
+from sd.diffusion.reconstruction import psnr
 from sd.networks.autoencoder import AutoencoderKL, Posterior
 from sd.networks.first_stage import Autoencoder, encode_mode, new_autoencoder
 from sd.training.evaluation import evenly_spaced_rows
@@ -34,7 +35,6 @@ FALLING = 0.5  # share of the steps over which the rate falls to 0
 RIM = 8  # pixels of a crop that a tuned decoder is not judged by: it sees only half of them
 TUNING_RATE = 3e-4
 MEASURED = 16  # pictures on which the PSNR is measured
-RANGE = 2.0  # of pictures in [-1, 1]
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,6 @@ class FirstStageStep:
     reconstruction: float
     lr: float
     seconds: float
-
-
-def psnr(x: Tensor, y: Tensor) -> Tensor:
-    """Return the peak signal-to-noise ratio [B] in dB of pictures y in [-1, 1] against x."""
-    error = (x - y.clamp(-1, 1)).double().square().flatten(1).mean(1)
-    return 10 * torch.log10(RANGE**2 / error.clamp(min=1e-12))
 
 
 def rate_at(rate: float, step: int, total: int) -> float:

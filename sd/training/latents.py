@@ -225,20 +225,38 @@ def encode_blocks(
 def measure(values: Tensor, pixels: Tensor, config: Config) -> Moments:
     """Return mean, std and the linear view of latents [N, V, c, h, w] of pictures [N, 3, H, W].
 
-    All follow from sums over (e, 1), e = E(x), in float64: the view is the least-squares map from
-    (z, 1) to a place's mean colour. Where the settings give a scale, mean is 0 and std its inverse.
+    Where the settings give a scale, mean is 0 and std its inverse.
+    """
+    return _measure(values, pixels, config.first_stage.factor, config.first_stage.latent_scale)
+
+
+def space_of_picture(autoencoder: Autoencoder, pixels: Tensor) -> Latents:
+    """Return the space of an autoencoder as one picture, uint8 [3, H, W], alone would measure it.
+
+    It is for looking at that picture; a model's own is measured on all that it learned from.
+    """
+    with torch.no_grad():
+        values = encode_mode(autoencoder, to_float(pixels)[None])[None]
+    moments = _measure(values, pixels[None], autoencoder.factor)
+    return Latents(autoencoder, *moments, (3, *pixels.shape[1:]))
+
+
+def _measure(values: Tensor, pixels: Tensor, factor: int, scale: float = 0.0) -> Moments:
+    """Return the moments from sums over (e, 1), e = E(x), in float64.
+
+    The view is the least-squares map from (z, 1) to a place's mean colour.
     """
     channels = values.shape[2]
     a, b = torch.zeros(channels + 1, channels + 1).double(), torch.zeros(channels + 1, 3).double()
     for start in range(0, len(values), CHUNK):
         e = values[start : start + CHUNK].double()
-        colour = F.avg_pool2d(to_float(pixels[start : start + CHUNK]), config.first_stage.factor)
+        colour = F.avg_pool2d(to_float(pixels[start : start + CHUNK]), factor)
         both = torch.stack([colour, colour.flip(-1)][: e.shape[1]], dim=1).double()
         rows = rearrange(e, "n v c h w -> (n v h w) c")
         rows = torch.cat([rows, torch.ones(len(rows), 1).double()], dim=1)
         a += rows.T @ rows
         b += rows.T @ rearrange(both, "n v c h w -> (n v h w) c")
-    count, scale = a[-1, -1], config.first_stage.latent_scale
+    count = a[-1, -1]
     mean = torch.zeros(channels).double() if scale else a[-1, :-1] / count
     spread = (a.diagonal()[:-1] / count - mean**2).clamp(min=LEAST_STD**2).sqrt()
     std = torch.full_like(mean, 1 / scale) if scale else spread

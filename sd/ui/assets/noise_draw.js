@@ -71,6 +71,27 @@ const sdDraw = (() => {
     }
     context.putImageData(image, 0, 0);
   }
+  // base64 of little-endian float16 as numbers.
+  function halves16(text) {
+    const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    return Float32Array.from(new Uint16Array(bytes.buffer), half);
+  }
+  // The linear view of z_t: a place's colour is a weighted sum of its channels, and one colour more.
+  function paintLatents(canvas, { z, eps, rgb, shape: [channels, height, width] }, { mean, std }, { a, b }) {
+    const context = canvas.getContext("2d"), count = height * width;
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    const image = context.createImageData(width, height), { data } = image;
+    for (let i = 0; i < count; i++) {
+      const colour = [rgb[3 * channels], rgb[3 * channels + 1], rgb[3 * channels + 2]];
+      for (let c = 0; c < channels; c++) {
+        const at = c * count + i, value = a * z[at] + b * (mean + std * eps[at]);
+        for (let k = 0; k < 3; k++) colour[k] += value * rgb[3 * c + k];
+      }
+      for (let k = 0; k < 3; k++) data[4 * i + k] = 127.5 * (colour[k] + 1);
+      data[4 * i + 3] = 255;
+    }
+    context.putImageData(image, 0, 0);
+  }
   // How the values of w_t = (x_t - b mean) / std are spread, as densities.
   const counts = new Float32Array(BINS);
   function histogram({ x0, eps }, { std }, { a, b }) {
@@ -206,5 +227,5 @@ const sdDraw = (() => {
     return { label, show };
   }
 
-  return { floats, mix, logSnr, percent, three, say, unpack, paint, moments, klToPrior, finest, curves };
+  return { floats, halves: halves16, mix, logSnr, percent, three, say, unpack, paint, paintLatents, moments, klToPrior, finest, curves };
 })();

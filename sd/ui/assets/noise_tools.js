@@ -6,9 +6,10 @@
   const MARKS = 6; // pictures of the strip after that at t = 0
   const CAUSES = { // what in the form makes an answer one about another picture
     sight: ["picture", "schedule", "seed"], walk: ["picture", "schedule", "mean", "std"],
-    algorithm: ["picture"], pair: [],
+    algorithm: ["picture"], pair: [], latents: ["picture", "schedule", "seed", "mean", "std"], inside: ["picture", "seed"],
   };
-  const BUILD = { sight, pair, walk, algorithm };
+  const REST = 300; // ms for which t rests until it is decoded; longer than until it is noted
+  const BUILD = { sight, pair, walk, algorithm, latents, inside };
 
   function tool(name, element, props, trigger, watch) {
     const here = { name, props, trigger, running: "", verbs: {}, seen: make("div", { className: "seen" }),
@@ -36,6 +37,7 @@
     if (here.running) end(here);
     here.seen.replaceChildren();
     here.props.value = null;
+    here.forgot?.();
   }
   function end(here) {
     if (here.verbs[here.running].stops) here.trigger("stop");
@@ -50,7 +52,7 @@
     here.seen.innerHTML = answer.shown;
     here.progress.innerHTML = answer.progress;
     label(here);
-    here.shown?.();
+    here.shown?.(answer.data);
   }
   // Who waits for the model is told behind how many others: gradio counts them in words of its own.
   function wait(here, element) {
@@ -60,13 +62,14 @@
     if (told && here.progress.textContent !== told) here.progress.textContent = told;
   }
   // A verb that runs is its own stop.
-  function verb(here, name, word, primary, stops) {
+  function verb(here, name, word, primary, stops, run) {
     const button = make("button", { type: "button", className: primary ? "verb primary" : "verb", id: `noise-${name}` });
     here.verbs[name] = { button, word, stops };
     button.addEventListener("click", () => {
       if (here.running) return end(here);
-      here.running = name;
       button.style.minWidth = `${button.offsetWidth}px`; // whatever it says
+      if (run) return run();
+      here.running = name;
       label(here);
       here.trigger(name);
     });
@@ -234,6 +237,100 @@
       place = 0;
       mark();
     };
+  }
+
+  // The same noise on pixels, and on an autoencoder's latents: these by their linear view while t
+  // moves, decoded by the server where it rests.
+
+  function latents(here) {
+    const { words } = tab;
+    here.canvases = [0, 1].map(() => make("canvas", { role: "img" }));
+    const captions = ["in_pixels", "in_latents"].map((key) => make("figcaption", {}, words[key]));
+    const halves = here.canvases.map((canvas, k) => make("figure", {}, canvas, captions[k]));
+    here.box.append(timed(here), make("p", { className: "told" }, words.latents_told),
+      make("div", { className: "twins" }, ...halves), here.progress);
+    let data = null, decoded = null, timer = 0, asked = "";
+    const now = () => `${tab.t} ${tab.serial} ${tab.scene?.stamp}`;
+    // Asked for once where t has come to rest, and again only for something else.
+    const ask = () => {
+      if (here.running || here.box.offsetParent === null || asked === now()) return;
+      if (data?.asked === now()) return;
+      asked = now();
+      here.running = "ask";
+      here.trigger("ask");
+    };
+    here.verbs.ask = { button: make("button"), word: "", stops: true };
+    const rest = () => {
+      clearTimeout(timer);
+      timer = setTimeout(ask, REST);
+    };
+    here.forgot = () => {
+      data = decoded = null;
+      asked = "";
+      sdNoise.ask();
+    };
+    here.shown = async (answer) => {
+      if (!answer) return;
+      const values = (text) => sdDraw.halves(text);
+      data = { ...answer, z: values(answer.z), eps: values(answer.eps), asked };
+      decoded = null;
+      const image = new Image();
+      image.src = answer.decoded;
+      await image.decode();
+      if (data.decoded === answer.decoded) decoded = image;
+      sdNoise.ask();
+    };
+    here.listener.draw = (at) => {
+      here.time();
+      paint(here.canvases[0], tab.arrays, tab.scene.form, at);
+      const [, canvas] = here.canvases, rests = decoded && data.t === at.t && data.asked === now();
+      canvas.classList.toggle("rests", Boolean(rests));
+      if (rests) show(canvas, decoded);
+      else if (data) sdDraw.paintLatents(canvas, data, tab.scene.form, at);
+      const values = { t: at.t, name: data?.name ?? "" };
+      captions[1].textContent = say(rests || !data ? "in_latents" : "in_latents_view", values);
+      here.canvases.forEach((each, k) => {
+        each.setAttribute("aria-label", `${captions[k].textContent}, t = ${at.t}`);
+        each.dataset.t = at.t;
+      });
+      if (!rests) rest();
+    };
+    const show = (canvas, image) => {
+      if (canvas.width !== image.width) canvas.width = canvas.height = image.width;
+      canvas.getContext("2d").drawImage(image, 0, 0);
+    };
+  }
+
+  // Inside an autoencoder: what is pressed among those side by side is the one that is looked into.
+
+  function inside(here) {
+    const { words } = tab;
+    const range = make("input", { type: "range", className: "t", min: 0, max: 100, step: 5, value: 0, "aria-label": words.latent_noise });
+    const share = make("output");
+    let chosen = "";
+    const mark = () => {
+      range.style.setProperty("--share", range.value / 100);
+      share.textContent = `${range.value} %`;
+    };
+    const look = () => {
+      if (here.running) end(here);
+      here.running = "look";
+      label(here);
+      here.trigger("look", { autoencoder: chosen || null, noise: Number(range.value) / 100 });
+    };
+    const verb_ = verb(here, "look", words.look, true, true, look);
+    here.box.append(make("div", { className: "time-row" }, verb_, make("span", { className: "quiet" }, words.latent_noise), range, share),
+      here.progress, here.seen);
+    range.addEventListener("input", mark);
+    range.addEventListener("change", () => here.seen.firstChild && look());
+    here.seen.addEventListener("click", (event) => {
+      const button = event.target.closest("button[data-autoencoder]");
+      if (!button) return;
+      chosen = button.dataset.autoencoder;
+      look();
+    });
+    here.forgot = () => { chosen = ""; };
+    mark();
   }
 
   sdNoise.tool = (...given) => sdNoise.ready(() => tool(...given));

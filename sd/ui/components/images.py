@@ -33,11 +33,14 @@ def tile(
     return grid
 
 
-def data_address(image: Image.Image) -> str:
-    """Return a small picture as an address that holds it whole, a larger one as a small JPEG."""
+def data_address(image: Image.Image, side: int = 2 * SMALL_SIDE) -> str:
+    """Return a small picture as an address that holds it whole, a larger one as a JPEG.
+
+    side: pixels to which it is shrunk.
+    """
     small = as_colour(image)
     if max(image.size) <= SMALL_SIDE:
         return data_uri(png_bytes(small), "image/png")
-    small.thumbnail((2 * SMALL_SIDE, 2 * SMALL_SIDE))
-    small.save(file := io.BytesIO(), "JPEG", quality=85)
+    small.thumbnail((side, side))
+    small.save(file := io.BytesIO(), "JPEG", quality=92 if side > 2 * SMALL_SIDE else 85)
     return data_uri(file.getvalue(), "image/jpeg")

@@ -21,6 +21,8 @@ ICONS = {  # paths of 20 x 20, drawn as lines
     "picture": '<path d="M3 4h14v12H3zM3 13l4-4 4 4 3-2 3 3"/>',
     "pair": '<path d="M3 5h6v10H3zM11 5h6v10h-6z"/>',
     "down": '<path d="M3 4c2 8 6 11 14 12"/>',
+    "blocks": '<path d="M3 3h14v14H3zM8 3v14M13 3v14M3 8h14M3 13h14"/>',
+    "inside": '<path d="M2 4h5v12H2zM13 4h5v12h-5zM8 10h4M9 8h2v4H9z"/>',
     "speech": '<path d="M3 4h14v9H9l-4 4v-4H3z"/>',
 }
 ON_LOAD = "sdTools.mount(element, props);"

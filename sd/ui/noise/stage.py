@@ -34,6 +34,7 @@ WORDS = (  # the browser's texts: their keys begin with noise_
     *("log_snr", "kl", "mean", "spread", "schedule", "seed", "seed_about", "dice", "save"),
     *("other", "twin", "align", "align_share", "align_snr", "back", "on", "stop"),
     *("mean_of", "std_of", "moments", "ask", "restore", "steps", "draw", "waiting"),
+    *("in_pixels", "in_latents", "in_latents_view", "latents_told", "look", "latent_noise"),
 )
 
 
