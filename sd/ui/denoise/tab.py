@@ -279,15 +279,10 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
     ]
     asked.pause(pause, state, None, **QUIET)
     stage["halt"].click(stop, state, None, **QUIET)
-    placed = by_name(note_place, tree, {**offered, "saving": taking.form})
-    moved = stage["player"].select(**placed, trigger_mode="multiple", **QUIET)
-    still = by_name(develop, tree, {"player": stage["player"], "branch_paint": branching.paint})
-    stage["player"].select(**still, trigger_mode="always_last", **QUIET)
+    everything = {**stage, **offered, **fields.controls}
+    moved = wire_player(stage["player"], tree, {**offered, "saving": taking.form}, everything)
     algorithm2.wire(algorithm_fold, algorithm, moved, state)
     attention.wire(attention_fold, attention_parts, moved, state)
-    everything = {**stage, **offered, **fields.controls}
-    chosen = by_name(choose_node, tree, everything)
-    stage["player"].click(**chosen, trigger_mode="multiple", **QUIET)
     drawn = {**tree, "model": model, "held": fields.fields["held"]}
     stage["player"].brush(**by_name(inpaint.begin, drawn, fields.controls), **QUIET)
     brought = {**everything, "saving": taking.form}
@@ -302,6 +297,19 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
     # The tab's parts are made when it is first seen, which may be before all is wired, or later.
     viewed = by_name(first_view, {**tree, "model": model}, everything)
     gr.on([demo.load, asked.load], **viewed, **QUIET)
+
+
+def wire_player(
+    steps: gr.HTML, tree: dict[str, Any], offered: dict[str, Any], everything: dict[str, Any]
+) -> Any:
+    """Wire where the player's slider rests, and which sampling is gone to; return the former."""
+    placed = by_name(note_place, tree, offered)
+    moved = steps.select(**placed, trigger_mode="multiple", **QUIET)
+    still = by_name(develop, tree, {"player": steps, "branch_paint": offered["branch_paint"]})
+    steps.select(**still, trigger_mode="always_last", **QUIET)
+    chosen = by_name(choose_node, tree, everything)
+    steps.click(**chosen, trigger_mode="multiple", **QUIET)
+    return moved
 
 
 def build_stage() -> dict[str, Any]:
