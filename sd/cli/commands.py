@@ -328,6 +328,13 @@ def reconstruct(args: argparse.Namespace) -> None:
     run(args)
 
 
+def export(args: argparse.Namespace) -> None:
+    """Write a model as one file of safetensors, or as a folder that diffusers loads."""
+    from sd.cli.export import export as run
+
+    run(args)
+
+
 def _noise_picture(args: argparse.Namespace) -> tuple["Diffusion", "Image"]:
     """Return the process of the settings, and the picture at each t in one grid."""
     import torch

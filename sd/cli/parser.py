@@ -1,4 +1,4 @@
-"""The command line: python -m sd train | sample | film | noise | reconstruct | data | info | plan.
+"""python -m sd train | sample | film | noise | reconstruct | export | data | info | plan.
 
 A person's mistake is one line on standard error and exit status 2.
 """
@@ -78,6 +78,7 @@ def parser() -> Parser:
     _noise_flags(add(commands.noise))
     _reconstruct_flags(add(commands.reconstruct))
     _plan_flags(add(commands.plan))
+    _export_flags(add(commands.export))
     flags = add(commands.data)
     flags.add_argument("data", metavar="DATA", help="a folder, a zip, starter or shapes")
     flags.add_argument("--json", action="store_true", help="for programs")
@@ -103,6 +104,16 @@ def _train_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--only-first-stage", action="store_true", help=about)
     flags.add_argument("--seed", type=number, help="0 if not told, -1 draws one")
     flags.add_argument("--device", help="auto, cpu, cuda or mps")
+
+
+def _export_flags(flags: argparse.ArgumentParser) -> None:
+    about = "a checkpoint or run folder, or a file or diffusers folder of Stable Diffusion"
+    flags.add_argument("model", metavar="MODEL", help=about)
+    about = "a file has every model; a folder has what StableDiffusionPipeline can load"
+    flags.add_argument("--out", required=True, metavar="FILE.safetensors|FOLDER", help=about)
+    flags.add_argument("--dtype", default="float32", help="float32, float16 or bfloat16")
+    flags.add_argument("--thumbnail", metavar="PICTURE", help="kept small in the file's header")
+    flags.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
 
 
 def _reconstruct_flags(flags: argparse.ArgumentParser) -> None:

@@ -48,3 +48,18 @@ def test_what_is_no_model_is_refused_in_a_line(tmp_path: Path, capsys: Capture) 
     for command in ("info", "sample"):
         line = refused(capsys, command, tmp_path / "page.safetensors")
         assert line.startswith("page.safetensors: it is a web page, not the file itself")
+
+
+def test_a_model_is_exported_as_a_file_and_as_a_folder(
+    single: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    file, folder = tmp_path / "out.safetensors", tmp_path / "folder"
+    words = ["--dtype", "float16"]
+    assert said(capsys, "export", single, "--out", file, *words) == f"written: {file}\n"
+    assert "is there already" in refused(capsys, "export", single, "--out", file)
+    said(capsys, "export", file, "--out", folder, *words)
+    for made in (file, folder):
+        lines = said(capsys, "info", made).splitlines()
+        assert "U-Net: 324 of 324 tensors, 1,466,500 parameters as float16" in lines[1]
+    line = refused(capsys, "export", "ideal:shapes", "--out", tmp_path / "ideal.safetensors")
+    assert "has no weights to write" in line

@@ -73,7 +73,13 @@ def open_pretrained(place: str, device: str = "cpu", room: int | None = None) ->
     for network in (unet, conditioner, autoencoder):
         if network is not None:
             network.to(device).eval().requires_grad_(False)
-    about = {"kind": report.kind, "file": report.label, "step": 0}
+    about = {
+        "kind": report.kind,
+        "file": report.label,
+        "linear": report.settings["linear"],
+        "open_clip": report.part(OPEN_CLIP) is not None,
+        "step": 0,
+    }
     return Model(unet, config, about, conditioner, latents.to(device))
 
 

@@ -78,6 +78,7 @@ class _Inspection:
         self.unknown: list[str] = []
         self.notes: list[str] = []
         self.guesses: list[Guess] = []
+        self.linear = False
 
     def report(self) -> LoadingReport:
         """Return what there is."""
@@ -148,6 +149,7 @@ class _Inspection:
         found = described.describe_unet(shapes, heads, head_width)
         wanted = unet_tensors(found.config, found.linear)
         about = about_unet(found.config, found.linear)
+        self.linear = found.linear
         filled = fill(wanted, tensors, found.theirs)
         if not averaged:
             return [Part(UNET, "U-Net", about, found.config, **filled)]
@@ -197,6 +199,7 @@ class _Inspection:
         return {
             **({"scale": scale} if scale else {}),
             **({"side": side} if side else {}),
+            "linear": self.linear,
             "timesteps": _number(told.get("num_train_timesteps")) or 1000,
             "beta_range": betas,
             "schedule": schedule,

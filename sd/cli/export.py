@@ -1,0 +1,36 @@
+"""The export command: a model as one file, or as a folder that diffusers loads."""
+
+import argparse
+from pathlib import Path
+
+from sd.checkpoints.model import Model
+from sd.checkpoints.pretrained.choices import parse_place
+from sd.checkpoints.pretrained.export import DTYPES, write_pipeline, write_single
+from sd.cli.pictures import read_and_remark
+from sd.common import validation
+from sd.common.outputs import check_free, make_place, output_of
+from sd.common.validation import InputError
+from sd.generation.registry import load_model, model_at
+from sd.runs import default_home
+
+FORMS = (".safetensors",)
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write a model, one's own or a published one, for other programs."""
+    out = output_of("--out", args.out, FORMS)
+    dtype = validation.choice("--dtype", args.dtype, list(DTYPES))
+    read = [parse_place(args.model)[0]] + ([Path(args.thumbnail)] if args.thumbnail else [])
+    check_free("--out", out, read, args.overwrite)
+    if args.thumbnail and not out.is_file:
+        raise InputError("--thumbnail: only a single file has one; a folder has none")
+    model = load_model(model_at(default_home(), args.model), "cpu")
+    if not isinstance(model, Model):
+        raise InputError(f"{args.model}: has no weights to write; it is its pictures")
+    if out.is_file:
+        picture = read_and_remark(args.thumbnail) if args.thumbnail else None
+        make_place(out)
+        write_single(model, out.path, dtype, picture)
+    else:
+        write_pipeline(model, out.path, dtype)
+    print(f"written: {out.path}")
