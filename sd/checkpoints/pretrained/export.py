@@ -48,7 +48,7 @@ def write_single(
     """
     if model.about.get("open_clip"):
         raise InputError(
-            "--out: a single file of Stable Diffusion v2 needs a layer of its text encoder that is "
+            "a single file of Stable Diffusion v2 needs a layer of its text encoder that is "
             "not read; write a folder"
         )
     tensors = _prefixed(PREFIXES[0], _unet_state(model, theirs=False))
@@ -69,9 +69,9 @@ def write_pipeline(model: Model, folder: Path, dtype: str = "float32") -> None:
     """Write a model as a new folder of diffusers; `InputError` where it cannot be told there."""
     fault = unfit(model)
     if fault:
-        raise InputError(f"--out: no folder of diffusers can hold this model: {fault}")
+        raise InputError(f"no folder of diffusers can hold this model: {fault}")
     if folder.exists():
-        raise InputError(f"--out: {folder.name} is there already; give another name")
+        raise InputError(f"{folder.name}: is there already; give another name")
     write_folder(folder, lambda place: _fill_folder(model, place, DTYPES[dtype]))
 
 
