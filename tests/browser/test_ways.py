@@ -15,7 +15,9 @@ def test_a_teacher_shows_how_noise_comes(open_page: Any) -> None:
     go_to(page, "noise")
     page.locator("#noise-canvas[data-t='120']").wait_for()  # it has slid there by itself
     canvas = page.locator("#noise-canvas").bounding_box()
-    assert canvas["width"] >= 560 and canvas["y"] + canvas["height"] <= 1080
+    assert canvas["width"] >= 720 and canvas["y"] + canvas["height"] <= 1080
+    type_of = "each => getComputedStyle(each).fontSize"
+    assert page.locator("[data-fold=noise-fold-pair]").evaluate(type_of) == "17px"
     page.locator("#noise-t").focus()
     page.keyboard.press("End")
     page.locator("#noise-canvas[data-t='1000']").wait_for()
