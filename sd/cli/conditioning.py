@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
+from sd.checkpoints.adapters.adding import ADDED
 from sd.checkpoints.closed_form_model import ClosedFormModel
 from sd.checkpoints.model import Model
 from sd.common import validation
@@ -87,7 +88,8 @@ def remarks(args: argparse.Namespace, recipe: Recipe, source: Model | ClosedForm
     """Return a line for each flag that changes nothing, and for what was chosen without one."""
     conditioner = source.conditioner if isinstance(source, Model) else None
     drawn = [name for name in ("seed", "seed_to") if getattr(args, name) == validation.RANDOM_SEED]
-    lines = [f"{name.replace('_', ' ')} {getattr(recipe, name)}" for name in drawn]
+    lines = list(source.about.get(ADDED, ())) if isinstance(source, Model) else []
+    lines += [f"{name.replace('_', ' ')} {getattr(recipe, name)}" for name in drawn]
     lines += unused_values(args, recipe)
     if usual := default_prompts(args, source):
         lines.append(f"asked for what its own samples were, {_join(usual[: recipe.count])}")

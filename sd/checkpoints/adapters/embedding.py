@@ -1,6 +1,7 @@
 """A textual inversion in a file: vectors that a word of a prompt stands for (Gal et al. 2022)."""
 
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,9 +68,7 @@ def read_embedding(path: Path) -> Embedding:
 
 def _vectors(path: Path) -> Iterator[tuple[str, Tensor]]:
     """Yield what may be the vectors of an embedding, with their names."""
-    with path.open("rb") as file:
-        is_torch = file.read(2) == b"PK"
-    if is_torch:
+    if zipfile.is_zipfile(path):
         yield from _of_torch(load_torch(path))
         return
     found = read_header(path)

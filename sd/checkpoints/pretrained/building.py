@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sd.checkpoints.adapters.adding import add_adapters, check_adapters
 from sd.checkpoints.first_stage import BUNDLED, open_autoencoder_at, read_autoencoder
 from sd.checkpoints.model import Model
 from sd.checkpoints.pretrained.choices import BFLOAT16, Choices, parse_place
@@ -56,6 +57,7 @@ def open_pretrained(place: str, device: str = "cpu", room: int | None = None) ->
     Raises `InputError` for what is no model or not whole.
     """
     path, choices = parse_place(place)
+    check_adapters(choices)
     report = inspect(path, choices)
     unet_part = _unet_of(report)
     dtype = torch.bfloat16 if choices.dtype == BFLOAT16 else torch.float32
@@ -80,7 +82,8 @@ def open_pretrained(place: str, device: str = "cpu", room: int | None = None) ->
         "open_clip": report.part(OPEN_CLIP) is not None,
         "step": 0,
     }
-    return Model(unet, config, about, conditioner, latents.to(device))
+    model = Model(unet, config, about, conditioner, latents.to(device))
+    return add_adapters(model, choices)
 
 
 def _unet_of(report: LoadingReport) -> Part:

@@ -3,6 +3,7 @@
 It is part of the model's name, so a recipe holds it too.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ PREDICTIONS = ("eps", "v", "x0")
 WEIGHTS = AVERAGED, RAW = "ema", "raw"
 FLAGS = ("yes", "no")
 DTYPES = FLOAT32, BFLOAT16 = ("float32", "bfloat16")
+NUMBERS = ("heads", "head_width", "clip_skip")
+AT = re.compile(r"@-?\d{1,9}(?:\.\d{1,9})?$")  # a scale behind the name of a file
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,9 @@ class Choices:
     """What is said instead of guessed; None leaves a guess.
 
     vae: a file, folder or word ("taesd") of the autoencoder to take instead of the model's own.
-    dtype: what the U-Net computes in, float32 unless it is said.
+    dtype: what the U-Net computes in, float32 unless it is said. clip_skip: the layers of the text
+    encoder that are left out, and one, as other programs count. lora: files with their scales, as
+    FILE@0.8; embedding: files; each may be said several times.
     """
 
     prediction: str | None = None
@@ -32,6 +37,9 @@ class Choices:
     weights: str | None = None
     vae: str | None = None
     dtype: str | None = None
+    clip_skip: int = 1
+    lora: tuple[tuple[str, float], ...] = ()
+    embedding: tuple[str, ...] = ()
 
 
 def is_published(place: str) -> bool:
@@ -62,7 +70,12 @@ def parse_place(place: str) -> tuple[Path, Choices]:
 
 def _with(choices: Choices, name: str, value: str) -> Choices:
     changed: object = value
-    if name == "prediction":
+    if name == "lora":
+        file, _, scale = value.rpartition("@") if AT.search(value) else (value, "", "1")
+        changed = (*choices.lora, (file, float(scale)))
+    elif name == "embedding":
+        changed = (*choices.embedding, value)
+    elif name == "prediction":
         changed = choice(name, value, PREDICTIONS)
     elif name == "weights":
         changed = choice(name, value, WEIGHTS)
@@ -70,6 +83,6 @@ def _with(choices: Choices, name: str, value: str) -> Choices:
         changed = choice(name, value, DTYPES)
     elif name == "zero_snr":
         changed = choice(name, value, FLAGS) == FLAGS[0]
-    elif name in ("heads", "head_width"):
+    elif name in NUMBERS:
         changed = whole(name, int(value) if value.isdecimal() else value, 1, 1024)
     return Choices(**{**choices.__dict__, name: changed})

@@ -1,0 +1,44 @@
+"""What a person says to add to a published model, added."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from sd.checkpoints.adapters.embedding import learn_embedding, read_embedding
+from sd.checkpoints.adapters.lora import attach_lora, read_lora
+from sd.checkpoints.model import Model
+from sd.checkpoints.pretrained.choices import Choices
+from sd.common.validation import InputError, whole
+from sd.networks.clip.captions import ClipCaptions
+
+ADDED = "added"  # in a model's `about`: a line for each
+
+
+def check_adapters(choices: Choices) -> None:
+    """Raise `InputError` for files that hold no such thing, before a model is read for them."""
+    for place in choices.embedding:
+        read_embedding(Path(place).expanduser())
+    for place, _ in choices.lora:
+        read_lora(Path(place).expanduser())
+
+
+def add_adapters(model: Model, choices: Choices) -> Model:
+    """Return a model that has just been opened, with what `choices` adds to it.
+
+    Its `about["added"]` tells in a line each what of a LoRA is used, and which words were learned.
+    Raises `InputError` for what does not fit the model.
+    """
+    if not choices.lora and not choices.embedding and choices.clip_skip == 1:
+        return model
+    if choices.clip_skip > 1:
+        if not isinstance(model.conditioner, ClipCaptions):
+            raise InputError("clip_skip: this model does not read prompts as CLIP does")
+        layers = model.conditioner.encoder.config.layers
+        model.conditioner.skip = whole("clip_skip", choices.clip_skip, 1, layers) - 1
+    lines = [
+        f"{Path(place).name}: prompts may say {learn_embedding(Path(place).expanduser(), model)}"
+        for place in choices.embedding
+    ]
+    for place, scale in choices.lora:
+        attached = attach_lora(Path(place).expanduser(), model, scale)
+        lines.append(f"{attached.line}; at {scale:g}")
+    return replace(model, about={**model.about, ADDED: lines})
