@@ -45,9 +45,10 @@ def read_embedding(path: Path) -> Embedding:
     held = dict(_vectors(path))
     if any(name in held for name in OF_SDXL):
         raise InputError(f"{label}: is an embedding for SDXL, which reads with two encoders")
-    if len(held) != 1:
-        what = "no embedding" if not held else f"{len(held)} tensors; an embedding is one"
-        raise InputError(f"{label}: holds {what}")
+    if not held:
+        raise InputError(f"{label}: holds no embedding")
+    if len(held) > 1:
+        raise InputError(f"{label}: holds {len(held)} tensors; an embedding is one")
     ((name, vectors),) = held.items()
     vectors = vectors.float()
     if vectors.ndim == 1:

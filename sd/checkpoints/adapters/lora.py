@@ -13,8 +13,10 @@ from sd.checkpoints.adapters.spellings import (
     ALPHA,
     DOWN,
     MID,
+    OTHER_KINDS,
+    OTHER_MODELS,
     UP,
-    other_kind,
+    mark_in,
     part_of,
     text_spellings,
     unet_spellings,
@@ -111,11 +113,10 @@ class AttachedLoRA:
 def read_lora(path: Path) -> LoRAFile:
     """Return what a file says it changes, from its header; `InputError` where it is no LoRA."""
     file = read_header(path)
-    kind = other_kind(file.entries)
-    if kind is not None:
-        raise InputError(
-            f"{file.label}: is {kind}; read are LoRA and LoCon of Stable Diffusion v1 and v2"
-        )
+    if kind := mark_in(file.entries, OTHER_KINDS):
+        raise InputError(f"{file.label}: is a {kind}; LoRA and LoCon are read")
+    if other := mark_in(file.entries, OTHER_MODELS):
+        raise InputError(f"{file.label}: is for {other}, whose network is another")
     changes: dict[str, dict[str, str]] = {}
     parted = {name: part_of(name) for name in file.entries}
     for name, found in parted.items():
@@ -214,7 +215,7 @@ def _saved_alpha(found: LoRAFile, spelling: str, layer: str, rank: int) -> float
     settings, prefix = _settings(found), "text_encoder." if "text_" in spelling else "unet."
     settings = {key.removeprefix(prefix): value for key, value in settings.items()}
     if settings.get("use_dora"):
-        raise InputError(f"{found.label}: is a DoRA (magnitudes apart)")
+        raise InputError(f"{found.label}: is a DoRA; LoRA and LoCon are read")
     patterns = settings.get("alpha_pattern")
     alpha = settings.get("lora_alpha")
     if isinstance(patterns, dict):

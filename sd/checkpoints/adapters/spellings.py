@@ -15,19 +15,21 @@ ENDINGS = re.compile(
     r"|(?:\.|_)lora(?:_linear_layer)?\.(?P<old>down|up)\.weight"  # diffusers before PEFT
     r"|(?:(?:\.|_)lora(?:_linear_layer)?)?\.(?P<alpha>alpha)"
 )
-OTHERS = {  # parts of kinds of change that are not read, anywhere in a name
-    "hada_w": "a LoHa (products of Hadamard)",
-    "lokr_w": "a LoKr (products of Kronecker)",
-    "dora_scale": "a DoRA (magnitudes apart)",
-    "lora_magnitude_vector": "a DoRA (magnitudes apart)",
-    "oft_": "an OFT (rotations)",
-    "glora": "a GLoRA",
-    "lora_te2_": "for SDXL, whose network is another",
-    "text_encoder_2.": "for SDXL, whose network is another",
-    "double_blocks": "for Flux, whose network is another",
-    "single_transformer_blocks": "for Flux, whose network is another",
-    "joint_blocks": "for SD3, whose network is another",
-    "lora_transformer_": "for a transformer, not for a U-Net",
+OTHER_KINDS = {  # of changes that are not read, by what is anywhere in a name
+    "hada_w": "LoHa",
+    "lokr_w": "LoKr",
+    "dora_scale": "DoRA",
+    "lora_magnitude_vector": "DoRA",
+    "oft_": "OFT",
+    "glora": "GLoRA",
+}
+OTHER_MODELS = {  # whose network is another, likewise
+    "lora_te2_": "SDXL",
+    "text_encoder_2.": "SDXL",
+    "double_blocks": "Flux",
+    "single_transformer_blocks": "Flux",
+    "joint_blocks": "SD3",
+    "lora_transformer_": "SD3",
 }
 UNET_PREFIXES = ("unet.", "base_model.model.", "unet.base_model.model.", "")
 OWN_PREFIXES = ("diffusion_model.", "model.diffusion_model.")
@@ -52,13 +54,10 @@ def part_of(name: str) -> tuple[str, str] | None:
     return name[: found.start()], part
 
 
-def other_kind(names: Iterable[str]) -> str | None:
-    """Return what a file holds instead of a LoRA that is read, told by its names."""
+def mark_in(names: Iterable[str], marks: Mapping[str, str]) -> str | None:
+    """Return what the first of `marks` that is in one of the names stands for, or None."""
     listed = list(names)
-    for mark, kind in OTHERS.items():
-        if any(mark in name for name in listed):
-            return kind
-    return None
+    return next((kind for m, kind in marks.items() if any(m in name for name in listed)), None)
 
 
 def unet_spellings(modules: Mapping[str, str]) -> dict[str, str]:

@@ -208,7 +208,7 @@ TO_K = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
 @pytest.mark.parametrize(
     ("state", "line"),
     [
-        ({"a.hada_w1_a": (2, 2)}, "is a LoHa (products of Hadamard); read are LoRA and LoCon"),
+        ({"a.hada_w1_a": (2, 2)}, "is a LoHa; LoRA and LoCon are read"),
         ({"a.lokr_w1": (2, 2)}, "is a LoKr"),
         ({"a.lora_down.weight": (2, 2), "a.dora_scale": (2,)}, "is a DoRA"),
         ({"lora_te2_x.lora_down.weight": (2, 2)}, "is for SDXL, whose network is another"),
