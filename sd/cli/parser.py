@@ -153,6 +153,8 @@ def _sample_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("checkpoint", nargs="?", metavar="MODEL", help=about)
     about = "a PNG that this command or the page made: makes its picture again"
     flags.add_argument("--recipe", metavar="FILE.png", help=about)
+    about = "a PNG of AUTOMATIC1111's interface: takes its prompts and settings, unless told"
+    flags.add_argument("--like", metavar="FILE.png", help=about)
     about = "with --recipe: leave it after this step, and go on as the other flags say"
     flags.add_argument("--at", type=number, metavar="STEP", help=about)
     about = "a picture for every value, of two such axes for every pair: prompt, guidance, steps, "

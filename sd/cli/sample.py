@@ -20,6 +20,7 @@ from sd.checkpoints.closed_form_name import parse_name
 from sd.checkpoints.model import Model
 from sd.checkpoints.pretrained.choices import parse_place
 from sd.cli.conditioning import read_branch_conditioning, read_conditioning, remarks
+from sd.cli.like import take_like
 from sd.cli.pictures import read_and_remark
 from sd.common import validation
 from sd.common.device import Machine, choose
@@ -59,6 +60,7 @@ OWN = {
     "mask": "--mask",
     "size": "--size",
     "grid": "--grid",
+    "like": "--like",
 }
 OF_BRANCH = {  # what may differ from the step on at which a recipe is left
     *("steps", "seed", "eta", *TYPED_AS_IS, "label", "prompt", "negative", "guidance", "rescale"),
@@ -111,7 +113,8 @@ def check_output(args: argparse.Namespace, forms: Sequence[str]) -> Output | Non
 
 def _files_read(args: argparse.Namespace) -> list[Path]:
     """Return the files and folders that are read, in whose place nothing may be written."""
-    read = [Path(each) for each in (args.picture, args.mask, args.recipe) if each is not None]
+    given = (args.picture, args.mask, args.recipe, args.like)
+    read = [Path(each) for each in given if each is not None]
     if args.checkpoint is not None:
         _, data = parse_name(args.checkpoint) or ("", args.checkpoint)
         read += [] if data in BUNDLED_SETS else [parse_place(data)[0]]
@@ -143,10 +146,10 @@ def generation_of(
     args: argparse.Namespace, entry: ModelEntry, source: Model | ClosedFormModel, machine: Machine
 ) -> tuple[Generation, list[str]]:
     """Return the sampling of a model that the flags describe, and what there is to remark."""
-    lines: list[str] = []
+    lines = take_like(args)
     if args.size is not None:
         size = parse_size("--size", args.size)
-        lines = size_remarks(source, size)
+        lines += size_remarks(source, size)
         source = source if size == source.space.picture_shape[1:] else source.resized(*size)
     recipe = recipe_of(args, entry, source)
     lines += remarks(args, recipe, source)

@@ -4,7 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from sd.cli.parser import main
+from sd.generation.export import read_recipe
 from tests.helpers import published
 from tests.helpers.commands import refused, said
 
@@ -63,3 +67,28 @@ def test_a_model_is_exported_as_a_file_and_as_a_folder(
         assert "U-Net: 324 of 324 tensors, 1,466,500 parameters as float16" in lines[1]
     line = refused(capsys, "export", "ideal:shapes", "--out", tmp_path / "ideal.safetensors")
     assert "has no weights to write" in line
+
+
+def test_another_programs_picture_gives_its_prompts_and_settings(
+    single: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    text = "a (red:1.3) cat <lora:fur:0.8>\nNegative prompt: dog\nSteps: 2, Sampler: Euler a, "
+    text += "CFG scale: 5, Seed: 7, Size: 16x8, Model: v1-5, Clip skip: 2, Hires upscale: 2"
+    info = PngInfo()
+    info.add_text("parameters", text)
+    Image.new("RGB", (2, 2)).save(tmp_path / "theirs.png", pnginfo=info)
+    out = tmp_path / "ours.png"
+    words = ["--like", tmp_path / "theirs.png", "--seed", 3, "--device", "cpu", "--out", out]
+    assert main(["sample", str(single), *map(str, words)]) == 0
+    lines = capsys.readouterr().err
+    recipe = read_recipe(out)["recipe"]
+    assert recipe["prompts"] == ["a (red:1.3) cat"] and recipe["negative"] == "dog"
+    told = {name: recipe[name] for name in ("steps", "sampler", "guidance", "seed", "size")}
+    assert told == {
+        **{"steps": 2, "sampler": "euler_ancestral", "guidance": [5.0], "seed": 3},
+        "size": [8, 16],
+    }
+    for part in ("v1-5", "#lora=fur@0.8", "#clip_skip=2", "not taken: Hires upscale", "a GPU"):
+        assert part in lines
+    line = refused(capsys, "sample", single, "--like", out, "--out", tmp_path / "other.png")
+    assert line == "ours.png: a PNG without the settings of another program"

@@ -52,7 +52,7 @@ TOLD_ELSEWHERE = ("Version", "Model hash", "Lora hashes", "TI hashes", "Hashes",
 class WebuiParameters:
     """What such a text says, by our names; None where it says nothing or what is not possible here.
 
-    size: (height, width). clip_skip: layers left out, one less than there. strength: of a picture
+    size: (height, width). clip_skip: as there, 1 leaves no layer out. strength: of a picture
     that was begun from, the share of T. loras: their names and scales. same_noise: whether a seed
     means the same noise there, which is so where it was drawn on a processor. left: settings that
     have no place here, as they stand there.
@@ -66,7 +66,7 @@ class WebuiParameters:
     guidance: float | None = None
     seed: int | None = None
     size: tuple[int, int] | None = None
-    clip_skip: int = 0
+    clip_skip: int = 1
     strength: float | None = None
     eta: float | None = None
     model: str | None = None
@@ -184,7 +184,7 @@ def _named(
         take("CFG scale", 0, MOST_GUIDANCE),
         None if seed is None else int(seed),
         size,
-        0 if skip is None else int(skip) - 1,
+        1 if skip is None else int(skip),
         take("Denoising strength", 0, 1),
         take("Eta", 0, 1),
         left.pop("Model", None),

@@ -37,7 +37,7 @@ def test_all_that_has_a_place_here_is_read():
         guidance=7.5,
         seed=1234567890,
         size=(768, 512),
-        clip_skip=1,
+        clip_skip=2,
         strength=0.55,
         model="v1-5-pruned",
         loras=(("fur", 0.8),),
@@ -75,7 +75,7 @@ def test_samplers_have_other_names_there(sampler, kind, expected):
 
 def test_what_is_impossible_here_stays_among_what_is_left():
     found = parse_parameters("a\nSteps: 0, Seed: -1, CFG scale: 1e9, Size: 0x512, Clip skip: 99")
-    assert found.recipe_fields() == {"prompts": ("a",)} and found.clip_skip == 0
+    assert found.recipe_fields() == {"prompts": ("a",)} and found.clip_skip == 1
     assert set(found.left) == {"Steps", "Seed", "CFG scale", "Size", "Clip skip"}
 
 
