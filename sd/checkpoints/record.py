@@ -6,6 +6,7 @@ SHA-256 of the other files. Checkpoints are in one order everywhere: that of `li
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,8 @@ FIRST_STAGE = "first_stage.safetensors"  # of a model that samples latents
 OPTIONAL = {TRAINING, CONDITIONING, FIRST_STAGE, ABOUT}  # among the digests
 STATE = "state"  # what checkpoint.json holds for training alone; the card is silent about it
 FORMAT, OLDEST_FORMAT = 2, 1  # since 2 there may be a first stage
+DIGITS = 16  # of the SHA-256 of a model's weights: enough to tell it from another
+CALLED = re.compile(r"(.+)@([0-9a-f]{16})")  # MODEL@DIGEST
 LARGEST_TEXT = 1_000_000  # bytes of the readable files
 MACHINE_WORDS = {"device", "matmul", "label", "torch", "python"}  # what a machine's record says
 LARGEST_COUNT = 2**53
@@ -129,6 +132,20 @@ def record_digest(record: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a checkpoint.json but for its own list of digests."""
     hashed = {name: value for name, value in record.items() if name != "sha256"}
     return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
+
+
+def weights_digest(digests: Mapping[str, str]) -> str:
+    """Return 16 digits that tell a model's weights from others, by its record's digests."""
+    if FIRST_STAGE not in digests:
+        return str(digests[WEIGHTS])[:DIGITS]
+    both = f"{digests[WEIGHTS]} {digests[FIRST_STAGE]}"  # decoded otherwise, it is another picture
+    return hashlib.sha256(both.encode()).hexdigest()[:DIGITS]
+
+
+def name_of(called: str) -> str:
+    """Return the name of a model that is called by it, or by MODEL@DIGEST."""
+    match = CALLED.fullmatch(called)
+    return match[1] if match else called
 
 
 def checkpoint_label(path: Path) -> str:

@@ -41,6 +41,7 @@ ONLY_NEW = (
     "preset",
     "config",
     "first_stage",
+    "start_from",
     "set",
     "epochs",
     "minutes",
@@ -53,12 +54,20 @@ FIRST_SECONDS = 1.5  # what a run takes to begin beyond a plan's own beginning
 
 def settings_of(args: argparse.Namespace) -> Config:
     """Return the settings that --preset, --config, --set and the flags of length describe."""
-    if args.config == "-":
+    start_from = getattr(args, "start_from", None)
+    if start_from is not None and not args.preset and not args.config:
+        from sd.runs.preparing.start import settings_from
+
+        config = settings_from(_at(start_from), Config.preset(DEFAULT_PRESET))
+    elif args.config == "-":
         config = _read_standard_input()
     elif args.config:
         config = Config.read(args.config)
     else:
         config = Config.preset(args.preset or DEFAULT_PRESET)
+    if start_from is not None:
+        start = replace(config.training, start_from=_at(start_from))
+        config = replace(config, training=start)
     if args.first_stage is not None:
         config = config.with_first_stage(args.first_stage)
     settings = list(args.set)
@@ -70,6 +79,11 @@ def settings_of(args: argparse.Namespace) -> Config:
     if getattr(args, "minutes", None) is not None:
         settings += [f"training.minutes={validation.real('--minutes', args.minutes, 0.1, 100_000)}"]
     return config.with_settings(settings)
+
+
+def _at(place: str) -> str:
+    """Return a model's name as it is, and its path from the root."""
+    return os.path.abspath(place) if os.path.exists(place) else place
 
 
 def _read_standard_input() -> Config:
@@ -139,7 +153,8 @@ def _continue_training(
     if args.resume and given == ["minutes"]:
         given = []
     if given:
-        name = "DATA" if given[0] == "data" else f"--{given[0].replace('_', '-')}"
+        spelled = {"data": "DATA", "start_from": "--from"}
+        name = spelled.get(given[0], f"--{given[0].replace('_', '-')}")
         raise InputError(f"{flag}: {name} cannot be given; a run keeps its own")
     steps = None if args.steps is None else validation.whole("--steps", args.steps, 1, 10**8)
     from sd.runs.worker import restart, resume
@@ -159,6 +174,8 @@ def start_lines(folder: Path) -> list[str]:
     lines.append(f"on {machine['label']}{by}")
     if begun["event"] == "start" and "line" in begun:
         lines.append(begun["line"])
+    if begun["event"] == "start" and "started_from" in begun:
+        lines.append(f"started from {begun['started_from']}")
     lines += unused_lines(config, begun["pictures"], begun["held_out"], runs.read_source(folder))
     if warning := Schedule.from_config(config.diffusion).warning:
         lines.append(f"warning: {warning}")
@@ -193,7 +210,10 @@ def plan(args: argparse.Namespace) -> None:
 
 
 def _must_plan(args: argparse.Namespace) -> bool:
-    """Tell whether the settings are to be chosen: minutes are given, and neither preset nor ini."""
+    """Tell whether settings are to be chosen: minutes are given, and neither preset nor ini.
+
+    Those of a run that starts from a model are the model's, but for its length.
+    """
     return args.minutes is not None and not args.preset and not args.config
 
 
@@ -222,8 +242,11 @@ def _plan(args: argparse.Namespace, config: Config, data: str) -> "Plan":
     if not must_plan:
         measured = forecast(resolve(config), pictures.count, machine, start)
         return planner.Plan(config, (), measured)
-    kind, stage = config.conditioning.kind, _first_stage_asked(args, config)
-    chosen = planner.plan(args.minutes, pictures, machine, start, kind, stage)
+    if args.start_from is not None:
+        chosen = planner.plan_from(config, args.minutes, pictures, machine, start)
+    else:
+        kind, stage = config.conditioning.kind, _first_stage_asked(args, config)
+        chosen = planner.plan(args.minutes, pictures, machine, start, kind, stage)
     config = chosen.config.with_settings(args.set)
     if config == chosen.config:
         return chosen

@@ -139,6 +139,9 @@ def _plan_flags(flags: argparse.ArgumentParser) -> None:
 
 def _data_and_length(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("data", nargs="?", metavar="DATA", help="a folder, a zip, starter or shapes")
+    about = "start from the weights of a model, whatever of them fits: a run, a checkpoint, a "
+    about += "bundle, or the name of one; without --preset and --config its settings are taken"
+    flags.add_argument("--from", dest="start_from", metavar="MODEL", help=about)
     _settings_flags(flags)
     length = flags.add_mutually_exclusive_group()
     length.add_argument("--steps", type=number, help="optimiser steps")

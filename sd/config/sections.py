@@ -65,6 +65,9 @@ class TrainingConfig(Section):
         choice("crop", "pad", "stretch"),
         "How pictures of another shape are brought to size: crop, pad or stretch.",
     )
+    start_from: str | None = key(
+        None, path_text, "Model whose weights training begins with, or None: with new ones."
+    )
     classes: tuple[str, ...] | None = key(
         None, names, "Classes to train on, as a list of names; None takes every picture."
     )

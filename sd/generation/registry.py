@@ -4,7 +4,6 @@ A trained model is called as its run; `ideal:` and `linear:` with a set of pictu
 ones. The command line also takes paths, and DATA after the colon; a page takes names alone.
 """
 
-import hashlib
 import os
 import threading
 from collections import OrderedDict
@@ -19,12 +18,12 @@ from sd.checkpoints.pretrained.choices import is_published, parse_place
 from sd.checkpoints.pretrained.header import digest_of
 from sd.checkpoints.record import (
     ABOUT,
-    FIRST_STAGE,
-    WEIGHTS,
+    DIGITS,
     list_checkpoints,
     newest_checkpoint,
     read_about,
     step_of,
+    weights_digest,
 )
 from sd.common import validation
 from sd.common.validation import InputError
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from sd.checkpoints.closed_form_model import ClosedFormModel
     from sd.checkpoints.model import Model
 
-DIGITS = 16  # of the SHA-256 of a model's weights: enough to tell it from another
 LARGEST_OPEN = 2**30  # bytes of all models that stay open, beside the newest
 
 
@@ -205,11 +203,7 @@ def digest(entry: ModelEntry) -> str:
         return digest_of(parse_place(entry.place)[0])[:DIGITS]
     if entry.checkpoint is None:
         return ""
-    digests = read_about(entry.checkpoint)["sha256"]
-    if FIRST_STAGE not in digests:
-        return str(digests[WEIGHTS])[:DIGITS]
-    both = f"{digests[WEIGHTS]} {digests[FIRST_STAGE]}"  # decoded otherwise, it is another picture
-    return hashlib.sha256(both.encode()).hexdigest()[:DIGITS]
+    return weights_digest(read_about(entry.checkpoint)["sha256"])
 
 
 def load_model(entry: ModelEntry, device: str) -> "Model | ClosedFormModel":

@@ -95,6 +95,11 @@ class Vocabulary:
         }
 
     @property
+    def tokens(self) -> tuple[str, ...]:
+        """The tokens by their ids, a space spelled as byte-level BPE does."""
+        return tuple(self._tokens)
+
+    @property
     def size(self) -> int:
         """The number of ids, PAD, START and END included."""
         return len(self._tokens)

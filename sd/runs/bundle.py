@@ -86,7 +86,7 @@ def _members(folder: Path, resumable: bool) -> Iterator[tuple[str, Path | str]]:
             with suppress(InputError):  # one that is damaged or of another size stays here
                 open_sample_grid(path, config)
                 yield f"samples/{path.name}", path
-    for name, content in _checkpoint_members(checkpoint, resumable):
+    for name, content in checkpoint_members(checkpoint, resumable):
         yield f"{checkpoint.name}/{name}", content
     for name in (PIXELS, INDEX) if travels else ():
         yield name, folder / name
@@ -144,7 +144,7 @@ def _prove(checkpoint: Path) -> Path:
     return checkpoint
 
 
-def _checkpoint_members(checkpoint: Path, resumable: bool) -> Iterator[tuple[str, Path | str]]:
+def checkpoint_members(checkpoint: Path, resumable: bool) -> Iterator[tuple[str, Path | str]]:
     """Yield a checkpoint's files; its record says what is left out or changed."""
     record = json.loads((checkpoint / ABOUT).read_text(encoding="utf-8"))
     config = Config.read(checkpoint / runs.CONFIG)

@@ -94,7 +94,7 @@ FIELDS: dict[str, Check] = {
     "seconds_left": _or_none(_real(MOST_SECONDS)),
     **dict.fromkeys(("memory_bytes", "device_memory_bytes"), _or_none(_whole(LARGEST))),
     **dict.fromkeys(("event", "folder", "kind"), _text(LONGEST_WORD)),
-    **dict.fromkeys(("line", "command"), _text(LONGEST_LINE)),
+    **dict.fromkeys(("line", "command", "started_from"), _text(LONGEST_LINE)),
     "file": _grid,
     "raw": _or_none(_grid),
     "report": _list_of(_text(LONGEST_LINE), MOST_LINES),

@@ -44,6 +44,7 @@ from sd.data.image_set import ImageSet
 from sd.data.ingest import ingest_images
 from sd.networks.first_stage import Autoencoder
 from sd.runs import journal, process
+from sd.runs.preparing.start import START
 from sd.training.first_stage import FirstStageStep, FirstStageTraining, prepare_first_stage
 from sd.training.loop import Training, TrainStep
 from sd.training.monitoring import PREPARING
@@ -131,7 +132,7 @@ class Recorder:
             )
         if new and was_refused(folder):  # begun anew, of other settings and pictures
             (folder / journal.EVENTS).unlink()
-            for name in (runs.PICTURES, runs.LATENTS):
+            for name in (runs.PICTURES, runs.LATENTS, START):
                 if (folder / name).is_dir():
                     remove(folder / name)
         # What was asked while this process was starting holds; of one before it, it is forgotten,
@@ -244,13 +245,13 @@ class Recorder:
 
     def _keep_first_stage(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Write tensors of an autoencoder beside its latents, whole or not at all."""
-        path = self.folder / runs.LATENTS / name
-        self._check_room(f"{runs.LATENTS}/{name}", sum(each.nbytes for each in tensors.values()))
+        where, need = f"{runs.LATENTS}/{name}", sum(each.nbytes for each in tensors.values())
+        self._check_room(where, need)
         try:
-            write_file(path, partial(write_proved, tensors=tensors))
+            write_file(self.folder / where, partial(write_proved, tensors=tensors))
         except OSError as error:
             reason = system_reason(error)
-            raise InputError(f"{runs.LATENTS}/{name} was not saved: {reason}") from error
+            raise InputError(f"{where} ({format_bytes(need)}) was not saved: {reason}") from error
 
     def set_aside(self) -> Path:
         """Move what the run has made into a folder within its own, a run by itself; return that."""

@@ -10,7 +10,7 @@ import re
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -21,12 +21,9 @@ from torch import Tensor
 
 from sd import runs
 from sd.checkpoints.checkpoint import load_training
-from sd.checkpoints.first_stage import read_first_stage
 from sd.checkpoints.record import (
-    FIRST_STAGE,
     STATE,
     check_record,
-    list_checkpoints,
     read_about,
     read_newest,
 )
@@ -36,20 +33,19 @@ from sd.common.text import brief, printable, system_reason
 from sd.common.validation import LARGEST_SEED, InputError, real, whole
 from sd.config import Config
 from sd.config.conditioning_kind import unresolve_conditioning
-from sd.config.sections import MOST_MINUTES, MOST_STEPS, OWN, STORED
-from sd.data.image_set import ImageSet, split
-from sd.data.ingest import INDEX, open_images
+from sd.config.sections import MOST_MINUTES, MOST_STEPS
+from sd.data.image_set import ImageSet
 from sd.data.reading.source import BUNDLED_SETS
 from sd.networks.conditioning_metadata import read_metadata
-from sd.networks.first_stage import Autoencoder
-from sd.runs import process
+from sd.runs.preparing.pictures import prepare_pictures, train_autoencoder
+from sd.runs.preparing.start import keep_start, open_start
 from sd.runs.recorder import Listener, Recorder
 from sd.runs.session import Session
-from sd.training.first_stage import measure_autoencoder
-from sd.training.latents import LatentSet, encode_images, open_latents
+from sd.training.latents import LatentSet
 from sd.training.loop import NotFinite, Training, TrainStep
 from sd.training.planning import memory
 
+STARTED_FROM = "started_from"  # in run.json, and in the records of checkpoints
 ONLY_FIRST_STAGE = "only_first_stage"  # in run.json: the run is one of an autoencoder alone
 SHORTAGE = re.compile(r"out of memory|not enough memory|allocate memory", re.I)  # torch's words
 HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
@@ -150,8 +146,9 @@ def begin(
         with record_failures(recorder, config) as received:
             source = data if data in BUNDLED_SETS or not data else os.path.abspath(data)
             recorder.begin(config, note, source)
+            config = _start_from(recorder, config)
             if only_first_stage:
-                _train_autoencoder(recorder, config, note, received)
+                train_autoencoder(recorder, config, note, received)
                 return
             begun = _begin(recorder, config, note, received)
             if begun is not None:
@@ -182,11 +179,12 @@ def restart(
         if steps is not None:
             whole("--steps", steps, 1, 10**8)
             config = config.with_settings([f"training.steps={steps}", "training.minutes=0"])
+        config = keep_start(folder, config)
         aside, begun, is_done = recorder.set_aside(), None, False
         try:
             with stop_signals() as received, explain_out_of_memory(config):
                 if note.get(ONLY_FIRST_STAGE):
-                    is_done = _train_autoencoder(recorder, config, note, received)
+                    is_done = train_autoencoder(recorder, config, note, received)
                 else:
                     begun = _begin(recorder, config, note, received)
         finally:
@@ -211,7 +209,33 @@ def _begin(
     if prepared is None:
         return None
     images, latents = prepared
-    return Training(config, images, note["seed"], machine, latents=latents), images
+    start, seed = open_start(recorder.folder, config), note["seed"]
+    training = Training(config, images, seed, machine, latents=latents, start=start)
+    _note_start(recorder, training, note)
+    return training, images
+
+
+def _start_from(recorder: Recorder, config: Config) -> Config:
+    """Keep the model that a run starts from, if any; return settings that tell which it was."""
+    kept = keep_start(recorder.folder, config)
+    if kept != config:
+        recorder.decide(kept)
+    return kept
+
+
+def _note_start(
+    recorder: Recorder,
+    training: Training,
+    note: dict[str, Any],
+    saved: TrainingState | None = None,
+) -> None:
+    """Note in run.json what was taken of the model that a run starts from, or has started from."""
+    if saved is not None and STARTED_FROM in saved.about:
+        note[STARTED_FROM] = str(saved.about[STARTED_FROM])
+    if training.taken is not None:
+        name = training.config.training.start_from
+        note[STARTED_FROM] = f"{name}: {training.taken.line}"
+        recorder.decide(training.config, note)
 
 
 def _run(
@@ -249,7 +273,7 @@ def resume(
         if steps is None and minutes is None and _ends_with_autoencoder(folder, note):
             with record_failures(recorder, before) as received:
                 recorder.rewind(0, {})
-                _train_autoencoder(recorder, before, note, received)
+                train_autoencoder(recorder, before, note, received)
             return
         if note.pop(ONLY_FIRST_STAGE, False):
             recorder.decide(before, note)
@@ -258,34 +282,51 @@ def resume(
             config = _lengthened_by_clock(before, saved, minutes)
         else:
             config = _lengthened(folder, before, saved, steps)
-        if saved is None:
-            config = unresolve_conditioning(config)  # its pictures may have to be read anew
         with record_failures(recorder, config) as received:
+            if saved is None:  # its pictures may have to be read anew
+                config = keep_start(folder, unresolve_conditioning(config))
             machine, remark = _machine_again(saved, device or str(note["device"]))
             memory.check(config, machine.device)
-            prepared = prepare_pictures(recorder, config, machine, note["seed"], received, saved)
+            prepared = prepare_pictures(
+                recorder, config, machine, note["seed"], received, saved and saved.checkpoint
+            )
             if prepared is None:
                 return
-            training = _restore(config, *prepared, note["seed"], machine, saved)
-            counts: dict[str, Any] = saved.about[STATE] if saved else {}
+            training = _restore(folder, config, *prepared, note["seed"], machine, saved)
             if training.config != before:
                 recorder.decide(training.config)
-            recorder.rewind(training.step, counts.get("row", {}))
-            for kind, line in (("fell_back", fallen), ("machine", remark)):
-                if line:
-                    recorder.log_event("notice", step=training.step, kind=kind, line=line)
-            line = f"going on from step {training.step}"
-            values = _start_metadata(training, prepared[0], note)
-            event = "resumed" if saved else "start"
-            recorder.log_event(event, step=training.step, line=line, **values)
-            used = float(counts.get("seconds", 0.0))
+            _note_start(recorder, training, note, saved)
+            remarks = {"fell_back": fallen, "machine": remark}
+            used = _rewind(recorder, training, prepared[0], note, saved, remarks)
             del saved  # the training has its tensors now
             yield from _session(recorder, training, note, received, used).run()
     finally:
         recorder.close()
 
 
+def _rewind(
+    recorder: Recorder,
+    training: Training,
+    images: ImageSet,
+    note: dict[str, Any],
+    saved: TrainingState | None,
+    remarks: Mapping[str, str],
+) -> float:
+    """Take a run back to where its training goes on, and tell so; return the seconds it took."""
+    counts: dict[str, Any] = saved.about[STATE] if saved else {}
+    recorder.rewind(training.step, counts.get("row", {}))
+    for kind, line in remarks.items():
+        if line:
+            recorder.log_event("notice", step=training.step, kind=kind, line=line)
+    line = f"going on from step {training.step}"
+    values = _start_metadata(training, images, note)
+    event = "resumed" if saved else "start"
+    recorder.log_event(event, step=training.step, line=line, **values)
+    return float(counts.get("seconds", 0.0))
+
+
 def _restore(
+    folder: Path,
     config: Config,
     images: ImageSet,
     latents: LatentSet | None,
@@ -295,7 +336,8 @@ def _restore(
 ) -> Training:
     """Return a training where a checkpoint left it, or at its beginning where there is none."""
     metadata = read_metadata(saved.checkpoint) if saved else None
-    training = Training(config, images, seed, machine, metadata, latents)
+    start = None if saved else open_start(folder, config)
+    training = Training(config, images, seed, machine, metadata, latents, start)
     if saved:
         training.restore(saved.tensors, saved.about[STATE])
     return training
@@ -313,6 +355,7 @@ def _session(
         "pictures": len(training.rows),
         "command": _command(note),
         "machine": training.machine.record(),
+        **({STARTED_FROM: note[STARTED_FROM]} if STARTED_FROM in note else {}),
     }
     return Session(recorder, training, about, received, used)
 
@@ -329,6 +372,7 @@ def _start_metadata(training: Training, images: ImageSet, note: dict[str, Any]) 
         "report": images.report.lines(),
         "command": _command(note),
         "machine": training.machine.record(),
+        **({STARTED_FROM: note[STARTED_FROM]} if STARTED_FROM in note else {}),
     }
 
 
@@ -338,104 +382,9 @@ def _command(note: dict[str, Any]) -> str:
     return shlex.join([*words, "--seed", str(note["seed"]), "--device", str(note["device"])])
 
 
-def prepare_pictures(
-    recorder: Recorder,
-    config: Config,
-    machine: Machine,
-    seed: int,
-    received: list[int],
-    saved: TrainingState | None = None,
-) -> tuple[ImageSet, LatentSet | None] | None:
-    """Return a run's pictures and, if its network sees these, their latents; None if stopped.
-
-    Both are made once. A run that goes on from a checkpoint keeps the first stage that lies there.
-    """
-    images = ingest_pictures(recorder, config, received)
-    if images is None or not config.is_latent:
-        return None if images is None else (images, None)
-    folder = recorder.folder
-    known = read_first_stage(saved.checkpoint, config) if saved else None
-    is_stopping = _stopping(folder, received)
-    if known is not None:
-        autoencoder: Autoencoder | None = known.autoencoder
-    elif config.first_stage.autoencoder == STORED:
-        autoencoder = _stored_autoencoder(folder, config)
-    else:
-        autoencoder = recorder.train_first_stage(config, images, seed, machine, is_stopping)
-    if autoencoder is None:
-        return None
-    work = encode_images(
-        folder / runs.LATENTS,
-        config,
-        images,
-        autoencoder,
-        machine,
-        str(read_object(folder / runs.PICTURES / INDEX, "sha256")["sha256"]),
-        known,
-    )
-    what = "the pictures were encoded"
-    if not recorder.follow(work, "encode", what, is_stopping):
-        return None
-    latents = open_latents(folder / runs.LATENTS, config)
-    if not saved:
-        rows = split(images, config.training.held_out, seed)[1]
-        found = measure_autoencoder(latents.latents.autoencoder, images.pixels, rows, machine)
-        recorder.log_event("encoded", pictures=len(images.pixels), psnr=round(found, 2))
-    return images, latents
-
-
 def _ends_with_autoencoder(folder: Path, note: Mapping[str, Any]) -> bool:
     """Tell whether a run is one of an autoencoder alone, which is not trained to its end yet."""
     return bool(note.get(ONLY_FIRST_STAGE)) and runs.status(folder).state != "finished"
-
-
-def _train_autoencoder(
-    recorder: Recorder, config: Config, note: dict[str, Any], received: list[int]
-) -> bool:
-    """Train a run's autoencoder and end the run with that; False if it is stopped before."""
-    stage = config.first_stage
-    if stage.autoencoder != OWN and not (config.is_latent and stage.tune_steps):
-        raise InputError(
-            "--only-first-stage: there is none to train; give --first-stage own, or tune_steps"
-        )
-    machine = choose(str(note["device"])).apply()
-    memory.check(config, machine.device)
-    images = ingest_pictures(recorder, config, received)
-    if images is None:
-        return False
-    is_stopping = _stopping(recorder.folder, received)
-    found = recorder.train_first_stage(config, images, note["seed"], machine, is_stopping)
-    if found is None:
-        return False
-    held_out = split(images, config.training.held_out, note["seed"])[1]
-    decibels = measure_autoencoder(found, images.pixels, held_out, machine)
-    line = f"the autoencoder is trained: {decibels:.1f} dB"
-    recorder.log_event("finished", step=0, line=line, psnr=round(decibels, 2))
-    return True
-
-
-def _stored_autoencoder(folder: Path, config: Config) -> Autoencoder:
-    """Return the autoencoder of a run's newest checkpoint, or of one that was set aside."""
-    for home in (folder, *sorted(folder.glob(f"{runs.ASIDE}*"), reverse=True)):
-        for checkpoint in reversed(list_checkpoints(home)):
-            if (checkpoint / FIRST_STAGE).is_file():
-                return read_first_stage(checkpoint, config).autoencoder
-    raise InputError("first_stage.autoencoder = stored: this run has no checkpoint that holds one")
-
-
-def _stopping(folder: Path, received: list[int]) -> Callable[[], bool]:
-    return lambda: bool(received) or process.is_requested(folder, process.STOP)
-
-
-def ingest_pictures(recorder: Recorder, config: Config, received: list[int]) -> ImageSet | None:
-    """Return the run's own picture set, read from its source once; None if that was stopped."""
-    folder = recorder.folder
-    pictures = folder / runs.PICTURES
-    if not pictures.is_dir():
-        source = str(read_object(folder / runs.SOURCE, "data")["data"])
-        if not recorder.ingest(source, config, _stopping(folder, received)):
-            return None
-    return open_images(pictures, verify=True)
 
 
 def read_note(folder: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sd.checkpoints.model import Model
+from sd.checkpoints.transfer import take_weights
 from sd.common.device import Machine
 from sd.common.randomness import keyed_generator
 from sd.common.validation import InputError, whole
@@ -113,7 +114,7 @@ class Training:
     """A network in training on a picture set; `steps` runs it from `step`, which `restore` sets.
 
     config: its conditioning is resolved for these pictures. network: the weights as they are, in
-    training. model: their average.
+    training. model: their average. taken: what was taken of the model that it starts from, if any.
     """
 
     def __init__(
@@ -124,10 +125,12 @@ class Training:
         machine: Machine,
         metadata: Mapping[str, Any] | None = None,
         latents: LatentSet | None = None,
+        start: Model | None = None,
     ) -> None:
         """Begin; `metadata` is that of the conditioner of a training that goes on.
 
         latents: those of the pictures, where the network sees latents; encoded here if not given.
+        start: a model of whose averaged weights is taken what fits.
         """
         config = resolve(config, images)
         check_trainable(config, images)
@@ -145,6 +148,7 @@ class Training:
         self.step = self.updates = self.skipped = 0  # done; of these with an update; in a row none
         conditioner = self._build_conditioner(images, metadata)
         self.network = ConditionedNetwork(new_network(config, seed), conditioner).train()
+        self.taken = None if start is None else take_weights(self.network, start)
         self.network.to(machine.device, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
         average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.model = Model(

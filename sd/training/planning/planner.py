@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sd.common.device import Machine, multiplies_bfloat16
@@ -141,6 +142,57 @@ def expect_steps(
     return extrapolate(config, pictures.count, machine, times, START_SECONDS).steps
 
 
+def fit_to(config: Config, minutes: float, seconds: float, measured: Measurement) -> Config:
+    """Return settings with all that depends on the number of steps.
+
+    seconds: what of the minutes is left for training.
+    """
+    most = math.floor(SAMPLES_SHARE * seconds / measured.samples)
+    grids = min(max(most, LEAST_GRIDS), MOST_GRIDS)
+    apart = max(KEEP_SECONDS, 20 * measured.save)  # seconds between saves
+    training = seconds - grids * measured.samples - seconds / apart * measured.save
+    steps = max(1, round(training / measured.step))
+    length = min(max(EMA_SHARE * steps, 10.0), LONGEST_EMA)
+    return config.with_settings(
+        [
+            f"training.minutes={minutes:g}",
+            f"training.steps={steps}",
+            f"training.warmup_steps={min(MOST_WARMUP, max(1, round(WARMUP_SHARE * steps)))}",
+            f"training.ema_decay={round(1 - 1 / length, 5)}",
+            f"training.sample_every={math.ceil(steps / grids)}",
+            f"training.save_every={max(1, round(apart / measured.step))}",
+        ]
+    )
+
+
+def plan_from(
+    config: Config,
+    minutes: float,
+    pictures: PictureStats,
+    machine: Machine,
+    start: float = START_SECONDS,
+) -> Plan:
+    """Measure a model's own settings, and return them for so many minutes of going on from it.
+
+    The arguments are those of `plan`; so are the errors.
+    """
+    real("--minutes", minutes, 0.1, MOST_MINUTES)
+    made = resolve_conditioning(config, pictures.captions, pictures.labels)
+    memory.check(made, machine.device)
+    measured = measure(made, machine, min(MEASURING_SECONDS, MEASURING_SHARE * 60 * minutes))
+    before = start + (PICTURE_SECONDS + measured.encode) * pictures.count
+    made = fit_to(made, minutes, max(1.0, 60 * minutes - before), measured)
+    expected = extrapolate(made, pictures.count, machine, measured, start)
+    made = made.with_settings([f"training.steps={expected.steps}"])
+    values = {"model": Path(str(config.training.start_from)).name}
+    reasons = (
+        Reason("started", values),
+        *_why_first_stage(made, expected),
+        *_why_rest(made, expected),
+    )
+    return Plan(unresolve_conditioning(made), reasons, expected)
+
+
 class _Search:
     """Measures size presets until it is known which is the largest that gets enough steps."""
 
@@ -271,23 +323,9 @@ class _Search:
     def settle(self, size: SizePreset, measured: Measurement) -> Config:
         """Return a size's settings with all that depends on the number of steps."""
         seconds = max(1.0, self.seconds - self.before(measured))
-        most = math.floor(SAMPLES_SHARE * seconds / measured.samples)
-        grids = min(max(most, LEAST_GRIDS), MOST_GRIDS)
-        apart = max(KEEP_SECONDS, 20 * measured.save)  # seconds between saves
-        training = seconds - grids * measured.samples - seconds / apart * measured.save
-        steps = max(1, round(training / measured.step))
-        length = min(max(EMA_SHARE * steps, 10.0), LONGEST_EMA)
-        settings = [
-            f"training.minutes={self.minutes:g}",
-            f"training.steps={steps}",
-            f"training.warmup_steps={min(MOST_WARMUP, max(1, round(WARMUP_SHARE * steps)))}",
-            f"training.ema_decay={round(1 - 1 / length, 5)}",
-            f"training.sample_every={math.ceil(steps / grids)}",
-            f"training.save_every={max(1, round(apart / measured.step))}",
-        ]
-        if alone := self.autoencoder_steps(measured):
-            settings.append(f"first_stage.autoencoder_steps={alone}")
-        return self.config(size).with_settings(settings)
+        config = fit_to(self.config(size), self.minutes, seconds, measured)
+        alone = self.autoencoder_steps(measured)
+        return config.with_settings([f"first_stage.autoencoder_steps={alone}"] if alone else [])
 
     def reasons(self, size: SizePreset, config: Config, expected: Forecast) -> Iterator[Reason]:
         """Yield why a plan is as it is, what matters most first."""

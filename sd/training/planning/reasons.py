@@ -24,6 +24,8 @@ MESSAGES = {
     "{pictures_per_second:picture|pictures} a second.",
     "network": "A network of {parameters} million parameters, {batch} "
     "{batch:picture|pictures} at once.",
+    "started": "It starts from the weights of {model}, with its settings: what both know needs no "
+    "learning anew.",
     "autoencoder": "Its own autoencoder is trained first: {steps} {steps:step|steps}, about "
     "{seconds} {seconds:second|seconds}.",
     "latents": "It sees each picture as {width} x {height} places of latents, one for "

@@ -12,6 +12,7 @@
 
   function choiceOf(field, id, changed) {
     const list = make("select", { id });
+    let kept = field.value;  // where a handler brings the choices, what is chosen may come first
     const fill = (choices) => {
       list.replaceChildren(...choices.map(([text, value], i) => make("option", { value: String(i) }, sdSay(text))));
       list.choices = choices.map(([, value]) => value);
@@ -20,8 +21,8 @@
     list.addEventListener("change", changed);
     return {
       node: list, input: list, fill,
-      get: () => list.choices[list.selectedIndex] ?? field.value,
-      set: (value) => { list.selectedIndex = list.choices.indexOf(value); },
+      get: () => list.choices[list.selectedIndex] ?? (field.open ? kept : field.value),
+      set: (value) => { kept = value; list.selectedIndex = list.choices.indexOf(value); },
     };
   }
 

@@ -143,6 +143,8 @@ def plan_for(
     chosen = settings.with_picture_settings(Config.preset("tiny"), values)
     if any(getattr(chosen.training, change) for change in UNENCODED):
         words.append("--first-stage=pixels")
+    if (start := settings.find_start(chosen)) is not None:
+        words.append(f"--from={start}")
     words += count_pictures(data, chosen.training)
     for answer in ask([*words, "--", uploads.source_of(data)], lang):
         if "preset" not in answer:

@@ -157,14 +157,15 @@ def describe(
     config: Config, data: str | None, measured: Measurement | None, request: gr.Request
 ) -> Updates:
     """Return everything that follows from the settings and the pictures."""
-    lang = language(request)
+    lang, offered = language(request), settings.offer_models()
     # While new settings arrive, they are others for a moment; then what was measured is true again.
     is_measured = measured is not None and (measured.config, measured.data) == (config, data)
     answer = measured.answer if measured is not None and is_measured else Markup()
     remarks = advice.plan_remarks_html(find_remarks(config, data), lang)
     if data is None:
         told = config_view.told_html(config, MANY, Markup(), remarks, answer, lang)
-        return {"told": told, "minutes": {"own": config_view.own_line(config, lang)}}
+        own = {"own": config_view.own_line(config, lang)}
+        return {"told": told, "minutes": own, "form": offered}
     found = uploads.survey_of(data)
     count = report_view.count_chosen(found.report, config.training)
     learns = report_view.conditioning_html(found.report, config, lang)
@@ -173,6 +174,7 @@ def describe(
     except InputError:  # shown beside its field, and by `learns`
         resolved = config
     return {
+        "form": offered,
         "told": config_view.told_html(resolved, count, learns, remarks, answer, lang),
         "card": {"own": {"set": data, **pictures.look_of(found, config, lang)}},
         "minutes": {

@@ -1,6 +1,7 @@
 """The left column of the Train tab: the pictures, how long, every setting; what a start takes."""
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ def start_run(data: str | None, config: Config, seed: Any, device: Any, title: s
     source = uploads.source_of(data)
     seed = validation.seed("seed", seed)
     choose(validation.choice("device", device, settings.DEVICES))
+    if (start := settings.find_start(config)) is not None:
+        config = replace(config, training=replace(config.training, start_from=str(start)))
     return runs.start(state.home(), source, config, seed, device, title).name
 
 
@@ -167,7 +170,7 @@ def build(demo: gr.Blocks) -> PlanForm:
 
 def wire(demo: gr.Blocks, plan: PlanForm) -> None:
     """Wire the pictures and the fields to the plan, and the plan to what follows from it."""
-    described = {"told": plan.told, "card": plan.card, "minutes": plan.minutes}
+    described = {"told": plan.told, "card": plan.card, "minutes": plan.minutes, "form": plan.form}
     states = {"config": plan.config, "data": plan.data, "measured": plan.measured}
     follow = by_name(describe, states, described) | QUIET | SURVEY
     read = by_name(read_fields, plan.values, {"config": plan.config, "form": plan.form})

@@ -6,28 +6,35 @@ and reads them here, so that nothing that was typed can be missed.
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from sd.checkpoints.record import name_of
 from sd.common import validation
 from sd.common.validation import InputError
 from sd.config import KEYS, SECTIONS, Config, ini, preset_names
 from sd.config.fields import LONGEST_PATH
 from sd.config.sections import AUTOENCODERS, CONDITIONING_KINDS
 from sd.diffusion.schedule import SCHEDULES, Schedule
+from sd.generation import registry
 from sd.networks.blueprint import check_network
 from sd.training.planning import memory
+from sd.ui import models, state
 from sd.ui.components import fields
 from sd.ui.components.fields import Field, Values, patch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+NOTHING = "start_nothing"  # where training starts from no model
 PLAN_MINUTES = "plan_minutes"  # a field beside the settings: any number of minutes
 FIRST = preset_names()[0]  # with which the page opens
 SECTION_OF = {key: section for section, keys in KEYS.items() for key in keys}
 # These lie beside the pictures that they change; all others are in the four folded groups.
 KEYS_BESIDE_PICTURES = (
+    "start_from",
     "classes",
     "kind",
     "fit",
@@ -55,9 +62,11 @@ RANGES = {  # of what is shown as a slider: greatest value, step
 FINE = {"learning_rate": 0.0001, "ema_decay": 0.001, "weight_decay": 0.01, "vocabulary": 100}
 FINE |= {"dropout": 0.05, "drop": 0.05}
 NAMED = re.compile(rf"\[?({'|'.join(SECTIONS)})\.(\w+)")  # how a line about a setting begins
-WIDE = ("save_path", "dataset_path", "encoder", "autoencoder")
+WIDE = ("save_path", "dataset_path", "encoder", "autoencoder", "start_from")
 LISTS = ("classes", "sample_prompts")
-PICTURE_SETTINGS = ("classes", "flip", "shift", "rotation", "brightness")  # kept with a new preset
+PICTURE_SETTINGS = (  # kept with a new preset
+    *("classes", "flip", "shift", "rotation", "brightness", "start_from"),
+)
 KEPT_WITH_A_PLAN = (*PICTURE_SETTINGS, "kind", "seed", "device", PLAN_MINUTES)
 
 
@@ -80,6 +89,8 @@ def to_widget(key: str, config: Config) -> Any:
     how, value = widget_kind(key), getattr(getattr(config, SECTION_OF[key]), key)
     if how == "list":
         return list(value or ())
+    if key == "start_from":
+        return "" if value is None else name_of(value)
     if how in ("text", "path"):
         return "" if value is None else str(value) if how == "path" else ini.spell(value)
     return value
@@ -97,6 +108,8 @@ def field_of(key: str, config: Config) -> Field:
     usual: dict[str, Any] = {"name": key, "value": value, "info": info}
     if key in KEYS_BESIDE_PICTURES:
         usual["label"] = f"pick_{key}"
+    if key == "start_from":  # `offer_models` brings the models
+        return Field(kind=fields.CHOICE, choices=[(NOTHING, "")], is_open=True, **usual)
     how = widget_kind(key)
     if how == "slider":
         high, step = RANGES[key]
@@ -217,6 +230,10 @@ def find_faults(config: Config) -> dict[str, str]:
         line = f"first_stage.autoencoder = {name}: the page opens no other's; use the command"
         return {"autoencoder": line}
     try:
+        find_start(config)
+    except InputError as error:
+        return {"start_from": str(error)}
+    try:
         check_network(config.unet, *config.latent_shape[1:])
         Schedule.from_config(config.diffusion)
         memory.check(config)
@@ -246,6 +263,27 @@ def offer_classes(classes: Mapping[str, int], names: Mapping[str, str]) -> dict[
     """
     choices = [(f"{names.get(name, name)} ({n:,})", name) for name, n in classes.items()]
     return patch({"classes": []}, choices={"classes": choices}, shown={"classes": len(choices) > 1})
+
+
+def offer_models() -> dict[str, Any]:
+    """Return the form with the models that a training can start from."""
+    names = [
+        each.name for each in registry.list_models(state.home()) if each.checkpoint is not None
+    ]
+    return patch(choices={"start_from": [(NOTHING, ""), *((name, name) for name in names)]})
+
+
+def find_start(config: Config) -> Path | None:
+    """Return where the model lies from which settings start; `InputError` for none of this page."""
+    if config.training.start_from is None:
+        return None
+    name = name_of(config.training.start_from)
+    with suppress(InputError):
+        entry = models.find(name)
+        if entry.checkpoint is not None:
+            return entry.folder
+    shown = validation.shown(name)
+    raise InputError(f"training.start_from = {shown}: no trained model is called so")
 
 
 def with_picture_settings(

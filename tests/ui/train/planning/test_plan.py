@@ -15,16 +15,20 @@ import pytest
 from markupsafe import Markup
 
 from sd import runs
+from sd.checkpoints.checkpoint import save_checkpoint
+from sd.checkpoints.model import Model
 from sd.cli import commands
 from sd.cli.parser import parser
 from sd.common import device
 from sd.common.validation import InputError
 from sd.config import KEYS, Config
+from sd.networks.unet import UNetModel
 from sd.runs import process
 from sd.training import coach
 from sd.training.planning import speed
 from sd.ui import models, texts, uploads
 from sd.ui.adapter import checks
+from sd.ui.adapter.errors import PageError
 from sd.ui.state import Shared, shared, use
 from sd.ui.train import pictures
 from sd.ui.train.planning import (
@@ -309,6 +313,58 @@ def test_a_plan_fills_the_fields_and_says_why(
     told = last["measured"].answer
     assert last["measured"] == Measurement(config, "starter", told)
     assert "3 min 10 s" in told and "868 MiB" in told and "&lt;i&gt;The rate" in told
+
+
+@pytest.fixture
+def known(tiny_config: Config, home: Path) -> Path:
+    """A trained model that the home calls "cats"."""
+    model = Model(UNetModel.from_config(tiny_config.unet), tiny_config)
+    (home / "cats").mkdir()
+    (home / "cats" / "config.ini").write_text(tiny_config.to_ini())
+    save_checkpoint(model, home / "cats" / "checkpoint-000000004", {"step": 4})
+    return home / "cats"
+
+
+def test_a_start_from_a_model_is_told_where_it_lies(
+    known: Path, roomy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = started(monkeypatch)
+    assert start("starter", start_from="cats") == "run"
+    assert asked[1].training.start_from == str(known)
+    for name in ("dogs", str(known), "ideal:starter"):
+        faults = settings.read_config(fields(start_from=name))[1]
+        assert set(faults) == {"start_from"}
+        with pytest.raises(PageError, match="no trained model is called so"):
+            start("starter", start_from=name)
+    assert len(asked) == 5  # of the one start
+
+
+def test_the_form_offers_the_models_and_nothing(known: Path) -> None:
+    told = form.describe(Config.preset("tiny"), None, None, ENGLISH)["form"]["patch"]
+    offered = told["choices"]["start_from"]
+    assert [value for _, value in offered] == ["", "cats"]
+    assert [words["en"] for words, _ in offered] == ["nothing", "cats"]
+    run = Config.preset("tiny").with_settings(["training.start_from=cats@0123456789abcdef"])
+    assert settings.to_widget("start_from", run) == "cats"
+
+
+def test_a_plan_from_a_model_is_made_for_it_and_keeps_its_name(
+    known: Path, roomy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = ANSWER | {"settings": [*ANSWER["settings"], f"training.start_from={known}"]}
+    given = answering(monkeypatch, answer)
+    last = list(planning(start_from="cats"))[-1]
+    assert f"--from={known}" in given
+    assert last["config"].training.start_from == "cats"
+
+
+@pytest.mark.parametrize(("turned", "flag"), [(0.0, False), (12.0, True)])
+def test_pictures_that_are_turned_are_planned_in_pixels(
+    home: Path, roomy: None, monkeypatch: pytest.MonkeyPatch, turned: float, flag: bool
+) -> None:
+    given = answering(monkeypatch, ANSWER)
+    list(planning(rotation=turned))
+    assert ("--first-stage=pixels" in given) == flag
 
 
 def test_the_button_measures_plans_and_starts(

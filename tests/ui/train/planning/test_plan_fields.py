@@ -102,7 +102,7 @@ def is_meant(key: str, value: Any) -> bool:
     if key == "kind" and value is None:  # as an ini spells none
         return True
     open_ones = ("context_dim", "num_classes", "save_path", "dataset_path", "classes")
-    open_ones += ("encoder", "sample_prompts", "autoencoder")
+    open_ones += ("encoder", "sample_prompts", "autoencoder", "start_from")
     return key in open_ones and (value is None or isinstance(value, str))
 
 

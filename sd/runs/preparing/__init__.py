@@ -1,0 +1,1 @@
+"""What a run needs before its first step beyond its pictures."""
