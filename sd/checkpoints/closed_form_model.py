@@ -5,38 +5,57 @@ or the folder of a run, whose pictures and settings they then share.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+from einops import rearrange
 from torch import Tensor
 
 from sd.checkpoints.closed_form_name import CLOSED_FORMS, IDEAL, LINEAR, PRESET, parse_name
+from sd.checkpoints.first_stage import read_first_stage
+from sd.checkpoints.latent_set import LatentSet, open_latents
 from sd.checkpoints.model import Samplable
+from sd.checkpoints.record import newest_checkpoint
 from sd.common.text import brief, printable
 from sd.common.validation import InputError, choice, shown
 from sd.config import Config
 from sd.data.image_set import ImageSet, read_images
+from sd.data.images import to_float
 from sd.data.ingest import open_images
 from sd.data.reading.source import BUNDLED_SETS
+from sd.data.space import Pixels, Space
 from sd.diffusion.closed_form import ClosedFormDenoiser, IdealDenoiser, LinearDenoiser
 from sd.diffusion.guidance import Guidance
 from sd.diffusion.loss import Diffusion
+from sd.networks.first_stage import Latents
 
 DENOISERS: dict[str, type[ClosedFormDenoiser]] = {IDEAL: IdealDenoiser, LINEAR: LinearDenoiser}
-CONFIG, PICTURES = "config.ini", "pictures"  # of a run
+CONFIG, PICTURES, LATENTS = "config.ini", "pictures", "latents"  # of a run
+ENCODED = 64  # pictures that are encoded at once
 
 
 @dataclass(frozen=True)
 class ClosedFormModel(Samplable):
     """A closed-form denoiser with all that is needed to sample from it, as a `Model` has it.
 
-    `about` holds its kind ("ideal" or "linear") and the number of its pictures.
+    `about` holds its kind ("ideal" or "linear") and the number of its pictures. latents: the space
+    of their latents, where it answers in these: then the ideal one repeats not its pictures but
+    what the autoencoder gives back of them, D(E(picture)), which no model on such latents betters.
     """
 
     denoiser: ClosedFormDenoiser
     config: Config
     about: Mapping[str, Any] = field(default_factory=dict)
+    latents: Latents | None = None
+
+    @cached_property
+    def space(self) -> Space:
+        """Where it samples, and the way from there to pictures."""
+        return Pixels(self.config.picture_shape) if self.latents is None else self.latents
 
     def guided(
         self,
@@ -64,33 +83,59 @@ class ClosedFormModel(Samplable):
 
 
 def build_closed_form(
-    kind: str, images: ImageSet, config: Config, device: str = "cpu"
+    kind: str,
+    images: ImageSet,
+    config: Config,
+    device: str = "cpu",
+    latents: LatentSet | None = None,
 ) -> ClosedFormModel:
     """Return the model of that kind, "ideal" or "linear", of a picture set.
 
-    The process is that of `config`, whose shape the pictures must have. Raises `InputError` for
-    another kind or shape, an empty set, and a linear model of one picture.
+    The process is that of `config`, whose shape the pictures must have. latents: those of the set,
+    where it is to answer in them. Raises `InputError` for another kind or shape, an empty set, and
+    a linear model of one picture.
     """
     choice("kind", kind, list(CLOSED_FORMS))
     found, wanted = tuple(images.pixels.shape[1:]), config.picture_shape
     if found != wanted:
         raise InputError(f"the pictures are {found} (channels, height, width); {wanted} is wanted")
-    denoiser = DENOISERS[kind](images.pixels, Diffusion.from_config(config.diffusion), device)
-    return ClosedFormModel(denoiser, config, {"kind": kind, "pictures": len(denoiser.pixels)})
+    rows = torch.arange(len(images.pixels))
+    values = images.pixels if latents is None else latents.z(rows)
+    denoiser = DENOISERS[kind](values, Diffusion.from_config(config.diffusion), device)
+    about = {"kind": kind, "pictures": len(denoiser.pixels)}
+    space = None if latents is None else latents.latents.to(device)
+    return ClosedFormModel(denoiser, config, about, space)
 
 
 def open_closed_form(name: str, device: str = "cpu") -> ClosedFormModel:
     """Return the model called "ideal:DATA" or "linear:DATA".
 
-    A run's folder gives the pictures and settings of the run; all else is read as the preset
-    `tiny` reads pictures. Raises `InputError` for another name, and as reading pictures does.
+    A run's folder gives the pictures and settings of the run, and their latents where its network
+    sees these; all else is read as the preset `tiny` reads pictures. Raises `InputError` for
+    another name, and as reading pictures does.
     """
     parsed = parse_name(name)
     if parsed is None:
         raise InputError(f"model = {shown(name)}: must be ideal:DATA or linear:DATA")
     kind, data = parsed
     config, images = _read_run(Path(data)) if _is_run(data) else _read_pictures(data)
-    return build_closed_form(kind, images, config, device)
+    latents = _latents_of(Path(data), config, images) if config.is_latent else None
+    return build_closed_form(kind, images, config, device, latents)
+
+
+def _latents_of(folder: Path, config: Config, images: ImageSet) -> LatentSet:
+    """Return the latents of a run's pictures: those it has encoded, or else encoded here."""
+    stored = folder / LATENTS
+    wanted = [len(images.pixels), *config.latent_shape]
+    with suppress(InputError):
+        found = open_latents(stored, config)
+        if [len(found.values), *found.values.shape[2:]] == wanted:
+            return found
+    space = read_first_stage(newest_checkpoint(folder), config)
+    parts = (to_float(part) for part in torch.split(images.pixels, ENCODED))
+    z = torch.cat([space.encode(part) for part in parts])[:, None]
+    mean, std = (rearrange(each, "c -> c 1 1") for each in (space.mean, space.std))
+    return LatentSet(z * std + mean, space)
 
 
 def _is_run(data: str) -> bool:

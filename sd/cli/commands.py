@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,15 +21,14 @@ from sd.common import validation
 from sd.common.text import brief, printable
 from sd.common.validation import InputError
 from sd.config import Config, ini, preset_names
+from sd.config.sections import OWN
 from sd.config.unused import find_unused
 from sd.diffusion.schedule import Schedule
 from sd.runs.home import has_run
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from sd.common.outputs import Output
-    from sd.diffusion.loss import Diffusion
+    from sd.networks.first_stage import Latents
     from sd.runs.recorder import Listener
     from sd.training.loop import TrainStep
     from sd.training.planning.planner import PictureStats, Plan
@@ -48,6 +48,7 @@ ONLY_NEW = (
     "seed",
     "only_first_stage",
 )
+MOST_CHANNELS = 32  # whose moments are told
 PEEKED = 16  # pictures that a plan looks at
 FIRST_SECONDS = 1.5  # what a run takes to begin beyond a plan's own beginning
 
@@ -326,7 +327,8 @@ def film(args: argparse.Namespace) -> None:
 
 
 def noise(args: argparse.Namespace) -> None:
-    """Noise a picture to one or more t and write them side by side."""
+    """Noise a picture to one or more t and write them side by side, below them its latents."""
+    from sd.cli.noise import noise_picture
     from sd.common.marks import save_png
     from sd.common.outputs import Output, check_free, output_of
 
@@ -334,7 +336,7 @@ def noise(args: argparse.Namespace) -> None:
     if out is not None:
         read = [Path(each) for each in (args.picture, args.config) if each is not None]
         check_free("--out", out, read, args.overwrite)
-    diffusion, grid = _noise_picture(args)
+    diffusion, grid = noise_picture(args, settings_of(args), _seed(args.seed))
     place = _write(partial(save_png, grid), out or Output(Path()), NOISED)
     for t in args.t:
         a, b = diffusion.schedule.signal(t), diffusion.schedule.noise(t)
@@ -356,29 +358,6 @@ def export(args: argparse.Namespace) -> None:
     from sd.cli.export import export as run
 
     run(args)
-
-
-def _noise_picture(args: argparse.Namespace) -> tuple["Diffusion", "Image"]:
-    """Return the process of the settings, and the picture at each t in one grid."""
-    import torch
-
-    from sd.cli.pictures import read_and_remark
-    from sd.data.images import fit_picture, make_grid, to_float
-    from sd.diffusion.loss import Diffusion
-    from sd.diffusion.sampling import draw_noise, generators
-
-    config = settings_of(args)
-    diffusion = Diffusion.from_config(config.diffusion)
-    training, channels = config.training, config.picture_shape[0]
-    picture = read_and_remark(args.picture)
-    pixels = fit_picture(
-        picture, training.input_height, training.input_width, channels, training.fit
-    )
-    x0 = to_float(pixels)[None]
-    eps = draw_noise(x0.shape[1:], generators([_seed(args.seed)]))
-    times = [diffusion.schedule.check_time(t, "--t") for t in args.t]
-    noised = torch.cat([diffusion.q_sample(x0, t, eps) for t in times])
-    return diffusion, make_grid(noised, columns=len(noised))
 
 
 def _write(fill: Callable[[Path], None], out: "Output", name: str) -> Path:
@@ -423,17 +402,20 @@ def info(args: argparse.Namespace) -> None:
         _report(args)
         return
     about: dict[str, Any] = {}
+    latents = None
     if path.is_dir():
         from sd.checkpoints.checkpoint import load_checkpoint
 
         model = load_checkpoint(path)
-        config, about = model.config, dict(model.about)
+        config, about, latents = model.config, dict(model.about), model.latents
     else:
         config = Config.preset(args.path) if args.path in preset_names() else Config.read(path)
     plan = blueprint(config.unet, *config.latent_shape[1:])
     schedule = Schedule.from_config(config.diffusion)
+    first_stage = _describe_first_stage(config, latents)
     description: dict[str, Any] = {
         "parameters": plan.parameters,
+        "first_stage": first_stage,
         "picture": config.picture_shape,
         "latent": config.latent_shape,
         "tensors": plan.tensors,
@@ -448,7 +430,7 @@ def info(args: argparse.Namespace) -> None:
         return
     lines = [
         *describe(plan),
-        *_first_stage_lines(config),
+        *_first_stage_lines(config, first_stage),
         f"schedule {config.diffusion.schedule}, T = {schedule.timesteps}",
     ]
     lines.append(f"terminal SNR {schedule.terminal_snr:.3g}")
@@ -466,11 +448,47 @@ def _report(args: argparse.Namespace) -> None:
     print(json.dumps(report.to_json()) if args.json else "\n".join(report.lines()))
 
 
-def _first_stage_lines(config: Config) -> list[str]:
-    """Return what pictures become before the network sees them, if not themselves."""
+def _describe_first_stage(config: Config, latents: "Latents | None") -> dict[str, Any] | None:
+    """Return what `info` tells of the network that makes latents, None where there are none.
+
+    Those of settings have weights only where they are at hand; an own one is told untrained.
+    """
     if not config.is_latent:
+        return None
+    stage = config.first_stage
+    told: dict[str, Any] = {"autoencoder": stage.autoencoder, "factor": config.factor}
+    network: Any = None if latents is None else latents.autoencoder
+    if stage.autoencoder == OWN and network is None:
+        import torch
+
+        from sd.networks.first_stage import new_autoencoder
+
+        with torch.device("meta"):
+            network = new_autoencoder(stage, config.unet.channel)
+    elif network is None:
+        from sd.checkpoints.first_stage import open_autoencoder
+
+        with suppress(InputError):
+            network = open_autoencoder(config)
+    if network is not None:
+        for part in ("encoder", "decoder"):
+            told[part] = sum(each.numel() for each in getattr(network, part).parameters())
+    if latents is not None:
+        told |= {"mean": latents.mean.tolist(), "std": latents.std.tolist()}
+    return told
+
+
+def _first_stage_lines(config: Config, told: dict[str, Any] | None) -> list[str]:
+    """Return what pictures become before the network sees them, if not themselves."""
+    if told is None:
         return []
     (colours, height, width), (channels, h, w) = config.picture_shape, config.latent_shape
-    name, factor = config.first_stage.autoencoder, config.factor
     shapes = f"{colours} x {height} x {width} -> {channels} x {h} x {w}"
-    return [f"first stage {printable(str(name))}: {shapes}, f = {factor}"]
+    line = f"first stage {printable(str(told['autoencoder']))}: {shapes}, f = {config.factor}"
+    if "encoder" in told:
+        line += f", encoder {told['encoder']:,} and decoder {told['decoder']:,} parameters"
+    lines = [line]
+    for name in ("mean", "std"):
+        if name in told and len(told[name]) <= MOST_CHANNELS:
+            lines.append(f"latents' {name} {' '.join(f'{each:.3g}' for each in told[name])}")
+    return lines

@@ -17,6 +17,10 @@ from sd.generation.pipeline import sampling_of
 from sd.generation.recipe import Recipe
 from sd.networks.conditioning_metadata import default_guidance
 
+GIVEN_BACK = {  # what closed forms on latents teach
+    "ideal": "ideal, on latents: it repeats its pictures as the autoencoder gives them back",
+    "linear": "linear, on latents: what it draws is linear in z; the decoder makes pictures of it",
+}
 NAMED = 4  # prompts in a line
 LONGEST_NAMED = 40  # characters of each
 
@@ -91,6 +95,8 @@ def remarks(args: argparse.Namespace, recipe: Recipe, source: Model | ClosedForm
     lines = list(source.about.get(ADDED, ())) if isinstance(source, Model) else []
     lines += [f"{name.replace('_', ' ')} {getattr(recipe, name)}" for name in drawn]
     lines += unused_values(args, recipe)
+    if isinstance(source, ClosedFormModel) and source.latents is not None:
+        lines.append(GIVEN_BACK[source.about["kind"]])
     if usual := default_prompts(args, source):
         lines.append(f"asked for what its own samples were, {_join(usual[: recipe.count])}")
         lines[-1] += "; --unconditional asks for nothing"

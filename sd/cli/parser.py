@@ -230,6 +230,8 @@ def _film_flags(flags: argparse.ArgumentParser) -> None:
 def _noise_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("picture", metavar="PICTURE")
     flags.add_argument("--t", type=number, nargs="+", required=True, help="times, 0..T")
+    about = "with the settings of this model, and in its latents if it has any"
+    flags.add_argument("--model", metavar="MODEL", help=about)
     _settings_flags(flags)
     about = "noise.png, under a free name, if not told; a folder gets it under a free name too"
     flags.add_argument("--out", metavar="FILE.png|FOLDER", help=about)

@@ -29,13 +29,15 @@ class ClosedFormDenoiser:
     """The callable (w_t [B, C, H, W], t) -> Prediction(w_0, eps) whose w_0 is a sum of pictures.
 
     Times are in (0, T], the answer has the type and device of w_t. A subclass gives the weights.
+    In latents a picture is its z.
     """
 
     def __init__(self, pixels: Tensor, process: ForwardProcess, device: str = "cpu") -> None:
-        """Take the set, uint8 [N, C, H, W]; one that is mapped from disk stays there.
+        """Take the set: uint8 [N, C, H, W], mapped from disk or not, or z, floats [N, c, h, w].
 
         Raises `InputError` for a set without pictures.
         """
+        self.half, self.shift = (HALF, 1.0) if pixels.dtype == torch.uint8 else (1.0, 0.0)
         if not len(pixels):
             raise InputError("a model of a picture set needs a picture; the set is empty")
         # MPS has no float64.
@@ -65,12 +67,12 @@ class ClosedFormDenoiser:
     def _products(self, w: Tensor) -> Tensor:
         """Return the inner product of each of w [B, D] with each picture: [B, N]."""
         levels = torch.cat([w @ part.T for part in self._parts()], dim=1)
-        return levels / HALF - w.sum(1, keepdim=True)
+        return levels / self.half - self.shift * w.sum(1, keepdim=True)
 
     def _parts(self) -> Iterator[Tensor]:
-        """Yield the levels 0..255 of all pictures, float64 [K, D], few at a time.
+        """Yield the stored values of all pictures, float64 [K, D], few at a time.
 
-        A picture is levels / HALF - 1: what is linear in it need not make it.
+        A picture is levels / half - shift: what is linear in it need not make it.
         """
         for part in torch.split(self.pixels, _part_length(self.pixels.shape[1])):
             yield part.double()
@@ -81,7 +83,7 @@ class ClosedFormDenoiser:
         used = torch.nonzero((weights != 0).any(0)).flatten()
         for part in torch.split(used, _part_length(self.pixels.shape[1])):
             total.addmm_(weights.index_select(1, part), self.pixels.index_select(0, part).double())
-        return total.div_(HALF).sub_(weights.sum(1, keepdim=True))
+        return total.div_(self.half).sub_(self.shift * weights.sum(1, keepdim=True))
 
 
 class IdealDenoiser(ClosedFormDenoiser):
@@ -95,7 +97,7 @@ class IdealDenoiser(ClosedFormDenoiser):
     def __init__(self, pixels: Tensor, process: ForwardProcess, device: str = "cpu") -> None:
         """Take the set; the squared length of each picture is taken once."""
         super().__init__(pixels, process, device)
-        squares = ((part / HALF - 1).square().sum(1) for part in self._parts())
+        squares = ((part / self.half - self.shift).square().sum(1) for part in self._parts())
         self.squares = torch.cat(list(squares))
 
     def _weights(self, w_t: Tensor, a: float, b: float) -> Tensor:
@@ -136,7 +138,7 @@ class LinearDenoiser(ClosedFormDenoiser):
         count = len(self.pixels)
         gram = torch.zeros((count, count), dtype=torch.float64, device=self.device)
         for part in torch.split(self.pixels, _part_length(count), dim=1):
-            columns = _centred(part.double(), 0) / HALF
+            columns = _centred(part.double(), 0) / self.half
             gram += columns @ columns.T
         return gram
 

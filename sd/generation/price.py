@@ -57,7 +57,7 @@ def size_factor_of(config: Config, size: tuple[int, int]) -> float:
     """Return how many times the operations of a model's own size a size takes."""
     length = config.conditioning.text_length
     drawn, own = (
-        blueprint(config.unet, height, width, length).operations
+        blueprint(config.unet, height // config.factor, width // config.factor, length).operations
         for height, width in (size, config.picture_shape[1:])
     )
     return drawn / own

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from sd import runs
 from sd.checkpoints.checkpoint import load_training
+from sd.checkpoints.latent_set import LatentSet
 from sd.checkpoints.record import (
     STATE,
     check_record,
@@ -41,7 +42,6 @@ from sd.runs.preparing.pictures import prepare_pictures, train_autoencoder
 from sd.runs.preparing.start import keep_start, open_start
 from sd.runs.recorder import Listener, Recorder
 from sd.runs.session import Session
-from sd.training.latents import LatentSet
 from sd.training.loop import NotFinite, Training, TrainStep
 from sd.training.planning import memory
 

@@ -5,10 +5,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from sd.checkpoints.latent_set import LatentSet
 from sd.config.sections import TrainingConfig
 from sd.data.augment import augment
 from sd.data.images import to_float
-from sd.training.latents import LatentSet
 
 
 class TrainingData(Protocol):

@@ -11,9 +11,8 @@ import json
 import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from sd.checkpoints.first_stage import read_autoencoder, write_autoencoder
+from sd.checkpoints.first_stage import write_autoencoder
+from sd.checkpoints.latent_set import AUTOENCODER, INDEX, VALUES, LatentSet, Moments
 from sd.common.device import Machine, multiplies_bfloat16
 from sd.common.disk import digest, flush, read_object, temporary_path, write_text
 from sd.common.text import format_bytes
@@ -32,8 +32,7 @@ from sd.data.images import to_float
 from sd.data.ingest import map_file
 from sd.networks.first_stage import Autoencoder, Latents, encode_mode
 
-VALUES, INDEX, PROGRESS = "latents.bin", "index.json", "progress.json"
-AUTOENCODER = "autoencoder.safetensors"
+PROGRESS = "progress.json"
 BLOCK = 8  # pictures that are encoded at once
 CHUNK = 64  # pictures whose moments are summed at once
 PROVED_SECONDS = 2.0  # between two records of what is whole
@@ -41,34 +40,6 @@ VALUE_BYTES = 2
 SPARE_BYTES = 64 * 2**20  # bytes of the disk that latents leave free
 LEAST_STD = 1e-4  # of a channel in which all latents are the same
 RIDGE = 1e-9
-
-
-@dataclass(frozen=True, eq=False)
-class LatentSet:
-    """Latents of a picture set, in its order.
-
-    values: E(x), float16 [N, V, c, h, w], of V views: the picture, and its mirror image if flips
-    are wanted. latents: the space, whose z is (E(x) - mean) / std.
-    """
-
-    values: Tensor
-    latents: Latents
-
-    def z(self, rows: Tensor, views: Tensor | None = None) -> Tensor:
-        """Return z [B, c, h, w] of pictures; `views` [B] tells which view of each, 0 if not."""
-        views = torch.zeros_like(rows) if views is None else views
-        mean, std = (
-            rearrange(each, "c -> c 1 1") for each in (self.latents.mean, self.latents.std)
-        )
-        return (self.values[rows, views].float() - mean.cpu()) / std.cpu()
-
-
-class Moments(NamedTuple):
-    """What the latents of a set are like: `Latents` says what each is."""
-
-    mean: Tensor
-    std: Tensor
-    rgb: Tensor
 
 
 def views_of(config: Config) -> int:
@@ -136,15 +107,6 @@ def encode_images(
     index |= {name: each.tolist() for name, each in moments._asdict().items()}
     write_text(folder / INDEX, json.dumps(index))
     (folder / PROGRESS).unlink(missing_ok=True)
-
-
-def open_latents(folder: Path, config: Config) -> LatentSet:
-    """Return the latents in `folder`, which are whole."""
-    index = read_object(folder / INDEX, "shape", *Moments._fields)
-    moments = Moments(*(torch.tensor(index[name]) for name in Moments._fields))
-    autoencoder = read_autoencoder(folder / AUTOENCODER)
-    values = map_file(folder / VALUES, index["shape"], np.float16)
-    return LatentSet(values, Latents(autoencoder, *moments, config.picture_shape))
 
 
 def is_whole(folder: Path, shape: list[int], pictures: str) -> bool:

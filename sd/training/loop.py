@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sd.checkpoints.latent_set import LatentSet
 from sd.checkpoints.model import Model
 from sd.checkpoints.transfer import take_weights
 from sd.common.device import Machine
@@ -35,7 +36,7 @@ from sd.training.evaluation import (
     losses,
 )
 from sd.training.first_stage import ready_autoencoder
-from sd.training.latents import LatentSet, latents_in_memory
+from sd.training.latents import latents_in_memory
 from sd.training.monitoring import EVALUATED
 from sd.training.optimizers import Optimizer
 from sd.training.prompts import drop_prompts, metadata_of, prompts_of, resolve

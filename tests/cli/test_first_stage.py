@@ -11,8 +11,10 @@ from PIL import Image
 
 from sd import runs
 from sd.checkpoints.checkpoint import load_checkpoint
+from sd.cli.parser import main
 from sd.common.validation import InputError
 from sd.config import Config
+from sd.diffusion.sampling import draw_noise, generators
 from sd.training.planning import forecast, memory
 from tests.helpers.commands import refused, said
 from tests.helpers.first_stages import LATENT, latent_settings
@@ -72,6 +74,72 @@ def test_info_tells_what_pictures_become(ini: Path, run: Path, capsys: Capture) 
     found = json.loads(said(capsys, "info", run, "--json"))
     assert (found["picture"], found["latent"]) == ([3, 8, 8], [4, 4, 4])
     assert "first stage" not in said(capsys, "info", "tiny")
+
+
+def test_info_names_both_networks(
+    ini: Path, run: Path, capsys: Capture, tiny_config: Config, tmp_path: Path
+) -> None:
+    model = load_checkpoint(run)
+    assert model.latents is not None
+    network = model.latents.autoencoder
+    counts = [
+        sum(each.numel() for each in part.parameters())
+        for part in (network.encoder, network.decoder)
+    ]
+    for place in (ini, run):
+        found = json.loads(said(capsys, "info", place, "--json"))["first_stage"]
+        assert [found["encoder"], found["decoder"]] == counts and found["factor"] == 2
+    assert found["mean"] == pytest.approx(model.latents.mean.tolist())
+    told = said(capsys, "info", run)
+    assert f"encoder {counts[0]:,} and decoder {counts[1]:,} parameters" in told
+    assert "\nlatents' mean " in told and "\nlatents' std " in told
+    assert "and decoder 932,428 parameters" in said(capsys, "info", "latent-own")
+    assert json.loads(said(capsys, "info", "tiny", "--json"))["first_stage"] is None
+
+
+def parts_of(path: Path, side: int) -> list[list[np.ndarray[Any, Any]]]:
+    """Return the tiles of a sheet, row by row, in [-1, 1]."""
+    with Image.open(path) as opened:
+        sheet = np.asarray(opened.convert("RGB")).astype(float) / 127.5 - 1
+    rows = [sheet[top : top + side] for top in range(0, sheet.shape[0], side + 2)]
+    return [
+        [row[:, left : left + side] for left in range(0, row.shape[1], side + 2)] for row in rows
+    ]
+
+
+def test_noise_draws_pixels_and_below_them_latents(
+    run: Path, emoji: dict[str, bytes], tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "a.png").write_bytes(next(iter(emoji.values())))
+    asked = ["noise", tmp_path / "a.png", "--t", 0, 20, 50, "--seed", 3, "--overwrite", "--out"]
+    told = said(capsys, *asked, tmp_path / "both.png", "--model", run)
+    assert told.count("x_t = ") == 3
+    model = load_checkpoint(run)
+    assert model.latents is not None
+    plain = tmp_path / "plain.ini"
+    settings = ["first_stage.autoencoder=None", "unet.channel=3", "unet.n_embed=3"]
+    plain.write_text(model.config.with_settings(settings).to_ini())
+    said(capsys, *asked, tmp_path / "pixels.png", "--config", plain)
+    pixels, latents = parts_of(tmp_path / "both.png", 8)
+    assert np.array_equal(pixels, parts_of(tmp_path / "pixels.png", 8)[0])
+    x = torch.from_numpy(pixels[0].transpose(2, 0, 1)).float()[None]
+    z, eps = model.space.encode(x), draw_noise(model.shape, generators([3]))
+    for t, tile in zip((0, 20, 50), latents, strict=True):
+        wanted = model.space.decode(model.diffusion.q_sample(z, t, eps))[0]
+        assert np.abs(tile.transpose(2, 0, 1) - wanted.numpy()).max() < 0.02
+    said(capsys, *asked, tmp_path / "taesd.png", "--preset", "latent128")
+    assert [len(row) for row in parts_of(tmp_path / "taesd.png", 128)] == [3, 3]
+    line = refused(capsys, *asked, tmp_path / "own.png", "--preset", "latent-own")
+    assert line.startswith("first_stage.autoencoder = own: it lies with the model")
+
+
+def test_a_closed_form_on_latents_says_what_it_repeats(
+    run: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    capsys.readouterr()
+    asked = ["sample", f"ideal:{run}", "--count", "1", "--steps", "3", "--out"]
+    assert main([*asked, str(tmp_path / "ideal.png")]) == 0
+    assert "repeats its pictures as the autoencoder gives them back" in capsys.readouterr().err
 
 
 def test_a_flag_sets_the_first_stage_and_what_must_fit_it(

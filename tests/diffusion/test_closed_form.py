@@ -14,14 +14,19 @@ from sd.checkpoints.closed_form_model import (
     open_closed_form,
 )
 from sd.checkpoints.closed_form_name import parse_name
+from sd.checkpoints.latent_set import open_latents
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.image_set import read_images
-from sd.data.ingest import ingest_images
+from sd.data.images import to_float
+from sd.data.ingest import ingest_images, open_images
 from sd.diffusion.closed_form import ClosedFormDenoiser, IdealDenoiser, LinearDenoiser
 from sd.diffusion.process import ForwardProcess
 from sd.diffusion.sampling import Sampling, draw_noise, generators
 from sd.diffusion.schedule import Schedule
+from sd.runs.worker import begin
+from tests.helpers.first_stages import latent_settings
+from tests.runs.test_resume import make_small_samples
 
 COSINE = Schedule.create("cosine", 1000)
 PLAIN = ForwardProcess(COSINE)
@@ -305,3 +310,49 @@ def test_pictures_that_do_not_fit_the_settings_and_other_kinds_are_one_line(
         build_closed_form("idael", images, tiny_config)
     with pytest.raises(InputError, match=r"\(1, 8, 8\).*; \(3, 32, 32\) is wanted"):
         build_closed_form("ideal", images, Config.preset("tiny"))
+
+
+@pytest.fixture
+def latent_run(pictures: Path, tiny_config: Config, tmp_path: Path) -> Path:
+    """A run whose network sees latents, encoded, with the first stage of a checkpoint."""
+    config = latent_settings(tmp_path, tiny_config, "training.steps=1", "training.flip=True")
+    with pytest.MonkeyPatch.context() as patch:
+        make_small_samples(patch)
+        list(begin(config, str(pictures), tmp_path / "latent"))
+    return tmp_path / "latent"
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_on_latents_the_ideal_one_repeats_what_the_autoencoder_gives_back(
+    latent_run: Path, stored: bool
+) -> None:
+    if not stored:
+        shutil.rmtree(latent_run / "latents")  # as of a bundle: encoded when it is opened
+    model = open_closed_form(f"ideal:{latent_run}")
+    assert (model.shape, model.space.picture_shape) == ((4, 4, 4), (3, 8, 8))
+    pixels = open_images(latent_run / "pictures").pixels
+    samples = model.sampling("ddim", 50).sample(model.denoiser, model.shape, range(6))
+    decoded = model.space.decode(samples)
+    given_back = model.space.decode(model.space.encode(to_float(pixels)))
+    assert far(decoded, given_back).max() < 0.03 < far(decoded, to_float(pixels)).min()
+    assert not model.sampling("ddim", 2).clip_x0
+
+
+def far(samples: Tensor, pictures: Tensor) -> Tensor:
+    """Return the RMS distance of each sample to the nearest picture."""
+    return torch.cdist(samples.flatten(1), pictures.flatten(1)).amin(1) / samples[0].numel() ** 0.5
+
+
+def test_on_latents_the_linear_one_has_the_mean_and_covariance_of_the_latents(
+    latent_run: Path,
+) -> None:
+    model = open_closed_form(f"linear:{latent_run}")
+    z = open_latents(latent_run / "latents", model.config).z(torch.arange(12)).double().flatten(1)
+    process, w_t = model.diffusion, torch.randn(3, 4, 4, 4).double()
+    a, b = process.schedule.at(20)
+    mean, centred = z.mean(0), z - z.mean(0)
+    covariance = centred.T @ centred / len(z)
+    whole = a**2 * covariance + b**2 * torch.eye(64).double()
+    wanted = mean + (a * covariance @ torch.linalg.solve(whole, (w_t.flatten(1) - a * mean).T)).T
+    torch.testing.assert_close(model.denoiser(w_t, 20).x0.flatten(1), wanted)
+    assert model.denoiser.pixels.dtype == torch.float32

@@ -13,6 +13,7 @@ import torch
 
 from sd import runs
 from sd.checkpoints.checkpoint import load_checkpoint
+from sd.checkpoints.latent_set import INDEX, VALUES
 from sd.checkpoints.record import FIRST_STAGE
 from sd.common.validation import InputError
 from sd.config import Config
@@ -22,7 +23,6 @@ from sd.runs.unbundle import unpack
 from sd.runs.worker import begin, restart, resume
 from sd.training import latents
 from sd.training.first_stage import FirstStageTraining
-from sd.training.latents import INDEX, VALUES
 from tests.helpers.first_stages import LATENT, latent_settings
 from tests.runs.test_resume import make_small_samples, same, tensors
 

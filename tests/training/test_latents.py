@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from sd.checkpoints.first_stage import BUNDLED, read_autoencoder
+from sd.checkpoints.latent_set import INDEX, VALUES, open_latents
 from sd.common.device import Machine
 from sd.common.validation import InputError
 from sd.data.image_set import read_images
@@ -16,13 +17,10 @@ from sd.data.images import to_float
 from sd.networks.first_stage import Latents
 from sd.training import latents as module
 from sd.training.latents import (
-    INDEX,
     PROGRESS,
-    VALUES,
     encode_images,
     latents_in_memory,
     measure,
-    open_latents,
 )
 from sd.training.loop import Training
 from tests.helpers.first_stages import latent_settings, small_autoencoder

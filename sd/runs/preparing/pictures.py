@@ -6,6 +6,7 @@ from typing import Any
 
 from sd import runs
 from sd.checkpoints.first_stage import read_first_stage
+from sd.checkpoints.latent_set import LatentSet, open_latents
 from sd.checkpoints.record import FIRST_STAGE, list_checkpoints
 from sd.common.device import Machine, choose
 from sd.common.disk import read_object
@@ -19,7 +20,7 @@ from sd.runs import process
 from sd.runs.preparing.start import encodes_alike, open_start, stored_first_stage
 from sd.runs.recorder import Recorder
 from sd.training.first_stage import measure_autoencoder
-from sd.training.latents import LatentSet, encode_images, open_latents
+from sd.training.latents import encode_images
 from sd.training.planning import memory
 
 

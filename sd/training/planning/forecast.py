@@ -18,6 +18,7 @@ import torch
 
 from sd.checkpoints.checkpoint import save_checkpoint
 from sd.checkpoints.first_stage import open_autoencoder
+from sd.checkpoints.latent_set import LatentSet
 from sd.common import text
 from sd.common.device import Machine
 from sd.config import Config
@@ -27,7 +28,7 @@ from sd.data.image_set import ImageSet
 from sd.data.reading.report import Report
 from sd.networks.first_stage import Autoencoder, Latents, new_autoencoder
 from sd.training.first_stage import prepare_first_stage
-from sd.training.latents import BLOCK, LatentSet, encode_blocks, views_of
+from sd.training.latents import BLOCK, encode_blocks, views_of
 from sd.training.loop import Training, total_steps
 from sd.training.monitoring import EVALUATED, LEVELS, SAMPLE_COUNT, SAMPLE_STEPS
 from sd.training.planning import memory
