@@ -328,7 +328,6 @@ def go_the_way(site: Site) -> Iterator[Found]:
     for size in (WIDE, NARROW):
         with tempfile.TemporaryDirectory() as scratch, site.window(size) as page:
             photos, hand = make_photos(Path(scratch) / "My cats", PHOTOS), Hand(page)
-            go_to(page, "train")
             settle(page)
             page.evaluate("sight.moves()")
             train_photos(hand, photos, by_files=size == NARROW)

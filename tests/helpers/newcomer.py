@@ -1,21 +1,34 @@
 """A newcomer at the page: what they press, from an empty page to a picture of their own model."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 PATIENCE = 120_000  # ms; no promise, only when to give up
-OWN_SHEET = ".run-sheet img:not([src^='data:'], [alt*=emoji32])"  # not the example's
+SHEET = ".run-sheet img:not([src^='data:'])"  # of samples, not of the noise before the first
+
+
+DRAWN = re.compile("steps in|用时")  # of the line below the pictures, in each language
 
 
 class Hand:
-    """Presses what is on a page, and counts it."""
+    """Presses what is on a page, and counts it.
 
-    def __init__(self, page: Any) -> None:
-        self.page, self.presses = page, 0
+    touches: it is a finger. look: called before each press.
+    """
+
+    def __init__(
+        self, page: Any, touches: bool = False, look: Callable[[], object] = lambda: None
+    ) -> None:
+        self.page, self.touches, self.look, self.presses = page, touches, look, 0
 
     def press(self, selector: str) -> None:
         """Press what is in sight there, once it can be pressed."""
-        self.page.locator(selector).first.click(timeout=PATIENCE)
+        place = self.page.locator(selector).first
+        place.wait_for(timeout=PATIENCE)
+        self.look()
+        (place.tap if self.touches else place.click)(timeout=PATIENCE)
         self.presses += 1
 
     def choose(self, selector: str, files: list[str] | str) -> None:
@@ -27,22 +40,25 @@ class Hand:
 
 
 def train_photos(hand: Hand, folder: Path, by_files: bool = False, minutes: bool = True) -> None:
-    """Train on a folder's photographs till the first sample of the run is seen.
+    """Train on a folder's photographs, from any tab, till the first sample of the run is seen.
 
     by_files: a telephone's dialog gives files and no folder. minutes: whether one minute is chosen,
     else it is what the page stands on.
     """
     files = sorted(map(str, folder.iterdir())) if by_files else str(folder)
+    hand.press("[role=tab]")
     hand.choose(".door[data-door=photos]", files)
     hand.page.locator(".set-facts").filter(has_text="60").wait_for(timeout=PATIENCE)
     if minutes:
         hand.press(".tiles label")
+    before = hand.page.locator(".run-panel").get_attribute("data-run")
     hand.press("#train-start")
-    hand.page.locator(OWN_SHEET).first.wait_for(timeout=PATIENCE)
+    other = f".run-panel:not([data-run='{before}'])"
+    hand.page.locator(f"{other} {SHEET}").wait_for(timeout=PATIENCE)
 
 
 def draw_with_it(hand: Hand) -> None:
     """Draw with the model of the run that is shown, once it has ended."""
     hand.press("#train-draw")
     hand.press("#denoise-go")
-    hand.page.locator("#denoise-status").filter(has_text="steps in").wait_for(timeout=PATIENCE)
+    hand.page.locator("#denoise-status").filter(has_text=DRAWN).wait_for(timeout=PATIENCE)
