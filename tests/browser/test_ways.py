@@ -66,6 +66,8 @@ def test_sixty_photographs_become_a_model_that_draws(
     train_photos(hand, photos, by_files=width == 390, minutes=False)
     assert hand.presses <= 5
     page.locator(".run-panel[data-state=finished]").wait_for()
+    box = page.locator("#train-draw").bounding_box()
+    assert 0 <= box["y"] <= 844 - box["height"]  # the thumb need not look for it
     look()
     draw_with_it(hand)
     look()

@@ -4,6 +4,7 @@
   "use strict";
   const TICK = 1000, REST = 5; // ms between two looks; a run that does not live is asked for every fifth
   const PLAY_MS = [90, 350], PLAY_WHOLE = 6000; // of one sheet of samples in the film, and of the film
+  const NARROW = "(max-width: 860px)"; // a window whose parts stand below each other, as in train.css
   const SIDE = 32, GAP = 2, ACROSS = 4; // of the noise before the first samples, in pixels
 
   const make = window.sdMake;
@@ -141,10 +142,20 @@
       const here = new URL(location.href);
       here.searchParams.set("run", run);
       history.replaceState(history.state, "", here);
-      Object.assign(this, { run: "", pulse: "", part: {}, byPage: false });
+      Object.assign(this, { run: "", pulse: "", part: {}, byPage: false, comes: matchMedia(NARROW).matches });
       this.ask("input");
     }
+    // What stands above has changed with the run, and is out of sight from now on: so what changes there
+    // later moves nothing.
+    comeIntoView() {
+      this.comes = false;
+      this.root.classList.add("came");
+      requestAnimationFrame(() => requestAnimationFrame(() => this.root.scrollIntoView({ block: "start" })));
+    }
     apply(patch) {
+      // On a telephone the run that goes on stands first where the page opens with it; one that begins
+      // or ends later moves nothing.
+      if (!("ready" in this.root.dataset)) this.root.classList.toggle("first", Boolean(patch.head?.alive));
       this.root.dataset.ready = "";
       if (patch.run !== this.run) Object.assign(this, { sheets: [], at: 0, follows: true, line: 0 });
       Object.assign(this, { run: patch.run, byPage: patch.by_page, pulse: patch.pulse ?? this.pulse });
@@ -154,6 +165,7 @@
       if (patch.part) this.part = patch.part;
       if (this.follows || this.at > this.sheets.length) this.at = this.sheets.length;
       this.draw();
+      if (this.comes) this.comeIntoView();
     }
 
     // What is drawn.
