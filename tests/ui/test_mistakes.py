@@ -22,7 +22,7 @@ CHINESE_LETTER = re.compile(r"[\u4e00-\u9fff]")
 ELSEWHERE = {
     *("cli", "networks", "common/outputs.py", "data/shapes.py", "data/ingest.py"),
     *("runs/event_schema.py", "ui/adapter/address.py", "diffusion/schedule.py"),
-    *("generation/export.py", "generation/registry.py"),
+    *("generation/export.py", "generation/player/one_file.py", "generation/registry.py"),
 }
 NETWORK = {"networks/blueprint.py"}  # the plan's fields come here
 COMPOSED = {  # of other lines, which are tried below
