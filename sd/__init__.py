@@ -16,6 +16,7 @@ _HOMES = {
     "UNetModel": "sd.networks.unet",
     "choose": "sd.common.device",
     "load_checkpoint": "sd.checkpoints.checkpoint",
+    "open_pretrained": "sd.checkpoints.pretrained.building",
     "read_images": "sd.data.image_set",
     "train": "sd.training.loop",
 }

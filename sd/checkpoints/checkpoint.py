@@ -111,7 +111,7 @@ def load_checkpoint(path: str | Path, device: str = "cpu") -> Model:
     config = Config.read(member(folder, CONFIG))
     if config.is_latent and FIRST_STAGE not in about["sha256"]:
         raise InputError(f"{checkpoint_label(folder)}: has no file {FIRST_STAGE}")
-    unet = _empty_network(config, weights.stat().st_size)
+    unet = empty_network(config, weights.stat().st_size)
     with torch.device("meta" if config.conditioning.encoder is None else "cpu"):
         conditioner = conditioner_of(config, read_metadata(folder))
     latents = read_first_stage(folder, config).to(device) if config.is_latent else None
@@ -141,7 +141,7 @@ def load_training(folder: Path) -> dict[str, Tensor]:
         raise InputError(f"{TRAINING}: not readable as safetensors ({reason})") from None
 
 
-def _empty_network(config: Config, size: int) -> UNetModel:
+def empty_network(config: Config, size: int) -> UNetModel:
     """Return a configuration's network without storage, if weights of `size` bytes can be its.
 
     No weights take less than a byte each, so a few bytes never make a gigantic network.

@@ -195,8 +195,11 @@ def stored_weights(network: Autoencoder) -> dict[str, Tensor]:
 
 def read_first_stage(folder: Path, config: Config) -> Latents:
     """Return the first stage that lies in a checkpoint's folder."""
-    path = folder / FIRST_STAGE
-    state = read_tensors(path, lambda _: None)
+    return latents_of(read_tensors(folder / FIRST_STAGE, lambda _: None), config)
+
+
+def latents_of(state: dict[str, Tensor], config: Config) -> Latents:
+    """Return the first stage of `stored_tensors`; `InputError` where it does not fit."""
     missing = [name for name in SPACE if name not in state]
     if missing:
         raise InputError(f"{FIRST_STAGE}: has no {missing[0]}")

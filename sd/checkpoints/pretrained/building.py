@@ -4,26 +4,48 @@ Each tensor is read into memory of its own, brought to its type and layout, chec
 no time is more held than the model itself and one tensor. Files are closed again after each.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sd.checkpoints.adapters.adding import add_adapters, check_adapters
-from sd.checkpoints.first_stage import BUNDLED, open_autoencoder_at, read_autoencoder
+from sd.checkpoints.checkpoint import empty_network
+from sd.checkpoints.first_stage import (
+    BUNDLED,
+    SPACE,
+    latents_of,
+    open_autoencoder_at,
+    read_autoencoder,
+)
 from sd.checkpoints.model import Model
 from sd.checkpoints.pretrained.choices import BFLOAT16, Choices, parse_place
-from sd.checkpoints.pretrained.header import read_tensor
-from sd.checkpoints.pretrained.inspection import V1_CONTEXT, V2_CONTEXT, inspect
-from sd.checkpoints.pretrained.parts import AUTOENCODER, EMA, OPEN_CLIP, READ, TEXT, TINY, UNET
+from sd.checkpoints.pretrained.folder import Folder
+from sd.checkpoints.pretrained.header import WeightFile, read_header, read_tensor
+from sd.checkpoints.pretrained.inspection import V1_CONTEXT, V2_CONTEXT, inspect, own_settings
+from sd.checkpoints.pretrained.parts import (
+    AUTOENCODER,
+    EMA,
+    METADATA,
+    OPEN_CLIP,
+    OWN_PREFIXES,
+    READ,
+    TEXT,
+    TINY,
+    UNET,
+)
 from sd.checkpoints.pretrained.report import LoadingReport, Part, Stored
+from sd.checkpoints.weights import check_finite, compare_shapes
 from sd.common.text import format_bytes
-from sd.common.validation import InputError
+from sd.common.validation import InputError, shown
 from sd.config import Config
 from sd.config.sections import (
     STORED,
+    TINY_AUTOENCODERS,
     ConditioningConfig,
     DiffusionConfig,
     FirstStageConfig,
@@ -33,6 +55,7 @@ from sd.networks.autoencoder import AutoencoderKL
 from sd.networks.blueprint import size_factor
 from sd.networks.clip.captions import ClipCaptions
 from sd.networks.clip.text import CLIPText
+from sd.networks.conditioning import conditioner_of
 from sd.networks.first_stage import ATTENTION_AT, Autoencoder, Latents
 from sd.networks.unet import UNetModel
 
@@ -58,6 +81,8 @@ def open_pretrained(place: str, device: str = "cpu", room: int | None = None) ->
     """
     path, choices = parse_place(place)
     check_adapters(choices)
+    if path.is_file() and (own := own_settings(Folder({"": [read_header(path)]}, {}))):
+        return _open_own(*own, device)
     report = inspect(path, choices)
     unet_part = _unet_of(report)
     dtype = torch.bfloat16 if choices.dtype == BFLOAT16 else torch.float32
@@ -84,6 +109,35 @@ def open_pretrained(place: str, device: str = "cpu", room: int | None = None) ->
     }
     model = Model(unet, config, about, conditioner, latents.to(device))
     return add_adapters(model, choices)
+
+
+def _open_own(file: WeightFile, config: Config, device: str) -> Model:
+    """Return a model of our own from a single file that was exported."""
+    unet = empty_network(config, file.bytes)
+    try:
+        metadata: Any = json.loads(file.metadata.get(METADATA, "null"))
+    except (ValueError, RecursionError):
+        raise InputError(f"{file.label}: its header is not readable as JSON") from None
+    with torch.device("meta" if config.conditioning.encoder is None else "cpu"):
+        conditioner = conditioner_of(config, metadata)
+    own = OWN_PREFIXES[0], OWN_PREFIXES[2]
+    for network, prefix in zip((unet, conditioner), own, strict=True):
+        if network is not None:
+            found = {n.removeprefix(prefix): n for n in file.entries if n.startswith(prefix)}
+            wanted = {n: list(each.shape) for n, each in network.state_dict().items()}
+            shapes = {new: list(file.entries[old].shape) for new, old in found.items()}
+            compare_shapes(file.label, shapes, wanted)
+            stored = {new: Stored(file, old) for new, old in found.items()}
+            fill(network, stored, torch.float32, channels_last=network is unet)
+            network.to(device).eval().requires_grad_(False)
+    latents = None
+    if config.is_latent:
+        prefix = OWN_PREFIXES[1]
+        names = [n for n in file.entries if n.startswith(prefix) or n in SPACE]
+        state = {n.removeprefix(prefix): read_tensor(file, n).float() for n in names}
+        check_finite(file.label, state)
+        latents = latents_of(state, config).to(device)
+    return Model(unet, config, {"file": file.label, "step": 0}, conditioner, latents)
 
 
 def _unet_of(report: LoadingReport) -> Part:
@@ -131,13 +185,18 @@ def fill(
     state: dict[str, Tensor] = {}
     for name, shape in wanted.items():
         tensor = _read(matched[name], dtype).reshape(shape)
-        if not torch.isfinite(tensor).all():
+        if not _is_finite(tensor):
             label = matched[name].file.label
             raise InputError(f"{label}: {matched[name].name} holds values that are not finite")
         if channels_last and tensor.ndim == 4:
             tensor = tensor.contiguous(memory_format=torch.channels_last)
         state[name] = tensor
     network.load_state_dict(state, assign=True)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Tell whether all values are; their sum tells it quickly, unless it is too large itself."""
+    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
 
 
 def _read(stored: Stored, dtype: torch.dtype) -> Tensor:
@@ -160,6 +219,8 @@ def _conditioner(report: LoadingReport) -> ClipCaptions | None:
 def _autoencoder(report: LoadingReport, choices: Choices) -> tuple[Autoencoder, float]:
     """Return the autoencoder that is taken, and what its latents are multiplied by."""
     if choices.vae is not None:
+        if choices.vae not in TINY_AUTOENCODERS and not Path(choices.vae).expanduser().exists():
+            raise InputError(f"vae = {shown(choices.vae)}: no such file or folder")
         found = open_autoencoder_at(choices.vae)
         return found, SCALE if isinstance(found, AutoencoderKL) else 1.0
     part = report.part(AUTOENCODER)

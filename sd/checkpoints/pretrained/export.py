@@ -17,9 +17,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sd.checkpoints.first_stage import SPACE, stored_tensors
 from sd.checkpoints.model import Model
 from sd.checkpoints.pretrained.inspection import THEIR_PREDICTIONS, THEIR_SCHEDULES
 from sd.checkpoints.pretrained.names import Named, autoencoder_tensors, to_theirs, unet_tensors
+from sd.checkpoints.pretrained.parts import (
+    ARCHITECTURE,
+    METADATA,
+    OWN_ARCHITECTURE,
+    OWN_PREFIXES,
+    SETTINGS,
+)
 from sd.checkpoints.pretrained.writing import write_tensors
 from sd.common.disk import write_file, write_folder
 from sd.common.validation import InputError
@@ -29,9 +37,7 @@ from sd.networks.clip.config import END, START
 from sd.networks.clip.tokenizer import MERGES, tokenizer
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-PREFIXES = "model.diffusion_model.", "first_stage_model.", "cond_stage_model."
 TEXT_PREFIX = "cond_stage_model.transformer.text_model."
-SETTINGS, METADATA = "sd.config", "sd.conditioning"
 LICENCE = "CreativeML Open RAIL-M, where the weights are Stable Diffusion's or trained on them"
 THUMBNAIL = 256  # pixels, the longer side
 PREDICTIONS = {ours: theirs for theirs, ours in THEIR_PREDICTIONS.items()}
@@ -51,17 +57,19 @@ def write_single(
             "a single file of Stable Diffusion v2 needs a layer of its text encoder that is "
             "not read; write a folder"
         )
-    tensors = _prefixed(PREFIXES[0], _unet_state(model, theirs=False))
+    tensors = _prefixed(OWN_PREFIXES[0], _unet_state(model, theirs=False))
     metadata = _modelspec(model, path.stem)
     if thumbnail is not None:
         metadata["modelspec.thumbnail"] = _thumbnail(thumbnail)
     if model.latents is not None:
-        tensors |= _prefixed(PREFIXES[1], model.latents.autoencoder.state_dict())
+        tensors |= _prefixed(OWN_PREFIXES[1], model.latents.autoencoder.state_dict())
     if isinstance(model.conditioner, ClipCaptions):
         tensors |= _prefixed(TEXT_PREFIX, model.conditioner.encoder.state_dict())
     elif model.conditioner is not None:
-        tensors |= _prefixed(PREFIXES[2], model.conditioner.state_dict())
+        tensors |= _prefixed(OWN_PREFIXES[2], model.conditioner.state_dict())
         metadata[METADATA] = json.dumps(model.conditioner.metadata(), ensure_ascii=False)
+    if metadata[ARCHITECTURE] == OWN_ARCHITECTURE and model.latents is not None:
+        tensors |= {n: each for n, each in stored_tensors(model.latents).items() if n in SPACE}
     write_file(path, lambda place: write_tensors(place, tensors, metadata, DTYPES[dtype]))
 
 
@@ -136,10 +144,10 @@ def _modelspec(model: Model, title: str) -> dict[str, str]:
     config, context = model.config, model.unet.config.context_dim
     _, height, width = config.picture_shape
     known = isinstance(model.conditioner, ClipCaptions)
-    kind = {768: "stable-diffusion-v1", 1024: "stable-diffusion-v2"}.get(context or 0, "sd")
+    kinds = {768: "stable-diffusion-v1", 1024: "stable-diffusion-v2"}
     spec = {
         "sai_model_spec": "1.0.0",
-        "architecture": kind if known else "sd",
+        "architecture": kinds.get(context or 0, "stable-diffusion") if known else OWN_ARCHITECTURE,
         "implementation": "sd",
         "title": title,
         "resolution": f"{width}x{height}",

@@ -29,11 +29,15 @@ from sd.checkpoints.pretrained.matching import (
 )
 from sd.checkpoints.pretrained.names import Shape, unet_tensors
 from sd.checkpoints.pretrained.parts import (
+    ARCHITECTURE,
     AUTOENCODER,
     EMA,
     OPEN_CLIP,
+    OWN_ARCHITECTURE,
+    OWN_PREFIXES,
     POSITION_IDS,
     READ,
+    SETTINGS,
     TEXT,
     TINY,
     UNET,
@@ -45,9 +49,14 @@ from sd.checkpoints.pretrained.parts import (
 from sd.checkpoints.pretrained.report import Guess, LoadingReport, Part, Stored
 from sd.common.text import brief, printable
 from sd.common.validation import InputError
+from sd.config import Config
 from sd.config.sections import UNetConfig
 
 V1_CONTEXT, V2_CONTEXT, INPAINTING = 768, 1024, 9
+LICENCE = (
+    "Stable Diffusion's weights are under CreativeML Open RAIL-M, which restricts what they may be "
+    "used for; the licence of this file may say more"
+)
 V_NORM, V_SPREAD = "output_blocks.11.1.transformer_blocks.0.norm1.bias", 0.09
 THEIR_PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 THEIR_SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear"}
@@ -62,10 +71,32 @@ def inspect(path: Path, choices: Choices = Choices()) -> LoadingReport:  # noqa:
     if not path.exists():
         raise InputError(f"{brief(printable(str(path)))}: no such file or folder")
     folder = read_folder(path) if path.is_dir() else Folder({"": [read_header(path)]}, {})
+    if own := own_settings(folder):
+        return _report_own(*own)
     try:
         return _Inspection(path, folder, choices).report()
     except InputError as error:
         raise InputError(f"{file_label(path)}: {error}") from None
+
+
+def own_settings(folder: Folder) -> tuple[WeightFile, Config] | None:
+    """Return a single file that was exported from a model of our own, with its settings."""
+    (file, *_), *_ = folder.parts.values()
+    if file.metadata.get(ARCHITECTURE) != OWN_ARCHITECTURE or SETTINGS not in file.metadata:
+        return None
+    return file, Config.from_ini(file.metadata[SETTINGS], file.label)
+
+
+def _report_own(file: WeightFile, config: Config) -> LoadingReport:
+    parts, names = [], (UNET, AUTOENCODER, TEXT)
+    titles = "U-Net", "autoencoder", "what it is told"
+    for prefix, name, title in zip(OWN_PREFIXES, names, titles, strict=True):
+        matched = {n: Stored(file, n) for n in file.entries if n.startswith(prefix)}
+        about = about_unet(config.unet, linear=False) if name == UNET else ""
+        if matched:
+            parts.append(Part(name, title, about, config, matched))
+    kind = "a model that was trained with sd"
+    return LoadingReport(file.label, kind, file.form, file.bytes, parts)
 
 
 class _Inspection:
@@ -94,6 +125,8 @@ class _Inspection:
         kind = "a part of a model" if unet is None else kind_of(unet.config)
         if unet is not None:
             self.notes += _absent(parts)
+            if unet.config.context_dim in (V1_CONTEXT, V2_CONTEXT):
+                self.notes.append(LICENCE)
         forms = list(dict.fromkeys(file.form for file in self.files))
         return LoadingReport(
             file_label(self.path),

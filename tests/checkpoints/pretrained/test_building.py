@@ -1,9 +1,14 @@
 """Published models made of their files, tensor by tensor."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from sd.checkpoints.pretrained.building import open_pretrained
+from sd.checkpoints.pretrained.inspection import inspect
+from sd.checkpoints.pretrained.names import open_clip_names, text_tensors
 from sd.common.validation import InputError
 from sd.diffusion.guidance import Guidance
 from tests.helpers import published
@@ -81,6 +86,53 @@ def test_without_an_autoencoder_taesd_takes_its_place(tmp_path):
     assert model.latents.autoencoder.factor == 8
     assert model.latents.std.tolist() == [1.0] * 4
     assert model.conditioner is None
+
+
+@pytest.mark.parametrize("form", ["taesd", "file", "folder"])
+def test_another_autoencoder_may_take_the_place_of_its_own(tmp_path, single, form):
+    if form == "taesd":
+        model = open_pretrained(f"{single}#vae=taesd")
+        assert model.latents.autoencoder.factor == 8
+        return
+    place = tmp_path / "diffusion_pytorch_model.safetensors"
+    other = published.autoencoder_state(seed="another/")
+    save_file(published.autoencoder_state(theirs=form == "folder", seed="another/"), place)
+    model = open_pretrained(f"{single}#vae={place if form == 'file' else tmp_path}")
+    found = model.latents.autoencoder.state_dict()
+    assert all(torch.equal(found[name], each) for name, each in other.items())
+
+
+def test_an_autoencoder_that_is_not_there_is_not_looked_for_elsewhere(single):
+    with pytest.raises(InputError, match="vae = 'stabilityai/sd-vae': no such file or folder"):
+        open_pretrained(f"{single}#vae=stabilityai/sd-vae")
+
+
+def open_clip_state(width, layers):
+    """Return the text encoder of a single file of v2, and what of it is used."""
+    sizes = (width, layers, 49408, 77, 4 * width)
+    ours = published.random_state(text_tensors(*sizes), "open_clip/")
+    theirs = {}
+    for name, parts in open_clip_names(layers).items():
+        theirs[name] = torch.cat([ours[part] for part in parts])
+    last = f"encoder.layers.{layers - 1}."
+    return theirs, {name: each for name, each in ours.items() if not name.startswith(last)}
+
+
+def test_the_text_encoder_of_v2_is_taken_without_its_last_layer(tmp_path):
+    theirs, used = open_clip_state(64, 3)
+    theirs |= {"text_projection": torch.zeros(64, 64), "logit_scale": torch.zeros(())}
+    config = replace(published.UNET, context_dim=64)
+    state = published.single_state(config, text=False, vae=False)
+    state |= published.prefixed("cond_stage_model.model.", theirs)
+    path = published.write_single(tmp_path / "model.safetensors", state)
+    part = inspect(path).part("open_clip")
+    assert part.whole and not part.unexpected
+    encoder = open_pretrained(str(path)).conditioner.encoder
+    found = encoder.state_dict()
+    assert set(found) == set(used)
+    assert all(torch.equal(found[name], each) for name, each in used.items())
+    config = encoder.config
+    assert (config.layers, config.activation, config.padding) == (2, "gelu", 0)
 
 
 def test_a_model_that_lacks_a_tensor_is_refused(tmp_path):
