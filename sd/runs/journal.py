@@ -41,6 +41,19 @@ class History:
 
 
 @dataclass(frozen=True)
+class FirstStageHistory:
+    """How an autoencoder was trained before the first step: columns of equal length.
+
+    loss: the mean |x - D(z)| since the row before. psnr: in dB, None where it was not measured.
+    """
+
+    steps: list[int]
+    total: int
+    loss: list[float]
+    psnr: list[float | None]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The loss of the averaged weights per noise level, on fixed pictures and noises.
 
@@ -157,7 +170,8 @@ def _make_outline(all_events: Sequence[Event]) -> Outline:
         for kinds in (("step",), BEGINNINGS, PAUSE_EVENTS)
     )
     begun, step = begun or last, max(newest.get("step", 0), last.get("step", 0))
-    total = newest.get("total") or begun.get("total", 0)
+    prepares = begun["event"] in PREPARING  # all that it prepares are no steps
+    total = newest.get("total") or (0 if prepares else begun.get("total", 0))
     return Outline(
         len(all_events),
         last["event"],
@@ -233,6 +247,17 @@ def history(folder: Path) -> History:
     """Return the figures of a run's logged steps."""
     steps = select(events(folder), "step")
     return History(*([_number(event, key) for event in steps] for key in COLUMNS))
+
+
+def first_stage(folder: Path) -> FirstStageHistory:
+    """Return the figures of a run's autoencoder while it was trained; empty where none was."""
+    rows = [each for each in select(events(folder), "first_stage") if "loss" in each]
+    return FirstStageHistory(
+        [each["done"] for each in rows],
+        rows[-1]["total"] if rows else 0,
+        [each["loss"] for each in rows],
+        [each.get("psnr") for each in rows],
+    )
 
 
 def _number(event: Event, key: str) -> Any:

@@ -41,13 +41,15 @@ from sd.common.text import format_bytes, printable, system_reason
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.image_set import ImageSet
+from sd.data.images import make_grid
 from sd.data.ingest import ingest_images
 from sd.networks.first_stage import Autoencoder
 from sd.runs import journal, process
 from sd.runs.preparing.start import START
+from sd.runs.sample_grid import COLUMNS
 from sd.training.first_stage import FirstStageStep, FirstStageTraining, prepare_first_stage
 from sd.training.loop import Training, TrainStep
-from sd.training.monitoring import PREPARING
+from sd.training.monitoring import PREPARING, SAMPLE_COUNT
 from sd.training.planning import memory
 
 MOST_LOGGED = 1000  # rows of steps in a journal
@@ -56,6 +58,7 @@ TRAINED, UNFINISHED = "trained.safetensors", "unfinished.safetensors"  # autoenc
 LOSSES = "losses"  # in the latter, of the row of the journal that was begun
 FIRST_STAGE_SECONDS = 20.0  # between two saves of one in training
 FIRST_STAGE_ROWS, FIRST_STAGE_MEASURED = 100, 10  # of the journal; every tenth with its PSNR
+FIRST_SHEETS = (1, 2, 4)  # rows with reconstructions, beside those with a PSNR
 INGEST_EVENT_SECONDS = 1.0  # between two events about the pictures that are read
 SPARE_BYTES = 16 * 2**20  # left on the disk, so that the journal can always tell why a run ended
 
@@ -68,6 +71,7 @@ class FirstStageRows:
         self._recorder, self._training = recorder, training
         self._every = max(1, training.total // FIRST_STAGE_ROWS)
         self._losses: list[float] = []
+        self._rows = 0  # since training began or went on
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on with the row that was begun at the training's step; what came later is dropped."""
@@ -89,6 +93,9 @@ class FirstStageRows:
         if last or step.step % (FIRST_STAGE_MEASURED * self._every) == 0:
             row["psnr"] = round(max(0.0, self._training.measure()), 2)
         self._losses.clear()
+        self._rows += 1
+        if "psnr" in row or self._rows in FIRST_SHEETS:
+            self._recorder.save_reconstructions(self._training.reconstruct(SAMPLE_COUNT // 2))
         self._recorder.log_event("first_stage", **row)
 
 
@@ -242,6 +249,13 @@ class Recorder:
         self._keep_first_stage(TRAINED, stored_weights(training.finish()))
         (folder / UNFINISHED).unlink(missing_ok=True)
         return read_autoencoder(folder / TRAINED)
+
+    def save_reconstructions(self, pictures: Tensor) -> None:
+        """Write pictures, each before what comes back of it, over those of before."""
+        path = self.folder / runs.LATENTS / runs.RECONSTRUCTIONS
+        grid = make_grid(pictures, COLUMNS)
+        with suppress(OSError):  # a full disk is told of where something would be lost by it
+            write_file(path, partial(save_png, grid))
 
     def _keep_first_stage(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Write tensors of an autoencoder beside its latents, whole or not at all."""

@@ -19,6 +19,7 @@ from sd.training.monitoring import PREPARING
 
 CONFIG, RUN, SOURCE = "config.ini", "run.json", "source.json"
 LOG, PICTURES, LATENTS = "train.log", "pictures", "latents"
+RECONSTRUCTIONS = "reconstructions.png"  # in LATENTS: pictures, each before what comes back of it
 ASIDE = "before-"  # with the time: what a run had made when it was begun anew
 
 

@@ -174,6 +174,22 @@ class FirstStageTraining:
         self.network.train()
         return found
 
+    @torch.no_grad()
+    def reconstruct(self, count: int) -> Tensor:
+        """Return 2 `count` pictures [2 count, 3, H, W]: each before what comes back of it.
+
+        They are held-out ones, and others where these are few; of fewer still some come twice.
+        """
+        rows = evenly_spaced_rows(self.held_out, count)
+        rows = torch.cat([rows, evenly_spaced_rows(self.rows, count - len(rows))])
+        self.network.eval()
+        shown = []
+        for row in rows[torch.arange(count) % len(rows)]:
+            x = to_float(self.pixels[row : row + 1]).to(self.machine.device)
+            shown += [x, self.network.decode(encode_mode(self.network, x)).clamp(-1, 1)]
+        self.network.train()
+        return torch.cat(shown).float().cpu()
+
     def finish(self) -> Autoencoder:
         """Return the trained autoencoder as files hold it, in evaluation.
 

@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sd import runs
 from sd.checkpoints.checkpoint import load_checkpoint
@@ -17,7 +19,9 @@ from sd.checkpoints.latent_set import INDEX, VALUES
 from sd.checkpoints.record import FIRST_STAGE
 from sd.common.validation import InputError
 from sd.config import Config
-from sd.runs import process
+from sd.data.images import to_float
+from sd.data.ingest import open_images
+from sd.runs import process, recorder
 from sd.runs.bundle import pack
 from sd.runs.unbundle import unpack
 from sd.runs.worker import begin, restart, resume
@@ -201,7 +205,32 @@ def test_a_run_trains_its_own_autoencoder_first_and_tells_how_it_does(
     rows = [each for each in runs.events(folder) if each["event"] == "first_stage"]
     assert [row["done"] for row in rows] == list(range(1, 9))
     assert "psnr" in rows[-1] and all(row["total"] == 8 for row in rows)
-    assert load_checkpoint(folder).latents is not None
+    latents = load_checkpoint(folder).latents
+    assert latents is not None
+    with Image.open(folder / runs.LATENTS / runs.RECONSTRUCTIONS) as sheet:
+        assert sheet.size == (38, 38)
+        shown = to_float(torch.from_numpy(np.array(sheet.convert("RGB"))).permute(2, 0, 1))
+    picture, back = shown[:, :8, :8], shown[:, :8, 10:18]
+    images = open_images(folder / runs.PICTURES)
+    assert any(torch.equal(picture, each) for each in to_float(images.pixels))
+    expected = latents.decode(latents.encode(picture[None]))[0]
+    assert (back - expected).abs().max() < 0.05
+
+
+def test_without_room_for_what_comes_back_of_pictures_training_goes_on(
+    own: Config, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = recorder.write_file
+
+    def full(path: Path, fill: Any) -> None:
+        if path.name == runs.RECONSTRUCTIONS:
+            raise OSError(28, "No space left on device")
+        inner(path, fill)
+
+    monkeypatch.setattr(recorder, "write_file", full)
+    folder = tmp_path / "own"
+    assert len(list(begin(own, str(pictures), folder))) == 2
+    assert not (folder / runs.LATENTS / runs.RECONSTRUCTIONS).exists()
 
 
 def stop_in_phase_1(folder: Path, at: int = 4) -> Callable[[str, Mapping[str, Any]], None]:

@@ -230,7 +230,7 @@
       this.badge.textContent = this.coach.length;
       this.drawWith.hidden = !this.head?.drawable;
       this.drawWith.classList.toggle("blue", this.head?.primary === "draw");
-      const fresh = JSON.stringify([this.tool, this.view, this.curve, this.line, this.coach, this.part.note, this.head?.alive, this.head?.saveable, this.run]);
+      const fresh = JSON.stringify([this.tool, this.view, this.curve, this.line, this.coach, this.part.note, this.head?.alive, this.head?.saveable, this.head?.curves, this.run]);
       if (this.note.dataset.shown === fresh) return;
       this.note.dataset.shown = fresh;
       this.note.replaceChildren(...NOTES[this.tool].call(this).filter(Boolean));
@@ -245,7 +245,8 @@
         this.drawn.innerHTML = this.part.stage ?? "";
       }
       const sheet = this.at ? this.sheets[this.at - 1] : null;
-      const raw = this.view === "raw" && this.tool === "samples" ? this.part.src?.url : null;
+      const own = this.view === "raw" || !this.sheets.length; // before there are samples: reconstructions
+      const raw = own && this.tool === "samples" ? this.part.src?.url : null;
       const src = raw ?? (sheet ? sheet.src?.url : this.noise) ?? this.noise;
       if (this.image.getAttribute("src") !== src) this.image.src = src;
       this.image.alt = sheet ? fill(this.words.samples_alt, { name: this.run, step: count(sheet.step) }) : this.words.timeline_noise;
@@ -336,7 +337,8 @@
       return [this.partNote()];
     },
     loss() {
-      return [this.switch("curve", this.props.curves, this.curve, (word) => { this.curve = word; this.ask("input"); })];
+      const all = this.head?.curves ?? this.props.curves;
+      return [this.switch("curve", all, this.curve, (word) => { this.curve = word; this.ask("input"); })];
     },
     coach() {
       if (!this.coach.length) return [];

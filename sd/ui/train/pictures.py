@@ -287,4 +287,5 @@ def run_minutes(folder: Path, lang: str) -> Card:
     if not (folder / runs.CONFIG).is_file():  # its process is still importing
         return {"run": {"html": config_view.titled(say("state_starting", lang), lang)}}
     config = Config.read(folder / runs.CONFIG)
-    return {"run": {"html": config_view.run_html(config, runs.status(folder).total, lang)}}
+    steps = runs.status(folder).total or config.training.steps  # before it has begun
+    return {"run": {"html": config_view.run_html(config, steps, lang)}}

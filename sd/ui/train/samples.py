@@ -26,7 +26,7 @@ from sd.training.likeness import Baseline, judge
 from sd.ui.adapter.served_files import file_data, store
 from sd.ui.components import curves
 from sd.ui.components.html import paragraph, tags
-from sd.ui.components.images import data_address, enlarge
+from sd.ui.components.images import SCREEN_SIDE, data_address, enlarge
 from sd.ui.texts import say
 
 if TYPE_CHECKING:
@@ -238,6 +238,8 @@ def draw(
 
     What the run has not kept is answered by the averaged samples and a sentence.
     """
+    if grid is None and (found := reconstructions(folder)) is not None:
+        return {"src": found, "note": paragraph(say("reconstructions", lang))}
     if grid is None:
         return {"note": paragraph(say("samples_wait", lang)) if alive else ""}
     note = meter_html(grid, read_baseline(folder), alive, lang)
@@ -251,6 +253,21 @@ def draw(
         return {"note": under}
     src = picture_address(grid.raw) if grid.raw is not None and grid.raw.is_file() else None
     return {"src": src, "note": under if src else paragraph(say("no_raw", lang)) + under}
+
+
+def reconstructions(folder: Path) -> dict[str, object] | None:
+    """Return what a run's own autoencoder made of some pictures, as the browser gets it."""
+    path = folder / runs.LATENTS / runs.RECONSTRUCTIONS
+    return picture_address(path) if path.is_file() else None
+
+
+def reconstructions_image(folder: Path) -> str | None:
+    """Return the same as an address that holds it."""
+    path = folder / runs.LATENTS / runs.RECONSTRUCTIONS
+    try:
+        return data_address(open_grid(path), SCREEN_SIDE) if path.is_file() else None
+    except (InputError, OSError):
+        return None
 
 
 def pairs_or_why(folder: Path, grid: SampleGrid, lang: str) -> tuple[Markup, str]:

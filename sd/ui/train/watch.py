@@ -28,7 +28,8 @@ from sd.ui.texts import duration, say
 from sd.ui.train import control, samples
 from sd.ui.train.advice import read_config, run_remarks
 
-CURVES = ("loss", "rate", "gradient", "speed", "t", "course")
+AUTOENCODER = "autoencoder"  # of the curves: how it was trained, where a run trained one
+CURVES = ("loss", "rate", "gradient", "speed", "t", "course", AUTOENCODER)
 LEVELS = ("t", "course")  # of the curves: those of the loss per noise level
 TOOLS = {"samples": "picture", "nearest": "pair", "loss": "down", "coach": "speech", "save": "save"}
 ENDED = ("stopped", "finished", "failed", "lost")
@@ -152,19 +153,25 @@ def pulse_of(status: runs.Status, folder: Path) -> str:
 
 def part_key(at: Look, status: runs.Status, folder: Path, step: int) -> str:
     """Return a short text that changes whenever what the open tool shows does."""
+    rows = len(runs.first_stage(folder).steps)
     if at.tool == "loss":
-        return f"loss {status.name} {at.curve} {status.step} {len(runs.evaluations(folder))}"
+        measured = len(runs.evaluations(folder))
+        return f"loss {status.name} {at.curve} {status.step} {measured} {rows}"
     if at.tool in ("samples", "nearest"):
-        measured = runs.baseline(folder) is not None
-        return f"{at.tool} {status.name} {at.view} {step} {status.alive} {measured}"
+        usual = runs.baseline(folder) is not None
+        return f"{at.tool} {status.name} {at.view} {step} {status.alive} {usual} {rows}"
     return at.tool
 
 
 def draw_part(at: Look, status: runs.Status, folder: Path, step: int, lang: str) -> dict[str, Any]:
     """Return what the open tool shows: {"stage": markup, "note": markup, "src": a picture}."""
     if at.tool == "loss":
-        stage = curve_html(folder, at.curve, lang)
-        if at.curve not in LEVELS:
+        of_autoencoder = at.curve == AUTOENCODER
+        if (of_autoencoder or not status.step) and has_trained(folder):
+            return {"stage": autoencoder_html(folder, lang)}
+        curve = "loss" if of_autoencoder else at.curve
+        stage = curve_html(folder, curve, lang)
+        if curve not in LEVELS:
             stage += levels_html(folder, status, "t", lang)
         return {"stage": stage}
     if at.tool in ("samples", "nearest"):
@@ -183,13 +190,14 @@ def head(status: runs.Status, folder: Path, lang: str) -> dict[str, Any]:
         "step": status.step,
         "big": big_word(status, lang),
         "seconds": status.seconds if status.state == "running" else None,  # the clock goes on
-        "facts": [say("example_run", lang)] if is_bundled else facts(status, lang),
+        "facts": [say("example_run", lang)] if is_bundled else all_facts(status, folder, lang),
         "share": share(status),
         "told": told(status, folder, lang),
         "verbs": [] if is_bundled else verbs(status),
         "primary": primary(status, drawable and not is_bundled),
         "drawable": drawable,
         "saveable": status.step > 0,
+        "curves": [each for each in CURVES if each != AUTOENCODER or has_trained(folder)],
     }
 
 
@@ -238,6 +246,19 @@ def facts(status: runs.Status, lang: str) -> list[str]:
     elif status.memory_bytes:
         found.append(format_bytes(status.memory_bytes))
     return found
+
+
+def all_facts(status: runs.Status, folder: Path, lang: str) -> list[str]:
+    """Return a run's facts, and while it trains an autoencoder how much of a picture that keeps."""
+    measured = [each for each in runs.first_stage(folder).psnr if each is not None]
+    if status.preparing != "first_stage" or not measured:
+        return facts(status, lang)
+    return [*facts(status, lang), f"{measured[-1]:.1f} dB"]
+
+
+def has_trained(folder: Path) -> bool:
+    """Tell whether a run has trained an autoencoder of its own, or tuned one."""
+    return bool(runs.first_stage(folder).steps)
 
 
 def share(status: runs.Status) -> float | None:
@@ -299,6 +320,19 @@ def curve_html(folder: Path, which: str, lang: str) -> Markup:
     columns = {"rate": past.lr, "gradient": past.grad_norm, "speed": past.pictures_per_second}
     log = which == "gradient"
     return curves.step_curve(past.steps, columns[which], last, name, log=log, feet=feet)
+
+
+def autoencoder_html(folder: Path, lang: str) -> Markup:
+    """Return the course of a run's own autoencoder: its loss, its PSNR, what it keeps."""
+    past, name = runs.first_stage(folder), say("curve_loss", lang)
+    feet = [(0.0, "0"), (1.0, say("at_step", lang, step=f"{past.total:,}"))]
+    alt = say("loss_alt", lang)
+    loss = curves.loss_curve(past.steps, past.loss, past.total, name, alt, feet)
+    psnr = curves.step_curve(past.steps, past.psnr, past.total, "PSNR, dB", feet=feet)
+    made = samples.reconstructions_image(folder) if runs.samples(folder) else None
+    image = Markup('<img class="kept" src="{}" alt="{}">')
+    kept = "" if made is None else image.format(made, say("reconstructions", lang))
+    return loss + psnr + kept
 
 
 def levels_html(folder: Path, status: runs.Status, which: str, lang: str) -> Markup:

@@ -104,6 +104,49 @@ def test_reading_pictures_is_progress_too() -> None:
     assert watch.share(status) == 0.16 and watch.big_word(status, "en") == "0:00"
 
 
+def first_stage_run(home: Path) -> Path:
+    """A run whose autoencoder is in training, with what it makes of some pictures."""
+    folder = revive(write_events(home / "own"))
+    rows: list[dict[str, Any]] = [
+        {"event": "first_stage", "done": 10 * k, "total": 160, "loss": 0.5 / k, "lr": 0.002}
+        for k in range(1, 5)
+    ]
+    rows[1] |= {"psnr": 17.26}
+    rows[3] |= {"psnr": 21.04}
+    write_events(folder, {"event": "ingest", "done": 3, "total": 4}, *rows)
+    write_sheet(folder / runs.LATENTS / runs.RECONSTRUCTIONS, emoji(16), 0.2)
+    return folder
+
+
+def test_an_autoencoder_in_training_shows_what_comes_back(home: Path) -> None:
+    first_stage_run(home)
+    sent = first_look("own")
+    assert sent["head"]["facts"] == ["training the autoencoder: step 40 of 160", "21.0 dB"]
+    assert sent["head"]["share"] == pytest.approx(40 / 160)
+    assert sent["sheets"]["more"] == []
+    with opened(sent["part"]["src"]) as image:
+        assert image.size == (134, 134)
+    assert "what comes back" in sent["part"]["note"]
+
+
+def test_its_curves_are_its_own_and_stay(home: Path) -> None:
+    folder = first_stage_run(home)
+    sent = first_look("own", tool="loss")
+    assert sent["head"]["curves"][-1] == "autoencoder"
+    assert sent["part"]["stage"].count("<svg") == 2 and "PSNR, dB 21" in sent["part"]["stage"]
+    assert "loss" in sent["part"]["stage"] and "step 160" in sent["part"]["stage"]
+    add_events(folder, {"event": "start", "total": 900}, *(step_event(k, 900) for k in (4, 8)))
+    later = first_look("own", tool="loss", curve="autoencoder")
+    assert later["part"]["stage"] == sent["part"]["stage"]
+    assert first_look("own", tool="loss")["part"]["stage"] != sent["part"]["stage"]
+
+
+def test_a_run_without_one_offers_no_curve_of_it(home: Path) -> None:
+    made_run(home, "plain")
+    sent = first_look("plain", tool="loss", curve="autoencoder")
+    assert "autoencoder" not in sent["head"]["curves"] and "<svg" in sent["part"]["stage"]
+
+
 def test_a_run_stopped_before_its_first_step_tells_of_nothing_saved() -> None:
     status = runs.Status("x", "stopped", 0, 0, None, None, None, "")
     assert watch.facts(status, "en") == ["before the first step"]
@@ -350,7 +393,7 @@ def test_a_page_opens_what_lives_else_ones_own_newest(home: Path, tmp_path: Path
     assert look()["run"] == "alive"
 
 
-@pytest.mark.parametrize("which", watch.CURVES)
+@pytest.mark.parametrize("which", watch.CURVES[:-1])  # the last is an autoencoder's
 def test_every_figure_over_the_steps_is_drawn(home: Path, which: str) -> None:
     folder = made_run(home, steps=100)
     drawn = watch.curve_html(folder, which, "en")
