@@ -236,7 +236,7 @@
       this.note.replaceChildren(...NOTES[this.tool].call(this).filter(Boolean));
     }
     drawStage() {
-      const drawn = this.tool === "loss" || (this.tool === "nearest" && Boolean(this.part.stage));
+      const drawn = ["loss", "nearest"].includes(this.tool) && Boolean(this.part.stage); // till it has come, the samples stay
       this.drawn.hidden = !drawn;
       this.sheet.hidden = drawn;
       if (drawn && this.drawn.dataset.key !== this.part.key) {

@@ -149,11 +149,11 @@ def card_of(
         "set": handle,
         "title": title,
         "loose": is_loose,
-        **look_of(found, config, lang),
+        **look_of(handle, found, config, lang),
     }
 
 
-def look_of(found: Survey, config: Config, lang: str) -> Card:
+def look_of(handle: str | None, found: Survey, config: Config, lang: str) -> Card:
     """Return how a set looks under some settings: its pictures, its facts and what is cut."""
     sheet, changed = draw_sheet(fit_previews(found, config), config)
     words = [caption_of(found.report, config.training, lang)]
@@ -167,7 +167,9 @@ def look_of(found: Survey, config: Config, lang: str) -> Card:
         "alt": say("train_changed_alt" if changed else "train_preview_alt", lang),
         "facts": facts_of(found.report, lang),
         "caption": " ".join(filter(None, words)),
-        "details": details_html(found.report, config.training, lang),
+        "details": details_html(
+            found.report, config.training, captions.names(handle or "", lang), lang
+        ),
     }
 
 

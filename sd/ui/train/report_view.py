@@ -1,6 +1,6 @@
 """The report on a picture set: counts, what is left out, copies, classes, what cropping cuts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
@@ -57,13 +57,18 @@ def learns_line(report: "Report", config: Config, lang: str) -> str:
     return "" if kind == "none" else say("learns_classes", lang, n=f"{named:,}")
 
 
-def details_html(report: "Report", training: TrainingConfig, lang: str) -> Markup:
-    """Return what of a set waits behind a fold: what is left out, alike, in it, and cut off."""
+def details_html(
+    report: "Report", training: TrainingConfig, names: Mapping[str, str], lang: str
+) -> Markup:
+    """Return what of a set waits behind a fold: what is left out, alike, in it, and cut off.
+
+    names: class -> what it is called in the language; else as it stands.
+    """
     parts = [
         *(paragraph(translate(each, lang)) for each in report.remarks),
         left_out_html(report, lang),
         alike_html(report, lang),
-        tables_html(report, lang),
+        tables_html(report, names, lang),
         cut_html(report, training, lang),
     ]
     return Markup("").join(parts)
@@ -96,13 +101,14 @@ def alike_html(report: "Report", lang: str) -> Markup:
     return titled(title, list_html(rows, len(report.duplicates), lang))
 
 
-def tables_html(report: "Report", lang: str) -> Markup:
+def tables_html(report: "Report", names: Mapping[str, str], lang: str) -> Markup:
     """Return how many pictures there are of each size, kind and class."""
     sizes = {f"{width} × {height}": count for (width, height), count in report.sizes.items()}
     modes = {mode_name(mode, lang): count for mode, count in report.modes.items()}
     tables = [("report_sizes_row", sizes), ("report_modes_row", modes)]
     if len(report.classes) > 1:
-        tables.append(("report_classes_row", report.classes))
+        classes = {names.get(name, name): count for name, count in report.classes.items()}
+        tables.append(("report_classes_row", classes))
     row = Markup("<b>{}</b> {}")
     rows = [row.format(say(key, lang), format_counts(counts, lang)) for key, counts in tables]
     return tags("p", rows)

@@ -40,7 +40,7 @@ TINY = Config.preset("tiny")
 
 
 def details(report: Report) -> str:
-    return str(report_view.details_html(report, TINY.training, "en"))
+    return str(report_view.details_html(report, TINY.training, {}, "en"))
 
 
 def taking(picked: Picked, before: str | None = None, request: Any = ENGLISH) -> Any:
@@ -319,6 +319,11 @@ def a_report(**changes: Any) -> Report:
         "duplicates": (("a.png", "<u>.png", "c.png"),),
     }
     return Report(**{**usual, **changes})
+
+
+def test_classes_are_called_as_the_page_calls_them() -> None:
+    told = str(report_view.tables_html(a_report(), {"cats": "猫"}, "zh"))
+    assert "猫 (70)" in told and "&lt;b&gt; (30)" in told
 
 
 def test_the_report_tells_sizes_channels_classes_and_copies() -> None:

@@ -176,7 +176,7 @@ def describe(
     return {
         "form": offered,
         "told": config_view.told_html(resolved, count, learns, remarks, answer, lang),
-        "card": {"own": {"set": data, **pictures.look_of(found, config, lang)}},
+        "card": {"own": {"set": data, **pictures.look_of(data, found, config, lang)}},
         "minutes": {
             "own": config_view.own_line(config, lang),
             "ready": True,
