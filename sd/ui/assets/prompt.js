@@ -60,8 +60,14 @@
       place.append(make("div", { class: "ask-row" }, wish, this.seeding, this.ways, this.go), make("div", { class: "ask-below" }, this.line, this.warning));
       this.narrow = matchMedia(`(max-width: ${NARROW}px)`);
       this.narrow.addEventListener("change", () => this.writeLine());
+      new ResizeObserver(() => this.reachInput()).observe(wish);
       this.face();
       this.writeLine();
+    }
+
+    // Where the chips need more room than there is, it is the line to type in that stays in sight.
+    reachInput() {
+      if (this.narrow.matches) this.wish.scrollLeft = this.wish.scrollWidth;
     }
 
     // ---- what it holds
@@ -116,7 +122,7 @@
     render() {
       const at = this.chipNow();
       this.chips.replaceChildren(...(this.kind === "none" ? [] : this.prompts.map((text, n) => this.chip(text, n))));
-      if (this.narrow.matches) this.wish.scrollLeft = this.wish.scrollWidth; // what is typed stays in sight
+      this.reachInput();
       if (at >= 0) this.goToChip(Math.min(at, this.chips.children.length - 1));
       this.reachChips();
       this.none.hidden = this.kind !== "none";
