@@ -392,6 +392,17 @@ def data(args: argparse.Namespace) -> None:
     print(json.dumps(report.to_json()) if args.json else "\n".join(report.lines()))
 
 
+def rename(args: argparse.Namespace) -> None:
+    """Call a run, and with it its model, otherwise; recipes find it by its weights."""
+    home, folder = runs.default_home(), Path(args.run)
+    name = folder.name
+    if len(folder.parts) != 1 and folder.resolve() != home.find_own_run(name).resolve():
+        raise InputError(
+            f"run = {validation.shown(args.run)}: its folder lies elsewhere; rename it"
+        )
+    print(printable(str(runs.rename(home, name, args.name))))
+
+
 def info(args: argparse.Namespace) -> None:
     """Describe a configuration, a checkpoint or a published model: network and schedule."""
     from sd.checkpoints.pretrained.choices import is_published

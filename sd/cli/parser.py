@@ -82,6 +82,9 @@ def parser() -> Parser:
     flags = add(commands.data)
     flags.add_argument("data", metavar="DATA", help="a folder, a zip, starter or shapes")
     flags.add_argument("--json", action="store_true", help="for programs")
+    flags = add(commands.rename)
+    flags.add_argument("run", metavar="RUN", help="its name or its folder")
+    flags.add_argument("name", metavar="NAME")
     flags = add(commands.info)
     about = "or a .ckpt, a folder of diffusers, or the name of a preset"
     flags.add_argument("path", metavar="CHECKPOINT|FILE.ini|FILE.safetensors", help=about)

@@ -10,7 +10,7 @@ import binascii
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sd.common.validation import LARGEST_SEED, InputError, choice, flag, real, shown, text, whole
@@ -138,6 +138,11 @@ class Recipe:
     def depth(self) -> int:
         """How many branches lead from the first recipe to this one."""
         return self.branch.recipe.depth + 1 if self.branch else 0
+
+    def of_model(self, name: str) -> "Recipe":
+        """Return the recipe with its model under another name, and so all it branches from."""
+        branch = self.branch and replace(self.branch, recipe=self.branch.recipe.of_model(name))
+        return replace(self, model=name, branch=branch)
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as JSON; pictures as base64."""

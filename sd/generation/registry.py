@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -145,6 +146,7 @@ def _run_name(home: Home, data: str) -> str | None:
 def load_recipe_model(home: Home, recipe: Recipe, device: str) -> "Model | ClosedFormModel":
     """Return the model that a recipe names, of its size; `InputError` if it is another by now."""
     try:
+        recipe = find_renamed(home, recipe, partial(_model_of, home))
         entry = entry_of(_model_of(home, recipe), recipe)
         model = load_model(entry, device)
     except InputError as error:
@@ -153,6 +155,24 @@ def load_recipe_model(home: Home, recipe: Recipe, device: str) -> "Model | Close
     if recipe.size in (None, model.space.picture_shape[1:]):
         return model
     return model.resized(*recipe.size)
+
+
+def find_renamed(home: Home, recipe: Recipe, find: Callable[[Recipe], ModelEntry]) -> Recipe:
+    """Return a recipe with its model under the name that it has now, known by its weights.
+
+    `find` opens nothing but returns the model of the recipe's name. The recipe itself where that
+    has the weights, or none has them.
+    """
+    if not recipe.digest or is_closed_form(recipe.model):
+        return recipe
+    with suppress(InputError):
+        if digest(entry_of(find(recipe), recipe)) == recipe.digest:
+            return recipe
+    for entry in list_models(home):
+        with suppress(InputError):
+            if digest(entry_of(entry, recipe)) == recipe.digest:
+                return recipe.of_model(entry.name)
+    return recipe
 
 
 def _model_of(home: Home, recipe: Recipe) -> ModelEntry:

@@ -21,7 +21,7 @@ from sd.generation import registry
 from sd.ui import models, state, uploads
 from sd.ui.adapter.served_files import store_picture
 from sd.ui.components.handlers import MODEL, SURVEY, UPLOAD, guarded
-from sd.ui.denoise import prompts
+from sd.ui.denoise import form, prompts
 from sd.ui.denoise.grid import MOST_GUIDANCE
 from sd.ui.denoise.job import Job, watch
 from sd.ui.noise import exact
@@ -58,13 +58,15 @@ def denoise_pictures(
     negative: Any = "",
     guidance: Any = prompts.FIRST_GUIDANCE,
     unconditional: Any = False,
+    size: Any = "",
 ) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
     """Sample from a model; yield x_t, the estimate of x0 and the step, every second or two.
 
     `steps` has the numbers of each kept step since the last answer: i, t, norms, log SNR. prompt:
     captions or classes, one a line, which the pictures take in turn; held against `negative`.
     Without one a model that knows some is asked for what its own samples were; `unconditional`
-    asks for nothing. `prompts` tells what was asked for.
+    asks for nothing. `prompts` tells what was asked for. size: HEIGHTxWIDTH or a side; "" is the
+    model's own.
     """
     entry = models.find(model)
     conditioning = prompts.plain_settings(entry, prompt, negative, guidance, unconditional)
@@ -78,6 +80,7 @@ def denoise_pictures(
         clip_x0=clip_x0,
         seed=seed,
         count=count,
+        size=form.read_size({"size": size}),
         **conditioning,
     )
     job = Job(recipe, pictured=True)
@@ -266,6 +269,7 @@ SAMPLING = {
     "negative": text(""),
     "guidance": number(prompts.FIRST_GUIDANCE, 0, MOST_GUIDANCE),
     "unconditional": flag(False),
+    "size": text(""),
 }
 TRAINING = {
     "data": text("starter"),

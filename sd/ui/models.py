@@ -217,6 +217,11 @@ def check_together(recipes: Iterable[Recipe]) -> None:
     model_cost.check_together(priced, machine().device)
 
 
+def find_renamed(recipe: Recipe) -> Recipe:
+    """Return a recipe with its model under the name that it has now, if it was renamed."""
+    return registry.find_renamed(home(), recipe, lambda named: find(named.model))
+
+
 def find_recipe_model(recipe: Recipe) -> ModelEntry:
     """Return the model that a recipe names; raise `InputError` if it is another one by now."""
     entry = registry.entry_of(find(recipe.model), recipe)

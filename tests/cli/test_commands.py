@@ -18,6 +18,7 @@ from sd.cli.parser import main, parser
 from sd.config import Config
 from sd.data.images import fit_picture, read_picture
 from sd.generation.export import read_recipe
+from sd.runs import process as process_of
 from tests.conftest import TINY
 from tests.helpers.commands import (
     Capture,
@@ -27,17 +28,40 @@ from tests.helpers.commands import (
     said,
 )
 from tests.helpers.made import made_run
-from tests.helpers.run_folders import list_runs
+from tests.helpers.run_folders import DEAD, list_runs
 
 ORIGINAL = Path(__file__).parents[1] / "fixtures" / "config_SD.txt"
 LEFT_OUT = "a folder that training or sampling writes to"
 
 
 def test_help_is_printed_for_every_command(capsys: Capture) -> None:
-    for words in ([], ["train"], ["sample"], ["film"], ["noise"], ["data"], ["info"], ["plan"]):
+    named = ("train", "sample", "film", "noise", "data", "info", "plan", "rename")
+    for words in ([], *([each] for each in named)):
         with pytest.raises(SystemExit) as caught:
             main([*words, "--help"])
         assert caught.value.code == 0 and capsys.readouterr().out.startswith("usage: python -m sd")
+
+
+# rename
+
+
+def test_a_run_is_renamed_and_its_old_pictures_are_made_again(
+    capsys: Capture, tiny_ini: Path, pictures: Path, home: Path, tmp_path: Path
+) -> None:
+    run = home / "first"
+    said(capsys, "train", pictures, "--config", tiny_ini, "--steps", 1, "--run", run)
+    (run / process_of.PROCESS).write_text(json.dumps(DEAD))  # it was this process
+    plain = ["--count", 1, "--steps", 2, "--out"]
+    said(capsys, "sample", run, *plain, tmp_path / "a.png")
+    assert said(capsys, "rename", run, "My cats") == f"{home / 'My cats'}\n"
+    assert not run.exists() and (home / "My cats").is_dir()
+    said(capsys, "sample", "--recipe", tmp_path / "a.png", "--out", tmp_path / "b.png")
+    pixels = [np.asarray(Image.open(tmp_path / f"{name}.png")) for name in "ab"]
+    np.testing.assert_array_equal(*pixels)
+    assert said(capsys, "rename", "My cats", "cats") == f"{home / 'cats'}\n"
+    assert "there is no run of that name" in refused(capsys, "rename", "gone", "cats")
+    elsewhere = shutil.copytree(home / "cats", tmp_path / "cats")
+    assert "its folder lies elsewhere" in refused(capsys, "rename", elsewhere, "dogs")
 
 
 # train

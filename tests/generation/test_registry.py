@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from sd.data import shapes
 from sd.data.images import to_array
 from sd.diffusion.guidance import Guidance
 from sd.generation import registry
-from sd.generation.recipe import Recipe
+from sd.generation.recipe import Branch, Recipe
 from sd.generation.registry import OpenModels, find_model, list_models, load_model, model_at
 from sd.runs import Home, default_home
 from sd.training.randomness import new_network
@@ -102,6 +104,26 @@ def test_a_recipe_is_refused_where_its_model_has_other_weights(
     ):
         with pytest.raises(InputError, match=r"step 7 with other weights than those here \(step 7"):
             check()
+
+
+def test_a_renamed_model_is_found_by_its_weights(home: Path, tiny_config: Config) -> None:
+    stored(home / "mine" / "checkpoint-7", tiny_config)
+    root = Recipe("mine", 7, registry.digest(find_model(default_home(), "mine")))
+    recipe = replace(root, branch=Branch(root, 2))
+    (home / "mine").rename(home / "cats")
+    stored(home / "mine" / "checkpoint-7", tiny_config, seed=2)  # another one under the old name
+
+    def found(recipe: Recipe) -> Recipe:
+        by_name = partial(find_model, default_home())
+        return registry.find_renamed(default_home(), recipe, lambda each: by_name(each.model))
+
+    assert found(recipe) == recipe.of_model("cats")
+    assert [each.model for each in (found(recipe), found(recipe).root)] == ["cats", "cats"]
+    assert registry.load_recipe_model(default_home(), recipe, "cpu").shape == (1, 8, 8)
+    for same in (recipe.of_model("cats"), replace(root, digest=""), Recipe("ideal:starter")):
+        assert found(same) == same
+    shutil.rmtree(home / "cats")
+    assert found(recipe) == recipe
 
 
 def test_a_recipe_finds_the_checkpoint_that_made_it_while_that_is_kept(

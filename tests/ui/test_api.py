@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from PIL import Image
 
 from sd.checkpoints.checkpoint import save_checkpoint
 from sd.checkpoints.model import Model
@@ -111,6 +112,10 @@ def test_the_models_and_a_stream_of_every_step(client: Client) -> None:
     assert [step["i"] for step in steps] == [1, 2, 3, 4, 5, 6]
     assert [step["t"] for step in steps][-1] == facts[-1]["t"] == 0
     assert (facts[-1]["step"], facts[-1]["of"]) == (6, 6)
+    job = client.submit(model="little", steps=1, size="16x8", api_name="/denoise")
+    job.result(timeout=60)
+    with Image.open(job.outputs()[-1][0]) as drawn:
+        assert drawn.size == (8, 16)
     assert all(len(step["rms"]) == 3 and 0 <= step["clipped"] <= 1 for step in steps)
 
 
@@ -149,13 +154,13 @@ def test_an_uploaded_zip_is_trained_on_stopped_and_resumed(client: Client, tmp_p
     assert (status["step"], status["total"]) == (more, more)
 
 
-PLAIN, UNTOLD = ("fixed_small", "trailing"), ("", "", 1, False)
+PLAIN, UNTOLD = ("fixed_small", "trailing"), ("", "", 1, False, "")
 HOSTILE_NUMBERS = ["NaN", "Infinity", "-9", "1000000000", "4.7", "true", '"x"', "[1]", "{}"]
 
 
 @pytest.mark.parametrize("value", HOSTILE_NUMBERS)
 def test_hostile_numbers_to_denoise(client: Client, value: str) -> None:
-    good = '"little", "ddim", 5, 0, 1, 0, "fixed_small", "trailing", true, "", "", 1, false'
+    good = '"little", "ddim", 5, 0, 1, 0, "fixed_small", "trailing", true, "", "", 1, false, ""'
     for place, name in ((2, "steps"), (3, "seed"), (4, "count"), (5, "eta"), (11, "guidance")):
         words = [word.strip() for word in good.split(",")]
         words[place] = value

@@ -4,16 +4,18 @@ It lies over a card, where its mask is painted.
 """
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from sd.common import validation
 from sd.common.encoding import png_bytes
 from sd.ui import models, starters
-from sd.ui.components.events import Updates
+from sd.ui.components.events import Updates, by_name
 from sd.ui.components.fields import Values, patch
-from sd.ui.components.handlers import event_value, guarded, language
+from sd.ui.components.handlers import QUIET, event_value, guarded, language
 from sd.ui.components.player import store_chunk
 from sd.ui.denoise.form import PICTURE, drawn_shape, fit_png, mask_content
 from sd.ui.denoise.tools import takeaway
@@ -77,3 +79,16 @@ def picture_of(node: Node, n: int) -> bytes:
         return png_bytes(to_pil(node.end[n]))
     kind = "x_t" if ended and node.film.get("stills") else "x0"  # a still is of what was decoded
     return png_bytes(cut_picture(node.film, kind, node.film["frames"][-1], n))
+
+
+def wire(
+    stage: Mapping[str, Any],
+    page: Mapping[str, Block],
+    controls: Mapping[str, Block],
+    everything: Mapping[str, Block],
+) -> None:
+    """Wire brush and drop; `page`: tree and model, `everything`: what a recipe sets as well."""
+    drawn = {**page, "held": controls["held"]}
+    stage["player"].brush(**by_name(begin, drawn, controls), **QUIET)
+    taken = by_name(take_in, {**drawn, "dropped": stage["drop"]}, everything)
+    stage["drop"].upload(**taken, **QUIET)

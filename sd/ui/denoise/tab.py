@@ -283,11 +283,7 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
     moved = wire_player(stage["player"], tree, {**offered, "saving": taking.form}, everything)
     algorithm2.wire(algorithm_fold, algorithm, moved, state)
     attention.wire(attention_fold, attention_parts, moved, state)
-    drawn = {**tree, "model": model, "held": fields.fields["held"]}
-    stage["player"].brush(**by_name(inpaint.begin, drawn, fields.controls), **QUIET)
-    brought = {**everything, "saving": taking.form}
-    taken = by_name(inpaint.take_in, {**drawn, "dropped": stage["drop"]}, brought)
-    stage["drop"].upload(**taken, **QUIET)
+    inpaint.wire(stage, {**tree, "model": model}, fields.controls, everything)
     controls = {**fields.controls, **branching.outputs}
     takeaway.wire(taking, state, controls, stage["line"])
     began.append(asked.again(**by_name(run_again, tree, stage), **shown))

@@ -189,7 +189,8 @@ def bring(request: gr.Request, tree: Tree, file: str | None) -> Updates:
     if file is None:
         raise InputError("recipe: give a PNG that was made here")
     record = read_recipe(Path(file))
-    recipe = models.within_caps(from_json(record.get("recipe")))
+    recipe = models.find_renamed(from_json(record.get("recipe")))
+    models.within_caps(recipe)
     check(recipe, models.open_recipe_model(recipe))
     index = validation.whole("recipe: index", record.get("index"), 0, recipe.count - 1)
     made = record.get("made")
