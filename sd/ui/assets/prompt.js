@@ -83,7 +83,7 @@
     take() {
       const patch = this.props.value?.patch;
       if (!patch) return;
-      const { prompts, seed, kind, offers, names, unknown, note, state, first, again } = JSON.parse(JSON.stringify(patch));
+      const { prompts, seed, kind, offers, names, unknown, note, state, first, again, faces } = JSON.parse(JSON.stringify(patch));
       const asked = JSON.stringify([this.prompts, this.seed]);
       if (!(first && this.typedOnce)) {
         if (prompts) this.prompts = prompts;
@@ -91,8 +91,9 @@
       }
       if (kind) {
         const meanings = Object.fromEntries(Object.entries(names ?? {}).map(([caption, name]) => [name, caption]));
-        Object.assign(this, { kind, offers: offers ?? [], names: names ?? {}, meanings });
+        Object.assign(this, { kind, offers: offers ?? [], names: names ?? {}, meanings, faces: null });
       }
+      if (faces) this.show(faces);
       if (unknown) this.unknown = unknown;
       if (note !== undefined) this.note = note;
       if (state) this.be(state);
@@ -200,7 +201,27 @@
       return found.sort((a, b) => begins(a) - begins(b) || length(a) - length(b)).slice(0, MOST_OFFERED);
     }
 
+    // Small pictures of what is offered: `known` of them are, in one sheet, which is fetched once.
+    show(faces) {
+      const places = new Map((faces.known ?? []).map((offer, n) => [this.offers[offer], n]));
+      this.faces = { ...faces, places };
+      if (!this.list.hidden) this.offer();
+    }
+
+    pictureOf(text) {
+      const { src, side, across, places } = this.faces ?? {}, n = places?.get(text);
+      const node = make("i", { class: "ask-face", "aria-hidden": "true" });
+      if (n === undefined) return node;
+      node.style.backgroundImage = `url("${src.url ?? src.path}")`;
+      node.style.backgroundPosition = `${-side * (n % across)}px ${-side * Math.floor(n / across)}px`;
+      return node;
+    }
+
     offer() {
+      if (!this.faces && this.kind) {
+        this.faces = {};
+        this.page.look();
+      }
       const found = document.activeElement === this.input ? this.matches() : [];
       this.at = -1;
       const choose = (text) => (event) => {
@@ -208,7 +229,7 @@
         this.input.value = "";
         this.add(text);
       };
-      this.list.replaceChildren(...found.map((text, n) => make("li", { role: "option", id: `ask-offer-${n}`, "aria-selected": "false", title: text, onpointerdown: choose(text) }, this.called(text))));
+      this.list.replaceChildren(...found.map((text, n) => make("li", { role: "option", id: `ask-offer-${n}`, "aria-selected": "false", title: text, onpointerdown: choose(text) }, ...(this.faces?.places?.size === 0 ? [] : [this.pictureOf(text)]), this.called(text))));
       this.list.hidden = !found.length;
       if (found.length) this.placeList();
       this.input.setAttribute("aria-expanded", String(!this.list.hidden));

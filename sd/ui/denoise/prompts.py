@@ -19,6 +19,7 @@ from sd import runs
 from sd.common import validation
 from sd.common.validation import InputError, shown
 from sd.data import captions
+from sd.data.reading.source import BUNDLED_SETS, bundled_path
 from sd.generation.recipe import Recipe
 from sd.generation.registry import ModelEntry
 from sd.networks.conditioning_metadata import default_guidance
@@ -57,7 +58,7 @@ PLACE = '<div class="ask"></div>'  # never changes, so gradio never touches what
 ON_LOAD = """sdPrompt.mount(element, props, {
   submit: () => trigger("submit"), pause: () => trigger("pause"), change: () => trigger("edit"),
   play: (at) => trigger("play", at), again: () => trigger("again"), load: () => trigger("load"),
-  watch,
+  look: () => trigger("look"), watch,
 }, %s);"""
 
 
@@ -300,18 +301,18 @@ def set_captions(entry: ModelEntry) -> tuple[str, ...]:
         if kept.is_file() and kept.stat().st_size <= LARGEST_LIST:
             captions = json.loads(kept.read_text(encoding="utf-8")).get("captions") or ()
             return tuple(each for each in captions if isinstance(each, str))
-        if json.loads(source.read_text(encoding="utf-8")).get("data") == "starter":
-            return starter_captions()
+        word = json.loads(source.read_text(encoding="utf-8")).get("data")
+        if word in BUNDLED_SETS:
+            return bundled_captions(word)
     return ()
 
 
-@lru_cache(maxsize=1)
-def starter_captions() -> tuple[str, ...]:
-    """Return the captions of the bundled set."""
+@lru_cache(maxsize=len(BUNDLED_SETS))
+def bundled_captions(word: str) -> tuple[str, ...]:
+    """Return the captions of a bundled set."""
     from sd.data.reading.archive import Archive
-    from sd.data.reading.source import starter_path
 
-    with closing(Archive(starter_path())) as bundled:
+    with closing(Archive(bundled_path(word))) as bundled:
         table = io.StringIO(bundled.read("metadata.csv").decode("utf-8"))
     return tuple(row["text"] for row in csv.DictReader(table))
 
@@ -363,7 +364,8 @@ def prompt_bar(first: Values) -> gr.HTML:
     """Lay out the bar that draws; `first`: what the fields of a sampling hold at first.
 
     It sends `load` once it is there, which is when its tab is first seen, `submit` to draw,
-    `pause`, `play` with the steps to go on for (0: all), `again` where a patch says so, and `edit`
+    `pause`, `play` with the steps to go on for (0: all), `again` where a patch says so,
+    `look` where faces of what is offered are wanted, and `edit`
     for what a person or a recipe changes (`change` is gradio's own, and comes with every note).
     """
     told = {

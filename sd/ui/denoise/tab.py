@@ -29,7 +29,7 @@ from sd.ui.components.player import content as player_content
 from sd.ui.components.player import developed, player
 from sd.ui.components.tools import tools_bar
 from sd.ui.components.widgets import command_box, label
-from sd.ui.denoise import example, form, inpaint, prompts
+from sd.ui.denoise import example, faces, form, inpaint, prompts
 from sd.ui.denoise.attention import panel as attention
 from sd.ui.denoise.form import SamplingForm
 from sd.ui.denoise.grid import columns_of
@@ -290,6 +290,7 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
     for event in began:
         at_end(event, "() => sdPrompt.be('rest')")
     form.wire(demo, fields, command)
+    asked.look(**by_name(faces.show_faces, {"model": model}, {"asked": asked}), **QUIET)
     # The tab's parts are made when it is first seen, which may be before all is wired, or later.
     viewed = by_name(first_view, {**tree, "model": model}, everything)
     gr.on([demo.load, asked.load], **viewed, **QUIET)
