@@ -94,3 +94,21 @@ def test_a_sampling_pauses_goes_a_step_and_on(open_page: Any) -> None:
     page.keyboard.press("Escape")
     settled(page, "#denoise-status", "stopped at step")
     page.locator("#denoise-go", has_text="Draw").wait_for()
+
+
+@pytest.mark.slow
+def test_who_waits_is_told_a_place_in_the_line(open_page: Any) -> None:
+    first, second, third = (denoise_tab(open_page()) for _ in range(3))
+    fill(first, "steps", 1000)
+    first.locator("#denoise-go").click()
+    settled(first, "#denoise-status", "of 1000, t =")
+    second.locator("#denoise-go").click()
+    second.locator(".ask-line", has_text="1st in line").wait_for()
+    third.locator("#denoise-go").click()
+    third.locator(".ask-line", has_text="2nd in line").wait_for()
+    first.keyboard.press("Escape")
+    settled(first, "#denoise-status", "stopped at step")
+    settled(second, "#denoise-status", "step ")
+    line = third.locator(".ask-line", has_text="1st in line")
+    line.or_(third.locator(f"{PLAYER}[data-ready='25']")).first.wait_for()  # unless it was quick
+    settled(third, "#denoise-status", "25 steps in")

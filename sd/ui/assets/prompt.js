@@ -336,9 +336,9 @@
       if (text === this.queued) return; // writing it is itself a change that is seen
       this.queued = text;
       const found = text.match(/(\d+)\s*\/\s*\d+/);
-      const seconds = text.match(/\/\s*([\d.]+)s/);
+      const seconds = text.match(/([\d.]+)\/([\d.]+)s/); // waited, of about so many
       const place = found ? Number(found[1]) : 0;
-      this.waiting = place && this.state === "waiting" ? this.say(seconds ? "queue_about" : "queue", { n: this.ordinal(place), s: seconds ? Math.ceil(Number(seconds[1])) : 0 }) : "";
+      this.waiting = place && this.state === "waiting" ? this.say(seconds ? "queue_about" : "queue", { n: this.ordinal(place), s: seconds ? Math.max(1, Math.ceil(seconds[2] - seconds[1])) : 0 }) : "";
       this.writeLine();
     }
 
