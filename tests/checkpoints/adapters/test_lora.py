@@ -8,13 +8,25 @@ from safetensors.torch import save_file
 from torch.func import functional_call
 
 from sd.checkpoints.adapters.lora import attach_lora, read_lora
+from sd.checkpoints.model import Model
 from sd.checkpoints.pretrained.building import open_pretrained
 from sd.checkpoints.pretrained.names import unet_modules
 from sd.common.validation import InputError
+from sd.config import Config
+from sd.networks.attention import OnTokens, SpatialTransformer
+from sd.networks.clip.captions import ClipCaptions
+from sd.networks.clip.config import CLIPTextConfig
+from sd.networks.clip.text import CLIPText
+from sd.networks.unet import UNetModel
 from tests.helpers import published
 from tests.helpers.parity import weight
 
 RANK, ALPHA, SCALE = 2, 4.0, 0.7
+V1 = [
+    *("unet.channel=4", "unet.n_embed=4", "unet.model_channels=320", "unet.num_res_blocks=2"),
+    *("unet.attention_resolutions=1,2,4", "unet.channel_mult=1,2,4,4", "unet.num_heads=8"),
+    *("unet.resblock_updown=false", "unet.context_dim=768", "unet.patch_size=1"),
+]
 UNET = (  # ours, of each kind of layer
     "input_blocks.1.1.transformer_blocks.0.attn1.to_q",
     "input_blocks.1.1.transformer_blocks.0.attn2.to_k",
@@ -246,3 +258,34 @@ def test_values_that_are_not_finite_are_refused(model, tmp_path):
     save_file(state | {f"{TO_K}.lora_up.weight": torch.ones(32, 2)}, path)
     with pytest.raises(InputError, match=r"lora_down.weight holds values that are not finite"):
         attach_lora(path, model)
+
+
+def test_all_264_of_a_whole_one_are_used(tmp_path):
+    """kohya's scripts train the linear layers of v1's 16 transformers and of its text encoder."""
+    config = Config().with_settings(V1)
+    with torch.device("meta"):
+        unet, encoder = UNetModel.from_config(config.unet), CLIPText(CLIPTextConfig())
+    model = Model(unet, config, conditioner=ClipCaptions(encoder))
+    theirs = unet_modules(config.unet)
+    named = {f"lora_unet_{theirs[n].replace('.', '_')}": m for n, m in in_transformers(unet)}
+    layers = (each for each in encoder.named_modules() if isinstance(each[1], torch.nn.Linear))
+    named |= {f"lora_te_text_model_{n.replace('.', '_')}": m for n, m in layers}
+    state = {}
+    for base, layer in named.items():
+        out, inputs = layer.weight.shape[:2]
+        state |= {f"{base}.lora_down.weight": torch.ones(1, inputs, dtype=torch.float16)}
+        state |= {f"{base}.lora_up.weight": torch.ones(out, 1, dtype=torch.float16)} | alpha(base)
+    save_file(state, tmp_path / "whole.safetensors")
+    line = attach_lora(tmp_path / "whole.safetensors", model).line
+    text = "192 in the U-Net, 72 in the text encoder"
+    assert line == f"whole.safetensors: 264 of 264 used, {text}"
+
+
+def in_transformers(unet):
+    kinds = (torch.nn.Linear, OnTokens)
+    inside = [name for name, each in unet.named_modules() if isinstance(each, SpatialTransformer)]
+    return [
+        (name, each)
+        for name, each in unet.named_modules()
+        if isinstance(each, kinds) and name.startswith(tuple(f"{place}." for place in inside))
+    ]

@@ -1,16 +1,22 @@
 """Published models made of their files, tensor by tensor."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.nn import functional
 
-from sd.checkpoints.pretrained.building import open_pretrained
+from sd.checkpoints.first_stage import open_autoencoder_at
+from sd.checkpoints.pretrained.building import LATENT_RGB, open_pretrained
 from sd.checkpoints.pretrained.inspection import inspect
 from sd.checkpoints.pretrained.names import open_clip_names, text_tensors
+from sd.common.paths import PACKAGE
 from sd.common.validation import InputError
+from sd.data.image_set import read_images
 from sd.diffusion.guidance import Guidance
+from sd.networks.first_stage import Latents
 from tests.helpers import published
 
 
@@ -149,3 +155,18 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
     path = published.write_single(tmp_path / "model.safetensors", state)
     with pytest.raises(InputError, match=r"out\.2\.bias holds values that are not finite"):
         open_pretrained(str(path))
+
+
+def test_the_linear_preview_shows_the_colours_of_a_photo():
+    """19.4 dB against its mean colours, 16.9 with the factors that others publish."""
+    picture = read_images(str(PACKAGE / "data" / "starter" / "cat.jpg"), height=128, width=128)
+    x = picture.pixels / 127.5 - 1
+    space = Latents(
+        open_autoencoder_at("taesd"),
+        torch.zeros(4),
+        torch.ones(4),
+        torch.tensor(LATENT_RGB),
+        (3, 128, 128),
+    )
+    error = space.preview(space.encode(x)).clamp(-1, 1) - functional.avg_pool2d(x, 8)
+    assert 10 * math.log10(4 / float(error.square().mean())) > 19
