@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sd import runs
 from sd.checkpoints.closed_form_name import CLOSED_FORMS, parse_name
-from sd.checkpoints.pretrained.choices import is_published, parse_place
-from sd.checkpoints.pretrained.header import digest_of
+from sd.checkpoints.pretrained.choices import digest_of_place, is_published
 from sd.checkpoints.record import (
     ABOUT,
     DIGITS,
@@ -220,7 +219,7 @@ def check_weights(recipe: Recipe, entry: ModelEntry) -> None:
 def digest(entry: ModelEntry) -> str:
     """Return 16 digits that tell a model's weights from others; "" for closed forms."""
     if entry.published:
-        return digest_of(parse_place(entry.place)[0])[:DIGITS]
+        return digest_of_place(entry.place)[:DIGITS]
     if entry.checkpoint is None:
         return ""
     return weights_digest(read_about(entry.checkpoint)["sha256"])

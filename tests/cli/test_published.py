@@ -9,6 +9,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from sd.cli.parser import main
 from sd.generation.export import read_recipe
+from sd.generation.registry import ModelEntry, digest
 from tests.helpers import published
 from tests.helpers.commands import refused, said
 
@@ -45,6 +46,20 @@ def test_a_published_model_is_sampled_and_its_picture_made_again(
         assert "with other weights" in refused(capsys, "sample", "--recipe", first, "--out", other)
     finally:
         single.write_bytes(single.read_bytes()[:-1] + bytes([last]))
+
+
+def test_a_choice_that_is_not_known_is_named(single: Path, capsys: Capture) -> None:
+    line = refused(capsys, "sample", f"{single}#predicton=v", "--steps", 1)
+    assert "choice = 'predicton'" in line and "did you mean 'prediction'" in line
+
+
+def test_the_digest_counts_what_is_said_to_a_model(single: Path, tmp_path: Path) -> None:
+    vae = tmp_path / "vae.safetensors"
+    vae.write_bytes(b"one")
+    entries = [ModelEntry("", f"{single}{end}", published=True) for end in ("", f"#vae={vae}")]
+    plain, one = map(digest, entries)
+    vae.write_bytes(b"two")
+    assert len({plain, one, digest(entries[1])}) == 3
 
 
 def test_what_is_no_model_is_refused_in_a_line(tmp_path: Path, capsys: Capture) -> None:

@@ -3,12 +3,13 @@
 It is part of the model's name, so a recipe holds it too.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from sd.checkpoints.pretrained.folder import is_folder
-from sd.checkpoints.pretrained.header import has_weights
+from sd.checkpoints.pretrained.header import digest_of, has_weights
 from sd.common.validation import InputError, choice, shown, whole
 
 MARK = "#"
@@ -45,7 +46,7 @@ class Choices:
 def is_published(place: str) -> bool:
     """Tell whether a place is a file or folder of a published model, not one of our own."""
     try:
-        path, _ = parse_place(place)
+        path, _ = _split(place)
         return has_weights(path) if path.is_file() else is_folder(path)
     except (OSError, ValueError):  # no path at all
         return False
@@ -53,11 +54,7 @@ def is_published(place: str) -> bool:
 
 def parse_place(place: str) -> tuple[Path, Choices]:
     """Return the path and the choices that "FILE#name=value,..." says; or raise `InputError`."""
-    path = Path(place).expanduser()
-    words = ""
-    if MARK in place and not path.exists():
-        before, _, words = place.rpartition(MARK)
-        path = Path(before).expanduser()
+    path, words = _split(place)
     choices = Choices()
     for word in filter(None, words.split(",")):
         name, equals, value = word.partition("=")
@@ -66,6 +63,24 @@ def parse_place(place: str) -> tuple[Path, Choices]:
         name = choice("choice", name.strip(), list(Choices.__dataclass_fields__))
         choices = _with(choices, name, value.strip())
     return path, choices
+
+
+def digest_of_place(place: str) -> str:
+    """Return a SHA-256 that tells a model's files from others, with those that are said to it."""
+    path, choices = parse_place(place)
+    said = [choices.vae or "", *(file for file, _ in choices.lora), *choices.embedding]
+    files = [path, *(Path(each).expanduser() for each in said if each)]
+    found = [digest_of(each) for each in files if each.exists()]
+    return found[0] if len(found) == 1 else hashlib.sha256(" ".join(found).encode()).hexdigest()
+
+
+def _split(place: str) -> tuple[Path, str]:
+    """Return the path of a place and what is said after it."""
+    path = Path(place).expanduser()
+    if MARK not in place or path.exists():
+        return path, ""
+    before, _, words = place.rpartition(MARK)
+    return Path(before).expanduser(), words
 
 
 def _with(choices: Choices, name: str, value: str) -> Choices:

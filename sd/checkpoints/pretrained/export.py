@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sd.checkpoints.adapters.adding import ADDED
 from sd.checkpoints.first_stage import SPACE, stored_tensors
 from sd.checkpoints.model import Model
 from sd.checkpoints.pretrained.inspection import THEIR_PREDICTIONS, THEIR_SCHEDULES
@@ -52,6 +53,7 @@ def write_single(
     Raises `InputError` for a model of Stable Diffusion v2, whose text encoder is in such files in
     another form, with a layer that nothing uses.
     """
+    _check_bare(model)
     if model.about.get("open_clip"):
         raise InputError(
             "a single file of Stable Diffusion v2 needs a layer of its text encoder that is "
@@ -75,12 +77,18 @@ def write_single(
 
 def write_pipeline(model: Model, folder: Path, dtype: str = "float32") -> None:
     """Write a model as a new folder of diffusers; `InputError` where it cannot be told there."""
+    _check_bare(model)
     fault = unfit(model)
     if fault:
         raise InputError(f"no folder of diffusers can hold this model: {fault}")
     if folder.exists():
         raise InputError(f"{folder.name}: is there already; give another name")
     write_folder(folder, lambda place: _fill_folder(model, place, DTYPES[dtype]))
+
+
+def _check_bare(model: Model) -> None:
+    if model.about.get(ADDED):
+        raise InputError("a LoRA or a learned word is not written with a model; leave it out")
 
 
 def unfit(model: Model) -> str:

@@ -96,6 +96,8 @@ def test_what_diffusers_cannot_hold_is_named(single, tmp_path):
     assert "scaled channel by channel" in unfit(
         replace(model, latents=replace(model.latents, std=torch.tensor([1.0, 2.0, 3.0, 4.0])))
     )
+    with pytest.raises(InputError, match="is not written with a model"):
+        write_pipeline(replace(model, about={"added": ["red.safetensors"]}), tmp_path / "folder")
     silent = replace(model, conditioner=None)
     with pytest.raises(InputError, match="no folder of diffusers can hold this model"):
         write_pipeline(silent, tmp_path / "folder")
