@@ -89,6 +89,8 @@ def test_a_sampling_pauses_goes_a_step_and_on(open_page: Any) -> None:
     page.locator("#denoise-step").click()
     settled(page, "#denoise-status", f"paused at step {at + 1} of 300")
     page.locator(f"{PLAYER}[data-step='{at + 1}']").wait_for()  # its picture comes after its line
+    blue = page.locator("#denoise-pause").evaluate("each => getComputedStyle(each).backgroundColor")
+    assert blue == "rgb(47, 98, 201)"  # what a paused sampling is asked next
     page.get_by_role("button", name="Resume").click()
     settled(page, "#denoise-status", "of 300, t =")
     page.keyboard.press("Escape")
