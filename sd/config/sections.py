@@ -363,6 +363,16 @@ class FirstStageConfig(Section):
     kl_weight: float = key(
         1e-6, real(0.0, 1e3), "Weight of what pulls its latents to a normal distribution."
     )
+    equivariance: float = key(
+        0.0,
+        real(0.0, 1.0),
+        "Share of its steps in which a turned or halved latent must decode to such a picture.",
+    )
+    latent_noise: float = key(
+        0.0,
+        real(0.0, 2.0),
+        "Greatest noise on its latents before they are decoded, in their standard deviations.",
+    )
     tune_steps: int = key(
         0, whole(0, MOST_STEPS), "Steps that tune the decoder of a trained one to the pictures."
     )

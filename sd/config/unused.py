@@ -57,7 +57,7 @@ OF_OWN = tuple(
     f"first_stage.{key}"
     for key in (
         *("ch", "ch_mult", "autoencoder_blocks", "autoencoder_steps", "autoencoder_batch"),
-        *("autoencoder_rate", "kl_weight"),
+        *("autoencoder_rate", "kl_weight", "equivariance", "latent_noise"),
     )
 )
 TUNED = "first_stage.tune_steps"

@@ -133,8 +133,10 @@ def check_size(unet: UNetConfig, height: int, width: int, places: int = 1) -> No
     if unet.dims != 2:
         raise InputError(f"size = {height}x{width}: a network of {unet.dims} dimensions has none")
     if height % factor or width % factor:
+        fits = "x".join(str(-(-side // factor) * factor) for side in (height, width))
         raise InputError(
-            f"size = {height}x{width}: must be multiples of {factor}, as this network halves them"
+            f"size = {height}x{width}: must be multiples of {factor}, as this network halves them; "
+            f"the next that fits is {fits}"
         )
     check_network(unet, height // places, width // places)
 

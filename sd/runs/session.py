@@ -242,6 +242,13 @@ class Session:
             usual = measure_baseline(training.pixels, training.rows, training.held_out, flips)
             if usual is not None:
                 self.recorder.log_event("baseline", **asdict(usual))
-        found = find_nearest(pictures, training.pixels, training.rows, flips)
+        back = self._give_back if training.config.is_latent else None
+        found = find_nearest(pictures, training.pixels, training.rows, flips, back)
         distances = [round(distance, 4) for distance in found.distance.tolist()]
         return list(zip(found.picture.tolist(), distances, strict=True))
+
+    def _give_back(self, rows: Tensor) -> Tensor:
+        """Return the pictures at some rows as the first stage gives them back."""
+        training = self.training
+        z = training.data.plain(rows).to(training.machine.device)
+        return training.model.space.decode(z)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sd.checkpoints.first_stage import open_autoencoder
@@ -141,10 +142,31 @@ class FirstStageTraining:
         posterior = self.network.encode(x)
         source = keyed_generator(self.seed, "autoencoder/noise", step)
         noise = torch.randn(posterior.mean.shape, generator=source).to(x.device)
-        found = self.network.decode(posterior.sample(noise))
-        reconstruction = (found.float() - x).abs().mean()
+        z, wanted = self._changed(posterior.sample(noise), x, step)
+        reconstruction = (self.network.decode(z).float() - wanted).abs().mean()
         kl = kl_per_value(posterior, x)
         return reconstruction + self.config.first_stage.kl_weight * kl, reconstruction
+
+    def _changed(self, z: Tensor, x: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Return what is decoded and what must come of it: z and x, or as the settings change them.
+
+        Where it is drawn, tau(z) must decode to tau(x), tau being quarter turns or half the size
+        (EQ-VAE, Kouzelis et al. 2025, eq. 4); noise is s std(z) n, s evenly from 0 to the greatest,
+        anew for each picture (l-DeTok, Yang et al. 2025, section 3.2), and no change of x.
+        """
+        stage = self.config.first_stage
+        if stage.equivariance:
+            source = keyed_generator(self.seed, "autoencoder/equivariance", step)
+            if torch.rand(1, generator=source) < stage.equivariance:
+                way = int(torch.randint(4, (1,), generator=source))
+                z, x = transformed(z, way), transformed(x, way)
+        if stage.latent_noise:
+            source = keyed_generator(self.seed, "autoencoder/latent_noise", step)
+            strength = stage.latent_noise * torch.rand(len(z), 1, 1, 1, generator=source)
+            noise = torch.randn(z.shape, generator=source)
+            std = z.detach().float().std(dim=(0, 2, 3), keepdim=True)
+            z = z + (strength * noise).to(z.device) * std
+        return z, x
 
     def batch(self, step: int) -> Tensor:
         """Return the crops [B, 3, h, w] of a step; with flips half of them mirrored."""
@@ -222,6 +244,16 @@ class FirstStageTraining:
             reason = str(error).partition("\n")[0]
             raise InputError(f"the autoencoder's state is not this network's ({reason})") from None
         self.step = step
+
+
+def transformed(x: Tensor, way: int) -> Tensor:
+    """Return pictures or latents [B, C, H, W] turned by `way` quarters; for 0 at half the size.
+
+    A side that is odd is not halved: then all stays as it is.
+    """
+    if way:
+        return x.rot90(way, (2, 3))
+    return x if x.shape[2] % 2 or x.shape[3] % 2 else F.avg_pool2d(x, 2)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ contrast, because a crowd of look-alikes (smileys, clock faces) is no sign of co
 copies are found with `flips`; shifted or turned ones count as farther than they are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from sd.data.images import to_float
 from sd.training.likeness import LOW, Baseline
 
 NEIGHBOURS = 50
+CANDIDATES = 2  # of which it is asked how an autoencoder gives them back
 MOST_COMPARED = 256  # pictures of a baseline
 FEWEST_COMPARED = 3  # fewer give no figure
 CHUNK_BYTES = 32 * 2**20  # of training pictures as float32 at once
@@ -32,16 +33,25 @@ class Nearest(NamedTuple):
 
 
 def find_nearest(
-    samples: Tensor, pixels: Tensor, rows: Tensor | None = None, flips: bool = False
+    samples: Tensor,
+    pixels: Tensor,
+    rows: Tensor | None = None,
+    flips: bool = False,
+    given_back: Callable[[Tensor], Tensor] | None = None,
 ) -> Nearest:
     """Find the training picture nearest to each of `samples` [N, C, H, W] in [-1, 1].
 
     pixels: uint8 [M, C, H, W], may be memory-mapped and larger than the memory. rows: int64, the
     ones to look at; None for all. flips: whether a mirrored picture is the same picture.
+    given_back: the pictures at some rows as an autoencoder gives them back, D(E(x)). A model on its
+    latents copies those, so the few that are nearest are compared as they come back, too.
     """
     rows = torch.arange(len(pixels)) if rows is None else rows
     queries = samples.detach().to("cpu", torch.float32)
-    return _nearest(queries, pixels, rows, flips, torch.full((len(queries),), -1))
+    found = _nearest(queries, pixels, rows, flips, torch.full((len(queries),), -1))
+    if given_back is not None:
+        found = found.refined(queries, given_back, flips)
+    return found.relative()
 
 
 def measure_baseline(
@@ -58,12 +68,38 @@ def measure_baseline(
     queries = queries[torch.arange(count) * len(queries) // max(count, 1)]  # evenly spaced
     if len(queries) < FEWEST_COMPARED or len(train) < FEWEST_COMPARED:
         return None
-    found = _nearest(to_float(pixels[queries]), pixels, train, flips, queries)
+    found = _nearest(to_float(pixels[queries]), pixels, train, flips, queries).relative()
     low, median = torch.quantile(found.distance, torch.tensor([LOW, 0.5])).tolist()
     return Baseline(kind, len(queries), round(low, 4), round(median, 4))
 
 
-def _nearest(queries: Tensor, pixels: Tensor, rows: Tensor, flips: bool, own: Tensor) -> Nearest:
+class _Found(NamedTuple):
+    """The nearest pictures of each query, nearest first, and the scale of their distances."""
+
+    pictures: Tensor  # int64 [N, K]
+    distances: Tensor  # float32 [N, K]
+    scale: Tensor  # float32 [N]
+
+    def relative(self) -> Nearest:
+        """Return the nearest one of each, its distance by the query's own scale."""
+        return Nearest(self.pictures[:, 0], self.distances[:, 0] / self.scale.clamp(min=1e-12))
+
+    def refined(
+        self, queries: Tensor, given_back: Callable[[Tensor], Tensor], flips: bool
+    ) -> "_Found":
+        """Return the first few anew, by what is nearer: they themselves or as they come back."""
+        pictures = self.pictures[:, :CANDIDATES]
+        rows, place = torch.unique(pictures, return_inverse=True)
+        back = given_back(rows).to("cpu", torch.float32)
+        distance = _distances(queries, back)
+        if flips:
+            distance = torch.minimum(distance, _distances(queries, back.flip(3)))
+        best = torch.minimum(self.distances[:, :CANDIDATES], distance.gather(1, place))
+        distances, order = best.sort(dim=1)
+        return _Found(pictures.gather(1, order), distances, self.scale)
+
+
+def _nearest(queries: Tensor, pixels: Tensor, rows: Tensor, flips: bool, own: Tensor) -> _Found:
     """Find the nearest pictures; `own` [N] is the row that each query itself is, or -1."""
     best = torch.full((len(queries), 0), torch.inf)  # the smallest distances so far, [N, K]
     picture = torch.empty((len(queries), 0), dtype=torch.int64)
@@ -78,7 +114,7 @@ def _nearest(queries: Tensor, pixels: Tensor, rows: Tensor, flips: bool, own: Te
         picture = picture.gather(1, order)
     there = best.isfinite()
     scale = best.where(there, 0).sum(1) / there.sum(1).clamp(min=1)
-    return Nearest(picture[:, 0], best[:, 0] / scale.clamp(min=1e-12))
+    return _Found(picture, best, scale)
 
 
 def _chunks(pixels: Tensor, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

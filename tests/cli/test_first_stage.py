@@ -65,7 +65,10 @@ def test_it_draws_sizes_that_its_places_divide(run: Path, tmp_path: Path, capsys
     with Image.open(tmp_path / "large.png") as picture:
         assert picture.size == (16, 12)
     line = refused(capsys, *asked, tmp_path / "odd.png", "--size", "14")
-    assert line == "size = 14x14: must be multiples of 4, as this network halves them"
+    assert line == (
+        "size = 14x14: must be multiples of 4, as this network halves them; the next that fits is "
+        "16x16"
+    )
 
 
 def test_info_tells_what_pictures_become(ini: Path, run: Path, capsys: Capture) -> None:

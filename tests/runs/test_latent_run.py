@@ -27,6 +27,7 @@ from sd.runs.unbundle import unpack
 from sd.runs.worker import begin, restart, resume
 from sd.training import latents
 from sd.training.first_stage import FirstStageTraining
+from sd.training.memorisation import Nearest, find_nearest
 from tests.helpers.first_stages import LATENT, latent_settings
 from tests.runs.test_resume import make_small_samples, same, tensors
 
@@ -73,6 +74,24 @@ def test_a_run_on_latents_keeps_what_it_is_made_of(whole: Path) -> None:
     assert model.latents.mean.tolist() == pytest.approx(index["mean"])
     grids = runs.samples(whole)
     assert [grid.step for grid in grids] == [3, 6] and len(grids[0].nearest) == 4
+
+
+def test_its_samples_are_held_against_what_the_autoencoder_gives_back(
+    config: Config, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def watch(*args: Any) -> Nearest:
+        asked.append(args)
+        return find_nearest(*args)
+
+    monkeypatch.setattr("sd.runs.session.find_nearest", watch)
+    folder = tmp_path / "run"
+    list(begin(config.with_settings(["training.steps=1"]), str(pictures), folder))
+    _, pixels, rows, _, given_back = asked[-1]
+    space = load_checkpoint(folder).space
+    wanted = space.decode(space.encode(to_float(pixels[rows[:3]])))
+    torch.testing.assert_close(given_back(rows[:3]), wanted, rtol=0, atol=0.15)
 
 
 def test_a_resumed_run_is_to_the_byte_what_it_would_have_been(

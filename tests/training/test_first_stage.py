@@ -6,9 +6,11 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from sd.checkpoints.first_stage import BUNDLED, read_autoencoder
 from sd.common.device import Machine
+from sd.common.randomness import keyed_generator
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.image_set import read_images
@@ -21,6 +23,7 @@ from sd.training.first_stage import (
     psnr,
     rate_at,
     ready_autoencoder,
+    transformed,
 )
 from sd.training.loop import Training
 from sd.training.optimizers import hidden_matrices
@@ -69,6 +72,59 @@ def test_the_loss_is_l1_and_a_little_kl_a_value(config, images):
     training.network.encode = lambda _: Posterior(posterior.mean, noise - 60)  # no noise at all
     wanted = (training.network.decode(posterior.mean) - x).abs().mean()
     torch.testing.assert_close(training.loss(x, 1)[1], wanted)
+
+
+def test_equivariance_decodes_changed_latents_to_pictures_changed_alike(config, images):
+    always = config.with_settings(["first_stage.equivariance=1", "first_stage.kl_weight=0"])
+    training, plain = (FirstStageTraining(each, images, 0, MACHINE) for each in (always, config))
+    seen = set()
+    for step in range(1, 25):
+        x = training.batch(step)
+        posterior = training.network.encode(x)
+        source = keyed_generator(0, "autoencoder/noise", step)
+        z = posterior.sample(torch.randn(posterior.mean.shape, generator=source))
+        errors = {
+            way: (training.network.decode(change(z)) - change(x)).abs().mean()
+            for way, change in {
+                1: lambda each: torch.rot90(each, 1, (2, 3)),
+                2: lambda each: torch.rot90(each, 2, (2, 3)),
+                3: lambda each: torch.rot90(each, 3, (2, 3)),
+                0: lambda each: F.avg_pool2d(each, 2),
+            }.items()
+        }
+        loss = training.loss(x, step)[0].detach()
+        errors = {way: error.detach() for way, error in errors.items()}
+        way = min(errors, key=lambda way: abs(float(errors[way] - loss)))
+        torch.testing.assert_close(loss, errors[way])
+        seen.add(way)
+    assert seen == {0, 1, 2, 3}
+    assert plain.loss(x, 1)[1] != training.loss(x, 1)[1]
+
+
+def test_an_odd_side_of_the_latents_is_not_halved():
+    odd = torch.randn(1, 2, 3, 4)
+    assert transformed(odd, 0) is odd and transformed(odd, 1).shape == (1, 2, 4, 3)
+
+
+def test_noise_on_latents_is_a_share_of_their_spread_of_each_picture_its_own(config, images):
+    noisy = config.with_settings(["first_stage.latent_noise=0.5"])
+    training = FirstStageTraining(noisy, images, 0, MACHINE)
+    z, x = 3 * torch.randn(64, 4, 8, 8) * torch.tensor([1.0, 2, 3, 4])[:, None, None], "x"
+    found, same = training._changed(z, x, 1)
+    assert same is x
+    shares = (found - z).std(dim=(2, 3)) / z.std(dim=(0, 2, 3))
+    torch.testing.assert_close(shares.amin(1), shares.amax(1), rtol=0.6, atol=0.05)  # all channels
+    assert float(shares.mean(1).max()) < 0.55 and float(shares.mean(1).min()) < 0.05
+    assert abs(float(shares.mean()) - 0.25) < 0.06
+    assert torch.equal(training._changed(z, x, 1)[0], found)
+    assert not torch.equal(training._changed(z, x, 2)[0], found)
+
+
+def test_without_these_settings_nothing_is_drawn_or_changed(config, images):
+    training = FirstStageTraining(config, images, 0, MACHINE)
+    z, x = torch.randn(2, 4, 4, 4), torch.randn(2, 3, 8, 8)
+    found = training._changed(z, x, 1)
+    assert found[0] is z and found[1] is x
 
 
 def test_it_begins_sure_of_its_latents(config, images):

@@ -209,6 +209,28 @@ def samples_after(config: Config, pixels: Tensor) -> Tensor:
     return model.sampling(steps=25).sample(model.denoiser, model.shape, range(32), "cpu")
 
 
+@pytest.mark.parametrize("flips", [False, True])
+def test_a_copy_of_what_an_autoencoder_gives_back_is_found(flips: bool) -> None:
+    pixels, asked = blobs(60, 0), []
+    lossy = torch.nn.functional.avg_pool2d(to_float(pixels), 2)  # of 8 x 8 only 4 x 4 are left
+    lossy = lossy.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+    def given_back(rows: Tensor) -> Tensor:
+        asked.extend(rows.tolist())
+        return lossy[rows]
+
+    own = lossy[:8].flip(3) if flips else lossy[:8]
+    plain = find_nearest(own, pixels, flips=flips)
+    found = find_nearest(own, pixels, None, flips, given_back)
+    assert plain.distance.min() > 0.1
+    assert found.picture.tolist() == list(range(8)) and found.distance.max() < 1e-4
+    assert len(asked) == len(set(asked)) <= 16
+    others = find_nearest(to_float(blobs(8, 5)), pixels, None, flips, given_back)
+    assert others.distance.min() > 0.2
+    unchanged = find_nearest(own, pixels, None, flips, lambda rows: to_float(pixels[rows]))
+    torch.testing.assert_close(unchanged.distance, plain.distance)
+
+
 LEARNING = ["training.steps=600", "training.batch_size=16", "training.learning_rate=0.004"]
 LEARNING += ["training.ema_decay=0.99", "diffusion.min_snr_gamma=5.0"]
 

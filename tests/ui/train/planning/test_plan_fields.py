@@ -12,6 +12,7 @@ from sd.common.text import format_count
 from sd.common.validation import InputError
 from sd.config import KEYS, Config, preset_names
 from sd.training.planning import memory
+from sd.ui import mistakes
 from sd.ui.train.planning import config_view, form, presets_view, settings
 from tests.helpers.planning import (
     ENGLISH,
@@ -119,6 +120,17 @@ def test_no_field_takes_hostile_values(key: str, section: str, value: Any) -> No
     assert len(line) <= 300 and "\n" not in line
     with pytest.raises(InputError):
         settings.require_config(values)
+
+
+@pytest.mark.parametrize(("side", "fits"), [(36, 40), (127, 128), (1, 8)])
+def test_a_size_that_latents_do_not_divide_is_told_beside_its_field(
+    roomy: None, side: int, fits: int
+) -> None:
+    latent = settings.widget_values(Config.preset("latent128"))
+    config, faults = settings.read_config(settings.first_values() | latent | {"input_width": side})
+    assert config is None and set(faults) == {"input_width"}
+    assert faults["input_width"].endswith(f"the next that fits is {fits}")
+    assert "最近的合适值为" in mistakes.translate(faults["input_width"], "zh")
 
 
 def test_the_page_opens_no_encoder_that_a_visitor_names(roomy: None) -> None:
