@@ -66,7 +66,7 @@ def reading(address: str) -> Callable[[int], float]:
     call = f"{address}gradio_api/call/denoise"
 
     def seconds(steps: int) -> float:
-        told = [0, COUNT, 0, "fixed_small", "trailing", True, "", "", 1]
+        told = [0, COUNT, 0, "fixed_small", "trailing", True, "", "", 1, True, ""]
         asked = ["emoji32", "dpmpp_2m", steps, *told]
         body = json.dumps({"data": asked}).encode()
         headers = {"Content-Type": "application/json"}
@@ -91,20 +91,29 @@ def looking(page: Any) -> Callable[[int], float]:
 
     The page begins with the settings of its example; what that asks for is taken away.
     """
-    page.locator("[role=tab]").nth(2).click()
-    prompt = page.locator("#denoise-prompt textarea")
-    expect(prompt).not_to_have_value("")
-    prompt.fill("")
-    field = page.locator("#denoise-steps input[type=number]")
-    page.locator("#denoise-count input[type=number]").fill(str(COUNT))
+    page.locator("#denoise-player .sd-player[data-ready]").wait_for()
+    chips, box = page.locator(".ask-chip"), page.locator(".ask-input")
+    expect(chips).not_to_have_count(0)
+    for _ in range(chips.count()):
+        box.press("Backspace")
+    expect(chips).to_have_count(0)
+    set_field(page, "count", COUNT)
 
     def seconds(steps: int) -> float:
-        field.fill(str(steps))
-        field.press("Tab")
+        set_field(page, "steps", steps)
         page.wait_for_timeout(1500)
         return float(page.evaluate(CLICK_AND_WAIT, steps)) / 1000
 
     return seconds
+
+
+def set_field(page: Any, name: str, value: int) -> None:
+    """Fill a field of all settings, which open over the stage and close again."""
+    page.locator(".ask-all").click()
+    field = page.locator(f"#denoise-settings [data-name={name}] input[type=number]")
+    field.fill(str(value))
+    field.press("Tab")
+    page.locator(".ask-all").click()
 
 
 # The line says "N steps in ..." only at the end, together with the last frame. Looking at it must
@@ -158,7 +167,7 @@ def main() -> None:
                 path = shutil.which("chromium")
                 browser = playwright.chromium.launch(executable_path=path, args=words)
                 page = browser.new_page(viewport={"width": 1280, "height": 900})
-                page.goto(address)
+                page.goto(f"{address}#denoise")
                 page.wait_for_selector("[role=tab]")
                 compare("Chromium", plain, looking(page), steps, flags.rounds)
                 browser.close()

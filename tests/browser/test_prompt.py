@@ -40,6 +40,26 @@ def test_prompts_are_chips_and_what_is_not_known_has_its_nearest(open_page: Any)
     asked.clear()
     page.wait_for_timeout(2000)
     assert asked == []
+    for told, line in QUEUED.items():
+        page.evaluate(WAITING, told)
+        page.locator(".ask-line").get_by_text(line, exact=True).wait_for()
+    page.evaluate("sdPrompt.be('rest')")
+    page.locator(".ask-line", has_text="25 steps of").wait_for()
+
+
+QUEUED = {  # what gradio tells -> what the bar says
+    "queue: 1/3 | 0.5s": "1st in line",
+    "queue: 2/3 | 2.2/22.0s": "2nd in line, about 20 s",
+    "queue: 12/12 | 30.1/22.0s": "12th in line, about 1 s",
+}
+WAITING = """(text) => {
+  sdPrompt.be("waiting");
+  const told = document.createElement("div");
+  told.className = "progress-text";
+  told.textContent = text;
+  document.querySelector("#denoise-status .progress-text")?.remove();
+  document.querySelector("#denoise-status").prepend(told);
+}"""
 
 
 def test_the_chips_are_one_stop_and_the_arrows_go_along_them(open_page: Any) -> None:
