@@ -183,11 +183,21 @@ def test_a_plan_for_minutes_tells_why_and_stays(kept_page: Any) -> None:
     assert not page.locator("#plan-settings").is_visible()
 
 
+OLD_TOAST = """() => {
+  const close = document.createElement("button");
+  close.className = "toast-close";
+  close.onclick = () => { window.toastClosed = true; };
+  document.body.append(close);
+}"""
+
+
 def test_the_button_measures_and_is_its_own_stop(open_page: Any, home: Path) -> None:
     page = open_page(address_end=f"?set={quote(json.dumps({'minutes': {'minutes': 5000}}))}#train")
     page.locator("#train-start").click()  # nothing is chosen
     settled(page, ".minutes-line", "Choose pictures first")
+    page.evaluate(OLD_TOAST)
     choose(page, "shapes", "2,400 pictures")
+    assert page.evaluate("window.toastClosed")  # what was refused before lies over nothing
     page.locator("#train-start").click()
     settled(page, ".toast-body", "minutes = 5000: must be a number from 0.1 to 1440")
     settled(page, "#train-start", "Train for 5000 minutes")  # it can be pressed again

@@ -51,7 +51,8 @@ def test_sixty_photographs_become_a_model_that_draws(
     open_page: Any, tmp_path: Path, width: int, locale: str, title: str
 ) -> None:
     """A hobbyist's way; on a telephone with a finger, in Chinese, and without an English word."""
-    page = open_page(width, 844, locale, AS_SET)
+    page = open_page(width, 844, locale, f"{AS_SET}#train")
+    page.locator("#train-start", has_text="8").wait_for()  # steps: the address has filled the form
     page.evaluate(SCRIPT)
     english_words: set[str] = set()
     asked = {word for caption in starter_captions() for word in caption.split()}  # of the example

@@ -126,6 +126,7 @@
     }
     pick(what, event = "upload") {
       this.asked = true;
+      for (const toast of document.querySelectorAll(".toast-close")) toast.click(); // of what was refused before
       this.props.value = what;
       this.trigger(event);
     }

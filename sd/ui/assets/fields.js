@@ -196,8 +196,9 @@
     };
     set({ ...first, ...(about.form && window.sdAddress?.get(about.form) || {}) });
     page.watch("value", take);
-    if (props.value?.patch) take();
-    else keep();
+    const begin = () => (props.value?.patch ? take() : keep());
+    begin();
+    setTimeout(begin); // gradio does not hear of what is set while a part is being made
   }
 
   window.sdFields = { mount };

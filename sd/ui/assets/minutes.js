@@ -153,7 +153,7 @@
     const wait = () => {
       if (!document.querySelector(`#${about.panel} .form-fields > h3`)) return setTimeout(wait, 50);
       show(about.groups[0].name);
-      if (window.sdAddress?.get(about.form)) trigger("input"); // the address filled the form
+      if (window.sdAddress?.get(about.form)) setTimeout(() => trigger("input"), 50); // the address filled the form
     };
     wait();
   }
