@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from sd.ui.denoise.prompts import starter_captions
+from sd.ui.denoise.prompts import bundled_captions
 from sd.ui.noise import schedules
 from tests.benchmarks.first_sight import SCRIPT
 from tests.browser.conftest import end_runs
@@ -55,7 +55,9 @@ def test_sixty_photographs_become_a_model_that_draws(
     page.locator("#train-start", has_text="8").wait_for()  # steps: the address has filled the form
     page.evaluate(SCRIPT)
     english_words: set[str] = set()
-    asked = {word for caption in starter_captions() for word in caption.split()}  # of the example
+    asked = {
+        word for caption in bundled_captions("starter") for word in caption.split()
+    }  # of the example
 
     def look() -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
