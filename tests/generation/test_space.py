@@ -18,8 +18,8 @@ from sd.config import Config
 from sd.data.images import to_float, to_uint8
 from sd.data.space import Pixels, encode_mask, feather
 from sd.generation.attention_pictures import AttentionRecorder, write_attention
-from sd.generation.export import read_html
 from sd.generation.pipeline import begin_x, pick_pixel, space_of, stream
+from sd.generation.player.one_file import read_html
 from sd.generation.recipe import Branch, Recipe, Start
 from sd.generation.save import Generation, save
 from tests.helpers.latents import Blocks, LatentModel, latent_model, only_pictures  # noqa: F401
