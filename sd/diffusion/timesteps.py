@@ -19,6 +19,7 @@ CALLS = {
     "lcm": 1,
 }
 SAMPLERS = tuple(CALLS)
+NOISING = ("ddpm", "euler_ancestral", "lcm")  # add noise at each step, as ddim does with an eta
 VARIANCES = ("fixed_small", "fixed_large")
 SPACINGS = ("trailing", "leading", "linspace", "karras")
 REFERENCE_STEPS = 1000  # steps that every schedule allows: a reference for grids of fewer

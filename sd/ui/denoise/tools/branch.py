@@ -11,7 +11,7 @@ from PIL import Image
 
 from sd.common import validation
 from sd.common.validation import InputError
-from sd.diffusion.timesteps import SAMPLERS
+from sd.diffusion.timesteps import NOISING, SAMPLERS
 from sd.generation.recipe import Branch, Recipe
 from sd.generation.registry import ModelEntry
 from sd.networks.conditioning_metadata import default_guidance
@@ -76,7 +76,14 @@ FIELDS = (
         step=0.05,
         when=("sampler", ("ddim",)),
     ),
-    Field(name="seed", kind=SEED, value=0, label="seed", info="branch_seed_info"),
+    Field(
+        name="seed",
+        kind=SEED,
+        value=0,
+        label="seed",
+        info="branch_seed_info",
+        when=("sampler", ("ddim", *NOISING)),  # of others a branch is the same with every seed
+    ),
 )
 OF_TOLD = ("prompt", "negative", "guidance")  # of models that can be told something
 

@@ -16,7 +16,7 @@ from sd import runs
 from sd.checkpoints.closed_form_name import CLOSED_FORMS
 from sd.common import validation
 from sd.common.validation import InputError
-from sd.diffusion.timesteps import SAMPLERS, calls_per_step
+from sd.diffusion.timesteps import NOISING, SAMPLERS, calls_per_step
 from sd.generation.recipe import Recipe
 from sd.generation.registry import ModelEntry
 from sd.ui import models, uploads
@@ -41,7 +41,7 @@ FIRST = ("ddim", "heun", "dpmpp_2m", "unipc")
 MOST_LANES = len(FIRST)
 LANES, NONE = tuple(f"lane_{n}" for n in range(1, MOST_LANES + 1)), ""
 SAMPLERS_RACE, MODELS = "samplers", "models"
-MOST_CALLS, FIRST_CALLS = 100, 12
+MOST_CALLS, FIRST_CALLS = 100, 6  # so few that the eye tells the lanes apart
 FIELDS = (
     Field(
         name="between",
@@ -116,9 +116,7 @@ def lane_of(recipe: Recipe, sampler: str, calls: int) -> Recipe:
 
 def is_random(recipe: Recipe) -> bool:
     """Tell whether a sampler adds noise, so that there is nothing to compare its end with."""
-    return recipe.sampler in ("ddpm", "euler_ancestral") or (
-        recipe.sampler == "ddim" and recipe.eta > 0
-    )
+    return recipe.sampler in NOISING or (recipe.sampler == "ddim" and recipe.eta > 0)
 
 
 def sampler_lanes(recipe: Recipe, samplers: Sequence[str], calls: int) -> list[Recipe]:

@@ -13,14 +13,14 @@ from sd.checkpoints.model import Model
 from sd.common.validation import InputError
 from sd.diffusion.timesteps import SAMPLERS, SPACINGS
 from sd.generation.pipeline import rms_distance
-from sd.generation.recipe import Recipe, Start
+from sd.generation.recipe import Branch, Recipe, Start
 from sd.generation.registry import ModelEntry
 from sd.ui import models, state
 from sd.ui.adapter.checks import read_value
 from sd.ui.components import fields
 from sd.ui.components.painter import mask_paint
 from sd.ui.denoise.job import StepCache
-from sd.ui.denoise.tools import race
+from sd.ui.denoise.tools import branch, race
 from sd.ui.denoise.tools.race import Race, References
 from sd.ui.state import shared
 from tests.helpers import denoising
@@ -299,6 +299,22 @@ def test_a_race_of_nobody_and_one_of_chance_alone_are_told() -> None:
         raced(Race(), [], 5)
     shown = raced(Race(), ["ddpm", "euler_ancestral"], 4)
     assert "there is no single end" in shown[-1]["result"]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_who_adds_noise_has_no_single_end_and_a_seed_for_its_branch(
+    little: Model, sampler: str
+) -> None:
+    recipe = denoising.recipe(sampler=sampler, steps=3)
+    (seed,) = [field for field in branch.FIELDS if field.name == "seed"]
+    parent = replace(recipe, sampler="ddim")
+    ends = [
+        replayed(replace(recipe, seed=seed, branch=Branch(parent, 1)), little)[-1].x_t
+        for seed in (5, 6)
+    ]
+    adds = not torch.equal(*ends)
+    assert race.is_random(recipe) is adds
+    assert not adds or sampler in seed.when[1]
 
 
 def test_a_sampler_chosen_twice_runs_once() -> None:
