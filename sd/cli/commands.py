@@ -360,6 +360,13 @@ def export(args: argparse.Namespace) -> None:
     run(args)
 
 
+def score(args: argparse.Namespace) -> None:
+    """Tell how many samples of a model of drawn shapes are as asked, and how many are copies."""
+    from sd.cli.score import score as run
+
+    run(args)
+
+
 def _write(fill: Callable[[Path], None], out: "Output", name: str) -> Path:
     """Let `fill` write a file, or one in a folder under a free name like `name`; return it."""
     from sd.common.outputs import make_place, write_free, write_named

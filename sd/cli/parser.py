@@ -1,4 +1,4 @@
-"""python -m sd train | sample | film | noise | reconstruct | export | data | info | plan.
+"""python -m sd train, sample, film, noise, reconstruct, export, score, plan, data or info.
 
 A person's mistake is one line on standard error and exit status 2.
 """
@@ -18,6 +18,8 @@ from sd.common.text import brief, printable, system_reason
 from sd.common.validation import InputError
 from sd.config import preset_about, preset_names
 from sd.diffusion.timesteps import SAMPLERS, SPACINGS, VARIANCES
+
+DATA = "a folder, a zip, or a bundled set: starter, shapes or shapes128"
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -77,10 +79,11 @@ def parser() -> Parser:
     _film_flags(add(commands.film))
     _noise_flags(add(commands.noise))
     _reconstruct_flags(add(commands.reconstruct))
+    _score_flags(add(commands.score))
     _plan_flags(add(commands.plan))
     _export_flags(add(commands.export))
     flags = add(commands.data)
-    flags.add_argument("data", metavar="DATA", help="a folder, a zip, starter or shapes")
+    flags.add_argument("data", metavar="DATA", help=DATA)
     flags.add_argument("--json", action="store_true", help="for programs")
     flags = add(commands.rename)
     flags.add_argument("run", metavar="RUN", help="its name or its folder")
@@ -132,6 +135,17 @@ def _reconstruct_flags(flags: argparse.ArgumentParser) -> None:
     _overwrite_flag(flags)
 
 
+def _score_flags(flags: argparse.ArgumentParser) -> None:
+    flags.add_argument("run", metavar="RUN", help="a run folder, or a checkpoint in one")
+    about = "samples, half of captions in training and half of others; 200 if not told"
+    flags.add_argument("--count", type=number, help=about)
+    flags.add_argument("--steps", type=number, help="steps of dpmpp_2m; 25 if not told")
+    about = "how strongly a caption is followed; 2 if not told"
+    flags.add_argument("--guidance", type=number, metavar="SCALE", help=about)
+    flags.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    flags.add_argument("--json", action="store_true", help="for programs")
+
+
 def _plan_flags(flags: argparse.ArgumentParser) -> None:
     _data_and_length(flags)
     about = "how many of DATA are trained on, where that is known; else what looks like one counts"
@@ -141,7 +155,7 @@ def _plan_flags(flags: argparse.ArgumentParser) -> None:
 
 
 def _data_and_length(flags: argparse.ArgumentParser) -> None:
-    flags.add_argument("data", nargs="?", metavar="DATA", help="a folder, a zip, starter or shapes")
+    flags.add_argument("data", nargs="?", metavar="DATA", help=DATA)
     about = "start from the weights of a model, whatever of them fits: a run, a checkpoint, a "
     about += "bundle, or the name of one; without --preset and --config its settings are taken"
     flags.add_argument("--from", dest="start_from", metavar="MODEL", help=about)

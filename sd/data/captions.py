@@ -21,7 +21,7 @@ def names(data: str, language: str) -> Mapping[str, str]:
     Nothing for a set of one's own, and for a language without a file, as English is.
     """
     file = TABLES / f"captions.{language}.toml"
-    if data not in ("starter", "shapes") or not file.is_file():
+    if data not in ("starter", *shapes.SETS) or not file.is_file():
         return {}
     tables = tomllib.loads(file.read_text(encoding="utf-8"))
     if data == "starter":

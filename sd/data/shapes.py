@@ -1,8 +1,11 @@
 """Pictures whose every factor is known: one or two coloured shapes, their captions, a scorer.
 
-The set that the word `shapes` means lies in starter/shapes32.zip and was drawn by
+The sets that the words `shapes` and `shapes128` mean lie in starter/ and were drawn by
     from sd.data.shapes import COUNT, SEED, make_set
     open("shapes32.zip", "wb").write(make_set(COUNT, SEED))
+    open("shapes128.zip", "wb").write(make_set(COUNT, SEED, 128))
+Both show the same scenes. 64 of the 228 captions are in neither (`is_held_out`): what a model draws
+when it is asked for one, it has put together itself.
 Its captions say all that was chosen but place and size, so whether a sample follows its prompt is
 told by geometry (`follows`) and not by another model. One geometry draws and reads.
 """
@@ -12,6 +15,7 @@ import io
 import math
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +24,8 @@ from PIL import Image
 
 from sd.common.validation import InputError, shown
 
-COUNT, SEED = 2400, 0  # of the bundled set
+SETS = ("shapes", "shapes128")  # words for the bundled ones
+COUNT, SEED = 2400, 0  # of each
 COLOURS = {
     "red": (230, 40, 40),
     "green": (30, 170, 60),
@@ -32,6 +37,13 @@ RELATIONS = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": 
 # Only these are said, so that the order of the words is that of the things: to learn which of two
 # opposite words turns the order round takes far longer than to learn colours, shapes and places.
 CAPTION_RELATIONS = ("left of", "above")
+# Things that no picture of a set has in that relation to another.
+HELD_OUT = {
+    "left of": ("red circle", "blue triangle"),
+    "right of": ("green square", "yellow circle"),
+    "above": ("blue square", "yellow triangle"),
+    "below": ("red triangle", "green circle"),
+}
 OTHER = "other"  # a colour or a shape that is none of these
 PAPER = 255
 SIDE, FINE = 32, 8  # pixels; a pixel is the mean of FINE x FINE points
@@ -84,11 +96,31 @@ class _Box(NamedTuple):
 
 
 def captions() -> list[str]:
-    """Return all captions of the set: 12 of one shape, 216 of two of different colours."""
+    """Return all captions: 12 of one shape, 216 of two of different colours."""
     things = [Thing(colour, shape) for colour in COLOURS for shape in FILLS]
     pairs = [(a, word, b) for a in things for word in CAPTION_RELATIONS for b in things]
     two = [f"{' '.join(a)} {word} {' '.join(b)}" for a, word, b in pairs if a.colour != b.colour]
     return [" ".join(thing) for thing in things] + two
+
+
+@cache
+def shown_captions() -> tuple[str, ...]:
+    """Return those of the captions that pictures of a set may have: 12 of one shape, 152 of two."""
+    return tuple(each for each in captions() if not is_held_out(each))
+
+
+def is_held_out(caption: str) -> bool:
+    """Tell whether a caption puts a thing where no picture of the set has it; a bad one raises."""
+    asked = parse(caption)
+    if asked.second is None:
+        return False
+    opposite = next(
+        word
+        for word, (axis, sign) in RELATIONS.items()
+        if (axis, -sign) == RELATIONS[asked.relation]
+    )
+    placed = ((asked.relation, asked.first), (opposite, asked.second))
+    return any(" ".join(thing) in HELD_OUT[relation] for relation, thing in placed)
 
 
 def parse(caption: str) -> Scene:
@@ -106,11 +138,21 @@ def parse(caption: str) -> Scene:
     )
 
 
-def draw(caption: str, source: np.random.Generator) -> Image.Image:
-    """Return a picture of a caption, RGB, 32 x 32; sizes and places are drawn from `source`.
+def is_caption(text: str) -> bool:
+    """Tell whether a text is one that `parse` reads."""
+    try:
+        parse(text)
+    except InputError:
+        return False
+    return True
 
-    Two centres lie at least 11 pixels apart along the relation's axis, and more than twice as far
-    along it as across it. Raises `InputError` for a bad caption.
+
+def draw(caption: str, source: np.random.Generator, side: int = SIDE) -> Image.Image:
+    """Return a picture of a caption, RGB, side x side; sizes and places are drawn from `source`.
+
+    Two centres lie at least 11/32 of the side apart along the relation's axis, and more than twice
+    as far along it as across it; the same draws give the same scene at any side.
+    Raises `InputError` for a bad caption.
     """
     asked = parse(caption)
     low, high = (FINE * size // 2 for size in SIZES)
@@ -121,10 +163,10 @@ def draw(caption: str, source: np.random.Generator) -> Image.Image:
     else:
         boxes = _two_boxes(asked.relation, sizes, source)
         drawn = list(zip((asked.first, asked.second), boxes, strict=True))
-    pixels = np.full((SIDE, SIDE, 3), PAPER, np.int64)
+    pixels = np.full((side, side, 3), PAPER, np.int64)
     for thing, box in drawn:
         paint = np.array(COLOURS[thing.colour]) - PAPER
-        pixels += np.rint(_coverage(thing.shape, box)[..., None] * paint).astype(np.int64)
+        pixels += np.rint(_coverage(thing.shape, box, side)[..., None] * paint).astype(np.int64)
     return Image.fromarray(pixels.astype(np.uint8))
 
 
@@ -154,13 +196,13 @@ def _two_boxes(relation: str, sizes: list[int], source: np.random.Generator) -> 
     return boxes if sign < 0 else boxes[::-1]
 
 
-def _coverage(shape: str, box: _Box) -> Floats:
-    """Return how much of each pixel a shape covers, 0..1, [32, 32]."""
-    places = np.arange(SIDE * FINE) + 0.5
+def _coverage(shape: str, box: _Box, side: int) -> Floats:
+    """Return how much of each pixel a shape covers, 0..1, [side, side]."""
+    places = (np.arange(side * FINE) + 0.5) * (SIDE / side)
     inside = _inside(
         shape, (places - box.x)[None, :] / box.size, (places - box.y)[:, None] / box.size
     )
-    mean: Floats = inside.reshape(SIDE, FINE, SIDE, FINE).mean((1, 3))
+    mean: Floats = inside.reshape(side, FINE, side, FINE).mean((1, 3))
     return mean
 
 
@@ -173,7 +215,7 @@ def _inside(shape: str, u: Floats, v: Floats) -> Bools:
     return (abs(u) <= (v + 0.5) / 2) & (v <= 0.5)
 
 
-def make_set(count: int, seed: int) -> bytes:
+def make_set(count: int, seed: int, side: int = SIDE) -> bytes:
     """Return a zip of `count` pictures with metadata.csv (file_name, text, label).
 
     The label is the first thing's shape. Same arguments, Pillow and zlib: the same bytes.
@@ -183,7 +225,7 @@ def make_set(count: int, seed: int) -> bytes:
     rows.writerow(["file_name", "text", "label"])
     with zipfile.ZipFile(file, "w") as archive:
         for number in range(count):
-            caption, picture = make_picture(seed, number)
+            caption, picture = make_picture(seed, number, side)
             name = f"{number:04}.png"
             rows.writerow([name, caption, parse(caption).first.shape])
             picture.save(png := io.BytesIO(), "PNG", optimize=True)
@@ -194,13 +236,13 @@ def make_set(count: int, seed: int) -> bytes:
     return file.getvalue()
 
 
-def make_picture(seed: int, number: int) -> tuple[str, Image.Image]:
+def make_picture(seed: int, number: int, side: int = SIDE) -> tuple[str, Image.Image]:
     """Return caption and picture `number` of the set of this seed."""
     source = np.random.default_rng([seed, number])
-    every, things = captions(), len(COLOURS) * len(FILLS)
+    every, things = shown_captions(), len(COLOURS) * len(FILLS)
     chosen = every[things:] if source.random() < TWO else every[:things]
     caption = chosen[_between(source, 0, len(chosen) - 1)]
-    return caption, draw(caption, source)
+    return caption, draw(caption, source, side)
 
 
 def find_shapes(picture: Image.Image | NDArray[np.uint8]) -> list[Region]:

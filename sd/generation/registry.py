@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from sd.checkpoints.closed_form_model import ClosedFormModel
     from sd.checkpoints.model import Model
 
+OPENING = "shapes32"  # the bundled model that pages open with: it makes what it was never shown
 LARGEST_OPEN = 2**30  # bytes of all models that stay open, beside the newest
 
 
@@ -75,12 +76,15 @@ def is_closed_form(name: str) -> bool:
 
 
 def list_models(home: Home) -> list[ModelEntry]:
-    """Return the trained models: the bundled ones, then the own, newest first."""
+    """Return the trained models: the bundled ones, `OPENING` first, then the own, newest first."""
     places = dict.fromkeys((home.bundled, home.path))
     found = (_model_in(home, folder) for place in places for folder in runs.list_folders(place))
-    return sorted(
-        filter(None, found), key=lambda entry: (not entry.bundled, entry.name * entry.bundled)
-    )
+
+    def order(entry: ModelEntry) -> tuple[bool, bool, str]:
+        bundled = entry.bundled
+        return not bundled, bundled and entry.name != OPENING, entry.name * bundled
+
+    return sorted(filter(None, found), key=order)
 
 
 def find_model(home: Home, name: str) -> ModelEntry:

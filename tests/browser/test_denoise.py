@@ -186,7 +186,7 @@ def taken(page: Any, path: Path) -> bytes:
 
 
 def test_watch_scrub_play_branch_restore_and_compare(page: Any) -> None:
-    settled(page, "#model .model-now", "emoji32")
+    settled(page, "#model .model-now", "shapes32")
     fill(page, "steps", 80)
     fill(page, "count", 12)  # some seconds: after the first looks one comes a second
     page.evaluate(WATCH, [PLAYER, "ready"])
@@ -309,7 +309,7 @@ def test_a_picture_brings_every_setting_back_and_is_made_again(
 
     page.goto(page.url.partition("?")[0])
     denoise_tab(page)
-    page.locator(".ask-chip", has_text="panda").wait_for()  # as the example was made
+    page.locator(".ask-chip", has_text="blue square above").wait_for()  # as the example was made
     assert page.evaluate(HELD) != held
     unfold(page, "#denoise-take")
     page.locator("#denoise-take input[type=file]").set_input_files(str(tmp_path / "first.png"))
@@ -341,7 +341,7 @@ def test_a_player_of_one_file_plays_without_a_network(
     alone.evaluate(WATCH, [".sd-player", "step"])
     alone.locator(".sdp-play").click()
     alone.wait_for_function("() => seen.length >= 8")
-    assert alone.locator("details pre").text_content().count('"model": "emoji32"') == 1
+    assert alone.locator("details pre").text_content().count('"model": "shapes32"') == 1
     context.close()
     assert faults == []
 

@@ -293,7 +293,7 @@ def test_the_keyboard_is_at_the_verb_soon_and_nothing_lies_over_the_focus(
     open_page: Any, tab: str, verb: str
 ) -> None:
     page = open_page(address_end=f"#{tab}")
-    settled(page, "#model .model-now", "1,292 pictures")
+    settled(page, "#model .model-now", "2,280 pictures")
     page.locator(f"#{verb}").wait_for()
     stops: list[str] = []
     for place in range(40):
@@ -328,7 +328,7 @@ def test_a_model_is_chosen_renamed_and_deleted_in_the_head(open_page: Any, home:
     shutil.copytree(bundled, home / "old name")
     (home / "old name" / PROCESS).write_text("{}")
     page = open_page(address_end="#denoise")
-    settled(page, "#model .model-now", "1,292 pictures")
+    settled(page, "#model .model-now", "2,280 pictures")
     page.locator("#model .model-now").press("Enter")
     page.locator("#model-list").get_by_role("button", name="old name 4,000 steps").press("Enter")
     settled(page, "#model .model-now", "old name")
@@ -344,7 +344,7 @@ def test_a_model_is_chosen_renamed_and_deleted_in_the_head(open_page: Any, home:
     page.get_by_role("button", name="Delete my b cats").click()
     assert page.evaluate("document.activeElement.textContent") == "Keep"
     page.locator("#model-list .danger").click()
-    settled(page, "#model .model-now", "emoji32")
+    settled(page, "#model .model-now", "shapes32")
     assert not (home / "my b cats").exists()
 
 

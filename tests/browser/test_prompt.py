@@ -17,22 +17,24 @@ def words(page: Any) -> list[str]:
 
 def test_prompts_are_chips_and_what_is_not_known_has_its_nearest(open_page: Any) -> None:
     page = denoise_tab(open_page())
-    assert words(page)[:2] == ["grinning face", "panda"]
+    first, second, third, _ = words(page)
+    assert (first, second) == ("red circle left of blue square", "blue square above yellow circle")
     box = page.locator(".ask-input")
     box.click()
     box.press("Backspace")
-    page.get_by_role("button", name="Remove panda").click()
-    assert words(page) == ["grinning face", "eggplant"]
-    box.fill("red he")
-    page.get_by_role("option", name="red heart", exact=True).wait_for()
+    page.get_by_role("button", name=f"Remove {second}").click()
+    assert words(page) == [first, third]
+    box.fill("yellow triangle left of red sq")
+    offered = "yellow triangle left of red square"
+    page.get_by_role("option", name=offered, exact=True).wait_for()
     box.press("ArrowDown")
     box.press("Enter")
-    box.fill("zebrax,")
-    assert words(page) == ["grinning face", "eggplant", "red heart", "zebrax"]
+    box.fill("green circel,")
+    assert words(page) == [first, third, offered, "green circel"]
     unknown = page.locator(".ask-chip.unknown")
-    unknown.get_by_role("button", name="→ zebra").click()
+    unknown.get_by_role("button", name="→ green circle").click()
     unknown.wait_for(state="detached")
-    assert words(page)[-1] == "zebra"
+    assert words(page)[-1] == "green circle"
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.wait_for_timeout(1500)

@@ -48,15 +48,44 @@ def swapped(text: str) -> tuple[str, str, str]:
     )
 
 
-def test_the_bundled_set_is_that_of_its_seed(pictures):
-    with zipfile.ZipFile(bundled_path("shapes")) as archive:
+@pytest.mark.parametrize(("word", "side"), [("shapes", 32), ("shapes128", 128)])
+def test_a_bundled_set_is_that_of_its_seed(word, side):
+    with zipfile.ZipFile(bundled_path(word)) as archive:
         rows = archive.read("metadata.csv").decode().splitlines()
         assert rows[0] == "file_name,text,label" and len(rows) == shapes.COUNT + 1
-        for number, (text, picture) in enumerate(pictures[:20]):
+        assert not any(shapes.is_held_out(row.split(",")[1]) for row in rows[1:])
+        for number in range(8):
+            text, picture = make_picture(shapes.SEED, number, side)
             assert rows[number + 1] == f"{number:04}.png,{text},{text.split()[1]}"
             stored = Image.open(io.BytesIO(archive.read(f"{number:04}.png")))
             assert np.array_equal(np.asarray(stored.convert("RGB")), np.asarray(picture))
-    assert bundled_path("shapes").stat().st_size < 1.6e6
+    assert bundled_path(word).stat().st_size < 2.3e6
+
+
+def test_things_are_held_out_at_places_where_no_picture_has_them():
+    held_out = [each for each in shapes.captions() if shapes.is_held_out(each)]
+    assert len(held_out) == 64
+    assert shapes.is_held_out("red circle left of blue square")
+    assert shapes.is_held_out("blue square right of red circle")  # the same scene
+    assert not shapes.is_held_out("blue square left of red circle")
+    assert not shapes.is_held_out("red circle")
+    # Each colour and each shape is shown at every place, so that all can be put together.
+    shown = [shapes.parse(each) for each in shapes.captions() if each not in held_out]
+    for relation in shapes.CAPTION_RELATIONS:
+        for place in (1, 2):
+            there = [(each.first, each.second)[place - 1] for each in shown if each.second
+                     and each.relation == relation]  # fmt: skip
+            assert {thing.colour for thing in there} == set(COLOURS)
+            assert {thing.shape for thing in there} == set(FILLS)
+            assert len(set(there)) == 10
+
+
+def test_the_same_draws_are_the_same_scene_at_any_side():
+    text = "yellow circle left of blue triangle"
+    small, large = (draw(text, source(5), side) for side in (32, 128))
+    reduced = large.resize((32, 32), Image.Resampling.BOX)
+    assert np.abs(np.asarray(reduced).astype(int) - np.asarray(small)).max() <= 12
+    assert follows(text, large)
 
 
 def test_the_same_seed_makes_the_same_bytes():

@@ -19,7 +19,14 @@ from sd.data.images import to_array
 from sd.diffusion.guidance import Guidance
 from sd.generation import registry
 from sd.generation.recipe import Branch, Recipe
-from sd.generation.registry import OpenModels, find_model, list_models, load_model, model_at
+from sd.generation.registry import (
+    OPENING,
+    OpenModels,
+    find_model,
+    list_models,
+    load_model,
+    model_at,
+)
 from sd.runs import Home, default_home
 from sd.training.randomness import new_network
 from tests.helpers.networks import with_weights
@@ -35,6 +42,14 @@ def test_models_are_listed_bundled_first_then_the_newest(tmp_path: Path) -> None
     (own.path / "empty").mkdir()
     found = [(entry.name, entry.step, entry.bundled) for entry in list_models(own)]
     assert found == [("emoji32", 6000, True), ("20270101-b", 50, False), ("20260101-a", 5, False)]
+
+
+def test_the_model_that_a_page_opens_with_comes_first(tmp_path: Path) -> None:
+    own = Home(tmp_path / "home", tmp_path / "bundled")
+    for name in ("emoji32", OPENING, "zebras"):
+        make_model(own.bundled, name, 1)
+    make_model(own.path, "aardvarks", 1)
+    assert [entry.name for entry in list_models(own)] == [OPENING, "emoji32", "zebras", "aardvarks"]
 
 
 def test_a_model_trained_among_the_bundled_comes_after_them(tmp_path: Path) -> None:

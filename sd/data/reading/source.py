@@ -50,7 +50,11 @@ from sd.data.reading.report import Report
 NOTICE = re.compile(
     r"(.*/)?(licen[cs]e|notice|readme|source|credits|copying)[^/.]*(\.(txt|md|rst|html))?", re.I
 )
-BUNDLED_SETS = {"starter": "emoji64.zip", "shapes": "shapes32.zip"}  # word -> file in starter/
+BUNDLED_SETS = {  # word -> file in starter/
+    "starter": "emoji64.zip",
+    "shapes": "shapes32.zip",
+    "shapes128": "shapes128.zip",
+}
 REPORT_EVERY, REPORT_SECONDS = 64, 0.5  # pictures, or time, between two reports of how far it is
 DATA = (  # of other programs, beside pictures: counted
     *(".json", ".npz", ".npy", ".pt", ".pth", ".safetensors", ".xml", ".yaml", ".yml", ".toml"),

@@ -18,7 +18,7 @@ import gradio as gr
 from sd import runs
 from sd.common import validation
 from sd.common.validation import InputError, shown
-from sd.data import captions
+from sd.data import captions, shapes
 from sd.data.reading.source import BUNDLED_SETS, bundled_path
 from sd.generation.recipe import Recipe
 from sd.generation.registry import ModelEntry
@@ -302,6 +302,8 @@ def set_captions(entry: ModelEntry) -> tuple[str, ...]:
             captions = json.loads(kept.read_text(encoding="utf-8")).get("captions") or ()
             return tuple(each for each in captions if isinstance(each, str))
         word = json.loads(source.read_text(encoding="utf-8")).get("data")
+        if word in shapes.SETS:
+            return tuple(shapes.captions())  # those too that no picture has
         if word in BUNDLED_SETS:
             return bundled_captions(word)
     return ()

@@ -18,7 +18,7 @@ from sd import runs
 from sd.common import marks, validation
 from sd.common.validation import InputError
 from sd.config import Config
-from sd.data import captions
+from sd.data import captions, shapes
 from sd.data.reading.source import BUNDLED_SETS
 from sd.runs.journal import SampleGrid
 from sd.runs.sample_grid import COLUMNS, GAP, open_sample_grid
@@ -187,6 +187,33 @@ def prompts_html(prompts: Sequence[str], lang: str) -> Markup:
     ).format(say("asked", lang, prompts=f"{begin} …"), tags("li", prompts))
 
 
+@lru_cache(maxsize=MOST_SHEETS)
+def count_right(grid: Path, prompts: tuple[str, ...]) -> tuple[int, int, int]:
+    """Return how many samples are as asked, how many of them asked for what is held out; and those.
+
+    grid: samples of drawn shapes, each asked for its prompt. Raises `InputError` as `open_grid`.
+    """
+    cells = cut_cells(open_grid(grid), len(prompts))
+    right = [shapes.follows(*each) for each in zip(prompts, cells, strict=True)]
+    new = [shapes.is_held_out(prompt) for prompt in prompts]
+    return sum(right), sum(a and b for a, b in zip(right, new, strict=True)), sum(new)
+
+
+def right_html(folder: Path, grid: SampleGrid, prompts: Sequence[str], lang: str) -> Markup:
+    """Return how many samples of drawn shapes are as asked; nothing where that cannot be told."""
+    sides = Config.read(folder / runs.CONFIG).picture_shape[1:]
+    told = bool(prompts) and all(map(shapes.is_caption, prompts))
+    if not told or max(sides) > shapes.LARGEST_SIDE:
+        return Markup()
+    try:
+        right, unseen, new = count_right(grid.average, tuple(prompts))
+    except InputError:  # a damaged grid is told of where it is shown
+        return Markup()
+    of = {"right": right, "of": len(prompts), "unseen": unseen, "new": new}
+    is_held_out = new and runs.read_source(folder) in shapes.SETS
+    return paragraph(say("drawn_unseen" if is_held_out else "drawn", lang, **of))
+
+
 def thin_grids(grids: Sequence[SampleGrid]) -> list[SampleGrid]:
     """Return at most `MOST_SHEETS` of a run's grids, the same ones while it grows, and the last."""
     apart = 1
@@ -247,8 +274,9 @@ def draw(
         pairs, missing = pairs_or_why(folder, grid, lang)
         return {"stage": pairs, "note": note if pairs else paragraph(missing)}
     names = captions.names(runs.read_source(folder), lang)
-    asked = [names.get(each, each) for each in read_prompts(folder, grid.step)]
-    under = prompts_html(asked, lang)
+    prompts = read_prompts(folder, grid.step)
+    asked = [names.get(each, each) for each in prompts]
+    under = right_html(folder, grid, prompts, lang) + prompts_html(asked, lang)
     if view != RAW:
         return {"note": under}
     src = picture_address(grid.raw) if grid.raw is not None and grid.raw.is_file() else None

@@ -287,10 +287,14 @@ def test_the_captions_of_a_set_are_offered_too(told: dict[str, Model]) -> None:
             assert prompts.set_captions(entry) == found
     finally:
         shutil.rmtree(pictures)
-    (entry.folder / runs.SOURCE).write_text('{"data": "starter"}')
-    captions = prompts.set_captions(entry)
+    found = {}
+    for data in ("starter", "shapes", "shapes128"):
+        (entry.folder / runs.SOURCE).write_text(json.dumps({"data": data}))
+        found[data] = prompts.set_captions(entry)
     (entry.folder / runs.SOURCE).unlink()
-    assert len(captions) > 1000 and "red heart" in captions
+    assert len(found["starter"]) > 1000 and "red heart" in found["starter"]
+    assert found["shapes"] == found["shapes128"] and len(found["shapes"]) == 228
+    assert "red circle left of blue square" in found["shapes"]  # which no picture has
 
 
 def note_of(request: Any, model: str, **changes: Any) -> tuple[dict[str, str], str]:

@@ -1,5 +1,6 @@
 """What the page shows of a run, from files alone: progress, samples, curves, advice, controls."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -7,12 +8,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
+import numpy as np
 import pytest
 from PIL import Image
 
 from sd import runs
 from sd.common.paths import PROJECT
 from sd.config import Config
+from sd.data import shapes
 from sd.training import coach
 from sd.ui import texts
 from sd.ui.components import images
@@ -224,6 +227,31 @@ def test_what_samples_were_asked_for_stands_under_them(home: Path) -> None:
 def test_a_short_list_of_prompts_is_not_folded(home: Path, prompts: list[str], line: str) -> None:
     told = asked_run(home, prompts)
     assert line in told and "<details" not in told
+
+
+def shapes_run(home: Path, source: str) -> str:
+    """Make a run of drawn shapes, each second sample drawn as asked; return what it shows."""
+    folder = made_run(home, "shapes", steps=100)
+    seen, unseen = "red circle above blue square", "red circle left of blue square"
+    prompts = [seen, unseen] * 8
+    pictures = [
+        shapes.draw(prompt if k < 8 else "yellow square", np.random.default_rng(k))
+        for k, prompt in enumerate(prompts)
+    ]
+    write_sheet(folder / "samples" / "drawn.png", pictures, 0.0)
+    (folder / "source.json").write_text(json.dumps({"data": source}))
+    sample = {"event": "samples", "step": 100, "file": "samples/drawn.png", "prompts": prompts}
+    add_events(folder, sample)
+    return str(first_look("shapes")["part"]["note"])
+
+
+def test_samples_of_drawn_shapes_are_told_right_or_wrong(home: Path) -> None:
+    assert "by geometry: 8 of 16; of 8 combinations never shown: 4." in shapes_run(home, "shapes")
+
+
+def test_of_other_sets_it_is_not_known_what_was_never_shown(home: Path) -> None:
+    shown = shapes_run(home, "mine.zip")
+    assert "by geometry: 8 of 16." in shown and "never shown" not in shown
 
 
 @pytest.mark.parametrize("prompts", [None, [], "abc", 7, {"a": 1}])
