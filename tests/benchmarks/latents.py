@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sd.checkpoints.latent_set import open_latents
 from sd.common import device
 from sd.config import Config
 from sd.data.image_set import ImageSet
@@ -34,7 +35,7 @@ from sd.data.ingest import open_images
 from sd.diffusion.guidance import Guidance
 from sd.runs import LATENTS, PICTURES
 from sd.training.evaluation import evenly_spaced_rows, losses
-from sd.training.latents import encode_blocks, open_latents
+from sd.training.latents import encode_blocks
 from sd.training.loop import Training
 from tests.benchmarks.conditioning.starter import blur, distances, places
 

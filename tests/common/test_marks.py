@@ -192,7 +192,7 @@ def test_what_the_page_hands_over_keeps_the_mark(tmp_path: Path) -> None:
     assert is_marked(Path(store_grid(sheet, 1)).read_bytes())
 
 
-@pytest.mark.parametrize("name", ["emoji32", "shapes32"])
+@pytest.mark.parametrize("name", ["emoji32", "shapes32", "shapes128"])
 def test_the_bundled_models_own_pictures_are_marked(name: str) -> None:
     bundled = Path(__file__).parents[2] / "checkpoints" / name
     found = [*bundled.rglob("*.png"), *bundled.rglob("*.html")]
