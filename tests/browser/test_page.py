@@ -244,7 +244,8 @@ def test_the_examples_pictures_stand_there_before_anything_is_answered(
     page.goto(address)
     cards = page.locator("#denoise-player .sdp-card")
     cards.nth(3).wait_for()
-    assert cards.all_inner_texts()[:2] == ["grinning face", "panda"]
+    captions = ["red circle left of blue square", "blue square above yellow circle"]
+    assert cards.all_inner_texts()[:2] == captions
     backgrounds = page.evaluate(
         "[...document.querySelectorAll('.sdp-picture')].map(each => each.style.background)"
     )
