@@ -65,6 +65,7 @@ NAMES = {  # of formulas, samplers, settings' values, formats, units, devices, p
     *[
         "M",  # millions of parameters
         "MiB",
+        "GiB",
         "tiny",
         "small",
         "gpu",
