@@ -1,11 +1,10 @@
 """Starting from a model against starting from nothing, by held-out loss: how many steps it saves.
 
-    python -m tests.benchmarks.starting [SEEDS] [BASE_STEPS]
+    python -m tests.benchmarks.starting [SEEDS] [BASE] [STEPS]
 
-A base is trained on the emoji that are no animals; then the animals, some of them, are learned from
-nothing and from the base. The loss is that of the averaged weights on held-out pictures, over all
-noise levels, the same for both. It prints a line a seed: the loss from nothing after so many steps,
-and after how many steps from the base it was reached.
+BASE is a bundled model, or a number of steps: a base that is trained so long on the emoji that are
+no animals. Then the animals, some of them, are learned from nothing and from the base. The loss is
+that of the averaged weights on held-out pictures, over all noise levels, the same for both.
 """
 
 import sys
@@ -13,8 +12,10 @@ from collections.abc import Iterator
 
 import torch
 
+from sd.checkpoints.checkpoint import load_checkpoint
 from sd.checkpoints.model import Model
-from sd.common.device import choose
+from sd.common.device import Machine, choose
+from sd.common.paths import PROJECT
 from sd.config import Config
 from sd.data.image_set import ImageSet, read_images
 from sd.training.loop import Training
@@ -99,17 +100,26 @@ def held_out_losses(training: Training, looks: tuple[int, ...]) -> Iterator[tupl
             yield step.step, sum(losses) / len(losses)
 
 
-def main(seeds: int = 1, base_steps: int = 1000, most: int = 300) -> None:
+def train_base(others: ImageSet, steps: int, machine: Machine) -> Model:
+    """Return a model of the emoji that are no animals."""
+    settings = [*SETTINGS, f"training.steps={steps}", "training.batch_size=32"]
+    training = Training(Config.preset("tiny").with_settings(settings), others, 0, machine)
+    for _ in training.steps():
+        pass
+    return training.model
+
+
+def main(seeds: int = 1, base: str = "1000", most: int = 300) -> None:
     """Print what is found."""
     machine = choose("cpu").apply()
     others, animals = sets()
     print(f"{len(others.names)} others, {len(animals.names)} animals", flush=True)
     config = Config.preset("tiny").with_settings(SETTINGS)
-    longer = config.with_settings([f"training.steps={base_steps}", "training.batch_size=32"])
-    base = Training(longer, others, 0, machine)
-    for _ in base.steps():
-        pass
-    model: Model = base.model
+    model = (
+        train_base(others, int(base), machine)
+        if base.isdecimal()
+        else load_checkpoint(PROJECT / "checkpoints" / base)
+    )
     looks = tuple(look for look in LOOKS if look <= most)
     for seed in range(1, seeds + 1):
         own = config.with_settings([f"training.steps={most}", "training.warmup_steps=10"])
@@ -122,4 +132,5 @@ def main(seeds: int = 1, base_steps: int = 1000, most: int = 300) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    asked = [*sys.argv[1:], *("1", "1000", "300")[len(sys.argv) - 1 :]]
+    main(int(asked[0]), asked[1], int(asked[2]))

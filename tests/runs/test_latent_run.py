@@ -68,6 +68,7 @@ def stopped(config: Config, pictures: Path, folder: Path, at: int) -> Path:
 def test_a_run_on_latents_keeps_what_it_is_made_of(whole: Path) -> None:
     model = load_checkpoint(whole)
     assert (model.shape, model.space.picture_shape) == ((4, 4, 4), (3, 8, 8))
+    assert not model.sampling(clip_x0=True).clip_x0  # latents have no bounds
     index = json.loads((whole / runs.LATENTS / INDEX).read_text())
     assert index["shape"] == [12, 2, 4, 4, 4]
     assert model.latents is not None
