@@ -362,6 +362,7 @@ def test_a_card_is_painted_on_and_what_is_dropped_is_begun_from(
     fill(page, "steps", 3)
     denoised(page, 3)
     page.locator(f"{PLAYER}[data-ended=true]").wait_for()
+    fill(page, "steps", 4)  # each drawing takes others, so that its end is told from those before
     assert not page.locator(".sdp-brush").nth(1).is_visible()
     page.locator(".sdp-card").nth(1).hover()
     page.locator(".sdp-brush").nth(1).click()
@@ -372,21 +373,20 @@ def test_a_card_is_painted_on_and_what_is_dropped_is_begun_from(
     page.locator(".ask-line", has_text="start from noise").wait_for()
     page.locator(".sdp-brush").nth(1).click()
     stroke(page, ".inpaint-sheet", (0.3, 0.3), (0.6, 0.3))
-    denoised(page, 3)
+    denoised(page, 4)
     page.locator(".inpaint-sheet").wait_for(state="detached")
     unfold(page, "#denoise-take")
     taken(page, tmp_path / "own.png")
     assert read_recipe(tmp_path / "own.png")["recipe"]["start"]["mask"]
 
     Image.new("RGB", (40, 40), "red").save(tmp_path / "red.png")
+    fill(page, "steps", 5)
     drop(page, tmp_path / "red.png")
     page.locator(".inpaint-sheet canvas").wait_for()
-    denoised(page, 3)
-    before = page.locator(NODES).count()
+    denoised(page, 5)
     drop(page, tmp_path / "own.png")
-    page.wait_for_function(f"document.querySelectorAll('{NODES}[aria-current]').length === 1")
-    page.locator(f"{NODES}[aria-current]:nth-child({before - 1})").wait_for()  # it is here already
-    settled(page, "#denoise-status", "3 steps in")
+    settled(page, "#denoise-status", "4 steps in")
+    page.locator(".ask-line", has_text="4 steps of").wait_for()
 
 
 CARD = ".sdp-card:nth-child(2)"
