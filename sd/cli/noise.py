@@ -54,7 +54,7 @@ def noise_picture(
     picture = read_and_remark(args.picture)
     pixels = fit_picture(picture, shape[1], shape[2], shape[0], training.fit)
     source = source or Process(config, _space(config, pixels))
-    x, times = to_float(pixels)[None], [float(t) for t in args.t]
+    x, times = to_float(pixels)[None], list(args.t)
     rows = [noised(Process(config, Pixels(shape)), x, times, seed)]
     if config.is_latent:
         rows.append(noised(source, x, times, seed))

@@ -78,9 +78,8 @@ def resume(
             whole("steps", steps, saved_step(folder) + 1, MOST_STEPS)
         elif now.state == "finished":
             raise InputError(f"run = {now.name!r}: it is finished; give more steps than {now.step}")
-        home.check_minutes(
-            _minutes_of(folder) if minutes is None and steps is None else minutes or 0
-        )
+        if home.most_minutes is not None:
+            home.check_minutes(_minutes_of(folder) if steps is minutes is None else minutes or 0)
         more = [] if steps is None else ["--steps", str(steps)]
         more = more if minutes is None else ["--minutes", str(minutes)]
         _spawn(folder, ["train", "--run", str(folder), "--resume", *more])

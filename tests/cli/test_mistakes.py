@@ -169,8 +169,12 @@ def test_a_checkpoint_that_is_none_is_one_line(
         assert "it is a pickle, which can run code" in refused(capsys, command, restamp(forged))
         assert "no checkpoint there" in refused(capsys, command, place / "empty")
     assert "no checkpoint there" in refused(capsys, "sample", place / "missing")
-    assert "no checkpoint there" in refused(capsys, "sample", place / "weights.safetensors")
-    assert "not UTF-8" in refused(capsys, "info", place / "weights.safetensors")
+    assert "it is a bare pickle, which can run code" in refused(
+        capsys, "sample", place / "weights.safetensors"
+    )
+    assert "it is a bare pickle, which can run code" in refused(
+        capsys, "info", place / "weights.safetensors"
+    )
     assert "cannot be read (No such file" in refused(capsys, "info", place / "missing.ini")
     assert refused(capsys, "sample", "x" * 5000)
     assert not files_below(place / "outside")

@@ -3,6 +3,8 @@
 import ast
 import os
 import signal
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,17 @@ def test_each_process_that_is_started_is_told_its_environment() -> None:
         assert told.get("env") == "environment.for_child()", name
 
 
+def environment_of(pid: int) -> bytes:
+    """Return what a process was started with; there is nothing to read while it is being begun."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with suppress(ProcessLookupError):
+            if told := Path(f"/proc/{pid}/environ").read_bytes():
+                return told
+        time.sleep(0.01)
+    raise AssertionError(f"process {pid} never had an environment")
+
+
 @LINUX
 def test_a_trainer_and_a_decoder_know_no_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -78,7 +91,7 @@ def test_a_trainer_and_a_decoder_know_no_secret(
     os.kill(pid, signal.SIGSTOP)  # a process that has ended has no environment to read
     try:
         for number in (pid, helper._process.pid):
-            told = Path(f"/proc/{number}/environ").read_bytes().split(b"\0")
+            told = environment_of(number).split(b"\0")
             names = {entry.partition(b"=")[0].decode() for entry in told}
             assert {"PATH", "PYTHONPATH"} <= names and not names & SECRETS.keys()
     finally:

@@ -174,7 +174,7 @@ def test_the_page_shows_and_says_it(config: Config, source: Path) -> None:
     sheet = Image.open(card["sheet"]["path"])
     assert sheet.mode == "RGB" and sheet.getpixel((0, 0)) == (255, 255, 255)
     for lang, words in (("en", "transparency too"), ("zh", "透明度")):
-        assert words in pictures.look_of(found, config, lang)["caption"]
+        assert words in pictures.look_of(None, found, config, lang)["caption"]
     assert "opacity" in algorithm2.pixel_name(Pixels((4, 8, 8)), 3, 1, 1, 1, "en")
     assert "data:image/png" in model_view.tile_html(
         to_float(torch.zeros(4, 8, 8, dtype=torch.uint8))

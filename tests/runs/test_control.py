@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -279,3 +280,25 @@ def test_among_neighbours_one_trains_and_none_is_named(
         runs.start(other, "starter", tiny("training.minutes=0"))
     with pytest.raises(InputError, match=r"training.minutes = 11: .*at most 10 minutes"):
         runs.start(other, "starter", tiny("training.minutes=11"))
+
+
+def test_a_visitor_s_run_goes_on_by_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawned: list[Sequence[str]] = []
+    monkeypatch.setattr("sd.runs.control._spawn", lambda _, words: spawned.append(words))
+    monkeypatch.setattr("sd.runs.control.obstacle", lambda folder: "")
+    monkeypatch.setattr("sd.runs.control.saved_step", lambda folder: 4)
+    home = runs.Home(tmp_path, most_minutes=10)
+    folder = make_run(tmp_path, "run", events=START + STEP)
+    (folder / "config.ini").write_text(tiny("training.minutes=5").to_ini())
+    runs.resume(home, folder)
+    runs.resume(home, folder, minutes=10)
+    assert spawned[1][-2:] == ["--minutes", "10"]
+    for more in ({"minutes": 11}, {"steps": 100_000}):
+        with pytest.raises(InputError, match="this page trains by the clock"):
+            runs.resume(home, folder, **more)
+    (folder / "config.ini").write_text(tiny("training.minutes=0").to_ini())
+    with pytest.raises(InputError, match="this page trains by the clock"):
+        runs.resume(home, folder)
+    assert len(spawned) == 2

@@ -266,7 +266,7 @@ def test_a_picked_file_is_read_under_the_name_it_had(
 
 def sheet_of(handle: str, *wanted: str) -> tuple[Image.Image, dict[str, Any]]:
     config = TINY.with_settings(list(wanted))
-    card = pictures.look_of(uploads.survey_of(handle), config, "en")
+    card = pictures.look_of(handle, uploads.survey_of(handle), config, "en")
     with Image.open(card["sheet"]["path"]) as sheet:
         return sheet.convert("RGB"), card
 
