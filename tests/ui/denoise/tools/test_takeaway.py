@@ -192,7 +192,7 @@ def test_a_branch_that_is_brought_back_can_be_gone_on_from(monkeypatch: pytest.M
 def test_a_model_that_is_not_there_or_another_is_told(tmp_path: Path) -> None:
     recipe = denoising.recipe()
     cases = {
-        "model = 'gone': must be": replace(recipe, model="gone"),
+        "model = 'gone': must be": replace(recipe, model="gone", digest="f" * 16),
         "made at step 9 with other weights": replace(recipe, digest="f" * 16, step=9),
         "run = '../../etc': must be": replace(recipe, model="ideal:../../etc", digest=""),
         "no such upload": replace(recipe, model="ideal:0123456789abcdef.zip", digest=""),
