@@ -376,6 +376,7 @@ def test_a_card_is_painted_on_and_what_is_dropped_is_begun_from(
     denoised(page, 4)
     page.locator(".inpaint-sheet").wait_for(state="detached")
     unfold(page, "#denoise-take")
+    page.locator("#take-form").get_by_text("PNG", exact=True).click()
     taken(page, tmp_path / "own.png")
     assert read_recipe(tmp_path / "own.png")["recipe"]["start"]["mask"]
 

@@ -23,6 +23,7 @@ from sd.ui.noise import exact as noise_exact
 from sd.ui.noise import pictures as noise_pictures
 from sd.ui.noise import schedules
 from tests.benchmarks.noise_page import requests_of
+from tests.browser.test_denoise import choose_model
 from tests.browser.test_page import pixels
 
 pytestmark = pytest.mark.browser
@@ -449,6 +450,7 @@ def test_less_motion_where_it_is_asked_for(kept_page: Any) -> None:
 
 def test_what_the_model_sees_and_the_way_back(kept_page: Any) -> None:
     page = opened(kept_page)
+    choose_model(page, "emoji32")
     tool(page, "sight")
     page.locator("#noise-ask").click()
     page.locator("#noise-sight .column").nth(9).wait_for(timeout=60_000)

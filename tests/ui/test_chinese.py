@@ -78,6 +78,8 @@ NAMES = {  # of formulas, samplers, settings' values, formats, units, devices, p
         "taef2",
         "own",
         "emoji32",
+        "shapes32",
+        "shapes128",
         "DDPM",
         "EN",
         "Stable",

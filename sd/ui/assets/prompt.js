@@ -92,6 +92,7 @@
       if (kind) {
         const meanings = Object.fromEntries(Object.entries(names ?? {}).map(([caption, name]) => [name, caption]));
         Object.assign(this, { kind, offers: offers ?? [], names: names ?? {}, meanings, faces: null });
+        if (this.input?.value) this.offer(); // who typed before the words were there
       }
       if (faces) this.show(faces);
       if (unknown) this.unknown = unknown;
