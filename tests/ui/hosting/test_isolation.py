@@ -23,6 +23,7 @@ from sd.generation import registry
 from sd.runs import process
 from sd.training.randomness import new_network
 from sd.ui import models
+from sd.ui.adapter import event_queue
 from sd.ui.hosting.visitors import CLOSED, HEADER, TOKEN_HEADER, Visitors
 from sd.ui.state import use
 from sd.ui.texts import say
@@ -98,6 +99,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Noted]
         patch.setattr("sd.runs.control._spawn", lambda folder, *_: noted.note("run", folder))
         patch.setattr(process, "run_json", lambda *_: iter([None]))
         patch.setattr(gr.Blocks, "block_thread", lambda page: opened.append(page))
+        for each in ("OFTEN", "SELDOM"):
+            patch.setattr(event_queue, each, 0.001)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = str(probe.getsockname()[1])
