@@ -51,7 +51,7 @@ class Door:
         near = str((scope.get("client") or ("",))[0])
         hint = headers.get(FORWARDED, near).partition(",")[0].strip()[:64]
         try:
-            key, _ = self.visitors.welcome(headers, hint)
+            key = self.visitors.welcome(headers, hint)
         except PermissionError as error:
             await refuse(Refusal(403, str(error)), scope, receive, send)
             return

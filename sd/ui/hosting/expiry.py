@@ -43,7 +43,7 @@ def sweep(visitors: Visitors, now: float | None = None) -> list[str]:
     idle = [home for home in homes if not is_at_work(home)]
     old = [home for home in idle if last_seen(home) < moment - DAY * visitors.mode.kept_days]
     sizes = {home: Home(home).size() for home in homes if home not in old}
-    total, room = sum(sizes.values()), visitors.room()
+    total, room = sum(sizes.values()), visitors.room
     for home in (each for each in idle if each in sizes):
         if total <= room:
             break

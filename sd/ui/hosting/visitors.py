@@ -108,7 +108,7 @@ class Visitors:
         self._lock = threading.Lock()
         self._known: OrderedDict[str, Shared] = OrderedDict()
         self._seen: dict[str, float] = {}
-        self._room = int(DISK_SHARE * shutil.disk_usage(place).free)
+        self.room = int(DISK_SHARE * shutil.disk_usage(place).free)  # bytes of all together
         self._minted: list[tuple[float, str]] = []  # when, and for which address
         self.nobody = self._new_shared(NOBODY)
         self.heavy, self.stranger = (mode.heavy, mode.heavy_in_all), CLOSED
@@ -130,10 +130,6 @@ class Visitors:
             self._note(name, shared.home.path)
             return shared
 
-    def room(self) -> int:
-        """Return how many bytes all visitors together may take."""
-        return self._room
-
     def drop(self, name: str) -> None:
         """Forget what a visitor's samplings and pages share."""
         with self._lock:
@@ -148,16 +144,14 @@ class Visitors:
             with suppress(OSError):
                 (home / SEEN).touch()
 
-    def welcome(
-        self, headers: Mapping[str, str], address: str, now: float | None = None
-    ) -> tuple[str, bool]:
-        """Return the key with which a visitor goes on, and whether it is a new one.
+    def welcome(self, headers: Mapping[str, str], address: str, now: float | None = None) -> str:
+        """Return the key with which a visitor goes on: the one that came, or a new one.
 
         address: where the request came from, which counts newcomers. Raises `InputError` where
         too many came, and `PermissionError` without a class's token.
         """
         if self.name_of(headers) is not None:
-            return headers[HEADER], False
+            return headers[HEADER]
         if self.mode.has_token and not hmac.compare_digest(
             headers.get(TOKEN_HEADER, "").encode(), self.keys.token.encode()
         ):
@@ -170,7 +164,7 @@ class Visitors:
             if full or (self.mode.new_in_hour is not None and lately >= self.mode.new_in_hour):
                 raise InputError("too many new visitors: come back in an hour")
             self._minted.append((moment, address))
-        return self.keys.mint(), True
+        return self.keys.mint()
 
     def _new_shared(self, name: str) -> Shared:
         home = Home(

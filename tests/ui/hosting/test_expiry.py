@@ -58,7 +58,7 @@ def test_where_all_take_too_much_the_longest_unvisited_go(
     crowd: Visitors, living: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     homes = [made(crowd, f"home{hours}", hours, 1000) for hours in (3, 9, 6)]
-    monkeypatch.setattr(crowd, "room", lambda: 1900)
+    monkeypatch.setattr(crowd, "room", 1900)
     assert expiry.sweep(crowd, NOW) == ["home9", "home6"]
     assert [home.is_dir() for home in homes] == [True, False, False] and living.is_dir()
 

@@ -120,7 +120,7 @@ def crowd(page: tuple[Any, Noted]) -> Visitors:
 @pytest.fixture(scope="module")
 def owner(page: tuple[Any, Noted], crowd: Visitors, tiny_config: Config) -> Visit:
     """A visitor with a model and an upload."""
-    key, _ = crowd.welcome({TOKEN_HEADER: crowd.keys.token}, "")
+    key = crowd.welcome({TOKEN_HEADER: crowd.keys.token}, "")
     home = crowd.shared_of({HEADER: key}).home
     folder = home.path / CANARY
     model = Model(with_weights(new_network(tiny_config, 0)), tiny_config)
@@ -135,7 +135,7 @@ def owner(page: tuple[Any, Noted], crowd: Visitors, tiny_config: Config) -> Visi
 @pytest.fixture(scope="module")
 def other(page: tuple[Any, Noted], crowd: Visitors) -> Visit:
     """Another visitor, who has nothing."""
-    return Visit(*page, crowd.welcome({TOKEN_HEADER: crowd.keys.token}, "")[0])
+    return Visit(*page, crowd.welcome({TOKEN_HEADER: crowd.keys.token}, ""))
 
 
 def test_what_one_has_no_event_tells_another(

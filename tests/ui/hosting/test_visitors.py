@@ -69,9 +69,9 @@ def test_of_many_visitors_the_oldest_are_remembered_no_longer(
 
 def test_who_comes_again_keeps_the_key(tmp_path: Path) -> None:
     crowd = Visitors(tmp_path, PUBLIC, KEYS)
-    key, is_new = crowd.welcome({}, "here")
-    assert is_new and crowd.welcome({HEADER: key}, "here") == (key, False)
-    assert crowd.welcome({HEADER: "foreign"}, "here")[1]
+    key = crowd.welcome({}, "here")
+    assert crowd.welcome({HEADER: key}, "here") == key != crowd.welcome({}, "here")
+    assert crowd.name_of({HEADER: crowd.welcome({HEADER: "foreign"}, "here")})
 
 
 def test_newcomers_are_counted_by_address_and_in_all(tmp_path: Path) -> None:
@@ -92,8 +92,8 @@ def test_a_class_is_for_those_who_were_told(tmp_path: Path) -> None:
     for token in ("", "x", KEYS.token[:-1], "é"):
         with pytest.raises(PermissionError, match="by the address that your teacher gave you"):
             crowd.welcome({TOKEN_HEADER: token}, "here")
-    key, _ = crowd.welcome({TOKEN_HEADER: KEYS.token}, "here")
-    assert crowd.welcome({HEADER: key}, "here") == (key, False)  # later without it
+    key = crowd.welcome({TOKEN_HEADER: KEYS.token}, "here")
+    assert crowd.welcome({HEADER: key}, "here") == key  # later without it
     assert KEYS.token == Keys(b"0123456789abcdef").token != Keys(b"another secret!!").token
 
 
