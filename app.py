@@ -30,7 +30,7 @@ from sd.ui.components import theme  # noqa: E402
 from sd.ui.components.widgets import label  # noqa: E402
 from sd.ui.denoise import tab as denoise  # noqa: E402
 from sd.ui.denoise.job import StepCache, Worker  # noqa: E402
-from sd.ui.hosting import expiry, notice  # noqa: E402
+from sd.ui.hosting import expiry, notice, turns  # noqa: E402
 from sd.ui.hosting.door import Door  # noqa: E402
 from sd.ui.hosting.modes import MODE_NAME, MODES, OWN, Mode, choose_mode  # noqa: E402
 from sd.ui.hosting.visitors import Keys, Visitors, read_secret  # noqa: E402
@@ -128,6 +128,7 @@ def open_page(where: address.Address, mode: Mode = OWN) -> Page:
     unused_uploads.watch(demo.upload_file_set)
     if visitors:
         expiry.watch(visitors)
+        turns.watch(visitors)
     return demo
 
 

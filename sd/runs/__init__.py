@@ -5,6 +5,7 @@ Nothing here knows the page. The names below are what `from sd import runs` offe
 
 from sd.runs.control import (
     delete,
+    find_place,
     pause,
     rename,
     request_sample,
@@ -15,7 +16,7 @@ from sd.runs.control import (
     train_command,
     unpause,
 )
-from sd.runs.home import START_LOCK, Home, default_home, list_folders
+from sd.runs.home import Home, default_home, list_folders
 from sd.runs.journal import (
     ENDS,
     SampleGrid,
@@ -28,6 +29,7 @@ from sd.runs.journal import (
     outline,
     samples,
 )
+from sd.runs.process import START_LOCK
 from sd.runs.run import (
     ASIDE,
     CONFIG,
@@ -63,6 +65,7 @@ __all__ = [
     "delete",
     "evaluations",
     "events",
+    "find_place",
     "first_stage",
     "history",
     "list_folders",

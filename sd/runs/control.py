@@ -16,8 +16,9 @@ from sd.common.validation import InputError, real, text, whole
 from sd.config import Config
 from sd.config.sections import MOST_MINUTES, MOST_STEPS
 from sd.runs import process
-from sd.runs.home import GOING, Home, plain_name
-from sd.runs.run import CONFIG, LOG, may_live, obstacle, saved_step, status
+from sd.runs.home import Home, plain_name
+from sd.runs.run import CONFIG, GOING, LOG, may_live, obstacle, saved_step, status
+from sd.runs.sharing import scheduler
 
 LONGEST_DATA = 4096  # characters of the path of a picture set
 
@@ -39,7 +40,8 @@ def start(
 
     title: what it is called, as near as a folder can be; else the time.
     The process is a child in a session of its own: it goes on when the page or the server ends.
-    Raises `InputError` for settings that cannot be, and while another run here is being trained.
+    Where visitors share a machine the run waits for its turn. Raises `InputError` for settings that
+    cannot be, and elsewhere while another run is being trained.
     """
     whole("seed", seed, 0, 2**53)
     text("DATA", data, LONGEST_DATA)
@@ -49,10 +51,9 @@ def start(
         home.check_new_run()
         folder = home.new_folder(title)
         folder.mkdir(parents=True)
-        words = ["train", "--config", "-", "--run", str(folder)]
-        words += ["--seed", str(seed), f"--device={device}", "--", data]
+        words = ["--config", "-", "--seed", str(seed), f"--device={device}", "--", data]
         try:
-            _spawn(folder, words, config.to_ini())
+            _begin(home, folder, words, config.to_ini())
         except OSError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -82,7 +83,7 @@ def resume(
             home.check_minutes(_minutes_of(folder) if steps is minutes is None else minutes or 0)
         more = [] if steps is None else ["--steps", str(steps)]
         more = more if minutes is None else ["--minutes", str(minutes)]
-        _spawn(folder, ["train", "--run", str(folder), "--resume", *more])
+        _begin(home, folder, ["--resume", *more])
 
 
 def rename(home: Home, name: str | None, title: Any) -> Path:
@@ -123,12 +124,11 @@ def _one_at_a_time(home: Home, own: str = "") -> Iterator[None]:
     """Hold the lock under which a process is started.
 
     Raises `InputError` while a run other than `own` trains: two trainings on one machine take
-    longer than one after the other.
+    longer than one after the other. Visitors' runs wait for each other.
     """
+    home.check_open()
     with home.start_lock():
-        if home.has_busy_neighbour():
-            raise InputError("this machine trains for another visitor: try again in some minutes")
-        for each in home.live_runs():
+        for each in home.live_runs() if home.neighbours is None else ():
             if each.state != "paused" and each.name != own:
                 raise InputError(f"run {each.name} is being trained: stop or pause it first")
         yield
@@ -139,6 +139,16 @@ def _minutes_of(folder: Path) -> float:
     return Config.read(folder / CONFIG).training.minutes
 
 
+def _begin(home: Home, folder: Path, words: Sequence[str], ini: str = "") -> None:
+    """Start a run's process, or let the run wait for its turn."""
+    if home.neighbours is None:
+        _spawn(folder, ["train", "--run", str(folder), *words], ini)
+        return
+    process.drop_requests(folder)
+    scheduler.ask(folder, words, ini)
+    scheduler.serve(home.neighbours, home.turn_seconds)
+
+
 def _spawn(folder: Path, words: Sequence[str], ini: str = "") -> None:
     """Start a run's process; requests to the one before it are dropped."""
     process.drop_requests(folder)
@@ -146,21 +156,35 @@ def _spawn(folder: Path, words: Sequence[str], ini: str = "") -> None:
 
 
 def stop(folder: Path) -> None:
-    """Ask a run's process to finish its step, save and leave; asked again, it leaves at once."""
+    """Ask a run's process to finish its step, save and leave; asked again, it leaves at once.
+
+    A run that waits leaves the line; one that has not begun yet goes altogether.
+    """
     if status(folder).state == "stopping":
         process.kill(folder)
-    _request(folder, process.STOP)
+    if not scheduler.stop(folder):
+        _request(folder, process.STOP)
 
 
 def pause(folder: Path) -> None:
-    """Ask a run's process to save and wait, until `unpause`."""
-    _request(folder, process.PAUSE)
+    """Ask a run's process to save and wait, until `unpause`; among visitors its slot goes on."""
+    if not scheduler.hold(folder, True):
+        _request(folder, process.PAUSE)
 
 
 def unpause(home: Home, folder: Path) -> None:
     """Let a paused run go on; raise `InputError` while another one is being trained."""
+    home.check_open()
+    if scheduler.hold(folder, False):
+        return
     with _one_at_a_time(home, folder.name):
         process.take_request(folder, process.PAUSE)
+
+
+def find_place(home: Home, folder: Path) -> scheduler.Place | None:
+    """Return where a run stands in the line of visitors' runs; None where it does not wait."""
+    place = home.neighbours
+    return None if place is None else scheduler.find_place(place, folder, home.turn_seconds)
 
 
 def request_sample(folder: Path) -> None:

@@ -20,14 +20,14 @@ from sd.common.paths import PROJECT
 from sd.common.text import brief, format_bytes, printable, system_reason
 from sd.common.validation import InputError, bare, file_name
 from sd.runs.journal import EVENTS
-from sd.runs.process import PROCESS, STARTING
-from sd.runs.run import CONFIG, LOG, SOURCE, Status, may_live, status
+from sd.runs.process import PROCESS, START_LOCK, STARTING
+from sd.runs.run import CONFIG, GOING, LOG, SOURCE, Status, may_live, status
+from sd.runs.sharing.closing import closed_line
+from sd.runs.sharing.turn import TURN, read_turn
 
 BUNDLED_RUNS = PROJECT / "checkpoints"  # the runs that come with the project
 DEVICES = re.compile(r"(con|prn|aux|nul|(com|lpt)\d)(\..*)?", re.IGNORECASE)  # on Windows
 LONGEST_TITLE, MOST_BYTES = 48, 180  # of a new run's name, before its number
-GOING = ".going-"  # begins the name of a folder that is being deleted
-START_LOCK = ".start.lock"
 PROBE = 4096  # bytes, which a full disk does not take
 
 
@@ -37,14 +37,15 @@ class Home:
 
     path: the folder of runs. bundled: the folder of the runs that come with the project.
 
-    Among strangers, neighbours: the folder in which all visitors' homes lie; closed: why nothing
-    may be written here; most_runs, most_bytes, most_minutes: how many runs and bytes may be kept,
-    and how long each run trains.
+    Among strangers, neighbours: the folder in which all visitors' homes lie, who train in turns of
+    turn_seconds; closed: why nothing may be written here; most_runs, most_bytes, most_minutes: how
+    many runs and bytes may be kept, and how long each run trains.
     """
 
     path: Path
     bundled: Path = BUNDLED_RUNS
     neighbours: Path | None = None
+    turn_seconds: float = 60.0
     closed: str = ""
     most_runs: int | None = None
     most_bytes: int | None = None
@@ -122,8 +123,8 @@ class Home:
         return [folder for folder in list_folders(self.path) if _is_listed(folder)]
 
     def live_runs(self) -> list[Status]:
-        """Return those of the own runs whose process is there; of others no journal is read."""
-        found = [folder for folder in self.run_folders() if may_live(folder)]
+        """Return those of the own runs that train or wait; of others no journal is read."""
+        found = [each for each in self.run_folders() if may_live(each) or read_turn(each)]
         return [now for now in map(status, found) if now.alive]
 
     def start_lock(self) -> FileLock:
@@ -131,11 +132,15 @@ class Home:
         self.ensure_writable()
         return FileLock((self.neighbours or self.path) / START_LOCK)
 
-    def has_busy_neighbour(self) -> bool:
-        """Tell whether a run of somebody else is at work or paused on this machine."""
-        around = list_folders(self.neighbours) if self.neighbours else []
-        others = (Home(each).run_folders() for each in around if each != self.path)
-        return any(map(may_live, itertools.chain.from_iterable(others)))
+    @property
+    def closed_line(self) -> str:
+        """Why no upload, training or sampling may begin here; "" where they may."""
+        return self.closed or (closed_line(self.neighbours.parent) if self.neighbours else "")
+
+    def check_open(self) -> None:
+        """Raise `InputError` where nothing new may begin."""
+        if line := self.closed_line:
+            raise InputError(line)
 
     def check_room(self, more: int = 0) -> None:
         """Raise `InputError` where `more` bytes are more than may be kept."""
@@ -217,10 +222,10 @@ def _began(folder: str) -> int:
 def has_run(folder: Path) -> bool:
     """Tell whether a folder is a run's: of its settings or of a process that will write them."""
     place = str(folder)  # a page asks this of every run: no paths are made for it
-    return any(os.path.isfile(f"{place}/{name}") for name in (CONFIG, STARTING, PROCESS))
+    return any(os.path.isfile(f"{place}/{name}") for name in (CONFIG, STARTING, PROCESS, TURN))
 
 
 def _is_listed(folder: Path) -> bool:
     """Tell whether a folder holds a run with something to tell, under a name that finds it."""
     found = is_plain(folder.name) and has_run(folder)
-    return found and any(os.path.exists(f"{folder}/{each}") for each in (EVENTS, LOG))
+    return found and any(os.path.exists(f"{folder}/{each}") for each in (EVENTS, LOG, TURN))

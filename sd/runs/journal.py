@@ -95,9 +95,9 @@ _JOURNALS: dict[Path, _Journal] = {}
 class Outline:
     """What a journal tells of its run's state.
 
-    count: events. last: the kind of the last one; last_pause_event: of the last of `PAUSE_EVENTS`.
-    loss, rates, memory and seconds used are of the newest step. ingested: what is done of one of
-    `PREPARING`, and all of it, if that came last.
+    count: events. last, time: kind and time (Unix) of the last one; last_pause_event: of the
+    last of `PAUSE_EVENTS`. loss, rates, memory and seconds used are of the newest step. ingested:
+    what is done of one of `PREPARING`, and all of it, if that came last.
     """
 
     count: int = 0
@@ -115,6 +115,7 @@ class Outline:
     memory_bytes: int | None = None
     device_memory_bytes: int | None = None
     seconds: float | None = None
+    time: float = 0.0
 
 
 _OUTLINES: dict[Path, tuple[tuple[int, int, int], Outline]] = {}
@@ -188,6 +189,7 @@ def _make_outline(all_events: Sequence[Event]) -> Outline:
         newest.get("memory_bytes"),
         newest.get("device_memory_bytes"),
         newest.get("seconds"),
+        last.get("time", 0.0),
     )
 
 

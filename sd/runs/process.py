@@ -2,7 +2,8 @@
 
 process.json notes whose process a run is; starting.json whose it will be, until its imports are
 done. What a process is asked is a file in the run's folder, which the page makes and the process
-looks for: `stop`, `pause` (as long as it is there), `sample`, `save`.
+looks for: `stop`, `pause` (as long as it is there), `sample`, `save`, `yield` (as `stop`, but after
+a step and its samples).
 """
 
 import json
@@ -24,15 +25,24 @@ from sd.common.disk import read_object, write_text
 from sd.common.validation import InputError
 
 PROCESS, STARTING, LOCK = "process.json", "starting.json", "lock"
-STOP, PAUSE, SAMPLE, SAVE = REQUESTS = ("stop", "pause", "sample", "save")
+STOP, PAUSE, SAMPLE, SAVE, YIELD = REQUESTS = ("stop", "pause", "sample", "save", "yield")
+THREADS = "OMP_NUM_THREADS"
+START_LOCK = ".start.lock"  # of a home, or of all homes of one machine
 POLL_SECONDS = 0.5  # between two looks at a child that is waited for
 
 
-def spawn(words: Sequence[str], log: Path, given: str = "") -> int:
+def spawn(
+    words: Sequence[str], log: Path, given: str = "", threads: int | None = None, nice: int = 0
+) -> int:
     """Start `python -m sd WORDS` in a session of its own, its output to `log`; return its pid.
 
     given: what it reads from standard input, from a nameless file that goes with the process.
+    threads: the most that it computes with. nice: how far it steps back behind others.
     """
+    environ = environment.for_child()
+    if threads is not None:
+        wanted = environ.get(THREADS, "")
+        environ[THREADS] = str(min(int(wanted), threads) if wanted.isdigit() else threads)
     with log.open("ab") as output, TemporaryFile() as source:
         source.write(given.encode())
         source.seek(0)
@@ -42,8 +52,11 @@ def spawn(words: Sequence[str], log: Path, given: str = "") -> int:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=environment.for_child(),
+            env=environ,
         )
+    if nice and hasattr(os, "setpriority"):
+        with suppress(OSError):  # it has ended already
+            os.setpriority(os.PRIO_PROCESS, child.pid, nice)
     return child.pid
 
 

@@ -15,11 +15,13 @@ from sd.common.validation import InputError
 from sd.runs import process
 from sd.runs.journal import ENDS, Outline, outline
 from sd.runs.process import PAUSE, PROCESS, STARTING, STOP
+from sd.runs.sharing.turn import Turn, read_turn
 from sd.training.monitoring import PREPARING
 
 CONFIG, RUN, SOURCE = "config.ini", "run.json", "source.json"
 LOG, PICTURES, LATENTS = "train.log", "pictures", "latents"
 RECONSTRUCTIONS = "reconstructions.png"  # in LATENTS: pictures, each before what comes back of it
+GOING = ".going-"  # begins the name of a folder that is being deleted
 ASIDE = "before-"  # with the time: what a run had made when it was begun anew
 
 
@@ -27,7 +29,8 @@ ASIDE = "before-"  # with the time: what a run had made when it was begun anew
 class Status:
     """A run as it is now.
 
-    state: starting, running, pausing, paused, stopping, stopped, finished, failed or lost. loss
+    state: waiting (for its turn), starting, running, pausing, paused, stopping, stopped, finished,
+    failed or lost. loss
     and rates are of the newest event; seconds_left is None when nothing is being trained. line: why
     it ended, or what it printed last. machine: what it runs on, in words, once it has started.
     ingested: how far `preparing` is (ingest, first_stage: steps of an autoencoder, or encode, all
@@ -55,8 +58,8 @@ class Status:
 
     @property
     def alive(self) -> bool:
-        """Whether its process is there."""
-        return self.state in ("starting", "running", "pausing", "paused", "stopping")
+        """Whether its process is there, or will be when its turn comes."""
+        return self.state in ("waiting", "starting", "running", "pausing", "paused", "stopping")
 
 
 def read_source(folder: Path) -> str:
@@ -93,6 +96,8 @@ def status(folder: Path) -> Status:
 
 
 def _state(folder: Path, known: Outline) -> str:
+    if (turn := read_turn(folder)) and (state := _state_in_line(folder, known, turn)):
+        return state
     if process.is_alive(folder, STARTING) and not process.is_same(folder, STARTING, PROCESS):
         if process.is_requested(folder, STOP):
             return "stopping"
@@ -106,6 +111,19 @@ def _state(folder: Path, known: Outline) -> str:
     if process.is_requested(folder, PAUSE):
         return "paused" if known.last_pause_event == "paused" else "pausing"
     return "running" if known.started else "starting"
+
+
+def _state_in_line(folder: Path, known: Outline, turn: Turn) -> str:
+    """Return the state of a run with a turn, where that is not what its process does."""
+    has_ended = known.last in ENDS and known.time >= turn.begun > 0
+    is_stopped = process.is_requested(folder, STOP)
+    if may_live(folder) and not has_ended:
+        if is_stopped or turn.held:
+            return "stopping" if is_stopped else "pausing"
+        return "starting" if known.time < turn.begun else ""
+    if is_stopped or (has_ended and known.last != "stopped"):
+        return ""
+    return "paused" if turn.held else "waiting"
 
 
 def obstacle(folder: Path) -> str:

@@ -58,7 +58,7 @@ class Session:
         for step in self.training.steps():
             step, done = self._finish_step(step)
             yield step
-            if done or self._stopping():
+            if done or self._stopping() or self._yielding():
                 break
         self._end()
 
@@ -86,7 +86,7 @@ class Session:
         self._save()
         step = self.training.step
         complete = step >= self.training.total and self._has_samples()
-        if self._stopping() and not complete:
+        if (self._stopping() or self._yielding()) and not complete:
             self.recorder.log_event("stopped", step=step, line=f"stopped and saved at step {step}")
         else:
             steps = "step" if step == 1 else "steps"
@@ -94,6 +94,10 @@ class Session:
 
     def _stopping(self) -> bool:
         return bool(self._received) or process.is_requested(self.recorder.folder, process.STOP)
+
+    def _yielding(self) -> bool:
+        """Tell whether others wait for their turn: this one ends after its step and its samples."""
+        return process.is_requested(self.recorder.folder, process.YIELD)
 
     def _is_due(self, step: int) -> bool:
         """Tell whether samples belong to a step."""

@@ -260,26 +260,17 @@ def test_a_run_that_waits_blocks_no_other_and_one_that_trains_does(
     assert runs.status(folder).state == "pausing" or not (folder / "pause").exists()
 
 
-def test_among_neighbours_one_trains_and_none_is_named(
+def test_a_visitor_trains_by_the_clock_and_not_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spawned: list[Path] = []
-    monkeypatch.setattr("sd.runs.control._spawn", lambda folder, *_: spawned.append(folder))
-    one, other = (
-        runs.Home(tmp_path / name, tmp_path / "bundled", neighbours=tmp_path, most_minutes=10)
-        for name in ("one", "other")
-    )
-    folder = make_run(one.path, "secret name", events=START + STEP, noted=alive())
-    config = tiny("training.minutes=1")
-    with pytest.raises(InputError) as refused:
-        runs.start(other, "starter", config)
-    assert str(refused.value).startswith("this machine trains for another visitor") and not spawned
-    (folder / process.PROCESS).unlink()
-    assert runs.start(other, "starter", config) == spawned[-1]
+    monkeypatch.setattr(process, "spawn", lambda *_: os.getpid())
+    home = runs.Home(tmp_path / "one", tmp_path / "bundled", neighbours=tmp_path, most_minutes=10)
     with pytest.raises(InputError, match=r"training.minutes = 0: this page trains by the clock"):
-        runs.start(other, "starter", tiny("training.minutes=0"))
+        runs.start(home, "starter", tiny("training.minutes=0"))
     with pytest.raises(InputError, match=r"training.minutes = 11: .*at most 10 minutes"):
-        runs.start(other, "starter", tiny("training.minutes=11"))
+        runs.start(home, "starter", tiny("training.minutes=11"))
+    assert not (tmp_path / "one").exists()
+    assert runs.status(runs.start(home, "starter", tiny("training.minutes=1"))).alive
 
 
 def test_a_visitor_s_run_goes_on_by_the_clock(

@@ -31,6 +31,7 @@ from sd.runs.session import Session
 from sd.runs.worker import begin, newest_state, resume
 from sd.training import coach
 from sd.training.loop import Training
+from tests.helpers.run_folders import event_lines
 
 STEPS = 24
 EVERYTHING = (  # what could make a resumed run differ
@@ -179,6 +180,29 @@ def test_a_stop_while_samples_are_made_is_obeyed_and_they_come_later(
     assert [sheet.step for sheet in runs.samples(folder)] == [1, 5]
     list(resume(folder))
     same(folder, whole)
+
+
+def test_turns_change_no_byte_and_wait_for_the_samples_of_their_step(
+    config: Config, pictures: Path, home: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine, folder = Session._sample, home / "turns"
+
+    def yielding(self: Session, model: Any, steps: int, *flat: float) -> Any:
+        if self.training.step == 9:
+            (folder / process.YIELD).touch()
+        return genuine(self, model, steps, *flat)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "_sample", yielding)
+        list(begin(config, str(pictures), folder, seed=7))
+    assert (runs.status(folder).state, runs.status(folder).step) == ("stopped", 9)
+    assert [sheet.step for sheet in runs.samples(folder)] == [1, 5, 9]
+    while runs.status(folder).state == "stopped":
+        for step in resume(folder):
+            if step.step % 5 == 0:
+                (folder / process.YIELD).touch()
+    same(folder, whole)
+    assert len(event_lines(folder, "resumed")) == 4
 
 
 def test_train_more_is_as_if_it_had_been_planned(

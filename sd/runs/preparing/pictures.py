@@ -50,7 +50,8 @@ def prepare_pictures(
     elif config.first_stage.autoencoder == STORED:
         autoencoder = _stored_autoencoder(folder, config)
     else:
-        autoencoder = recorder.train_first_stage(config, images, seed, machine, is_stopping)
+        leaving = _stopping(folder, received, process.YIELD)
+        autoencoder = recorder.train_first_stage(config, images, seed, machine, leaving)
     if autoencoder is None:
         return None
     if start is not None and encodes_alike(start, autoencoder):
@@ -89,7 +90,7 @@ def train_autoencoder(
     images = ingest_pictures(recorder, config, received)
     if images is None:
         return False
-    is_stopping = _stopping(recorder.folder, received)
+    is_stopping = _stopping(recorder.folder, received, process.YIELD)
     found = recorder.train_first_stage(config, images, note["seed"], machine, is_stopping)
     if found is None:
         return False
@@ -109,8 +110,13 @@ def _stored_autoencoder(folder: Path, config: Config) -> Autoencoder:
     raise InputError("first_stage.autoencoder = stored: this run has no checkpoint that holds one")
 
 
-def _stopping(folder: Path, received: list[int]) -> Callable[[], bool]:
-    return lambda: bool(received) or process.is_requested(folder, process.STOP)
+def _stopping(folder: Path, received: list[int], *more: str) -> Callable[[], bool]:
+    """Return what tells whether to stop: asked for that, or for one of `more`.
+
+    An autoencoder goes on where it was left, so its run may yield; pictures are read in one go.
+    """
+    asked = (process.STOP, *more)
+    return lambda: bool(received) or any(process.is_requested(folder, each) for each in asked)
 
 
 def ingest_pictures(recorder: Recorder, config: Config, received: list[int]) -> ImageSet | None:

@@ -230,7 +230,7 @@
       this.badge.textContent = this.coach.length;
       this.drawWith.hidden = !this.head?.drawable;
       this.drawWith.classList.toggle("blue", this.head?.primary === "draw");
-      const fresh = JSON.stringify([this.tool, this.view, this.curve, this.line, this.coach, this.part.note, this.head?.alive, this.head?.saveable, this.head?.curves, this.run]);
+      const fresh = JSON.stringify([this.tool, this.view, this.curve, this.line, this.coach, this.part.note, this.head?.at_work, this.head?.saveable, this.head?.curves, this.run]);
       if (this.note.dataset.shown === fresh) return;
       this.note.dataset.shown = fresh;
       this.note.replaceChildren(...NOTES[this.tool].call(this).filter(Boolean));
@@ -330,7 +330,7 @@
   const NOTES = { // what stands below the bar, tool by tool
     samples() {
       const view = this.switch("view", ["averaged", "raw"], this.view, (word) => { this.view = word; this.draw(); this.ask("input"); });
-      const now = this.head?.alive && this.button("sample_now", () => this.press("sample_now"));
+      const now = this.head?.at_work && this.button("sample_now", () => this.press("sample_now"));
       return [make("div", { className: "run-row" }, view, ...(now ? [now] : [])), this.partNote()];
     },
     nearest() {
@@ -363,7 +363,7 @@
       const file = make("input", { type: "file", accept: ".zip", hidden: true, id: "train-bundle" });
       file.addEventListener("change", () => this.open(file.files[0]));
       const open = this.button("open_bundle", () => file.click());
-      const save = this.head?.alive && this.button("save_now", () => this.press("save_now"));
+      const save = this.head?.at_work && this.button("save_now", () => this.press("save_now"));
       return [
         this.head?.saveable && make("div", { className: "run-row" }, form, about, pack),
         make("div", { className: "run-row" }, runs, open, ...(save ? [save] : []), file),

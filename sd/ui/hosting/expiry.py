@@ -10,8 +10,8 @@ from pathlib import Path
 
 from sd import runs
 from sd.runs import Home, list_folders
-from sd.runs.home import GOING
-from sd.runs.run import may_live
+from sd.runs.run import GOING, may_live
+from sd.runs.sharing.turn import read_turn
 from sd.ui.hosting.visitors import DAY, SEEN, Visitors
 
 LOOK = 300.0  # seconds between two looks
@@ -19,8 +19,10 @@ STOP_SECONDS, POLL = 20.0, 0.2  # that a training has to save and leave
 
 
 def is_at_work(home: Path) -> bool:
-    """Tell whether one of a home's runs is being trained or paused."""
-    return any(map(may_live, Home(home).run_folders()))
+    """Tell whether one of a home's runs is being trained, or waits for its turn."""
+    folders = Home(home).run_folders()
+    turns = filter(None, map(read_turn, folders))
+    return any(map(may_live, folders)) or any(not turn.held for turn in turns)
 
 
 def last_seen(home: Path) -> float:
@@ -64,7 +66,7 @@ def forget(home: Path) -> None:
 def leave(visitors: Visitors, name: str) -> None:
     """Delete everything of a visitor: trainings are asked to end, and ended if they do not."""
     home = visitors.place / name
-    living = [folder for folder in Home(home).run_folders() if may_live(folder)]
+    living = [each for each in Home(home).run_folders() if may_live(each) or read_turn(each)]
     for folder in living:
         runs.stop(folder)
     end = time.monotonic() + STOP_SECONDS

@@ -170,6 +170,7 @@ class Visitors:
         home = Home(
             self.place / name,
             neighbours=self.place,
+            turn_seconds=self.mode.turn_seconds,
             closed=CLOSED if name == NOBODY else "",
             most_runs=self.mode.runs,
             most_minutes=self.mode.minutes,

@@ -16,6 +16,7 @@ from sd import runs
 from sd.common import validation
 from sd.common.text import format_bytes
 from sd.config.sections import MOST_STEPS
+from sd.runs.run import may_live
 from sd.ui import state
 from sd.ui.components import curves
 from sd.ui.components.events import Updates
@@ -32,6 +33,7 @@ AUTOENCODER = "autoencoder"  # of the curves: how it was trained, where a run tr
 CURVES = ("loss", "rate", "gradient", "speed", "t", "course", AUTOENCODER)
 LEVELS = ("t", "course")  # of the curves: those of the loss per noise level
 TOOLS = {"samples": "picture", "nearest": "pair", "loss": "down", "coach": "speech", "save": "save"}
+SOON = 15.0  # seconds that are no wait
 ENDED = ("stopped", "finished", "failed", "lost")
 STATIC = (  # the words that the browser puts together itself
     *(f"run_{tool}" for tool in TOOLS),
@@ -148,7 +150,8 @@ def show(at: Look, lang: str) -> Updates:
 def pulse_of(status: runs.Status, folder: Path) -> str:
     """Return a short text that changes whenever anything shown of a run does."""
     count = runs.outline(folder).count
-    return f"{status.state} {status.ingested} {count} {status.resumable} {status.line}"[:500]
+    line = place_text(folder, "en") if status.state == "waiting" else status.line
+    return f"{status.state} {status.ingested} {count} {status.resumable} {line}"[:500]
 
 
 def part_key(at: Look, status: runs.Status, folder: Path, step: int) -> str:
@@ -187,6 +190,7 @@ def head(status: runs.Status, folder: Path, lang: str) -> dict[str, Any]:
     return {
         "state": status.state,
         "alive": status.alive,
+        "at_work": may_live(folder),
         "step": status.step,
         "big": big_word(status, lang),
         "seconds": status.seconds if status.state == "running" else None,  # the clock goes on
@@ -203,7 +207,7 @@ def head(status: runs.Status, folder: Path, lang: str) -> dict[str, Any]:
 
 def big_word(status: runs.Status, lang: str) -> str:
     """Return what stands first: how long training has gone, or that it is done."""
-    if status.state in ENDED:
+    if status.state in (*ENDED, "waiting"):
         return say(f"big_{status.state}", lang)
     if status.seconds is None and status.step:
         return say("big_running", lang, step=f"{status.step:,}")
@@ -227,7 +231,8 @@ def facts(status: runs.Status, lang: str) -> list[str]:
         key = f"state_{status.state}"
         if status.state in ("stopped", "stopping", "pausing") and not status.step:
             key += "_early"
-        told = [say(key, lang, step=step, total=total, line=translate(status.line, lang))]
+        line = translate(status.line, lang)
+        told = [say(key, lang, step=step, total=total, line=line)]
         if status.state in ("stopped", "finished") and status.seconds and status.step:
             told.append(duration(status.seconds, lang))
         if status.state in ("failed", "lost") and status.resumable:
@@ -250,10 +255,31 @@ def facts(status: runs.Status, lang: str) -> list[str]:
 
 def all_facts(status: runs.Status, folder: Path, lang: str) -> list[str]:
     """Return a run's facts, and while it trains an autoencoder how much of a picture that keeps."""
+    if status.state == "waiting":
+        at_step = [say("at_step", lang, step=f"{status.step:,}")] if status.step else []
+        return [place_text(folder, lang), *at_step]
     measured = [each for each in runs.first_stage(folder).psnr if each is not None]
     if status.preparing != "first_stage" or not measured:
         return facts(status, lang)
     return [*facts(status, lang), f"{measured[-1]:.1f} dB"]
+
+
+def place_text(folder: Path, lang: str) -> str:
+    """Return where a run stands in the line, and about how long it waits."""
+    place = runs.find_place(state.home(), folder)
+    if place is None or (place.number == 1 and place.seconds < SOON):
+        return say("state_next", lang)
+    ordinal = ordinal_text(place.number, lang)
+    minutes = max(1, round(place.seconds / 60))
+    return say("state_waiting", lang, place=ordinal, n=place.of, m=minutes)
+
+
+def ordinal_text(number: int, lang: str) -> str:
+    """Return a place in a line: 1st, 2nd, 3rd, 4th, 11th."""
+    suffixes = say("ask_ordinals", lang).split()
+    is_teen = number // 10 % 10 == 1
+    last = 0 if is_teen or number % 10 >= len(suffixes) else number % 10
+    return f"{number}{suffixes[last]}"
 
 
 def has_trained(folder: Path) -> bool:
@@ -274,7 +300,7 @@ def share(status: runs.Status) -> float | None:
 def told(status: runs.Status, folder: Path, lang: str) -> str:
     """Return the line that is read aloud: it changes with the state and with new samples."""
     if status.state != "running":
-        return " ".join(facts(status, lang))
+        return " ".join(all_facts(status, folder, lang))
     shown = runs.samples(folder)
     if not shown:
         return say("state_running", lang, step=f"{min(status.step, 1)}", total=f"{status.total:,}")
@@ -284,6 +310,7 @@ def told(status: runs.Status, folder: Path, lang: str) -> str:
 def verbs(status: runs.Status) -> list[str]:
     """Return what can be pressed beside the clock, in order."""
     by_state = {
+        "waiting": ["pause", "stop"],
         "starting": ["pause", "stop"],
         "running": ["pause", "stop"],
         "pausing": ["go_on", "stop"],

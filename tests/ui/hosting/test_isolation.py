@@ -96,7 +96,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Noted]
         patch.setenv("SD_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setenv("SD_SECRET", "a secret of the tests")
         patch.setenv("GRADIO_TEMP_DIR", str(scratch / "cache"))
-        patch.setattr("sd.runs.control._spawn", lambda folder, *_: noted.note("run", folder))
+        patch.setattr("sd.runs.control._begin", lambda _, folder, *__: noted.note("run", folder))
         patch.setattr(process, "run_json", lambda *_: iter([None]))
         patch.setattr(gr.Blocks, "block_thread", lambda page: opened.append(page))
         for each in ("OFTEN", "SELDOM"):

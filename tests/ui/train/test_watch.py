@@ -16,6 +16,7 @@ from sd import runs
 from sd.common.paths import PROJECT
 from sd.config import Config
 from sd.data import shapes
+from sd.runs.sharing.scheduler import Place
 from sd.training import coach
 from sd.ui import texts
 from sd.ui.components import images
@@ -363,8 +364,35 @@ def test_a_name_of_no_run_shows_the_usual_one(home: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
+    ("place", "lang", "line"),
+    [
+        ((3, 5, 235.0), "en", "3rd of 5 in line, about 4 minutes"),
+        ((11, 21, 40.0), "en", "11th of 21 in line, about 1 minute"),
+        ((22, 22, 700.0), "zh", "排在第 22位，共 22 个，约 12 分钟"),
+        ((1, 5, 8.0), "en", "next in line"),
+        ((1, 5, 60.0), "en", "1st of 5 in line, about 1 minute"),
+        (None, "zh", "马上轮到"),
+    ],
+)
+def test_who_waits_is_told_where_and_how_long(
+    home: Path, monkeypatch: pytest.MonkeyPatch, place: Any, lang: str, line: str
+) -> None:
+    found = place and Place(*place)
+    monkeypatch.setattr(runs, "find_place", lambda *_: found)
+    folder = made_run(home, "a", steps=4)
+    now = replace(runs.status(folder), state="waiting", step=4)
+    shown = watch.head(now, folder, lang)
+    assert shown["facts"] == [line, texts.say("at_step", lang, step="4")]
+    assert shown["big"] == texts.say("big_waiting", lang) and not shown["at_work"]
+    pulse = watch.pulse_of(now, folder)
+    monkeypatch.setattr(runs, "find_place", lambda *_: Place(2, 9, 500.0))
+    assert watch.pulse_of(now, folder) != pulse
+
+
+@pytest.mark.parametrize(
     ("state", "resumable", "shown", "blue"),
     [
+        ("waiting", False, ["pause", "stop"], ""),
         ("starting", False, ["pause", "stop"], ""),
         ("running", False, ["pause", "stop"], ""),
         ("pausing", False, ["go_on", "stop"], "go_on"),
