@@ -9,6 +9,11 @@ from sd.common.text import printable
 from sd.config import Config
 
 TASKS = {"captions": "text-to-image"}  # hubs' word for what a model does, by its conditioning
+RAIL_M = "creativeml-openrail-m"  # hubs' word
+LICENCE = (
+    " Its weights are Stable Diffusion's or were trained on them: their licence, CreativeML Open "
+    "RAIL-M, restricts what they may be used for and goes along with them."
+)
 SENTENCES = {
     "none": "It is told nothing but the time.",
     "class_embedding": "It is told a class, whose embedding is added to that of the time.",
@@ -17,14 +22,21 @@ SENTENCES = {
 }
 
 
-def card(config: Config, parameters: int, about: Mapping[str, Any]) -> str:
-    """Return a model card, with the front matter that hubs read."""
+def card(
+    config: Config, parameters: int, about: Mapping[str, Any], restricted: bool = False
+) -> str:
+    """Return a model card, with the front matter that hubs read.
+
+    restricted: whether the weights are Stable Diffusion's, or were trained on these.
+    """
     training, kind = config.training, config.conditioning.kind
     data = ModelCardData(
         library_name="sd",
         pipeline_tag=TASKS.get(kind, "unconditional-image-generation"),
         tags=["diffusion"],
     )
+    if restricted:
+        data.license = RAIL_M
     metadata = "".join(f"- {name}: {printable(str(value))}\n" for name, value in about.items())
     size = f"{training.input_width} x {training.input_height} pixels"
     weights = f"averaged (EMA) weights as {training.weights_dtype}"
@@ -32,6 +44,6 @@ def card(config: Config, parameters: int, about: Mapping[str, Any]) -> str:
         ModelCard(
             f"---\n{data.to_yaml()}\n---\n# A small diffusion model\n\n{size}, "
             f"{config.picture_shape[0]} channels, {parameters:,} parameters; {weights}. "
-            f"{SENTENCES.get(kind, '')}\n\n{metadata}"
+            f"{SENTENCES.get(kind, '')}{LICENCE * restricted}\n\n{metadata}"
         )
     )

@@ -37,15 +37,19 @@ from sd.checkpoints.record import (
     read_about,
     record_digest,
 )
-from sd.checkpoints.weights import check_finite, check_kind, compare_shapes, read_tensors
+from sd.checkpoints.weights import (
+    check_finite,
+    check_kind,
+    compare_shapes,
+    empty_network,
+    read_tensors,
+)
 from sd.common.disk import digest, write_folder
 from sd.common.text import printable
 from sd.common.validation import InputError
 from sd.config import Config
-from sd.networks.blueprint import blueprint
 from sd.networks.conditioning import conditioner_of
 from sd.networks.conditioning_metadata import CONDITIONING, read_metadata
-from sd.networks.unet import UNetModel
 
 READ = (WEIGHTS, CONFIG, CONDITIONING, FIRST_STAGE)  # by whoever samples
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -139,20 +143,3 @@ def load_training(folder: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         reason = printable(str(error))
         raise InputError(f"{TRAINING}: not readable as safetensors ({reason})") from None
-
-
-def empty_network(config: Config, size: int) -> UNetModel:
-    """Return a configuration's network without storage, if weights of `size` bytes can be its.
-
-    No weights take less than a byte each, so a few bytes never make a gigantic network.
-    """
-    unet = config.unet
-    if unet.dims != 2:
-        raise InputError(f"{CONFIG}: unet.dims = {unet.dims}: models of pictures have dims = 2")
-    parameters = blueprint(unet, *config.latent_shape[1:]).parameters
-    if parameters > size:
-        raise InputError(
-            f"{CONFIG}: describes {parameters:,} parameters; {WEIGHTS} has only {size:,} bytes"
-        )
-    with torch.device("meta"):
-        return UNetModel.from_config(unet)

@@ -10,8 +10,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from sd.checkpoints.record import CONFIG, WEIGHTS
 from sd.common.text import brief, printable
 from sd.common.validation import InputError
+from sd.config import Config
+from sd.networks.blueprint import blueprint
+from sd.networks.unet import UNetModel
 
 FLOATS = ("F32", "F16", "BF16")
 NO_WEIGHTS = (  # what people upload instead, by its first bytes
@@ -116,3 +120,20 @@ def compare_shapes(
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise InputError(f"{file}: not this network's: {'; '.join(faults[:3])}{more}")
+
+
+def empty_network(config: Config, size: int) -> UNetModel:
+    """Return a configuration's network without storage, if weights of `size` bytes can be its.
+
+    No weights take less than a byte each, so a few bytes never make a gigantic network.
+    """
+    unet = config.unet
+    if unet.dims != 2:
+        raise InputError(f"{CONFIG}: unet.dims = {unet.dims}: models of pictures have dims = 2")
+    parameters = blueprint(unet, *config.latent_shape[1:]).parameters
+    if parameters > size:
+        raise InputError(
+            f"{CONFIG}: describes {parameters:,} parameters; {WEIGHTS} has only {size:,} bytes"
+        )
+    with torch.device("meta"):
+        return UNetModel.from_config(unet)

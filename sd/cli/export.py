@@ -3,7 +3,10 @@
 import argparse
 from pathlib import Path
 
+from sd.checkpoints.adapters.adding import MERGED
+from sd.checkpoints.closed_form_model import ClosedFormModel
 from sd.checkpoints.model import Model
+from sd.checkpoints.pretrained.building import open_pretrained
 from sd.checkpoints.pretrained.choices import parse_place
 from sd.checkpoints.pretrained.export import DTYPES, write_pipeline, write_single
 from sd.cli.pictures import read_and_remark
@@ -12,6 +15,7 @@ from sd.common.outputs import check_free, make_place, output_of
 from sd.common.validation import InputError
 from sd.generation.registry import load_model, model_at
 from sd.runs import default_home
+from sd.training.planning import memory
 
 FORMS = (".safetensors",)
 
@@ -24,7 +28,13 @@ def export(args: argparse.Namespace) -> None:
     check_free("--out", out, read, args.overwrite)
     if args.thumbnail and not out.is_file:
         raise InputError("--thumbnail: only a single file has one; a folder has none")
-    model = load_model(model_at(default_home(), args.model), "cpu")
+    entry = model_at(default_home(), args.model)
+    if entry.published:  # a LoRA that is said becomes part of what is written
+        model: Model | ClosedFormModel = open_pretrained(
+            entry.place, room=memory.left(), merge=True
+        )
+    else:
+        model = load_model(entry, "cpu")
     if not isinstance(model, Model):
         raise InputError(f"{args.model}: has no weights to write; it is its pictures")
     if out.is_file:
@@ -33,4 +43,6 @@ def export(args: argparse.Namespace) -> None:
         write_single(model, out.path, dtype, picture)
     else:
         write_pipeline(model, out.path, dtype)
+    for line in model.about.get(MERGED, ()):
+        print(f"merged: {line}")
     print(f"written: {out.path}")

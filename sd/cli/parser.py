@@ -113,9 +113,10 @@ def _train_flags(flags: argparse.ArgumentParser) -> None:
 
 
 def _export_flags(flags: argparse.ArgumentParser) -> None:
-    about = "a checkpoint or run folder, or a file or diffusers folder of Stable Diffusion"
+    about = "a checkpoint or run folder, or a file or diffusers folder of Stable Diffusion; "
+    about += "FILE#lora=LORA@0.8 has a LoRA merged into its weights"
     flags.add_argument("model", metavar="MODEL", help=about)
-    about = "a file has every model; a folder has what StableDiffusionPipeline can load"
+    about = "a file, or a folder of diffusers; that of an own model brings its code along"
     flags.add_argument("--out", required=True, metavar="FILE.safetensors|FOLDER", help=about)
     flags.add_argument("--dtype", default="float32", help="float32, float16 or bfloat16")
     flags.add_argument("--thumbnail", metavar="PICTURE", help="kept small in the file's header")

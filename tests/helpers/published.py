@@ -7,7 +7,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from sd.checkpoints.pretrained.names import autoencoder_tensors, text_tensors, unet_tensors
+from sd.checkpoints.pretrained.names import (
+    autoencoder_tensors,
+    open_clip_names,
+    text_tensors,
+    unet_tensors,
+)
 from sd.config.sections import UNetConfig
 from tests.helpers.parity import normal, weight
 
@@ -68,6 +73,17 @@ def _named(tensors, state, theirs, matrices):
 def text_state(seed="text/", **how):
     """Return a text encoder's weights by CLIP's names."""
     return random_state(text_tensors(*TEXT), seed, **how)
+
+
+def open_clip_state(width, layers):
+    """Return the text encoder of a single file of v2, and what of it is used."""
+    sizes = (width, layers, 49408, 77, 4 * width)
+    ours = random_state(text_tensors(*sizes), "open_clip/")
+    theirs = {}
+    for name, parts in open_clip_names(layers).items():
+        theirs[name] = torch.cat([ours[part] for part in parts])
+    last = f"encoder.layers.{layers - 1}."
+    return theirs, {name: each for name, each in ours.items() if not name.startswith(last)}
 
 
 def prefixed(prefix, state):

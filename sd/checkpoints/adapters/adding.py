@@ -10,7 +10,7 @@ from sd.checkpoints.pretrained.choices import Choices
 from sd.common.validation import InputError, whole
 from sd.networks.clip.captions import ClipCaptions
 
-ADDED = "added"  # in a model's `about`: a line for each
+ADDED, MERGED = "added", "merged"  # in a model's `about`: a line for each
 
 
 def check_adapters(choices: Choices) -> None:
@@ -21,10 +21,11 @@ def check_adapters(choices: Choices) -> None:
         read_lora(Path(place).expanduser())
 
 
-def add_adapters(model: Model, choices: Choices) -> Model:
+def add_adapters(model: Model, choices: Choices, merge: bool = False) -> Model:
     """Return a model that has just been opened, with what `choices` adds to it.
 
     Its `about["added"]` tells in a line each what of a LoRA is used, and which words were learned.
+    With `merge` a LoRA becomes part of the weights, and `about["merged"]` tells of it instead.
     Raises `InputError` for what does not fit the model.
     """
     if not choices.lora and not choices.embedding and choices.clip_skip == 1:
@@ -38,7 +39,10 @@ def add_adapters(model: Model, choices: Choices) -> Model:
         f"{Path(place).name}: prompts may say {learn_embedding(Path(place).expanduser(), model)}"
         for place in choices.embedding
     ]
+    merged = []
     for place, scale in choices.lora:
         attached = attach_lora(Path(place).expanduser(), model, scale)
-        lines.append(f"{attached.line}; at {scale:g}")
-    return replace(model, about={**model.about, ADDED: lines})
+        if merge:
+            attached.merge(model)
+        (merged if merge else lines).append(f"{attached.line}; at {scale:g}")
+    return replace(model, about={**model.about, ADDED: lines, MERGED: merged})

@@ -104,6 +104,13 @@ class AttachedLoRA:
         self.unet.scale = value
         self.text.scale = value
 
+    def merge(self, model: Model) -> None:
+        """Add it to the model's weights for good, in place of the branches beside them."""
+        self.remove()
+        self.unet.merge(model.unet)
+        if isinstance(model.conditioner, ClipCaptions):
+            self.text.merge(model.conditioner.encoder)
+
     def remove(self) -> None:
         """Take it away from the model."""
         self.unet.remove()

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from sd.checkpoints.adapters.adding import add_adapters, check_adapters
-from sd.checkpoints.checkpoint import empty_network
 from sd.checkpoints.first_stage import (
     BUNDLED,
     SPACE,
@@ -39,7 +38,7 @@ from sd.checkpoints.pretrained.parts import (
     UNET,
 )
 from sd.checkpoints.pretrained.report import LoadingReport, Part, Stored
-from sd.checkpoints.weights import check_finite, compare_shapes
+from sd.checkpoints.weights import check_finite, compare_shapes, empty_network
 from sd.common.text import format_bytes
 from sd.common.validation import InputError, shown
 from sd.config import Config
@@ -73,10 +72,13 @@ TOKENS = 77
 FIELDS = frozenset(DiffusionConfig.__dataclass_fields__)
 
 
-def open_pretrained(place: str, device: str = "cpu", room: int | None = None) -> Model:
+def open_pretrained(
+    place: str, device: str = "cpu", room: int | None = None, merge: bool = False
+) -> Model:
     """Return the model in a file or folder, which "FILE#name=value" may say more of.
 
     room: bytes that it may take; where more are needed, that is said before a tensor is read.
+    merge: make a LoRA part of the weights, as one that is written needs it.
     Raises `InputError` for what is no model or not whole.
     """
     path, choices = parse_place(place)
@@ -108,7 +110,7 @@ def open_pretrained(place: str, device: str = "cpu", room: int | None = None) ->
         "step": 0,
     }
     model = Model(unet, config, about, conditioner, latents.to(device))
-    return add_adapters(model, choices)
+    return add_adapters(model, choices, merge)
 
 
 def _open_own(file: WeightFile, config: Config, device: str) -> Model:

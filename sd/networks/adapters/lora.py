@@ -8,6 +8,7 @@ scale 0 the network answers as without, bit for bit.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -71,6 +72,18 @@ class LoRA:
             handle.remove()
         self._handles.clear()
 
+    @torch.no_grad()
+    def merge(self, network: nn.Module) -> None:
+        """Add the changes to the weights of `network` for good: W + scale (alpha / r) B A.
+
+        Raises `InputError` as `attach` does, before anything is changed.
+        """
+        layers = dict(network.named_modules())
+        branches = {name: _branch(name, layers.get(name), c)[0] for name, c in self.changes.items()}
+        for name, change in branches.items():
+            weight: Any = layers[name].weight
+            weight.add_(_product(change).reshape(weight.shape).to(weight), alpha=self.scale)
+
     def _hook(self, change: LowRank, tokens: bool) -> Any:
         def add(layer: Any, args: tuple[Tensor], out: Tensor) -> Tensor:
             if not self.scale:
@@ -102,6 +115,14 @@ def _branch(name: str, layer: Any, change: LowRank) -> tuple[LowRank, bool]:
             raise InputError(f"LoRA: {name}: {part} is {found}, which does not fit {size}")
         parts[part] = parts[part].reshape(shape).to(weight)
     return LowRank(**parts), tokens
+
+
+def _product(change: LowRank) -> Tensor:
+    """Return B A as one kernel, [out, in, ...], in float32."""
+    up, down = change.up.float().flatten(1), change.down.float()
+    if change.mid is None:
+        return torch.einsum("or,ri...->oi...", up, down)
+    return torch.einsum("or,rs...,si->oi...", up, change.mid.float(), down.flatten(1))
 
 
 def _bare(shape: Any) -> list[int]:

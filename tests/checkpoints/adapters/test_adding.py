@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 
 from sd.checkpoints.pretrained.building import open_pretrained
 from sd.checkpoints.pretrained.choices import parse_place
+from sd.checkpoints.pretrained.export import write_single
 from sd.common.validation import InputError
 from tests.helpers import published
 
@@ -47,6 +48,21 @@ def test_it_is_added_and_told(folder):
     contexts = [each.conditioner(each.conditioner.read(["a"])).context for each in (plain, model)]
     assert not torch.equal(*contexts)
     assert not torch.equal(*(each.unet(x, t, contexts[0]) for each in (plain, model)))
+
+
+@torch.no_grad()
+def test_what_is_written_has_a_lora_merged_and_no_word(folder, tmp_path):
+    place = f"{folder}/model.safetensors#lora={folder}/lora.st@0.5"
+    model = open_pretrained(place, merge=True)
+    assert not model.about["added"] and len(model.about["merged"]) == 1
+    write_single(model, tmp_path / "merged.safetensors")
+    again, branched = open_pretrained(f"{tmp_path}/merged.safetensors"), open_pretrained(place)
+    x, t = torch.ones(1, 4, 8, 8), torch.tensor([500])
+    context = again.conditioner(again.conditioner.read(["a"])).context
+    answers = [each.unet(x, t, context) for each in (again, branched)]
+    torch.testing.assert_close(*answers, rtol=0, atol=1e-5)
+    with pytest.raises(InputError, match="a LoRA only where it is merged"):
+        write_single(branched, tmp_path / "other.safetensors")
 
 
 @pytest.mark.parametrize(

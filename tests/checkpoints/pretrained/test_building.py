@@ -11,7 +11,6 @@ from torch.nn import functional
 from sd.checkpoints.first_stage import open_autoencoder_at
 from sd.checkpoints.pretrained.building import LATENT_RGB, open_pretrained
 from sd.checkpoints.pretrained.inspection import inspect
-from sd.checkpoints.pretrained.names import open_clip_names, text_tensors
 from sd.common.paths import PACKAGE
 from sd.common.validation import InputError
 from sd.data.image_set import read_images
@@ -113,19 +112,8 @@ def test_an_autoencoder_that_is_not_there_is_not_looked_for_elsewhere(single):
         open_pretrained(f"{single}#vae=stabilityai/sd-vae")
 
 
-def open_clip_state(width, layers):
-    """Return the text encoder of a single file of v2, and what of it is used."""
-    sizes = (width, layers, 49408, 77, 4 * width)
-    ours = published.random_state(text_tensors(*sizes), "open_clip/")
-    theirs = {}
-    for name, parts in open_clip_names(layers).items():
-        theirs[name] = torch.cat([ours[part] for part in parts])
-    last = f"encoder.layers.{layers - 1}."
-    return theirs, {name: each for name, each in ours.items() if not name.startswith(last)}
-
-
 def test_the_text_encoder_of_v2_is_taken_without_its_last_layer(tmp_path):
-    theirs, used = open_clip_state(64, 3)
+    theirs, used = published.open_clip_state(64, 3)
     theirs |= {"text_projection": torch.zeros(64, 64), "logit_scale": torch.zeros(())}
     config = replace(published.UNET, context_dim=64)
     state = published.single_state(config, text=False, vae=False)

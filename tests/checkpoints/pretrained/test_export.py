@@ -98,12 +98,31 @@ def test_what_diffusers_cannot_hold_is_named(single, tmp_path):
     )
     with pytest.raises(InputError, match="is not written with a model"):
         write_pipeline(replace(model, about={"added": ["red.safetensors"]}), tmp_path / "folder")
-    silent = replace(model, conditioner=None)
+    tiny = replace(model, latents=replace(model.latents, mean=torch.ones(4)))
     with pytest.raises(InputError, match="no folder of diffusers can hold this model"):
-        write_pipeline(silent, tmp_path / "folder")
+        write_pipeline(tiny, tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
-    with pytest.raises(InputError, match="write a folder"):
-        write_single(replace(model, about={"open_clip": True}), tmp_path / "v2.safetensors")
+
+
+def test_a_single_file_of_v2_has_the_names_of_open_clip(tmp_path):
+    theirs, _ = published.open_clip_state(64, 3)
+    wide = replace(V2, context_dim=64)
+    state = published.prefixed("model.diffusion_model.", published.unet_state(wide, linear=True))
+    state |= published.prefixed("first_stage_model.", published.autoencoder_state())
+    state |= published.prefixed("cond_stage_model.model.", theirs)
+    path = published.write_single(tmp_path / "v2.safetensors", state)
+    model = open_pretrained(f"{path}#prediction=v")
+    write_single(model, tmp_path / "again.safetensors")
+    written = load_file(tmp_path / "again.safetensors")
+    unused = "cond_stage_model.model.transformer.resblocks.2."  # of three the last
+    assert {name for name in written if name.startswith(unused)} == {
+        name for name in state if name.startswith(unused)
+    }
+    for name, each in written.items():
+        wanted = torch.zeros_like(each) if name.startswith(unused) else state[name]
+        assert torch.equal(each, wanted), name
+    again = open_pretrained(str(tmp_path / "again.safetensors"))
+    assert equal(model, again) and again.diffusion.prediction == "v"
 
 
 @pytest.mark.slow

@@ -94,6 +94,24 @@ def test_the_scale_is_live_and_nothing_stays_behind(layers):
     assert torch.equal(layers(x)[2], plain)
 
 
+@pytest.mark.parametrize("middle", [False, True], ids=["two factors", "three"])
+@torch.no_grad()
+def test_merged_it_is_the_same_without_branches(layers, middle):
+    torch.manual_seed(1)
+    changes = {name: change_of(name, middle=middle and name in ("conv", "down")) for name in NAMES}
+    x, lora = torch.randn(2, 6, 4, 4), LoRA(changes, 0.7)
+    lora.attach(layers)
+    wanted = layers(x)
+    lora.remove()
+    lora.merge(layers)
+    for ours, branched in zip(layers(x), wanted, strict=True):
+        torch.testing.assert_close(ours, branched, rtol=0, atol=1e-5)
+    weight = layers.conv.weight.clone()
+    with pytest.raises(InputError, match="no layer other"):
+        LoRA({**changes, "other": changes["conv"]}).merge(layers)
+    assert torch.equal(layers.conv.weight, weight)
+
+
 @torch.no_grad()
 def test_it_takes_the_type_of_the_layer(layers):
     layers.bfloat16()
