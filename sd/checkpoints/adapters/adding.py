@@ -39,7 +39,7 @@ def add_adapters(model: Model, choices: Choices, merge: bool = False) -> Model:
         f"{Path(place).name}: prompts may say {learn_embedding(Path(place).expanduser(), model)}"
         for place in choices.embedding
     ]
-    merged = []
+    merged: list[str] = []
     for place, scale in choices.lora:
         attached = attach_lora(Path(place).expanduser(), model, scale)
         if merge:
