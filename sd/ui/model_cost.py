@@ -26,6 +26,7 @@ MOST_OPERATIONS, MOST_ON_GPU = 2.5e14, 1e16  # of one sampling: an hour of two c
 PIXELS = "pixels.bin"
 MOST_FITTED = 2048
 VALUE = 8  # bytes of a value while the closed forms count with it
+LATENT = 4  # bytes of a value of the latents that they keep
 
 
 class Cost(NamedTuple):
@@ -54,8 +55,8 @@ class Cost(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many values a picture has."""
-        return prod(self.config.picture_shape)
+        """How many values it counts with for each picture: its pixels, or those of its latents."""
+        return prod(self.config.latent_shape)
 
     @property
     def counted(self) -> int:
@@ -73,7 +74,8 @@ class Cost(NamedTuple):
         """Return about how many bytes it takes while it answers for so many pictures at once."""
         if not self.kind:
             return memory.sampling(self.config, pictures)
-        own = 0 if self.mapped else self.pictures * self.size
+        own = LATENT * self.pictures * self.size if self.config.is_latent else 0
+        own += 0 if self.mapped else self.pictures * prod(self.config.picture_shape)
         own += 3 * VALUE * self.counted**2 if self.kind == "linear" else 0
         return own + VALUE * pictures * (2 * self.counted + 4 * self.size)
 
@@ -85,7 +87,7 @@ def cost_of(name: str, folder: Path, config: Config) -> Cost:
         return Cost(name, config)
     stored = folder / runs.PICTURES / PIXELS
     if stored.is_file():
-        of_one = Cost(name, config).size
+        of_one = prod(config.picture_shape)  # bytes
         return Cost(name, config, kind, stored.stat().st_size // of_one, mapped=True)
     return Cost(name, config, kind, files_in(str(folder)))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from tests.helpers.denoising import (
     recipe,
     values,
 )
+from tests.helpers.first_stages import latent_settings
 
 HUGE = Config.preset("tiny").with_settings(
     ["training.input_height=2048", "training.input_width=2048"]
@@ -68,6 +70,22 @@ def test_a_set_weighs_by_its_pictures(tiny_config: Config, tmp_path: Path) -> No
     (folder / model_cost.PIXELS).write_bytes(bytes(5 * 64))
     run = model_cost.cost_of("linear:run", tmp_path, tiny_config)
     assert (run.pictures, run.mapped, run.kind) == (5, True, "linear")
+
+
+def test_a_set_on_latents_weighs_by_their_values(tiny_config: Config, tmp_path: Path) -> None:
+    config = latent_settings(tmp_path, tiny_config)
+    values, pixels = prod(config.latent_shape), prod(config.picture_shape)
+    assert (values, pixels) == (64, 192)
+    ideal = Cost("ideal:a", config, "ideal", 1000, mapped=True)
+    assert ideal.operations() == 4 * 1000 * values
+    assert ideal.memory_needed(3) - ideal.memory_needed(2) == 8 * (2 * 1000 + 4 * values)
+    fewer = ideal._replace(pictures=900)  # kept as float32, though the pictures stay on the disk
+    kept = ideal.memory_needed(2) - fewer.memory_needed(2)
+    assert kept == 100 * (4 * values + 8 * 2 * 2)
+    folder = tmp_path / runs.PICTURES
+    folder.mkdir()
+    (folder / model_cost.PIXELS).write_bytes(bytes(5 * pixels))
+    assert model_cost.cost_of("ideal:run", tmp_path, config).pictures == 5
 
 
 def replace_kind(cost: Cost, kind: str) -> Cost:
