@@ -17,7 +17,10 @@ from sd.common.validation import InputError
 
 MOST_SHOWN = 80  # characters of a recipe's value where a person reads it
 PLAYER = Path(__file__).parent
-SCRIPTS = ("parts.js", "reel.js", "cards.js", "tree.js", "player.js")
+SCRIPTS = (  # in the order in which they need each other
+    *("parts.js", "reel.js", "cards.js", "tree.js", "lanes.js", "strip.js", "numbers.js"),
+    *("play.js", "player.js"),
+)
 STYLES = ("file.css", "player.css")
 START = """
 const value = JSON.parse(document.getElementById("value").textContent);

@@ -1,5 +1,5 @@
 // The player of films: every step of a sampling at the hand's speed, without a request.
-// Needs parts.js, reel.js and cards.js.
+// Needs parts.js, reel.js, cards.js, tree.js, lanes.js, strip.js, numbers.js and play.js.
 // sdPlayer.mount(element, {address, onSelect, onNode, onBrush, numbers}) -> {update(value), develop({id, stills}), destroy()}
 // A value is {lanes: [film, ...], words: {key: text}, names: {caption: text}, live, at, opening, picture, nodes}, and a film is what Film.json
 // of sd.generation.film tells. One film is a card for each of its pictures, several are lanes.
@@ -9,33 +9,26 @@
 (() => {
   "use strict";
   const REST = 200; // ms for which the slider rests before it is told
-  const PACE = 12.5; // frames a second
-  const LONGEST_PLAY = 8; // seconds at speed 1
-  const HOLD = 900; // ms at the last frame before the loop begins again
-  const SPEEDS = [1, 2, 4, 0.5];
-  const THUMBS = 16;
-  const OPENING = 2; // seconds in which a film is played once when the page opens
-  const NUMBERS = ["t", "norm_x_t", "norm_x0", "norm_eps", "change", "log_snr", "clipped"];
-  const { make, put, name, icon, fill, plain } = sdParts;
+  const AHEAD = 8; // frames
+  const { make, put, icon, fill, plain } = sdParts;
   const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
   let mounts = 0;
 
   class Player {
     constructor(element, options) {
-      Object.assign(this, { element, options, lanes: [], words: {}, names: {}, view: "", at: 1, lane: 0, picture: 0, speed: 0, cut: 50 });
+      Object.assign(this, { element, options, lanes: [], words: {}, names: {}, view: "", at: 1, lane: 0, picture: 0, cut: 50 });
       this.id = (mounts += 1);
       this.address = options.address ?? ((src) => src);
       this.root = make("div", { class: "sd-player", role: "group", onkeydown: (event) => this.key(event) });
       element.replaceChildren(this.root);
-      this.sides = new WeakMap(); // CSS pixels of each square: asking for them would cost a layout
-      this.sizes = new ResizeObserver((seen) => {
-        for (const { target, contentRect } of seen) this.sides.set(target, contentRect.width);
-        if (!this.gone) this.render();
-      });
       this.outside = (event) => this.panel?.parentNode.contains(event.target) || this.open(false);
       document.addEventListener("pointerdown", this.outside);
       this.cards = new sdCards.Cards(this);
       this.nodes = new sdTree.Nodes(this);
+      this.stage = new sdLanes.LaneView(this);
+      this.strip = new sdStrip.Strip(this);
+      this.numbers = new sdNumbers.Numbers(this);
+      this.play = new sdPlay.Play(this);
       this.sight = new IntersectionObserver((seen) => {
         this.seen = seen[seen.length - 1].isIntersecting;
         this.later();
@@ -49,13 +42,11 @@
 
     destroy() {
       this.gone = true;
-      this.pause();
+      this.play.pause();
       clearTimeout(this.rest);
       document.removeEventListener("pointerdown", this.outside);
-      this.sizes.disconnect();
       this.sight.disconnect();
-      this.cards.close();
-      this.nodes.close();
+      for (const part of [this.cards, this.nodes, this.stage, this.numbers]) part.close();
       for (const lane of this.lanes) lane.reel.close();
       this.root.remove();
     }
@@ -73,7 +64,7 @@
       if (others) this.exchange(lanes, at);
       else lanes.forEach((film, place) => (this.lanes[place].film = film));
       if (others && opening && lanes.length === 1) {
-        this.opening = !still();
+        this.play.opening = !still();
         this.told = `${lanes[0].id} ${lanes[0].frames[lanes[0].frames.length - 1].i} ${this.picture}`; // nobody went there
       }
       this.ids = ids;
@@ -103,7 +94,7 @@
       this.held = false;
       this.compared = null;
       this.picture = Math.min(this.picture, Math.max(0, (films[0]?.count || 1) - 1));
-      this.pause();
+      this.play.pause();
       this.following = films.some((film) => film.running) || !(stays || at);
       if (films.length) this.at = stays ? share * this.lead.film.total : (at ?? 1);
     }
@@ -141,31 +132,24 @@
       this.slider.addEventListener("pointerdown", () => (this.held = true));
       for (const end of ["pointerup", "pointercancel", "change"]) this.slider.addEventListener(end, () => this.release());
       this.held = false;
-      this.speedButton = make("button", { type: "button", class: "sdp-speed", onclick: () => this.faster() });
+      this.speedButton = make("button", { type: "button", class: "sdp-speed", title: this.say("speed"), onclick: () => this.showSpeed(this.play.faster()) });
       this.switch = make("div", { class: "sdp-switch", role: "radiogroup", "aria-label": this.say("view") });
-      this.stage = make("div", { class: "sdp-lanes" });
       this.where = make("span", { class: "sdp-where" });
       this.line = make("span", { class: "sdp-line" });
-      this.table = make("div", { class: "sdp-table" });
-      this.note = make("p", { class: "sdp-note" });
-      this.numbers = make("div", { class: "sdp-numbers-box" }, this.table, this.note);
       this.news = make("p", { class: "sdp-news", role: "status" });
-      this.thumbs = make("div", { class: "sdp-thumbs", role: "group", "aria-label": this.say("steps") });
-      const ways = make("div", { class: "sdp-buttons" }, button("back", () => this.step(-1)), button("forward", () => this.step(1)), button("loop", () => this.turn()), this.speedButton);
+      const ways = make("div", { class: "sdp-buttons" }, button("back", () => this.step(-1)), button("forward", () => this.step(1)), button("loop", () => this.showLoop(this.play.loop())), this.speedButton);
       this.moreButton = make("button", { type: "button", class: "sdp-more", title: this.say("menu"), "aria-label": this.say("menu"), onclick: () => this.open(this.panel.hidden) }, icon("menu"));
-      this.panel = make("div", { class: "sdp-panel" }, this.switch, ways, this.numbers);
+      this.panel = make("div", { class: "sdp-panel" }, this.switch, ways, this.numbers.node);
       const menu = make("div", { class: "sdp-menu" }, this.moreButton, this.panel);
-      const play = button("play", () => this.toggle());
+      const play = button("play", () => this.play.toggle());
       const bar = make("div", { class: "sdp-bar" }, play, this.slider, make("p", { class: "sdp-told" }, this.where, this.line), menu);
-      const strip = make("div", { class: "sdp-strip" }, this.thumbs, this.nodes.node);
+      const strip = make("div", { class: "sdp-strip" }, this.strip.node, this.nodes.node);
       this.root.setAttribute("aria-label", this.say("player"));
-      this.root.replaceChildren(this.cards.node, this.stage, bar, strip, this.news, this.cards.large.node);
+      this.root.replaceChildren(this.cards.node, this.stage.node, bar, strip, this.news, this.cards.large.node);
       this.open(false);
-      this.root.dataset.playing = Boolean(this.playing);
-      this.looping = false;
-      this.loopButton.setAttribute("aria-pressed", "false");
-      this.speed -= 1;
-      this.faster();
+      this.showPlay();
+      this.showLoop(this.play.looping);
+      this.showSpeed(this.play.speed);
       this.divide(this.cut);
       this.arranged = "";
     }
@@ -190,15 +174,12 @@
       this.root.dataset.view = this.view;
       this.arrangeSwitch(offered);
       this.cards.node.hidden = many;
-      this.stage.hidden = !many;
+      this.stage.node.hidden = !many;
       const first = this.lanes[0]?.film;
       if (!many) this.cards.arrange(first?.count ? first : null);
-      this.stage.replaceChildren(...(many ? this.lanes.map((lane, place) => this.arrangeLane(lane, place)) : []));
-      this.stage.style.setProperty("--across", Math.min(4, this.lanes.length));
-      this.sizes.disconnect();
-      for (const { square } of this.lanes.flatMap((lane) => lane.panes ?? [])) this.sizes.observe(square);
-      this.arrangeTable();
-      this.arrangeThumbs();
+      this.stage.arrange(many ? this.lanes : []);
+      this.numbers.arrange(this.lanes);
+      this.strip.arrange(this.lanes[this.lane]);
     }
 
     arrangeSwitch(offered) {
@@ -213,47 +194,6 @@
       if (focused) this.switch.querySelector("input:checked")?.focus();
     }
 
-    arrangeLane(lane, place) {
-      lane.panes = this.kinds.map((kind) => {
-        const canvas = make("canvas", { role: "img", "aria-label": "", "data-kind": kind });
-        return { kind, canvas, square: make("div", { class: "sdp-square" }, canvas) };
-      });
-      lane.place = make("span", { class: "sdp-where" });
-      lane.line = make("span", { class: "sdp-line" });
-      const name = make("button", { type: "button", class: "sdp-name", onclick: () => this.choose(place) }, lane.film.label);
-      const told = make("p", { class: "sdp-told" }, lane.place, lane.line);
-      const squares = make("div", { class: "sdp-squares" }, ...lane.panes.map(({ square }) => square));
-      return (lane.node = make("div", { class: "sdp-lane", onclick: () => this.choose(place) }, name, squares, told));
-    }
-
-    // The numbers of the chosen film: a name that explains itself when it is touched, and its value.
-    arrangeTable() {
-      this.cells = {};
-      const cut = this.lanes.some(({ film }) => !film.factor); // previews stand for what has no bounds
-      const shown = NUMBERS.filter((key) => this.lanes.length && (cut || key !== "clipped"));
-      const rows = shown.map((key) => {
-        const about = this.say(`${key}_info`);
-        const explain = () => put(this.note, this.note.textContent === about ? "" : about);
-        const name = make("button", { type: "button", title: about, onclick: explain }, this.say(key));
-        this.cells[key] = make("dd", {}, "–");
-        return make("div", {}, make("dt", {}, name), this.cells[key]);
-      });
-      this.table.replaceChildren(make("dl", { class: "sdp-numbers" }, ...rows));
-    }
-
-    arrangeThumbs() {
-      const lane = this.lanes[this.lane];
-      const count = lane ? Math.min(THUMBS, lane.film.total) : THUMBS;
-      this.slots = Array.from({ length: count }, (_, k) => {
-        const step = lane ? Math.round(((k + 1) * lane.film.total) / count) : 0;
-        const canvas = make("canvas", { "aria-hidden": "true" });
-        const label = this.say("go", { i: step });
-        const node = make("button", { type: "button", disabled: "", tabindex: -1, title: label, "aria-label": label, onclick: () => this.move((step / lane.film.total) * this.lead.film.total) }, canvas);
-        return { step, canvas, node };
-      });
-      this.thumbs.replaceChildren(...this.slots.map((slot) => slot.node));
-    }
-
     // ---- what is shown
 
     later() {
@@ -262,7 +202,7 @@
         this.waiting = 0;
         if (this.gone) return;
         this.render();
-        if (this.opening && !this.playing) this.beginOpening();
+        if (this.play.opening && !this.play.on) this.play.open();
         this.tell(); // pictures that came late may be those of the place that was asked for
       });
     }
@@ -281,10 +221,11 @@
       this.slider.value = frame ? this.at : this.slider.min;
       this.slider.disabled = this.playButton.disabled = !frame;
       this.mark(lead, frame);
-      if (this.lanes.length > 1) for (const lane of this.lanes) this.renderLane(lane);
+      if (this.lanes.length > 1) this.stage.render(this.lanes);
       else if (frame) this.renderCards(lead, frame);
-      this.renderNumbers();
-      this.renderThumbs();
+      const chosen = this.lanes[this.lane];
+      this.numbers.render(chosen, this.frameOf(chosen), document.getElementById(this.options.numbers ?? "") ?? this.panel);
+      this.strip.render(chosen);
       this.nodes.render();
       this.renderNews();
     }
@@ -341,84 +282,12 @@
       else if (this.view === "both" && frame.i < film.total) layers.push(layer("x0", lane, place));
       this.root.dataset.split = layers.length === 2;
       this.cards.render(() => layers);
-      const ahead = this.playing ? Math.min(place + 8, reel.ready) : 0;
-      if (ahead) for (const { kind: each } of layers) reel.sheet(each, ahead); // decoded ahead
+      for (const { kind: each } of layers) this.decodeAhead(reel, each, place);
     }
 
-    renderLane(lane) {
-      const { film, reel } = lane;
-      const place = this.placeOf(lane);
-      const frame = film.frames[place - 1];
-      for (const pane of frame ? lane.panes : []) {
-        this.renderPane(pane, film, frame, reel.sheet(pane.kind, place));
-        if (this.playing) reel.sheet(pane.kind, Math.min(place + 8, reel.ready)); // decoded ahead
-      }
-      put(lane.place, frame ? this.whereText(film, frame) : this.say("waiting"));
-      put(lane.line, film.line);
-      lane.node.dataset.chosen = this.lanes[this.lane] === lane;
-      lane.node.dataset.step = frame?.i ?? 0;
-    }
-
-    renderNumbers() {
-      const place = (this.options.numbers && document.getElementById(this.options.numbers)) || this.panel;
-      if (this.numbers.parentNode !== place) place.append(this.numbers);
-      const lane = this.lanes[this.lane];
-      const frame = this.frameOf(lane);
-      const numbers = frame ? this.figures(lane.film, frame) : {};
-      for (const [key, cell] of Object.entries(this.cells)) put(cell, numbers[key] ?? "–");
-    }
-
-    renderPane(pane, film, frame, found) {
-      const { kind, canvas, square } = pane;
-      name(canvas, this.altOf(kind, film, frame));
-      const side = (this.sides.get(square) ?? 0) * (window.devicePixelRatio || 1);
-      const painted = [found?.image, found?.top, side];
-      if (!found || !side || painted.every((part, k) => part === pane.painted?.[k])) return;
-      sdReel.paint(canvas, film, found, side);
-      canvas.dataset.step = frame.i;
-      pane.painted = painted;
-    }
-
-    figures(film, frame) {
-      const norm = (kind) => frame.rms[film.kinds.indexOf(kind)]?.toFixed(3);
-      return {
-        t: plain(frame.t, 1),
-        norm_x_t: norm("x_t"),
-        norm_x0: norm("x0"),
-        norm_eps: norm("eps"),
-        change: frame.change?.toFixed(3),
-        log_snr: frame.log_snr === null ? "∞" : frame.log_snr.toFixed(2).replace("-", "−"),
-        clipped: frame.rms.length ? `${(100 * frame.clipped).toFixed(1)} %` : undefined,
-      };
-    }
-
-    renderThumbs() {
-      const lane = this.lanes[this.lane];
-      const newest = lane.film.frames[lane.reel.ready - 1]?.i ?? 0;
-      const now = (this.at / this.lead.film.total) * lane.film.total;
-      const picture = Math.min(this.picture, lane.film.count - 1);
-      this.slots.forEach((slot, k) => {
-        const before = k ? this.slots[k - 1].step : 0;
-        const isNow = newest && now > before + 1e-6 && now <= slot.step + 1e-6;
-        if (isNow && slot.node.getAttribute("aria-current") !== "step") this.reach(slot.node);
-        if (isNow) slot.node.setAttribute("aria-current", "step");
-        else slot.node.removeAttribute("aria-current");
-        slot.node.tabIndex = isNow ? 0 : -1;
-        if (newest < slot.step) return;
-        const place = this.placeOf(lane, slot.step / lane.film.total);
-        const depth = lane.reel.depth("x_t", place), wanted = `${picture} ${depth}`;
-        if (slot.painted === wanted) return;
-        slot.node.disabled = lane.film.frames[place - 1].i <= before;
-        const found = slot.node.disabled ? null : lane.reel.sheet("x_t", place);
-        if (found) sdReel.paintPicture(slot.canvas, lane.film, found, picture);
-        if ((found && depth !== 1) || slot.node.disabled) slot.painted = wanted;
-      });
-    }
-
-    // Where the strip is wider than its place, the step at hand comes into sight.
-    reach(node) {
-      const { thumbs } = this;
-      if (thumbs.scrollWidth > thumbs.clientWidth) thumbs.scrollLeft = node.offsetLeft - thumbs.clientWidth / 2;
+    // While it plays, what comes soon is opened before it is shown.
+    decodeAhead(reel, kind, place) {
+      if (this.play.on) reel.sheet(kind, Math.min(place + AHEAD, reel.ready));
     }
 
     renderNews() {
@@ -445,7 +314,7 @@
     choose(place) {
       if (place === this.lane) return;
       this.lane = place;
-      this.arrangeThumbs();
+      this.strip.arrange(this.lanes[place]);
       this.render();
       this.tell();
     }
@@ -482,7 +351,7 @@
     }
 
     move(at) {
-      this.pause();
+      this.play.pause();
       this.goTo(at);
       this.tell();
     }
@@ -521,96 +390,30 @@
         ArrowDown: within && (() => this.cards.move(1)),
         Home: () => this.step(-Infinity),
         End: () => this.step(Infinity),
-        " ": event.target.closest("button") ? null : () => this.toggle(),
+        " ": event.target.closest("button") ? null : () => this.play.toggle(),
       };
       if (!acts[event.key]) return;
       event.preventDefault();
       acts[event.key]();
     }
 
-    // Once all of the first film is here and in sight.
-    beginOpening() {
-      const { film, reel } = this.lead;
-      if (!this.seen || reel.ready < film.frames.length) return;
-      this.at = film.frames[0].i;
-      this.toggle();
+    // ---- what the buttons show of the playing
+
+    showPlay() {
+      const { on } = this.play, label = this.say(on ? "pause" : "play");
+      this.root.dataset.playing = on;
+      this.playButton.replaceChildren(icon(on ? "pause" : "play"));
+      this.playButton.title = label;
+      this.playButton.setAttribute("aria-label", label);
     }
 
-    toggle() {
-      if (this.playing) {
-        this.pause();
-        this.tell();
-      } else if (this.lead?.reel.ready) {
-        this.playing = true;
-        this.following = false;
-        this.position = this.placeOf(this.lead);
-        if (this.position >= this.lead.reel.ready && !this.running) this.position = 1;
-        this.faceOf("pause");
-        this.begin();
-      }
+    showLoop(looping) {
+      this.loopButton.setAttribute("aria-pressed", looping);
     }
 
-    begin() {
-      this.clock = performance.now();
-      this.showPosition();
-      this.beat = requestAnimationFrame((now) => this.tick(now));
-    }
-
-    showPosition() {
-      this.at = this.lead.film.frames[Math.floor(this.position) - 1].i;
-      this.render();
-    }
-
-    pause() {
-      if (this.playing) this.faceOf("play");
-      this.playing = this.opening = false;
-      cancelAnimationFrame(this.beat);
-      clearTimeout(this.again);
-    }
-
-    faceOf(key) {
-      this.root.dataset.playing = key === "pause";
-      this.playButton.replaceChildren(icon(key));
-      this.playButton.title = this.say(key);
-      this.playButton.setAttribute("aria-label", this.say(key));
-    }
-
-    tick(now) {
-      if (!this.root.isConnected) return;
-      const { film, reel } = this.lead;
-      const usual = Math.max(PACE, film.frames.length / LONGEST_PLAY) * SPEEDS[this.speed];
-      const rate = this.opening ? film.frames.length / OPENING : usual;
-      const before = Math.floor(this.position);
-      const passed = Math.max(0, now - this.clock) / 1000; // a frame's time may lie before the click's
-      this.position = Math.min(reel.ready, this.position + passed * rate);
-      this.clock = now;
-      const place = Math.floor(this.position);
-      if (place !== before) this.showPosition();
-      if (place >= reel.ready && !this.running) this.finish();
-      else this.beat = requestAnimationFrame((later) => this.tick(later));
-    }
-
-    finish() {
-      if (!this.looping) {
-        this.pause();
-        return this.tell();
-      }
-      this.again = setTimeout(() => {
-        this.position = 1;
-        this.begin();
-      }, HOLD);
-    }
-
-    turn() {
-      this.looping = !this.looping;
-      this.loopButton.setAttribute("aria-pressed", `${this.looping}`);
-    }
-
-    faster() {
-      this.speed = (this.speed + 1) % SPEEDS.length;
-      this.speedButton.textContent = `${SPEEDS[this.speed]}×`;
-      this.speedButton.setAttribute("aria-label", `${this.say("speed")} ${SPEEDS[this.speed]}×`);
-      this.speedButton.title = this.say("speed");
+    showSpeed(speed) {
+      this.speedButton.textContent = `${speed}×`;
+      this.speedButton.setAttribute("aria-label", `${this.say("speed")} ${speed}×`);
     }
 
     // Tells where the slider rests, once it has; never while it is held, plays or follows a running film.
@@ -619,7 +422,7 @@
       this.rest = setTimeout(() => {
         const lane = this.lanes[this.lane];
         const frame = lane && this.frameOf(lane);
-        if (this.gone || !frame || this.held || this.playing || (this.running && this.following)) return;
+        if (this.gone || !frame || this.held || this.play.on || (this.running && this.following)) return;
         const told = `${lane.film.id} ${frame.i} ${this.picture}`;
         if (told === this.told) return;
         this.told = told;

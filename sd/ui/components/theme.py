@@ -5,9 +5,9 @@ from gradio.themes.utils.colors import Color
 from gradio.themes.utils.sizes import Size
 
 from sd.common.paths import PACKAGE
+from sd.generation.player import one_file
 
 ASSETS = PACKAGE / "ui" / "assets"
-PLAYER = PACKAGE / "generation" / "player"
 PAGE_STYLES = (
     "theme.css",
     "head.css",
@@ -20,7 +20,7 @@ PAGE_STYLES = (
     "denoise.css",
     "gradio.css",
 )
-STYLES = (*(ASSETS / name for name in PAGE_STYLES), PLAYER / "player.css")
+STYLES = (*(ASSETS / name for name in PAGE_STYLES), one_file.PLAYER / "player.css")
 PAGE_SCRIPTS = (
     "elements.js",
     "address.js",
@@ -40,10 +40,9 @@ PAGE_SCRIPTS = (
     "prompt.js",
     "inpaint.js",
 )
-PLAYER_SCRIPTS = ("parts.js", "reel.js", "cards.js", "tree.js", "player.js")
 SCRIPTS = (
     *(ASSETS / name for name in PAGE_SCRIPTS),
-    *(PLAYER / name for name in PLAYER_SCRIPTS),
+    *(one_file.PLAYER / name for name in one_file.SCRIPTS),
 )
 CSS_FILES = [path for path in STYLES if path.exists()]
 SCRIPT_FILE = ASSETS / "keys.js"
