@@ -414,7 +414,7 @@ def test_two_samplers_race_and_are_measured(kept: Any, little: str) -> None:
     settled(page, "#race-status", "measured against 200 steps")
     page.locator(f"{RACE}[data-lanes='2'][data-ready='5']").wait_for()
     lanes = page.locator(f"{RACE} .sdp-lane")
-    for place, name in enumerate(("ddim", "dpmpp_2m")):
+    for place, name in enumerate(("DDIM", "DPM-Solver++")):
         told = lanes.nth(place).inner_text()
         assert f"{name}: 5 steps, 5 calls" in told
     assert page.locator("#race-result .ranks li").count() == 2

@@ -46,6 +46,9 @@ def served(browser: Any) -> Iterator[Served]:
         restored = painter.content("paint", base(), "zh", one_pixel())
         back.click(lambda: restored, None, made["paint"])
         empty.click(lambda: None, None, made["paint"])
+        large = gr.Button("large", elem_id="large")
+        wide = painter.content("mask", base().resize((8 * WIDTH, 8 * HEIGHT)), "en")
+        large.click(lambda: wide, None, made["mask"])
         demo.load(
             lambda: [painter.content(mode, base(), "en") for mode in made], None, [*made.values()]
         )
@@ -271,3 +274,17 @@ def test_everything_has_a_name(page: Any) -> None:
         assert "undefined" not in "".join(names + legends + texts)
         described = page.locator(f"{which} canvas").get_attribute("aria-describedby")
         assert "arrows move" in page.locator(f"[id='{described}']").text_content()
+
+
+def test_brushes_grow_with_the_picture(page: Any, served: Served) -> None:
+    sizes = page.locator(f"{MASK} .size label")
+    assert sizes.all_inner_texts() == ["1", "2", "4", "8"]
+    page.locator("#large").click()
+    page.locator(f"{MASK} .size label", has_text="32").wait_for()
+    assert sizes.all_inner_texts() == ["4", "8", "16", "32"]
+    stroke(page, MASK, (8, 6))
+    sent = painter.read_mask(newest(page, served.got["mask"], 1), 8 * WIDTH, 8 * HEIGHT)
+    assert sent is not None
+    with Image.open(io.BytesIO(sent)) as image:
+        left, top, right, bottom = image.getbbox() or (0, 0, 0, 0)
+    assert (right - left, bottom - top) == (16, 16)

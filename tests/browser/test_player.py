@@ -299,7 +299,7 @@ def test_a_film_that_opens_the_page_plays_once_and_is_not_told(page: Any, motion
     )
     page.wait_for_timeout(1000)  # longer than the slider rests
     seen = [int(each) for each in page.evaluate("seen")]
-    assert seen[-1] == 12 and (sorted(seen)[0] < 3) == moved
+    assert seen[-1] == 12 and any(0 < each < 12 for each in seen) == moved
     assert page.input_value("#out textarea") == ""
 
 

@@ -161,6 +161,13 @@
         part.place.hidden = !part.shown || (other !== undefined && !allowed.includes(now[other]));
       }
     };
+    // What follows another field begins anew when a person changes that.
+    const lead = (name) => {
+      for (const part of parts.values()) {
+        const [other, begins] = part.field.follows ?? [];
+        if (other === name) part.set(begins[parts.get(name).get()] ?? "");
+      }
+    };
     const keep = () => {
       arrange();
       const now = values();
@@ -173,7 +180,7 @@
     };
     for (const field of about.fields) {
       if (field.kind === "heading") { place.append(make("h3", {}, sdSay(field.label))); continue; }
-      const part = fieldOf(field, () => { part.say(""); keep(); page.input({ name: field.name }); });
+      const part = fieldOf(field, () => { part.say(""); lead(field.name); keep(); page.input({ name: field.name }); });
       parts.set(field.name, part);
       place.append(part.place);
     }

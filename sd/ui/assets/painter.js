@@ -4,7 +4,8 @@
 // "input" fires.
 (() => {
   "use strict";
-  const SIZES = [1, 2, 4, 8]; // of the brush, in pixels of the picture
+  const SIZES = [1, 2, 4, 8]; // of the brush, in pixels of a picture of SMALL; of larger ones in as many more
+  const SMALL = 32;
   const PALETTE = [
     ["black", "#000000"], ["grey", "#808080"], ["white", "#ffffff"], ["brown", "#8a5a2b"],
     ["red", "#d92b2b"], ["orange", "#f28c1e"], ["yellow", "#f7d038"], ["green", "#4a9b46"],
@@ -66,10 +67,11 @@
         this.keep();
         return this.draw();
       }
-      if (mode !== this.mode) {
+      const grain = Math.max(1, 2 ** Math.round(Math.log2(Math.max(width, height) / SMALL)));
+      if (mode !== this.mode || grain !== this.grain) {
         const masks = mode === "mask";
-        Object.assign(this, { mode, masks, size: masks ? 4 : 2, told: "" });
-        this.colour = masks ? "#ffffff" : PALETTE[4][1];
+        this.colour = mode === this.mode ? this.colour : masks ? "#ffffff" : PALETTE[4][1];
+        Object.assign(this, { mode, masks, grain, size: (masks ? 4 : 2) * grain, told: "" });
       }
       Object.assign(this, { base, width, height, undos: [], before: null });
       this.layer = sheet(width, height);
@@ -104,7 +106,7 @@
       this.line = make("p", { class: "note", role: "status" });
       const hands = [["brush", false], ["eraser", true]].map(([key, erasing]) =>
         [this.say(key), () => (this.erasing = erasing), erasing === this.erasing]);
-      const sizes = SIZES.map((size) =>
+      const sizes = SIZES.map((size) => size * this.grain).map((size) =>
         [String(size), () => (this.size = size), size === this.size, this.say("pixels", { n: size })]);
       this.tools = make("div", { class: "tools" },
         this.choice("tool", hands), this.choice("size", sizes, this.say("unit")), this.buttons());

@@ -382,7 +382,10 @@
       return document.querySelector("#denoise-form");
     }
 
+    // Below the bar, which is as high as its chips; on a phone the bar lies at the foot.
     toggle(whether = !this.panel.classList.contains("open")) {
+      const { offsetTop, offsetHeight } = this.element.closest("#denoise-ask");
+      this.panel.style.top = this.narrow.matches ? "" : `${offsetTop + offsetHeight + 8}px`;
       this.panel.classList.toggle("open", whether);
       this.all.setAttribute("aria-expanded", String(whether));
     }

@@ -38,7 +38,8 @@ class Field:
 
     low, high, step: of numbers; whole ones where step is whole. is_optional: an empty number is
     None. choices: (key of a text, or a word; value) in order. is_open: a handler changes them, so
-    any word is read. when: (another field, its values) with which this one is in sight.
+    any word is read. when: (another field, its values) with which this one is in sight. follows:
+    (another field, its value -> this one's), which it takes when a person changes that; others: "".
     """
 
     name: str
@@ -55,6 +56,7 @@ class Field:
     longest: int = LONGEST_TEXT
     lines: int = 1
     when: tuple[str, Sequence[Any]] | None = None
+    follows: tuple[str, Mapping[str, str]] | None = None
 
     def read(self, value: Any) -> Any:
         """Return what was sent for the field; raise `InputError` where it cannot hold it."""
@@ -104,6 +106,7 @@ class Field:
             "longest": self.longest,
             "lines": self.lines,
             "when": self.when and [self.when[0], list(self.when[1])],
+            "follows": self.follows and [self.follows[0], dict(self.follows[1])],
         }
 
 

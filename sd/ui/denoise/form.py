@@ -39,7 +39,8 @@ from sd.ui.components.player import store_chunk
 from sd.ui.components.widgets import file_drop, thumbnails
 from sd.ui.denoise import prompts
 from sd.ui.denoise.grid import MOST_GUIDANCE, columns_of, has_prompt
-from sd.ui.denoise.prompts import FIRST_GUIDANCE, SAMPLERS_SAID, asked_of, prompt_form, read_asked
+from sd.ui.denoise.prompts import FIRST_GUIDANCE, asked_of, prompt_form, read_asked
+from sd.ui.denoise.samplers import SAMPLER_CHOICES
 from sd.ui.texts import TEXTS, say
 
 BEGINNINGS = NOISE, SEEDS, PICTURE = ("noise", "seeds", "picture")
@@ -52,11 +53,8 @@ LONGEST_SIZE = 20  # characters
 
 def choice(key: str, allowed: Sequence[str], value: str, **more: Any) -> Field:
     """Return a field of words, which are texts where there are any of them."""
-    texts = [SAMPLERS_SAID.get(word, f"{key}_{word}") for word in allowed]
-    named = [
-        (text if text in (*TEXTS["en"], *SAMPLERS_SAID.values()) else word, word)
-        for text, word in zip(texts, allowed, strict=True)
-    ]
+    texts = [(f"{key}_{word}", word) for word in allowed]
+    named = [(text if text in TEXTS["en"] else word, word) for text, word in texts]
     about: dict[str, Any] = {"name": key, "kind": CHOICE, "label": key, "info": f"{key}_info"}
     return Field(**about | {"value": value, "choices": named} | more)
 
@@ -77,7 +75,7 @@ FIELDS = (
         low=1,
         high=models.CAPS.steps,
     ),
-    choice("sampler", SAMPLERS, FIRST_SAMPLER),
+    choice("sampler", SAMPLERS, FIRST_SAMPLER, choices=SAMPLER_CHOICES),
     Field(
         name="guidance",
         kind=RANGE,

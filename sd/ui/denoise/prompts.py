@@ -29,6 +29,7 @@ from sd.ui.components.events import Updates
 from sd.ui.components.fields import Values, patch, words
 from sd.ui.components.handlers import guarded, language
 from sd.ui.denoise.grid import MOST_GUIDANCE, columns_of
+from sd.ui.denoise.samplers import SAMPLER_NAMES
 from sd.ui.model_metadata import ConditioningMetadata
 from sd.ui.texts import say
 
@@ -39,16 +40,6 @@ MOST_NAMED = 12  # classes in a line
 LONGEST_OFFERED = 60  # characters of a caption that is offered
 LARGEST_LIST = 2**22  # bytes of a set's list that are read for its captions
 NEAR = 0.5  # how like a prompt a known one must be to be proposed
-SAMPLERS_SAID = {
-    "ddim": "DDIM",
-    "ddpm": "DDPM",
-    "euler": "Euler",
-    "euler_ancestral": "Euler a",
-    "heun": "Heun",
-    "dpmpp_2m": "DPM-Solver++",
-    "unipc": "UniPC",
-    "lcm": "LCM",
-}
 BAR_WORDS = (
     *("add", "remove", "none", "offers", "unknown", "nearest", "seed_word", "one_step", "pause"),
     *("resume", "draw", "stopping", "queue", "queue_about", "ordinals", "line", "line_plain"),
@@ -246,7 +237,9 @@ def describe(request: gr.Request, model: str, asked: Values, held: Values) -> Up
     if asked["prompts"] and held["guidance"] != 1 and lacks_uncond(entry, negative):
         notes.append(say("guidance_no_half", lang))
     if unseen := unseen_words(conditioning, [negative]):
-        notes.append(say("prompt_unseen", lang, words=", ".join(unseen[:MOST_NAMED])))
+        notes.append(
+            say("prompt_unseen", lang, words=say("between_words", lang).join(unseen[:MOST_NAMED]))
+        )
     return {"asked": {"patch": {"unknown": unknown, "note": " ".join(filter(None, notes))}}}
 
 
@@ -376,7 +369,7 @@ def prompt_bar(first: Values) -> gr.HTML:
         "most": MOST_PROMPTS,
         "longest": LONGEST_WORD,
         "largest": validation.LARGEST_SEED,
-        "samplers": {name: words(said) for name, said in SAMPLERS_SAID.items()},
+        "samplers": {name: words(called) for name, called in SAMPLER_NAMES.items()},
         "begins": {word: words(f"begin_{word}") for word in ("noise", "seeds", "picture")},
         "words": {
             **{word: words(f"ask_{word}") for word in BAR_WORDS},

@@ -12,6 +12,7 @@ from sd.common.validation import InputError
 from sd.generation.recipe import Recipe
 from sd.ui.denoise.grid import prompt_title
 from sd.ui.denoise.job import Job
+from sd.ui.denoise.samplers import SAMPLER_NAMES
 from sd.ui.texts import say
 
 if TYPE_CHECKING:
@@ -121,7 +122,10 @@ class Tree:
 def title(node: Node, lang: str) -> str:
     """Return a node in few words: sampler and steps, from where, which seed, what was asked for."""
     recipe = node.recipe
-    words = [f"{recipe.sampler} {recipe.steps}", say("node_seed", lang, seed=recipe.seed)]
+    words = [
+        f"{SAMPLER_NAMES[recipe.sampler]} {recipe.steps}",
+        say("node_seed", lang, seed=recipe.seed),
+    ]
     if recipe.branch:
         words.insert(0, say("node_branch", lang, at=recipe.branch.at))
     if recipe.branch and recipe.branch.paint:
@@ -131,4 +135,4 @@ def title(node: Node, lang: str) -> str:
     words += prompt_title(recipe, lang)
     if recipe.seed_to not in (None, recipe.seed):
         words.append(say("node_seed_to", lang, seed=recipe.seed_to))
-    return ", ".join(words)
+    return say("between_clauses", lang).join(words)

@@ -74,7 +74,7 @@ def list_choices(lang: str) -> list[tuple[str, str]]:
         groups.setdefault(identity(each.diffusion), []).append(name)
     offered = []
     for names in groups.values():
-        known = ", ".join(every[name].known for name in names if every[name].known)
+        known = say("between_words", lang).join(filter(None, (every[each].known for each in names)))
         title = title_of(names[0], lang)
         offered.append((f"{title} ({known})" if known else title, names[0]))
     return offered

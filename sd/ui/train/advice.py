@@ -48,7 +48,7 @@ def remark_json(remark: Remark, is_resumable: bool, lang: str) -> dict[str, str]
     button = (
         say("train_to", lang, steps=f"{steps:,}")
         if steps
-        else say("fix", lang, settings=format_settings(remark.fix))
+        else say("fix", lang, settings=format_settings(remark.fix, lang))
     )
     return {**line, "fix": remark.kind, "button": button}
 
@@ -57,7 +57,7 @@ def plan_remarks_html(remarks: Iterable[Remark], lang: str) -> Markup:
     """Return remarks on a plan."""
 
     def button(remark: Remark) -> str:
-        return say("plan_mend", lang, settings=format_settings(remark.fix))
+        return say("plan_mend", lang, settings=format_settings(remark.fix, lang))
 
     items = tags("li", (remark_html(each, button, lang) for each in remarks))
     return tags("ul", [items]) if items else items
@@ -86,6 +86,7 @@ def requested_steps(remark: Remark) -> int | None:
     return int(setting.removeprefix(STEPS)) if setting.startswith(STEPS) else None
 
 
-def format_settings(fix: tuple[str, ...]) -> str:
+def format_settings(fix: tuple[str, ...], lang: str) -> str:
     """Return settings as they are shown: key = value."""
-    return ", ".join(setting.partition(".")[2].replace("=", " = ") for setting in fix)
+    words = (setting.partition(".")[2].replace("=", " = ") for setting in fix)
+    return say("between_clauses", lang).join(words)

@@ -195,6 +195,7 @@ def apply_fix(request: gr.Request, event: gr.EventData, data: str | None) -> Upd
     if steps:
         runs.resume(state.home(), folder, steps)
         return {"panel": {"ask": True}}
-    line = say("fixed", language(request), settings=advice.format_settings(remark.fix))
+    lang = language(request)
+    line = say("fixed", lang, settings=advice.format_settings(remark.fix, lang))
     gr.Info(escape(line), title="")
     return fill_fields(config.with_settings(list(remark.fix)), data)

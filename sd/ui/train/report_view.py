@@ -126,7 +126,7 @@ def format_counts(counts: dict[str, int], lang: str) -> str:
     words = [f"{name[:LONGEST_FILE_NAME]} ({count:,})" for name, count in ordered[:MOST_COUNTED]]
     if len(ordered) > MOST_COUNTED:
         words.append(say("report_more", lang, n=f"{len(ordered) - MOST_COUNTED:,}"))
-    return ", ".join(words)
+    return say("between_words", lang).join(words)
 
 
 def list_html(rows: Sequence[str], count: int, lang: str) -> Markup:

@@ -166,9 +166,10 @@ def read_prompts(folder: Path, step: int) -> tuple[str, ...]:
     return ()
 
 
-def number_prompts(prompts: Sequence[str]) -> str:
+def number_prompts(prompts: Sequence[str], lang: str) -> str:
     """Return prompts in one line, each with the number of its sample."""
-    return ", ".join(f"{number} {prompt}" for number, prompt in enumerate(prompts, start=1))
+    numbered = (f"{number} {prompt}" for number, prompt in enumerate(prompts, start=1))
+    return say("between_words", lang).join(numbered)
 
 
 def prompts_html(prompts: Sequence[str], lang: str) -> Markup:
@@ -177,11 +178,12 @@ def prompts_html(prompts: Sequence[str], lang: str) -> Markup:
         return Markup()
     if len(set(prompts)) == 1:
         return paragraph(say("asked_all", lang, prompt=prompts[0]))
-    line = number_prompts(prompts)
+    line = number_prompts(prompts, lang)
     if len(line) <= SHORT_LIST:
         return paragraph(say("asked", lang, prompts=line))
-    fitting = (k for k in range(COLUMNS, 1, -1) if len(number_prompts(prompts[:k])) <= BEGINNING)
-    begin = number_prompts(prompts[: next(fitting, 1)])[:BEGINNING]
+    counts = range(COLUMNS, 1, -1)
+    fitting = (k for k in counts if len(number_prompts(prompts[:k], lang)) <= BEGINNING)
+    begin = number_prompts(prompts[: next(fitting, 1)], lang)[:BEGINNING]
     return Markup(
         '<div class="told asked"><details><summary>{}</summary><ol>{}</ol></details></div>'
     ).format(say("asked", lang, prompts=f"{begin} …"), tags("li", prompts))

@@ -416,7 +416,7 @@ def test_names_in_the_tree_are_words() -> None:
     begun = tree.add(Recipe("little", start=start))
     between = tree.add(replace(PLAIN, seed_to=7))
     node = tree.add(replace(PLAIN, branch=Branch(PLAIN, 4, denoising.paint())))
-    assert title(begun, "en") == "ddim 50, seed 0, from a picture at t = 30"
-    assert title(between, "en") == "ddim 6, seed 5, to seed 7"
-    assert title(node, "en") == "from step 4, ddim 6, seed 5, painted"
-    assert title(node, "zh") == "从第 4 步起, ddim 6, 种子 5, 已涂改"
+    assert title(begun, "en") == "DDIM 50, seed 0, from a picture at t = 30"
+    assert title(between, "en") == "DDIM 6, seed 5, to seed 7"
+    assert title(node, "en") == "from step 4, DDIM 6, seed 5, painted"
+    assert title(node, "zh") == "从第 4 步起，DDIM 6，种子 5，已涂改"

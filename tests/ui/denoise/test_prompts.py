@@ -355,7 +355,7 @@ def test_the_page_makes_them_tells_of_them_and_takes_them_away(
     node = tree.current
     assert node.end is not None and torch.equal(node.end, end_of(node.recipe))
     assert shown["player"]["lanes"][0]["captions"] == [RED, BLUE]
-    assert title(node, "en") == "ddim 6, seed 5, a red heart +1, guidance 3"
+    assert title(node, "en") == "DDIM 6, seed 5, a red heart +1, guidance 3"
     path = taken(tree, index=2)
     another_day(monkeypatch)
     page = Tree()
@@ -367,7 +367,7 @@ def test_the_page_makes_them_tells_of_them_and_takes_them_away(
 
 def test_without_a_wish_the_pictures_have_no_words() -> None:
     node = made(denoising.recipe()).current
-    assert "captions" not in node.film and title(node, "en") == "ddim 6, seed 5"
+    assert "captions" not in node.film and title(node, "en") == "DDIM 6, seed 5"
 
 
 def test_memory_and_blur_are_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -483,7 +483,7 @@ def old_grid(made: Recipe, scales: tuple[float, ...]) -> Recipe:
 def test_an_old_grid_is_shown_with_its_names_and_a_branch_of_it_stays_one() -> None:
     tree = made(old_grid(recipe(negative="dog"), (0.0, 3.0)))
     node = tree.current
-    assert title(node, "en") == "ddim 6, seed 5, grid 2 x 2"
+    assert title(node, "en") == "DDIM 6, seed 5, grid 2 x 2"
     assert node.film["columns"] == 2
     assert tree.current.film["captions"][:2] == [f"{RED} · 0", f"{RED} · 3"]
     back = denoise.choose_node(ENGLISH, tree, pressed(1))

@@ -123,7 +123,7 @@ def test_a_node_that_is_pressed_comes_back_with_its_settings(tree: Tree) -> None
         (3, 2, True),
     ]
     labels = [node["film"] and node["film"]["label"] for node in nodes]
-    assert labels == ["ddim 6, seed 5", "ddpm 4, seed 5", None]  # the shown film is there already
+    assert labels == ["DDIM 6, seed 5", "DDPM 4, seed 5", None]  # the shown film is there already
 
 
 @pytest.mark.parametrize("node", [0, 9, -1, 1.5, math.nan, True, None, "1", [1], {}])

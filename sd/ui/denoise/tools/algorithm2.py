@@ -22,6 +22,7 @@ from sd.ui.components.handlers import HIDDEN, PANEL, QUIET, guarded, language
 from sd.ui.components.html import paragraph, tags
 from sd.ui.components.tools import tool_fold
 from sd.ui.denoise.job import StepCache, steps_of
+from sd.ui.denoise.samplers import SAMPLER_NAMES
 from sd.ui.denoise.tools.bar import NUMBERS
 from sd.ui.denoise.tree import Tree
 from sd.ui.state import shared
@@ -158,7 +159,9 @@ def algorithm_html(step: StepNumbers, lang: str) -> Markup:
     items = Markup("").join(map(item.format, ("", "", inner, now, "", ""), lines))
     meanings = Markup("").join(_meaning(key, values, symbols, lang) for key in form.rows)
     return Markup('<div class="algorithm"><p>{}</p><ol>{}</ol><dl>{}</dl></div>').format(
-        say(key, lang, sampler=step.sampler, pixel=step.name_of_pixel), items, meanings
+        say(key, lang, sampler=SAMPLER_NAMES[step.sampler], pixel=step.name_of_pixel),
+        items,
+        meanings,
     )
 
 
@@ -206,7 +209,7 @@ def _loop(step: StepNumbers, lang: str) -> str:
 def _noise(step: StepNumbers, values: dict[str, float], lang: str) -> str | Markup:
     """Return line 3: the noise of this step, found from what the step made."""
     if not _eta(step):
-        return say("algorithm2_none", lang, sampler=step.sampler)
+        return say("algorithm2_none", lang, sampler=SAMPLER_NAMES[step.sampler])
     if step.s > 0:
         note = say("algorithm2_drawn", lang, value=number(values["z"], DECIMALS))
     else:

@@ -23,6 +23,7 @@ from sd.ui.components.html import paragraph
 from sd.ui.components.tools import tool_fold, verb
 from sd.ui.denoise.grid import MOST_GUIDANCE, has_prompt
 from sd.ui.denoise.prompts import as_learned, lines_of
+from sd.ui.denoise.samplers import SAMPLER_CHOICES
 from sd.ui.denoise.tools.bar import BRANCH
 from sd.ui.denoise.tree import Node, Tree
 from sd.ui.models import CAPS
@@ -54,7 +55,7 @@ FIELDS = (
         kind=CHOICE,
         value=SAMPLERS[0],
         label="sampler",
-        choices=[(each, each) for each in SAMPLERS],
+        choices=SAMPLER_CHOICES,
     ),
     Field(
         name="steps",

@@ -3,7 +3,9 @@
 Every cell is a PNG that carries its own recipe, and opens on the stage when it is pressed.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ from sd.common.validation import InputError
 from sd.generation import registry
 from sd.generation.grid import AXES, Axis, lay_out, read_axis
 from sd.generation.recipe import Recipe
+from sd.generation.registry import ModelEntry
 from sd.ui import models
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.fields import CHOICE, TEXT, Field, Values, form
@@ -26,6 +29,7 @@ from sd.ui.components.tools import tool_fold, verb
 from sd.ui.components.widgets import label
 from sd.ui.denoise.form import SamplingForm
 from sd.ui.denoise.job import Job, watch
+from sd.ui.denoise.samplers import SAMPLER_NAMES, plain_name
 from sd.ui.denoise.tools.bar import GRID
 from sd.ui.denoise.tools.takeaway import png_record
 from sd.ui.texts import duration, say
@@ -34,6 +38,14 @@ NONE = ""
 MOST_CELLS = 36  # of a page; the command line makes more
 LONGEST_VALUES = 4000  # characters
 FIRST_DOWN, FIRST_ACROSS, FIRST_SCALES = "prompt", "guidance", "1, 2, 4"
+FIRST_VALUES = {  # of others: see `first_values`
+    "guidance": FIRST_SCALES,
+    "steps": "5, 10, 25",
+    "sampler": ", ".join(SAMPLER_NAMES[name] for name in ("ddim", "heun", "dpmpp_2m", "unipc")),
+    "seed": "0, 1, 2, 3",
+    "eta": "0, 0.5, 1",
+}
+MOST_FIRST = 4  # checkpoints
 CHOICES = tuple((f"axis_{name}", name) for name in AXES)
 FIELDS = (
     Field(
@@ -51,6 +63,7 @@ FIELDS = (
         info="grid_values_info",
         longest=LONGEST_VALUES,
         when=("down", AXES),
+        follows=("down", FIRST_VALUES),
     ),
     Field(name="across", kind=CHOICE, value=FIRST_ACROSS, label="grid_across", choices=CHOICES),
     Field(
@@ -60,6 +73,7 @@ FIELDS = (
         label="grid_values",
         info="grid_values_info",
         longest=LONGEST_VALUES,
+        follows=("across", FIRST_VALUES),
     ),
 )
 
@@ -88,18 +102,20 @@ class GridParts(NamedTuple):
 
 
 def read_axes(chosen: Values, recipe: Recipe) -> list[Axis]:
-    """Return the axes of the fields, the one that goes down first; prompts may be the form's."""
-    axes = []
+    """Return the axes of the fields, the one that goes down first; empty prompts are the form's."""
+    axes, entry = [], models.find(recipe.model)
     for name in ("down", "across"):
         axis, words = chosen[name], chosen[f"{name}_values"]
         if axis == NONE:
             continue
+        if axis == "sampler":
+            words = ",".join(map(plain_name, re.split("[,，、\n]", words)))
         if axis == "prompt" and not words.strip():
             if not recipe.prompts:
                 raise InputError("grid prompt: ask for at least one, of a model that knows any")
             axes.append(Axis(axis, tuple(dict.fromkeys(recipe.prompts))))
         else:
-            axes.append(read_axis(axis, words))
+            axes.append(read_axis(axis, words.strip() or first_values(axis, entry)))
     return axes
 
 
@@ -115,6 +131,26 @@ def cells_of(chosen: Values, recipe: Recipe) -> tuple[list[Axis], list[list[Reci
         )
     models.check_together([models.within_caps(cell) for cell in flat])
     return axes, cells
+
+
+def first_values(axis: str, entry: ModelEntry) -> str:
+    """Return what an axis has where no values were typed: of the model's own, as far as it goes."""
+    if axis == "checkpoint":
+        return ", ".join(map(str, registry.steps_of(entry)[-MOST_FIRST:]))
+    if axis != "size":
+        return ""
+    height, width = models.shape_of(entry)[1:]
+    wide = width + width // 2
+    with suppress(InputError):
+        models.cost_of(entry).resized((height, wide))
+        return f"{height}x{width}, {height}x{wide}"
+    return f"{height}x{width}"
+
+
+def titles_of(axis: Axis, names: Mapping[str, str]) -> list[str]:
+    """Return what each value of an axis is called on the page."""
+    known = SAMPLER_NAMES if axis.name == "sampler" else names
+    return [known.get(each, each) for each in axis.titles]
 
 
 def price_html(cells: list[Recipe], lang: str) -> Markup:
@@ -142,7 +178,7 @@ def sheet_html(grid: Grid, lang: str) -> Markup:
     down = grid.axes[0] if len(grid.axes) == 2 else None
     across, columns = grid.axes[-1], len(grid.cells[0])
     names = models.caption_names(grid.cells[0][0].model, lang)
-    told = [[names.get(each, each) for each in axis.titles] for axis in grid.axes]
+    told = [titles_of(axis, names) for axis in grid.axes]
     heads = Markup("").join(Markup('<th scope="col">{}</th>').format(t) for t in told[-1])
     corner = Markup("<td></td>") if down else Markup("")
     name = Markup('<tr>{}<th colspan="{}" class="axis">{}</th></tr><tr>{}{}</tr>').format(
@@ -156,7 +192,7 @@ def sheet_html(grid: Grid, lang: str) -> Markup:
         Markup("<tr>{}{}</tr>").format(
             Markup('<th scope="row">{}</th>').format(told[0][row]) if down else "",
             Markup("").join(
-                cell_html(grid, row * columns + column, lang) for column in range(columns)
+                cell_html(grid, row * columns + column, told, lang) for column in range(columns)
             ),
         )
         for row in range(len(grid.cells))
@@ -165,8 +201,8 @@ def sheet_html(grid: Grid, lang: str) -> Markup:
     return table.format(name, rows)
 
 
-def cell_html(grid: Grid, place: int, lang: str) -> Markup:
-    """Return one cell: its picture as a button, or an empty place."""
+def cell_html(grid: Grid, place: int, told: Sequence[Sequence[str]], lang: str) -> Markup:
+    """Return one cell: its picture as a button, or an empty place; told: the axes' titles."""
     if place >= len(grid.pictures):
         return Markup("<td><i></i></td>")
     button = Markup(
@@ -174,9 +210,9 @@ def cell_html(grid: Grid, place: int, lang: str) -> Markup:
     )
     columns = len(grid.cells[0])
     places = divmod(place, columns)[-len(grid.axes) :]
-    words = ", ".join(
-        f"{say(f'axis_{axis.name}', lang)} {axis.titles[at]}"
-        for axis, at in zip(grid.axes, places, strict=True)
+    words = say("between_clauses", lang).join(
+        f"{say(f'axis_{axis.name}', lang)} {titles[at]}"
+        for axis, titles, at in zip(grid.axes, told, places, strict=True)
     )
     return button.format(place, say("grid_open", lang), grid.pictures[place], words)
 

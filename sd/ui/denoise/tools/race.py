@@ -30,6 +30,7 @@ from sd.ui.components.tools import tool_fold, verb
 from sd.ui.components.widgets import label
 from sd.ui.denoise.form import SamplingForm
 from sd.ui.denoise.job import Job, progress_line, watch
+from sd.ui.denoise.samplers import SAMPLER_CHOICES, SAMPLER_NAMES
 from sd.ui.denoise.tools.bar import RACE
 from sd.ui.state import Recent, shared
 from sd.ui.texts import say
@@ -66,7 +67,7 @@ FIELDS = (
             kind=CHOICE,
             value=first,
             label=f"race_{name}",
-            choices=(("race_none", NONE), *((each, each) for each in SAMPLERS)),
+            choices=(("race_none", NONE), *SAMPLER_CHOICES),
             when=("between", (SAMPLERS_RACE,)),
         )
         for name, first in zip(LANES, FIRST, strict=True)
@@ -161,7 +162,7 @@ def lane_name(recipe: Recipe, by_model: bool, lang: str) -> str:
         kind, colon, _ = recipe.model.partition(":")
         return say(f"lane_{kind}", lang) if colon else recipe.model
     calls = calls_of(recipe)
-    return say("lane", lang, sampler=recipe.sampler, steps=recipe.steps, calls=calls)
+    return say("lane", lang, sampler=SAMPLER_NAMES[recipe.sampler], steps=recipe.steps, calls=calls)
 
 
 @guarded
@@ -237,7 +238,7 @@ def measured(jobs: Sequence[Job], exact: "Tensor") -> list[Place]:
     for job in jobs:
         counts = job.last is not None and not is_random(job.recipe)
         far = rms_distance(job.last.x_t, exact) if counts and job.last is not None else None
-        places.append(Place(job.recipe.sampler, job.label, far))
+        places.append(Place(SAMPLER_NAMES[job.recipe.sampler], job.label, far))
     return sorted(places, key=lambda place: math.inf if place.far is None else place.far)
 
 

@@ -32,6 +32,7 @@ from tests.helpers.denoising import (
     NAME,
     WORDED,
     free,
+    recipe,
     replayed,
     slowed,
     values,
@@ -61,7 +62,7 @@ def told(png: bytes) -> Recipe:
 
 
 def test_each_cell_is_a_png_that_is_made_again_from_its_own_recipe(little: Model) -> None:
-    grid, form = Grid(), asked("sampler", "ddim, heun", "seed", "5, 9, 11")
+    grid, form = Grid(), asked("sampler", "ddim, Heun", "seed", "5, 9, 11")
     shown = ran(grid, form)
     sheet = [each["sheet"] for each in shown if "sheet" in each][-1]
     made = files(sheet)
@@ -70,13 +71,13 @@ def test_each_cell_is_a_png_that_is_made_again_from_its_own_recipe(little: Model
         (seed, sampler) for seed in (5, 9, 11) for sampler in ("ddim", "heun")
     ]
     assert recipes == grid.flat and all(each.count == 1 for each in recipes)
-    for recipe, png in zip(recipes, made, strict=True):
+    for each, png in zip(recipes, made, strict=True):
         with Image.open(io.BytesIO(png)) as image:
-            end = to_array(replayed(recipe, little)[-1].x_t)[0, ..., 0]
+            end = to_array(replayed(each, little)[-1].x_t)[0, ..., 0]
             assert np.array_equal(np.asarray(image), end)
     heads = re.findall(r"<th[^>]*>([^<]+)</th>", sheet)
-    assert heads == ["seed", "sampler", "ddim", "heun", "5", "9", "11"]
-    assert 'alt="seed 9, sampler heun"' in sheet
+    assert heads == ["seed", "sampler", "DDIM", "Heun", "5", "9", "11"]
+    assert 'alt="seed 9, sampler Heun"' in sheet
     assert "6 pictures" in shown[-1]["line"]
 
 
@@ -194,3 +195,30 @@ def test_the_form_holds_axes_and_texts() -> None:
     for wrong in ({"down": "x"}, {"across": ""}, {"down_values": 5}, {"across_values": "x" * 5000}):
         with pytest.raises(InputError):
             read_value(field, wrong)
+
+
+def test_an_axis_without_values_has_those_that_there_are(little: Model) -> None:
+    save_checkpoint(little, models.find(NAME).folder / "checkpoint-2", {"step": 2})
+    whole = recipe()
+    [axis] = grid_panel.read_axes(asked("checkpoint", ""), whole)
+    assert axis.values == (2, 4)
+    [axis] = grid_panel.read_axes(asked("size", " "), whole)
+    assert axis.values == ((8, 8), (8, 12))
+    with pytest.raises(InputError, match="grid seed: must be at least one value"):
+        grid_panel.read_axes(asked("seed", ""), whole)
+
+
+def test_samplers_are_typed_as_the_page_calls_them() -> None:
+    typed = asked("sampler", "DPM-Solver++, euler a、unipc\nDDIM")
+    [axis] = grid_panel.read_axes(typed, recipe())
+    assert axis.values == ("dpmpp_2m", "euler_ancestral", "unipc", "ddim")
+    assert grid_panel.titles_of(axis, {})[:2] == ["DPM-Solver++", "Euler a"]
+    with pytest.raises(InputError, match="grid sampler = 'dpm'"):
+        grid_panel.read_axes(asked("sampler", "dpm"), recipe())
+
+
+@pytest.mark.parametrize("axis", sorted(grid_panel.FIRST_VALUES))
+def test_what_an_axis_begins_with_can_be_read(axis: str) -> None:
+    typed = asked(axis, grid_panel.FIRST_VALUES[axis])
+    [found] = grid_panel.read_axes(typed, recipe())
+    assert 3 <= len(found.values) <= 4

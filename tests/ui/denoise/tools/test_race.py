@@ -20,6 +20,7 @@ from sd.ui.adapter.checks import read_value
 from sd.ui.components import fields
 from sd.ui.components.painter import mask_paint
 from sd.ui.denoise.job import StepCache
+from sd.ui.denoise.samplers import SAMPLER_NAMES
 from sd.ui.denoise.tools import branch, race
 from sd.ui.denoise.tools.race import Race, References
 from sd.ui.state import shared
@@ -106,7 +107,7 @@ def test_lanes_start_alike_and_tell_how_far_they_ended(
     films = lanes(shown)
     recipes = race.sampler_lanes(recipe_of(**values()), chosen, 7)
     assert [film["label"] for film in films] == [
-        f"{recipe.sampler}: {recipe.steps} steps, {calls} calls"
+        f"{SAMPLER_NAMES[recipe.sampler]}: {recipe.steps} steps, {calls} calls"
         for recipe, calls in zip(recipes, (7, 6, 7, 7), strict=True)
     ]
     assert [len(film["frames"]) for film in films] == [recipe.steps for recipe in recipes]
@@ -120,8 +121,8 @@ def test_lanes_start_alike_and_tell_how_far_they_ended(
     assert distances(shown) == pytest.approx(sorted(there), abs=0.0006)
     result = shown[-1]["result"]
     first = min(zip(there, chosen, strict=False))[1]
-    assert f"{first} comes nearest to the exact picture" in result
-    assert re.findall(r"<b>([^<]+)</b><span>(\w+)", result)[3] == ("–", "ddpm")
+    assert f"{SAMPLER_NAMES[first]} comes nearest to the exact picture" in result
+    assert re.findall(r"<b>([^<]+)</b><span>(\w+)", result)[3] == ("–", "DDPM")
     assert result.count("adds noise") == 1
     assert f"measured against {FINE} steps" in shown[-1]["line"]
     assert not any(film["running"] for film in films)
@@ -358,7 +359,7 @@ def test_a_reference_lets_others_in_and_a_new_race_ends_it(
 def test_the_line_of_the_player_is_words() -> None:
     shown = list(whole(Race(), ["ddim"], 2, CHINESE))
     assert "以 80 步的参考解衡量" in shown[-1]["line"]
-    assert "ddim 与精确的图片相距" in shown[-1]["result"]
+    assert "DDIM 与精确的图片相距" in shown[-1]["result"]
 
 
 def test_a_hidden_eta_makes_no_lane_random() -> None:

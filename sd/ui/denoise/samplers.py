@@ -1,0 +1,21 @@
+"""What samplers are called on the page; files, commands and the API have their plain names."""
+
+from sd.diffusion.timesteps import SAMPLERS
+
+SAMPLER_NAMES = {
+    "ddim": "DDIM",
+    "ddpm": "DDPM",
+    "euler": "Euler",
+    "euler_ancestral": "Euler a",
+    "heun": "Heun",
+    "dpmpp_2m": "DPM-Solver++",
+    "unipc": "UniPC",
+    "lcm": "LCM",
+}
+SAMPLER_CHOICES = tuple((SAMPLER_NAMES[name], name) for name in SAMPLERS)
+
+
+def plain_name(word: str) -> str:
+    """Return the plain name of a sampler that is called as on the page, else the word itself."""
+    plain = {called.casefold(): name for name, called in SAMPLER_NAMES.items()}
+    return plain.get(word.strip().casefold(), word)
