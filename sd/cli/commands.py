@@ -247,7 +247,8 @@ def _plan(args: argparse.Namespace, config: Config, data: str) -> "Plan":
         chosen = planner.plan_from(config, args.minutes, pictures, machine, start)
     else:
         kind, stage = config.conditioning.kind, _first_stage_asked(args, config)
-        chosen = planner.plan(args.minutes, pictures, machine, start, kind, stage)
+        flip = config.training.flip
+        chosen = planner.plan(args.minutes, pictures, machine, start, kind, stage, flip)
     config = chosen.config.with_settings(args.set)
     if config == chosen.config:
         return chosen

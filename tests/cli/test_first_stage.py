@@ -194,19 +194,20 @@ def test_a_plan_counts_phase_1_and_says_so(
 @pytest.mark.parametrize(
     ("flags", "wanted"),
     [
-        ([], None),
-        (["--first-stage", "own"], "own"),
-        (["--first-stage", "pixels"], "pixels"),
-        (["--set", "training.shift=0.1"], "pixels"),
+        ([], (None, False)),
+        (["--first-stage", "own"], ("own", False)),
+        (["--first-stage", "pixels"], ("pixels", False)),
+        (["--set", "training.shift=0.1"], ("pixels", False)),
+        (["--set", "training.flip=True"], (None, True)),
     ],
 )
-def test_a_plan_is_asked_for_the_first_stage_of_the_flags(
-    pictures: Path, capsys: Capture, monkeypatch: Any, flags: list[str], wanted: str | None
+def test_a_plan_is_asked_for_the_first_stage_and_the_mirror_images_of_the_flags(
+    pictures: Path, capsys: Capture, monkeypatch: Any, flags: list[str], wanted: tuple[Any, bool]
 ) -> None:
     asked: list[Any] = []
 
     def plan(*words: Any) -> Any:
-        asked.append(words[-1])
+        asked.append(words[-2:])
         raise InputError("asked")
 
     monkeypatch.setattr("sd.training.planning.planner.plan", plan)

@@ -45,8 +45,8 @@ RANDOM_CLASSES, RANDOM_WORDS, CAPTION_WORDS = 10, 1000, 8
 class Measurement:
     """Seconds of one step; of samples of both sets of weights and their evaluation; of a save.
 
-    encode: of encoding a picture before training, in all its views. autoencoder: of a step of
-    phase 1, 0 where there is none.
+    encode: of encoding a picture before training, once; with flips its mirror image takes as long.
+    autoencoder: of a step of phase 1, 0 where there is none.
     """
 
     step: float
@@ -108,7 +108,7 @@ def measure(config: Config, machine: Machine, seconds: float = 8.0) -> Measureme
     until = time.perf_counter() + seconds
     settings = ["training.steps=1000000", "training.minutes=0"]
     images = random_pictures(config)
-    latents = _random_latents(config, len(images.pixels)) if config.is_latent else None
+    latents = random_latents(config, len(images.pixels)) if config.is_latent else None
     training = Training(config.with_settings(settings), images, 0, machine, latents=latents)
     stream = training.steps()
     step = _median(_time_steps(stream, 2, 15, until - seconds / 3))
@@ -122,7 +122,7 @@ def measure(config: Config, machine: Machine, seconds: float = 8.0) -> Measureme
     encode = autoencoder = 0.0
     if latents is not None:
         samples += 2 * _seconds(lambda: model.space.decode(torch.zeros(SAMPLE_COUNT, *model.shape)))
-        encode = _time_encoding(config, images, latents, machine)
+        encode = _time_encoding(images, latents, machine)
         autoencoder = _time_autoencoder(config, images, machine, seconds / 6)
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
@@ -131,7 +131,7 @@ def measure(config: Config, machine: Machine, seconds: float = 8.0) -> Measureme
     return Measurement(step, samples, save, encode, autoencoder)
 
 
-def _random_latents(config: Config, count: int) -> LatentSet:
+def random_latents(config: Config, count: int) -> LatentSet:
     """Return latents of so many pictures, as a first stage would give them."""
     channels, own = config.unet.channel, config.first_stage.autoencoder == OWN
     autoencoder: Autoencoder = (
@@ -143,13 +143,12 @@ def _random_latents(config: Config, count: int) -> LatentSet:
     return LatentSet(values, Latents(autoencoder, *moments, config.picture_shape))
 
 
-def _time_encoding(config: Config, images: ImageSet, latents: LatentSet, machine: Machine) -> float:
-    """Return the seconds that a picture takes to encode, by a second block if one is quick."""
-    autoencoder, views = latents.latents.autoencoder, views_of(config)
-    pixels = images.pixels[:BLOCK]
+def _time_encoding(images: ImageSet, latents: LatentSet, machine: Machine) -> float:
+    """Return the seconds that a picture takes to encode once, by a second block if one is quick."""
+    autoencoder, pixels = latents.latents.autoencoder, images.pixels[:BLOCK]
 
     def encode() -> float:
-        return _seconds(lambda: list(encode_blocks(pixels, autoencoder, machine, views, 0)))
+        return _seconds(lambda: list(encode_blocks(pixels, autoencoder, machine, 1, 0)))
 
     first = encode()  # in which the kernels are prepared, too
     return (first if first > LONG_BLOCK else encode()) / len(pixels)
@@ -223,7 +222,7 @@ def extrapolate(
 ) -> Forecast:
     """Return the forecast that follows from a measurement."""
     training, stage = config.training, config.first_stage
-    encode = measured.encode * pictures
+    encode = measured.encode * views_of(config) * pictures
     alone = stage.autoencoder_steps if stage.autoencoder == OWN else stage.tune_steps
     autoencoder = measured.autoencoder * alone if config.is_latent else 0.0
     start += PICTURE_SECONDS * pictures + encode + autoencoder

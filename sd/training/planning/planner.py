@@ -18,6 +18,7 @@ from sd.config.conditioning_kind import (
     unresolve_conditioning,
 )
 from sd.networks.blueprint import blueprint
+from sd.training.latents import views_of
 from sd.training.planning import memory
 from sd.training.planning.forecast import (
     PICTURE_SECONDS,
@@ -97,17 +98,19 @@ def plan(
     start: float = START_SECONDS,
     kind: str = "auto",
     first_stage: str | None = None,
+    flip: bool = False,
 ) -> Plan:
     """Measure, and return what is best trained here in so many minutes, and why.
 
     The largest pictures are chosen whose network gets enough steps. The run ends by the clock
     (training.minutes); `steps` is what will be done by then. start: seconds until the pictures are
     read. kind: as conditioning.kind, resolved here. first_stage: as first_stage.autoencoder, or
-    "pixels"; None leaves it open. Raises `InputError` for minutes out of range, a kind that the
-    pictures lack, and where no network fits into the memory.
+    "pixels"; None leaves it open. flip: as training.flip; mirror images are encoded, too. Raises
+    `InputError` for minutes out of range, a kind that the pictures lack, and where no network fits
+    into the memory.
     """
     real("--minutes", minutes, 0.1, MOST_MINUTES)
-    search = _Search(minutes, pictures, machine, start, kind, first_stage)
+    search = _Search(minutes, pictures, machine, start, kind, first_stage, flip)
     size = search.best()
     measured = search.try_lower_precision(size)
     config = search.settle(size, measured)
@@ -127,12 +130,13 @@ def expect_steps(
     machine: Machine,
     measured: Mapping[int, Measurement],
     kind: str = "auto",
+    flip: bool = False,
 ) -> int:
     """Return about how many steps a plan for so many minutes will have, from what was `measured`.
 
     Nothing is measured for it. Raises `InputError` as `plan` does.
     """
-    search = _Search(minutes, pictures, machine, START_SECONDS, kind)
+    search = _Search(minutes, pictures, machine, START_SECONDS, kind, flip=flip)
     search.measured = {
         size: measured[place] for place, size in enumerate(SIZE_PRESETS) if place in measured
     }
@@ -180,7 +184,7 @@ def plan_from(
     made = resolve_conditioning(config, pictures.captions, pictures.labels)
     memory.check(made, machine.device)
     measured = measure(made, machine, min(MEASURING_SECONDS, MEASURING_SHARE * 60 * minutes))
-    before = start + (PICTURE_SECONDS + measured.encode) * pictures.count
+    before = start + (PICTURE_SECONDS + measured.encode * views_of(made)) * pictures.count
     made = fit_to(made, minutes, max(1.0, 60 * minutes - before), measured)
     expected = extrapolate(made, pictures.count, machine, measured, start)
     made = made.with_settings([f"training.steps={expected.steps}"])
@@ -204,8 +208,9 @@ class _Search:
         start: float,
         kind: str,
         first_stage: str | None = None,
+        flip: bool = False,
     ) -> None:
-        self.first_stage = None if first_stage == PIXELS else first_stage
+        self.first_stage, self.flip = None if first_stage == PIXELS else first_stage, flip
         self.minutes, self.pictures, self.machine = minutes, pictures, machine
         self.wanted, self.kind = kind, resolve_kind(kind, pictures.captions, pictures.labels)
         self.seconds = 60 * minutes - start - PICTURE_SECONDS * pictures.count
@@ -216,6 +221,7 @@ class _Search:
         self.sizes = worth_it([each for each in offered if self._suits(each)]) or [offered[0]]
         fitting = [size for size in self.sizes if self._has_room(size)]
         self.crowded, self.sizes = len(fitting) < len(self.sizes), fitting
+        self.views = views_of(self.config(offered[0]))  # that are encoded of each picture
         if not fitting:
             memory.check(self.config(offered[0]))
             raise InputError("there is too little memory for any network")
@@ -224,6 +230,7 @@ class _Search:
         """Return the settings of a size for these pictures, with what they make of the U-Net."""
         settings = [f"conditioning.kind={ini.spell(self.kind)}"]
         settings.append(f"training.precision={self.precision}")
+        settings.append(f"training.flip={self.flip}")
         if self.kind == "captions":  # words find their places where there are places enough
             settings.append(f"unet.attention_resolutions=[{2 ** max(0, len(size.mult) - 2)}]")
         config = size.config(self.pictures.channels)
@@ -303,7 +310,7 @@ class _Search:
     def before(self, measured: Measurement) -> float:
         """Return the seconds that phase 1 and encoding take before the first step."""
         alone = self.autoencoder_steps(measured) * measured.autoencoder
-        return alone + measured.encode * self.pictures.count
+        return alone + measured.encode * self.views * self.pictures.count
 
     def autoencoder_steps(self, measured: Measurement) -> int:
         """Return the steps of phase 1; 0 where none is trained."""

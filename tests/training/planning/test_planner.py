@@ -286,6 +286,29 @@ def test_pictures_large_enough_are_learned_in_latents_with_their_encoding_counte
     assert line.startswith("before the first step: ") and line.endswith(" to encode the pictures")
 
 
+def test_mirror_images_are_encoded_and_counted_too(fast: list[Config]) -> None:
+    plain, flipped = (plan(30, PHOTOS, CPU, flip=flip) for flip in (False, True))
+    training, expected = flipped.config.training, flipped.forecast
+    assert training.flip and not plain.config.training.flip
+    assert training.input_height == plain.config.training.input_height > 64
+    assert expected.encode_seconds == pytest.approx(2 * plain.forecast.encode_seconds, abs=0.1)
+    [told] = [each.line for each in flipped.reasons if each.kind == "latents"]
+    assert f"{round(expected.encode_seconds)} s" in told
+    training_seconds = [
+        each.forecast.steps * each.forecast.step_seconds for each in (plain, flipped)
+    ]
+    less = training_seconds[0] - training_seconds[1]
+    assert less == pytest.approx(plain.forecast.encode_seconds, rel=0.15)
+    measured = {place: Measurement(**vars(each)) for place, each in flipped.measured.items()}
+    assert planner.expect_steps(30, PHOTOS, CPU, measured, flip=True) == expected.steps
+    search = planner._Search(30, PHOTOS, CPU, forecast.START_SECONDS, "auto", flip=True)
+    place = max(measured)
+    size = SIZE_PRESETS[place]
+    search.measured[size] = times = measured[place]
+    before, search.views = search.minutes_for(size), 1
+    assert before - search.minutes_for(size) == pytest.approx(500 * times.encode / 60)
+
+
 def test_what_costs_more_than_a_larger_size_is_no_choice(fast: list[Config]) -> None:
     search = planner._Search(600, PHOTOS, CPU, 0, "auto")
     assert [size.side for size in search.sizes] == [16, 24, 32, 64, 128, 256]

@@ -143,6 +143,8 @@ def plan_for(
     chosen = settings.with_picture_settings(Config.preset("tiny"), values)
     if any(getattr(chosen.training, change) for change in UNENCODED):
         words.append("--first-stage=pixels")
+    if chosen.training.flip:
+        words.append("--set=training.flip=True")
     if (start := settings.find_start(chosen)) is not None:
         words.append(f"--from={start}")
     words += count_pictures(data, chosen.training)
@@ -204,9 +206,9 @@ def expected_steps(report: "Report", config: Config, lang: str) -> dict[str, str
         min(report.captions, count),
         len(report.classes),
     )
-    kind = config.conditioning.kind
+    kind, flip = config.conditioning.kind, config.training.flip
     try:
-        steps = {each: expect_steps(each, stats, machine, measured, kind) for each in TILES}
+        steps = {each: expect_steps(each, stats, machine, measured, kind, flip) for each in TILES}
     except InputError:
         return {}
     return {str(each): say("steps_about", lang, n=f"{rounded(n):,}") for each, n in steps.items()}

@@ -303,7 +303,8 @@ def test_a_plan_fills_the_fields_and_says_why(
     given = answering(monkeypatch, ANSWER)
     # What is planned anew may be wrong.
     seen = list(planning(flip=True, classes=["cats"], batch_size=-3))
-    assert given == ["--minutes=3", "--device=cpu", "--", "starter"]  # of no such class
+    flags = ["--minutes=3", "--device=cpu", "--set=training.flip=True"]
+    assert given == [*flags, "--", "starter"]  # of no such class
     assert "Measuring" in seen[0]["minutes"]["busy"]["line"]
     last = seen[-1]
     assert last["minutes"] == {"busy": None, "minutes": None}
