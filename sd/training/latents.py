@@ -8,6 +8,7 @@ encoding goes on where it was ended. Blocks are fixed: the bytes do not depend o
 
 import hashlib
 import json
+import math
 import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping
@@ -24,7 +25,7 @@ from sd.checkpoints.first_stage import write_autoencoder
 from sd.checkpoints.latent_set import AUTOENCODER, INDEX, VALUES, LatentSet, Moments
 from sd.common.device import Machine, multiplies_bfloat16
 from sd.common.disk import digest, flush, read_object, temporary_path, write_text
-from sd.common.text import format_bytes
+from sd.common.text import format_bytes, system_reason
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.image_set import ImageSet
@@ -33,6 +34,7 @@ from sd.data.ingest import map_file
 from sd.networks.first_stage import Autoencoder, Latents, encode_mode
 
 PROGRESS = "progress.json"
+PROOF = "proof"  # in the index: the digest of all else that it tells
 BLOCK = 8  # pictures that are encoded at once
 CHUNK = 64  # pictures whose moments are summed at once
 PROVED_SECONDS = 2.0  # between two records of what is whole
@@ -72,23 +74,46 @@ def encode_images(
     others are known. known: a space whose moments are taken, not measured. Raises `InputError`
     where the disk does not suffice.
     """
-    total, views = len(images.pixels), views_of(config)
-    shape = [total, views, *config.latent_shape]
-    size = VALUE_BYTES * int(np.prod(shape[1:]))
+    shape = [len(images.pixels), views_of(config), *config.latent_shape]
     if is_whole(folder, shape, pictures):
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    _check_room(folder, total * size)
-    _write_weights(folder / AUTOENCODER, autoencoder)
-    done = _count_proved(folder, shape, pictures, size)
-    whole = hashlib.sha256()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_room(folder, shape[0] * _bytes_of_picture(shape))
+        _write_weights(folder / AUTOENCODER, autoencoder)
+        whole = yield from _write_values(
+            folder, shape, images.pixels, autoencoder, machine, pictures
+        )
+        values = map_file(folder / VALUES, shape, np.float16)
+        moments = measure(values, images.pixels, config) if known is None else _moments_of(known)
+        index: dict[str, Any] = {"shape": shape, "pictures": pictures, "sha256": whole}
+        index[AUTOENCODER] = digest(folder / AUTOENCODER)
+        index |= {name: each.tolist() for name, each in moments._asdict().items()}
+        write_text(folder / INDEX, json.dumps(index | {PROOF: _prove(index)}))
+        (folder / PROGRESS).unlink(missing_ok=True)
+    except OSError as error:
+        reason = system_reason(error)
+        raise InputError(f"the latents cannot be written to disk ({reason})") from error
+
+
+def _write_values(
+    folder: Path,
+    shape: list[int],
+    pixels: Tensor,
+    autoencoder: Autoencoder,
+    machine: Machine,
+    pictures: str,
+) -> Generator[tuple[int, int], None, str]:
+    """Write the latents that are not there yet; yield as `encode_images`, return their digest."""
+    (total, views), size = shape[:2], _bytes_of_picture(shape)
+    done, whole = _count_proved(folder, shape, pictures), hashlib.sha256()
     with (folder / VALUES).open("r+b" if done else "wb") as file:
         for _ in range(done // BLOCK):
             whole.update(file.read(BLOCK * size))
         file.truncate(done * size)
         yield done, total
         proved = time.monotonic()
-        for block in encode_blocks(images.pixels, autoencoder, machine, views, done):
+        for block in encode_blocks(pixels, autoencoder, machine, views, done):
             data = block.contiguous().numpy().tobytes()
             file.write(data)
             whole.update(data)
@@ -100,19 +125,26 @@ def encode_images(
                 proved = time.monotonic()
             yield done, total
     flush(folder / VALUES)
-    values = map_file(folder / VALUES, shape, np.float16)
-    moments = measure(values, images.pixels, config) if known is None else _moments_of(known)
-    index: dict[str, Any] = {"shape": shape, "pictures": pictures, "sha256": whole.hexdigest()}
-    index[AUTOENCODER] = digest(folder / AUTOENCODER)
-    index |= {name: each.tolist() for name, each in moments._asdict().items()}
-    write_text(folder / INDEX, json.dumps(index))
-    (folder / PROGRESS).unlink(missing_ok=True)
+    return whole.hexdigest()
+
+
+def _bytes_of_picture(shape: list[int]) -> int:
+    """Return the bytes of a picture's latents, in all its views."""
+    return VALUE_BYTES * math.prod(shape[1:])
+
+
+def _prove(index: Mapping[str, Any]) -> str:
+    """Return the digest of all else in an index: a bit that flips in a number leaves a number."""
+    told = {name: value for name, value in index.items() if name != PROOF}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def is_whole(folder: Path, shape: list[int], pictures: str) -> bool:
     """Tell whether a folder holds all latents of such pictures, undamaged."""
     index = _read(folder / INDEX)
     if index.get("shape") != shape or index.get("pictures") != pictures:
+        return False
+    if index.get(PROOF) != _prove(index):
         return False
     digests = {VALUES: index.get("sha256"), AUTOENCODER: index.get(AUTOENCODER)}
     return all(
@@ -121,9 +153,9 @@ def is_whole(folder: Path, shape: list[int], pictures: str) -> bool:
     )
 
 
-def _count_proved(folder: Path, shape: list[int], pictures: str, size: int) -> int:
+def _count_proved(folder: Path, shape: list[int], pictures: str) -> int:
     """Return how many pictures' latents are there for certain: whole blocks whose digest holds."""
-    note, values = _read(folder / PROGRESS), folder / VALUES
+    note, values, size = _read(folder / PROGRESS), folder / VALUES, _bytes_of_picture(shape)
     (folder / INDEX).unlink(missing_ok=True)
     done = note.get("done")
     known = note.get("shape") == shape and note.get("pictures") == pictures

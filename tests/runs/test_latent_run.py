@@ -1,9 +1,11 @@
 """A run on latents: encoded once, resumed to the byte, whole in a bundle."""
 
 import json
+import os
 import re
 import resource
 import shutil
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ from sd.training import latents
 from sd.training.first_stage import FirstStageTraining
 from sd.training.memorisation import Nearest, find_nearest
 from tests.helpers.first_stages import LATENT, latent_settings
-from tests.runs.test_resume import make_small_samples, same, tensors
+from tests.runs.test_resume import leave_alone, make_small_samples, same, stale, tensors
 
 SETTINGS = (
     "training.steps=6",
@@ -371,6 +373,52 @@ def test_what_was_damaged_of_phase_1_is_made_anew(
     assert tensors(folder) == tensors(own_whole)
     path = f"{runs.LATENTS}/{name}"
     assert (folder / path).read_bytes() == (own_whole / path).read_bytes()
+
+
+KILLS = {  # what is killed: whose call does not return, and the number of that call
+    "a step of phase 1": (FirstStageTraining, "_step", 6),
+    "a save of phase 1": (recorder, "write_proved", 4),
+    "the save of what was trained": (recorder, "write_proved", 9),
+    "encoding": (latents, "encode_mode", 3),
+    "the index of latents": (latents, "write_text", 2),
+}
+
+
+@pytest.mark.parametrize("what", KILLS)
+def test_a_kill_before_the_first_step_changes_no_byte(
+    own: Config,
+    own_whole: Path,
+    pictures: Path,
+    tmp_path: Path,
+    what: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SIGKILL where it hurts: a save lies half written under its temporary name."""
+    monkeypatch.setattr("sd.runs.recorder.FIRST_STAGE_SECONDS", -1.0)  # saved at each step
+    monkeypatch.setattr(latents, "PROVED_SECONDS", -1.0)
+    folder, (place, name, number) = tmp_path / "killed", KILLS[what]
+    inner, calls = getattr(place, name), []
+
+    def killed(*args: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) == number:
+            if name == "write_proved":
+                args[0].write_bytes(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return inner(*args, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, killed)
+        child = leave_alone(lambda: begin(own, str(pictures), folder))
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    taken = count_first_stage_steps(monkeypatch)
+    assert len(list(resume(folder))) == 2
+    assert len(taken) == {"a step of phase 1": 3, "a save of phase 1": 5}.get(what, 0)
+    assert tensors(folder) == tensors(own_whole) and stale(folder) == []
+    assert phase_1(folder) == phase_1(own_whole)
+    for each in ("trained.safetensors", VALUES, INDEX):
+        path = f"{runs.LATENTS}/{each}"
+        assert (folder / path).read_bytes() == (own_whole / path).read_bytes()
 
 
 def test_a_full_disk_in_phase_1_is_one_line_and_loses_nothing(

@@ -1,6 +1,7 @@
 """A set's latents: their moments, encoded once, and gone on with where that was ended."""
 
 import json
+import resource
 from itertools import islice
 
 import numpy as np
@@ -167,6 +168,11 @@ def test_damaged_or_foreign_latents_are_encoded_anew(config, images, tmp_path):
     index = json.loads((folder / INDEX).read_text())
     (folder / INDEX).write_text(json.dumps(index | {"pictures": "another set"}))
     assert encode(folder, config, images)
+    whole = (folder / INDEX).read_bytes()
+    place = whole.index(b'"std": [') + 10  # a digit of a number, which stays one
+    (folder / INDEX).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    assert json.loads((folder / INDEX).read_text())["std"] != json.loads(whole)["std"]
+    assert encode(folder, config, images) and (folder / INDEX).read_bytes() == whole
     assert encode(folder, config.with_settings(["training.flip=True"]), images)
 
 
@@ -182,6 +188,34 @@ def test_a_full_disk_is_refused_before_anything_is_encoded(config, images, tmp_p
     monkeypatch.setattr(module, "SPARE_BYTES", 2**60)
     with pytest.raises(InputError, match=r"the latents need .* on disk"):
         encode(tmp_path / "latents", config, images)
+
+
+def test_a_disk_that_fills_while_pictures_are_encoded_is_one_line_and_loses_no_block(
+    config, images, tmp_path, monkeypatch, blocks_of_two
+):
+    whole, folder = tmp_path / "whole", tmp_path / "full"
+    encode(whole, config, images)
+    monkeypatch.setattr(module, "PROVED_SECONDS", -1.0)
+    inner, done = module.encode_mode, []
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def encode_mode(*args):
+        done.append(1)
+        if len(done) == 4:
+            room = (folder / VALUES).stat().st_size
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+        return inner(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "encode_mode", encode_mode)
+        try:
+            with pytest.raises(InputError, match=r"^the latents cannot be written to disk \(.+\)$"):
+                encode(folder, config, images)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert encode(folder, config, images)[0] == (6, 12)
+    for name in (VALUES, INDEX):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_an_autoencoder_that_gives_no_numbers_is_refused(config, images, tmp_path):

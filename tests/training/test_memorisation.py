@@ -1,11 +1,15 @@
 """Memorisation: distances, baselines, and verdicts on samples that are copies and that are not."""
 
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from sd.checkpoints.first_stage import BUNDLED, read_autoencoder
 from sd.common.device import choose
 from sd.config import Config
 from sd.data.image_set import ImageSet, read_images
@@ -14,6 +18,7 @@ from sd.data.reading.report import Report
 from sd.training.likeness import judge
 from sd.training.loop import train
 from sd.training.memorisation import Baseline, find_nearest, measure_baseline
+from tests.conftest import STARTER
 
 NOBODY = torch.empty(0, dtype=torch.int64)
 
@@ -22,6 +27,17 @@ NOBODY = torch.empty(0, dtype=torch.int64)
 def emoji32() -> Tensor:
     """400 real pictures, uint8 [400, 3, 32, 32], evenly spread over the starter set."""
     return read_images("starter", height=32, width=32).pixels[::3][:400]
+
+
+def read_pictures(count: int) -> Tensor:
+    """Return so many real pictures as they lie in the starter set, uint8 [count, 3, 64, 64]."""
+    with zipfile.ZipFile(STARTER) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".png")]
+        chosen = names[:: len(names) // count][:count]
+        images = [Image.open(archive.open(name)).convert("RGBA") for name in chosen]
+    white = Image.new("RGBA", images[0].size, "white")
+    flat = [Image.alpha_composite(white, image).convert("RGB") for image in images]
+    return torch.from_numpy(np.stack([np.asarray(each) for each in flat])).permute(0, 3, 1, 2)
 
 
 def halves(pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -229,6 +245,32 @@ def test_a_copy_of_what_an_autoencoder_gives_back_is_found(flips: bool) -> None:
     assert others.distance.min() > 0.2
     unchanged = find_nearest(own, pixels, None, flips, lambda rows: to_float(pixels[rows]))
     torch.testing.assert_close(unchanged.distance, plain.distance)
+
+
+@torch.no_grad()
+def test_copies_planted_in_latents_are_found_as_those_in_pixels_are() -> None:
+    """20 of 20, as a model on TAESD's latents would make them, a little off; no unseen one is."""
+    network, pixels = read_autoencoder(BUNDLED / "taesd.safetensors"), read_pictures(200)
+    train_rows, held = halves(pixels)
+    known = measure_baseline(pixels, train_rows, held)
+    assert known is not None
+
+    def given_back(rows: Tensor) -> Tensor:
+        return network.decode(network.encode(to_float(pixels[rows]))).clamp(-1, 1)
+
+    rows = train_rows[::5]
+    z = network.encode(to_float(pixels[rows]))
+    noise = 0.1 * z.std() * torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+    planted = network.decode(z + noise).clamp(-1, 1)
+    in_latents = find_nearest(planted, pixels, train_rows, given_back=given_back)
+    in_pixels = find_nearest(noisy(pixels[rows], 0.1), pixels, train_rows)
+    for found in (in_latents, in_pixels):
+        assert len(found.distance) == 20 and shares(found.distance, known)["copy"] == 1
+        assert torch.equal(found.picture, rows)
+    blind = find_nearest(planted, pixels, train_rows)  # held against pictures alone
+    assert shares(blind.distance, known)["copy"] < 1
+    unseen = find_nearest(given_back(held[::10]), pixels, train_rows, given_back=given_back)
+    assert shares(unseen.distance, known)["copy"] == 0
 
 
 LEARNING = ["training.steps=600", "training.batch_size=16", "training.learning_rate=0.004"]
