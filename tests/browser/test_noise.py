@@ -92,8 +92,12 @@ def move_to(page: Any, t: int) -> None:
 
 
 def rested(page: Any, t: int) -> None:
-    """Wait until t is drawn, and known to what is asked for next."""
+    """Wait until t is drawn."""
     page.wait_for_selector(f"{CANVAS}[data-t='{t}']")
+
+
+def known(page: Any) -> None:
+    """Wait until t, which rests, is known to what is asked for next: that asks nothing."""
     page.wait_for_timeout(250)
 
 
@@ -450,6 +454,7 @@ def test_less_motion_where_it_is_asked_for(kept_page: Any) -> None:
 
 def test_what_the_model_sees_and_the_way_back(kept_page: Any) -> None:
     page = opened(kept_page)
+    known(page)
     choose_model(page, "emoji32")
     tool(page, "sight")
     page.locator("#noise-ask").click()
@@ -464,9 +469,9 @@ def test_what_the_model_sees_and_the_way_back(kept_page: Any) -> None:
     page.locator("#noise-sight .trip").wait_for(timeout=60_000)
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Noise it and restore it").wait_for()
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(500)
     came = page.locator("#noise-sight .column").count()
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(1000)
     assert page.locator("#noise-sight .column").count() == came < 8
     page.locator("#noise-ask").click()
     page.locator("#noise-sight .own button").nth(1).click()  # one that it knows
@@ -483,6 +488,7 @@ def test_who_waits_for_the_model_is_told_so(open_page: Any) -> None:
     pages = [open_page(address_end="#noise"), open_page(1280, 900, "zh-CN", "#noise")]
     for page in pages:
         rested(page, 120)
+        known(page)
         tool(page, "sight")
         page.locator("#noise-restore").click()
     told = pages[1].locator("#noise-sight .told")
@@ -494,6 +500,7 @@ def test_who_waits_for_the_model_is_told_so(open_page: Any) -> None:
 
 def test_steps_and_closed_form_and_where_theory_breaks(kept_page: Any) -> None:
     page = opened(kept_page)  # the last to have it: the mean stays 1
+    known(page)
     tool(page, "walk")
     page.get_by_role("button", name="Take the steps").click()
     told = page.locator("#noise-walk .seen:not(.means) .told")
@@ -511,6 +518,7 @@ def test_steps_and_closed_form_and_where_theory_breaks(kept_page: Any) -> None:
 @pytest.mark.slow
 def test_algorithm_1_line_by_line(open_page: Any) -> None:
     page = opened(open_page())
+    known(page)
     tool(page, "algorithm")
     page.get_by_role("button", name="Draw t and eps").click()
     lines = page.locator("#noise-algorithm li")
@@ -530,6 +538,7 @@ def test_on_a_phone_the_picture_comes_first_and_thumbs_fit(open_page: Any) -> No
     page = open_page(390, 844, "zh-CN")
     go(page)
     rested(page, 120)
+    known(page)
     assert page.get_attribute(CANVAS, "aria-label") == "t = 120（共 1000）：图片占 86 %"
     canvas, slider = (page.locator(each).bounding_box() for each in (CANVAS, SLIDER))
     below = slider["y"] - canvas["y"] - canvas["height"]
@@ -560,8 +569,8 @@ def test_nothing_jumps_while_the_tab_comes_and_slides(open_page: Any) -> None:
     assert page.evaluate("window.jumped") <= 0.03
 
 
-def test_few_stops_of_the_keyboard_lead_to_the_slider(open_page: Any) -> None:
-    page = opened(open_page())
+def test_few_stops_of_the_keyboard_lead_to_the_slider(kept_page: Any) -> None:
+    page = opened(kept_page)
     page.evaluate(
         "() => { const at = document.querySelector('h1'); at.tabIndex = -1; at.focus(); }"
     )

@@ -215,7 +215,8 @@ def test_nothing_goes_sideways_on_a_phone_in_chinese(open_page: Any) -> None:
     settled(page, "[role=tab]", "去噪")
     for tab in TABS:
         go_to(page, tab)
-        page.wait_for_timeout(1500)
+        page.locator(STAGES).last.wait_for()
+        page.wait_for_timeout(500)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab
         shown = page.locator(STAGES).last.bounding_box()
         control = page.locator(VERBS[tab]).bounding_box()

@@ -71,29 +71,38 @@ def one_pixel() -> bytes:
     return file.getvalue()
 
 
+@pytest.fixture(scope="module")
+def window(browser: Any) -> Iterator[Any]:
+    """A window that keeps what a page once fetched."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def page(browser: Any, served: Served) -> Iterator[Any]:
-    yield from opened(browser, served, viewport={"width": 1280, "height": 900})
+def page(window: Any, served: Served) -> Iterator[Any]:
+    yield from opened(window, served)
 
 
 @pytest.fixture
 def phone(browser: Any, served: Served) -> Iterator[Any]:
     size = {"width": 390, "height": 844}
-    yield from opened(browser, served, viewport=size, has_touch=True, is_mobile=True)
+    context = browser.new_context(viewport=size, has_touch=True, is_mobile=True)
+    yield from opened(context, served)
+    context.close()
 
 
-def opened(browser: Any, served: Served, **settings: Any) -> Iterator[Any]:
+def opened(window: Any, served: Served) -> Iterator[Any]:
     for values in served.got.values():
         values.clear()
-    context, faults = browser.new_context(**settings), []
-    page = context.new_page()
+    page, faults = window.new_page(), []
     page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.goto(served.address)
     for which in (MASK, PAINT):
         page.locator(f"{which} canvas").wait_for()
     yield page
-    context.close()
+    page.close()
     assert faults == []
 
 

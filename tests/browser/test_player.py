@@ -158,17 +158,24 @@ def films(browser: Any) -> Iterator[tuple[str, gr.Blocks]]:
     demo.close()
 
 
-@pytest.fixture
-def page(browser: Any, films: tuple[str, gr.Blocks]) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def window(browser: Any) -> Iterator[Any]:
+    """A window that keeps what a page once fetched."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US")
-    opened = context.new_page()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(window: Any, films: tuple[str, gr.Blocks]) -> Iterator[Any]:
+    opened = window.new_page()
     GATE.parts = threading.Semaphore(0)
     faults: list[str] = []
     opened.on("pageerror", lambda error: faults.append(str(error)))
     opened.goto(films[0])
     opened.wait_for_selector(".sd-player")
     yield opened
-    context.close()
+    opened.close()
     assert faults == []
 
 

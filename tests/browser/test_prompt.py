@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from tests.browser.test_denoise import PLAYER, denoise_tab, fill, quiet
+from tests.browser.test_denoise import (  # noqa: F401 (fixtures)
+    PLAYER,
+    _example,
+    denoise_tab,
+    fill,
+    kept,
+    quiet,
+)
 from tests.browser.test_page import settled
 
 pytestmark = pytest.mark.browser
@@ -15,8 +22,8 @@ def words(page: Any) -> list[str]:
     return found
 
 
-def test_prompts_are_chips_and_what_is_not_known_has_its_nearest(open_page: Any) -> None:
-    page = denoise_tab(open_page())
+def test_prompts_are_chips_and_what_is_not_known_has_its_nearest(kept: Any) -> None:  # noqa: F811
+    page = kept
     first, second, third, _ = words(page)
     assert (first, second) == ("red circle left of blue square", "blue square above yellow circle")
     box = page.locator(".ask-input")
@@ -37,7 +44,6 @@ def test_prompts_are_chips_and_what_is_not_known_has_its_nearest(open_page: Any)
     assert words(page)[-1] == "green circle"
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.wait_for_timeout(1500)
     quiet(page, asked)  # a note on the prompts is no change of them
     asked.clear()
     page.wait_for_timeout(2000)
@@ -64,8 +70,8 @@ WAITING = """(text) => {
 }"""
 
 
-def test_the_chips_are_one_stop_and_the_arrows_go_along_them(open_page: Any) -> None:
-    page = denoise_tab(open_page())
+def test_the_chips_are_one_stop_and_the_arrows_go_along_them(kept: Any) -> None:  # noqa: F811
+    page = kept
     box = page.locator(".ask-input")
     first, *others = words(page)
     assert page.locator(".ask-chips [tabindex='0']").count() == 1
@@ -95,8 +101,8 @@ def test_on_a_phone_the_line_is_one_target_and_the_tools_can_be_pressed(open_pag
     page.locator(".tools [data-fold=algorithm2][aria-expanded=true]").wait_for()
 
 
-def test_a_sampling_pauses_goes_a_step_and_on(open_page: Any) -> None:
-    page = denoise_tab(open_page())
+def test_a_sampling_pauses_goes_a_step_and_on(kept: Any) -> None:  # noqa: F811
+    page = kept
     fill(page, "size", "large")
     page.locator("#denoise-go").click()
     settled(page, ".toast-body", "size = 'large'")

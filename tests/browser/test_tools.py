@@ -9,12 +9,14 @@ from PIL import Image
 from sd.generation.export import read_recipe
 from tests.browser.test_denoise import (  # noqa: F401 (fixtures)
     PLAYER,
+    _example,
     ask,
     choose_model,
     denoise_tab,
     denoised,
     field,
     fill,
+    kept,
     little,
     rest_at,
     taken,
@@ -33,7 +35,18 @@ def page(open_page: Any) -> Any:
     return denoise_tab(open_page())
 
 
-def test_one_tool_is_open_at_a_time_in_one_place(page: Any) -> None:
+def test_a_sampling_is_saved_as_a_moving_picture(kept: Any, tmp_path: Path) -> None:  # noqa: F811
+    page = kept
+    unfold(page, "#denoise-take")
+    for form in ("GIF", "WebP"):
+        page.locator("#take-form").get_by_text(form, exact=True).click()
+        taken(page, tmp_path / form)
+        with Image.open(tmp_path / form) as film:
+            assert film.format == form.upper() and film.n_frames == 25
+
+
+def test_one_tool_is_open_at_a_time_in_one_place(kept: Any) -> None:  # noqa: F811
+    page = kept
     buttons = page.locator(".denoise-page ~ * .tools button, .tools-bar button")
     words = ["Branch & paint", "Where it looks", "The numbers", "Race", "Grid", "Save"]
     assert [each.strip() for each in buttons.all_inner_texts() if each.strip()][-6:] == words
@@ -86,7 +99,8 @@ def test_a_grid_is_drawn_and_a_cell_comes_to_the_stage(page: Any, little: str) -
     page.wait_for_function("(p) => document.querySelector(p).dataset.ready === '4'", arg=PLAYER)
 
 
-def test_a_pressed_verb_is_its_own_stop(page: Any) -> None:
+def test_a_pressed_verb_is_its_own_stop(kept: Any) -> None:  # noqa: F811
+    page = kept
     fill(page, "steps", 200)
     unfold(page, "#denoise-grid")
     page.locator("#grid-go").click()
@@ -98,12 +112,3 @@ def test_a_pressed_verb_is_its_own_stop(page: Any) -> None:
     settled(page, "#grid-status", "stopped after 0 of")
     page.locator("#grid-go").wait_for()
     assert stop.count() == 0
-
-
-@pytest.mark.parametrize("form", ["GIF", "WebP"])
-def test_a_sampling_is_saved_as_a_moving_picture(page: Any, tmp_path: Path, form: str) -> None:
-    unfold(page, "#denoise-take")
-    page.locator("#take-form").get_by_text(form, exact=True).click()
-    taken(page, tmp_path / "film")
-    with Image.open(tmp_path / "film") as film:
-        assert film.format == form.upper() and film.n_frames == 25

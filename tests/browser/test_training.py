@@ -147,15 +147,6 @@ def test_a_run_is_steered_in_two_tabs_and_its_end_is_told(open_page: Any) -> Non
     assert steps == sorted(set(steps)), "the log tells a step twice"
 
 
-def test_a_tab_that_was_open_before_the_start_shows_the_run(open_page: Any) -> None:
-    page = open_page(address_end="#train")
-    page.wait_for_selector(PANEL)
-    folder = begin(LONG)
-    true_within(page, folder, 30)
-    page.locator("#train-stop").click()
-    until(lambda: runs.status(folder).state == "stopped", 30)
-
-
 @pytest.mark.slow
 def test_train_more_after_the_end(open_page: Any) -> None:
     folder = begin(SHORT)
@@ -189,6 +180,7 @@ def test_sample_now_and_save_now(open_page: Any) -> None:
 def test_a_run_is_seen_from_its_first_step_on_and_drawn_with_at_its_end(open_page: Any) -> None:
     """Noise, then the early samples, a film of them, and one click to draw."""
     page = open_page(address_end="#train")
+    page.wait_for_selector(PANEL)  # open before the start
     folder = begin(LONG, "training.sample_early=[1, 8]", "training.save_every=100")
     began = time.monotonic()
     true_within(page, folder, 30)
