@@ -40,7 +40,9 @@ def pictures(file: Path, sampler: str, threads: int, matmul: str, **env: str) ->
     return np.load(file).astype(np.int16)
 
 
-@pytest.mark.parametrize("sampler", ["dpmpp_2m", "euler_ancestral"])
+@pytest.mark.parametrize(
+    "sampler", ["dpmpp_2m", pytest.param("euler_ancestral", marks=pytest.mark.slow)]
+)
 def test_another_machine_makes_the_same_pictures_to_a_few_levels(
     tmp_path: Path, sampler: str
 ) -> None:

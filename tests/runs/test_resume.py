@@ -348,7 +348,7 @@ def killed_again_and_again(
     return done, inside
 
 
-@pytest.mark.parametrize("kills", [10, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [5, pytest.param(200, marks=pytest.mark.slow)])
 def test_kills_lose_no_checkpoint(
     config: Config, pictures: Path, home: Path, whole: Path, kills: int
 ) -> None:
@@ -357,7 +357,8 @@ def test_kills_lose_no_checkpoint(
     assert done == kills and inside >= kills // 5
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [10])
 def test_kills_of_the_real_command(
     config: Config, pictures: Path, home: Path, tmp_path: Path, kills: int
 ) -> None:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from sd import runs
 from sd.checkpoints.checkpoint import load_checkpoint
 from sd.runs.worker import newest_state
@@ -36,12 +38,22 @@ def test_an_absurd_batch_is_refused_with_one_that_fits(pictures: Path, home: Pat
     assert lines[0].startswith(start) and lines[0].endswith(" fits")
     status = runs.status(folder)
     assert (status.state, status.line) == ("failed", lines[0])
+
+
+@pytest.mark.slow
+def test_the_batch_that_is_told_to_fit_fits(pictures: Path, home: Path) -> None:
+    words = [str(pictures), "--set", "training.batch_size=65536", "--run", str(home / "run")]
+    _, lines = command(*words, limit=limited(resource.RLIMIT_AS, 4 * 2**30))
     fitting = lines[0].split("; ")[-1].removesuffix(" fits")
     again = [str(pictures), "--set", f"training.batch_size={fitting}", "--steps", "1"]
     code, lines = command(*again, limit=limited(resource.RLIMIT_AS, 4 * 2**30))
     assert code == 0, lines
 
 
+# What follows is held in one process by tests/runs/test_resume.py.
+
+
+@pytest.mark.slow
 def test_a_full_disk_ends_the_command_in_one_line(
     pictures: Path, tiny_ini: Path, home: Path
 ) -> None:
@@ -58,6 +70,7 @@ def test_a_full_disk_ends_the_command_in_one_line(
     assert load_checkpoint(folder).about["step"] == 6
 
 
+@pytest.mark.slow
 def test_a_rate_that_loses_the_loss_is_named(pictures: Path, tiny_ini: Path, home: Path) -> None:
     folder = home / "run"
     words = [str(pictures), "--config", str(tiny_ini), "--run", str(folder), "--steps", "200"]
