@@ -27,6 +27,7 @@ SILENCES = {  # what a louder remark makes pointless
     "memorises": {"few_pictures", "still_falling", "levelled"},
     "few_steps": {"noise_yet", "still_falling", "levelled", "ema_long", "only_end"},
     "few_minutes": {"noise_yet", "still_falling"},
+    "first_stage_limits": {"untuned_run"},
 }
 BAD = {"not_finite", "not_finite_unsaved", "explodes", "stuck_high", "stuck_low"}
 Rule = Callable[[Summary], Iterator[Remark]]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.config.conditioning_kind import AUTO_CLASSES, CLASS_KINDS, FEWEST_CLASSES
+from sd.config.sections import TINY_AUTOENCODERS
 from sd.diffusion.schedule import TERMINAL_SNR_LIMIT, Schedule
 from sd.training.coach.messages import Remark, figure, rounded
 from sd.training.coach.summary import Summary
@@ -18,6 +19,7 @@ HIGH = 3  # times the usual learning rate is too much
 COLOURED = {"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "RGBX", "RGBa"}
 STRONG = {"shift": 0.1, "rotation": 10.0, "brightness": 0.2}  # what is above is learned too
 MILD = {"shift": 0.05, "rotation": 5.0, "brightness": 0.1}
+TUNED = 100  # steps of TAESD's decoder; on emoji of 128 pixels they gained 1.1 dB
 
 
 def terminal_snr(summary: Summary) -> Iterator[Remark]:
@@ -142,6 +144,15 @@ def ema_long(summary: Summary) -> Iterator[Remark]:
         yield Remark("ema_long", {**values, "better": better}, (f"training.ema_decay={better}",))
 
 
+def untuned(summary: Summary) -> Iterator[Remark]:
+    """Offer to fit the decoder of a bundled autoencoder to the pictures."""
+    stage = summary.config.first_stage
+    if stage.autoencoder in TINY_AUTOENCODERS and not stage.tune_steps:
+        values = {"name": str(stage.autoencoder).upper(), "steps": TUNED}
+        kind = "untuned_run" if summary.end else "untuned"
+        yield Remark(kind, values, (f"first_stage.tune_steps={TUNED}",))
+
+
 RULES = (
     terminal_snr,
     few_steps,
@@ -155,4 +166,5 @@ RULES = (
     no_held_out,
     flip,
     ema_long,
+    untuned,
 )

@@ -185,6 +185,12 @@ def first_stage_limits(summary: Summary) -> Iterator[Remark]:
     yield Remark("first_stage_limits_own" if own else "first_stage_limits", values, (fix,))
 
 
+def untuned(summary: Summary) -> Iterator[Remark]:
+    """Offer at the end of a run to fit its decoder to the pictures, where that was not done."""
+    if summary.saved and (summary.end or {}).get("event") in ("finished", "stopped"):
+        yield from plan.untuned(summary)
+
+
 RULES = (
     not_finite,
     explodes,
@@ -203,6 +209,7 @@ RULES = (
     plan.few_pictures,
     plan.grey,
     plan.leak,
+    untuned,
 )
 
 

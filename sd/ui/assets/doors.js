@@ -31,7 +31,7 @@
 
   class Card {
     constructor(root, props, trigger, watch, about) {
-      Object.assign(this, { root, props, trigger, about, own: null, run: null, sent: [], sending: null, doorsOpen: false, asked: false });
+      Object.assign(this, { root, props, trigger, about, own: null, run: null, left: false, sent: [], sending: null, doorsOpen: false, asked: false });
       this.say = (key, values = {}) => sdSay(about.words[key]).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
       this.build();
       watch("value", () => this.take());
@@ -60,7 +60,7 @@
         button.addEventListener("click", action);
         return button;
       };
-      this.back = link("back", () => this.show(false));
+      this.back = link("back", () => (this.own ? this.show(false) : this.leave(false)));
       // The first door opens the dialog that is usual on the device; this one the other.
       const other = onPhone() ? link("folder", () => this.folder.click()) : link("files", () => this.files.click());
       this.doors = make("div", { className: "doors" },
@@ -79,6 +79,7 @@
       this.name.addEventListener("keydown", (event) => { if (event.key === "Enter") this.name.blur(); });
       this.facts = make("span", { className: "set-facts" });
       this.change = link("change", () => this.show(true));
+      this.other = link("other", () => this.leave(true));
       this.strip = make("div", { className: "strip" });
       this.strip.setAttribute("role", "img");
       this.caption = make("p", { className: "set-caption" });
@@ -86,7 +87,7 @@
       this.loose = make("ul", { className: "loose" });
       this.details.append(this.loose);
       this.chosen = make("div", { className: "chosen" },
-        make("div", { className: "card-head" }, make("h2", {}, this.name), this.facts, this.change), this.strip, this.caption, this.details);
+        make("div", { className: "card-head" }, make("h2", {}, this.name), this.facts, this.change, this.other), this.strip, this.caption, this.details);
       this.line = make("span", {});
       this.line.setAttribute("role", "status");
       this.cancel = link("cancel", () => this.sending?.abort());
@@ -99,13 +100,13 @@
       const zone = this.root;
       const over = (on) => zone.classList.toggle("over", on);
       zone.addEventListener("dragover", (event) => {
-        if (!event.dataTransfer?.types.includes("Files") || this.run) return;
+        if (!event.dataTransfer?.types.includes("Files") || this.shownRun) return;
         event.preventDefault();
         over(true);
       });
       zone.addEventListener("dragleave", (event) => { if (!zone.contains(event.relatedTarget)) over(false); });
       zone.addEventListener("drop", async (event) => {
-        if (this.run) return;
+        if (this.shownRun) return;
         event.preventDefault();
         over(false);
         this.send(await dropped(event.dataTransfer));
@@ -129,6 +130,16 @@
       for (const toast of document.querySelectorAll(".toast-close")) toast.click(); // of what was refused before
       this.props.value = what;
       this.trigger(event);
+    }
+    get shownRun() {
+      return this.left ? null : this.run;
+    }
+    // Leave the card of a run that rests for one's own pictures, and with it the card of the minutes.
+    leave(left) {
+      this.left = left;
+      sdMinutes.leave(left);
+      this.draw();
+      this.root.querySelector(".doors:not([hidden]) .door, .chosen:not([hidden]) .link:not([hidden])")?.focus();
     }
     show(doors) {
       this.asked = false; // what comes for an earlier choice closes no door
@@ -187,24 +198,28 @@
           this.remember();
         }
       }
-      if (run !== undefined) this.run = run && JSON.parse(JSON.stringify(run));
+      if (run !== undefined) {
+        this.run = run && JSON.parse(JSON.stringify(run));
+        this.left = false;
+      }
       this.draw();
     }
     draw() {
-      const shown = this.run ?? this.own, busy = this.status.classList.contains("busy");
-      this.root.classList.toggle("is-run", Boolean(this.run));
-      this.doors.hidden = Boolean(shown) && !(this.doorsOpen && !this.run);
+      const run = this.shownRun, shown = run ?? this.own, busy = this.status.classList.contains("busy");
+      this.root.classList.toggle("is-run", Boolean(run));
+      this.doors.hidden = Boolean(shown) && !(this.doorsOpen && !run);
       this.chosen.hidden = !this.doors.hidden;
-      this.back.hidden = !this.own;
+      this.back.hidden = !this.own && !this.left;
       this.cancel.hidden = !this.sending;
-      this.status.hidden = !this.line.textContent || Boolean(this.run);
+      this.status.hidden = !this.line.textContent || Boolean(run);
       this.root.classList.toggle("reading", busy);
       if (!shown) return;
       if (document.activeElement !== this.name) this.name.value = shown.title;
       this.name.size = Math.min(Math.max(shown.title.length, 4), 24);
-      this.name.readOnly = Boolean(this.run);
+      this.name.readOnly = Boolean(run);
       this.facts.textContent = shown.facts;
-      this.change.hidden = Boolean(this.run);
+      this.change.hidden = Boolean(run);
+      this.other.hidden = !run?.rests;
       this.strip.setAttribute("aria-label", shown.alt ?? "");
       const rows = Math.ceil(shown.count / shown.columns), url = shown.sheet?.url ?? shown.sheet ?? "";
       const step = (place, most) => `${most > 1 ? (100 * place) / (most - 1) : 0}%`;
@@ -223,7 +238,7 @@
     }
     // The loose files, each of which can be taken out of the set.
     listLoose() {
-      const files = this.run || !this.own?.loose ? [] : this.sent.slice(0, 200);
+      const files = this.shownRun || !this.own?.loose ? [] : this.sent.slice(0, 200);
       this.loose.replaceChildren(...files.map((file) => {
         const out = make("button", { type: "button", className: "link" }, "×");
         out.setAttribute("aria-label", `${this.say("remove")}: ${file[1]}`);

@@ -9,7 +9,7 @@
   class Card {
     constructor(root, props, trigger, watch, about) {
       const kept = window.sdAddress?.get(FORM);
-      Object.assign(this, { root, props, trigger, about, busy: null, steps: {}, own: "", run: null, ready: false });
+      Object.assign(this, { root, props, trigger, about, busy: null, steps: {}, own: "", run: null, left: false, ready: false });
       this.minutes = kept && "minutes" in kept ? kept.minutes : about.usual;
       this.say = (key, values = {}) => sdSay(about.words[key]).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
       this.build();
@@ -82,6 +82,7 @@
       const sent = this.props.value ?? {};
       if ("now" in sent) return;
       for (const key of ["minutes", "busy", "own", "run", "ready"]) if (key in sent) this[key] = sent[key];
+      if ("run" in sent) this.left = false;
       if (sent.steps) this.steps = { ...sent.steps };
       this.keep();
     }
@@ -98,8 +99,8 @@
       this.button.replaceChildren(make("span", {}, this.busy ? this.busy.line : time || this.own || this.say("train_own")));
       if (this.busy) this.button.append(make("b", {}, this.say("stop")));
       if (this.ready) this.told.textContent = this.minutes === null ? this.say("as_set") : "";
-      this.form.hidden = Boolean(this.run);
-      this.facts.hidden = !this.run;
+      this.form.hidden = Boolean(this.run) && !this.left;
+      this.facts.hidden = !this.form.hidden;
       if (this.run) this.facts.innerHTML = this.run.html;
     }
   }
@@ -109,6 +110,11 @@
   window.sdMinutes = {
     mount: (element, ...page) => { card = new Card(element.querySelector(".minutes-card"), ...page); },
     own: () => card?.set(null),
+    leave: (left) => {
+      if (!card) return;
+      card.left = left;
+      card.draw();
+    },
     wait: (what) => {
       if (!card || card.busy) return;
       asked = what;

@@ -40,7 +40,7 @@
   class Panel {
     constructor(element, props, page) {
       Object.assign(this, { element, props, page, words: {}, sheets: [], head: null, coach: [] });
-      Object.assign(this, { run: "", byPage: true, pulse: "", part: {}, at: 0, follows: true, ticks: 0 });
+      Object.assign(this, { run: "", byPage: true, isWanted: false, pulse: "", part: {}, at: 0, follows: true, ticks: 0 });
       Object.assign(this, { tool: "samples", view: "averaged", curve: "loss", line: 0, received: 0 });
       for (const [key, text] of Object.entries(props.words)) this.words[key] = sdSay(text);
       this.noise = noise();
@@ -132,17 +132,18 @@
 
     take() {
       const value = plain(this.props.value);
-      if (value?.choose) this.show(value.choose);
+      if (value?.choose) this.show(value.choose, true);
+      if (value?.follow) this.show(value.follow, false);
       if (value?.ask) this.ask("input");
       if (value?.runs) this.list(value.runs);
       if (value?.file) this.save(value.file);
       if (value?.patch) this.apply(value.patch);
     }
-    show(run) {
+    show(run, isWanted) {
       const here = new URL(location.href);
       here.searchParams.set("run", run);
       history.replaceState(history.state, "", here);
-      Object.assign(this, { run: "", pulse: "", part: {}, byPage: false, comes: matchMedia(NARROW).matches });
+      Object.assign(this, { run: "", pulse: "", part: {}, byPage: false, isWanted, comes: matchMedia(NARROW).matches });
       this.ask("input");
     }
     // What stands above has changed with the run, and is out of sight from now on: so what changes there
@@ -157,6 +158,7 @@
       // or ends later moves nothing.
       if (!("ready" in this.root.dataset)) this.root.classList.toggle("first", Boolean(patch.head?.alive));
       this.root.dataset.ready = "";
+      const ripens = patch.run === this.run && this.head && !this.head.drawable && patch.head?.drawable;
       if (patch.run !== this.run) Object.assign(this, { sheets: [], at: 0, follows: true, line: 0 });
       Object.assign(this, { run: patch.run, byPage: patch.by_page, pulse: patch.pulse ?? this.pulse });
       if (patch.sheets) this.sheets = [...this.sheets.slice(0, patch.sheets.keep), ...patch.sheets.more];
@@ -166,6 +168,11 @@
       if (this.follows || this.at > this.sheets.length) this.at = this.sheets.length;
       this.draw();
       if (this.comes) this.comeIntoView();
+      // The page's model is the run that a person began or chose here, as soon as it can be drawn with.
+      if (this.head?.drawable && (this.isWanted || ripens)) {
+        this.isWanted = false;
+        this.page.trigger("select", { run: this.run });
+      }
     }
 
     // What is drawn.

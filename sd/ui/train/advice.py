@@ -14,7 +14,7 @@ from sd.training.coach import Remark
 from sd.ui.components.handlers import event_value
 from sd.ui.components.html import tags
 from sd.ui.mistakes import translate
-from sd.ui.texts import say
+from sd.ui.texts import TEXTS, say
 
 STEPS = "training.steps="
 MOST_NOTICES = 2  # of a run's notices, the newest
@@ -48,7 +48,7 @@ def remark_json(remark: Remark, is_resumable: bool, lang: str) -> dict[str, str]
     button = (
         say("train_to", lang, steps=f"{steps:,}")
         if steps
-        else say("fix", lang, settings=format_settings(remark.fix, lang))
+        else fix_words(remark, "fix", lang)
     )
     return {**line, "fix": remark.kind, "button": button}
 
@@ -57,10 +57,18 @@ def plan_remarks_html(remarks: Iterable[Remark], lang: str) -> Markup:
     """Return remarks on a plan."""
 
     def button(remark: Remark) -> str:
-        return say("plan_mend", lang, settings=format_settings(remark.fix, lang))
+        return fix_words(remark, "plan_mend", lang)
 
     items = tags("li", (remark_html(each, button, lang) for each in remarks))
     return tags("ul", [items]) if items else items
+
+
+def fix_words(remark: Remark, usual: str, lang: str) -> str:
+    """Return what the button of a remark says: its own words, or `usual` with the settings."""
+    own = f"mend_{remark.kind}"
+    if own in TEXTS["en"]:
+        return say(own, lang)
+    return say(usual, lang, settings=format_settings(remark.fix, lang))
 
 
 def remark_html(remark: Remark, button: Callable[[Remark], str], lang: str) -> Markup:

@@ -9,6 +9,7 @@ from markupsafe import escape
 from sd import runs
 from sd.common import validation
 from sd.common.validation import InputError
+from sd.config import ini
 from sd.config.sections import MOST_MINUTES
 from sd.generation import registry
 from sd.training import coach
@@ -80,7 +81,7 @@ def follow_model(model: object) -> Updates:
     """Show the run that is the page's model, where it is one's own."""
     if not isinstance(model, str) or not is_run(model):
         return {}
-    return choose(model)
+    return {"panel": {"follow": choose(model)["panel"]["choose"]}}
 
 
 def find_alive(run: str | None) -> Path:
@@ -195,7 +196,10 @@ def apply_fix(request: gr.Request, event: gr.EventData, data: str | None) -> Upd
     if steps:
         runs.resume(state.home(), folder, steps)
         return {"panel": {"ask": True}}
+    fix = [*remark.fix]
+    if remark.kind == "untuned_run":  # the network is as good as it is: it goes on from there
+        fix.append(f"training.start_from={ini.spell(folder.name)}")
     lang = language(request)
     line = say("fixed", lang, settings=advice.format_settings(remark.fix, lang))
     gr.Info(escape(line), title="")
-    return fill_fields(config.with_settings(list(remark.fix)), data)
+    return fill_fields(config.with_settings(fix), data)

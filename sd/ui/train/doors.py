@@ -25,8 +25,8 @@ PICTURES = PACKAGE / "ui" / "assets" / "doors"
 DOORS = ("photos", *BUNDLED_WORDS)
 FILE_OF = {"photos": "photos", "starter": "emoji", "shapes": "shapes"}
 WORDS = (
-    *("title", "zone", "folder", "files", "photos", "starter", "shapes", "change", "back", "name"),
-    *("sending", "cancel", "broken", "too_many", "details", "remove", "choose"),
+    *("title", "zone", "folder", "files", "photos", "starter", "shapes", "change", "other", "back"),
+    *("name", "sending", "cancel", "broken", "too_many", "details", "remove", "choose"),
 )
 LONGEST_TITLE = 100
 

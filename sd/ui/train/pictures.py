@@ -249,11 +249,12 @@ def open_run_set(folder: Path) -> tuple["Tensor", int, int]:
     return pixels, count, len(images.label_names)
 
 
-def show_run_card(folder: Path | None, lang: str) -> Updates:
+def show_run_card(folder: Path | None, lang: str, rests: bool = False) -> Updates:
     """Return the left column for a run at work: its pictures and its settings, read-only.
 
     folder: None where no run is at work, and the own pictures are shown again. The pictures come
-    when the run has them. Keys: "card" and "minutes", the two cards.
+    when the run has them. rests: another may be trained meanwhile, so the card can be left.
+    Keys: "card" and "minutes", the two cards.
     """
     if folder is None:
         return {"card": {"run": None}, "minutes": {"run": None}}
@@ -264,7 +265,7 @@ def show_run_card(folder: Path | None, lang: str) -> Updates:
             known[key] = run_card(folder, lang)
         except InputError:  # they are still being read
             return {"card": {}, "minutes": run_minutes(folder, lang)}
-    return {"card": {"run": known[key]}, "minutes": run_minutes(folder, lang)}
+    return {"card": {"run": {**known[key], "rests": rests}}, "minutes": run_minutes(folder, lang)}
 
 
 def run_card(folder: Path, lang: str) -> Card:

@@ -16,7 +16,7 @@ from sd.ui.train.planning import forecast_view, plan_view
 from sd.ui.train.planning.form import PlanForm
 
 OFTEN = {**QUIET, "trigger_mode": "multiple"}
-WORKING = ("starting", "running", "pausing", "stopping")  # states of a run that is at work
+WORKING = ("starting", "running", "pausing", "paused", "stopping")  # of a run that is not over
 TO_DENOISE = '() => sdTrain.openTab("denoise")'
 
 
@@ -63,9 +63,9 @@ def look(request: gr.Request, event: gr.EventData) -> Updates:
 
 
 def left_column(run: str, state: str, lang: str) -> Updates:
-    """Return the left column: the run's own while it is at work, else what the page has chosen."""
+    """Return the left column: the run's own until it is over, else what the page has chosen."""
     folder = home().find_run(run) if state in WORKING else None
-    return pictures.show_run_card(folder, lang)
+    return pictures.show_run_card(folder, lang, rests=state == "paused")
 
 
 def wire_panel(panel: gr.HTML, model: gr.HTML, plan: PlanForm) -> None:
@@ -77,6 +77,7 @@ def wire_panel(panel: gr.HTML, model: gr.HTML, plan: PlanForm) -> None:
     panel.click(**by_name(control.press, {}, shown), **OFTEN)
     panel.download(**by_name(control.take_away, {}, shown), **QUIET | BUNDLE)
     panel.upload(**by_name(control.open_bundle, {}, shown), **QUIET | BUNDLE)
+    panel.select(**by_name(control.draw_with, {}, {"model": model}), **QUIET)
     taken = panel.apply(**by_name(control.draw_with, {}, {"model": model}), **QUIET)
     taken.success(None, js=TO_DENOISE, **QUIET)
     model.input(**by_name(control.follow_model, {"model": model}, shown), **QUIET)

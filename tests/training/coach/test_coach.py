@@ -150,6 +150,16 @@ def test_a_limit_belongs_to_what_is_still_well(
     assert kinds(review_plan(TINY.with_settings(settings), pictures)) == said
 
 
+def test_a_bundled_decoder_can_be_tuned_before_training() -> None:
+    config = Config.preset("latent256")
+    remark = only(review_plan(config, 500), "untuned")
+    assert "TAESD" in remark.line and "100 steps" in remark.line
+    tuned = config.with_settings(remark.fix)
+    assert tuned.first_stage.tune_steps == 100
+    for other in (tuned, Config.preset("latent-own"), Config.preset("small")):
+        assert "untuned" not in kinds(review_plan(other, 500))
+
+
 def test_accumulation_and_the_held_out_share_count_in_the_steps() -> None:
     settings = ["training.steps=0", "training.epochs=20", "training.batch_size=2"]
     settings += ["training.gradient_accumulation=2", "training.held_out=0.1"]

@@ -293,6 +293,23 @@ def test_an_autoencoder_that_loses_much_is_named_as_the_limit(before: list[Event
     assert "first_stage_limits" not in kinds(review_run(TINY, healthy(2000)))
 
 
+@pytest.mark.parametrize("end", ["finished", "stopped"])
+def test_a_decoder_that_was_not_tuned_can_be_when_a_run_is_over(end: str) -> None:
+    saved = {"event": "checkpoint", "step": 2000, "folder": "checkpoint-000002000"}
+    over = [{"event": "encoded", "pictures": 120, "psnr": 29.0}, *healthy(2000), saved]
+    assert "untuned_run" not in kinds(review_run(TAESD, over))  # it still goes on
+    ended = [*over, {"event": end, "step": 2000}]
+    remark = only(review_run(TAESD, ended), "untuned_run")
+    assert "TAESD" in remark.line and remark.fix == ("first_stage.tune_steps=100",)
+    tuned = TAESD.with_settings(remark.fix)
+    for config in (tuned, TINY, Config.preset("latent-own")):
+        assert "untuned_run" not in kinds(review_run(config, ended))
+    unsaved = [each for each in ended if each is not saved]
+    assert "untuned_run" not in kinds(review_run(TAESD, unsaved))
+    worse = [{"event": "encoded", "pictures": 120, "psnr": 20.0}, *ended[1:]]
+    assert "untuned_run" not in kinds(review_run(TAESD, worse))  # a louder line says it
+
+
 def test_what_is_encoded_is_no_total_of_steps() -> None:
     events = [{"event": "encode", "done": 8, "total": 1292}, {"event": "ingest", "total": 1292}]
     events.append({"event": "first_stage", "done": 8, "total": 2000})

@@ -119,7 +119,7 @@ def test_a_run_is_drawn_with_only_where_it_was_saved(home: Path, tmp_path: Path)
     made_run(home, "unsaved", steps=52)
     drawn = control.draw_with(gr.EventData(None, {"run": "made"}))
     assert drawn == {"model": "made"}
-    assert control.follow_model("made") == {"panel": {"choose": "made"}}
+    assert control.follow_model("made") == {"panel": {"follow": "made"}}
     assert control.follow_model("ideal:starter") == {}
     with pytest.raises(gr.Error, match="model = 'unsaved'"):
         control.draw_with(gr.EventData(None, {"run": "unsaved"}))
