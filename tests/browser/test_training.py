@@ -197,6 +197,14 @@ def test_a_run_is_seen_from_its_first_step_on_and_drawn_with_at_its_end(open_pag
     page.locator("#train-pause").click()
     page.locator(".run-panel[data-state=paused]").wait_for()
     assert page.locator(".run-panel .blue:visible").all_inner_texts() == ["Resume"]
+    card, model = page.locator("#train-set"), page.locator("#model .model-now b")
+    model.filter(has_text=folder.name).wait_for()  # it was saved: the page's model by itself
+    assert card.locator(".set-name").input_value() == folder.name
+    card.get_by_text("train another").click()
+    card.locator(".door").first.wait_for()
+    assert page.locator("#train-start").is_visible()
+    card.get_by_text("back").click()
+    assert card.locator(".strip").is_visible() and not page.locator("#train-start").is_visible()
     page.locator("#train-go-on").click()
     page.locator("#train-stop").click()
     page.locator(".run-panel[data-state=stopped]").wait_for()

@@ -69,6 +69,7 @@
         return;
       }
       this.busy = { line: this.say("waiting") };
+      this.root.closest(".page")?.classList.remove("picked"); // what trains is the run to come
       this.keep();
       this.trigger("click");
     }

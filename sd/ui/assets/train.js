@@ -158,8 +158,9 @@
       // or ends later moves nothing.
       if (!("ready" in this.root.dataset)) this.root.classList.toggle("first", Boolean(patch.head?.alive));
       this.root.dataset.ready = "";
-      const ripens = patch.run === this.run && this.head && !this.head.drawable && patch.head?.drawable;
-      if (patch.run !== this.run) Object.assign(this, { sheets: [], at: 0, follows: true, line: 0 });
+      const other = patch.run !== this.run;
+      if (other ? this.run : !this.head?.drawable) this.isWanted = true; // it came, or ripened, before one's eyes
+      if (other) Object.assign(this, { sheets: [], at: 0, follows: true, line: 0 });
       Object.assign(this, { run: patch.run, byPage: patch.by_page, pulse: patch.pulse ?? this.pulse });
       if (patch.sheets) this.sheets = [...this.sheets.slice(0, patch.sheets.keep), ...patch.sheets.more];
       if (patch.head) Object.assign(this, { head: patch.head, received: Date.now() });
@@ -168,8 +169,9 @@
       if (this.follows || this.at > this.sheets.length) this.at = this.sheets.length;
       this.draw();
       if (this.comes) this.comeIntoView();
-      // The page's model is the run that a person began or chose here, as soon as it can be drawn with.
-      if (this.head?.drawable && (this.isWanted || ripens)) {
+      // The run that was begun or chosen here is the page's model as soon as it can be drawn with; one
+      // that the page found when it opened is not.
+      if (this.head?.drawable && this.isWanted) {
         this.isWanted = false;
         this.page.trigger("select", { run: this.run });
       }

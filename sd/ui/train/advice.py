@@ -45,11 +45,7 @@ def remark_json(remark: Remark, is_resumable: bool, lang: str) -> dict[str, str]
     if not remark.fix:
         return line
     steps = requested_steps(remark) if is_resumable else None
-    button = (
-        say("train_to", lang, steps=f"{steps:,}")
-        if steps
-        else fix_words(remark, "fix", lang)
-    )
+    button = say("train_to", lang, steps=f"{steps:,}") if steps else fix_words(remark, "fix", lang)
     return {**line, "fix": remark.kind, "button": button}
 
 

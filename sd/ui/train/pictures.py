@@ -271,6 +271,7 @@ def show_run_card(folder: Path | None, lang: str, rests: bool = False) -> Update
 def run_card(folder: Path, lang: str) -> Card:
     """Return what the card shows of a run's own pictures; raise `InputError` before it has any."""
     pixels, count, classes = open_run_set(folder)
+    training = Config.read(folder / runs.CONFIG).training
     sheet, _ = draw_sheet(pixels)
     facts = [say("report_count", lang, n=f"{count:,}")]
     if classes > 1:
@@ -281,7 +282,9 @@ def run_card(folder: Path, lang: str) -> Card:
         "title": folder.name,
         "facts": " · ".join(facts),
         "alt": say("train_preview_alt", lang),
-        "caption": "",
+        "caption": say(
+            "seen_run", lang, w=config.training.input_width, h=config.training.input_height
+        ),
     }
 
 

@@ -254,7 +254,12 @@ def facts(status: runs.Status, lang: str) -> list[str]:
 
 
 def all_facts(status: runs.Status, folder: Path, lang: str) -> list[str]:
-    """Return a run's facts, and while it trains an autoencoder how much of a picture that keeps."""
+    """Return a run's facts, and while it trains an autoencoder how much of a picture that keeps.
+
+    One that is over tells its name first: the left column is no longer its own.
+    """
+    if status.state in ENDED:
+        return [folder.name, *facts(status, lang)]
     if status.state == "waiting":
         at_step = [say("at_step", lang, step=f"{status.step:,}")] if status.step else []
         return [place_text(folder, lang), *at_step]

@@ -174,7 +174,7 @@ def test_a_run_is_shown_once_and_then_nothing_is_sent(home: Path) -> None:
     made_run(home)
     first = first_look("made")
     assert (first["run"], first["by_page"]) == ("made", False)
-    assert first["head"]["facts"][0] == "saved at step 400 of 1,000"
+    assert first["head"]["facts"][:2] == ["made", "saved at step 400 of 1,000"]
     assert opened(first["sheets"]["more"][-1]["src"]).size == (134, 134)
     assert first["coach"][0]["line"]
     assert look("made", **after(first)) == {}

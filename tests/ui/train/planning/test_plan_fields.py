@@ -233,7 +233,7 @@ def test_the_outline_counts_steps() -> None:
     by_epochs = config.with_settings(["training.steps=0", "training.epochs=2"])
     assert config_view.count_steps(by_epochs, 1292) == math.ceil(2 * (1292 - 65) / 32)
     told = config_view.summary_html(config.with_settings(["training.minutes=5"]), 6000, "en")
-    assert "32 × 32 px, 3.4 M parameters, 6,000 steps or 5 minutes of 32 pictures" in told
+    assert "32 × 32 px, 3.4 M parameters, 5 minutes, 32 pictures a step" in told
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
