@@ -230,7 +230,8 @@
       this.play.disabled = !last;
       const step = this.at ? this.sheets[this.at - 1].step : 0;
       const here = fill(this.words[step ? "timeline_step" : "timeline_noise"], { step: count(step) });
-      this.place.textContent = this.at === last && last ? this.words.timeline_all : here;
+      const kept = !last && this.part.src; // what an autoencoder makes, before there is anything to sample
+      this.place.textContent = kept ? "" : this.at === last && last ? this.words.timeline_all : here;
       this.slider.setAttribute("aria-valuetext", here);
     }
     drawTools() {
@@ -239,7 +240,7 @@
       this.badge.textContent = this.coach.length;
       this.drawWith.hidden = !this.head?.drawable;
       this.drawWith.classList.toggle("blue", this.head?.primary === "draw");
-      const fresh = JSON.stringify([this.tool, this.view, this.curve, this.line, this.coach, this.part.note, this.head?.at_work, this.head?.saveable, this.head?.curves, this.run]);
+      const fresh = JSON.stringify([this.tool, this.view, this.curve, this.line, this.coach, this.part.note, this.head?.at_work, this.head?.saveable, this.head?.curves, this.run, !this.sheets.length]);
       if (this.note.dataset.shown === fresh) return;
       this.note.dataset.shown = fresh;
       this.note.replaceChildren(...NOTES[this.tool].call(this).filter(Boolean));
@@ -338,6 +339,7 @@
 
   const NOTES = { // what stands below the bar, tool by tool
     samples() {
+      if (!this.sheets.length) return [this.partNote()];
       const view = this.switch("view", ["averaged", "raw"], this.view, (word) => { this.view = word; this.draw(); this.ask("input"); });
       const now = this.head?.at_work && this.button("sample_now", () => this.press("sample_now"));
       return [make("div", { className: "run-row" }, view, ...(now ? [now] : [])), this.partNote()];

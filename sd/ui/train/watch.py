@@ -206,8 +206,8 @@ def head(status: runs.Status, folder: Path, lang: str) -> dict[str, Any]:
 
 
 def big_word(status: runs.Status, lang: str) -> str:
-    """Return what stands first: how long training has gone, or that it is done."""
-    if status.state in (*ENDED, "waiting"):
+    """Return what stands first: how long training has gone, or that it has not begun or is done."""
+    if status.state in (*ENDED, "starting", "waiting"):
         return say(f"big_{status.state}", lang)
     if status.seconds is None and status.step:
         return say("big_running", lang, step=f"{status.step:,}")

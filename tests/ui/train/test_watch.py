@@ -105,7 +105,7 @@ def test_a_run_that_ended_shows_no_bar_and_one_number_of_steps(state: str) -> No
 def test_reading_pictures_is_progress_too() -> None:
     status = runs.Status("x", "starting", 0, 0, None, None, None, "", "", (3200, 20_000))
     assert watch.facts(status, "en") == ["reading pictures: 3,200 of 20,000"]
-    assert watch.share(status) == 0.16 and watch.big_word(status, "en") == "0:00"
+    assert watch.share(status) == 0.16 and watch.big_word(status, "en") == "Preparing"
 
 
 def first_stage_run(home: Path) -> Path:
