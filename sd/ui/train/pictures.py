@@ -282,9 +282,7 @@ def run_card(folder: Path, lang: str) -> Card:
         "title": folder.name,
         "facts": " · ".join(facts),
         "alt": say("train_preview_alt", lang),
-        "caption": say(
-            "seen_run", lang, w=config.training.input_width, h=config.training.input_height
-        ),
+        "caption": say("seen_run", lang, w=training.input_width, h=training.input_height),
     }
 
 
