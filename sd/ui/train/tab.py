@@ -16,14 +16,7 @@ from sd.ui.train.planning import forecast_view, plan_view
 from sd.ui.train.planning.form import PlanForm
 
 OFTEN = {**QUIET, "trigger_mode": "multiple"}
-WORKING = (
-    "starting",
-    "running",
-    "pausing",
-    "paused",
-    "stopping",
-    "waiting",
-)  # of a run that is not over
+WORKING = ("starting", "running", "pausing", "paused", "stopping", "waiting")  # not over
 TO_DENOISE = '() => sdTrain.openTab("denoise")'
 
 
