@@ -240,7 +240,7 @@
       this.badge.textContent = this.coach.length;
       this.drawWith.hidden = !this.head?.drawable;
       this.drawWith.classList.toggle("blue", this.head?.primary === "draw");
-      const fresh = JSON.stringify([this.tool, this.view, this.curve, this.line, this.coach, this.part.note, this.head?.at_work, this.head?.saveable, this.head?.curves, this.run, !this.sheets.length]);
+      const fresh = JSON.stringify([this.tool, this.view, this.curve, this.line, this.coach, this.part.note, this.head?.at_work, this.head?.saveable, this.head?.curves, this.run, this.sheets.length > 0, this.head?.step > 0]);
       if (this.note.dataset.shown === fresh) return;
       this.note.dataset.shown = fresh;
       this.note.replaceChildren(...NOTES[this.tool].call(this).filter(Boolean));
@@ -339,10 +339,10 @@
 
   const NOTES = { // what stands below the bar, tool by tool
     samples() {
-      if (!this.sheets.length) return [this.partNote()];
       const view = this.switch("view", ["averaged", "raw"], this.view, (word) => { this.view = word; this.draw(); this.ask("input"); });
-      const now = this.head?.at_work && this.button("sample_now", () => this.press("sample_now"));
-      return [make("div", { className: "run-row" }, view, ...(now ? [now] : [])), this.partNote()];
+      const now = this.head?.at_work && this.head.step && this.button("sample_now", () => this.press("sample_now"));
+      const row = [this.sheets.length && view, now].filter(Boolean);
+      return [row.length && make("div", { className: "run-row" }, ...row), this.partNote()];
     },
     nearest() {
       return [this.partNote()];

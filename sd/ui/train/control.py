@@ -81,7 +81,7 @@ def follow_model(model: object) -> Updates:
     """Show the run that is the page's model, where it is one's own."""
     if not isinstance(model, str) or not is_run(model):
         return {}
-    return {"panel": {"follow": choose(model)["panel"]["choose"]}}
+    return {"panel": {"follow": state.home().find_run(model).name}}
 
 
 def find_alive(run: str | None) -> Path:
