@@ -1,7 +1,8 @@
 """Closed-form models: a picture set opened by name as a model that needs no training.
 
 "ideal:DATA" and "linear:DATA" are such names; DATA is a folder, a zip, the word of a bundled set,
-or the folder of a run, whose pictures and settings they then share.
+or the folder of a run, whose pictures and settings they then share: those it kept, or those of the
+bundled set that it learned from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from sd.checkpoints.first_stage import read_first_stage
 from sd.checkpoints.latent_set import LatentSet, open_latents
 from sd.checkpoints.model import Samplable
 from sd.checkpoints.record import newest_checkpoint
+from sd.common.disk import read_object
 from sd.common.text import brief, printable
 from sd.common.validation import InputError, choice, shown
 from sd.config import Config
@@ -34,7 +36,7 @@ from sd.diffusion.loss import Diffusion
 from sd.networks.first_stage import Latents
 
 DENOISERS: dict[str, type[ClosedFormDenoiser]] = {IDEAL: IdealDenoiser, LINEAR: LinearDenoiser}
-CONFIG, PICTURES, LATENTS = "config.ini", "pictures", "latents"  # of a run
+CONFIG, PICTURES, LATENTS, SOURCE = "config.ini", "pictures", "latents", "source.json"  # of a run
 ENCODED = 64  # pictures that are encoded at once
 
 
@@ -146,14 +148,29 @@ def _is_run(data: str) -> bool:
 
 
 def _read_run(folder: Path) -> tuple[Config, ImageSet]:
-    if not (folder / PICTURES).is_dir():
-        label = brief(printable(folder.name))
-        raise InputError(f"{label}: holds {CONFIG} but no {PICTURES}: a run without its pictures")
-    return Config.read(folder / CONFIG), open_images(folder / PICTURES)
+    config = Config.read(folder / CONFIG)
+    if (folder / PICTURES).is_dir():
+        return config, open_images(folder / PICTURES)
+    if (source := _source_of(folder)) in BUNDLED_SETS:
+        return config, _read_as(config, source)
+    label = brief(printable(folder.name))
+    raise InputError(f"{label}: holds {CONFIG} but no {PICTURES}: a run without its pictures")
+
+
+def _source_of(folder: Path) -> str:
+    """Return where a run had its pictures from; "" where it does not tell."""
+    with suppress(InputError):
+        return str(read_object(folder / SOURCE, "data")["data"])
+    return ""
 
 
 def _read_pictures(data: str) -> tuple[Config, ImageSet]:
     config = Config.preset(PRESET)
+    return config, _read_as(config, data)
+
+
+def _read_as(config: Config, data: str) -> ImageSet:
+    """Return pictures in the shape that settings ask for."""
     channels, height, width = config.picture_shape
     fit = config.training.fit
-    return config, read_images(data, height=height, width=width, channels=channels, fit=fit)
+    return read_images(data, height=height, width=width, channels=channels, fit=fit)

@@ -81,7 +81,10 @@ class Cost(NamedTuple):
 
 
 def cost_of(name: str, folder: Path, config: Config) -> Cost:
-    """Return what a model takes, which is found at a folder, or at the zip of its pictures."""
+    """Return what a model takes, which is found at a folder, or at the zip of its pictures.
+
+    A run that kept no pictures has those of its bundled set; without such it has none to count.
+    """
     kind, colon, _ = name.partition(":")
     if not colon:
         return Cost(name, config)
@@ -89,7 +92,10 @@ def cost_of(name: str, folder: Path, config: Config) -> Cost:
     if stored.is_file():
         of_one = prod(config.picture_shape)  # bytes
         return Cost(name, config, kind, stored.stat().st_size // of_one, mapped=True)
-    return Cost(name, config, kind, files_in(str(folder)))
+    source = runs.read_source(folder)
+    if folder.is_dir() and source not in BUNDLED_SETS:
+        return Cost(name, config, kind)  # whoever opens it is told
+    return Cost(name, config, kind, files_in(source or str(folder)))
 
 
 @lru_cache(maxsize=32)

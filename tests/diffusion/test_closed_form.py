@@ -3,11 +3,13 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from sd.checkpoints import closed_form_model
 from sd.checkpoints.closed_form_model import (
     ClosedFormModel,
     build_closed_form,
@@ -17,7 +19,7 @@ from sd.checkpoints.closed_form_name import parse_name
 from sd.checkpoints.latent_set import open_latents
 from sd.common.validation import InputError
 from sd.config import Config
-from sd.data.image_set import read_images
+from sd.data.image_set import ImageSet, read_images
 from sd.data.images import to_float
 from sd.data.ingest import ingest_images, open_images
 from sd.diffusion.closed_form import ClosedFormDenoiser, IdealDenoiser, LinearDenoiser
@@ -310,6 +312,29 @@ def test_pictures_that_do_not_fit_the_settings_and_other_kinds_are_one_line(
         build_closed_form("idael", images, tiny_config)
     with pytest.raises(InputError, match=r"\(1, 8, 8\).*; \(3, 32, 32\) is wanted"):
         build_closed_form("ideal", images, Config.preset("tiny"))
+
+
+def test_a_run_without_pictures_has_those_of_its_bundled_set(
+    tiny_config: Config, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def read_set(data: str, **shape: Any) -> ImageSet:
+        read.append((data, shape["height"], shape["channels"]))
+        return read_images(pictures, **shape)
+
+    monkeypatch.setattr(closed_form_model, "read_images", read_set)
+    (run := tmp_path / "run").mkdir()
+    (run / "config.ini").write_text(tiny_config.to_ini())
+    with pytest.raises(InputError, match="a run without its pictures"):
+        open_closed_form(f"ideal:{run}")
+    (run / "source.json").write_text('{"data": "/elsewhere"}')
+    with pytest.raises(InputError, match="a run without its pictures"):
+        open_closed_form(f"ideal:{run}")
+    (run / "source.json").write_text('{"data": "shapes"}')
+    model = open_closed_form(f"ideal:{run}")
+    assert read == [("shapes", 8, 1)] and model.shape == (1, 8, 8)
+    assert model.config == tiny_config
 
 
 @pytest.fixture

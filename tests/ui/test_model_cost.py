@@ -70,6 +70,12 @@ def test_a_set_weighs_by_its_pictures(tiny_config: Config, tmp_path: Path) -> No
     (folder / model_cost.PIXELS).write_bytes(bytes(5 * 64))
     run = model_cost.cost_of("linear:run", tmp_path, tiny_config)
     assert (run.pictures, run.mapped, run.kind) == (5, True, "linear")
+    (bundled := tmp_path / "bundled").mkdir()
+    assert model_cost.cost_of("ideal:run", bundled, tiny_config).pictures == 0  # nothing to count
+    (bundled / runs.SOURCE).write_text('{"data": "starter"}')
+    assert model_cost.cost_of("ideal:run", bundled, tiny_config) == starter._replace(
+        name="ideal:run"
+    )
 
 
 def test_a_set_on_latents_weighs_by_their_values(tiny_config: Config, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@
         [this.say(key), () => (this.erasing = erasing), erasing === this.erasing]);
       const sizes = SIZES.map((size) => size * this.grain).map((size) =>
         [String(size), () => (this.size = size), size === this.size, this.say("pixels", { n: size })]);
-      this.tools = make("div", { class: "tools" },
+      this.tools = make("div", { class: "painter-tools" },
         this.choice("tool", hands), this.choice("size", sizes, this.say("unit")), this.buttons());
       const keys = make("p", { id, class: "note keys" }, this.say("keys"));
       this.root.replaceChildren(this.view, this.tools, this.line, keys);

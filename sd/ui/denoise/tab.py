@@ -277,6 +277,7 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
         branching.go.click(**by_name(run_branch, tree | branching.fields, stage), **shown),
         cells.sheet.click(**opened, **shown),
     ]
+    branching.fold.expand(branch.note_seen, state, None, **QUIET)
     asked.pause(pause, state, None, **QUIET)
     stage["halt"].click(stop, state, None, **QUIET)
     everything = {**stage, **offered, **fields.controls}

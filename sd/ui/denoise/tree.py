@@ -53,6 +53,7 @@ class Tree:
     picture: int = 1  # which of the pictures, from 1, a PNG takes away
     restored: Recipe | None = None  # that of a PNG which was brought back
     continued: int | None = None  # the node whose settings the fields of a branch began with
+    branch_seen: bool = False  # whether a browser has drawn these; before, it holds the last sent
     last: int = 0
 
     def add(self, recipe: Recipe) -> Node:

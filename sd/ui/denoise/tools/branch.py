@@ -167,8 +167,9 @@ def usual_guidance(entry: ModelEntry) -> tuple[float, ...]:
 
 
 class BranchParts(NamedTuple):
-    """The form and the painter, the words above them, and the button."""
+    """What opens them, the form and the painter, the words above them, and the button."""
 
+    fold: gr.Accordion
     form: gr.HTML
     paint: gr.HTML
     words: gr.HTML
@@ -186,6 +187,12 @@ class BranchParts(NamedTuple):
         return {f"branch_{name}": part for name, part in shown.items()}
 
 
+def note_seen(tree: Tree) -> None:
+    """Note that the fields of a branch are drawn, and hold what is typed from now on."""
+    if isinstance(tree, Tree):
+        tree.branch_seen = True
+
+
 def branch_step(node: Node, i: int) -> int:
     """Return the step nearest to `i` that can be left: one that was made and has one after it."""
     return max(1, min(i, node.recipe.steps - 1, node.filmed))
@@ -194,7 +201,8 @@ def branch_step(node: Node, i: int) -> int:
 def offer_branch(tree: Tree, lang: str) -> Updates:
     """Show from which step a branch would go on, and its fields.
 
-    For another sampling than before they begin as it was made; else what was typed stays.
+    For another sampling than before, and until they are first seen, they begin as it was made; else
+    what was typed stays.
     """
     node = tree.current
     at = branch_step(node, tree.place)
@@ -202,7 +210,7 @@ def offer_branch(tree: Tree, lang: str) -> Updates:
     words = say("branch_from", lang, t=f"{frame['t']:g}")
     drawn = painter.content("paint", cut_picture(node.film, "x0", frame), lang)
     values: Values = {}
-    if tree.continued != node.number:
+    if tree.continued != node.number or not tree.branch_seen:
         values = BranchForm.from_recipe(node.recipe, lang).values
     tree.continued = node.number
     values["steps"] = max(1, node.recipe.steps - at)
@@ -289,10 +297,10 @@ def updates_of(recipe: Recipe, root: Node | None, lang: str) -> Updates:
 
 def build() -> BranchParts:
     """Lay out the painter, and beside it the words, the fields and the button of a branch."""
-    with tool_fold(BRANCH), gr.Row(elem_classes="branch-fields"):
+    with tool_fold(BRANCH) as fold, gr.Row(elem_classes="branch-fields"):
         paint = painter.painter("denoise-paint")
         with gr.Column(elem_classes="group"):
             words = gr.HTML(elem_classes="caption", elem_id="branch-words")
             fields = form(FIELDS, "branch-form", is_kept=False)
             go = verb("branch_go_here", "branch-go", "denoise")
-    return BranchParts(fields, paint, words, go)
+    return BranchParts(fold, fields, paint, words, go)

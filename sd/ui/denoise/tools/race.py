@@ -16,10 +16,11 @@ from sd import runs
 from sd.checkpoints.closed_form_name import CLOSED_FORMS
 from sd.common import validation
 from sd.common.validation import InputError
+from sd.data.reading.source import BUNDLED_SETS
 from sd.diffusion.timesteps import NOISING, SAMPLERS, calls_per_step
 from sd.generation.recipe import Recipe
 from sd.generation.registry import ModelEntry
-from sd.ui import models, uploads
+from sd.ui import models
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.fields import CHOICE, RANGE, SWITCH, Field, Values, form
 from sd.ui.components.handlers import BACKGROUND, QUIET, guarded, language, progress_on
@@ -142,12 +143,9 @@ def denoiser_lanes(recipe: Recipe) -> list[Recipe]:
 
 
 def set_of(entry: ModelEntry) -> str:
-    """Return whose pictures a trained model is compared with: its run's, or the starter set."""
-    if (entry.folder / runs.PICTURES).is_dir():
+    """Return whose pictures a trained model is compared with: its run's, kept or bundled."""
+    if (entry.folder / runs.PICTURES).is_dir() or runs.read_source(entry.folder) in BUNDLED_SETS:
         return entry.name
-    starter = models.find(f"{CLOSED_FORMS[0]}:{uploads.STARTER}")
-    if models.shape_of(entry) == models.shape_of(starter):
-        return uploads.STARTER
     raise InputError(f"model = {entry.name!r}: its run kept no pictures to compare it with")
 
 

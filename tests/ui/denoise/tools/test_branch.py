@@ -121,7 +121,10 @@ def test_a_branch_begins_as_what_it_goes_on_from_and_keeps_what_is_typed(tree: T
         return settings(denoise.note_place(ENGLISH, tree, resting(i)))
 
     assert offered(4) == ["ddim", 2, 0.0, 5]
-    assert offered(3) == [None, 3, None, None]  # of the same sampling only the steps are others
+    # A browser that has not drawn the fields yet holds the last that was sent, and nothing before.
+    assert offered(3) == ["ddim", 3, 0.0, 5]
+    branch.note_seen(tree)
+    assert offered(2) == [None, 4, None, None]  # of the same sampling only the steps are others
     list(denoise.run(ENGLISH, tree, **values(sampler="ddpm", steps=9, eta=0.3, seed=77)))
     assert offered(2) == ["ddpm", 7, 0.3, 77]
     other = branching(sampler="heun", steps=5, eta=0.5, seed=11)

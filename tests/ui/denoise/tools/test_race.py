@@ -9,6 +9,7 @@ import gradio as gr
 import pytest
 import torch
 
+from sd import runs
 from sd.checkpoints.model import Model
 from sd.common.validation import InputError
 from sd.diffusion.timesteps import SAMPLERS, SPACINGS
@@ -243,7 +244,7 @@ def test_a_trained_model_runs_against_the_pictures_of_its_run(
     assert [film["label"] for film in films] == ["little", "记忆", "模糊"]
 
 
-def test_whose_pictures_a_model_is_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whose_pictures_a_model_is_compared_with() -> None:
     little, pictured = (
         models.find("little"),
         ModelEntry("pictured", models.find("ideal:pictured").place),
@@ -251,8 +252,11 @@ def test_whose_pictures_a_model_is_compared_with(monkeypatch: pytest.MonkeyPatch
     assert race.set_of(pictured) == "pictured"
     with pytest.raises(InputError, match="model = 'little'"):
         race.set_of(little)
-    monkeypatch.setattr(models, "shape_of", lambda entry: (3, 32, 32))
-    assert race.set_of(little) == "starter"
+    (little.folder / runs.SOURCE).write_text('{"data": "shapes"}')  # as of a bundled run
+    assert race.set_of(little) == "little"
+    (little.folder / runs.SOURCE).write_text('{"data": "/elsewhere"}')
+    with pytest.raises(InputError, match="model = 'little'"):
+        race.set_of(little)
 
 
 @pytest.mark.parametrize(
