@@ -6,7 +6,8 @@
 RUN is a run of `latent128` on captioned pictures; its pictures and latents are taken, so that they
 are encoded once. `race` trains the preset's network to estimate x0, v and eps, equal steps.
 `against` gives latents, and pixels in blocks of 8 and of 4, equal seconds of processor time; the
-latents begin with what encoding their pictures takes here. A line of JSON an arm, added to --out.
+latents begin with what encoding their pictures takes here. A line of JSON an arm and a look, added
+to --out; several steps or seconds are looks at one training.
 
 Told of held-out pictures is the root mean square error of x0, in standard deviations of what the
 network sees, at three signal-to-noise ratios. Told of 48 samples (guidance 2, 15 steps of
@@ -65,14 +66,13 @@ def arms(command: str) -> dict[str, Config]:
     return {"latents": latent} | blocks
 
 
-def train(training: Training, steps: int | None, seconds: float) -> int:
-    """Take so many steps, or those that begin within so much processor time; return how many."""
-    begun, done = time.process_time(), 0
+def train(training: Training, steps: int | None, seconds: float) -> float:
+    """Train up to a step, or for so much processor time; return the time that it took."""
+    begun = time.process_time()
     for step in training.steps():
-        done = step.step
-        if done == steps or (steps is None and time.process_time() - begun >= seconds):
+        if step.step == steps or (steps is None and time.process_time() - begun >= seconds):
             break
-    return done
+    return time.process_time() - begun
 
 
 def x0_errors(training: Training) -> list[float]:
@@ -145,22 +145,22 @@ def measure(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for name, config in arms(args.command).items():
             if args.arms and name not in args.arms:
                 continue
-            config = config.with_settings(["training.steps=1000000"])
+            config = config.with_settings(["training.steps=1000000", *args.set])
             known = latents if config.is_latent else None
             training = Training(config, images, seed, machine, latents=known)
-            seconds = 0.0 if args.seconds is None else args.seconds
-            begun = time.process_time()
-            steps = train(training, args.steps, seconds - (encoding if config.is_latent else 0))
-            used = time.process_time() - begun
-            yield {
-                "command": args.command,
-                "arm": name,
-                "seed": seed,
-                "steps": steps,
-                "seconds": round(used),
-                "encoding": round(encoding) if config.is_latent else 0,
-                **judge(training, images),
-            }
+            used = before = encoding if config.is_latent else 0.0
+            for steps, seconds in args.looks:
+                used += train(training, steps, seconds - used)
+                yield {
+                    "command": args.command,
+                    "arm": name,
+                    "seed": seed,
+                    "settings": args.set,
+                    "steps": training.step,
+                    "seconds": round(used - before),
+                    "encoding": round(before),
+                    **judge(training, images),
+                }
 
 
 def main() -> None:
@@ -170,14 +170,18 @@ def main() -> None:
     )
     made.add_argument("command", choices=("race", "against"))
     made.add_argument("run", help="a run of latent128, for its pictures and latents")
-    made.add_argument("--steps", type=int)
-    made.add_argument("--seconds", type=float, help="of processor time, encoding counted")
+    made.add_argument("--steps", type=int, nargs="+", default=[], help="after which is judged")
+    made.add_argument(
+        "--seconds", type=float, nargs="+", default=[], help="of processor time, encoding counted"
+    )
     made.add_argument("--seeds", type=int, nargs="+", default=[0])
     made.add_argument("--arms", nargs="+", help="those that are run; all if not told")
+    made.add_argument("--set", action="append", default=[], help="of every arm")
     made.add_argument("--out", help="a file that gets the lines too")
     args = made.parse_args()
-    if (args.steps is None) == (args.seconds is None):
+    if bool(args.steps) == bool(args.seconds):
         made.error("tell either --steps or --seconds")
+    args.looks = [(steps, 0.0) for steps in args.steps] or [(None, each) for each in args.seconds]
     for found in measure(args):
         line = json.dumps(found)
         print(line, flush=True)
