@@ -9,14 +9,16 @@ from nothing and from BASE (any model's folder): the animals among the emoji; dr
 of photographs, which nobody has described. --set changes what is from the base alone. The loss is
 that of the averaged weights on held-out pictures, the mean over all noise levels, the same for
 both. `told` reads the lines of JSON: how many times fewer steps the base takes to the loss that
-nothing reaches in --at steps, and how much its loss is of the other's at the end of both.
+nothing has after --at steps, and to the lowest that it has until then; then how low it comes
+itself, and its loss after the last step of both, each in that of the other.
 """
 
 import argparse
 import json
+import math
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,7 @@ ANIMALS = (
 PHOTOGRAPHS = ("cheetah.jpg", "cheetah1.jpg", "lion.jpg", "tower.jpg")  # that gradio brings along
 TILES = 4  # squares of a photograph's short side
 LOOKS = (8, 16, 24, 32, 40, 50, 75, 100, 150, 200, 250, 300, 400, 600, 800, 1000)
-SLOW = 100  # steps before which nothing is looked at from nothing
+SLOW = 50  # steps before which nothing is looked at from nothing
 
 
 def emoji(animals: bool) -> ImageSet:
@@ -136,26 +138,41 @@ def race(args: argparse.Namespace, machine: Machine) -> Iterator[dict[str, Any]]
                 }
 
 
-def reached(losses: dict[str, float], wanted: float) -> float:
+def reached(losses: Mapping[str, float], wanted: float) -> float:
     """Return the first step looked at whose loss is as low as wanted; infinite for none."""
-    return min((int(k) for k, loss in losses.items() if loss <= wanted), default=float("inf"))
+    return min((int(step) for step, loss in losses.items() if loss <= wanted), default=math.inf)
 
 
-def tell(path: Path, at: int) -> Iterator[str]:
+def saved(own: Mapping[str, float], other: Mapping[str, float], at: int) -> dict[str, float]:
+    """Return how many times fewer steps `own` takes to the loss of `other` at a step, and at its
+    lowest up to there; `lowest` and `last`: its loss in that of the other, where both are lowest
+    and after the last step of both.
+    """
+    until = {step: loss for step, loss in other.items() if int(step) <= at}
+    best = min(until, key=until.__getitem__)
+    last = max(own.keys() & other.keys(), key=int)
+    return {
+        "times": at / reached(own, other[str(at)]),
+        "times_to_lowest": int(best) / reached(own, other[best]),
+        "lowest": min(own.values()) / min(other.values()),
+        "last": own[last] / other[last],
+        "last_step": int(last),
+    }
+
+
+def tell(lines: Sequence[Mapping[str, Any]], at: int) -> Iterator[str]:
     """Yield a line for each run from a base: set against that from nothing of the same seed."""
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     nothing = {(each["set"], each["seed"]): each for each in lines if each["from"] == "nothing"}
     for each in lines:
         other = nothing.get((each["set"], each["seed"]))
         if each["from"] == "nothing" or other is None:
             continue
-        own, its = each["losses"], other["losses"]
-        steps, last = reached(own, its[str(at)]), min(int(max(x, key=int)) for x in (own, its))
+        found = saved(each["losses"], other["losses"], at)
+        about = " ".join([each["set"], f"seed {each['seed']}", *each["settings"]])
         yield (
-            f"{each['set']}, seed {each['seed']}, {' '.join(each['settings'])}: {its[str(at)]:.4f} "
-            f"after {steps} steps instead of {at}, {at / steps:.1f} times fewer; "
-            f"{own[str(last)] / its[str(last)]:.3f} of its loss after {last}; "
-            f"lowest {min(own.values()) / min(its.values()):.3f}"
+            f"{about}: {found['times']:.1f} times fewer steps to the loss after {at}, "
+            f"{found['times_to_lowest']:.1f} to its lowest; lowest {found['lowest']:.3f} of it, "
+            f"after {found['last_step']} steps {found['last']:.3f}"
         )
 
 
@@ -177,8 +194,8 @@ def main() -> None:
     made.add_argument("--out", help="a file that gets the lines too")
     args = made.parse_args()
     if args.command == "told":
-        for line in tell(args.base, args.at):
-            print(line)
+        found = args.base.read_text(encoding="utf-8").splitlines()
+        print("\n".join(tell([json.loads(line) for line in found], args.at)))
         return
     machine = choose("cpu").apply()
     if args.command == "base":

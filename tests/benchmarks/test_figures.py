@@ -22,6 +22,7 @@ from tests.benchmarks.conditioning.asked import Way
 from tests.benchmarks.conditioning.off import summed
 from tests.benchmarks.conditioning.starter import distances, evenly, places
 from tests.benchmarks.digits import frechet, train_judge
+from tests.benchmarks.starting import saved
 from tests.helpers.networks import with_weights
 
 
@@ -213,3 +214,16 @@ def test_ratios_are_of_the_same_round_and_other_bits_are_told() -> None:
     assert result["ratio"] == {"closed": 1.0, "open": 2.0}
     assert result["range"]["open"] == [2.0, 3.0]
     assert result["equal"] == {"never": True, "closed": True, "open": False}
+
+
+def test_a_start_from_a_model_saves_steps_to_the_loss_of_a_start_from_nothing() -> None:
+    nothing = {"50": 0.5, "100": 0.2, "300": 0.3, "1000": 0.4}
+    base = {"10": 0.3, "20": 0.25, "50": 0.1, "1000": 0.5}
+    assert saved(base, nothing, 300) == {
+        "times": 300 / 10,
+        "times_to_lowest": 100 / 50,  # a loss that rises again was lowest before
+        "lowest": 0.1 / 0.2,
+        "last": 0.5 / 0.4,
+        "last_step": 1000,
+    }
+    assert saved({"50": 0.6}, nothing, 300)["times"] == 0  # never reached
