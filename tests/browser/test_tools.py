@@ -68,7 +68,7 @@ def test_from_a_step_on_something_else_is_asked_for(page: Any, worded: str, tmp_
     unfold(page, "#denoise-branch")
     rest_at(page, 3)
     prompt = field(page, "branch-form", "prompt")
-    assert prompt.input_value() == "a red heart"
+    page.wait_for_function("(box) => box.value === 'a red heart'", arg=prompt.element_handle())
     prompt.fill("a small dog")
     denoised(page, 3, button="#branch-go")
     unfold(page, "#denoise-take")

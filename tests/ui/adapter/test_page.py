@@ -36,6 +36,7 @@ from sd.runs import process
 from sd.training.randomness import new_network
 from sd.ui import models
 from sd.ui.adapter import checks, event_queue, page, requests
+from sd.ui.noise import latents
 from sd.ui.texts import say
 from tests.helpers.networks import with_weights
 from tests.helpers.serving import ROOT
@@ -71,6 +72,7 @@ FILES = {
     "files of the server": "[" + FILE % '"pyproject.toml"' + "]",
     "no files": "[]",
 }
+SMALL = (16, 32)  # pixels at which autoencoders are looked into: at 256 each look takes seconds
 AT_ONCE = 24  # events in the queue; a page may have two heavy ones, which the sweep changes
 EVENTS = ("[]", "5", '"x"', '{"index": NaN}', '{"index": 1000000000}', '{"kind": {"a": 1}}')
 # What the fields hold so that a handler gets as far as it can; others hold what they show.
@@ -207,6 +209,7 @@ def served(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
             process, "run_json", lambda words, _: noted.note("plan", words[2:]) or iter([None])
         )
         patch.setattr(Sampling, "steps", looked_at(Sampling.steps, noted))
+        patch.setattr(latents, "SIDES", SMALL)
         patch.setattr(gr.Blocks, "call_function", counted(gr.Blocks.call_function, noted))
         patch.setattr(gr.Blocks, "block_thread", lambda page: opened.append(page))
         patch.setattr(event_queue, "GROUPS", dict.fromkeys(event_queue.GROUPS, (AT_ONCE, AT_ONCE)))

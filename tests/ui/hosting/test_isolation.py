@@ -19,16 +19,18 @@ import app
 from sd.checkpoints.checkpoint import save_checkpoint
 from sd.checkpoints.model import Model
 from sd.config import Config
+from sd.diffusion.sampling import Sampling
 from sd.generation import registry
 from sd.runs import process
 from sd.training.randomness import new_network
 from sd.ui import models
 from sd.ui.adapter import event_queue
 from sd.ui.hosting.visitors import CLOSED, HEADER, TOKEN_HEADER, Visitors
+from sd.ui.noise import latents
 from sd.ui.state import use
 from sd.ui.texts import say
 from tests.helpers.networks import with_weights
-from tests.ui.adapter.test_page import GOOD, Noted, Served, distinct
+from tests.ui.adapter.test_page import GOOD, SMALL, Noted, Served, distinct, looked_at
 from tests.ui.test_api import picture_bytes
 
 CANARY = "zygodactyl"  # what the one visitor's run is called
@@ -90,7 +92,7 @@ class Visit(Served):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Noted]]:
-    """Open the page for a class; training and measuring are not begun."""
+    """Open the page for a class; training and measuring are not begun, samplings end soon."""
     scratch, opened, noted = tmp_path_factory.mktemp("scratch"), [], Noted()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SD_HOME", str(tmp_path_factory.mktemp("home")))
@@ -98,6 +100,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Noted]
         patch.setenv("GRADIO_TEMP_DIR", str(scratch / "cache"))
         patch.setattr("sd.runs.control._begin", lambda _, folder, *__: noted.note("run", folder))
         patch.setattr(process, "run_json", lambda *_: iter([None]))
+        patch.setattr(Sampling, "steps", looked_at(Sampling.steps, noted))
+        patch.setattr(latents, "SIDES", SMALL)
         patch.setattr(gr.Blocks, "block_thread", lambda page: opened.append(page))
         for each in ("OFTEN", "SELDOM"):
             patch.setattr(event_queue, each, 0.001)
