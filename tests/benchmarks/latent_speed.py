@@ -47,7 +47,7 @@ from sd.training.latents import BLOCK, encode_images
 from sd.training.loop import Training
 from sd.training.planning import forecast
 from sd.training.planning.forecast import random_pictures
-from sd.ui import models, state
+from sd.ui import models, starters, state
 from sd.ui.denoise.job import Job
 from sd.ui.noise import inside, latents
 from tests.benchmarks import timing
@@ -55,7 +55,7 @@ from tests.benchmarks.timing import ROOT, Ratio
 
 MODEL, SAMPLER, STEPS, COUNT = "shapes128", "dpmpp_2m", 25, 16
 STEPS_TIMED, ENCODED = 3, 64
-FEW, TRAINED = 64, 30  # pictures of the smaller training, and steps of both
+FEW, TRAINED = 64, 10  # pictures of the smaller training, and steps of both
 MOST = {  # the bounds
     "step": 1.05,
     "previews": 0.01,
@@ -180,7 +180,7 @@ def look(rounds: int) -> Iterator[str]:
 
         def answer() -> None:
             latents.encode.cache_clear()
-            one = inside.look(name, entry, "photo", 0, 0.0)
+            one = inside.look(name, entry, starters.PHOTO, 0, 0.0)
             inside.row_html([one], name, entry, "en") + inside.detail_html(one, 0.0, "en")
 
         took = timing.alternate({"look": lambda: busy(answer)}, rounds)["look"]

@@ -49,6 +49,7 @@ def test_a_page_that_is_left_frees_the_device(open_page: Any, client: Client, le
     assert waits(client) <= GRACE + 3 * alone
 
 
+@pytest.mark.slow
 def test_a_second_sampling_waits_for_the_first_to_end(open_page: Any, client: Client) -> None:
     page = open_page()
     begin_long_sampling(page)

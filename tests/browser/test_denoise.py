@@ -472,7 +472,8 @@ RINGS = """([fields, accents]) => {
 }"""
 
 
-def test_what_has_the_focus_has_one_ring(page: Any) -> None:
+def test_what_has_the_focus_has_one_ring(kept: Any) -> None:
+    page = kept
     settings(page, True)
     page.keyboard.press("Tab")  # whoever uses keys
     theirs = ["rgb(147, 177, 234)", "rgb(47, 98, 201)", "rgb(37, 99, 235)"]

@@ -45,7 +45,11 @@ def no_run_is_left(home: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_run_is_left")
 @pytest.mark.parametrize(
-    ("width", "locale", "title"), [(1280, "en-US", "My cats"), (390, "zh-CN", "我的图片")]
+    ("width", "locale", "title"),
+    [
+        pytest.param(1280, "en-US", "My cats", marks=pytest.mark.slow),
+        (390, "zh-CN", "我的图片"),
+    ],
 )
 def test_sixty_photographs_become_a_model_that_draws(
     open_page: Any, tmp_path: Path, width: int, locale: str, title: str
