@@ -9,7 +9,12 @@ from importlib import import_module
 
 from sd.common import threads
 from sd.ui.adapter import address
+from sd.ui.hosting import zero_gpu
+from sd.ui.hosting.space import settle_in_space
 
+if zero_gpu.is_lent():
+    import_module("spaces")  # before anything that imports torch
+settle_in_space(os.environ)
 NAMED = address.pop_names(os.environ)
 gc.disable()  # gradio makes many objects that stay: looking for garbage took a fifth of this
 with address.no_proxy():
@@ -30,7 +35,8 @@ from sd.ui.components import theme  # noqa: E402
 from sd.ui.components.widgets import label  # noqa: E402
 from sd.ui.denoise import tab as denoise  # noqa: E402
 from sd.ui.denoise.job import StepCache, Worker  # noqa: E402
-from sd.ui.hosting import expiry, notice, turns  # noqa: E402
+from sd.ui.hosting import expiry, logs, notice, turns  # noqa: E402
+from sd.ui.hosting.admin import TOKEN_NAME  # noqa: E402
 from sd.ui.hosting.door import Door  # noqa: E402
 from sd.ui.hosting.modes import MODE_NAME, MODES, OWN, Mode, choose_mode  # noqa: E402
 from sd.ui.hosting.visitors import Keys, Visitors, read_secret  # noqa: E402
@@ -121,12 +127,15 @@ def open_page(where: address.Address, mode: Mode = OWN) -> Page:
         launch(demo, where, sent, visitors)
     if visitors and mode.has_token:
         print(f"For the class: {demo.local_url}?class={visitors.keys.token}")
+    if visitors and TOKEN_NAME not in os.environ:
+        print(f"For the host alone: {demo.local_url}sd/host#{visitors.keys.admin}")
     gc.freeze()  # what is there now stays, and is not looked through again
     gc.enable()
     threading.Thread(target=warm_up, args=[sent], daemon=True).start()
     scratch.watch()
     unused_uploads.watch(demo.upload_file_set)
     if visitors:
+        logs.be_discreet()
         expiry.watch(visitors)
         turns.watch(visitors)
     return demo

@@ -26,6 +26,15 @@ def test_it_is_short() -> None:
     assert len(README.splitlines()) <= MOST_LINES
 
 
+def test_a_space_reads_what_it_is_at_the_head() -> None:
+    head = dict(line.split(": ", 1) for line in README.split("---\n")[1].splitlines())
+    wanted = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    assert (head["sdk"], head["app_file"]) == ("gradio", "app.py") and len(head) >= 12
+    assert f"gradio=={head['sdk_version']}" in wanted or "gradio>=" in wanted
+    assert len(head["short_description"]) <= 60
+    assert "hardware" not in head and "suggested_storage" not in head  # a Space ignores them
+
+
 def test_the_python_example_runs(tmp_path: Path) -> None:
     example = next(text for language, text in BLOCKS if language == "python")
     short = example.replace("training.steps=100", "training.steps=1").replace(", 20)", ", 2)")

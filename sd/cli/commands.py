@@ -411,6 +411,13 @@ def rename(args: argparse.Namespace) -> None:
     print(printable(str(runs.rename(home, name, args.name))))
 
 
+def host(args: argparse.Namespace) -> None:
+    """Look after a page that visitors share: list them, stop or delete, close it or open it."""
+    from sd.cli.host import look_after
+
+    look_after(args)
+
+
 def info(args: argparse.Namespace) -> None:
     """Describe a configuration, a checkpoint or a published model: network and schedule."""
     from sd.checkpoints.pretrained.choices import is_published

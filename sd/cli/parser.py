@@ -1,4 +1,4 @@
-"""python -m sd train, sample, film, noise, reconstruct, export, score, plan, data or info.
+"""python -m sd train, sample, film, noise, export, score, plan, data, host, info and others.
 
 A person's mistake is one line on standard error and exit status 2.
 """
@@ -85,6 +85,10 @@ def parser() -> Parser:
     flags = add(commands.data)
     flags.add_argument("data", metavar="DATA", help=DATA)
     flags.add_argument("--json", action="store_true", help="for programs")
+    flags = add(commands.host)
+    about = "list; stop or delete VISITOR [RUN], as list calls them; close [LINE], or open"
+    flags.add_argument("what", metavar="WHAT", help=about)
+    flags.add_argument("about", nargs="*", metavar="VISITOR|RUN|LINE")
     flags = add(commands.rename)
     flags.add_argument("run", metavar="RUN", help="its name or its folder")
     flags.add_argument("name", metavar="NAME")

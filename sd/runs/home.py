@@ -28,6 +28,7 @@ from sd.runs.sharing.turn import TURN, read_turn
 BUNDLED_RUNS = PROJECT / "checkpoints"  # the runs that come with the project
 DEVICES = re.compile(r"(con|prn|aux|nul|(com|lpt)\d)(\..*)?", re.IGNORECASE)  # on Windows
 LONGEST_TITLE, MOST_BYTES = 48, 180  # of a new run's name, before its number
+DAY = 86400.0  # seconds
 PROBE = 4096  # bytes, which a full disk does not take
 
 
@@ -39,7 +40,8 @@ class Home:
 
     Among strangers, neighbours: the folder in which all visitors' homes lie, who train in turns of
     turn_seconds; closed: why nothing may be written here; most_runs, most_bytes, most_minutes: how
-    many runs and bytes may be kept, and how long each run trains.
+    many runs and bytes may be kept, and how long each run trains; most_together: the bytes of all
+    neighbours; kept_days: how long all stays after the last visit.
     """
 
     path: Path
@@ -50,6 +52,8 @@ class Home:
     most_runs: int | None = None
     most_bytes: int | None = None
     most_minutes: float | None = None
+    most_together: int | None = None
+    kept_days: int | None = None
 
     @property
     def uploads(self) -> Path:
@@ -148,6 +152,14 @@ class Home:
             raise InputError(
                 f"this page keeps {format_bytes(self.most_bytes)} for each; delete a run first"
             )
+        around = Home(self.neighbours).size() if self.neighbours and self.most_together else 0
+        if self.most_together is not None and around + more > self.most_together:
+            raise InputError("this page is full: come back when others have taken theirs away")
+
+    def kept_until(self, now: float | None = None) -> float | None:
+        """Return until when (Unix) all here stays if nobody comes again; None is for good."""
+        moment = time.time() if now is None else now
+        return None if self.kept_days is None else moment + DAY * self.kept_days
 
     def size(self) -> int:
         """Return the bytes of all that is kept; what goes meanwhile counts nothing."""

@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -66,6 +67,9 @@ def stop_signals() -> Iterator[list[int]]:
     But for SIGHUP: where a terminal closes, both its shell and the system may send one.
     """
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # signals are of the main thread alone
+        return
     numbers = [signal.SIGTERM, signal.SIGINT]
     if HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN:
         numbers.append(HANGUP)

@@ -4,7 +4,7 @@ A bundle brings any network whose weights fit its settings, so counting steps al
 """
 
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from math import prod
@@ -151,15 +151,23 @@ def check_together(priced: Iterable[tuple[Cost, Recipe]], device: str) -> None:
         )
 
 
+def calls_of(recipe: Recipe) -> int:
+    """Return how often a recipe, with all that it branches from, asks for each picture."""
+    return sum(
+        each.steps * calls_per_step(each.sampler) * passes(each) for each in with_parents(recipe)
+    )
+
+
+def with_parents(recipe: Recipe) -> Iterator[Recipe]:
+    """Yield a recipe and all that it branches from."""
+    yield recipe
+    while recipe.branch is not None:
+        recipe = recipe.branch.recipe
+        yield recipe
+
+
 def check_recipe(cost: Cost, recipe: Recipe, device: str) -> None:
     """Raise `InputError` where a recipe, with all that it branches from, takes too much."""
-    calls, at_once, each = 0, 1, recipe
-    while True:
-        calls += each.steps * calls_per_step(each.sampler) * passes(each)
-        at_once = max(at_once, passes(each))
-        if each.branch is None:
-            break
-        each = each.branch.recipe
     asked = f"count = {recipe.count}, steps = {recipe.steps}"
-    check(cost, calls, recipe.count, device, asked)
-    check_memory(cost, recipe.count * at_once, device, asked)
+    check(cost, calls_of(recipe), recipe.count, device, asked)
+    check_memory(cost, recipe.count * max(map(passes, with_parents(recipe))), device, asked)

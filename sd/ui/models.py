@@ -26,6 +26,7 @@ from sd.generation.registry import ModelEntry, OpenModels
 from sd.networks import conditioning_metadata
 from sd.ui import model_cost, uploads
 from sd.ui.components.handlers import in_own_thread
+from sd.ui.hosting import zero_gpu
 from sd.ui.model_metadata import ConditioningMetadata, read_conditioning_metadata
 from sd.ui.state import home, shared
 
@@ -102,10 +103,11 @@ def turn() -> Iterator[None]:
 
 @cache
 def machine() -> "Machine":
-    """Return the machine, chosen once and set up for this process."""
+    """Return the machine, chosen once and set up for this process, which is lent no GPU."""
     from sd.common.device import choose
 
-    return in_own_thread(lambda: choose("auto").apply())
+    name = "cpu" if zero_gpu.is_lent() else "auto"
+    return in_own_thread(lambda: choose(name).apply())
 
 
 def find(name: Any) -> ModelEntry:

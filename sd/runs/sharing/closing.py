@@ -28,7 +28,7 @@ def closed_line(home: Path, environment: Mapping[str, str] = os.environ) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(printable(text).split())[:LONGEST_LINE] or USUAL_LINE
+    return printable(" ".join(text.split()))[:LONGEST_LINE] or USUAL_LINE
 
 
 def close(home: Path, line: str = "") -> None:

@@ -24,6 +24,7 @@ GROUPS = {  # by concurrency_id; a panel asks whenever a slider rests, though it
     **dict.fromkeys(("model", "background", "measure", "upload", "bundle"), HEAVY),
     "panel": PANEL,
 }
+CLOSABLE = ("model", "measure", "upload")  # what a host's switch refuses; the rest goes on
 MOST = sum(most for _, most in (LIGHT, *GROUPS.values()))  # events in gradio's queue
 MOST_HELD = 2**27  # bytes that all were sent with; the names of 40,000 uploaded files are 60 MiB
 LONGEST_SESSION = 64  # characters; gradio's own have 10 to 12, those of programs 36
@@ -47,6 +48,12 @@ class Crowd(Protocol):
 
     heavy: tuple[int, int]  # events of one visitor, and of all together
     stranger: str  # why nobody's heavy events are not taken
+
+    def closed_line(self) -> str:
+        """Return why no work is taken at all; "" where it is."""
+
+    def check_rate(self, visitor: str | None, page: str) -> None:
+        """Raise `InputError` where a visitor asks too often."""
 
     def name_of(self, headers: Mapping[str, str]) -> str | None:
         """Return whose a request is by its headers, or None for nobody's."""
@@ -125,6 +132,8 @@ def admit(
     """
     name = "" if body.session_hash is None else body.session_hash
     page = validation.text("session_hash", name, LONGEST_SESSION)
+    if crowd:
+        crowd.check_rate(visitor, page)
     event = queue.blocks.fns.get(body.fn_index)
     group = group_of(event)
     there = [each for each in events(queue) if group_of(each) == group]
@@ -133,6 +142,8 @@ def admit(
     if crowd and group and GROUPS[group] == HEAVY:
         if visitor is None:
             raise InputError(crowd.stranger)
+        if group in CLOSABLE and (line := crowd.closed_line()):
+            raise InputError(line)
         own = sum(crowd.name_of(each.request.headers) == visitor for each in there)
         of_a_page, in_all = crowd.heavy
     if own >= of_a_page:

@@ -11,7 +11,7 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,9 +21,7 @@ from sd.ui.adapter import served_files
 
 BUNDLE, TAKE, PLAN = PREFIXES = ("sd-bundle-", "sd-take-", "sd-plan-")
 NAME = re.compile(rf"\.?(?:{'|'.join(PREFIXES)})[\w.]+")
-HALF = re.compile(
-    r"\.[\w.-]+\.[0-9]+\.tmp", re.ASCII
-)  # what `sd.common.disk` was writing when killed
+HALF = re.compile(r"\.[\w.-]+\.\w+\.tmp", re.ASCII)  # what `sd.common.disk` was writing when killed
 KEPT = 2400  # seconds since the last change
 OWN = os.getuid() if hasattr(os, "getuid") else 0  # elsewhere a file's owner reads as 0
 LOOK = 600  # seconds between two looks; both together are less than an hour
@@ -59,6 +57,15 @@ def sweep(now: float | None = None) -> list[str]:
                 _delete(path)
                 gone.append(path.name)
     return gone
+
+
+def sweep_halves(folders: Iterable[Path], now: float | None = None) -> None:
+    """Delete what was half written in some folders when its writer was killed, at a time (Unix)."""
+    until = (time.time() if now is None else now) - KEPT
+    for folder in folders:
+        for path in folder.glob(".*.tmp"):
+            if HALF.fullmatch(path.name) and _is_left(path, until):
+                _delete(path)
 
 
 def _is_left(path: Path, until: float) -> bool:

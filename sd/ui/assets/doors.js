@@ -218,7 +218,8 @@
       if (document.activeElement !== this.name) this.name.value = shown.title;
       this.name.size = Math.min(Math.max(shown.title.length, 4), 24);
       this.name.readOnly = Boolean(run);
-      this.facts.textContent = shown.facts;
+      const kept = shown.kept && !run ? this.words.kept_until.replace("{time}", window.sdTime(shown.kept)) : "";
+      this.facts.textContent = [shown.facts, kept].filter(Boolean).join(" · ");
       this.change.hidden = Boolean(run);
       this.other.hidden = !run?.rests;
       this.strip.setAttribute("aria-label", shown.alt ?? "");

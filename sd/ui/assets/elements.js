@@ -12,6 +12,12 @@
     return node;
   };
 
+  // When something goes that is kept until a time (seconds since 1970), as a clock here shows it.
+  window.sdTime = (seconds) => {
+    const part = { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" };
+    return new Date(1000 * seconds).toLocaleString(document.documentElement.lang || undefined, part);
+  };
+
   // Let the parts of a bar, which `parts` tells, be one stop of the Tab key, where one was last; the
   // arrow keys go on from there. Returns what to call when the parts are others.
   window.sdOneStop = (bar, parts) => {

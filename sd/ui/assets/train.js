@@ -193,8 +193,10 @@
       this.root.dataset.run = this.run;
       this.root.classList.toggle("alive", Boolean(head.alive));
       this.big.textContent = head.big;
-      this.facts.replaceChildren(...head.facts.map((each) => make("span", {}, each)));
-      this.facts.title = head.facts.join(" · ");
+      const kept = head.kept ? [fill(this.words.kept_until, { time: window.sdTime(head.kept) })] : [];
+      const facts = [...head.facts, ...kept];
+      this.facts.replaceChildren(...facts.map((each) => make("span", {}, each)));
+      this.facts.title = facts.join(" · ");
       this.track.classList.toggle("none", head.share == null);
       this.bar.style.width = `${100 * (head.share ?? 0)}%`;
       this.track.setAttribute("aria-valuenow", Math.round(100 * (head.share ?? 0)));

@@ -18,6 +18,15 @@
       // as above
     }
   };
+  const tell = (line) => {
+    if (document.readyState === "loading") {
+      document.addEventListener("DOMContentLoaded", () => tell(line));
+      return;
+    }
+    const told = Object.assign(document.createElement("p"), { className: "page-closed", textContent: line });
+    told.setAttribute("role", "status");
+    document.body.prepend(told);
+  };
   const greet = async () => {
     const before = kept();
     const token = new URLSearchParams(location.search).get("class") || "";
@@ -25,8 +34,9 @@
     try {
       const answer = await plain(new URL("sd/visitor", location.href), { method: "POST", headers });
       if (!answer.ok) return before;
-      const { key } = await answer.json();
+      const { key, closed } = await answer.json();
       keep(key);
+      if (closed) tell(closed);
       return key;
     } catch {
       return before;

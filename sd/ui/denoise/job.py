@@ -21,7 +21,9 @@ from sd.generation.recipe import Recipe
 from sd.ui import models
 from sd.ui.components.html import progress_bar
 from sd.ui.components.player import store_chunk
-from sd.ui.state import shared
+from sd.ui.denoise import gpu
+from sd.ui.hosting import zero_gpu
+from sd.ui.state import home, shared
 from sd.ui.texts import duration, say
 
 if TYPE_CHECKING:
@@ -270,7 +272,8 @@ class Job:
                     if time.monotonic() - published >= INTERVALS[min(updates, len(INTERVALS) - 1)]:
                         self._publish(self.film)
                         published, updates = time.monotonic(), updates + 1
-                if self._stop.is_set():
+                if self._stop.is_set() or home().closed_line:
+                    self._stop.set()
                     break
                 if self._left is not None:
                     self._left = max(0, self._left - 1)
@@ -308,7 +311,12 @@ class Job:
 
         source = models.open_recipe_model(self.recipe)
         device, cache = models.machine().device, shared(StepCache)
-        for record in sample_records(self.recipe, source, device, cache.branch_points(self.recipe)):
+        if zero_gpu.is_lent():
+            records = gpu.lent_records(self.recipe, home())
+        else:
+            known = cache.branch_points(self.recipe)
+            records = sample_records(self.recipe, source, device, known)
+        for record in records:
             if isinstance(record, Replay):
                 self.replayed += 1
                 if self._stop.is_set():
@@ -409,7 +417,8 @@ def progress_line(job: Job, lang: str, ended: bool) -> Markup:
     if ended and job.stopped:
         return progress_bar([say("stopped", lang, i=job.done, n=total)], share)
     if ended:
-        values = {"n": total, "s": f"{job.seconds:.1f}", "device": models.machine().label}
+        device = zero_gpu.LABEL if zero_gpu.is_lent() else models.machine().label
+        values = {"n": total, "s": f"{job.seconds:.1f}", "device": device}
         return progress_bar([say("done", lang, **values)], share)
     if not job.done:
         if job.replayed and job.recipe.branch:

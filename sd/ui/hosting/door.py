@@ -1,10 +1,12 @@
 """The page's door in front of all else.
 
-It gives a visitor their key, takes uploads of nobody, and deletes everything of who asks for it.
+It gives a visitor their key, takes uploads of nobody, deletes everything of who asks for it, and
+serves the host.
 """
 
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from anyio import to_thread
@@ -12,10 +14,14 @@ from starlette.datastructures import Headers
 
 from sd.common.validation import InputError
 from sd.ui.adapter.requests import Receive, Refusal, Send, address, is_upload, refuse
+from sd.ui.hosting import admin
 from sd.ui.hosting.expiry import leave
 from sd.ui.hosting.visitors import CLOSED, Visitors
+from sd.ui.mistakes import translate
+from sd.ui.texts import page_language
 
 KEY_PATH = "/sd/visitor"
+LONGEST_REQUEST = 4096  # bytes of what a host asks
 FORWARDED = "x-forwarded-for"  # the sender's to invent, so no more than a hint
 
 
@@ -24,10 +30,13 @@ class Door:
 
     def __init__(self, app: Callable[..., Awaitable[None]], visitors: Visitors) -> None:
         """Take what it passes requests on to, and who is known."""
-        self.app, self.visitors = app, visitors
+        self.app, self.visitors, self.token = app, visitors, admin.admin_token(visitors)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it."""
+        if scope["type"] == "http" and address(scope) == admin.PATH:
+            await self._look_after(scope, receive, send)
+            return
         if scope["type"] == "http" and address(scope) == KEY_PATH:
             doing = {"POST": self._answer, "DELETE": self._forget}.get(scope["method"])
             if doing is None:
@@ -35,14 +44,15 @@ class Door:
             else:
                 await doing(scope, receive, send)
             return
-        is_strange = (
-            scope["type"] == "http"
-            and is_upload(scope)
-            and self.visitors.name_of(Headers(scope=scope)) is None
-        )
-        if is_strange:
-            await refuse(Refusal(401, CLOSED), scope, receive, send)
-            return
+        if scope["type"] == "http" and is_upload(scope):
+            headers = Headers(scope=scope)
+            if self.visitors.name_of(headers) is None:
+                await refuse(Refusal(401, CLOSED), scope, receive, send)
+                return
+            if line := self.visitors.closed_line():
+                line = translate(line, page_language(headers))
+                await refuse(Refusal(503, line), scope, receive, send)
+                return
         await self.app(scope, receive, send)
 
     async def _answer(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -58,7 +68,22 @@ class Door:
         except InputError as error:
             await refuse(Refusal(429, str(error)), scope, receive, send)
             return
-        await _send_json({"key": key}, send)
+        line = translate(self.visitors.closed_line(), page_language(headers))
+        await _send_json({"key": key, "closed": line}, send)
+
+    async def _look_after(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Send the page of the host, or what it asks for with the host's token."""
+        headers = Headers(scope=scope)
+        lang = page_language(headers)
+        if scope["method"] == "GET":
+            await _send(admin.page(lang), b"text/html; charset=utf-8", send)
+        elif not admin.is_host(self.token, headers):
+            await refuse(Refusal(401, "no token of the host"), scope, receive, send)
+        elif (asked := await _read_json(receive)) is None:
+            await refuse(Refusal(413, "data: not what this address takes"), scope, receive, send)
+        else:
+            told = await to_thread.run_sync(admin.answer, self.visitors, asked, lang)
+            await _send_json(told, send)
 
     async def _forget(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Delete everything of the visitor who asks."""
@@ -69,9 +94,26 @@ class Door:
         await _send_json({}, send)
 
 
-async def _send_json(value: dict[str, str], send: Send) -> None:
-    """Answer with JSON that is kept nowhere."""
-    data = json.dumps(value).encode()
-    kind = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-    await send({"type": "http.response.start", "status": 200, "headers": kind})
+async def _read_json(receive: Receive) -> Any:
+    """Return the JSON of a short request; None for what is none."""
+    data = b""
+    while len(data) <= LONGEST_REQUEST:
+        message = await receive()
+        data += message.get("body", b"")
+        if not message.get("more_body"):
+            with suppress(ValueError, RecursionError):
+                return json.loads(data)
+            return None
+    return None
+
+
+async def _send_json(value: dict[str, Any], send: Send) -> None:
+    await _send(json.dumps(value).encode(), b"application/json", send)
+
+
+async def _send(data: bytes, kind: bytes, send: Send) -> None:
+    """Answer with what is kept nowhere and shown in no frame."""
+    headers = [(b"content-type", kind), (b"cache-control", b"no-store")]
+    headers += [(b"x-frame-options", b"DENY"), (b"content-length", str(len(data)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": data})

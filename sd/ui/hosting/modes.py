@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from sd.common import validation
 from sd.ui.adapter.hosts import is_local
+from sd.ui.hosting.space import is_space
 
 MODE_NAME = "SD_MODE"
-SPACE = "spaces"  # what SYSTEM is on a Hugging Face Space
 
 
 @dataclass(frozen=True)
@@ -56,5 +56,4 @@ def choose_mode(asked: str | None, host: str, environment: Mapping[str, str] = o
     name = environment.get(MODE_NAME, "") if asked is None else asked
     if name:
         return MODES[validation.choice(label, name, list(MODES))]
-    is_space = environment.get("SYSTEM") == SPACE
-    return OWN if is_local(host) and not is_space else PUBLIC
+    return OWN if is_local(host) and not is_space(environment) else PUBLIC

@@ -21,15 +21,17 @@ from pathlib import Path
 from sd.common import disk
 from sd.common.validation import InputError
 from sd.runs import Home
+from sd.runs.sharing.closing import closed_line
+from sd.runs.sharing.host import SEEN, VISITORS
 from sd.ui.hosting.modes import Mode
+from sd.ui.hosting.rates import Rates
 from sd.ui.state import Shared
 
 HEADER, TOKEN_HEADER = "x-sd-visitor", "x-sd-class"
 SECRET_NAME, SECRET_FILE = "SD_SECRET", "secret"
 HALF = 16  # bytes of a key that are drawn, and as many that sign them
 LONGEST_KEY = 64  # characters
-VISITORS, NOBODY = "visitors", "nobody"  # folders: of all visitors, of who is none
-SEEN = "seen"  # a file of a home, whose time says when its visitor was here last
+NOBODY = "nobody"  # the folder of who is none, which is never made
 SEEN_SECONDS = 60.0  # between two notes of that
 DISK_SHARE = 0.6  # of what the disk has free at first, for all visitors together
 MOST_SHARED = 64  # visitors whose samplings are remembered, those who came last
@@ -64,6 +66,11 @@ class Keys:
     def token(self) -> str:
         """What members of a class are told: it stays the same as long as the secret."""
         return self._sign(b"class").hex()[:HALF]
+
+    @property
+    def admin(self) -> str:
+        """What the host is told, unless SD_ADMIN is set."""
+        return self._sign(b"admin").hex()
 
     def _sign(self, data: bytes) -> bytes:
         return hmac.digest(self._secret, data, "sha256")[:HALF]
@@ -108,10 +115,19 @@ class Visitors:
         self._lock = threading.Lock()
         self._known: OrderedDict[str, Shared] = OrderedDict()
         self._seen: dict[str, float] = {}
+        self._rates = Rates()
         self.room = int(DISK_SHARE * shutil.disk_usage(place).free)  # bytes of all together
         self._minted: list[tuple[float, str]] = []  # when, and for which address
         self.nobody = self._new_shared(NOBODY)
         self.heavy, self.stranger = (mode.heavy, mode.heavy_in_all), CLOSED
+
+    def check_rate(self, visitor: str | None, page: str) -> None:
+        """Count an event of a visitor's page; raise `InputError` where there were too many."""
+        self._rates.check(visitor, page)
+
+    def closed_line(self) -> str:
+        """Return why the host has closed the page; "" where it is open."""
+        return closed_line(self.place.parent)
 
     def name_of(self, headers: Mapping[str, str]) -> str | None:
         """Return whose a request is by its headers, or None for nobody's."""
@@ -175,5 +191,7 @@ class Visitors:
             most_runs=self.mode.runs,
             most_minutes=self.mode.minutes,
             most_bytes=self.mode.disk,
+            most_together=self.room,
+            kept_days=self.mode.kept_days,
         )
         return Shared(*self._parts(), *self._together, home=home)

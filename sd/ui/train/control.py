@@ -21,7 +21,7 @@ from sd.ui.components.events import Updates
 from sd.ui.components.handlers import event_value, guarded, language
 from sd.ui.mistakes import translate
 from sd.ui.texts import say
-from sd.ui.train import advice, samples
+from sd.ui.train import advice, gpu, samples
 from sd.ui.train.planning.form import fill_fields
 
 FORMS = ZIP, PNG, *_ = ("zip", "png", "webp", "gif", "mp4")  # of a run that is taken away
@@ -112,6 +112,8 @@ def steer(what: str, name: str, minutes: object, lang: str) -> None:
         runs.resume(home, home.find_run(name))
     elif what == "further":
         train_more(name, minutes)
+    elif what == "on_gpu":
+        gpu.train_on_gpu(home.find_own_run(name))
     else:
         folder = find_alive(name)
         if what == "go_on":
@@ -129,7 +131,7 @@ ASKED: dict[str, Callable[[Path], None]] = {  # of a run that lives
     "sample_now": runs.request_sample,
     "save_now": runs.request_save,
 }
-STEERS = (*ASKED, "go_on", "resume", "further")
+STEERS = (*ASKED, "go_on", "resume", "further", "on_gpu")
 
 
 @guarded
@@ -173,6 +175,7 @@ def open_bundle(event: gr.EventData) -> Updates:
     from sd.runs import unbundle
 
     home = state.home()
+    home.check_open()
     home.check_new_run()
     return choose(unbundle.unpack(Path(file), home.ensure_writable()).name)
 

@@ -14,7 +14,7 @@ from sd.common.validation import InputError
 from sd.config import Config
 from sd.config.conditioning_kind import CLASS_KINDS
 from sd.data import captions
-from sd.ui import uploads
+from sd.ui import state, uploads
 from sd.ui.adapter.served_files import file_data, store_picture
 from sd.ui.components.events import Updates
 from sd.ui.components.handlers import guarded, language, session
@@ -166,6 +166,7 @@ def look_of(handle: str | None, found: Survey, config: Config, lang: str) -> Car
         **sheet,
         "alt": say("train_changed_alt" if changed else "train_preview_alt", lang),
         "facts": facts_of(found.report, lang),
+        "kept": None if handle in (None, *uploads.BUNDLED_WORDS) else state.home().kept_until(),
         "caption": " ".join(filter(None, words)),
         "details": details_html(
             found.report, config.training, captions.names(handle or "", lang), lang

@@ -24,6 +24,7 @@ from sd.ui.components.fields import words
 from sd.ui.components.handlers import event_value, guarded, language
 from sd.ui.components.html import paragraph
 from sd.ui.components.tools import ICONS
+from sd.ui.hosting import zero_gpu
 from sd.ui.mistakes import translate
 from sd.ui.texts import duration, say
 from sd.ui.train import control, samples
@@ -33,6 +34,7 @@ AUTOENCODER = "autoencoder"  # of the curves: how it was trained, where a run tr
 CURVES = ("loss", "rate", "gradient", "speed", "t", "course", AUTOENCODER)
 LEVELS = ("t", "course")  # of the curves: those of the loss per noise level
 TOOLS = {"samples": "picture", "nearest": "pair", "loss": "down", "coach": "speech", "save": "save"}
+ON_GPU = ("waiting", "paused", "stopped", "lost")  # states in which a GPU can be lent
 SOON = 15.0  # seconds that are no wait
 ENDED = ("stopped", "finished", "failed", "lost")
 STATIC = (  # the words that the browser puts together itself
@@ -40,11 +42,21 @@ STATIC = (  # the words that the browser puts together itself
     *(f"view_{view}" for view in samples.VIEWS),
     *(f"curve_{curve}" for curve in CURVES),
     *(f"bundle_as_{form}" for form in control.FORMS),
-    *("pause", "go_on", "stop", "leave", "leave_sure", "resume", "further", "further_field"),
+    *(
+        "pause",
+        "go_on",
+        "stop",
+        "leave",
+        "leave_sure",
+        "resume",
+        "further",
+        "further_field",
+        "on_gpu",
+    ),
     *("draw_with", "sample_now", "save_now", "open_bundle", "bundle_whole", "bundle_as"),
     *("download", "run", "run_tools", "view", "curve", "film_play", "film_hold", "timeline"),
     *("timeline_all", "timeline_step", "timeline_noise", "progress_alt", "samples_alt"),
-    *("enlarge", "close", "next_line"),
+    *("enlarge", "close", "next_line", "kept_until"),
 )
 ON_LOAD = "sdTrain.mount(element, props, { trigger, watch, upload });"
 BLANK = '<div class="run-panel"></div>'  # never changes, so gradio never touches what is in it
@@ -195,6 +207,7 @@ def head(status: runs.Status, folder: Path, lang: str) -> dict[str, Any]:
         "big": big_word(status, lang),
         "seconds": status.seconds if status.state == "running" else None,  # the clock goes on
         "facts": [say("example_run", lang)] if is_bundled else all_facts(status, folder, lang),
+        "kept": None if is_bundled else state.home().kept_until(),
         "share": share(status),
         "told": told(status, folder, lang),
         "verbs": [] if is_bundled else verbs(status),
@@ -314,6 +327,12 @@ def told(status: runs.Status, folder: Path, lang: str) -> str:
 
 def verbs(status: runs.Status) -> list[str]:
     """Return what can be pressed beside the clock, in order."""
+    on_gpu = ["on_gpu"] if zero_gpu.is_lent() and status.state in ON_GPU and status.step else []
+    return [*usual_verbs(status), *on_gpu]
+
+
+def usual_verbs(status: runs.Status) -> list[str]:
+    """Return what can be pressed of a run wherever it is trained."""
     by_state = {
         "waiting": ["pause", "stop"],
         "starting": ["pause", "stop"],

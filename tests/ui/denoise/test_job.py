@@ -14,6 +14,7 @@ from sd.checkpoints.model import Model
 from sd.common.validation import InputError
 from sd.diffusion.sampling import SampleStep
 from sd.generation.recipe import DEEPEST, Branch, Recipe, Start
+from sd.runs import Home
 from sd.ui import api, models
 from sd.ui.denoise import tab as denoise
 from sd.ui.denoise.job import Job, StepCache, watch
@@ -124,6 +125,18 @@ def test_stop_ends_after_the_step_at_hand_and_keeps_what_came(
     film = job.film_json()
     assert film is not None and not film["running"] and film["total"] == 40
     assert [frame["i"] for frame in film["frames"]] == list(range(1, job.done + 1))
+
+
+def test_a_sampling_ends_where_its_page_is_closed(
+    little: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slowed(monkeypatch, little, 0.003)
+    job = Job(denoising.recipe(steps=40))
+    job.start()
+    reached(job, 3)
+    monkeypatch.setattr(Home, "closed_line", "back at noon")
+    assert job.wait(denoising.PATIENCE)
+    assert job.stopped and job.done < 40
 
 
 def test_twenty_of_twenty_stops_end_within_a_step_and_never_two_work_at_once(

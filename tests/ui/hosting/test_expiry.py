@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from sd.runs import process
+from sd.runs.sharing import host
 from sd.ui.hosting import expiry
 from sd.ui.hosting.modes import Mode
-from sd.ui.hosting.visitors import DAY, HEADER, SEEN, Keys, Visitors
+from sd.ui.hosting.visitors import DAY, HEADER, Keys, Visitors
 
 NOW = 1_000_000_000.0
 KEYS = Keys(b"0123456789abcdef")
@@ -30,8 +31,8 @@ def made(crowd: Visitors, name: str, hours: float, size: int = 10) -> Path:
     (home / "run").mkdir(parents=True)
     (home / "run" / "config.ini").write_bytes(bytes(size))
     (home / "run" / "events.jsonl").touch()
-    (home / SEEN).touch()
-    os.utime(home / SEEN, (NOW - 3600 * hours,) * 2)
+    (home / host.SEEN).touch()
+    os.utime(home / host.SEEN, (NOW - 3600 * hours,) * 2)
     return home
 
 
@@ -68,16 +69,28 @@ def test_what_a_killed_server_was_deleting_goes(crowd: Visitors) -> None:
     assert expiry.sweep(crowd, NOW) == [] and not half.exists()
 
 
+def test_what_was_half_written_in_a_home_goes_within_an_hour(crowd: Visitors) -> None:
+    home = made(crowd, "fresh", 0)
+    (home / "uploads").mkdir()
+    old = [home / ".run.zip.77.tmp", home / "uploads" / ".0123.zip.ab_9.tmp"]
+    new, other = home / "uploads" / ".4567.zip.cd_9.tmp", home / "uploads" / "0123.zip"
+    for path in (*old, new, other):
+        path.touch()
+        os.utime(path, (NOW - (60 if path == new else 3000),) * 2)
+    assert expiry.sweep(crowd, NOW) == []
+    assert [path.exists() for path in (*old, new, other)] == [False, False, True, True]
+
+
 def test_a_visit_is_noted_once_a_minute(crowd: Visitors) -> None:
     headers = {HEADER: KEYS.mint()}
     home = crowd.shared_of(headers).home.path
     assert not home.exists()  # who only looks leaves nothing
     home.mkdir(parents=True)
     crowd.shared_of(headers)
-    assert (home / SEEN).is_file() and abs(expiry.last_seen(home) - time.time()) < DAY
-    os.utime(home / SEEN, (NOW, NOW))
+    assert (home / host.SEEN).is_file() and abs(host.last_seen(home) - time.time()) < DAY
+    os.utime(home / host.SEEN, (NOW, NOW))
     crowd.shared_of(headers)
-    assert expiry.last_seen(home) == NOW
+    assert host.last_seen(home) == NOW
 
 
 def test_everything_of_a_visitor_goes_when_asked(crowd: Visitors) -> None:
@@ -94,6 +107,6 @@ def test_everything_of_a_visitor_goes_when_asked(crowd: Visitors) -> None:
 def test_a_training_is_ended_before_it_is_deleted(
     crowd: Visitors, living: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(expiry, "STOP_SECONDS", 0.0)
+    monkeypatch.setattr(host, "STOP_SECONDS", 0.0)
     expiry.leave(crowd, living.name)
     assert not living.exists()

@@ -22,9 +22,11 @@ from sd.config import Config
 from sd.diffusion.sampling import Sampling
 from sd.generation import registry
 from sd.runs import process
+from sd.runs.sharing.closing import close, reopen
 from sd.training.randomness import new_network
 from sd.ui import models
 from sd.ui.adapter import event_queue
+from sd.ui.hosting import rates
 from sd.ui.hosting.visitors import CLOSED, HEADER, TOKEN_HEADER, Visitors
 from sd.ui.noise import latents
 from sd.ui.state import use
@@ -105,6 +107,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Noted]
         patch.setattr(gr.Blocks, "block_thread", lambda page: opened.append(page))
         for each in ("OFTEN", "SELDOM"):
             patch.setattr(event_queue, each, 0.001)
+        for each in ("BURST", "PAGES_AN_HOUR", "MOST_PAGES"):  # each event is sent by a new page
+            patch.setattr(rates, each, 10**6)
+        patch.setenv("GRADIO_ROOT_PATH", "/lab")  # a proxy that serves the page there
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = str(probe.getsockname()[1])
@@ -184,6 +189,26 @@ def test_nobody_looks_and_starts_nothing(page: tuple[Any, Noted], owner: Visit) 
     assert owner.post("upload", body, kind)[0] == 200
 
 
+def test_behind_a_proxy_the_page_lies_where_that_serves_it(page: tuple[Any, Noted]) -> None:
+    connection = HTTPConnection("127.0.0.1", page[0].server_port, timeout=60)
+
+    def ask(method: str, path: str, **headers: str) -> tuple[int, str]:
+        connection.request(method, path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+    for root in ("", "/lab"):  # a proxy may take the prefix off, or leave it
+        status, text = ask(
+            "GET", f"{root}/config", host="lab.example", **{"x-forwarded-proto": "https"}
+        )
+        assert status == 421, text
+        status, text = ask("GET", f"{root}/config")
+        assert status == 200 and json.loads(text)["root"].endswith("/lab")
+        assert ask("POST", f"{root}/sd/visitor")[0] == 403
+        assert ask("POST", f"{root}/sd/host")[0] == 401
+        assert ask("GET", f"{root}/gradio_api/component_server")[0] == 404
+
+
 def test_a_key_is_given_to_who_has_the_token(page: tuple[Any, Noted], crowd: Visitors) -> None:
     connection = HTTPConnection("127.0.0.1", page[0].server_port, timeout=60)
 
@@ -199,6 +224,22 @@ def test_a_key_is_given_to_who_has_the_token(page: tuple[Any, Noted], crowd: Vis
     key = json.loads(data)["key"]
     assert status == 200 and crowd.name_of({HEADER: key})
     assert ask({HEADER: key}) == (200, data)
+
+
+def test_a_closed_page_takes_no_work_and_shows_what_is_there(
+    page: tuple[Any, Noted], crowd: Visitors, owner: Visit
+) -> None:
+    named = {each.api_name: each for each in page[0].fns.values()}
+    close(crowd.place.parent, "back at noon")
+    try:
+        for name in ("denoise", "resume_training", "inspect_data"):
+            success, line = owner.outcome(named[name], CANARY, KEPT, "")
+            assert not success and "back at noon" in line, name
+        for name in ("list_models", "training_status"):
+            assert owner.outcome(named[name], CANARY, KEPT, "")[0]
+    finally:
+        reopen(crowd.place.parent)
+    assert "noon" not in owner.outcome(named["resume_training"], CANARY, KEPT, "")[1]
 
 
 def test_one_visitor_has_two_heavy_events_however_many_pages(

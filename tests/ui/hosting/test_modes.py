@@ -1,9 +1,12 @@
 """For whom a page is there."""
 
+from pathlib import Path
+
 import pytest
 
 from sd.common.validation import InputError
 from sd.ui.hosting.modes import CLASS, OWN, PUBLIC, choose_mode
+from sd.ui.hosting.space import settle_in_space
 
 
 @pytest.mark.parametrize(
@@ -38,3 +41,15 @@ def test_another_mode_is_refused_by_name(
     assert str(refused.value).startswith(label) and "one of own, class, public" in str(
         refused.value
     )
+
+
+def test_a_space_is_reached_from_outside_and_keeps_its_runs_where_it_can_write() -> None:
+    here: dict[str, str] = {}
+    settle_in_space(here)
+    assert here == {}
+    space = {"SYSTEM": "spaces"}
+    settle_in_space(space)
+    assert space["GRADIO_SERVER_NAME"] == "0.0.0.0" and Path(space["SD_HOME"]).name == "sd"
+    told = {"SYSTEM": "spaces", "SD_HOME": "/data/runs", "GRADIO_SERVER_NAME": "::"}
+    settle_in_space(told)
+    assert (told["SD_HOME"], told["GRADIO_SERVER_NAME"]) == ("/data/runs", "::")

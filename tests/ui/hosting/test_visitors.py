@@ -114,5 +114,11 @@ def test_a_home_of_a_visitor_has_bounds(tmp_path: Path) -> None:
     full.check_room(500)
     with pytest.raises(InputError, match="this page keeps 1 KiB for each"):
         full.check_room(501)
+    together = Home(tmp_path / "a", neighbours=tmp_path, most_together=1500)
+    together.check_room(500)
+    with pytest.raises(InputError, match="this page is full: come back when others"):
+        together.check_room(501)
+    assert Home(tmp_path, kept_days=2).kept_until(1000.0) == 173_800
+    assert Home(tmp_path).kept_until() is None
     Home(tmp_path).check_minutes(0)
     Home(tmp_path).check_new_run()

@@ -1,0 +1,54 @@
+"""A slice of a run's training on a GPU that is lent for it."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from sd import runs
+from sd.common.validation import InputError
+from sd.runs import process
+from sd.runs.run import may_live
+from sd.runs.sharing import scheduler
+from sd.ui import state
+from sd.ui.hosting import zero_gpu
+
+DEVICE = "cuda"  # of the process that has the GPU
+SECONDS, AROUND = 28.0, 12  # of training, and what beginning and saving take
+
+
+def seconds_of(*_: object) -> int:
+    """Return for how many seconds a GPU is asked."""
+    return round(SECONDS) + AROUND
+
+
+@zero_gpu.lend(seconds_of)
+def train_slice(folder: Path, seconds: float) -> Iterator[int]:
+    """Let a run go on from its newest checkpoint for some seconds, then save; yield its steps."""
+    from sd.runs.worker import resume
+
+    end = 0.0
+    for step in resume(folder, device=DEVICE):
+        end = end or time.monotonic() + seconds
+        if time.monotonic() >= end:
+            process.request(folder, process.YIELD)
+        yield step.step
+
+
+def train_on_gpu(folder: Path) -> None:
+    """Train a run of one's own on the GPU for a slice; it then waits, or rests, as before.
+
+    Raises `InputError` where none is lent, and while the run trains.
+    """
+    state.home().check_open()
+    if not zero_gpu.is_lent():
+        raise InputError("device = 'cuda': this page is lent no GPU")
+    if may_live(folder) or runs.obstacle(folder):
+        raise InputError(f"run = {folder.name!r}: it cannot go on now")
+    is_held = runs.status(folder).state == "paused"
+    has_turn = scheduler.hold(folder, True)
+    try:
+        for _ in train_slice(folder, SECONDS):
+            pass
+    finally:
+        if has_turn and not is_held:
+            scheduler.hold(folder, False)

@@ -1,0 +1,64 @@
+"""A sampling whose steps come from another process as arrays."""
+
+import pickle
+from typing import Any
+
+import pytest
+import torch
+
+from sd.checkpoints.model import Model
+from sd.ui import models, state
+from sd.ui.denoise import gpu
+from sd.ui.denoise.job import Job
+from sd.ui.hosting import zero_gpu
+from tests.helpers import denoising
+from tests.helpers.denoising import equal, replayed
+
+
+@pytest.fixture(autouse=True)
+def _lent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "DEVICE", "cpu")
+    monkeypatch.setenv(zero_gpu.NAME, "true")
+
+
+def test_what_travels_can_be_pickled_and_is_the_same_sampling(little: Model) -> None:
+    recipe = denoising.recipe(steps=6)
+    sent = list(gpu.arrays_of(recipe, state.home()))
+    assert [kind for kind, _ in sent] == ["Start", *["SampleStep"] * 6]
+    for _, values in sent:
+        assert not any(isinstance(each, torch.Tensor) for each in values)
+        pickle.loads(pickle.dumps(values))
+    steps = list(gpu.lent_records(recipe, state.home()))[1:]
+    assert equal(steps, replayed(recipe, little))
+
+
+def test_a_job_takes_its_steps_from_there_and_gives_the_gpu_back(
+    little: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back, stream = [], gpu.arrays_of
+
+    def lent(*arguments: Any) -> Any:
+        try:
+            yield from stream(*arguments)
+        finally:
+            given_back.append(arguments)
+
+    monkeypatch.setattr(gpu, "arrays_of", lent)
+    job = Job(denoising.recipe(steps=6))
+    job.start()
+    assert job.wait(denoising.PATIENCE) and job.error is None
+    assert job.done == 6 and len(given_back) == 1 and job.end is not None
+
+
+def test_it_is_asked_for_no_longer_than_it_takes(little: Model) -> None:
+    few, many = (denoising.recipe(steps=steps) for steps in (1, 1000))
+    assert 10 < gpu.seconds_of(few, state.home()) <= gpu.seconds_of(many, state.home()) <= 40
+
+
+def test_the_page_itself_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # so it looks there
+    models.machine.cache_clear()
+    try:
+        assert models.machine().device == "cpu"
+    finally:
+        models.machine.cache_clear()

@@ -1,0 +1,111 @@
+"""The host's view of a shared page: nothing without the token, and with it no names."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from sd.common.validation import InputError
+from sd.runs.sharing import host
+from sd.runs.sharing.closing import close, closed_line
+from sd.ui.hosting.admin import HEADER, admin_token
+from sd.ui.hosting.door import Door
+from sd.ui.hosting.modes import PUBLIC
+from sd.ui.hosting.visitors import HEADER as VISITOR
+from sd.ui.hosting.visitors import Keys, Visitors
+from sd.ui.texts import say
+from tests.helpers.run_folders import START, STEP, make_run
+
+KEYS = Keys(b"0123456789abcdef")
+
+
+async def page(scope: Any, receive: Any, send: Any) -> None:
+    """Stand for the page behind the door."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"the page"})
+
+
+@pytest.fixture
+def crowd(tmp_path: Path) -> Visitors:
+    return Visitors(tmp_path, PUBLIC, KEYS)
+
+
+@pytest.fixture
+def client(crowd: Visitors) -> TestClient:
+    return TestClient(Door(page, crowd))
+
+
+def ask(client: TestClient, token: str = KEYS.admin, **asked: str) -> Any:
+    answer = client.post("/sd/host", json=asked, headers={HEADER: token})
+    return answer.json() if answer.status_code == 200 else answer.status_code
+
+
+def test_without_the_token_nothing_is_told(client: TestClient, crowd: Visitors) -> None:
+    make_run(crowd.place / ("a1b2c3" + "0" * 18), "cats", events=START + STEP)
+    for token in ("", "x", KEYS.token, KEYS.admin[:-1], KEYS.admin.upper()):
+        assert ask(client, token, what="list") == 401
+        assert ask(client, token, what="delete", visitor="a1b2c3") == 401
+    assert client.post("/sd/host", json={"what": "list"}).status_code == 401
+    html = client.get("/sd/host")
+    assert html.status_code == 200 and "a1b2c3" not in html.text
+    assert html.headers["x-frame-options"] == "DENY"
+    assert len(list(crowd.place.iterdir())) == 1
+
+
+@pytest.mark.parametrize("lang", ["en", "zh-CN"])
+def test_the_page_of_the_host_speaks_its_language(client: TestClient, lang: str) -> None:
+    text = client.get("/sd/host", headers={"accept-language": lang}).text
+    assert f"<h1>{say('host_title', lang[:2])}</h1>" in text
+    assert "WORDS;" not in text and f'lang="{lang[:2]}"' in text
+
+
+def test_the_host_sees_letters_and_deletes(client: TestClient, crowd: Visitors) -> None:
+    home = crowd.place / ("a1b2c3" + "0" * 18)
+    make_run(home, "my secret cats", events=START + STEP)
+    told = ask(client, what="list")
+    (visitor,) = told["visitors"]
+    (run,) = visitor["runs"]
+    assert (visitor["id"], run["state"], run["step"]) == ("a1b2c3", "lost", 4)
+    assert "cats" not in str(told) and str(crowd.place) not in str(told)
+    assert told["slots"] >= 1 and told["free"] > 0 and told["closed"] == told["mistake"] == ""
+    told = ask(client, what="delete", visitor="a1b2c3", run="ffffff")
+    assert told["mistake"] == "run = 'ffffff': this visitor has none that is called so"
+    assert ask(client, what="delete", visitor="a1b2c3", run=run["id"])["visitors"][0]["runs"] == []
+    assert ask(client, what="delete", visitor="a1b2c3")["visitors"] == [] and not home.exists()
+
+
+def test_the_host_closes_the_page_and_opens_it(client: TestClient, crowd: Visitors) -> None:
+    key = client.post("/sd/visitor").json()["key"]
+    kind = {"content-type": "multipart/form-data; boundary=b"}
+    upload: Any = {"headers": {VISITOR: key, **kind}, "content": b"x"}
+    assert client.post("/gradio_api/upload", **upload).text == "the page"
+    assert ask(client, what="close", line="back at noon")["closed"] == "back at noon"
+    answer = client.post("/gradio_api/upload", **upload)
+    assert (answer.status_code, answer.text) == (503, "back at noon")
+    assert client.post("/sd/visitor", headers={VISITOR: key}).json()["closed"] == "back at noon"
+    assert client.get("/config").text == "the page"  # what is there stays
+    assert ask(client, what="open")["closed"] == "" == closed_line(crowd.place.parent, {})
+    assert client.post("/gradio_api/upload", **upload).text == "the page"
+
+
+@pytest.mark.parametrize("data", [b"", b"[", b"x" * 5000, b"null"])
+def test_what_a_host_never_asks_is_refused(client: TestClient, data: bytes) -> None:
+    answer = client.post("/sd/host", content=data, headers={HEADER: KEYS.admin})
+    assert answer.status_code == 413
+    for odd in ("[1]", '{"what": 7}', '{"what": "stop", "visitor": [1]}'):
+        answer = client.post("/sd/host", content=odd, headers={HEADER: KEYS.admin})
+        assert answer.status_code == 200 and answer.json()["mistake"]
+
+
+def test_the_token_can_be_ones_own(crowd: Visitors) -> None:
+    assert admin_token(crowd, {}) == KEYS.admin != KEYS.token
+    assert admin_token(crowd, {"SD_ADMIN": "a token of the host"}) == "a token of the host"
+    with pytest.raises(InputError, match="SD_ADMIN: must have at least 16 characters"):
+        admin_token(crowd, {"SD_ADMIN": "short"})
+
+
+def test_the_line_of_a_closed_page_is_told_before_work_is_taken(crowd: Visitors) -> None:
+    close(crowd.place.parent, "back at noon")
+    assert crowd.closed_line() == "back at noon"
+    assert host.list_visitors(crowd.place) == []
