@@ -26,7 +26,17 @@ DOORS = ("photos", *BUNDLED_WORDS)
 FILE_OF = {"photos": "photos", "starter": "emoji", "shapes": "shapes"}
 WORDS = (
     *("title", "zone", "folder", "files", "photos", "starter", "shapes", "change", "other", "back"),
-    *("name", "kept_until", "sending", "cancel", "broken", "too_many", "details", "remove", "choose"),
+    *(
+        "name",
+        "kept_until",
+        "sending",
+        "cancel",
+        "broken",
+        "too_many",
+        "details",
+        "remove",
+        "choose",
+    ),
 )
 LONGEST_TITLE = 100
 
