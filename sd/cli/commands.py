@@ -413,7 +413,7 @@ def rename(args: argparse.Namespace) -> None:
 
 def host(args: argparse.Namespace) -> None:
     """Look after a page that visitors share: list them, stop or delete, close it or open it."""
-    from sd.cli.host import look_after
+    from sd.cli.sharing.host import look_after
 
     look_after(args)
 
