@@ -30,7 +30,6 @@ from sd.common.validation import InputError
 from sd.data.reading.source import BUNDLED_SETS
 from sd.generation.recipe import Recipe
 from sd.runs.home import Home
-from sd.runs.process import PROCESS
 from sd.training.planning import memory
 
 if TYPE_CHECKING:
@@ -112,8 +111,8 @@ def _model_in(home: Home, folder: Path) -> ModelEntry | None:
         written = os.stat(f"{newest}/{ABOUT}").st_mtime_ns
     except OSError:
         return None
-    bundled = folder.parent == home.bundled and not (folder / PROCESS).exists()
-    return ModelEntry(folder.name, str(folder), step_of(newest), newest, written, bundled)
+    is_bundled = home.is_bundled(folder)
+    return ModelEntry(folder.name, str(folder), step_of(newest), newest, written, is_bundled)
 
 
 def model_at(home: Home, place: str) -> ModelEntry:

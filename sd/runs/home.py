@@ -107,12 +107,14 @@ class Home:
                 return folder
         raise InputError(f"run = {name!r}: there is no run of that name")
 
+    def is_bundled(self, folder: Path) -> bool:
+        """Tell whether a run came with the project; one's own may lie beside it."""
+        return folder.parent == self.bundled and not (folder / PROCESS).exists()
+
     def find_own_run(self, name: str | None) -> Path:
         """Return the folder of an own run, which may be changed; raise `InputError` for others."""
         folder = self.find_run(name)
-        if folder.parent != self.path or (
-            folder.parent == self.bundled and not (folder / PROCESS).exists()
-        ):
+        if folder.parent != self.path or self.is_bundled(folder):
             raise InputError(f"run = {name!r}: it comes with the project and stays as it is")
         return folder
 

@@ -12,6 +12,7 @@ from sd.common.validation import InputError
 from sd.config import ini
 from sd.config.sections import MOST_MINUTES
 from sd.generation import registry
+from sd.runs import process
 from sd.training import coach
 from sd.ui import state
 from sd.ui.adapter import scratch
@@ -27,13 +28,15 @@ from sd.ui.train.planning.form import fill_fields
 FORMS = ZIP, PNG, *_ = ("zip", "png", "webp", "gif", "mp4")  # of a run that is taken away
 
 LEAST_MINUTES = 0.1
+NOBODY = 0  # a process that is never there
 
 
 def list_run_names() -> list[str]:
     """Return the runs that can be shown: yours, newest first, then the bundled ones."""
     home = state.home()
     bundled = [entry.name for entry in registry.list_models(home) if entry.bundled]
-    return list(dict.fromkeys([*(folder.name for folder in home.run_folders()), *bundled]))
+    own = [folder.name for folder in home.run_folders() if not home.is_bundled(folder)]
+    return list(dict.fromkeys([*own, *bundled]))
 
 
 def choose_run(shown: str, asked: str, by_page: bool, lang: str) -> tuple[str, bool]:
@@ -177,7 +180,9 @@ def open_bundle(event: gr.EventData) -> Updates:
     home = state.home()
     home.check_open()
     home.check_new_run()
-    return choose(unbundle.unpack(Path(file), home.ensure_writable()).name)
+    folder = unbundle.unpack(Path(file), home.ensure_writable())
+    process.record(folder, NOBODY)  # beside the bundled runs it is known by that as one's own
+    return choose(folder.name)
 
 
 @guarded

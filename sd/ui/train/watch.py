@@ -197,7 +197,7 @@ def draw_part(at: Look, status: runs.Status, folder: Path, step: int, lang: str)
 
 def head(status: runs.Status, folder: Path, lang: str) -> dict[str, Any]:
     """Return the head of a run: its clock, its facts, its bar, what can be pressed."""
-    is_bundled = folder.parent == state.home().bundled and folder.parent != state.home().path
+    is_bundled = state.home().is_bundled(folder)
     drawable = runs.saved_step(folder) > 0
     return {
         "state": status.state,

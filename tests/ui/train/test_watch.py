@@ -16,6 +16,7 @@ from sd import runs
 from sd.common.paths import PROJECT
 from sd.config import Config
 from sd.data import shapes
+from sd.runs import process
 from sd.runs.sharing.scheduler import Place
 from sd.training import coach
 from sd.ui import texts
@@ -432,6 +433,25 @@ def test_a_tab_that_was_open_before_shows_a_run_that_is_started(home: Path) -> N
     assert look("a-old", **after(attached)) == {}  # a person's choice
     sent = look("a-old", **{**after(attached), "by_page": True})
     assert (sent["run"], sent["by_page"]) == ("b-new", True)
+
+
+def test_a_clone_keeps_the_bundled_runs_apart_from_ones_own(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There both lie in one folder; the bundled ones are as old as the clone."""
+    monkeypatch.setattr("sd.runs.home.BUNDLED_RUNS", home)
+    checkpoint = made_run(home, "shapes32", steps=52) / "checkpoint-000000052"
+    checkpoint.mkdir()
+    (checkpoint / "checkpoint.json").write_text("{}")
+    example = look()
+    assert example["head"]["facts"] == [texts.say("example_run", "en")]
+    assert example["head"]["verbs"] == [] and example["head"]["primary"] == ""
+    process.record(made_run(home, "mine", steps=52), control.NOBODY)
+    os.utime(home / "mine" / runs.CONFIG, (1, 1))
+    assert look()["run"] == "mine"
+    assert control.list_run_names() == ["mine", "shapes32"]
+    assert look()["head"]["facts"][0] == "mine"
+    assert runs.status(home / "mine").state == "stopped"
 
 
 def test_a_page_opens_what_lives_else_ones_own_newest(home: Path, tmp_path: Path) -> None:
