@@ -1,9 +1,11 @@
 """Ways through the tabs with a model on latents: previews on the way, pictures where one rests."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from PIL import Image
@@ -15,6 +17,7 @@ from sd.data.images import to_uint8
 from sd.training.latents import space_of_picture
 from sd.training.randomness import new_network
 from sd.ui.noise.pictures import STARTERS, read_pixels
+from tests.browser.conftest import end_runs
 from tests.browser.test_denoise import (
     PLAYER,
     choose_model,
@@ -25,9 +28,11 @@ from tests.browser.test_denoise import (
     taken,
     unfold,
 )
-from tests.browser.test_page import go_to
+from tests.browser.test_page import FACTS, go_to, settled
+from tests.browser.test_training import open_tool
 from tests.helpers.first_stages import latent_settings, small_autoencoder
 from tests.helpers.networks import with_weights
+from tests.helpers.photos import make_photos
 
 pytestmark = pytest.mark.browser
 
@@ -40,6 +45,22 @@ MOVE = """async (t) => {
   return document.querySelectorAll("#noise-latents canvas")[1].width;
 }"""
 SIDE, PLACES = 8, 4  # of its pictures, and of the latents
+FEW = {  # of the form of the settings: TAESD, its decoder tuned, and the smallest network
+    "autoencoder": "taesd",
+    "tune_steps": 2,
+    "steps": 4,
+    "batch_size": 2,
+    "input_height": 64,
+    "input_width": 64,
+    "channel": 4,
+    "n_embed": 4,
+    "patch_size": 1,
+    "model_channels": 32,
+    "channel_mult": "[1]",
+    "attention_resolutions": "[]",
+    "sample_early": "[1]",
+}
+AS_SET = f"?set={quote(json.dumps({'minutes': {'minutes': None}, 'plan-fields': FEW}))}"
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +131,43 @@ def test_on_a_phone_an_autoencoder_is_seen_from_within(open_page: Any, latent: s
     box = shown.nth(0).bounding_box()
     assert box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["height"] >= 44
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_model_on_latents_is_trained_taken_away_and_drawn_with(
+    open_page: Any, home: Path, tmp_path: Path
+) -> None:
+    """With a decoder tuned to the pictures; drawn with once its bundle has been opened again."""
+    page = open_page(address_end=f"{AS_SET}#train")
+    page.locator("#train-start", has_text="4 steps").wait_for()  # the address has filled the form
+    page.locator(".pick-folder").set_input_files(str(make_photos(tmp_path / "Few cats", 12)))
+    settled(page, FACTS, "12 pictures")
+    try:
+        page.locator("#train-start").click()
+        page.locator(".run-panel[data-run='Few cats'][data-state=finished]").wait_for()
+    finally:
+        end_runs(home)
+    page.locator("#model .model-now b", has_text="Few cats").wait_for()  # by itself
+    assert page.locator(".run-panel .blue:visible").all_inner_texts() == ["Draw with it →"]
+    open_tool(page, "loss")
+    page.locator(".run-note label", has_text="autoencoder").click()
+    page.locator(".run-drawn img.kept").wait_for()  # beside the curves of its decoder
+    open_tool(page, "save")
+    page.locator("#train-form").select_option("webp")
+    with page.expect_download() as download:
+        page.locator("#train-download").click()
+    with Image.open(download.value.path()) as film:
+        assert film.n_frames == 2 and min(film.size) > 4 * 64
+    page.locator("#train-form").select_option("zip")
+    with page.expect_download() as download:
+        page.locator("#train-download").click()
+    download.value.save_as(tmp_path / "taken.zip")
+    shutil.rmtree(home / "Few cats")  # what was taken away holds the tuned decoder too
+    page.locator("#train-bundle").set_input_files(str(tmp_path / "taken.zip"))
+    opened = page.locator(".run-panel[data-state=finished]:not([data-run='Few cats'])")
+    opened.wait_for()
+    name = str(opened.get_attribute("data-run"))
+    page.locator("#train-draw").click()
+    page.locator("#model .model-now b", has_text=name).wait_for()
+    page.locator("#denoise-go").click()
+    settled(page, "#denoise-status", "steps in")
+    shutil.rmtree(home / name)

@@ -256,7 +256,8 @@ def facts(status: runs.Status, lang: str) -> list[str]:
         whole = clock((status.seconds or 0) + (status.seconds_left or 0))
         found = [say("of_time", lang, time=whole), say("at_step", lang, step=step)]
     else:
-        found = [say("state_running", lang, step=step, total=total)]
+        key = "state_running" if status.step else "state_first_step"
+        found = [say(key, lang, step=step, total=total)]
     if status.pictures_per_second:
         found.append(say("speed", lang, n=f"{status.pictures_per_second:,.0f}"))
     if status.device_memory_bytes:

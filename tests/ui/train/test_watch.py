@@ -91,6 +91,8 @@ def test_a_running_run_tells_its_time_and_what_it_holds() -> None:
     assert watch.share(held) == pytest.approx(110 / 180)
     old = replace(running, seconds=None)  # a journal that does not tell the seconds
     assert watch.facts(old, "en")[0] == "step 57 of 270" and watch.share(old) == 57 / 270
+    none = replace(old, step=0, total=1)  # of one by the clock the total is a guess
+    assert watch.facts(none, "en")[0] == "taking its first step"
     assert watch.clock(3723) == "1:02:03"
 
 
