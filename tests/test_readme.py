@@ -75,15 +75,9 @@ def test_its_layout_names_the_packages_and_files_that_are_there() -> None:
             assert (ROOT / "sd" / package / folder).is_dir(), f"{package}/{folder}"
 
 
-def test_the_checks_are_those_of_the_second_command() -> None:
+def test_the_checks_are_the_second_command() -> None:
     second = [text for _, text in BLOCKS][1]
-    run = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    for part in second.replace("\\\n", "").split(" && "):
-        assert part.strip() in run, part
-    (apart,) = re.findall(r'^beside="(.*)"$', run, re.MULTILINE)
-    assert all((ROOT / path).exists() for path in apart.split())
-    halves = re.findall(r'-m "not slow and not browser" (.*?)(?: >.*)?$', run, re.MULTILINE)
-    assert halves == ["${beside//tests/--ignore=tests}", "$beside"]  # what one leaves the other has
+    assert second in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("preset", preset_names())
