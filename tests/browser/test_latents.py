@@ -133,6 +133,7 @@ def test_on_a_phone_an_autoencoder_is_seen_from_within(open_page: Any, latent: s
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+@pytest.mark.slow
 def test_a_model_on_latents_is_trained_taken_away_and_drawn_with(
     open_page: Any, home: Path, tmp_path: Path
 ) -> None:

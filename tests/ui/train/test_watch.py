@@ -572,6 +572,22 @@ def test_a_click_takes_the_remedy_into_the_plan(home: Path) -> None:
     assert sent["config"] == config
 
 
+def test_a_tuned_decoder_goes_with_the_network_as_it_is(home: Path) -> None:
+    folder = made_run(home, "on latents", steps=52, end=None)
+    (folder / runs.CONFIG).write_text(Config.preset("latent128").to_ini())
+    (folder / "checkpoint-000000052").mkdir()
+    (folder / "checkpoint-000000052" / "checkpoint.json").write_text("{}")
+    saved = {"event": "checkpoint", "step": 52, "folder": "checkpoint-000000052"}
+    add_events(folder, saved, {"event": "finished", "step": 52})
+    told = advice.run_remarks(folder, runs.status(folder), "en")
+    (remark,) = [each for each in told if each.get("fix") == "untuned_run"]
+    assert remark["button"] == "Tune the decoder in a new run"
+    sent = control.apply_fix(ENGLISH, click("on latents", "untuned_run"), "starter")
+    values = sent["form"]["patch"]["values"]
+    assert (values["start_from"], values["tune_steps"]) == ("on latents", 100)
+    assert not sent["form"]["patch"]["faults"]
+
+
 @pytest.mark.parametrize("kind", ["nope", None, 3, "<b>", ["x"]])
 def test_only_a_remedy_of_the_coach_is_taken(home: Path, kind: Any) -> None:
     grey_run(home)
