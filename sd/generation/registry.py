@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sd import runs
 from sd.checkpoints.closed_form_name import CLOSED_FORMS, parse_name
-from sd.checkpoints.pretrained.choices import digest_of_place, is_published
+from sd.checkpoints.pretrained.choices import (
+    digest_of_place,
+    format_place,
+    is_published,
+    parse_place,
+    without_adapters,
+)
 from sd.checkpoints.record import (
     ABOUT,
     DIGITS,
@@ -28,6 +34,9 @@ from sd.checkpoints.record import (
 from sd.common import validation
 from sd.common.validation import InputError
 from sd.data.reading.source import BUNDLED_SETS
+from sd.generation.published import shelf
+from sd.generation.published.facts import written_at
+from sd.generation.published.shelf import choices_of, with_choices
 from sd.generation.recipe import Recipe
 from sd.runs.home import Home
 from sd.training.planning import memory
@@ -75,7 +84,10 @@ def is_closed_form(name: str) -> bool:
 
 
 def list_models(home: Home) -> list[ModelEntry]:
-    """Return the trained models: the bundled ones, `OPENING` first, then the own, newest first."""
+    """Return the models: the bundled ones, `OPENING` first, then the own, newest first.
+
+    Last come published ones whose files were opened.
+    """
     places = dict.fromkeys((home.bundled, home.path))
     found = (_model_in(home, folder) for place in places for folder in runs.list_folders(place))
 
@@ -83,15 +95,21 @@ def list_models(home: Home) -> list[ModelEntry]:
         bundled = entry.bundled
         return not bundled, bundled and entry.name != OPENING, entry.name * bundled
 
-    return sorted(filter(None, found), key=order)
+    published = (_published(home, each.name) for each in shelf.list_opened(home, shelf.MODEL))
+    return [*sorted(filter(None, found), key=order), *published]
 
 
 def find_model(home: Home, name: str) -> ModelEntry:
-    """Return the trained model of that name, an own before a bundled one; or raise `InputError`."""
+    """Return the model of that name, an own before a bundled one; or raise `InputError`.
+
+    That of a published one may say more, as "v1.safetensors#prediction=v".
+    """
     for place in (home.path, home.bundled):
         for folder in runs.list_folders(place):
             if folder.name == name and (entry := _model_in(home, folder)):
                 return entry
+    if shelf.has_model(home, name):
+        return _published(home, name)
     names = [entry.name for entry in list_models(home)]
     if not names:
         raise InputError(
@@ -99,6 +117,12 @@ def find_model(home: Home, name: str) -> ModelEntry:
         )
     validation.choice("model", name, names)
     return find_model(home, name)  # it has come meanwhile
+
+
+def _published(home: Home, name: str) -> ModelEntry:
+    """Return the published model of a name; `InputError` for files that were not opened."""
+    place = shelf.place_of(home, name)
+    return ModelEntry(name, place, written=written_at(parse_place(place)[0]), published=True)
 
 
 def _model_in(home: Home, folder: Path) -> ModelEntry | None:
@@ -172,6 +196,8 @@ def find_renamed(home: Home, recipe: Recipe, find: Callable[[Recipe], ModelEntry
             return recipe
     for entry in list_models(home):
         with suppress(InputError):
+            if entry.published:  # with what is said of it or added to it
+                entry = _published(home, with_choices(entry.name, choices_of(recipe.model)))
             if digest(entry_of(entry, recipe)) == recipe.digest:
                 return recipe.of_model(entry.name)
     return recipe
@@ -184,6 +210,8 @@ def _model_of(home: Home, recipe: Recipe) -> ModelEntry:
         with suppress(InputError):
             data = data if data in BUNDLED_SETS else str(home.find_run(data))
         return model_at(home, f"{kind}{colon}{data}")
+    if shelf.has_model(home, recipe.model):
+        return _published(home, recipe.model)
     folders = {entry.name: entry.place for entry in list_models(home)}
     return model_at(home, folders.get(recipe.model, recipe.model))
 
@@ -248,22 +276,39 @@ class OpenModels:
     def __init__(self, most: int = LARGEST_OPEN) -> None:
         """Keep at most so many bytes of them beside the newest."""
         self._most, self._lock = most, threading.Lock()
-        self._models: OrderedDict[tuple[ModelEntry, str], Model | ClosedFormModel] = OrderedDict()
+        self._models: OrderedDict[tuple[ModelEntry, str], Any] = OrderedDict()
 
     def load(
         self, entry: ModelEntry, device: str, check: Callable[[], object]
     ) -> "Model | ClosedFormModel":
-        """Return a model; `check` is called before one is opened, and may refuse it."""
-        key = (entry, device)
+        """Return a model; `check` is called before one is opened, and may refuse it.
+
+        Published ones that differ in what is added to them share their weights.
+        """
+        key = (_base_of(entry), device)
         with self._lock:
             if key in self._models:
                 self._models.move_to_end(key)
-                return self._models[key]
-            check()
-            self._models[key] = model = load_model(entry, device)
+            else:
+                self._make_room(check)
+                self._models[key] = _open(key[0], device)
             while len(self._models) > 1 and sum(map(_bytes_of, self._models.values())) > self._most:
                 self._models.popitem(last=False)
+            opened = self._models[key]
+            model: Model | ClosedFormModel = (
+                opened.with_choices(parse_place(entry.place)[1]) if entry.published else opened
+            )
             return model
+
+    def _make_room(self, check: Callable[[], object]) -> None:
+        """Call `check`; where it refuses, give up what is open and ask it again."""
+        try:
+            check()
+        except InputError:
+            if not self._models:
+                raise
+            self._models.clear()
+            check()
 
     def names(self) -> list[str]:
         """Return the names of the models that are open, the one asked last at the end."""
@@ -271,8 +316,26 @@ class OpenModels:
             return [entry.name for entry, _ in self._models]
 
 
+def _base_of(entry: ModelEntry) -> ModelEntry:
+    """Return a published model without what is added to it; any other as it is."""
+    if not entry.published:
+        return entry
+    path, choices = parse_place(entry.place)
+    place = format_place(str(path), without_adapters(choices))
+    return entry._replace(name=place, place=place)
+
+
+def _open(entry: ModelEntry, device: str) -> Any:
+    """Return a model that stays open; one that is published takes more."""
+    from sd.checkpoints.adapters.adapted import AdaptableModel
+
+    model: Any = load_model(entry, device)
+    return AdaptableModel(model) if entry.published else model
+
+
 def _bytes_of(model: Any) -> int:
     """Return the bytes that an open model keeps: its weights, or the pictures of its set."""
+    model = getattr(model, "base", model)
     if (network := getattr(model, "network", None)) is None:
         return int(model.denoiser.pixels.nbytes)
     latents = getattr(model, "latents", None)

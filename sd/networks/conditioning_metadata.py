@@ -15,6 +15,7 @@ LONGEST_LABEL, MOST_LABELS = 200, 1_000_000
 
 
 MOST_GUIDANCE, DEFAULT_GUIDANCE = 50.0, 2.0  # the latter where there is a prompt
+PUBLISHED_GUIDANCE = 7.5  # that of Stable Diffusion, which was trained on loose captions
 
 
 def read_metadata(folder: Path) -> dict[str, Any] | None:

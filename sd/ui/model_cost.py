@@ -37,6 +37,7 @@ class Cost(NamedTuple):
     kind: str = ""
     pictures: int = 0
     mapped: bool = False  # from the disk, so that the set itself takes no memory
+    chosen: bool = False  # a file that was opened here on purpose: nobody else brought it
 
     def resized(self, size: tuple[int, int] | None) -> "Cost":
         """Return what it takes for pictures of another size; None for its own.
@@ -70,6 +71,10 @@ class Cost(NamedTuple):
         length = self.config.conditioning.text_length
         return blueprint(self.config.unet, *self.config.latent_shape[1:], length).operations
 
+    def most_operations(self, device: str) -> float:
+        """Return how many one sampling may take: whoever opens a large file means to wait."""
+        return MOST_OPERATIONS if device == "cpu" and not self.chosen else MOST_ON_GPU
+
     def memory_needed(self, pictures: int) -> int:
         """Return about how many bytes it takes while it answers for so many pictures at once."""
         if not self.kind:
@@ -80,14 +85,15 @@ class Cost(NamedTuple):
         return own + VALUE * pictures * (2 * self.counted + 4 * self.size)
 
 
-def cost_of(name: str, folder: Path, config: Config) -> Cost:
+def cost_of(name: str, folder: Path, config: Config, chosen: bool = False) -> Cost:
     """Return what a model takes, which is found at a folder, or at the zip of its pictures.
 
     A run that kept no pictures has those of its bundled set; without such it has none to count.
+    chosen: a published one, in a file that was opened here.
     """
     kind, colon, _ = name.partition(":")
-    if not colon:
-        return Cost(name, config)
+    if chosen or not colon:
+        return Cost(name, config, chosen=chosen)
     stored = folder / runs.PICTURES / PIXELS
     if stored.is_file():
         of_one = prod(config.picture_shape)  # bytes
@@ -116,7 +122,7 @@ def check(cost: Cost, calls: int, pictures: int, device: str, asked: str) -> Non
 
     calls: of one picture. asked: what the line begins with.
     """
-    most = MOST_OPERATIONS if device == "cpu" else MOST_ON_GPU
+    most = cost.most_operations(device)
     if (total := calls * pictures * cost.operations()) > most:
         raise InputError(
             f"{asked}: {cost.name!r} would take {total:.2g} operations; at most {most:.2g} are "
@@ -139,10 +145,11 @@ def check_memory(cost: Cost, pictures: int, device: str, asked: str) -> None:
 
 def check_together(priced: Iterable[tuple[Cost, Recipe]], device: str) -> None:
     """Raise `InputError` where recipes of one picture, none a branch, take too much together."""
-    most = MOST_OPERATIONS if device == "cpu" else MOST_ON_GPU
+    each = list(priced)
+    most = min((cost.most_operations(device) for cost, _ in each), default=0)
     total = sum(
         recipe.steps * calls_per_step(recipe.sampler) * passes(recipe) * cost.operations()
-        for cost, recipe in priced
+        for cost, recipe in each
     )
     if total > most:
         raise InputError(

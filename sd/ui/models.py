@@ -21,9 +21,12 @@ from sd.common.validation import InputError
 from sd.config import Config
 from sd.data import captions
 from sd.generation import registry
+from sd.generation.published import facts
 from sd.generation.recipe import Recipe
 from sd.generation.registry import ModelEntry, OpenModels
 from sd.networks import conditioning_metadata
+from sd.networks.clip import prompt as clip_prompt
+from sd.networks.conditioning_metadata import PUBLISHED_GUIDANCE
 from sd.ui import model_cost, uploads
 from sd.ui.components.handlers import in_own_thread
 from sd.ui.hosting import zero_gpu
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from sd.data.space import Space
     from sd.generation.pipeline import Source
 
-LONGEST_CHOSEN_MODEL = 200
+LONGEST_CHOSEN_MODEL = 1000  # characters: that of a published one says what is added to it
 FALLBACK = f"{CLOSED_FORMS[0]}:{uploads.STARTER}"  # a model where none was trained
 
 
@@ -131,6 +134,8 @@ def pictures_of(name: str) -> str:
 @lru_cache(maxsize=32)
 def config_of(entry: ModelEntry) -> Config:
     """Return a model's settings; a closed form of a set without a run has the preset's."""
+    if entry.published:
+        return facts.config_of_place(entry.place, entry.written)
     if (entry.folder / runs.CONFIG).is_file():
         return Config.read(entry.folder / runs.CONFIG)
     return Config.preset(PRESET)
@@ -148,6 +153,9 @@ def timesteps(entry: ModelEntry) -> int:
 
 def read_conditioning(entry: ModelEntry) -> ConditioningMetadata | None:
     """Return what a model is conditioned on, without opening it; None for an unconditional one."""
+    if entry.published:
+        kind, length = config_of(entry).conditioning.kind, clip_prompt.ROOM
+        return None if kind == "none" else ConditioningMetadata(kind, (), (), None, length)
     if entry.checkpoint is None:
         return None
     length = config_of(entry).conditioning.text_length
@@ -170,6 +178,13 @@ def default_prompts(entry: ModelEntry) -> tuple[str, ...]:
     return conditioning_metadata.default_prompts(chosen, conditioning.labels, conditioning.examples)
 
 
+def default_guidance(entry: ModelEntry) -> float:
+    """Return how strongly a model follows a prompt unless it is told."""
+    if entry.published:
+        return PUBLISHED_GUIDANCE
+    return conditioning_metadata.default_guidance(config_of(entry).conditioning.drop)
+
+
 def network_calls(
     entry: ModelEntry,
     sampler: str,
@@ -187,7 +202,7 @@ def network_calls(
 
 def cost_of(entry: ModelEntry) -> model_cost.Cost:
     """Return what asking a model takes, without opening it."""
-    return model_cost.cost_of(entry.name, entry.folder, config_of(entry))
+    return model_cost.cost_of(entry.name, entry.folder, config_of(entry), entry.published)
 
 
 def open_model(entry: ModelEntry) -> "Source":
@@ -299,6 +314,8 @@ def _flag(flag: str, text: str) -> list[str]:
 
 def _model_argument(entry: ModelEntry) -> str:
     """Return how a command line names a model."""
+    if entry.published:
+        return entry.place
     if entry.place == uploads.STARTER:
         return entry.name
     here = Path.cwd()

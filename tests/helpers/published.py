@@ -133,3 +133,18 @@ def inpainted():
     mask = torch.zeros(1, 16, 16)
     mask[:, 4:12, 2:10] = 1
     return mask, torch.from_numpy(normal("inpainting/picture", [3, 16, 16])).clamp(-1, 1)
+
+
+def write_lora(path: Path, rank=2, size=0.5) -> Path:
+    """Write a LoRA of kohya's names, of a layer of the U-Net and one of the text encoder."""
+    layers = {
+        "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q": 32,
+        "lora_te_text_model_encoder_layers_0_self_attn_q_proj": 32,
+    }
+    state = {}
+    for layer, width in layers.items():
+        state[f"{layer}.lora_down.weight"] = size * weight(f"{layer}/down", [rank, width])
+        state[f"{layer}.lora_up.weight"] = size * weight(f"{layer}/up", [width, rank])
+        state[f"{layer}.alpha"] = torch.tensor(float(rank))
+    save_file(state, path)
+    return path

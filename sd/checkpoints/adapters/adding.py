@@ -9,6 +9,7 @@ from sd.checkpoints.model import Model
 from sd.checkpoints.pretrained.choices import Choices
 from sd.common.validation import InputError, whole
 from sd.networks.clip.captions import ClipCaptions
+from sd.networks.conditioning import Conditioner
 
 ADDED, MERGED = "added", "merged"  # in a model's `about`: a line for each
 
@@ -30,15 +31,8 @@ def add_adapters(model: Model, choices: Choices, merge: bool = False) -> Model:
     """
     if not choices.lora and not choices.embedding and choices.clip_skip == 1:
         return model
-    if choices.clip_skip > 1:
-        if not isinstance(model.conditioner, ClipCaptions):
-            raise InputError("clip_skip: this model does not read prompts as CLIP does")
-        layers = model.conditioner.encoder.config.layers
-        model.conditioner.skip = whole("clip_skip", choices.clip_skip, 1, layers) - 1
-    lines = [
-        f"{Path(place).name}: prompts may say {learn_embedding(Path(place).expanduser(), model)}"
-        for place in choices.embedding
-    ]
+    skip_layers(model.conditioner, choices)
+    lines = learn_embeddings(model.conditioner, choices)
     merged: list[str] = []
     for place, scale in choices.lora:
         attached = attach_lora(Path(place).expanduser(), model, scale)
@@ -46,3 +40,19 @@ def add_adapters(model: Model, choices: Choices, merge: bool = False) -> Model:
             attached.merge(model)
         (merged if merge else lines).append(f"{attached.line}; at {scale:g}")
     return replace(model, about={**model.about, ADDED: lines, MERGED: merged})
+
+
+def skip_layers(conditioner: Conditioner | None, choices: Choices) -> None:
+    """Let a text encoder leave out the layers that `choices` says; `InputError` where it cannot."""
+    if choices.clip_skip == 1:
+        return
+    if not isinstance(conditioner, ClipCaptions):
+        raise InputError("clip_skip: this model does not read prompts as CLIP does")
+    layers = conditioner.encoder.config.layers
+    conditioner.skip = whole("clip_skip", choices.clip_skip, 1, layers) - 1
+
+
+def learn_embeddings(conditioner: Conditioner | None, choices: Choices) -> list[str]:
+    """Teach a conditioner the words that `choices` says; return a line for each."""
+    files = [Path(place).expanduser() for place in choices.embedding]
+    return [f"{file.name}: prompts may say {learn_embedding(file, conditioner)}" for file in files]

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sd.checkpoints.model import Model
 from sd.checkpoints.pretrained.header import (
     FLOATS,
     file_label,
@@ -22,6 +21,7 @@ from sd.common.text import printable
 from sd.common.validation import InputError, shown
 from sd.networks.clip.captions import ClipCaptions
 from sd.networks.clip.prompt import ROOM
+from sd.networks.conditioning import Conditioner
 
 PLAIN = "emb_params"  # where AUTOMATIC1111's safetensors have the vectors
 NESTED = "string_to_param"  # where its torch files have them, by "*"
@@ -89,14 +89,14 @@ def _of_torch(stored: Any) -> Iterator[tuple[str, Tensor]]:
                 yield name, each.detach().to(torch.float32)
 
 
-def learn_embedding(path: Path, model: Model) -> str:
-    """Teach a model the word of a file, and return it.
+def learn_embedding(path: Path, conditioner: Conditioner | None) -> str:
+    """Teach a model's conditioner the word of a file, and return it.
 
     Raises `InputError` for vectors of another width than its text encoder's, and for a model that
     reads otherwise than by CLIP.
     """
-    if not isinstance(model.conditioner, ClipCaptions):
+    if not isinstance(conditioner, ClipCaptions):
         raise InputError(f"{file_label(path)}: this model does not read prompts as CLIP does")
     word, vectors = read_embedding(path)
-    model.conditioner.learn(word, vectors)
+    conditioner.learn(word, vectors)
     return word

@@ -2,10 +2,10 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -27,6 +27,7 @@ from sd.checkpoints.pretrained.names import unet_modules
 from sd.checkpoints.weights import check_finite
 from sd.common.text import brief, printable
 from sd.common.validation import InputError
+from sd.config.sections import UNetConfig
 from sd.networks.adapters.lora import LoRA, LowRank
 from sd.networks.clip.captions import ClipCaptions
 
@@ -64,6 +65,17 @@ class LoRAFile:
             if TO_CONTEXT.search(spelling):
                 return self.file.entries[parts[DOWN]].shape[1]
         return None
+
+
+class MatchedLoRA(NamedTuple):
+    """A file's changes and the layers of a model that they are of: spelling -> layer of each part.
+
+    unused: spellings of layers that the model has not.
+    """
+
+    unet: Mapping[str, str]
+    text: Mapping[str, str]
+    unused: tuple[str, ...]
 
 
 @dataclass
@@ -158,32 +170,15 @@ def attach_lora(path: Path, model: Model, scale: float = 1.0) -> AttachedLoRA:
     no layer of this model.
     """
     found = read_lora(path)
-    width = model.config.unet.context_dim
-    if found.context not in (None, width):
-        raise InputError(
-            f"{found.label}: was trained for contexts of width {found.context}"
-            f"{_version(found.context)}; this model's have {width}{_version(width)}"
-        )
     text = model.conditioner.encoder if isinstance(model.conditioner, ClipCaptions) else None
-    in_unet = unet_spellings(unet_modules(model.config.unet))
-    in_text = {} if text is None else text_spellings(_layers(text))
-    parts: dict[str, dict[str, LowRank]] = {"unet": {}, "text": {}}
-    unused = []
-    for spelling in found.changes:
-        if spelling in in_unet:
-            parts["unet"][in_unet[spelling]] = _change(found, spelling, in_unet[spelling])
-        elif spelling in in_text:
-            parts["text"][in_text[spelling]] = _change(found, spelling, in_text[spelling])
-        else:
-            unused.append(printable(spelling))
-    if not any(parts.values()):
-        raise InputError(
-            f"{found.label}: none of its {len(unused)} changes is of a layer of this model; one is "
-            f"{brief(unused[0])}"
-        )
-    unused += map(printable, found.others)
+    matched = match_lora(found, model.config.unet, [] if text is None else layers_of(text))
+    parts = {
+        name: {layer: _change(found, spelling, layer) for spelling, layer in layers.items()}
+        for name, layers in (("unet", matched.unet), ("text", matched.text))
+    }
+    unused = (*matched.unused, *map(printable, found.others))
     attached = AttachedLoRA(
-        found.label, LoRA(parts["unet"], scale), LoRA(parts["text"], scale), tuple(unused)
+        found.label, LoRA(parts["unet"], scale), LoRA(parts["text"], scale), unused
     )
     attached.unet.attach(model.unet)
     try:
@@ -195,7 +190,33 @@ def attach_lora(path: Path, model: Model, scale: float = 1.0) -> AttachedLoRA:
     return attached
 
 
-def _layers(network: nn.Module) -> list[str]:
+def match_lora(found: LoRAFile, unet: UNetConfig, text_layers: Sequence[str]) -> MatchedLoRA:
+    """Return which layers of a model a file changes, read or not; text_layers: its encoder's.
+
+    Raises `InputError` for one for another width of context, and one that changes no layer of it.
+    """
+    width = unet.context_dim
+    if found.context not in (None, width):
+        raise InputError(
+            f"{found.label}: was trained for contexts of width {found.context}"
+            f"{_version(found.context)}; this model's have {width}{_version(width)}"
+        )
+    in_unet, in_text = unet_spellings(unet_modules(unet)), text_spellings(text_layers)
+    matched = MatchedLoRA(
+        {each: in_unet[each] for each in found.changes if each in in_unet},
+        {each: in_text[each] for each in found.changes if each in in_text and each not in in_unet},
+        tuple(map(printable, (e for e in found.changes if e not in in_unet and e not in in_text))),
+    )
+    if not matched.unet and not matched.text:
+        raise InputError(
+            f"{found.label}: none of its {len(matched.unused)} changes is of a layer of this model;"
+            f" one is {brief(matched.unused[0])}"
+        )
+    return matched
+
+
+def layers_of(network: nn.Module) -> list[str]:
+    """Return the names of the layers that a LoRA of a text encoder may change."""
     return [name for name, each in network.named_modules() if isinstance(each, nn.Linear)]
 
 

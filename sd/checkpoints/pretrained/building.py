@@ -6,7 +6,6 @@ no time is more held than the model itself and one tensor. Files are closed agai
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,13 @@ from sd.checkpoints.model import Model
 from sd.checkpoints.pretrained.choices import BFLOAT16, Choices, parse_place
 from sd.checkpoints.pretrained.folder import Folder
 from sd.checkpoints.pretrained.header import WeightFile, read_header, read_tensor
-from sd.checkpoints.pretrained.inspection import V1_CONTEXT, V2_CONTEXT, inspect, own_settings
+from sd.checkpoints.pretrained.inspection import (
+    SCALE,
+    Stage,
+    config_of,
+    inspect,
+    own_settings,
+)
 from sd.checkpoints.pretrained.parts import (
     AUTOENCODER,
     EMA,
@@ -43,22 +48,15 @@ from sd.common.text import format_bytes
 from sd.common.validation import InputError, shown
 from sd.config import Config
 from sd.config.sections import (
-    STORED,
     TINY_AUTOENCODERS,
-    ConditioningConfig,
-    DiffusionConfig,
-    FirstStageConfig,
-    TrainingConfig,
 )
 from sd.networks.autoencoder import AutoencoderKL
-from sd.networks.blueprint import size_factor
 from sd.networks.clip.captions import ClipCaptions
 from sd.networks.clip.text import CLIPText
 from sd.networks.conditioning import conditioner_of
 from sd.networks.first_stage import ATTENTION_AT, Autoencoder, Latents
 from sd.networks.unet import UNetModel
 
-SCALE = 0.18215  # what Stable Diffusion multiplies its latents by (Rombach et al. 2021, appendix G)
 LATENT_RGB = (  # the mean colour of a place: least squares over TAESD's latents of our emojis
     (0.2873, 0.2331, 0.1982),
     (0.1356, 0.2580, 0.0757),
@@ -67,9 +65,6 @@ LATENT_RGB = (  # the mean colour of a place: least squares over TAESD's latents
     (0.1366, 0.0041, -0.1103),
 )
 BYTES = {torch.float32: 4, torch.bfloat16: 2}
-SIDE, SMALL_SIDE = 512, 16  # pixels; places of the coarsest level, of models that nobody published
-TOKENS = 77
-FIELDS = frozenset(DiffusionConfig.__dataclass_fields__)
 
 
 def open_pretrained(
@@ -95,7 +90,8 @@ def open_pretrained(
     conditioner = _conditioner(report)
     autoencoder, scale = _autoencoder(report, choices)
     try:
-        config = _config(report, unet.config, autoencoder, conditioner)
+        stage = Stage(autoencoder.channels, autoencoder.factor)
+        config = config_of(report, stage, is_told=conditioner is not None)
     except InputError as error:
         raise InputError(f"{report.label}: {error}") from None
     latents = _latents(autoencoder, scale, config)
@@ -236,49 +232,6 @@ def _autoencoder(report: LoadingReport, choices: Choices) -> tuple[Autoencoder, 
         network = AutoencoderKL(config, embed_dim)
     fill(network, part.matched, torch.float32)
     return network, float(report.settings.get("scale", SCALE))
-
-
-def _config(
-    report: LoadingReport,
-    unet: Any,
-    autoencoder: Autoencoder,
-    conditioner: ClipCaptions | None,
-) -> Config:
-    """Return the settings that say what the model is; its U-Net itself may take more channels."""
-    sampled = autoencoder.channels
-    if unet.n_embed != sampled:
-        raise InputError(
-            f"the U-Net estimates {unet.n_embed} channels; the autoencoder's latents have {sampled}"
-        )
-    if unet.channel not in (sampled, 2 * sampled + 1):
-        raise InputError(
-            f"the U-Net sees {unet.channel} channels; {sampled}, or for inpainting "
-            f"{2 * sampled + 1}, are known"
-        )
-    side = _side(report, unet, autoencoder.factor)
-    diffusion = {name: each for name, each in report.settings.items() if name in FIELDS}
-    return Config(
-        training=TrainingConfig(input_height=side, input_width=side),
-        unet=replace(unet, channel=sampled),
-        diffusion=DiffusionConfig(**diffusion),
-        conditioning=ConditioningConfig(
-            kind="none" if conditioner is None else "captions", text_length=TOKENS
-        ),
-        first_stage=FirstStageConfig(
-            autoencoder=STORED, factor=autoencoder.factor, latent_scale=SCALE
-        ),
-    )
-
-
-def _side(report: LoadingReport, unet: Any, factor: int) -> int:
-    """Return the side in pixels at which a model was trained, as far as one can tell."""
-    if report.settings.get("side"):
-        return int(report.settings["side"]) * factor
-    if unet.context_dim == V2_CONTEXT and report.settings["prediction"] == "v":
-        return 768
-    if unet.context_dim in (V1_CONTEXT, V2_CONTEXT):
-        return SIDE
-    return min(SIDE, SMALL_SIDE * size_factor(unet) * factor)
 
 
 def _latents(autoencoder: Autoencoder, scale: float, config: Config) -> Latents:

@@ -5,7 +5,7 @@ It is part of the model's name, so a recipe holds it too.
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sd.checkpoints.pretrained.folder import is_folder
@@ -43,6 +43,9 @@ class Choices:
     embedding: tuple[str, ...] = ()
 
 
+PLAIN = Choices()
+
+
 def is_published(place: str) -> bool:
     """Tell whether a place is a file or folder of a published model, not one of our own."""
     try:
@@ -55,6 +58,11 @@ def is_published(place: str) -> bool:
 def parse_place(place: str) -> tuple[Path, Choices]:
     """Return the path and the choices that "FILE#name=value,..." says; or raise `InputError`."""
     path, words = _split(place)
+    return path, parse_choices(words)
+
+
+def parse_choices(words: str) -> Choices:
+    """Return the choices that "name=value,..." says; raise `InputError` for what is none."""
     choices = Choices()
     for word in filter(None, words.split(",")):
         name, equals, value = word.partition("=")
@@ -62,7 +70,24 @@ def parse_place(place: str) -> tuple[Path, Choices]:
             raise InputError(f"{shown(word)}: must look like name=value, as prediction=v")
         name = choice("choice", name.strip(), list(Choices.__dataclass_fields__))
         choices = _with(choices, name, value.strip())
-    return path, choices
+    return choices
+
+
+def format_place(place: str, choices: Choices) -> str:
+    """Return a place, or a model's name, with what is said of it; the place alone for nothing."""
+    said = {name: value for name, value in vars(choices).items() if value != getattr(PLAIN, name)}
+    several = [f"lora={file}@{scale:g}" for file, scale in said.pop("lora", ())]
+    several += [f"embedding={file}" for file in said.pop("embedding", ())]
+    if "zero_snr" in said:
+        said["zero_snr"] = FLAGS[not said["zero_snr"]]
+    words = [*(f"{name}={value}" for name, value in said.items()), *several]
+    return f"{place}{MARK}{','.join(words)}" if words else place
+
+
+def without_adapters(choices: Choices) -> Choices:
+    """Return what is said of the model itself, without what is added to it."""
+    plain = {name: getattr(PLAIN, name) for name in ("clip_skip", "lora", "embedding")}
+    return replace(choices, **plain)
 
 
 def digest_of_place(place: str) -> str:

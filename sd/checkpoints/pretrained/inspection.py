@@ -5,8 +5,9 @@ Free of torch for safetensors; of Stable Diffusion v2 one small tensor is read, 
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sd.checkpoints.pretrained import shapes as described
 from sd.checkpoints.pretrained.choices import AVERAGED, FLAGS, PREDICTIONS, RAW, Choices
@@ -50,7 +51,17 @@ from sd.checkpoints.pretrained.report import Guess, LoadingReport, Part, Stored
 from sd.common.text import brief, printable
 from sd.common.validation import InputError
 from sd.config import Config
-from sd.config.sections import UNetConfig
+from sd.config.sections import (
+    STORED,
+    TINY_AUTOENCODERS,
+    TINY_FACTOR,
+    ConditioningConfig,
+    DiffusionConfig,
+    FirstStageConfig,
+    TrainingConfig,
+    UNetConfig,
+)
+from sd.networks.blueprint import size_factor
 
 V1_CONTEXT, V2_CONTEXT, INPAINTING = 768, 1024, 9
 LICENCE = (
@@ -58,6 +69,11 @@ LICENCE = (
     "used for; the licence of this file may say more"
 )
 V_NORM, V_SPREAD = "output_blocks.11.1.transformer_blocks.0.norm1.bias", 0.09
+SCALE = 0.18215  # what Stable Diffusion multiplies its latents by (Rombach et al. 2021, appendix G)
+SIDE, SMALL_SIDE = 512, 16  # pixels; places of the coarsest level, of models that nobody published
+TOKENS = 77
+TINY_STAGE = "taesd"  # takes the place of an autoencoder that a file lacks
+FIELDS = frozenset(DiffusionConfig.__dataclass_fields__)
 THEIR_PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 THEIR_SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear"}
 THEIR_SCHEDULES["squaredcos_cap_v2"] = "cosine"
@@ -311,3 +327,58 @@ def _real(value: Any, usual: float) -> float:
     """Return a number between 0 and 1 that settings hold, else the usual one."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and math.isfinite(value) and 0 < value < 1 else usual
+
+
+class Stage(NamedTuple):
+    """What a model's settings say of its autoencoder: channels of its latents, pixels a place."""
+
+    channels: int
+    factor: int
+
+
+def stage_of(report: LoadingReport) -> Stage:
+    """Return the stage of the autoencoder in a file; without one TAESD takes its place."""
+    part = report.part(AUTOENCODER)
+    if part is None:
+        return Stage(TINY_AUTOENCODERS[TINY_STAGE], TINY_FACTOR)
+    return Stage(part.config["embed_dim"], 2 ** (len(part.config["ch_mult"]) - 1))
+
+
+def config_of(report: LoadingReport, stage: Stage, is_told: bool) -> Config:
+    """Return the settings that say what the model is; its U-Net itself may take more channels.
+
+    Raises `InputError` where its U-Net and its autoencoder do not belong together.
+    """
+    part = report.part(UNET, EMA)
+    if part is None:
+        raise InputError(f"holds no U-Net; {READ}")
+    unet, sampled = part.config, stage.channels
+    if unet.n_embed != sampled:
+        raise InputError(
+            f"the U-Net estimates {unet.n_embed} channels; the autoencoder's latents have {sampled}"
+        )
+    if unet.channel not in (sampled, 2 * sampled + 1):
+        raise InputError(
+            f"the U-Net sees {unet.channel} channels; {sampled}, or for inpainting "
+            f"{2 * sampled + 1}, are known"
+        )
+    side = _side(report, unet, stage.factor)
+    diffusion = {name: each for name, each in report.settings.items() if name in FIELDS}
+    return Config(
+        training=TrainingConfig(input_height=side, input_width=side),
+        unet=replace(unet, channel=sampled),
+        diffusion=DiffusionConfig(**diffusion),
+        conditioning=ConditioningConfig(kind="captions" if is_told else "none", text_length=TOKENS),
+        first_stage=FirstStageConfig(autoencoder=STORED, factor=stage.factor, latent_scale=SCALE),
+    )
+
+
+def _side(report: LoadingReport, unet: UNetConfig, factor: int) -> int:
+    """Return the side in pixels at which a model was trained, as far as one can tell."""
+    if report.settings.get("side"):
+        return int(report.settings["side"]) * factor
+    if unet.context_dim == V2_CONTEXT and report.settings["prediction"] == "v":
+        return 768
+    if unet.context_dim in (V1_CONTEXT, V2_CONTEXT):
+        return SIDE
+    return min(SIDE, SMALL_SIDE * size_factor(unet) * factor)

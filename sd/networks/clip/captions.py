@@ -12,6 +12,7 @@ from sd.networks.clip.config import END, START
 from sd.networks.clip.prompt import Prompt, Words, parse_prompt
 from sd.networks.clip.text import CLIPText
 from sd.networks.conditioning import Conditioner
+from sd.networks.conditioning_metadata import PUBLISHED_GUIDANCE
 
 
 class ClipCaptions(Conditioner):
@@ -22,7 +23,7 @@ class ClipCaptions(Conditioner):
     """
 
     kind = "captions"
-    usual_guidance = 7.5  # Stable Diffusion's
+    usual_guidance = PUBLISHED_GUIDANCE
 
     def __init__(self, encoder: CLIPText, skip: int = 0) -> None:
         """Take the encoder; raise `InputError` if its tokens are not CLIP's."""

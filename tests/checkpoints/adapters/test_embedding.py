@@ -51,15 +51,15 @@ def test_one_vector_may_be_flat(tmp_path):
 
 @torch.no_grad()
 def test_a_model_learns_the_word(model, tmp_path):
-    assert learn_embedding(saved(tmp_path / "Easy.pt", VECTORS), model) == "Easy"
+    assert learn_embedding(saved(tmp_path / "Easy.pt", VECTORS), model.conditioner) == "Easy"
     conditioner = model.conditioner
     plain, taught = (conditioner(conditioner.read([text])).context for text in ("a", "a easy"))
     assert conditioner.spans("a (EASY:1.2)") == [("a", [1]), ("EASY", [2, 3])]
     assert not torch.equal(plain, taught)
     with pytest.raises(InputError, match="Easy: another embedding has this name"):
-        learn_embedding(tmp_path / "Easy.pt", model)
+        learn_embedding(tmp_path / "Easy.pt", model.conditioner)
     with pytest.raises(InputError, match="vectors of width 5; this text encoder has 32"):
-        learn_embedding(saved(tmp_path / "wide.pt", torch.ones(1, 5)), model)
+        learn_embedding(saved(tmp_path / "wide.pt", torch.ones(1, 5)), model.conditioner)
 
 
 @pytest.mark.parametrize(

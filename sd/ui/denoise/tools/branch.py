@@ -14,7 +14,6 @@ from sd.common.validation import InputError
 from sd.diffusion.timesteps import NOISING, SAMPLERS
 from sd.generation.recipe import Branch, Recipe
 from sd.generation.registry import ModelEntry
-from sd.networks.conditioning_metadata import default_guidance
 from sd.ui import models
 from sd.ui.components import painter
 from sd.ui.components.events import Updates
@@ -163,7 +162,7 @@ class BranchForm:
 
 def usual_guidance(entry: ModelEntry) -> tuple[float, ...]:
     """Return how strongly a model follows a prompt unless it is told."""
-    return (default_guidance(models.config_of(entry).conditioning.drop),)
+    return (models.default_guidance(entry),)
 
 
 class BranchParts(NamedTuple):

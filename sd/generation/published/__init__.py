@@ -1,0 +1,1 @@
+"""Models that others published, as a home knows them: files that were opened, what they are."""
