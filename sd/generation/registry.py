@@ -17,10 +17,8 @@ from sd import runs
 from sd.checkpoints.closed_form_name import CLOSED_FORMS, parse_name
 from sd.checkpoints.pretrained.choices import (
     digest_of_place,
-    format_place,
     is_published,
     parse_place,
-    without_adapters,
 )
 from sd.checkpoints.record import (
     ABOUT,
@@ -35,7 +33,7 @@ from sd.common import validation
 from sd.common.validation import InputError
 from sd.data.reading.source import BUNDLED_SETS
 from sd.generation.published import shelf
-from sd.generation.published.facts import written_at
+from sd.generation.published.facts import base_place, written_at
 from sd.generation.published.shelf import choices_of, with_choices
 from sd.generation.recipe import Recipe
 from sd.runs.home import Home
@@ -320,8 +318,7 @@ def _base_of(entry: ModelEntry) -> ModelEntry:
     """Return a published model without what is added to it; any other as it is."""
     if not entry.published:
         return entry
-    path, choices = parse_place(entry.place)
-    place = format_place(str(path), without_adapters(choices))
+    place = base_place(entry.place)
     return entry._replace(name=place, place=place)
 
 

@@ -6,7 +6,6 @@ All that is drawn of it is in `content`: the models, and words in the page's lan
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,22 @@ import gradio as gr
 from PIL import Image
 
 from sd import runs
+from sd.checkpoints.pretrained.choices import MARK
 from sd.common import validation
 from sd.common.encoding import data_uri, png_bytes
+from sd.common.text import format_bytes
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.reading.source import BUNDLED_SETS
 from sd.generation import registry
+from sd.generation.published import facts
 from sd.generation.registry import ModelEntry
 from sd.runs.sample_grid import COLUMNS, GAP, open_sample_grid
 from sd.ui import models, state
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import QUIET, event_value, guarded, language
+from sd.ui.mistakes import translate
+from sd.ui.published import opening
 from sd.ui.texts import duration, say
 
 FIRST_WISH = "() => [sdHead.wished()]"  # the model of the page's address
@@ -45,6 +49,8 @@ ON_LOAD = 'sdHead.mount(element.querySelector(".head-bar"), props, trigger, watc
 
 def card(entry: ModelEntry, lang: str, pictured: bool = True) -> dict[str, Any]:
     """Return what the list shows of a model: picture, name, steps and age, and if it is an own."""
+    if entry.published:
+        return published_card(entry, lang)
     age = say("age_bundled", lang) if entry.bundled else age_text(entry.written / 1e9, lang)
     return {
         "name": entry.name,
@@ -53,6 +59,17 @@ def card(entry: ModelEntry, lang: str, pictured: bool = True) -> dict[str, Any]:
         "picture": thumbnail(entry) if pictured else None,
         "own": not entry.bundled,
     }
+
+
+def published_card(entry: ModelEntry, lang: str) -> dict[str, Any]:
+    """Return what the list shows of a published model: its file's name, what it is, its size."""
+    shown: dict[str, Any] = {"name": entry.name, "picture": None, "own": False}
+    shown["title"] = entry.name.partition(MARK)[0]
+    try:
+        report = facts.report_of(facts.base_place(entry.place), entry.written)
+    except InputError as error:  # it is another file by now
+        return {**shown, "about": str(error)}
+    return {**shown, "about": f"{translate(report.kind, lang)} · {format_bytes(report.bytes)}"}
 
 
 def closed_form_card(name: str, lang: str) -> dict[str, Any]:
@@ -74,6 +91,8 @@ def age_text(then: float, lang: str) -> str:
 
 def state_of(entry: ModelEntry, lang: str) -> dict[str, Any]:
     """Return a model's state: how far its training is, else its pictures and their size."""
+    if entry.published:
+        return {"state": " · ".join(side_words(entry, lang)), "live": False}
     status = runs.status(entry.folder)
     if status.alive:
         words = say(f"model_{status.state}", lang)
@@ -82,12 +101,16 @@ def state_of(entry: ModelEntry, lang: str) -> dict[str, Any]:
         return {"state": words, "live": True}
     start = next((each for each in runs.events(entry.folder) if each["event"] == "start"), {})
     told = [say("model_pictures", lang, n=f"{start['pictures']:,}")] if "pictures" in start else []
-    with suppress(InputError):  # its settings may be damaged; whoever samples is told
+    return {"state": " · ".join([*told, *side_words(entry, lang)]), "live": False}
+
+
+def side_words(entry: ModelEntry, lang: str) -> list[str]:
+    """Return the size of a model's pictures; nothing where its settings are damaged."""
+    try:
         _, height, width = models.shape_of(entry)
-        told.append(
-            say("model_side" if width == height else "model_sides", lang, w=width, h=height)
-        )
-    return {"state": " · ".join(told), "live": False}
+    except InputError:  # whoever samples is told
+        return []
+    return [say("model_side" if width == height else "model_sides", lang, w=width, h=height)]
 
 
 def thumbnail(entry: ModelEntry) -> str | None:
@@ -116,7 +139,10 @@ def cut_thumbnail(path: Path, changed: int) -> str:
 
 def describe(chosen: str, lang: str, sure: bool = False, **more: str) -> Updates:
     """Return the head's update: the models as they are now, one of them chosen, and `more`."""
-    entries = registry.list_models(state.home())
+    entries = [
+        models.find(chosen) if each.published and is_same_file(each.name, chosen) else each
+        for each in registry.list_models(state.home())
+    ]
     cards = [card(entry, lang, place < MOST_PICTURES) for place, entry in enumerate(entries)]
     name = keep_model(chosen, first_model(entries))
     if registry.is_closed_form(name):
@@ -124,10 +150,20 @@ def describe(chosen: str, lang: str, sure: bool = False, **more: str) -> Updates
     for entry, each in zip(entries, cards, strict=False):
         if entry.name == name:
             each |= state_of(entry, lang)
-    content = {"models": cards, "words": {key: say(key, lang) for key in WORDS}, **more}
+    words = {key: say(key, lang) for key in WORDS}
+    if state.home().neighbours is None:  # paths of the machine are not for visitors
+        words["open_file"] = say("open_file", lang)
+    content = {"models": cards, "words": words, **more}
     # A person may have chosen another meanwhile: what stays as it is is not sent, unless `sure`.
     value: dict[str, Any] = {"value": name} if sure or name != chosen else {}
     return {"model": gr.update(content=content, **value)}
+
+
+def is_same_file(name: str, chosen: str) -> bool:
+    """Tell whether a chosen model is a published one of a name, with what is said of it."""
+    if chosen.partition(MARK)[0] != name:
+        return False
+    return keep_model(chosen, "") == chosen
 
 
 def keep_model(model: Any, other: str) -> str:
@@ -200,6 +236,7 @@ def build(demo: gr.Blocks) -> gr.HTML:
         content={},
     )
     setattr(model, "read_sent", read_model)  # noqa: B010 (a name of ours)
+    opening.build(model)
     parts = {"model": model}
     listing = by_name(show_models, parts, parts) | QUIET
     demo.load(**by_name(first_models, parts, parts), js=FIRST_WISH, **QUIET)

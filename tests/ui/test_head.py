@@ -55,7 +55,7 @@ def test_before_the_page_is_told_a_model_it_is_asked_for_the_first_one() -> None
     expected, chosen = (checks.read_value(model, name) for name in ("", "linear:starter"))
     assert expected == "little" and isinstance(expected, models.FirstModel)
     assert chosen == "linear:starter" and not isinstance(chosen, models.FirstModel)
-    for wrong in ("x" * 201, 5, None):
+    for wrong in ("x" * 1001, 5, None):
         with pytest.raises(InputError):
             checks.read_value(model, wrong)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from sd.checkpoints.pretrained.choices import Choices, format_place, parse_place, without_adapters
 from sd.checkpoints.pretrained.inspection import Stage, config_of, inspect, stage_of
 from sd.checkpoints.pretrained.parts import OPEN_CLIP, TEXT
-from sd.checkpoints.pretrained.report import LoadingReport
+from sd.checkpoints.pretrained.report import LoadingReport, Part
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.config.sections import TINY_AUTOENCODERS, TINY_FACTOR
@@ -22,14 +22,24 @@ def report_of(place: str, written: int) -> LoadingReport:
 @lru_cache(maxsize=32)
 def config_of_place(place: str, written: int) -> Config:
     """Return the settings of the model at a place; `InputError` where it would not be loaded."""
-    path, choices = parse_place(place)
-    report = report_of(format_place(str(path), without_adapters(choices)), written)
+    report, choices = report_of(base_place(place), written), parse_place(place)[1]
     return config_of(report, _stage(report, choices), is_told(report))
+
+
+def base_place(place: str) -> str:
+    """Return the place of a model without what is added to it: of all that its weights are."""
+    path, choices = parse_place(place)
+    return format_place(str(path), without_adapters(choices))
+
+
+def text_part(report: LoadingReport) -> Part | None:
+    """Return the text encoder of a report."""
+    return report.part(TEXT, OPEN_CLIP)
 
 
 def is_told(report: LoadingReport) -> bool:
     """Tell whether a model reads prompts: whether its text encoder is there."""
-    return report.part(TEXT, OPEN_CLIP) is not None
+    return text_part(report) is not None
 
 
 def written_at(path: Path) -> int:

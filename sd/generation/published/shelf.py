@@ -59,8 +59,18 @@ def open_file(home: Home, path: Path, kind: str) -> OpenedFile:
 
 def close_file(home: Home, name: str) -> None:
     """Forget a file; it stays where it lies. Raises `InputError` for a name that is not known."""
-    found = _find(home, name, *KINDS)
+    found = find_file(home, name, *KINDS)
     _write(home, [each for each in _read(home) if each != found])
+
+
+def find_file(home: Home, name: str, *kinds: str) -> OpenedFile:
+    """Return what was opened under a name, of some kinds; or raise `InputError`."""
+    known = list_opened(home, *kinds)
+    for each in known:
+        if each.name == name:
+            return each
+    hint = near(name, [each.name for each in known])
+    raise InputError(f"{kinds[0]} = {shown(name)}: no such file was opened here{hint}")
 
 
 def has_model(home: Home, name: str) -> bool:
@@ -78,14 +88,14 @@ def place_of(home: Home, name: str) -> str:
     choices = parse_choices(words)
     vae = choices.vae
     if vae is not None and vae not in TINY_AUTOENCODERS:
-        vae = str(_find(home, vae, VAE).path)
+        vae = str(find_file(home, vae, VAE).path)
     paths = replace(
         choices,
         vae=vae,
-        lora=tuple((str(_find(home, each, LORA).path), scale) for each, scale in choices.lora),
-        embedding=tuple(str(_find(home, each, EMBEDDING).path) for each in choices.embedding),
+        lora=tuple((str(find_file(home, each, LORA).path), scale) for each, scale in choices.lora),
+        embedding=tuple(str(find_file(home, each, EMBEDDING).path) for each in choices.embedding),
     )
-    return format_place(str(_find(home, stem, MODEL).path), paths)
+    return format_place(str(find_file(home, stem, MODEL).path), paths)
 
 
 def choices_of(name: str) -> Choices:
@@ -96,15 +106,6 @@ def choices_of(name: str) -> Choices:
 def with_choices(name: str, choices: Choices) -> str:
     """Return the name of the same file with other choices."""
     return format_place(name.partition(MARK)[0], choices)
-
-
-def _find(home: Home, name: str, *kinds: str) -> OpenedFile:
-    known = list_opened(home, *kinds)
-    for each in known:
-        if each.name == name:
-            return each
-    hint = near(name, [each.name for each in known])
-    raise InputError(f"{kinds[0]} = {shown(name)}: no such file was opened here{hint}")
 
 
 def _free_name(path: Path, known: list[OpenedFile]) -> str:

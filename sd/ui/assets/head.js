@@ -9,11 +9,13 @@
     code: '<path d="M7 5l-5 5 5 5M13 5l5 5-5 5"/>',
   };
   const LOGO = '<svg viewBox="0 0 27 18" aria-hidden="true"><rect width="7" height="18" rx="2"/><rect x="10" width="7" height="18" rx="2" opacity=".6"/><rect x="20" width="7" height="18" rx="2" opacity=".3"/></svg>';
+  let head = null; // the page's one
   window.sdHead = {
-    mount: (root, props, trigger, watch) => new Head(root, props, trigger, watch),
+    mount: (root, props, trigger, watch) => (head = new Head(root, props, trigger, watch)),
+    choose: (name) => head?.choose(name),
     wished: () => {
       const name = window.sdAddress?.get("model")?.name;
-      return typeof name === "string" ? name.slice(0, 200) : "";
+      return typeof name === "string" ? name.slice(0, 1000) : "";
     },
   };
 
@@ -105,7 +107,7 @@
       const place = make("div", { id: "model", class: "popup-place" });
       this.models_popup = new Popup(place, this.now, this.list, () => {
         this.trigger("focus"); // the server lists them anew
-        this.row(this.props.value)?.querySelector(".pick").focus();
+        this.row(this.props.value)?.querySelector("button").focus();
       });
       return place;
     }
@@ -132,7 +134,7 @@
     drawList(name) {
       const held = this.list.contains(document.activeElement) && document.activeElement.closest("li")?.dataset.name;
       const shown = this.models.filter((each) => each.listed !== false);
-      this.list.replaceChildren(...shown.map((each) => this.item(each, each.name === name)));
+      this.list.replaceChildren(...shown.map((each) => this.item(each, each.name === name)), ...(this.words.open_file ? [this.opener()] : []));
       if (held) this.row(held)?.querySelector(".pick").focus();
     }
     item(model, chosen) {
@@ -147,6 +149,17 @@
       rename.addEventListener("click", () => this.askName(row, model));
       remove.addEventListener("click", () => this.askDelete(row, model));
       row.append(rename, remove);
+      return row;
+    }
+    // The last row: a file of others, on a page of one's own.
+    opener() {
+      const open = make("button", { type: "button" }, this.words.open_file);
+      open.addEventListener("click", () => {
+        this.models_popup.close(false);
+        sdOpening.show();
+      });
+      const row = make("li", { class: "open-file" }, open);
+      row.dataset.name = "";
       return row;
     }
     // What is shown of a model: its picture, its name, a quiet line.

@@ -3,7 +3,7 @@
 // its words; its value is {prompts, seed}, and {patch: ...} from the server changes some of it.
 (() => {
   "use strict";
-  const MOST_OFFERED = 8, LARGEST_RANDOM = 1e6, NARROW = 860;
+  const MOST_OFFERED = 8, LARGEST_RANDOM = 1e6, NARROW = 860, REST = 300;
   const make = (tag, about = {}, ...children) => {
     const node = document.createElement(tag);
     for (const [key, value] of Object.entries(about)) {
@@ -45,6 +45,7 @@
         oninput: () => this.typed(), onclick: () => this.offer(), onblur: () => this.leave(), onkeydown: (event) => this.key(event),
       });
       this.none = make("span", { class: "ask-none", hidden: "" }, this.say("none"));
+      this.text = make("textarea", { class: "ask-text", rows: 1, hidden: "", maxlength: this.told.longestText, "aria-label": this.say("text"), placeholder: this.say("text"), oninput: () => this.wrote() });
       this.list = make("ul", { class: "ask-offers", role: "listbox", id: "ask-offers", "aria-label": this.say("offers"), hidden: "" });
       this.number = make("input", { type: "number", class: "ask-number", inputmode: "numeric", min: -1, step: 1, "aria-label": this.say("seed"), onchange: () => this.setSeed(this.number.value), oninput: () => /^\d+$/.test(this.number.value) && this.setSeed(this.number.value) });
       const dice = make("button", { type: "button", class: "ask-dice", title: this.say("dice"), "aria-label": this.say("dice"), onclick: () => this.setSeed(-1) }, "⚂");
@@ -56,8 +57,9 @@
       this.line = make("div", { class: "ask-line", role: "toolbar", "aria-label": this.say("all") });
       this.reachLine = sdOneStop(this.line, () => [...this.line.querySelectorAll("button")]);
       this.warning = make("p", { class: "ask-note", role: "status" });
-      const wish = (this.wish = make("span", { class: "ask-wish", onclick: (event) => event.target === wish && this.input.focus() }, this.chips, this.none, this.input, this.list));
-      place.append(make("div", { class: "ask-row" }, wish, this.seeding, this.ways, this.go), make("div", { class: "ask-below" }, this.line, this.warning));
+      const wish = (this.wish = make("span", { class: "ask-wish", onclick: (event) => event.target === wish && (this.input.hidden ? this.text : this.input).focus() }, this.chips, this.none, this.input, this.text, this.list));
+      this.told_of = sdToldOf(make, this); // of a prompt that is one text
+      place.append(make("div", { class: "ask-row" }, wish, this.seeding, this.ways, this.go), make("div", { class: "ask-below" }, this.line, this.told_of.node, this.warning));
       this.narrow = matchMedia(`(max-width: ${NARROW}px)`);
       this.narrow.addEventListener("change", () => this.writeLine());
       new ResizeObserver(() => this.reachInput()).observe(wish);
@@ -83,7 +85,7 @@
     take() {
       const patch = this.props.value?.patch;
       if (!patch) return;
-      const { prompts, seed, kind, offers, names, unknown, note, state, first, again, faces } = JSON.parse(JSON.stringify(patch));
+      const { prompts, seed, kind, offers, names, unknown, note, state, first, again, faces, told } = JSON.parse(JSON.stringify(patch));
       const asked = JSON.stringify([this.prompts, this.seed]);
       if (!(first && this.typedOnce)) {
         if (prompts) this.prompts = prompts;
@@ -97,6 +99,7 @@
       if (faces) this.show(faces);
       if (unknown) this.unknown = unknown;
       if (note !== undefined) this.note = note;
+      this.told_of.take(kind, told);
       if (state) this.be(state);
       if (again) this.begin(() => this.page.again());
       this.keep(JSON.stringify([this.prompts, this.seed]) !== asked || Boolean(kind));
@@ -123,12 +126,15 @@
 
     render() {
       const at = this.chipNow();
-      this.chips.replaceChildren(...(this.kind === "none" ? [] : this.prompts.map((text, n) => this.chip(text, n))));
+      const isText = this.kind === "text", hasChips = !isText && this.kind !== "none";
+      this.chips.replaceChildren(...(!hasChips ? [] : this.prompts.map((text, n) => this.chip(text, n))));
       this.reachInput();
       if (at >= 0) this.goToChip(Math.min(at, this.chips.children.length - 1));
       this.reachChips();
       this.none.hidden = this.kind !== "none";
-      this.input.hidden = this.kind === "none";
+      this.input.hidden = !hasChips;
+      this.text.hidden = !isText;
+      if (isText && this.written() !== (this.prompts[0] ?? "")) this.text.value = this.prompts[0] ?? "";
       this.number.value = String(this.seed);
       this.warning.textContent = this.note;
       this.warning.hidden = !this.note;
@@ -170,6 +176,20 @@
     }
 
     // ---- typing
+
+    // A prompt that is one text may have commas; it is sent when one rests, and before it is drawn.
+    written() {
+      return this.text.value.split(/\s+/).filter(Boolean).join(" ");
+    }
+    wrote() {
+      clearTimeout(this.resting);
+      this.resting = setTimeout(() => this.send(), REST);
+    }
+    send() {
+      clearTimeout(this.resting);
+      const text = this.written();
+      if (text !== (this.prompts[0] ?? "")) this.change(text ? [text] : []);
+    }
 
     typed() {
       const parts = this.input.value.split(/[,，]/);
@@ -295,7 +315,8 @@
     }
 
     draw() {
-      this.leave();
+      if (this.kind === "text") this.send();
+      else this.leave();
       this.begin(() => this.page.submit());
     }
 

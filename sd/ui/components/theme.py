@@ -18,6 +18,7 @@ PAGE_STYLES = (
     "looked.css",
     "tools.css",
     "denoise.css",
+    "published.css",
     "gradio.css",
 )
 STYLES = (*(ASSETS / name for name in PAGE_STYLES), one_file.PLAYER / "player.css")
@@ -37,6 +38,9 @@ PAGE_SCRIPTS = (
     "painter.js",
     "looked.js",
     "train.js",
+    "opening.js",
+    "added.js",
+    "told.js",
     "prompt.js",
     "inpaint.js",
 )

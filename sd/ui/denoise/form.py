@@ -393,20 +393,20 @@ def tell(request: gr.Request, model: str, asked: Values, held: Values, **begun: 
     sampler = held["sampler"]
     about = f"{say(f'about_{sampler}', lang)} {say('sampler_calls', lang, calls=calls)}"
     about = f"{about} {size_words(entry, held, lang)}".rstrip()
-    command = command_line(model=model, asked=asked, held=held, **begun)
+    recipe = recipe_of(model=model, asked=asked, held=held, **begun)
     return {
         "about": about,
-        "command": command,
-        **prompts.describe(request, model, asked, held),
+        "command": models.sample_command(recipe) if recipe else "",
+        **prompts.describe(request, model, asked, held, recipe),
     }
 
 
-def command_line(**fields: Any) -> str:
-    """Return the command line of the fields; nothing while a field is being typed."""
+def recipe_of(**fields: Any) -> Recipe | None:
+    """Return the recipe of the fields; None while a field is being typed."""
     try:
-        return models.sample_command(SamplingForm(**fields).to_recipe())
+        return SamplingForm(**fields).to_recipe()
     except InputError:
-        return ""
+        return None
 
 
 def wire(demo: gr.Blocks, parts: FormParts, command: gr.HTML) -> None:

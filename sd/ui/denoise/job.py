@@ -23,6 +23,7 @@ from sd.ui.components.html import progress_bar
 from sd.ui.components.player import store_chunk
 from sd.ui.denoise import gpu
 from sd.ui.hosting import zero_gpu
+from sd.ui.published import speed
 from sd.ui.state import home, shared
 from sd.ui.texts import duration, say
 
@@ -280,12 +281,19 @@ class Job:
                     if pausing := self._left == 0 and self.done < self.recipe.steps:
                         break
             if self.film and self.last:
-                self.end = self.film.space.decode(self.last.x_t)
+                self.end = self._decode_end(self.film, self.last)
         finally:
             if self.film:
                 self._end_film(self.film)
             if pausing:
                 self._rest, self._paused_at = steps, time.monotonic()
+
+    def _decode_end(self, film: "Film", last: "SampleStep") -> "Tensor":
+        """Return the pictures of the last step; how long all of them took is noted."""
+        end = film.space.decode(last.x_t)
+        if self.done == self.recipe.steps:
+            speed.note(self.recipe, time.monotonic() - self.started)
+        return end
 
     def _end_film(self, film: "Film") -> None:
         film.end()

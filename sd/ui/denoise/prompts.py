@@ -22,14 +22,15 @@ from sd.data import captions, shapes
 from sd.data.reading.source import BUNDLED_SETS, bundled_path
 from sd.generation.recipe import Recipe
 from sd.generation.registry import ModelEntry
-from sd.networks.conditioning_metadata import default_guidance
 from sd.ui import models
 from sd.ui.adapter.checks import LONGEST_TEXT, LONGEST_WORD
 from sd.ui.components.events import Updates
 from sd.ui.components.fields import Values, patch, words
 from sd.ui.components.handlers import guarded, language
+from sd.ui.denoise import published
 from sd.ui.denoise.grid import MOST_GUIDANCE, columns_of
 from sd.ui.denoise.samplers import SAMPLER_NAMES
+from sd.ui.mistakes import translate
 from sd.ui.model_metadata import ConditioningMetadata
 from sd.ui.texts import say
 
@@ -43,7 +44,7 @@ NEAR = 0.5  # how like a prompt a known one must be to be proposed
 BAR_WORDS = (
     *("add", "remove", "none", "offers", "unknown", "nearest", "seed_word", "one_step", "pause"),
     *("resume", "draw", "stopping", "queue", "queue_about", "ordinals", "line", "line_plain"),
-    "all",
+    *("all", "text", "tokens"),
 )
 PLACE = '<div class="ask"></div>'  # never changes, so gradio never touches what is in it
 ON_LOAD = """sdPrompt.mount(element, props, {
@@ -225,12 +226,19 @@ def asked_of(recipe: Recipe) -> Values:
 
 
 @guarded
-def describe(request: gr.Request, model: str, asked: Values, held: Values) -> Updates:
-    """Tell the prompts that the model never saw, each with its nearest; and what is cut off."""
+def describe(
+    request: gr.Request, model: str, asked: Values, held: Values, recipe: Recipe | None = None
+) -> Updates:
+    """Tell the prompts that the model never saw, each with its nearest; and what is cut off.
+
+    Of a published model, the tokens that it reads, and how long the `recipe` of the fields takes.
+    """
     entry, lang = models.find(model), language(request)
     conditioning = models.read_conditioning(entry)
     if conditioning is None:
         return {"asked": {"patch": {"unknown": {}, "note": ""}}}
+    if entry.published:
+        return {"asked": {"patch": told_of_text(entry, asked_prompts(asked), recipe, lang)}}
     unknown = unknown_prompts(entry, conditioning, asked_prompts(asked))
     notes = [cut_line(conditioning, asked_prompts(asked), lang)]
     negative = as_learned(entry, held["negative"].strip())
@@ -241,6 +249,17 @@ def describe(request: gr.Request, model: str, asked: Values, held: Values) -> Up
             say("prompt_unseen", lang, words=say("between_words", lang).join(unseen[:MOST_NAMED]))
         )
     return {"asked": {"patch": {"unknown": unknown, "note": " ".join(filter(None, notes))}}}
+
+
+def told_of_text(
+    entry: ModelEntry, prompts: Sequence[str], recipe: Recipe | None, lang: str
+) -> dict[str, Any]:
+    """Return what the bar tells of a prompt that is one text; a line where it cannot be read."""
+    try:
+        told = published.prompt_told(entry, prompts, recipe, lang)
+    except InputError as error:
+        return {"unknown": {}, "note": translate(str(error), lang)}
+    return {"unknown": {}, "note": "", "told": told}
 
 
 def unknown_prompts(
@@ -320,6 +339,7 @@ def show_words(request: gr.Request, model: str) -> Updates:
     entry = models.find(model)
     conditioning = models.read_conditioning(entry)
     kind = "none" if conditioning is None else "class" if conditioning.labels else "words"
+    kind = "text" if entry.published and conditioning else kind
     shared = ("guidance", "negative", "rescale", "low", "high")
     names = models.caption_names(model, language(request))
     return {
@@ -336,11 +356,14 @@ def prefill(model: str, asked: Values, held: Values) -> Updates:
     trained without a condition.
     """
     entry = models.find(model)
+    if entry.published:
+        return published.first_settings(asked_prompts(asked))
+    back: Values = published.last_settings(held)
     conditioning, usual = models.read_conditioning(entry), list(models.default_prompts(entry))
     if conditioning is None or not usual:
-        return {}
-    scale = default_guidance(models.config_of(entry).conditioning.drop)
-    changes: Values = {} if scale == FIRST_GUIDANCE else {"guidance": scale}
+        return {"held": patch(back)} if back else {}
+    scale = models.default_guidance(entry)
+    changes = back if scale == FIRST_GUIDANCE else {**back, "guidance": scale}
     if not known_prompts(conditioning, [as_learned(entry, held["negative"])]):
         changes["negative"] = ""
     prompts = known_prompts(conditioning, asked_prompts(asked)) or usual[:FIRST_PROMPTS]
@@ -368,6 +391,7 @@ def prompt_bar(first: Values) -> gr.HTML:
         "first": first,
         "most": MOST_PROMPTS,
         "longest": LONGEST_WORD,
+        "longestText": LONGEST_TEXT,
         "largest": validation.LARGEST_SEED,
         "samplers": {name: words(called) for name, called in SAMPLER_NAMES.items()},
         "begins": {word: words(f"begin_{word}") for word in ("noise", "seeds", "picture")},

@@ -40,6 +40,7 @@ from sd.ui.denoise.tools.bar import TOOLS
 from sd.ui.denoise.tools.branch import BranchForm, branch_step, offer_branch, offer_still
 from sd.ui.denoise.tools.grid_panel import Grid, cell_of
 from sd.ui.denoise.tree import Node, Tree, title
+from sd.ui.published import added
 from sd.ui.texts import say
 
 RUNNING, PAUSED, RESTING = ({"patch": {"state": word}} for word in ("running", "paused", "rest"))
@@ -255,6 +256,7 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
     state = gr.State(Tree())
     with gr.Column(elem_classes="denoise-page"):
         bar = form.build_bar(model)
+        added.build(model)
         fields = form.build(bar)
         stage = build_stage()
     stage["asked"] = asked = bar["asked"]

@@ -1,0 +1,45 @@
+// What is added to the page's published model: a row each, with a slider for the scale of a LoRA.
+(() => {
+  "use strict";
+  const make = sdMake;
+  window.sdAdded = { mount: (root, props, trigger, watch) => new Added(root, props, trigger, watch) };
+
+  class Added {
+    constructor(root, props, trigger, watch) {
+      Object.assign(this, { root, props, trigger });
+      watch("content", () => this.draw());
+      this.draw();
+      trigger("focus"); // the tab may be made after its model was chosen
+    }
+    draw() {
+      const { rows, words, ...bounds } = this.props.content ?? {};
+      this.root.hidden = !rows;
+      if (!rows) return;
+      const held = document.activeElement?.closest(".added-row")?.dataset.name;
+      const add = make("button", { type: "button", className: "added-add" }, `+ ${words.added_add}`);
+      add.addEventListener("click", () => sdOpening.show());
+      this.root.setAttribute("role", "group");
+      this.root.setAttribute("aria-label", words.added_title);
+      this.root.replaceChildren(...rows.map((row) => this.row(row, words, bounds)), add);
+      if (held) [...this.root.children].find((each) => each.dataset.name === held)?.querySelector("input")?.focus();
+    }
+    row({ name, kind, scale, about }, words, { low, high, step }) {
+      const node = make("span", { className: "added-row", title: about });
+      node.dataset.name = name;
+      node.append(make("b", {}, name.replace(/\.(safetensors|pt|bin|ckpt)$/i, "")));
+      if (kind === "lora") {
+        const said = make("output", {}, scale.toFixed(2));
+        const slider = make("input", { type: "range", min: low, max: high, step, "aria-label": words.added_scale.replace("{name}", name) });
+        slider.value = scale;
+        slider.addEventListener("input", () => (said.textContent = Number(slider.value).toFixed(2)));
+        slider.addEventListener("change", () => this.trigger("input", { name, scale: Number(slider.value) }));
+        node.append(slider, said);
+      }
+      const label = words.added_remove.replace("{name}", name);
+      const remove = make("button", { type: "button", title: label, "aria-label": label }, "×");
+      remove.addEventListener("click", () => this.trigger("input", { name, remove: true }));
+      node.append(make("small", {}, about), remove);
+      return node;
+    }
+  }
+})();

@@ -1,0 +1,77 @@
+"""What the bar tells of a published model: tokens with their weights, and what a drawing takes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sd.checkpoints.pretrained.choices import parse_place
+from sd.common.validation import InputError
+from sd.generation.recipe import Recipe
+from sd.generation.registry import ModelEntry
+from sd.networks.clip.prompt import Prompt, parse_prompt
+from sd.networks.conditioning_metadata import PUBLISHED_GUIDANCE
+from sd.ui import models
+from sd.ui.components.fields import Values, patch
+from sd.ui.published import speed
+from sd.ui.texts import duration, say
+
+STEPS, COUNT = 20, 1  # with which a published model begins: each step takes seconds
+FIRST = {"guidance": 2.0, "steps": 25, "count": 4, "size": ""}  # of all others
+
+
+def first_settings(prompts: Sequence[str]) -> dict[str, Any]:
+    """Return what the fields begin with where a published model was chosen: one prompt of text."""
+    values: Values = {"guidance": PUBLISHED_GUIDANCE, "steps": STEPS, "count": COUNT}
+    return {"asked": {"patch": {"prompts": list(prompts[:1])}}, "held": patch(values)}
+
+
+def last_settings(held: Values) -> Values:
+    """Return what of the fields goes back once a published model is no longer the page's."""
+    if held["guidance"] != PUBLISHED_GUIDANCE:
+        return {}
+    return {name: FIRST[name] for name in ("guidance", "steps", "count", "size")}
+
+
+def prompt_told(
+    entry: ModelEntry, prompts: Sequence[str], recipe: Recipe | None, lang: str
+) -> dict[str, Any]:
+    """Return what the bar tells of a prompt: its tokens, and how long its pictures will take.
+
+    Raises `InputError` for a prompt that cannot be read.
+    """
+    prompt = parse_prompt(prompts[0] if prompts else "", learned_words(entry))
+    of = len(prompt.chunks) * prompt.room
+    return {
+        "count": say("ask_counted", lang, n=prompt.taken, of=of),
+        "chunks": [[token_said(prompt, token) for token in chunk] for chunk in prompt.chunks],
+        "price": price_said(recipe, lang) if recipe else "",
+    }
+
+
+def token_said(prompt: Prompt, token: Any) -> tuple[str, float]:
+    """Return a token as it was typed, and its weight."""
+    return prompt.typed(token), round(token.weight, 3)
+
+
+def price_said(recipe: Recipe, lang: str) -> str:
+    """Return about how long a recipe will take on this machine; "" where it cannot be drawn."""
+    try:
+        _, height, width = models.shape_of_recipe(recipe)
+        seconds = speed.estimate(recipe)
+    except InputError:
+        return ""
+    size = say("model_side" if width == height else "model_sides", lang, w=width, h=height)
+    key = "ask_price" if recipe.count == 1 else "ask_price_of"
+    time = duration(max(1.0, seconds), lang)
+    return say(key, lang, n=recipe.steps, size=size, time=time, count=recipe.count)
+
+
+def learned_words(entry: ModelEntry) -> Mapping[str, Sequence[int]]:
+    """Return the words that a model's embeddings add, each with as many ids as it has vectors."""
+    files = parse_place(entry.place)[1].embedding
+    if not files:
+        return {}
+    from sd.checkpoints.adapters.embedding import read_embedding
+
+    read = (read_embedding(Path(each)) for each in files)
+    return {word: range(len(vectors)) for word, vectors in read}

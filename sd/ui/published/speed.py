@@ -1,0 +1,91 @@
+"""How long a drawing with a published model will take, told before it begins.
+
+By operations: those that are known from its settings, times the seconds that one takes here. They
+are measured whenever such a model has drawn, and before that with a small network of the same kind.
+"""
+
+import time
+from typing import TYPE_CHECKING
+
+from sd.checkpoints.pretrained.choices import BFLOAT16, parse_place
+from sd.config.sections import UNetConfig
+from sd.generation.recipe import Recipe
+from sd.networks.blueprint import blueprint
+from sd.ui import model_cost, models
+from sd.ui.state import Recent, shared
+
+if TYPE_CHECKING:
+    pass
+
+SIDE, TOKENS = 32, 77  # places and tokens that are measured
+MEASURED = UNetConfig(  # the widest places of Stable Diffusion v1, where most of its time goes
+    channel=4,
+    n_embed=4,
+    model_channels=320,
+    num_res_blocks=1,
+    attention_resolutions=(1,),
+    channel_mult=(1,),
+    num_heads=8,
+    resblock_updown=False,
+    context_dim=768,
+    patch_size=1,
+)
+
+
+class Speeds(Recent[str, float]):
+    """Seconds that an operation takes: by model, and by type where a model was not measured."""
+
+    most = 64
+
+
+def note(recipe: Recipe, seconds: float) -> None:
+    """Note how long all of a recipe's pictures took, if its model is a published one."""
+    entry = models.find(recipe.model)
+    if entry.published and recipe.branch is None and seconds > 0:
+        shared(Speeds)[facts_key(entry.place)] = seconds / operations(recipe)
+
+
+def estimate(recipe: Recipe) -> float:
+    """Return about how many seconds a recipe of a published model will take."""
+    entry, speeds = models.find(recipe.model), shared(Speeds)
+    known = speeds.get(facts_key(entry.place))
+    if known is None:
+        dtype = parse_place(entry.place)[1].dtype or "float32"
+        if dtype not in speeds:
+            speeds[dtype] = measure(dtype)
+        known = speeds[dtype]
+    return known * operations(recipe)
+
+
+def facts_key(place: str) -> str:
+    """Return what tells one kind of speed from another: the file, and what it computes in."""
+    path, choices = parse_place(place)
+    return f"{path} {choices.dtype or 'float32'}"
+
+
+def operations(recipe: Recipe) -> float:
+    """Return the operations of all network calls of a recipe that is no branch."""
+    entry = models.find(recipe.model)
+    cost = models.cost_of(entry).resized(recipe.size)
+    start = recipe.start.t if recipe.start else None
+    calls = models.network_calls(entry, recipe.sampler, recipe.steps, recipe.spacing, start)
+    return calls * model_cost.passes(recipe) * recipe.count * cost.operations()
+
+
+def measure(dtype: str) -> float:
+    """Return the seconds of an operation of a small network, in a type."""
+    import torch
+
+    from sd.networks.unet import UNetModel
+
+    device = models.machine().device
+    kind: torch.dtype = torch.bfloat16 if dtype == BFLOAT16 else torch.float32
+    network = UNetModel.from_config(MEASURED).to(device, kind).eval()
+    network = network.to(memory_format=torch.channels_last)
+    x = torch.ones(1, 4, SIDE, SIDE, device=device)
+    given = torch.tensor([500], device=device), torch.ones(1, TOKENS, 768, device=device)
+    with torch.no_grad():
+        network(x, *given)  # the first takes longer: memory, kernels
+        began = time.monotonic()
+        network(x, *given).cpu()
+    return (time.monotonic() - began) / blueprint(MEASURED, SIDE, SIDE, TOKENS).operations

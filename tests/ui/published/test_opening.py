@@ -1,0 +1,160 @@
+"""The dialog that opens a file: folders, what a file is, what may be said of it, additions."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from sd.generation.published import shelf
+from sd.runs import Home
+from sd.ui import head, models, state
+from sd.ui.adapter.errors import PageError
+from sd.ui.denoise import form, prompts
+from sd.ui.published import added, opening
+from tests.helpers import published
+from tests.helpers.denoising import CHINESE, ENGLISH
+
+MODEL, INK = "tiny-v1.safetensors", "ink.safetensors"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    published.write_single(folder / MODEL)
+    published.write_lora(folder / INK)
+    (folder / "page.safetensors").write_text("<!DOCTYPE html><html></html>")
+    (folder / "notes.txt").write_text("no weights")
+    published.write_folder(folder / "of diffusers")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own(tmp_path: Path) -> Iterator[Home]:
+    home = Home(tmp_path / "home", tmp_path / "bundled")
+    with state.use(state.Shared(home=home)):
+        yield home
+
+
+def pressed(**data: Any) -> gr.EventData:
+    return gr.EventData(None, data)
+
+
+def shown(path: Path, model: str = "", said: Any = None, request: Any = ENGLISH) -> dict[str, Any]:
+    event = pressed(place=str(path), said=said or {})
+    answer: dict[str, Any] = opening.look(model, request, event)["opening"]["content"]
+    return answer
+
+
+def opened(path: Path, model: str = "", said: Any = None) -> dict[str, Any]:
+    updates = opening.open_chosen(model, ENGLISH, pressed(place=str(path), said=said or {}))
+    return {**updates["opening"]["content"]["done"], "model": updates.get("model")}
+
+
+def test_a_folder_shows_what_can_be_opened(files: Path) -> None:
+    folder = shown(files)["folder"]
+    assert [(row["name"], row["kind"]) for row in folder["rows"]] == [
+        *((INK, "file"), ("of diffusers", "model"), ("page.safetensors", "file"), (MODEL, "file")),
+    ]
+    assert folder["parent"] == str(files.parent)
+    assert "no such file" in shown(files / "none")["fault"]
+
+
+def test_a_report_is_told_before_anything_is_opened(files: Path, own: Home) -> None:
+    file = shown(files / MODEL)["file"]
+    assert [each["title"] for each in file["tree"]][:3] == ["U-Net", "autoencoder", "text encoder"]
+    assert file["tree"][0]["about"] == "324 of 324 tensors · 1,466,500 parameters · float32"
+    assert {each["name"]: each["value"] for each in file["guesses"]} == {
+        **{"heads": "8", "zero_snr": "no", "prediction": "eps", "dtype": "float32"},
+    }
+    assert "memory" in file["memory"] and not file["licence"] and file["go"] == "Open"
+    assert not shelf.list_opened(own)
+    overruled = shown(files / MODEL, said={"prediction": "v"})["file"]["guesses"]
+    assert {each["name"]: each["value"] for each in overruled}["prediction"] == "v"
+    chinese = shown(files / MODEL, request=CHINESE)["file"]
+    assert chinese["tree"][1]["title"] == "自编码器"
+
+
+def test_v1_names_its_licence(files: Path) -> None:
+    report = opening.facts.report_of(str(files / MODEL), 1)
+    unet = report.parts[0]
+    wide = replace(unet, config=replace(unet.config, context_dim=768))
+    v1 = replace(report, parts=[wide, *report.parts[1:]])
+    told = opening.report_content(v1, opening.Choices(), "", "en")
+    assert told["licence"] and "RAIL-M" in opening.say("open_licence", "en")
+
+
+def test_what_is_no_model_is_told_in_a_line(files: Path) -> None:
+    assert shown(files / "page.safetensors")["fault"].startswith("page.safetensors: it is a web")
+    with pytest.raises(PageError, match="it is a web page"):
+        opened(files / "page.safetensors")
+
+
+@pytest.mark.parametrize(
+    "said", [{"vae": "/etc"}, {"prediction": "w"}, {"lora": "x"}, {"dtype": 5}]
+)
+def test_what_a_dialog_does_not_offer_is_refused(files: Path, said: dict[str, Any]) -> None:
+    assert "fault" in shown(files / MODEL, said=said)
+    with pytest.raises(PageError):
+        opened(files / MODEL, said=said)
+
+
+def test_it_becomes_the_pages_model(files: Path) -> None:
+    name = opened(files / MODEL, said={"prediction": "v"})["choose"]
+    assert name == f"{MODEL}#prediction=v"
+    entry = models.find(name)
+    assert models.config_of(entry).diffusion.prediction == "v"
+    content = head.show_models(name, ENGLISH)["model"]["content"]
+    (card,) = (each for each in content["models"] if each["name"] == name)
+    assert card["title"] == MODEL and card["state"] == f"{models.shape_of(entry)[1]} px"
+    assert not card["own"] and content["words"]["open_file"]
+    bar = prompts.show_words(ENGLISH, name)["asked"]["patch"]
+    assert bar["kind"] == "text"
+    first = prompts.prefill(name, {"prompts": ["a cat", "a dog"], "seed": 3}, form.FIRST)
+    assert first["asked"]["patch"]["prompts"] == ["a cat"]
+    values = first["held"]["patch"]["values"]
+    assert values == {"guidance": 7.5, "steps": 20, "count": 1}
+
+
+def test_a_lora_is_added_weighed_and_taken_away(files: Path) -> None:
+    assert "go" not in shown(files / INK)["file"]
+    model = opened(files / MODEL)["choose"]
+    file = shown(files / INK, model)["file"]
+    assert file["tree"][0]["title"] == "2 of 2 used" and file["go"] == f"Add to {MODEL}"
+    name = opened(files / INK, model)["model"]
+    assert name == f"{MODEL}#lora={INK}@1"
+    assert opened(files / INK, name)["model"] == name
+    (row,) = added.show(name, ENGLISH)["added"]["content"]["rows"]
+    assert row == {"name": INK, "kind": "lora", "scale": 1.0, "about": "2 of 2 used"}
+    weighed = added.change(name, pressed(name=INK, scale=-0.5))["model"]
+    assert weighed == f"{MODEL}#lora={INK}@-0.5"
+    assert added.change(weighed, pressed(name=INK, remove=True))["model"] == MODEL
+    assert added.show("ideal:starter", ENGLISH)["added"]["content"] == {}
+    for sent in ({"name": INK, "scale": 90}, {"name": "../x", "scale": 1}, {}):
+        with pytest.raises(PageError):
+            added.change(name, pressed(**sent))
+
+
+def test_visitors_see_no_file_of_the_machine(files: Path, tmp_path: Path) -> None:
+    visitor = Home(tmp_path / "a", tmp_path, neighbours=tmp_path)
+    with state.use(state.Shared(home=visitor)):
+        assert "open_file" not in head.show_models("", ENGLISH)["model"]["content"]["words"]
+        for handler in (opening.look, opening.open_chosen):
+            with pytest.raises(PageError, match="a page of one's own alone"):
+                handler("", ENGLISH, pressed(place=str(files / MODEL)))
+
+
+def test_tokens_are_told_with_their_weights_and_the_time(files: Path) -> None:
+    name = opened(files / MODEL)["choose"]
+    asked = {"prompts": ["a (red:1.3) cat"], "seed": 0}
+    fields = {"model": name, "asked": asked, "held": {**form.FIRST, "steps": 2, "count": 1}}
+    told = form.tell(ENGLISH, **fields, picture="cat", mask=None)
+    shown_of = told["asked"]["patch"]["told"]
+    assert shown_of["count"] == "3 of 75 tokens"
+    assert shown_of["chunks"] == [[("a", 1.0), ("red", 1.3), ("cat", 1.0)]]
+    assert shown_of["price"].startswith("2 steps at ")
+    assert str(files / MODEL) in told["command"]
+    wrong = prompts.describe(ENGLISH, name, {**asked, "prompts": ["(a:900)"]}, form.FIRST)
+    assert "must be a number" in wrong["asked"]["patch"]["note"]
