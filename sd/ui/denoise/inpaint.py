@@ -17,6 +17,7 @@ from sd.ui.components.events import Updates, by_name
 from sd.ui.components.fields import Values, patch
 from sd.ui.components.handlers import QUIET, event_value, guarded, language
 from sd.ui.components.player import store_chunk
+from sd.ui.denoise import like
 from sd.ui.denoise.form import PICTURE, drawn_shape, fit_png, mask_content
 from sd.ui.denoise.tools import takeaway
 from sd.ui.denoise.tools.branch import cut_picture
@@ -46,11 +47,13 @@ def take_in(
 ) -> Updates:
     """Begin from a picture that was dropped; one that was made here brings its recipe, and is made.
 
+    So does one of AUTOMATIC1111's, whose settings are taken into the fields.
+
     It lies over the chosen card, and what is asked for stays.
     """
     if dropped is None:
         return {}
-    if takeaway.has_recipe(dropped):
+    if takeaway.has_recipe(dropped) or like.read_settings(dropped):
         restored: Updates = takeaway.bring(request, tree, dropped)
         return restored
     starters.read(dropped)

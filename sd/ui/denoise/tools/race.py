@@ -32,6 +32,7 @@ from sd.ui.components.widgets import label
 from sd.ui.denoise.form import SamplingForm
 from sd.ui.denoise.job import Job, progress_line, watch
 from sd.ui.denoise.samplers import SAMPLER_CHOICES, SAMPLER_NAMES
+from sd.ui.denoise.tools import beside
 from sd.ui.denoise.tools.bar import RACE
 from sd.ui.state import Recent, shared
 from sd.ui.texts import say
@@ -50,8 +51,13 @@ FIELDS = (
         kind=SWITCH,
         value=SAMPLERS_RACE,
         label="race_between",
-        choices=(("race_samplers", SAMPLERS_RACE), ("race_models", MODELS)),
+        choices=(
+            ("race_samplers", SAMPLERS_RACE),
+            ("race_models", MODELS),
+            ("race_other", beside.OTHER),
+        ),
     ),
+    beside.FIELD,
     Field(
         name="calls",
         kind=RANGE,
@@ -74,6 +80,7 @@ FIELDS = (
         for name, first in zip(LANES, FIRST, strict=True)
     ),
 )
+VERDICTS = {MODELS: "race_models_verdict", beside.OTHER: "race_other_verdict"}
 # Of second order: twice the steps of the longest lane leave a quarter of its error or less.
 REFERENCE, REFERENCE_STEPS = "dpmpp_2m", 2 * MOST_CALLS
 
@@ -169,20 +176,28 @@ def start_race(
 ) -> Iterator[Updates]:
     """Race samplers of one model, or the trained network against memory and blur."""
     recipe, lang = SamplingForm(**fields).to_recipe(), language(request)
-    by_model = race_form["between"] == MODELS
-    if by_model:
+    between = race_form["between"]
+    if between == MODELS:
         lanes = denoiser_lanes(recipe)
+    elif between == beside.OTHER:
+        lanes = beside.lanes(recipe, race_form[beside.OTHER])
     else:
         chosen = [race_form[name] for name in LANES if race_form[name] != NONE]
         lanes = sampler_lanes(recipe, chosen, race_form["calls"])
-    yield from run_race(race, lanes, by_model, lang)
+    yield from run_race(race, lanes, VERDICTS.get(between), lang)
 
 
-def run_race(race: Race, lanes: Sequence[Recipe], by_model: bool, lang: str) -> Iterator[Updates]:
-    """Run lane after lane; `measure_ends` then tells how far each ends from the reference."""
+def run_race(
+    race: Race, lanes: Sequence[Recipe], verdict: str | None, lang: str
+) -> Iterator[Updates]:
+    """Run lane after lane; `measure_ends` then tells how far each ends from the reference.
+
+    verdict: the key of what a race of models shows; None for one of samplers.
+    """
     stop(race)  # a reference that is still being made is no longer wanted
     race.stopped, race.lanes = False, []
     jobs: list[Job] = []
+    by_model = verdict is not None
     compares = not by_model and not all(map(is_random, lanes))
     for recipe in [*lanes, *([reference_of(lanes[0])] if compares else [])]:
         models.check_cost(recipe)
@@ -197,8 +212,8 @@ def run_race(race: Race, lanes: Sequence[Recipe], by_model: bool, lang: str) -> 
             return
     if compares:
         race.lanes = jobs
-    elif by_model:
-        yield {"result": paragraph(say("race_models_verdict", lang), "verdict")}
+    elif verdict is not None:
+        yield {"result": paragraph(say(verdict, lang), "verdict")}
     else:
         yield {"result": paragraph(say("race_random_verdict", lang), "verdict")}
 
@@ -310,3 +325,5 @@ def build(fields: Mapping[str, Any]) -> None:
     raced = go.click(**by_name(start_race, inputs, outputs), **queued)
     raced.success(**by_name(measure_ends, {"race": race}, outputs), **queued | BACKGROUND)
     halt.click(stop, race, None, **QUIET)
+    offered = by_name(beside.offer, {"model": fields["model"]}, {"race_form": race_form})
+    fields["model"].change(**offered, **QUIET)

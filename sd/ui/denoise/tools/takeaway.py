@@ -24,6 +24,7 @@ from sd.ui.components.html import progress_bar
 from sd.ui.components.tools import tool_fold
 from sd.ui.components.widgets import label
 from sd.ui.denoise import form as sampling_form
+from sd.ui.denoise import like
 from sd.ui.denoise.job import steps_of
 from sd.ui.denoise.tools import branch
 from sd.ui.denoise.tools.bar import SAVE
@@ -188,6 +189,8 @@ def bring(request: gr.Request, tree: Tree, file: str | None) -> Updates:
 
     if file is None:
         raise InputError("recipe: give a PNG that was made here")
+    if not has_recipe(file) and (said := like.read_settings(file)):
+        return like.take(said, Path(file).name[:80], language(request))
     record = read_recipe(Path(file))
     recipe = models.find_renamed(from_json(record.get("recipe")))
     models.within_caps(recipe)
