@@ -17,9 +17,8 @@ from sd.ui.components.events import Updates, by_name
 from sd.ui.components.fields import Values, patch
 from sd.ui.components.handlers import QUIET, event_value, guarded, language
 from sd.ui.components.player import store_chunk
-from sd.ui.denoise import like
 from sd.ui.denoise.form import PICTURE, drawn_shape, fit_png, mask_content
-from sd.ui.denoise.tools import takeaway
+from sd.ui.denoise.tools import like, takeaway
 from sd.ui.denoise.tools.branch import cut_picture
 from sd.ui.denoise.tree import Node, Tree
 

@@ -24,9 +24,8 @@ from sd.ui.components.html import progress_bar
 from sd.ui.components.tools import tool_fold
 from sd.ui.components.widgets import label
 from sd.ui.denoise import form as sampling_form
-from sd.ui.denoise import like
 from sd.ui.denoise.job import steps_of
-from sd.ui.denoise.tools import branch
+from sd.ui.denoise.tools import branch, like
 from sd.ui.denoise.tools.bar import SAVE
 from sd.ui.denoise.tree import Node, Tree
 from sd.ui.texts import say

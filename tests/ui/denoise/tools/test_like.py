@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from sd.ui.adapter.errors import PageError
-from sd.ui.denoise import inpaint, like
+from sd.ui.denoise import inpaint
 from sd.ui.denoise.form import FIRST
-from sd.ui.denoise.tools import takeaway
+from sd.ui.denoise.tools import like, takeaway
 from sd.ui.denoise.tree import Tree
 from tests.generation.others.test_webui import TEXT, made
 from tests.helpers.denoising import CHINESE, ENGLISH
