@@ -13,7 +13,7 @@ from typing import NamedTuple
 from sd.checkpoints.pretrained.choices import MARK, Choices, format_place, parse_choices
 from sd.common.disk import read_object, write_text
 from sd.common.text import printable
-from sd.common.validation import InputError, choice, near, shown
+from sd.common.validation import InputError, choice, shown
 from sd.config.fields import LONGEST_PATH
 from sd.config.sections import TINY_AUTOENCODERS
 from sd.runs.home import Home
@@ -65,12 +65,10 @@ def close_file(home: Home, name: str) -> None:
 
 def find_file(home: Home, name: str, *kinds: str) -> OpenedFile:
     """Return what was opened under a name, of some kinds; or raise `InputError`."""
-    known = list_opened(home, *kinds)
-    for each in known:
+    for each in list_opened(home, *kinds):
         if each.name == name:
             return each
-    hint = near(name, [each.name for each in known])
-    raise InputError(f"{kinds[0]} = {shown(name)}: no such file was opened here{hint}")
+    raise InputError(f"{kinds[0]} = {shown(name)}: no such file was opened here")
 
 
 def has_model(home: Home, name: str) -> bool:
