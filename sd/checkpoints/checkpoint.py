@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from sd.checkpoints.adapted import load_adapted
 from sd.checkpoints.card import card
 from sd.checkpoints.first_stage import read_first_stage, stored_tensors
 from sd.checkpoints.model import Model
@@ -76,13 +77,17 @@ def save_checkpoint(
     check_finite(f"{folder.name} as {model.config.training.weights_dtype}", weights)
     on_card = {name: value for name, value in about.items() if name != STATE}
     parameters = sum(each.numel() for each in model.network.parameters())
-    texts = {CONFIG: model.config.to_ini(), CARD: card(model.config, parameters, on_card)}
+    restricted = model.config.training.lora_rank > 0
+    texts = {
+        CONFIG: model.config.to_ini(),
+        CARD: card(model.config, parameters, on_card, restricted),
+    }
     if model.conditioner is not None:
         texts[CONDITIONING] = json.dumps(model.conditioner.metadata(), ensure_ascii=False, indent=1)
     tensors: dict[str, Mapping[str, Tensor]] = {WEIGHTS: weights}
     if training is not None:
         tensors[TRAINING] = training
-    if model.latents is not None:
+    if model.latents is not None and not model.config.training.lora_rank:
         tensors[FIRST_STAGE] = stored_tensors(model.latents)
 
     def write(target: Path) -> None:
@@ -113,6 +118,8 @@ def load_checkpoint(path: str | Path, device: str = "cpu") -> Model:
     check_kind(weights)
     check_digests(folder, about, [name for name in about["sha256"] if name in READ])
     config = Config.read(member(folder, CONFIG))
+    if config.training.lora_rank:
+        return load_adapted(folder, config, about, read_metadata(folder), device)
     if config.is_latent and FIRST_STAGE not in about["sha256"]:
         raise InputError(f"{checkpoint_label(folder)}: has no file {FIRST_STAGE}")
     unet = empty_network(config, weights.stat().st_size)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sd.training.loop import TrainStep
     from sd.training.planning.planner import PictureStats, Plan
 
-DEFAULT_PRESET = "tiny"
+DEFAULT_PRESET, LORA_PRESET = "tiny", "lora"
 NOISED, FILM = "noise.png", "film.gif"  # unless --out names another
 # Not with --resume or --restart.
 ONLY_NEW = (
@@ -42,6 +42,7 @@ ONLY_NEW = (
     "config",
     "first_stage",
     "start_from",
+    "lora",
     "set",
     "epochs",
     "minutes",
@@ -56,7 +57,15 @@ FIRST_SECONDS = 1.5  # what a run takes to begin beyond a plan's own beginning
 def settings_of(args: argparse.Namespace) -> Config:
     """Return the settings that --preset, --config, --set and the flags of length describe."""
     start_from = getattr(args, "start_from", None)
-    if start_from is not None and not args.preset and not args.config:
+    lora = getattr(args, "lora", None)
+    if lora is not None:
+        from sd.runs.preparing.start import lora_settings
+
+        base = (
+            Config.read(args.config) if args.config else Config.preset(args.preset or LORA_PRESET)
+        )
+        config = lora_settings(_at(lora), base)
+    elif start_from is not None and not args.preset and not args.config:
         from sd.runs.preparing.start import settings_from
 
         config = settings_from(_at(start_from), Config.preset(DEFAULT_PRESET))
@@ -84,7 +93,8 @@ def settings_of(args: argparse.Namespace) -> Config:
 
 def _at(place: str) -> str:
     """Return a model's name as it is, and its path from the root."""
-    return os.path.abspath(place) if os.path.exists(place) else place
+    path, mark, words = place.rpartition("#") if not os.path.exists(place) else (place, "", "")
+    return f"{os.path.abspath(path)}{mark}{words}" if path and os.path.exists(path) else place
 
 
 def _read_standard_input() -> Config:
@@ -215,7 +225,8 @@ def _must_plan(args: argparse.Namespace) -> bool:
 
     Those of a run that starts from a model are the model's, but for its length.
     """
-    return args.minutes is not None and not args.preset and not args.config
+    chosen = args.preset or args.config or getattr(args, "lora", None)
+    return args.minutes is not None and not chosen
 
 
 def _plan(args: argparse.Namespace, config: Config, data: str) -> "Plan":

@@ -3,16 +3,19 @@
 import argparse
 from pathlib import Path
 
+from sd.checkpoints.adapted import write_lora
 from sd.checkpoints.adapters.adding import MERGED
 from sd.checkpoints.closed_form_model import ClosedFormModel
 from sd.checkpoints.model import Model
 from sd.checkpoints.pretrained.building import open_pretrained
 from sd.checkpoints.pretrained.choices import parse_place
 from sd.checkpoints.pretrained.export import DTYPES, write_pipeline, write_single
+from sd.checkpoints.record import CONFIG
 from sd.cli.pictures import read_and_remark
 from sd.common import validation
 from sd.common.outputs import check_free, make_place, output_of
 from sd.common.validation import InputError
+from sd.config import Config
 from sd.generation.registry import load_model, model_at
 from sd.runs import default_home
 from sd.training.planning import memory
@@ -29,6 +32,14 @@ def export(args: argparse.Namespace) -> None:
     if args.thumbnail and not out.is_file:
         raise InputError("--thumbnail: only a single file has one; a folder has none")
     entry = model_at(default_home(), args.model)
+    if entry.checkpoint is not None:
+        config = Config.read(entry.checkpoint / CONFIG)
+        if config.training.lora_rank:
+            if out.is_file:
+                make_place(out)
+            write_lora(entry.checkpoint, config, out.path)
+            print(f"written: {out.path}")
+            return
     if entry.published:  # a LoRA that is said becomes part of what is written
         model: Model | ClosedFormModel = open_pretrained(
             entry.place, room=memory.left(), merge=True

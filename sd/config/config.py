@@ -20,6 +20,7 @@ from sd.config.sections import (
 )
 
 LATENT_PRESETS = ("latent-own", "latent128", "latent256")
+LORA_PRESET = "lora"  # what a LoRA is trained with; the rest of its settings are its model's
 PRESETS = ("tiny", "small", *LATENT_PRESETS, "gpu", "seed-fixed", "seed")  # quickest first
 LATENT_PICTURES = 3  # channels of the pictures that an autoencoder takes
 LATENT_CHANNELS = 4  # of latents, unless settings or the autoencoder say otherwise
@@ -216,7 +217,8 @@ def preset_about(name: str) -> str:
 
 
 def _preset_text(name: str) -> str:
-    return ini.read_file(PRESET_FOLDER / f"{validation.choice('preset', name, PRESETS)}.ini")
+    known = (*PRESETS, LORA_PRESET)
+    return ini.read_file(PRESET_FOLDER / f"{validation.choice('preset', name, known)}.ini")
 
 
 def _section_text(section: Section) -> str:

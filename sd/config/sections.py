@@ -28,6 +28,7 @@ from sd.config.fields import (
 MOST_PIXELS = 2048 * 2048  # of one picture
 MOST_STEPS = 100_000_000
 MOST_MINUTES = 100_000.0
+LORA_TARGETS = ("attention", "all")
 GOOD_RATES = {"adamw": 1e-3, "muon": 2e-3}  # of learning, with which these networks do well
 
 
@@ -67,6 +68,22 @@ class TrainingConfig(Section):
     )
     start_from: str | None = key(
         None, path_text, "Model whose weights training begins with, or None: with new ones."
+    )
+    lora_rank: int = key(
+        0,
+        whole(0, 1024),
+        "Rank of a LoRA that is trained for start_from, a published model, which stays; 0: none.",
+    )
+    lora_alpha: float = key(
+        8.0, real(1e-6, 1e6), "How much a LoRA counts: its change times alpha / rank."
+    )
+    lora_targets: str = key(
+        "attention", choice(*LORA_TARGETS), "Layers that a LoRA changes: attention, or all."
+    )
+    recompute: bool = key(
+        False,
+        validation.flag,
+        "For a LoRA: compute a block's values again on the way back, which takes less memory.",
     )
     classes: tuple[str, ...] | None = key(
         None, names, "Classes to train on, as a list of names; None takes every picture."

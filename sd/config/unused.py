@@ -23,6 +23,7 @@ REASONS = {
     "pixels": "the network sees pixels",
     "given": "the autoencoder is one that was trained before",
     "own": "an own autoencoder is trained whole",
+    "no_lora": "training.lora_rank is 0",
 }
 
 
@@ -83,6 +84,11 @@ RULES = (
     ),
     Rule("pixels", (*OF_AUTOENCODERS, *OF_OWN, TUNED), lambda c: not c.is_latent),
     Rule("given", OF_OWN, lambda c: c.is_latent and c.first_stage.autoencoder != OWN),
+    Rule(
+        "no_lora",
+        ("training.lora_alpha", "training.lora_targets", "training.recompute"),
+        lambda c: c.training.lora_rank == 0,
+    ),
     Rule("own", (TUNED,), lambda c: c.first_stage.autoencoder == OWN),
     Rule(
         "encoder",

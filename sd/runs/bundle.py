@@ -73,6 +73,11 @@ def _members(folder: Path, resumable: bool) -> Iterator[tuple[str, Path | str]]:
             f"conditioning.encoder = {shown(config.conditioning.encoder)}: a model that needs a "
             "pretrained encoder is not taken away; copy its folder"
         )
+    if config.training.lora_rank:
+        raise InputError(
+            "training.lora_rank: a LoRA is not taken away as a bundle, which its model would have "
+            "to be in; write it with export"
+        )
     yield runs.CONFIG, _at_no_place(config).to_ini()
     travels = resumable and (folder / INDEX).is_file()
     pictures = len(open_images(folder / runs.PICTURES).pixels) if travels else 0

@@ -2,10 +2,11 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sd.checkpoints.model import Model
@@ -18,6 +19,7 @@ from sd.training.monitoring import (
     EARLY_STEPS,
     EVALUATED,
     LEVELS,
+    LORA_STEPS,
     SAMPLE_COUNT,
     SAMPLE_STEPS,
 )
@@ -181,8 +183,9 @@ class Session:
         A stop that comes meanwhile is obeyed at once; the samples are made when the run goes on.
         """
         begun, step = time.monotonic(), self.training.step
-        average = self._sample(self.training.model, SAMPLE_STEPS)
-        raw = self._sample(self.training.raw, SAMPLE_STEPS)
+        steps = LORA_STEPS if self.settings.lora_rank else SAMPLE_STEPS
+        average = self._sample(self.training.model, steps)
+        raw = self._sample(self.training.raw, steps)
         if average is None or raw is None:
             return
         measured = self.training.evaluate()
@@ -223,13 +226,23 @@ class Session:
 
         If their values spread less than `flat`, they are those before the last step.
         """
+        if self.settings.lora_rank:  # one at a time: its model is large
+            each = [self._sample_some(model, steps, flat, [seed]) for seed in SAMPLE_SEEDS]
+            found = [picture for picture in each if picture is not None]
+            return torch.cat(found) if len(found) == len(each) else None
+        return self._sample_some(model, steps, flat, SAMPLE_SEEDS)
+
+    def _sample_some(
+        self, model: Model, steps: int, flat: float, seeds: Sequence[int]
+    ) -> Tensor | None:
+        """Return the pictures of some of the fixed noises, each with its own prompt."""
         sampling = model.sampling(steps=min(steps, model.diffusion.schedule.timesteps))
         training, device = model.unet.training, self.training.machine.device
         model.unet.eval()
         try:
-            denoiser = sample_denoiser(self.training, model)
+            denoiser = sample_denoiser(self.training, model, first=seeds[0])
             before = x = None
-            for step in sampling.steps(denoiser, model.shape, SAMPLE_SEEDS, device):
+            for step in sampling.steps(denoiser, model.shape, seeds, device):
                 before, x = x, step.x_t
                 if self._stopping():
                     return None

@@ -340,7 +340,7 @@ def _restore(
 ) -> Training:
     """Return a training where a checkpoint left it, or at its beginning where there is none."""
     metadata = read_metadata(saved.checkpoint) if saved else None
-    start = None if saved else open_start(folder, config)
+    start = None if saved and not config.training.lora_rank else open_start(folder, config)
     training = Training(config, images, seed, machine, metadata, latents, start)
     if saved:
         training.restore(saved.tensors, saved.about[STATE])

@@ -24,9 +24,11 @@ from sd.config import Config
 from sd.config.conditioning_kind import check_unet_inputs
 from sd.config.sections import MOST_STEPS, TrainingConfig
 from sd.data.image_set import ImageSet, split
+from sd.networks.adapters.training import EncodedCaptions
 from sd.networks.conditioned import ConditionedNetwork, to_stored_names
 from sd.networks.conditioning import Conditioner
 from sd.networks.conditioning_metadata import default_prompts
+from sd.training.adapters import adapt, encode_captions
 from sd.training.data import LatentData, PixelData, TrainingData
 from sd.training.evaluation import (
     MEMORY_FORMAT,
@@ -137,8 +139,16 @@ class Training:
         check_trainable(config, images)
         self.config, self.seed, self.machine = config, seed, machine
         self.pixels = images.pixels
+        is_lora = config.training.lora_rank > 0
+        if is_lora and start is None:
+            raise InputError("training.start_from: the model that the LoRA is for is not given")
         if config.is_latent and latents is None:
-            autoencoder = ready_autoencoder(config, images, seed, machine)
+            given = start.latents if is_lora and start is not None else None
+            autoencoder = (
+                ready_autoencoder(config, images, seed, machine)
+                if given is None
+                else given.autoencoder
+            )
             latents = latents_in_memory(config, images, autoencoder, machine)
         self.data: TrainingData = (
             PixelData(images.pixels, config.training) if latents is None else LatentData(latents)
@@ -147,9 +157,11 @@ class Training:
         self.rows, self.held_out = split(images, config.training.held_out, seed)
         self.total = total_steps(config.training, len(self.rows))
         self.step = self.updates = self.skipped = 0  # done; of these with an update; in a row none
-        conditioner = self._build_conditioner(images, metadata)
-        self.network = ConditionedNetwork(new_network(config, seed), conditioner).train()
-        self.taken = None if start is None else take_weights(self.network, start)
+        base = start if is_lora else None
+        conditioner = self._build_conditioner(images, metadata, base)
+        unet = new_network(config, seed) if base is None else adapt(base, config, seed)
+        self.network = ConditionedNetwork(unet, conditioner).train()
+        self.taken = None if start is None or is_lora else take_weights(self.network, start)
         self.network.to(machine.device, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
         average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.model = Model(
@@ -162,11 +174,18 @@ class Training:
         self._compiled = torch.compile(self.network) if wanted else self.network
 
     def _build_conditioner(
-        self, images: ImageSet, metadata: Mapping[str, Any] | None
+        self, images: ImageSet, metadata: Mapping[str, Any] | None, base: Model | None
     ) -> Conditioner | None:
-        """Return the conditioner; read every picture's prompt, and choose those of the samples."""
-        metadata = metadata_of(self.config, images, self.rows) if metadata is None else metadata
-        conditioner = new_conditioner(self.config, metadata, self.seed)
+        """Return the conditioner; read every picture's prompt, and choose those of the samples.
+
+        base: the model that a LoRA is for, whose text encoder is let go once all is read.
+        """
+        conditioner: Conditioner | None
+        if base is not None:
+            conditioner = encode_captions(base, images, self.rows)
+        else:
+            metadata = metadata_of(self.config, images, self.rows) if metadata is None else metadata
+            conditioner = new_conditioner(self.config, metadata, self.seed)
         self.sample_prompts: tuple[str, ...] = ()
         if conditioner is None:
             self._prompts = torch.zeros(len(self.pixels))  # for nobody: batches take them along
@@ -179,6 +198,8 @@ class Training:
             wanted = default_prompts(None, conditioner.labels, there)
         conditioner.read(wanted)  # a class that is not there is refused before the first step
         self.sample_prompts = wanted
+        if isinstance(conditioner, EncodedCaptions):
+            conditioner.release()
         return conditioner
 
     @property

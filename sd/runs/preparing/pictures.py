@@ -40,7 +40,8 @@ def prepare_pictures(
     if images is None or not config.is_latent:
         return None if images is None else (images, None)
     folder = recorder.folder
-    known = read_first_stage(checkpoint, config) if checkpoint else None
+    own = checkpoint is not None and not config.training.lora_rank
+    known = read_first_stage(checkpoint, config) if own and checkpoint else None
     start = open_start(folder, config) if known is None else None
     is_stopping = _stopping(folder, received)
     if known is not None:

@@ -14,9 +14,11 @@ from pathlib import Path
 import torch
 
 from sd import runs
+from sd.checkpoints.adapted import call_base, open_base
 from sd.checkpoints.checkpoint import load_checkpoint
 from sd.checkpoints.first_stage import check_fits
 from sd.checkpoints.model import Model
+from sd.checkpoints.pretrained.building import open_pretrained
 from sd.checkpoints.record import (
     CALLED,
     list_checkpoints,
@@ -61,6 +63,18 @@ def settings_from(place: str, base: Config) -> Config:
     return Config(training, own.unet, own.diffusion, conditioning, stage)
 
 
+def lora_settings(place: str, base: Config) -> Config:
+    """Return the settings with which a LoRA is trained for the published model at `place`.
+
+    They are the model's own, with `base`'s of training. Raises `InputError` where there is none.
+    """
+    called = call_base(place)
+    own = open_pretrained(name_of(called)).config
+    _, height, width = own.picture_shape
+    training = replace(base.training, start_from=called, input_height=height, input_width=width)
+    return replace(own, training=training)
+
+
 def _bundled() -> tuple[str, ...]:
     return tuple(name for name in AUTOENCODERS if name not in ("own", STORED))
 
@@ -103,8 +117,15 @@ def keep_start(run: Path, config: Config) -> Config:
     has other weights than the settings say.
     """
     place = config.training.start_from
+    if place is None and config.training.lora_rank:
+        raise InputError(
+            "training.start_from = None: a LoRA is trained for a published model; say which, as "
+            "with --lora FILE"
+        )
     if place is None:
         return config
+    if config.training.lora_rank:  # too large to be kept: it stays where it lies
+        return config.with_settings([f"training.start_from={call_base(place)}"])
     match = CALLED.fullmatch(place)
     if match and digest_at(run / START) == match[2]:
         return config
@@ -144,6 +165,8 @@ def digest_at(checkpoint: Path) -> str:
 
 def open_start(run: Path, config: Config) -> Model | None:
     """Return the model that a run starts from, of those kept in its folder; None for none."""
+    if config.training.lora_rank:
+        return open_base(config)
     return load_checkpoint(run / START) if config.training.start_from is not None else None
 
 

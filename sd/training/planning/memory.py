@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from sd.checkpoints.adapters.targets import count_parameters
 from sd.common.text import MIB, format_bytes
 from sd.common.validation import InputError
 from sd.config import Config
@@ -32,6 +33,7 @@ FIRST_STAGE = 260 * MIB  # TAESD, and what encoding a part of the pictures takes
 CROP = 64  # pixels a side of what phase 1 trains on at once
 MAPS = 6  # that a residual block of an autoencoder keeps for the backward pass
 TUNED = 12 * MIB  # kept of a crop where TAESD's decoder is tuned
+LORA_BESIDE = 900 * MIB  # text encoder and autoencoder of Stable Diffusion, while they are needed
 SAVING = 4  # further copies of the weights while a checkpoint is written
 
 
@@ -46,12 +48,15 @@ def needed(config: Config) -> int:
     lower = 0.5 if training.precision == "bfloat16" else 1.0
     step = KEPT * lower * plan.activation_bytes * training.batch_size
     passes = 1 if config.conditioning.kind == "none" else 2  # guided: cond and uncond at once
-    at_once = max(passes * SAMPLE_COUNT, min(training.batch_size, EVALUATED))
+    samples = 1 if training.lora_rank else SAMPLE_COUNT
+    at_once = max(passes * samples, min(training.batch_size, EVALUATED))
     measuring = PASSING * plan.activation_bytes * at_once
-    saving = SAVING * plan.weight_bytes
+    trained = 4 * count_parameters(config) if training.lora_rank else plan.weight_bytes
+    saving = SAVING * trained
     most = max(step, measuring, saving)
     first_stage = FIRST_STAGE if config.is_latent else 0
-    network = COPIES * plan.weight_bytes + first_stage + round(most)
+    frozen = plan.weight_bytes + LORA_BESIDE if training.lora_rank else 0
+    network = frozen + COPIES * trained + first_stage + round(most)
     return BASE + max(network, of_phase_1(config))
 
 

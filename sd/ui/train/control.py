@@ -1,5 +1,7 @@
 """Which run the Train tab shows, and what a person does to it: pause, resume, sample, pack."""
 
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +27,9 @@ from sd.ui.texts import say
 from sd.ui.train import advice, gpu, samples
 from sd.ui.train.planning.form import fill_fields
 
-FORMS = ZIP, PNG, *_ = ("zip", "png", "webp", "gif", "mp4")  # of a run that is taken away
+# Of a run that is taken away: itself, its samples, its film, or its model for other programs.
+FORMS = ZIP, PNG, *_ = ("zip", "png", "webp", "gif", "mp4", "safetensors", "diffusers")
+MODELS = SINGLE, FOLDER = FORMS[-2:]
 
 LEAST_MINUTES = 0.1
 NOBODY = 0  # a process that is never there
@@ -152,13 +156,15 @@ def press(request: gr.Request, event: gr.EventData) -> Updates:
 
 @guarded
 def take_away(event: gr.EventData) -> Updates:
-    """Write a run's bundle, its newest samples, or their film; the browser then saves it."""
+    """Write a run in one of the `FORMS`; the browser then saves it."""
     folder = state.home().find_run(event_value(event, "run"))
     form = validation.choice("form", event_value(event, "form"), FORMS)
     resumable = validation.flag("whole", event_value(event, "whole"))
     with scratch.temporary_folder(scratch.BUNDLE) as place:
-        path = place / f"{folder.name}.{form}"
-        if form == ZIP:
+        path = place / f"{folder.name}.{ZIP if form == FOLDER else form}"
+        if form in MODELS:
+            write_model(folder, path, form)
+        elif form == ZIP:
             from sd.runs import bundle
 
             bundle.pack(folder, path, resumable)
@@ -169,6 +175,20 @@ def take_away(event: gr.EventData) -> Updates:
 
             write_training_film(path.suffix, draw_grids(folder), path)
         return {"panel": {"file": {"src": file_data(path), "name": path.name}}}
+
+
+def write_model(folder: Path, path: Path, form: str) -> None:
+    """Write a run's model as one file, or as a zip of the folder that diffusers loads."""
+    from sd.checkpoints.checkpoint import load_checkpoint
+    from sd.checkpoints.pretrained.export import write_pipeline, write_single
+
+    model = load_checkpoint(folder)
+    if form == SINGLE:
+        write_single(model, path)
+        return
+    with tempfile.TemporaryDirectory(dir=path.parent) as place:
+        write_pipeline(model, Path(place) / folder.name)
+        shutil.make_archive(str(path.with_suffix("")), ZIP, place)
 
 
 @guarded

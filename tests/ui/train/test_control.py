@@ -2,6 +2,7 @@
 
 import os
 import time
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,13 +12,19 @@ import pytest
 from gradio.utils import get_upload_folder
 
 from sd import runs
+from sd.checkpoints.checkpoint import save_checkpoint
+from sd.checkpoints.model import Model
+from sd.checkpoints.pretrained.building import open_pretrained
 from sd.common.marks import is_marked
 from sd.common.validation import InputError
+from sd.config import Config
 from sd.runs import process
+from sd.training.randomness import new_network
 from sd.ui.adapter import scratch
 from sd.ui.adapter.served_files import file_data, store
 from sd.ui.train import control
 from tests.helpers.made import made_run, revive, write_events
+from tests.helpers.networks import with_weights
 
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en"})
 BAD_NAMES = ["..", "../x", "", None, 7, "nope", "/etc"]
@@ -178,6 +185,19 @@ def test_a_film_of_the_samples_is_handed_over(home: Path, form: str) -> None:
     path = take_away("made", form, True)
     assert path.name == f"made.{form}" and path.stat().st_size > 2**10
     assert is_marked(path.read_bytes())
+
+
+def test_a_model_is_handed_over_for_other_programs(home: Path, tiny_config: Config) -> None:
+    network = with_weights(new_network(tiny_config, 0))
+    about = {"step": 4, "seed": 0}
+    save_checkpoint(Model(network, tiny_config), home / "made" / "checkpoint-000000004", about)
+    path = take_away("made", "safetensors", True)
+    assert path.name == "made.safetensors"
+    assert open_pretrained(str(path)).config == tiny_config
+    path = take_away("made", "diffusers", True)
+    with zipfile.ZipFile(path) as packed:
+        assert path.name == "made.zip" and "made/pipeline.py" in packed.namelist()
+    assert [each.name for each in path.parent.iterdir()] == ["made.zip"]
 
 
 def test_a_run_that_has_no_film_says_why(home: Path) -> None:

@@ -18,7 +18,7 @@ from sd.common import validation
 from sd.common.validation import InputError
 from sd.config import KEYS, SECTIONS, Config, ini, preset_names
 from sd.config.fields import LONGEST_PATH
-from sd.config.sections import AUTOENCODERS, CONDITIONING_KINDS
+from sd.config.sections import AUTOENCODERS, CONDITIONING_KINDS, LORA_TARGETS
 from sd.diffusion.schedule import SCHEDULES, Schedule
 from sd.generation import registry
 from sd.networks.blueprint import check_network
@@ -50,6 +50,7 @@ OPTIONS = {
     "optimizer": ("adamw", "muon"),
     "precision": ("float32", "bfloat16"),
     "weights_dtype": ("float32", "float16"),
+    "lora_targets": LORA_TARGETS,
     "schedule": SCHEDULES,
     "prediction": ("eps", "x0", "v"),
 }
