@@ -21,6 +21,7 @@ from sd.common import validation
 from sd.common.text import brief, printable
 from sd.common.validation import InputError
 from sd.config import Config, ini, preset_names
+from sd.config.config import LORA_PRESET
 from sd.config.sections import OWN
 from sd.config.unused import find_unused
 from sd.diffusion.schedule import Schedule
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from sd.training.loop import TrainStep
     from sd.training.planning.planner import PictureStats, Plan
 
-DEFAULT_PRESET, LORA_PRESET = "tiny", "lora"
+DEFAULT_PRESET = "tiny"
 NOISED, FILM = "noise.png", "film.gif"  # unless --out names another
 # Not with --resume or --restart.
 ONLY_NEW = (

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sd.common.validation import LONGEST_MESSAGE, InputError
 from sd.config import KEYS, SECTIONS, Config, about, preset_about, preset_names
+from sd.config.config import LORA_PRESET
 from sd.config.fields import UNWRITABLE
 from sd.config.sections import DiffusionConfig, TrainingConfig, UNetConfig
 
@@ -78,7 +79,7 @@ def test_a_preset_names_every_key_and_says_first_what_it_is_for(name):
 
 
 def test_every_preset_file_is_listed():
-    assert {path.stem for path in PRESETS.iterdir()} == set(preset_names())
+    assert {path.stem for path in PRESETS.iterdir()} == {*preset_names(), LORA_PRESET}
 
 
 @pytest.mark.parametrize("name", ["Tiny", "../seed", "", None, "seed.ini"])
