@@ -5,11 +5,19 @@ import torch
 from sd.checkpoints.adapters.targets import spell_targets
 from sd.checkpoints.model import Model
 from sd.common.randomness import keyed_generator
+from sd.common.validation import InputError
 from sd.config import Config
 from sd.data.image_set import ImageSet
 from sd.networks.adapters.training import AdaptedUNet, EncodedCaptions, FrozenNetwork
 from sd.networks.clip.captions import ClipCaptions
 from sd.networks.conditioning_metadata import EXAMPLES, evenly_spaced
+
+
+def base_of(config: Config, start: Model | None) -> Model | None:
+    """Return the model that a LoRA is for; None where the network itself is trained."""
+    if config.training.lora_rank and start is None:
+        raise InputError("training.start_from: the model that the LoRA is for is not given")
+    return start if config.training.lora_rank else None
 
 
 def adapt(base: Model, config: Config, seed: int) -> AdaptedUNet:

@@ -28,7 +28,7 @@ from sd.networks.adapters.training import EncodedCaptions
 from sd.networks.conditioned import ConditionedNetwork, to_stored_names
 from sd.networks.conditioning import Conditioner
 from sd.networks.conditioning_metadata import default_prompts
-from sd.training.adapters import adapt, encode_captions
+from sd.training.adapters import adapt, base_of, encode_captions
 from sd.training.data import LatentData, PixelData, TrainingData
 from sd.training.evaluation import (
     MEMORY_FORMAT,
@@ -139,11 +139,9 @@ class Training:
         check_trainable(config, images)
         self.config, self.seed, self.machine = config, seed, machine
         self.pixels = images.pixels
-        is_lora = config.training.lora_rank > 0
-        if is_lora and start is None:
-            raise InputError("training.start_from: the model that the LoRA is for is not given")
+        base = base_of(config, start)
         if config.is_latent and latents is None:
-            given = start.latents if is_lora and start is not None else None
+            given = None if base is None else base.latents
             autoencoder = (
                 ready_autoencoder(config, images, seed, machine)
                 if given is None
@@ -157,11 +155,10 @@ class Training:
         self.rows, self.held_out = split(images, config.training.held_out, seed)
         self.total = total_steps(config.training, len(self.rows))
         self.step = self.updates = self.skipped = 0  # done; of these with an update; in a row none
-        base = start if is_lora else None
         conditioner = self._build_conditioner(images, metadata, base)
         unet = new_network(config, seed) if base is None else adapt(base, config, seed)
         self.network = ConditionedNetwork(unet, conditioner).train()
-        self.taken = None if start is None or is_lora else take_weights(self.network, start)
+        self.taken = take_weights(self.network, start) if start and base is None else None
         self.network.to(machine.device, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
         average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.model = Model(

@@ -40,8 +40,8 @@ def prepare_pictures(
     if images is None or not config.is_latent:
         return None if images is None else (images, None)
     folder = recorder.folder
-    own = checkpoint is not None and not config.training.lora_rank
-    known = read_first_stage(checkpoint, config) if own and checkpoint else None
+    has_own = checkpoint and not config.training.lora_rank  # that of a LoRA is its base's
+    known = read_first_stage(checkpoint, config) if checkpoint and has_own else None
     start = open_start(folder, config) if known is None else None
     is_stopping = _stopping(folder, received)
     if known is not None:
@@ -66,8 +66,7 @@ def prepare_pictures(
         str(read_object(folder / runs.PICTURES / INDEX, "sha256")["sha256"]),
         known,
     )
-    what = "the pictures were encoded"
-    if not recorder.follow(work, "encode", what, is_stopping):
+    if not recorder.follow(work, "encode", "the pictures were encoded", is_stopping):
         return None
     latents = open_latents(folder / runs.LATENTS, config)
     if checkpoint is None:
