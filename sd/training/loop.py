@@ -28,7 +28,7 @@ from sd.networks.adapters.training import EncodedCaptions
 from sd.networks.conditioned import ConditionedNetwork, to_stored_names
 from sd.networks.conditioning import Conditioner
 from sd.networks.conditioning_metadata import default_prompts
-from sd.training.adapters import adapt, base_of, encode_captions
+from sd.training.adapters.base import adapt, base_of, encode_captions
 from sd.training.data import LatentData, PixelData, TrainingData
 from sd.training.evaluation import (
     MEMORY_FORMAT,

@@ -188,9 +188,10 @@ def test_a_film_of_the_samples_is_handed_over(home: Path, form: str) -> None:
 
 
 def test_a_model_is_handed_over_for_other_programs(home: Path, tiny_config: Config) -> None:
+    made_run(home, steps=52)
     network = with_weights(new_network(tiny_config, 0))
     about = {"step": 4, "seed": 0}
-    save_checkpoint(Model(network, tiny_config), home / "made" / "checkpoint-000000004", about)
+    save_checkpoint(Model(network, tiny_config), home / "made" / "checkpoint-000000052", about)
     path = take_away("made", "safetensors", True)
     assert path.name == "made.safetensors"
     assert open_pretrained(str(path)).config == tiny_config

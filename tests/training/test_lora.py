@@ -21,7 +21,7 @@ from sd.data.reading.report import Report
 from sd.diffusion.guidance import Guidance
 from sd.networks.adapters.training import AdaptedUNet
 from sd.runs.preparing.start import lora_settings
-from sd.training.adapters import adapt
+from sd.training.adapters.base import adapt
 from sd.training.loop import Training
 from sd.training.planning import memory
 from tests.helpers import published

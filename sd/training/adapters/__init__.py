@@ -1,0 +1,1 @@
+"""A LoRA in training: what it is for, and where it begins."""
