@@ -16,7 +16,10 @@ from sd.networks.conditioning_metadata import EXAMPLES, evenly_spaced
 def base_of(config: Config, start: Model | None) -> Model | None:
     """Return the model that a LoRA is for; None where the network itself is trained."""
     if config.training.lora_rank and start is None:
-        raise InputError("training.start_from: the model that the LoRA is for is not given")
+        raise InputError(
+            "training.start_from = None: a LoRA is trained for a published model; say which, as "
+            "with --lora FILE"
+        )
     return start if config.training.lora_rank else None
 
 
