@@ -19,6 +19,7 @@ SHOWN = ("label", "info", "placeholder")
 NAMES = {  # of formulas, samplers, settings' values, formats, units, devices, presets, products
     *(key for keys in KEYS.values() for key in keys),
     *[
+        "LoRA",
         "x_t",
         "x0",
         "x",

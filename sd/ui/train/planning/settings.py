@@ -130,6 +130,8 @@ def choice_word(key: str, word: str) -> str:
     """Return the key of the text for a word of a list, or the word itself."""
     if key == "fit":
         return f"fit_{word}"
+    if key == "lora_targets":
+        return f"lora_{word}"
     return f"kind_{word}" if key == "kind" else word
 
 
