@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sd.checkpoints.checkpoint import load_checkpoint
 from sd.common.device import choose
 from sd.common.encoding import png_bytes
 from sd.common.outputs import Output, make_place
@@ -22,6 +23,7 @@ from sd.generation.pipeline import begin_x, pick_pixel, space_of, stream
 from sd.generation.player.one_file import read_html
 from sd.generation.recipe import Branch, Recipe, Start
 from sd.generation.save import Generation, save
+from sd.runs.home import BUNDLED_RUNS
 from tests.helpers.latents import Blocks, LatentModel, latent_model, only_pictures  # noqa: F401
 
 PLAIN = Recipe("blocks", count=3, steps=4, seed=5)
@@ -165,6 +167,28 @@ def test_a_saved_picture_keeps_what_lies_outside_of_its_mask(
     assert len(arrays) == 3
     for array in arrays:
         assert np.array_equal(array[4:], np.asarray(waves())[4:])
+
+
+def test_the_bundled_latent_model_loses_no_bit_outside_of_a_mask(tmp_path: Path) -> None:
+    """Through TAESD, which gives none of these pixels back as it was."""
+    model, side = load_checkpoint(BUNDLED_RUNS / "shapes128"), 128
+    random = np.random.default_rng(0)
+    few = Image.fromarray(random.integers(0, 256, (16, 16, 3), np.uint8))
+    picture, mask = few.resize((side, side)), Image.new("L", (side, side))
+    mask.paste(255, (40, 30, 90, 70))
+    start = Start(png_bytes(picture), 300, png_bytes(mask))
+    recipe = Recipe("shapes128", sampler="dpmpp_2m", steps=2, start=start)
+    made = Generation(recipe, model, choose("cpu"))
+    save(place(tmp_path / "a.png"), made.steps(), made, every=False)
+    with Image.open(tmp_path / "a.png") as image:
+        saved, before = np.asarray(image.convert("RGB")), np.asarray(picture)
+    outside = np.asarray(mask) == 0
+    assert saved.shape == before.shape and np.array_equal(saved[outside], before[outside])
+    assert (saved[~outside] != before[~outside]).mean() > 0.5
+    x = to_float(torch.from_numpy(before.copy()).permute(2, 0, 1))[None]
+    back = to_uint8(model.space.decode(model.space.encode(x)))[0]
+    changed = back.permute(1, 2, 0).numpy() != before
+    assert changed[outside].mean() > 0.5  # what laying back undoes
 
 
 def test_paint_covers_the_picture_of_the_estimate(model: LatentModel) -> None:
