@@ -11,9 +11,9 @@ takes. inside: what the Noise tab answers a look into TAESD with, one picture of
 a process that trains `latent256` on so many pictures of random latents, against one on 64.
 
 Seconds are the processor's, of all threads of this process, so that other programs count little:
-run it with OMP_NUM_THREADS=1, for threads that wait are counted as at work. The forecast reads the
-clock, and so does its counterpart. What is compared takes turns. Memory is told twice: all that is
-resident, and what of it is the process's own and not a file's pages, which the system can drop.
+run it with OMP_NUM_THREADS=1, for threads that wait are counted as at work. What is compared takes
+turns. Memory is told twice: all that is resident, and what of it is the process's own and not a
+file's pages, which the system can drop.
 """
 
 import argparse
@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -155,20 +156,20 @@ def foreseen(rounds: int) -> Iterator[str]:
     images = random_images(config, ENCODED)
 
     def told() -> float:
-        return forecast.measure(config, machine, 1.0).encode * ENCODED
+        with patch.object(time, "perf_counter", time.process_time):
+            return forecast.measure(config, machine, 1.0).encode * ENCODED
 
-    def taken() -> float:
-        begun = time.perf_counter()
+    def encode() -> None:
         with tempfile.TemporaryDirectory() as folder:
             for _ in encode_images(Path(folder), config, images, autoencoder, machine):
                 pass
-        return time.perf_counter() - begun
 
-    times = timing.alternate({"told": told, "taken": taken}, rounds)
+    times = timing.alternate({"told": told, "taken": lambda: busy(encode)}, rounds)
     for name, each in timing.medians(times).items():
         yield f"{name}: {each:.2f} s for {ENCODED} pictures"
-    ratio = Ratio.of(times["told"], times["taken"])
-    yield bounded("forecast", Ratio(*(max(each, 1 / each) for each in ratio)))
+    pairs = zip(times["told"], times["taken"], strict=True)
+    off = [max(told / taken, taken / told) for told, taken in pairs]
+    yield bounded("forecast", Ratio.of(off, [1.0] * len(off)))
 
 
 def look(rounds: int) -> Iterator[str]:
