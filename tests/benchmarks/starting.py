@@ -165,7 +165,7 @@ def tell(lines: Sequence[Mapping[str, Any]], at: int) -> Iterator[str]:
     nothing = {(each["set"], each["seed"]): each for each in lines if each["from"] == "nothing"}
     for each in lines:
         other = nothing.get((each["set"], each["seed"]))
-        if each["from"] == "nothing" or other is None:
+        if each["from"] == "nothing" or other is None or str(at) not in other["losses"]:
             continue
         found = saved(each["losses"], other["losses"], at)
         about = " ".join([each["set"], f"seed {each['seed']}", *each["settings"]])
