@@ -109,7 +109,8 @@ class Home:
 
     def is_bundled(self, folder: Path) -> bool:
         """Tell whether a run came with the project; one's own may lie beside it."""
-        return folder.parent == self.bundled and not (folder / PROCESS).exists()
+        notes = (folder / name for name in (PROCESS, STARTING, TURN))
+        return folder.parent == self.bundled and not any(note.exists() for note in notes)
 
     def find_own_run(self, name: str | None) -> Path:
         """Return the folder of an own run, which may be changed; raise `InputError` for others."""

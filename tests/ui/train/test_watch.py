@@ -454,6 +454,9 @@ def test_a_clone_keeps_the_bundled_runs_apart_from_ones_own(
     assert control.list_run_names() == ["mine", "shapes32"]
     assert look()["head"]["facts"][0] == "mine"
     assert runs.status(home / "mine").state == "stopped"
+    (home / "next").mkdir()
+    process.record(home / "next", os.getpid(), process.STARTING)
+    assert look()["run"] == "next" and look()["head"]["facts"] == ["starting"]
 
 
 def test_a_page_opens_what_lives_else_ones_own_newest(home: Path, tmp_path: Path) -> None:
