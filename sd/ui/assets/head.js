@@ -89,6 +89,7 @@
       root.append(this.skip, this.logo, bar);
       sdOneStop(bar, () => [this.now, this.code, this.language]);
       watch(["value", "content"], () => this.draw());
+      window.addEventListener("sd-run", () => this.models.some((each) => each.own && each.name === this.props.value) && this.trigger("focus"));
       this.draw();
     }
     get models() {

@@ -163,6 +163,7 @@
       if (other) Object.assign(this, { sheets: [], at: 0, follows: true, line: 0 });
       Object.assign(this, { run: patch.run, byPage: patch.by_page, pulse: patch.pulse ?? this.pulse });
       if (patch.sheets) this.sheets = [...this.sheets.slice(0, patch.sheets.keep), ...patch.sheets.more];
+      if (patch.head && (other || patch.head.state !== this.head?.state)) window.dispatchEvent(new Event("sd-run"));
       if (patch.head) Object.assign(this, { head: patch.head, received: Date.now() });
       if (patch.coach) this.coach = patch.coach;
       if (patch.part) this.part = patch.part;

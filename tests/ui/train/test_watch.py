@@ -455,6 +455,7 @@ def test_a_clone_keeps_the_bundled_runs_apart_from_ones_own(
     assert look()["head"]["facts"][0] == "mine"
     assert runs.status(home / "mine").state == "stopped"
     (home / "next").mkdir()
+    (home / "next" / runs.LOG).touch()
     process.record(home / "next", os.getpid(), process.STARTING)
     assert look()["run"] == "next" and look()["head"]["facts"] == ["starting"]
 
