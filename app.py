@@ -126,9 +126,9 @@ def open_page(where: address.Address, mode: Mode = OWN) -> Page:
     with address.no_proxy():
         launch(demo, where, sent, visitors)
     if visitors and mode.has_token:
-        print(f"For the class: {demo.local_url}?class={visitors.keys.token}")
+        print(f"For the class: {demo.local_url}?class={visitors.keys.token}", flush=True)
     if visitors and TOKEN_NAME not in os.environ:
-        print(f"For the host alone: {demo.local_url}sd/host#{visitors.keys.admin}")
+        print(f"For the host alone: {demo.local_url}sd/host#{visitors.keys.admin}", flush=True)
     gc.freeze()  # what is there now stays, and is not looked through again
     gc.enable()
     threading.Thread(target=warm_up, args=[sent], daemon=True).start()

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from sd.common.validation import InputError
 from sd.generation.recipe import Recipe
 from sd.runs import Home
 from sd.ui import model_cost, models
@@ -22,16 +23,22 @@ def seconds_of(recipe: Recipe, _: Home) -> int:
 
 @zero_gpu.lend(seconds_of)
 def arrays_of(recipe: Recipe, home: Home) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Yield the records of a sampling, each as its kind and its values; tensors are arrays."""
+    """Yield the records of a sampling, each as its kind and its values; tensors are arrays.
+
+    A mistake is a record, too: of an error only the name of its kind comes back.
+    """
     import torch
 
     from sd.generation import registry
     from sd.generation.records import sample_records
 
-    source = registry.load_recipe_model(home, recipe, DEVICE)
-    for record in sample_records(recipe, source, DEVICE):
-        values = (each.numpy() if isinstance(each, torch.Tensor) else each for each in record)
-        yield type(record).__name__, tuple(values)
+    try:
+        source = registry.load_recipe_model(home, recipe, DEVICE)
+        for record in sample_records(recipe, source, DEVICE):
+            values = (each.numpy() if isinstance(each, torch.Tensor) else each for each in record)
+            yield type(record).__name__, tuple(values)
+    except InputError as error:
+        yield InputError.__name__, (str(error),)
 
 
 def lent_records(recipe: Recipe, home: Home) -> Iterator[Any]:
@@ -46,6 +53,8 @@ def lent_records(recipe: Recipe, home: Home) -> Iterator[Any]:
     stream = arrays_of(recipe, home)
     try:
         for kind, values in stream:
+            if kind not in kinds:
+                raise InputError(*values)
             tensors = (torch.from_numpy(v) if isinstance(v, np.ndarray) else v for v in values)
             yield kinds[kind](*tensors)
     finally:

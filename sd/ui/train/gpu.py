@@ -22,16 +22,22 @@ def seconds_of(*_: object) -> int:
 
 
 @zero_gpu.lend(seconds_of)
-def train_slice(folder: Path, seconds: float) -> Iterator[int]:
-    """Let a run go on from its newest checkpoint for some seconds, then save; yield its steps."""
+def train_slice(folder: Path, seconds: float) -> Iterator[str]:
+    """Let a run go on from its newest checkpoint for some seconds, then save.
+
+    Yields "" after each step, and a mistake's line: of an error only its kind would come back.
+    """
     from sd.runs.worker import resume
 
     end = 0.0
-    for step in resume(folder, device=DEVICE):
-        end = end or time.monotonic() + seconds
-        if time.monotonic() >= end:
-            process.request(folder, process.YIELD)
-        yield step.step
+    try:
+        for _ in resume(folder, device=DEVICE):
+            end = end or time.monotonic() + seconds
+            if time.monotonic() >= end:
+                process.request(folder, process.YIELD)
+            yield ""
+    except InputError as error:
+        yield str(error)
 
 
 def train_on_gpu(folder: Path) -> None:
@@ -47,8 +53,9 @@ def train_on_gpu(folder: Path) -> None:
     is_held = runs.status(folder).state == "paused"
     has_turn = scheduler.hold(folder, True)
     try:
-        for _ in train_slice(folder, SECONDS):
-            pass
+        for mistake in train_slice(folder, SECONDS):
+            if mistake:
+                raise InputError(mistake)
     finally:
         if has_turn and not is_held:
             scheduler.hold(folder, False)

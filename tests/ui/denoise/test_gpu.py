@@ -1,12 +1,14 @@
 """A sampling whose steps come from another process as arrays."""
 
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from sd.checkpoints.model import Model
+from sd.common.validation import InputError
 from sd.ui import models, state
 from sd.ui.denoise import gpu
 from sd.ui.denoise.job import Job
@@ -48,6 +50,15 @@ def test_a_job_takes_its_steps_from_there_and_gives_the_gpu_back(
     job.start()
     assert job.wait(denoising.PATIENCE) and job.error is None
     assert job.done == 6 and len(given_back) == 1 and job.end is not None
+
+
+def test_a_mistake_comes_back_as_its_line(little: Model) -> None:
+    with pytest.raises(InputError, match="the recipe's model 'no such'"):
+        list(
+            gpu.lent_records(
+                replace(denoising.recipe(steps=6), model="no such", digest=""), state.home()
+            )
+        )
 
 
 def test_it_is_asked_for_no_longer_than_it_takes(little: Model) -> None:

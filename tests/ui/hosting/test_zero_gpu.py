@@ -1,12 +1,105 @@
 """A GPU that is lent by the call, with a stand-in for the package that lends it."""
 
+import importlib.util
+import json
+import os
+import subprocess
 import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from sd.ui.hosting import zero_gpu
+
+SAMPLING = """
+import spaces
+import spaces.zero.torch
+for name in ("init", "move", "size"):  # what a machine without the GPU has to leave out
+    setattr(spaces.zero.torch, name, lambda *_, **__: 0)
+import numpy as np
+from sd.generation.recipe import Recipe
+from sd.runs import default_home
+from sd.ui import state
+from sd.ui.denoise import gpu
+gpu.DEVICE = "cpu"
+with state.use(state.Shared()):
+    recipe = Recipe(model="emoji32", steps=3, count=1, seed=7)
+    steps = list(gpu.lent_records(recipe, default_home()))[1:]
+    half = gpu.lent_records(recipe, default_home())
+    next(half)
+    half.close()
+from sd.generation.records import sample_records
+from sd.generation.registry import load_recipe_model
+source = load_recipe_model(default_home(), recipe, "cpu")
+here = list(sample_records(recipe, source, "cpu"))[1:]
+print(len(steps), max(float((a.x_t - b.x_t).abs().max()) for a, b in zip(steps, here)))
+"""
+
+
+class Lender(ThreadingHTTPServer):
+    """A stand-in for what lends a Space its GPU; `asked` is what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Lending)
+        self.asked: list[tuple[str, dict[str, str]]] = []
+
+
+class Lending(BaseHTTPRequestHandler):
+    """One question to it."""
+
+    server: Lender
+
+    def do_POST(self) -> None:
+        """Say yes."""
+        parts = urlsplit(self.path)
+        about = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        self.server.asked.append((parts.path, about))
+        answer = {"idle": False, "nvidiaIndex": 0, "nvidiaUUID": "GPU-0", "allowToken": "token"}
+        data = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def lender() -> Iterator[Lender]:
+    server = Lender()
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not importlib.util.find_spec("spaces"), reason="needs the package spaces")
+def test_with_the_package_itself_a_sampling_is_one_loan(lender: Lender, tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "SPACES_ZERO_GPU": "true",
+        "SPACES_ZERO_DEVICE_API_URL": f"http://127.0.0.1:{lender.server_port}",
+        "SD_HOME": str(tmp_path),
+        "NO_PROXY": "*",
+    }
+    words = [sys.executable, "-c", SAMPLING]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    count, far = done.stdout.split()[-2:]
+    assert int(count) == 3 and float(far) < 2 / 255
+    assert [path for path, _ in lender.asked] == ["/schedule", "/allow", "/release"] * 2
+    for path, about in lender.asked:
+        if path == "/schedule":
+            assert 10 < float(about["durationSeconds"]) <= 60
+        assert path != "/release" or about["fail"] == "false"
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,12 @@ def test_a_run_in_line_keeps_its_place(stopped: Path) -> None:
     assert read_turn(stopped) == asked
 
 
+def test_a_mistake_there_is_told_here(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "DEVICE", "no such")
+    with pytest.raises(InputError, match="device = 'no such'"):
+        gpu.train_on_gpu(stopped)
+
+
 def test_where_none_is_lent_it_is_refused(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (stopped / "run.json").rename(stopped / "gone")
     with pytest.raises(InputError, match="it cannot go on now"):

@@ -371,7 +371,7 @@ def test_a_name_of_no_run_shows_the_usual_one(home: Path, monkeypatch: pytest.Mo
     [
         ((3, 5, 235.0), "en", "3rd of 5 in line, about 4 minutes"),
         ((11, 21, 40.0), "en", "11th of 21 in line, about 1 minute"),
-        ((22, 22, 700.0), "zh", "排在第 22位，共 22 个，约 12 分钟"),
+        ((22, 22, 700.0), "zh", "排在第22位，共 22 个，约 12 分钟"),
         ((1, 5, 8.0), "en", "next in line"),
         ((1, 5, 60.0), "en", "1st of 5 in line, about 1 minute"),
         (None, "zh", "马上轮到"),
