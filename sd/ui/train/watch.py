@@ -202,7 +202,7 @@ def head(status: runs.Status, folder: Path, lang: str) -> dict[str, Any]:
     return {
         "state": status.state,
         "alive": status.alive,
-        "at_work": may_live(folder),
+        "at_work": status.alive and may_live(folder),
         "step": status.step,
         "big": big_word(status, lang),
         "seconds": status.seconds if status.state == "running" else None,  # the clock goes on

@@ -105,6 +105,14 @@ def test_a_run_that_ended_shows_no_bar_and_one_number_of_steps(state: str) -> No
     assert (texts.say("resume_hint", "en") in told) == (state in ("failed", "lost"))
 
 
+def test_a_process_that_is_still_leaving_is_asked_for_nothing(home: Path) -> None:
+    revive(made_run(home, "leaving", steps=52, end="finished"))
+    assert runs.status(home / "leaving").state == "finished"
+    assert first_look("leaving")["head"]["at_work"] is False
+    add_events(revive(made_run(home, "going", steps=52, end=None)), step_event(56, 1000))
+    assert first_look("going")["head"]["at_work"] is True
+
+
 def test_reading_pictures_is_progress_too() -> None:
     status = runs.Status("x", "starting", 0, 0, None, None, None, "", "", (3200, 20_000))
     assert watch.facts(status, "en") == ["reading pictures: 3,200 of 20,000"]
