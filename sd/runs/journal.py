@@ -95,7 +95,8 @@ _JOURNALS: dict[Path, _Journal] = {}
 class Outline:
     """What a journal tells of its run's state.
 
-    count: events. last, time: kind and time (Unix) of the last one; last_pause_event: of the
+    count: events. last, time: kind and time (Unix) of the last one; began:
+    when training began or went on; last_pause_event: of the
     last of `PAUSE_EVENTS`. loss, rates, memory and seconds used are of the newest step. ingested:
     what is done of one of `PREPARING`, and all of it, if that came last.
     """
@@ -116,6 +117,7 @@ class Outline:
     device_memory_bytes: int | None = None
     seconds: float | None = None
     time: float = 0.0
+    began: float = 0.0
 
 
 _OUTLINES: dict[Path, tuple[tuple[int, int, int], Outline]] = {}
@@ -190,6 +192,7 @@ def _make_outline(all_events: Sequence[Event]) -> Outline:
         newest.get("device_memory_bytes"),
         newest.get("seconds"),
         last.get("time", 0.0),
+        begun.get("time", 0.0) if begun["event"] in BEGINNINGS else 0.0,
     )
 
 

@@ -32,6 +32,7 @@ from sd.runs.sharing.turn import TURN, Turn, drop_turn, read_turn, write_turn
 SERVED = "served"  # a file of a visitor's home: its time says when one of its runs trained last
 CORES_A_SLOT = 2
 CHANGE_SECONDS = 8.0  # that a process takes to begin and to end
+LONGEST_BEGINNING = 5  # slices that a process may take until its first step
 MOST_LOST = 3  # processes in a row that end without a word until a run is given up
 NICE = 10
 
@@ -109,7 +110,7 @@ def serve(place: Path, seconds: float, slots: int | None = None) -> list[Entry]:
     waiting = [entry for entry in entries if entry.waits]
     for entry in entries:
         others = any(each.visitor != entry.visitor for each in waiting)
-        is_over = others and now - entry.turn.begun >= seconds
+        is_over = others and _seconds_left(entry, now, seconds) <= 0
         if entry.at_work and (is_over or entry.turn.held or is_closed):
             process.request(entry.folder, process.YIELD)
     return entries
@@ -202,7 +203,8 @@ def find_place(place: Path, folder: Path, seconds: float, slots: int | None = No
     if number is None:
         return None
     slots = count_slots() if slots is None else slots
-    free = sorted(_seconds_left(entry, now, seconds) for entry in entries if entry.at_work)
+    working = [entry for entry in entries if entry.at_work]
+    free = sorted(CHANGE_SECONDS + _seconds_until_free(each, now, seconds) for each in working)
     free = [0.0] * (slots - len(free)) + free
     heapq.heapify(free)
     for _ in range(number):
@@ -211,10 +213,22 @@ def find_place(place: Path, folder: Path, seconds: float, slots: int | None = No
 
 
 def _seconds_left(entry: Entry, now: float, seconds: float) -> float:
-    """Return about how long a process keeps its slot while others wait."""
-    left = max(0.0, seconds - (now - entry.turn.begun))
-    rest = outline(entry.folder).seconds_left
-    return CHANGE_SECONDS + (left if rest is None else min(left, rest))
+    """Return how long a process may train on while others wait.
+
+    Its slice begins with its first step; until then it has time to read its pictures.
+    """
+    known, begun = outline(entry.folder), entry.turn.begun
+    if known.began < begun:
+        return begun + LONGEST_BEGINNING * seconds - now
+    return known.began + seconds - now
+
+
+def _seconds_until_free(entry: Entry, now: float, seconds: float) -> float:
+    """Return about how long a process keeps its slot: to the end of its slice, or of its run."""
+    known = outline(entry.folder)
+    left = _seconds_left(entry, now, seconds) if known.began >= entry.turn.begun else seconds
+    rest = known.seconds_left if known.began >= entry.turn.begun else None
+    return max(0.0, left if rest is None else min(left, rest))
 
 
 def ask(folder: Path, words: Iterable[str], given: str = "") -> None:

@@ -28,7 +28,7 @@ class Machine:
         self.place, self.now = place / "visitors", 1000.0
         self.children: dict[Path, subprocess.Popen[bytes]] = {}
         self.spawned: list[tuple[str, tuple[str, ...]]] = []
-        self.slots = 1
+        self.slots, self.begins = 1, True
         patch.setattr(process, "spawn", self.spawn)
         patch.setattr(scheduler.time, "time", lambda: self.now)
         patch.setattr(scheduler, "count_slots", lambda: self.slots)
@@ -38,6 +38,8 @@ class Machine:
         self.children[log.parent] = child
         self.spawned.append((log.parent.parent.name, tuple(words[3:])))
         log.touch()
+        if self.begins:
+            self.note(log.parent, event="start", total=100)
         assert words[:3] == ["train", "--run", str(log.parent)] and nice == 10 and threads >= 1
         return child.pid
 
@@ -59,12 +61,14 @@ class Machine:
         """Let a run's process end, with a last word or, for "", without."""
         (folder / runs.RUN).write_text('{"seed": 0, "device": "cpu", "data": "x"}')
         if last:
-            event = {"event": last, "time": self.now, "step": step, "line": last}
-            with (folder / "events.jsonl").open("a") as file:
-                file.write(json.dumps(event) + "\n")
+            self.note(folder, event=last, step=step, line=last)
         child = self.children.pop(folder)
         child.kill()
         child.wait()
+
+    def note(self, folder: Path, **event: Any) -> None:
+        with (folder / "events.jsonl").open("a") as file:
+            file.write(json.dumps({"time": self.now, **event}) + "\n")
 
     def asked_to_yield(self, folder: Path) -> bool:
         return process.is_requested(folder, process.YIELD)
@@ -111,6 +115,22 @@ def test_visitors_are_served_in_turn_a_slice_each(machine: Machine) -> None:
     assert machine.spawned[3] == ("a", ("--resume",))
     served = [turn.served for each in folders.values() if (turn := read_turn(each))]
     assert max(served) - min(served) <= SLICE and min(served) >= 2 * SLICE
+
+
+def test_a_slice_begins_with_training_and_a_beginning_has_its_end(machine: Machine) -> None:
+    machine.begins = False
+    slow, stuck = machine.start("a"), machine.start("b")
+    machine.serve(after=3 * SLICE)
+    assert not machine.asked_to_yield(slow)
+    machine.note(slow, event="start", total=100)
+    machine.serve(after=SLICE - 1)
+    assert not machine.asked_to_yield(slow)
+    machine.serve(after=1)
+    assert machine.asked_to_yield(slow)
+    machine.end(slow)
+    assert machine.serve() == ["b"]
+    machine.serve(after=5 * SLICE)
+    assert machine.asked_to_yield(stuck)
 
 
 def test_who_is_alone_is_not_asked_to_yield_by_runs_of_their_own(machine: Machine) -> None:
