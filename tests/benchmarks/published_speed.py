@@ -33,9 +33,20 @@ def processor_seconds(work: Callable[[], Any]) -> float:
     return time.process_time() - began
 
 
+def filled(network: Any, dtype: torch.dtype) -> Any:
+    """Return a network without storage with small random weights, laid out as ours are."""
+    network = network.to(dtype).to_empty(device="cpu").to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        for each in network.parameters():
+            each.uniform_(-0.04, 0.04)
+    return network
+
+
 def unets(dtype: torch.dtype) -> tuple[Any, Any]:
     """Return our U-Net and diffusers' with the same tensors."""
-    ours = UNetModel.from_config(V1).to(dtype, memory_format=torch.channels_last)
+    with torch.device("meta"):
+        ours = UNetModel.from_config(V1)
+    ours = filled(ours, dtype)
     names = to_theirs(unet_tensors(V1))
     with torch.device("meta"):
         theirs = peer("diffusers").UNet2DConditionModel(
@@ -48,7 +59,9 @@ def unets(dtype: torch.dtype) -> tuple[Any, Any]:
 
 def autoencoders(dtype: torch.dtype) -> tuple[Any, Any]:
     """Return our autoencoder and diffusers' with the same tensors."""
-    ours = AutoencoderKL(FULL, 4).to(dtype, memory_format=torch.channels_last)
+    with torch.device("meta"):
+        ours = AutoencoderKL(FULL, 4)
+    ours = filled(ours, dtype)
     kinds = {"down_block_types": ("DownEncoderBlock2D",) * 4}
     kinds |= {"up_block_types": ("UpDecoderBlock2D",) * 4}
     with torch.device("meta"):

@@ -24,6 +24,7 @@ from sd.runs.preparing.start import lora_settings
 from sd.training.adapters.base import adapt
 from sd.training.loop import Training
 from sd.training.planning import memory
+from sd.training.samples import sample_denoiser
 from tests.helpers import published
 from tests.helpers.sets import picture
 
@@ -108,6 +109,20 @@ def test_the_adapters_learn_and_the_model_stays(base, config, images):
     assert all("lora_" in name or "alpha" in name for name in training.network.stored_state())
     with pytest.raises(InputError, match="was not encoded before training"):
         training.network.conditioner.read(["another"])
+
+
+def test_a_sample_that_is_made_alone_has_its_own_prompt(base, config, images):
+    words = ["training.steps=1", 'conditioning.sample_prompts=["a red square", "a blue square"]']
+    training, _ = begun(config.with_settings(words), images, base)
+    for each in training.network.unet.parameters():
+        torch.nn.init.normal_(each)
+    model, x = training.raw, torch.randn(1, 4, 8, 8)
+    guidance = Guidance((2.0,))
+    for first, prompt in enumerate(training.sample_prompts * 2):
+        found = sample_denoiser(training, model, first)(x, 500).eps
+        assert torch.equal(found, model.guided([prompt], guidance=guidance)(x, 500).eps)
+    others = [sample_denoiser(training, model, first)(x, 500).eps for first in (0, 1)]
+    assert not torch.equal(*others)
 
 
 @pytest.fixture(scope="module")

@@ -143,6 +143,24 @@ def test_the_pipeline_of_diffusers_loads_a_folder_and_draws_the_same(tmp_path, c
     assert ((last.x_t - theirs) / theirs.std()).abs().max() < 1e-4
 
 
+@pytest.mark.slow
+def test_a_picture_is_begun_from_as_by_diffusers(single, tmp_path):
+    diffusers = pytest.importorskip("diffusers")
+    model = open_pretrained(str(single)).resized(16, 16)
+    write_pipeline(model, tmp_path / "folder")
+    pipeline = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(tmp_path / "folder")
+    x0 = torch.from_numpy(normal("start", [1, 4, 8, 8]))  # latents, as all between the encoders
+    settings = {"num_inference_steps": 10, "guidance_scale": 7.5, "output_type": "latent"}
+    noise = torch.Generator().manual_seed(3)
+    theirs = pipeline("a red cat", image=x0, strength=0.6, generator=noise, **settings).images
+    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(3))
+    start = model.diffusion.q_sample(x0, 600, eps)
+    denoiser = model.guided(["a red cat"], "", Guidance((7.5,)))
+    sampling = model.sampling("ddim", 6, start_time=600)
+    *_, last = sampling.steps(denoiser, model.shape, [0], start=start)
+    assert ((last.x_t - theirs) / theirs.std()).abs().max() < 1e-4
+
+
 def test_an_own_model_comes_back_from_a_single_file_to_the_bit(tmp_path, tiny_config):
     settings = ["conditioning.kind=class_tokens", "unet.attention_resolutions=[1]"]
     config = latent_settings(tmp_path, tiny_config, *settings)
