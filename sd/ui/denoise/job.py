@@ -416,6 +416,14 @@ def _follow(job: Job) -> Iterator[bool]:
         raise job.error
 
 
+def gpu_name() -> str | None:
+    """Return what a sampling's GPU is called; None where the processor works it out."""
+    if zero_gpu.is_lent():
+        return zero_gpu.LABEL
+    machine = models.machine()
+    return None if machine.device == "cpu" else machine.label
+
+
 def progress_line(job: Job, lang: str, ended: bool) -> Markup:
     """Return where a sampling is on its way, as words and a bar."""
     total = job.recipe.steps
@@ -425,8 +433,9 @@ def progress_line(job: Job, lang: str, ended: bool) -> Markup:
     if ended and job.stopped:
         return progress_bar([say("stopped", lang, i=job.done, n=total)], share)
     if ended:
-        device = zero_gpu.LABEL if zero_gpu.is_lent() else models.machine().label
-        values = {"n": total, "s": f"{job.seconds:.1f}", "device": device}
+        values = {"n": total, "s": f"{job.seconds:.1f}"}
+        if (device := gpu_name()) is not None:
+            return progress_bar([say("done_on", lang, device=device, **values)], share)
         return progress_bar([say("done", lang, **values)], share)
     if not job.done:
         if job.replayed and job.recipe.branch:

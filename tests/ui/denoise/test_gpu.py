@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from sd.checkpoints.model import Model
+from sd.common.device import Machine
 from sd.common.validation import InputError
 from sd.ui import models, state
 from sd.ui.denoise import gpu
-from sd.ui.denoise.job import Job
+from sd.ui.denoise.job import Job, progress_line
 from sd.ui.hosting import zero_gpu
 from tests.helpers import denoising
 from tests.helpers.denoising import equal, replayed
@@ -73,3 +74,16 @@ def test_the_page_itself_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         assert models.machine().device == "cpu"
     finally:
         models.machine.cache_clear()
+
+
+def test_the_line_names_a_gpu_and_no_processor(
+    little: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Job(denoising.recipe(steps=6))
+    made.done = 6
+    assert "6 steps in 0.0 s on ZeroGPU" in progress_line(made, "en", True)
+    monkeypatch.delenv(zero_gpu.NAME)
+    for device, told in (("cpu", "6 步，用时 0.0 秒"), ("cuda", "H200 上 6 步，用时 0.0 秒")):
+        machine = Machine(device, 2, "mkl", "H200" if device == "cuda" else "CPU, 2 threads")
+        monkeypatch.setattr(models, "machine", lambda machine=machine: machine)
+        assert f">{told}<" in progress_line(made, "zh", True)
