@@ -32,7 +32,7 @@ from sd.ui import api, head  # noqa: E402
 from sd.ui.adapter import event_queue, hosts, requests, scratch, unused_uploads  # noqa: E402
 from sd.ui.adapter.page import Page  # noqa: E402
 from sd.ui.components import theme  # noqa: E402
-from sd.ui.components.widgets import label  # noqa: E402
+from sd.ui.components.widgets import label, label_keys  # noqa: E402
 from sd.ui.denoise import tab as denoise  # noqa: E402
 from sd.ui.denoise.job import StepCache, Worker  # noqa: E402
 from sd.ui.hosting import expiry, logs, notice, turns  # noqa: E402
@@ -163,7 +163,7 @@ def launch(
         css_paths=theme.CSS_FILES,
         head=theme.head(),
         js=theme.SCRIPT_FILE.read_text(encoding="utf-8"),
-        i18n=gr.I18n(**translations()),
+        i18n=gr.I18n(**translations(label_keys(demo))),
         show_error=True,
         max_file_size=requests.LARGEST_FILE,
         state_session_capacity=MOST_SESSIONS,

@@ -4,14 +4,14 @@ A further language is one more file there; what it lacks is English. Four tables
 `en.toml`: the command line, the config file and the exported player print those lines too, so their
 English stands in the packages that do, and here under `FAMILIES`.
 
-Static texts travel to the browser under `sd_` keys and are chosen there by its language; lines that
-carry numbers are made here and chosen by the request. The language is the browser's own, or the
+Labels of gradio's parts travel to the browser under `sd_` keys and are chosen there by its
+language; lines that carry numbers are made here and chosen by the request. The language is the browser's own, or the
 one that was switched to in the head, which `language.js` keeps in a cookie.
 """
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +66,10 @@ def say(key: str, language: str, **values: Any) -> str:
     return fill(text, values) if values else text
 
 
-def translations() -> dict[str, dict[str, str]]:
+def translations(keys: Collection[str]) -> dict[str, dict[str, str]]:
     """Return locale -> prefixed key -> text, as the browser's own choice of language needs it."""
     tables = {
-        language: {PREFIX + key: text for key, text in texts.items()}
+        language: {PREFIX + key: text for key, text in texts.items() if key in keys}
         for language, texts in TEXTS.items()
     }
     regional = {

@@ -101,7 +101,8 @@ MARK = re.compile(r'__i18n__\{[^}]*"key": "([\w-]+)"\}')
 
 def in_chinese(value: Any) -> str:
     """Return what the browser makes of a text of a component."""
-    plain = MARK.sub(lambda mark: texts.translations()["zh-CN"][mark[1]], str(value or ""))
+    said = texts.translations(texts.TEXTS["en"])["zh-CN"]
+    plain = MARK.sub(lambda mark: said[mark[1]], str(value or ""))
     return re.sub(r"<[^>]*>|&\w+;|\b[\w.-]+\.\w+\b", " ", plain)
 
 

@@ -26,6 +26,7 @@ from sd.config import Config
 from sd.networks.unet import UNetModel
 from sd.ui import api, starters, texts
 from sd.ui.components import handlers
+from sd.ui.components.widgets import label_keys
 from sd.ui.train.planning import settings
 from tests.helpers.made import made_run
 from tests.helpers.networks import with_weights
@@ -121,8 +122,16 @@ def test_a_further_language_is_one_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert texts.say("coach_flip", "xx").startswith("‹Pictures are mirrored")
     assert texts.say("tab_noise", "xx") == texts.say("tab_noise", "en")
     assert (texts.language_of("xx-YY,en"), texts.language_of("yy")) == ("xx", "en")
-    assert set(texts.translations()) == {"en", "zh", "zh-CN", "xx"}
+    assert set(texts.translations(["tab_train"])) == {"en", "zh", "zh-CN", "xx"}
     app.build_app()
+
+
+def test_the_browser_gets_the_texts_that_its_parts_name_and_no_other() -> None:
+    built = build_app()
+    sent = str(built.get_config_file()["components"])
+    named = set(re.findall(r'"key": "sd_([\w-]+)"', sent))
+    assert named and label_keys(built) == named
+    assert set(texts.translations(named)["zh-CN"]) == {texts.PREFIX + key for key in named}
 
 
 def test_every_text_is_used_and_every_used_text_is_there() -> None:
