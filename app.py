@@ -30,7 +30,9 @@ from sd.generation.registry import OpenModels  # noqa: E402
 from sd.runs import default_home  # noqa: E402
 from sd.ui import api, head  # noqa: E402
 from sd.ui.adapter import event_queue, hosts, requests, scratch, unused_uploads  # noqa: E402
+from sd.ui.adapter.first_script import ScriptFile  # noqa: E402
 from sd.ui.adapter.page import Page  # noqa: E402
+from sd.ui.adapter.preload import preload_tags  # noqa: E402
 from sd.ui.components import theme  # noqa: E402
 from sd.ui.components.widgets import label, label_keys  # noqa: E402
 from sd.ui.denoise import tab as denoise  # noqa: E402
@@ -156,12 +158,12 @@ def launch(
 ) -> None:
     """Serve the page; `sent` is set when it was first sent to anybody."""
     door = [Middleware(Door, visitors)] if visitors else []
+    script = ScriptFile(theme.script())
     demo.launch(
         server_name=where.server_name,
         server_port=where.port,
         theme=theme.theme(),
         css_paths=theme.CSS_FILES,
-        head=theme.head(),
         js=theme.SCRIPT_FILE.read_text(encoding="utf-8"),
         i18n=gr.I18n(**translations(label_keys(demo))),
         show_error=True,
@@ -174,7 +176,12 @@ def launch(
         pwa=False,
         share=False,
         app_kwargs={
-            "middleware": [hosts.middleware(where.host), *door, *demo.middleware(sent.set)],
+            "middleware": [
+                hosts.middleware(where.host),
+                *door,
+                *demo.middleware(sent.set, preload_tags(demo) + script.tag),
+            ],
+            "routes": [script.route],
             "exception_handlers": requests.EXCEPTION_HANDLERS,
         },
         prevent_thread_lock=True,

@@ -5,8 +5,8 @@ A further language is one more file there; what it lacks is English. Four tables
 English stands in the packages that do, and here under `FAMILIES`.
 
 Labels of gradio's parts travel to the browser under `sd_` keys and are chosen there by its
-language; lines that carry numbers are made here and chosen by the request. The language is the browser's own, or the
-one that was switched to in the head, which `language.js` keeps in a cookie.
+language; lines that carry numbers are made here and chosen by the request. The language is the
+browser's own, or the one that was switched to in the head, which `language.js` keeps in a cookie.
 """
 
 import re

@@ -57,7 +57,7 @@ def served(browser: Any) -> Iterator[Served]:
         quiet=True,
         theme=theme.theme(),
         css_paths=theme.CSS_FILES,
-        head=theme.head(),
+        head=f"<script>{theme.script()}</script>",
     )
     yield Served(address, got)
     demo.close()

@@ -149,7 +149,7 @@ def films(browser: Any) -> Iterator[tuple[str, gr.Blocks]]:
     _, url, _ = demo.launch(
         theme=theme.theme(),
         css_paths=theme.CSS_FILES,
-        head=theme.head(),
+        head=f"<script>{theme.script()}</script>",
         prevent_thread_lock=True,
         quiet=True,
         ssr_mode=False,

@@ -217,6 +217,13 @@ def test_every_control_has_its_sentence(page: dict[str, Any]) -> None:
             assert props.get("label") and props.get("info"), props
 
 
+def test_types_are_told_to_programs_of_what_they_may_use_alone(page: dict[str, Any]) -> None:
+    public = [each for each in page["dependencies"] if each["api_name"] in PUBLIC]
+    used = {part for each in public for part in (*each["inputs"], *each["outputs"])}
+    told = {each["id"] for each in page["components"] if each.get("api_info")}
+    assert told == used and all(key in page["components"][0] for key in ("api_info", "id"))
+
+
 def test_moving_pictures_are_no_webp(page: dict[str, Any]) -> None:
     formats = {
         each["props"]["format"]
@@ -299,5 +306,5 @@ def test_the_endpoints_do_what_the_tabs_do(model: str, home: Path, tmp_path: Pat
 
 
 def test_starters_are_there() -> None:
-    assert len(starters.thumbnails()) == len(starters.NAMES) == 8
+    assert len(set(starters.thumbnails())) == len(starters.NAMES) == 8
     assert validation.shown(starters.read("owl.png").size) == "(64, 64)"

@@ -1,14 +1,19 @@
 """Scripts that run before gradio's own, written into the page as it is sent.
 
-gradio's own `head` runs later than gradio. A page that has no <head>, or is packed, is sent as it
-is: then an open page costs the browser some of a core for nothing, and its language is the
-browser's own.
+gradio's own `head` runs later than gradio, and is sent with each page as a text within a text: a
+quarter of the page's bytes, written, read and run while nothing is seen yet. So what is small and
+must come first stands in the page, and the page's other scripts are one file, which is fetched
+beside gradio's and kept. A page that has no <head>, or is packed, is sent as it is.
 """
 
 from collections.abc import Awaitable, Callable
+from hashlib import blake2b
 from typing import Any
 
 from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from sd.common.paths import PACKAGE
 from sd.ui.adapter.requests import Send
@@ -18,6 +23,22 @@ SCRIPTS = [ASSETS / name for name in ("frame_rate.js", "language.js", "tabs.js")
 VISITOR = ASSETS / "visitor.js"  # for a page that strangers share
 HEAD = b"<head>"
 TRAINING = b"<script>window.sdTraining = true;</script>"
+FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+
+
+class ScriptFile:
+    """A script of the page as a file of its own, whose address changes with what is in it."""
+
+    def __init__(self, text: str) -> None:
+        """Take the script."""
+        self.data = text.encode()
+        self.address = f"sd/{blake2b(self.data, digest_size=8).hexdigest()}.js"
+        self.tag = f'<script defer src="./{self.address}"></script>'.encode()
+        self.route = Route(f"/{self.address}", self.answer)
+
+    async def answer(self, request: Request) -> Response:
+        """Send the script, to be kept."""
+        return Response(self.data, media_type="text/javascript", headers=FOR_EVER)
 
 
 class FirstScript:
@@ -29,15 +50,17 @@ class FirstScript:
         sent: Callable[[], object],
         trains: Callable[[], bool],
         shared: bool = False,
+        tag: bytes = b"",
     ) -> None:
         """Take what it passes requests on to, what is called when a page was sent, and what tells
 
-        whether a run is being trained, which the page then opens with. shared: by strangers.
+        whether a run is being trained, which the page then opens with. shared: by strangers. tag:
+        what else the page's head gets.
         """
         self.app, self.sent, self.trains = app, sent, trains
         scripts = [VISITOR, *SCRIPTS] if shared else SCRIPTS
         texts = (b"<script>\n" + script.read_bytes() + b"</script>" for script in scripts)
-        self.tag = b"".join(texts)
+        self.tag = b"".join(texts) + tag
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
         """Pass a request on; the head of the page gets the scripts. Files are left as they are."""

@@ -28,6 +28,7 @@ from sd.ui.texts import page_language
 
 NEVER = str(2**31)  # events until gradio makes a table of all that have been, for nobody
 NO_NOTES: dict[str, Any] = {}
+FOR_PROGRAMS = {"api_info", "api_info_as_input", "api_info_as_output", "example_inputs"}
 Config: Any = getattr(gradio.blocks, "BlocksConfig", object)
 
 
@@ -41,13 +42,31 @@ class PageConfig(Config):  # type: ignore[misc]
     def __init__(self, page: gr.Blocks) -> None:
         """Describe a page; see gradio."""
         super().__init__(page)
-        self.get_config = cache(getattr(self, "get_config", dict))
+        self.get_config = cache(drop_descriptions(getattr(self, "get_config", dict)))
 
     def __copy__(self) -> Any:
         """Return what describes the page for one visit, where nothing is noted of a part."""
         visit = super().__copy__()
         visit.config_for_block = lambda *_: NO_NOTES
         return visit
+
+
+def drop_descriptions(describe: Callable[..., Any]) -> Callable[..., Any]:
+    """Let what describes the page describe for programs only what programs may use.
+
+    gradio tells of every part what type its values are, in four ways: a tenth of what is sent.
+    """
+
+    def describe_less(*args: Any) -> Any:
+        config = describe(*args)
+        events = [each for each in config["dependencies"] if each["api_visibility"] != "private"]
+        used = {part for each in events for part in (*each["inputs"], *each["outputs"])}
+        for part in config["components"]:
+            if part["id"] not in used:
+                part |= {name: {} for name in FOR_PROGRAMS.intersection(part)}
+        return config
+
+    return describe_less
 
 
 class Visitors(event_queue.Crowd, Protocol):
@@ -91,12 +110,12 @@ class Page(gr.Blocks):
         event_queue.let_streams_end(queue)
         return self
 
-    def middleware(self, on_page_sent: Callable[[], object]) -> list[Middleware]:
-        """Return what stands between the server and gradio."""
-        queue = event_queue.queue_of(self)
+    def middleware(self, on_page_sent: Callable[[], object], tag: bytes = b"") -> list[Middleware]:
+        """Return what stands between the server and gradio; `tag`: for the head of the page."""
+        queue, is_shared = event_queue.queue_of(self), self.visitors is not None
         return [
             Middleware(Requests),
-            Middleware(FirstScript, on_page_sent, self.is_training, self.visitors is not None),
+            Middleware(FirstScript, on_page_sent, self.is_training, is_shared, tag),
             Middleware(event_queue.QueuePace, queue),
         ]
 

@@ -41,6 +41,7 @@ UPLOAD = "/gradio_api/upload"
 NAME = rf"[^/]{{1,{LONGEST_HASH}}}"
 PAGE = re.compile(
     r"/|/(?:config|favicon\.ico|theme\.css|manifest\.json|robots\.txt)|/(?:assets|static|svelte)/.+"
+    r"|/sd/[0-9a-f]{16}\.js"
     r"|/gradio_api/(?:info|openapi\.json|app_id|user|login_check|startup-events|theme\.css"
     rf"|upload|upload_progress|file=.+|queue/(?:join|data|status)|cancel|reset|heartbeat/{NAME}"
     rf"|call/(?:v2/)?{NAME}(?:/{NAME})?)"

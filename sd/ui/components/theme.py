@@ -43,6 +43,7 @@ PAGE_SCRIPTS = (
     "told.js",
     "prompt.js",
     "inpaint.js",
+    "starters.js",
 )
 SCRIPTS = (
     *(ASSETS / name for name in PAGE_SCRIPTS),
@@ -138,10 +139,9 @@ VALUES = {
 }
 
 
-def head() -> str:
-    """Return the scripts of the page's own components, written into its head: nothing to fetch."""
-    texts = (path.read_text(encoding="utf-8") for path in SCRIPTS if path.exists())
-    return "\n".join(f"<script>\n{text}</script>" for text in texts)
+def script() -> str:
+    """Return the scripts of the page's own components."""
+    return "\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS if path.exists())
 
 
 def theme() -> gr.themes.Base:

@@ -4,8 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
-from sd.ui.adapter.first_script import FirstScript
+from sd.ui.adapter.first_script import FirstScript, ScriptFile
+from sd.ui.adapter.requests import PAGE
 
 
 @pytest.mark.parametrize(
@@ -37,3 +40,13 @@ def test_only_the_page_itself_gets_the_first_script(
     assert length == len(body) and (body != b"<head></head>") == scripted
     assert (b"sdTraining = true" in body) == (scripted and trains)
     assert pages == ([2] if scripted else [])  # told once all was sent
+
+
+def test_a_script_has_a_file_that_is_kept_until_it_is_another() -> None:
+    one, other = ScriptFile("let n = 1;"), ScriptFile("let n = 2;")
+    assert one.address != other.address and one.address == ScriptFile("let n = 1;").address
+    assert one.tag == f'<script defer src="./{one.address}"></script>'.encode()
+    answer = TestClient(Starlette(routes=[one.route])).get(f"/{one.address}")
+    assert answer.text == "let n = 1;" and "immutable" in answer.headers["cache-control"]
+    assert answer.headers["content-type"].startswith("text/javascript")
+    assert PAGE.fullmatch(f"/{one.address}") and not PAGE.fullmatch("/sd/../app.py")
