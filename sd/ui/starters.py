@@ -9,6 +9,7 @@ from PIL import Image
 
 from sd.common.paths import PACKAGE
 from sd.ui.adapter.served_files import store_picture
+from sd.ui.texts import say
 
 PICTURES = {
     "lion.png": "images/0422-lion.png",
@@ -49,14 +50,16 @@ def read(picture: str, transparency: bool = False) -> Image.Image:
     return read_picture(path, path.name, transparency)
 
 
-def thumbnails() -> list[tuple[str, str]]:
-    """Return (file, name) of each starter picture."""
-    return [
-        (store_picture(image), Path(name).stem.replace("-", " "))
-        for name, image in pictures().items()
-    ]
+def thumbnails() -> list[str]:
+    """Return the file of each starter picture."""
+    return [store_picture(image) for image in pictures().values()]
 
 
-def photo_thumbnail() -> tuple[str, str]:
-    """Return (file, name) of the photograph."""
-    return store_picture(read(PHOTO).resize(THUMBNAIL)), Path(PHOTO).stem
+def photo_thumbnail() -> str:
+    """Return the file of the photograph's."""
+    return store_picture(read(PHOTO).resize(THUMBNAIL))
+
+
+def title(picture: str, lang: str) -> str:
+    """Return what one of these pictures is called."""
+    return say(f"picture_{Path(picture).stem}", lang)

@@ -34,21 +34,6 @@ def new_seed() -> int:
     return random.SystemRandom().randrange(1_000_000)
 
 
-def thumbnails(key: str, elem_id: str, **more: Any) -> gr.Gallery:
-    """Show a row of small pictures to choose from."""
-    return gr.Gallery(
-        format="png",
-        label=label(key),
-        show_label=False,
-        columns=8,
-        allow_preview=False,
-        interactive=False,
-        buttons=[],
-        elem_id=elem_id,
-        **more,
-    )
-
-
 def file_drop(key: str, file_count: Any) -> gr.File:
     """Show the place where files are dropped."""
     return gr.File(

@@ -36,11 +36,12 @@ from sd.ui.components.fields import (
 from sd.ui.components.fields import form as fields_form
 from sd.ui.components.handlers import QUIET, event_value, guarded, language
 from sd.ui.components.player import store_chunk
-from sd.ui.components.widgets import file_drop, thumbnails
+from sd.ui.components.widgets import file_drop
 from sd.ui.denoise import prompts
 from sd.ui.denoise.grid import MOST_GUIDANCE, columns_of, has_prompt
 from sd.ui.denoise.prompts import FIRST_GUIDANCE, asked_of, prompt_form, read_asked
 from sd.ui.denoise.samplers import SAMPLER_CHOICES
+from sd.ui.denoise.starter_row import NONE_CHOSEN, choose_starter, show_starters, starter_row
 from sd.ui.texts import TEXTS, say
 
 BEGINNINGS = NOISE, SEEDS, PICTURE = ("noise", "seeds", "picture")
@@ -222,12 +223,12 @@ class FormParts(NamedTuple):
     fields: dict[str, Any]
     about: gr.HTML
     upload: gr.File
-    gallery: gr.Gallery
+    starters: gr.HTML
 
     @property
     def controls(self) -> dict[str, Any]:
         """What a recipe sets: see `updates_of`."""
-        return {**self.fields, "upload": self.upload, "gallery": self.gallery}
+        return {**self.fields, "upload": self.upload, "starters": self.starters}
 
 
 def updates_of(recipe: Recipe, lang: str) -> Updates:
@@ -244,7 +245,7 @@ def updates_of(recipe: Recipe, lang: str) -> Updates:
     if recipe.start is None:
         return updates
     begun = {"picture": found.picture, "mask": found.mask}
-    return {**updates, **begun, "upload": None, "gallery": gr.update(selected_index=None)}
+    return {**updates, **begun, "upload": None, "starters": NONE_CHOSEN}
 
 
 def first_updates(recipe: Recipe, offered: Mapping[str, Any], lang: str) -> Updates:
@@ -331,22 +332,13 @@ def build(bar: dict[str, Any]) -> FormParts:
         held = fields_form(FIELDS, "denoise-settings")
         with gr.Column(elem_classes="begin-picture"):
             upload = file_drop("begin_picture", "single")
-            gallery = thumbnails("begin_starters", "denoise-starters", elem_classes="thumbs")
+            row = starter_row("denoise-starters")
             mask = painter.painter(MASK_ID)
         about = gr.HTML(elem_classes="note about-sampler")
-    return FormParts(
-        {**bar, "held": held, "picture": picture, "mask": mask}, about, upload, gallery
-    )
+    return FormParts({**bar, "held": held, "picture": picture, "mask": mask}, about, upload, row)
 
 
 # ---- what the fields change among themselves
-
-
-@guarded
-def choose_starter(event: gr.SelectData) -> Updates:
-    """Take a starter picture to begin from, and empty the upload."""
-    index = validation.whole("picture", event.index, 0, len(starters.NAMES) - 1)
-    return {"picture": starters.NAMES[index], "upload": None}
 
 
 @guarded
@@ -355,7 +347,7 @@ def choose_upload(upload: str | None) -> Updates:
     if upload is None:
         return {}
     starters.read(upload)
-    return {"picture": upload, "gallery": gr.update(selected_index=None)}
+    return {"picture": upload, "starters": NONE_CHOSEN}
 
 
 @guarded
@@ -427,9 +419,9 @@ def wire(demo: gr.Blocks, parts: FormParts, command: gr.HTML) -> None:
     reacted = by_name(react, model | asked | held | picture, held | mask)
     parts.fields["held"].input(**reacted, **QUIET)
     started = by_name(choose_starter, {}, {**picture, "upload": parts.upload})
-    parts.gallery.select(**started, **QUIET).success(**masked, **QUIET)
+    parts.starters.select(**started, **QUIET).success(**masked, **QUIET)
     uploaded = by_name(
-        choose_upload, {"upload": parts.upload}, picture | {"gallery": parts.gallery}
+        choose_upload, {"upload": parts.upload}, picture | {"starters": parts.starters}
     )
     parts.upload.upload(**uploaded, **QUIET).success(**masked, **QUIET)
-    demo.load(starters.thumbnails, None, parts.gallery, **QUIET)
+    parts.starters.load(**by_name(show_starters, {}, {"starters": parts.starters}), **QUIET)

@@ -18,6 +18,7 @@ from sd.ui.components.fields import Values, patch
 from sd.ui.components.handlers import QUIET, event_value, guarded, language
 from sd.ui.components.player import store_chunk
 from sd.ui.denoise.form import PICTURE, drawn_shape, fit_png, mask_content
+from sd.ui.denoise.starter_row import NONE_CHOSEN
 from sd.ui.denoise.tools import like, takeaway
 from sd.ui.denoise.tools.branch import cut_picture
 from sd.ui.denoise.tree import Node, Tree
@@ -68,7 +69,7 @@ def lay(picture: str, model: str, held: Values, lang: str, **where: Any) -> Upda
         "picture": picture,
         "mask": mask_content(png, lang) | where | {"once": once},
         "upload": None,
-        "gallery": gr.update(selected_index=None),
+        "starters": NONE_CHOSEN,
     }
 
 

@@ -90,7 +90,7 @@ def thumbnails(name: str, lang: str) -> list[dict[str, Any]]:
 
     if name == STARTER:
         shown = [starters.photo_thumbnail(), *starters.thumbnails()]
-        offered = [(picture, path) for picture, (path, _) in zip(STARTERS, shown, strict=True)]
+        offered = zip(STARTERS, shown, strict=True)
         return [thumbnail(picture, path, lang) for picture, path in offered]
     if name == SHAPES:
         drawn = enumerate(shapes().items())
@@ -144,7 +144,7 @@ def called(picture: Picture, lang: str) -> str:
     if isinstance(picture, RunPicture):
         return Path(open_set(picture.run).names[picture.place]).stem
     if picture in STARTERS:
-        return say(f"picture_{Path(picture).stem}", lang)
+        return starters.title(picture, lang)
     return Path(original_name(picture)).stem
 
 

@@ -7,6 +7,7 @@ import shlex
 from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -24,7 +25,7 @@ from sd.generation.registry import ModelEntry
 from sd.ui import api, models
 from sd.ui.components import painter
 from sd.ui.components.fields import read_fields
-from sd.ui.denoise import form, prompts
+from sd.ui.denoise import form, prompts, starter_row
 from sd.ui.denoise.form import SamplingForm
 from sd.ui.denoise.tools import branch
 from sd.ui.denoise.tools.branch import BranchForm
@@ -172,9 +173,21 @@ def test_a_recipe_leaves_no_second_seed_that_is_its_first(seed: int) -> None:
 
 def test_a_recipe_leaves_no_picture_in_sight_that_is_not_its_own() -> None:
     updates = form.updates_of(denoising.recipe(start=START), "en")
-    assert updates["upload"] is None and updates["gallery"]["selected_index"] is None
+    assert updates["upload"] is None and updates["starters"] == {"chosen": None}
     plain = form.updates_of(denoising.recipe(), "en")  # what is in sight would still be begun from
-    assert not {"picture", "mask", "upload", "gallery"} & set(plain)
+    assert not {"picture", "mask", "upload", "starters"} & set(plain)
+
+
+def test_a_starter_picture_is_named_in_the_page_s_language_and_taken_by_its_place() -> None:
+    chinese: Any = SimpleNamespace(headers={"accept-language": "zh-CN"})
+    row: Any = starter_row.show_starters(chinese)["starters"]
+    assert [each["name"] for each in row["pictures"]][:2] == ["狮子", "日出"]
+    assert Path(row["pictures"][7]["src"]["path"]).is_file()
+    event: Any = SimpleNamespace(index=2)
+    assert starter_row.choose_starter(event) == {"picture": "owl.png", "upload": None}
+    for index in (8, -1, None):
+        with pytest.raises(gr.Error, match="picture = "):
+            starter_row.choose_starter(SimpleNamespace(index=index))
 
 
 def test_an_upload_to_begin_from_must_be_a_picture(tmp_path: Path) -> None:
