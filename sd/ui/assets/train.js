@@ -114,6 +114,7 @@
       if (!this.isSeen()) return;
       if (this.head?.seconds != null) this.big.textContent = clock(this.head.seconds + (Date.now() - this.received) / 1000);
       this.ticks++;
+      if (this.byPage && !this.head?.alive && document.querySelector("#train-start.busy")) return; // it tells of its run itself
       if (this.head?.alive || this.ticks % REST === 0) this.ask("tick");
     }
     state() {
@@ -144,14 +145,17 @@
       here.searchParams.set("run", run);
       history.replaceState(history.state, "", here);
       Object.assign(this, { run: "", pulse: "", part: {}, byPage: false, isWanted, comes: matchMedia(NARROW).matches });
+      if (this.comes && this.isSeen()) this.comeIntoView();
       this.ask("input");
     }
-    // What stands above has changed with the run, and is out of sight from now on: so what changes there
-    // later moves nothing.
+    // What stands above changes with the run: it goes out of sight before, and keeps its place as long as the
+    // run is at work, so that nothing is seen to move.
     comeIntoView() {
       this.comes = false;
       this.root.classList.add("came");
-      requestAnimationFrame(() => requestAnimationFrame(() => this.root.scrollIntoView({ block: "start" })));
+      const left = this.root.closest(".page")?.querySelector(".side");
+      left?.style.setProperty("--kept", `${left.offsetHeight}px`);
+      this.root.scrollIntoView({ block: "start" });
     }
     apply(patch) {
       // On a telephone the run that goes on stands first where the page opens with it; one that begins
