@@ -19,7 +19,7 @@ from sd.common.paths import PACKAGE
 from sd.ui.adapter.requests import Send
 
 ASSETS = PACKAGE / "ui" / "assets"
-SCRIPTS = [ASSETS / name for name in ("frame_rate.js", "language.js", "tabs.js")]
+SCRIPTS = [ASSETS / name for name in ("requests.js", "frame_rate.js", "language.js", "tabs.js")]
 VISITOR = ASSETS / "visitor.js"  # for a page that strangers share
 HEAD = b"<head>"
 TRAINING = b"<script>window.sdTraining = true;</script>"
