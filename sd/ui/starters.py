@@ -1,14 +1,24 @@
-"""A photograph and a few pictures of the bundled set, for whoever has none at hand."""
+"""A photograph and a few pictures of the bundled set, for whoever has none at hand.
+
+They stand in a row to begin from. Its value is {"pictures": what its `load` asked for, "chosen":
+which of them is, None for none}; either stays as it was where it is not sent.
+"""
 
 import io
+import json
 from contextlib import closing
 from functools import cache
 from pathlib import Path
 
+import gradio as gr
 from PIL import Image
 
+from sd.common import validation
 from sd.common.paths import PACKAGE
-from sd.ui.adapter.served_files import store_picture
+from sd.ui.adapter.served_files import file_data, store_picture
+from sd.ui.components.events import Updates
+from sd.ui.components.fields import words
+from sd.ui.components.handlers import event_value, guarded, language
 from sd.ui.texts import say
 
 PICTURES = {
@@ -24,6 +34,9 @@ PICTURES = {
 NAMES = tuple(PICTURES)
 PHOTO = "cat.jpg"  # 256 x 256 pixels; no model here has learned from it
 THUMBNAIL = (64, 64)
+PLACE = '<div class="thumbs-row"></div>'  # never changes, so gradio never touches what is in it
+ON_LOAD = "sdStarters.mount(element, props, trigger, watch, %s);"
+NONE_CHOSEN = {"chosen": None}
 
 
 @cache
@@ -63,3 +76,34 @@ def photo_thumbnail() -> str:
 def title(picture: str, lang: str) -> str:
     """Return what one of these pictures is called."""
     return say(f"picture_{Path(picture).stem}", lang)
+
+
+# ---- the row of them to begin from
+
+
+def starter_row(elem_id: str) -> gr.HTML:
+    """Show the row; `select` tells which was pressed, `load` that the pictures are wanted."""
+    return gr.HTML(
+        html_template=PLACE,
+        js_on_load=ON_LOAD % json.dumps(words("begin_starters"), ensure_ascii=False),
+        apply_default_css=False,
+        elem_id=elem_id,
+    )
+
+
+@guarded
+def show_starters(request: gr.Request) -> Updates:
+    """Show the pictures, with what they are called in the page's language."""
+    lang, files = language(request), thumbnails()
+    pictures = [
+        {"src": file_data(file), "name": title(name, lang)}
+        for name, file in zip(NAMES, files, strict=True)
+    ]
+    return {"starters": {"pictures": pictures}}
+
+
+@guarded
+def choose_starter(event: gr.EventData) -> Updates:
+    """Take a starter picture to begin from, and empty the upload."""
+    index = validation.whole("picture", event_value(event, "index"), 0, len(NAMES) - 1)
+    return {"picture": NAMES[index], "upload": None}

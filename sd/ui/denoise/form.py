@@ -41,7 +41,6 @@ from sd.ui.denoise import prompts
 from sd.ui.denoise.grid import MOST_GUIDANCE, columns_of, has_prompt
 from sd.ui.denoise.prompts import FIRST_GUIDANCE, asked_of, prompt_form, read_asked
 from sd.ui.denoise.samplers import SAMPLER_CHOICES
-from sd.ui.denoise.starter_row import NONE_CHOSEN, choose_starter, show_starters, starter_row
 from sd.ui.texts import TEXTS, say
 
 BEGINNINGS = NOISE, SEEDS, PICTURE = ("noise", "seeds", "picture")
@@ -245,7 +244,7 @@ def updates_of(recipe: Recipe, lang: str) -> Updates:
     if recipe.start is None:
         return updates
     begun = {"picture": found.picture, "mask": found.mask}
-    return {**updates, **begun, "upload": None, "starters": NONE_CHOSEN}
+    return {**updates, **begun, "upload": None, "starters": starters.NONE_CHOSEN}
 
 
 def first_updates(recipe: Recipe, offered: Mapping[str, Any], lang: str) -> Updates:
@@ -332,7 +331,7 @@ def build(bar: dict[str, Any]) -> FormParts:
         held = fields_form(FIELDS, "denoise-settings")
         with gr.Column(elem_classes="begin-picture"):
             upload = file_drop("begin_picture", "single")
-            row = starter_row("denoise-starters")
+            row = starters.starter_row("denoise-starters")
             mask = painter.painter(MASK_ID)
         about = gr.HTML(elem_classes="note about-sampler")
     return FormParts({**bar, "held": held, "picture": picture, "mask": mask}, about, upload, row)
@@ -347,7 +346,7 @@ def choose_upload(upload: str | None) -> Updates:
     if upload is None:
         return {}
     starters.read(upload)
-    return {"picture": upload, "starters": NONE_CHOSEN}
+    return {"picture": upload, "starters": starters.NONE_CHOSEN}
 
 
 @guarded
@@ -418,10 +417,12 @@ def wire(demo: gr.Blocks, parts: FormParts, command: gr.HTML) -> None:
     parts.fields["held"].change(None, parts.fields["held"], None, js=js, **QUIET)
     reacted = by_name(react, model | asked | held | picture, held | mask)
     parts.fields["held"].input(**reacted, **QUIET)
-    started = by_name(choose_starter, {}, {**picture, "upload": parts.upload})
+    started = by_name(starters.choose_starter, {}, {**picture, "upload": parts.upload})
     parts.starters.select(**started, **QUIET).success(**masked, **QUIET)
     uploaded = by_name(
         choose_upload, {"upload": parts.upload}, picture | {"starters": parts.starters}
     )
     parts.upload.upload(**uploaded, **QUIET).success(**masked, **QUIET)
-    parts.starters.load(**by_name(show_starters, {}, {"starters": parts.starters}), **QUIET)
+    parts.starters.load(
+        **by_name(starters.show_starters, {}, {"starters": parts.starters}), **QUIET
+    )

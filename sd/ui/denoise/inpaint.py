@@ -18,7 +18,6 @@ from sd.ui.components.fields import Values, patch
 from sd.ui.components.handlers import QUIET, event_value, guarded, language
 from sd.ui.components.player import store_chunk
 from sd.ui.denoise.form import PICTURE, drawn_shape, fit_png, mask_content
-from sd.ui.denoise.starter_row import NONE_CHOSEN
 from sd.ui.denoise.tools import like, takeaway
 from sd.ui.denoise.tools.branch import cut_picture
 from sd.ui.denoise.tree import Node, Tree
@@ -69,7 +68,7 @@ def lay(picture: str, model: str, held: Values, lang: str, **where: Any) -> Upda
         "picture": picture,
         "mask": mask_content(png, lang) | where | {"once": once},
         "upload": None,
-        "starters": NONE_CHOSEN,
+        "starters": starters.NONE_CHOSEN,
     }
 
 

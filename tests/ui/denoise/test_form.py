@@ -22,10 +22,10 @@ from sd.config import Config
 from sd.generation import registry
 from sd.generation.recipe import Recipe, Start
 from sd.generation.registry import ModelEntry
-from sd.ui import api, models
+from sd.ui import api, models, starters
 from sd.ui.components import painter
 from sd.ui.components.fields import read_fields
-from sd.ui.denoise import form, prompts, starter_row
+from sd.ui.denoise import form, prompts
 from sd.ui.denoise.form import SamplingForm
 from sd.ui.denoise.tools import branch
 from sd.ui.denoise.tools.branch import BranchForm
@@ -180,14 +180,14 @@ def test_a_recipe_leaves_no_picture_in_sight_that_is_not_its_own() -> None:
 
 def test_a_starter_picture_is_named_in_the_page_s_language_and_taken_by_its_place() -> None:
     chinese: Any = SimpleNamespace(headers={"accept-language": "zh-CN"})
-    row: Any = starter_row.show_starters(chinese)["starters"]
+    row: Any = starters.show_starters(chinese)["starters"]
     assert [each["name"] for each in row["pictures"]][:2] == ["狮子", "日出"]
     assert Path(row["pictures"][7]["src"]["path"]).is_file()
     event: Any = SimpleNamespace(index=2)
-    assert starter_row.choose_starter(event) == {"picture": "owl.png", "upload": None}
+    assert starters.choose_starter(event) == {"picture": "owl.png", "upload": None}
     for index in (8, -1, None):
         with pytest.raises(gr.Error, match="picture = "):
-            starter_row.choose_starter(SimpleNamespace(index=index))
+            starters.choose_starter(SimpleNamespace(index=index))
 
 
 def test_an_upload_to_begin_from_must_be_a_picture(tmp_path: Path) -> None:
