@@ -70,6 +70,7 @@ def opened(page: Any) -> Any:
     page.wait_for_selector(f"{CANVAS}[data-t]")
     if page.get_attribute(CANVAS, "data-t") != "300":  # as the journey before left it
         move_to(page, 300)
+        known(page)
     rested(page, 300)
     return page
 
@@ -454,7 +455,6 @@ def test_less_motion_where_it_is_asked_for(kept_page: Any) -> None:
 
 def test_what_the_model_sees_and_the_way_back(kept_page: Any) -> None:
     page = opened(kept_page)
-    known(page)
     choose_model(page, "emoji32")
     tool(page, "sight")
     page.locator("#noise-ask").click()
@@ -500,7 +500,6 @@ def test_who_waits_for_the_model_is_told_so(open_page: Any) -> None:
 
 def test_steps_and_closed_form_and_where_theory_breaks(kept_page: Any) -> None:
     page = opened(kept_page)  # the last to have it: the mean stays 1
-    known(page)
     tool(page, "walk")
     page.get_by_role("button", name="Take the steps").click()
     told = page.locator("#noise-walk .seen:not(.means) .told")
@@ -518,7 +517,6 @@ def test_steps_and_closed_form_and_where_theory_breaks(kept_page: Any) -> None:
 @pytest.mark.slow
 def test_algorithm_1_line_by_line(open_page: Any) -> None:
     page = opened(open_page())
-    known(page)
     tool(page, "algorithm")
     page.get_by_role("button", name="Draw t and eps").click()
     lines = page.locator("#noise-algorithm li")
