@@ -384,12 +384,19 @@ def tell(request: gr.Request, model: str, asked: Values, held: Values, **begun: 
     sampler = held["sampler"]
     about = f"{say(f'about_{sampler}', lang)} {say('sampler_calls', lang, calls=calls)}"
     about = f"{about} {size_words(entry, held, lang)}".rstrip()
-    recipe = recipe_of(model=model, asked=asked, held=held, **begun)
+    fields = {"model": model, "asked": asked, "held": held, **begun}
+    recipe = recipe_of(**fields)
     return {
         "about": about,
-        "command": models.sample_command(recipe) if recipe else "",
+        "command": command_line(**fields),
         **prompts.describe(request, model, asked, held, recipe),
     }
+
+
+def command_line(**fields: Any) -> str:
+    """Return the command line of the fields; nothing while a field is being typed."""
+    recipe = recipe_of(**fields)
+    return models.sample_command(recipe) if recipe else ""
 
 
 def recipe_of(**fields: Any) -> Recipe | None:

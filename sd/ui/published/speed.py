@@ -17,7 +17,7 @@ from sd.ui.state import Recent, shared
 if TYPE_CHECKING:
     pass
 
-SIDE, TOKENS = 32, 77  # places and tokens that are measured
+SIDE, TOKENS = 16, 77  # places and tokens that are measured
 MEASURED = UNetConfig(  # the widest places of Stable Diffusion v1, where most of its time goes
     channel=4,
     n_embed=4,
