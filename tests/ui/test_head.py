@@ -13,7 +13,7 @@ from sd.checkpoints.model import Model
 from sd.common.validation import InputError
 from sd.generation.registry import ModelEntry
 from sd.runs.sample_grid import grid_size
-from sd.ui import head, models, state
+from sd.ui import head, models, state, texts
 from sd.ui.adapter import checks
 from sd.ui.adapter.errors import PageError
 from sd.ui.adapter.page import Page
@@ -104,6 +104,12 @@ def test_the_state_of_a_run_that_trains_is_how_long_it_takes(tmp_path: Path) -> 
     folder = make_run(tmp_path, "busy", events=START + left, noted=alive())
     shown = head.state_of(ModelEntry("busy", str(folder)), "en")
     assert shown == {"state": "training · 1 min 10 s left", "live": True}
+
+
+@pytest.mark.parametrize("lang", texts.TEXTS)
+def test_each_state_of_a_run_that_is_not_over_has_words(lang: str) -> None:
+    for word in ("starting", "waiting", "running", "pausing", "paused", "stopping"):
+        assert texts.TEXTS[lang][f"model_{word}"]
 
 
 def test_the_machine_is_told_when_it_is_asked_for() -> None:
