@@ -145,7 +145,11 @@
       here.searchParams.set("run", run);
       history.replaceState(history.state, "", here);
       Object.assign(this, { run: "", pulse: "", part: {}, byPage: false, isWanted, comes: matchMedia(NARROW).matches });
-      if (this.comes && this.isSeen()) this.comeIntoView();
+      if (this.comes && this.isSeen()) {
+        this.head = null; // what tells of the run before goes while little of it is in sight
+        this.draw();
+        this.comeIntoView();
+      }
       this.ask("input");
     }
     // What stands above changes with the run: it goes out of sight before, and keeps its place as long as the
@@ -155,7 +159,7 @@
       this.root.classList.add("came");
       const left = this.root.closest(".page")?.querySelector(".side");
       left?.style.setProperty("--kept", `${left.offsetHeight}px`);
-      this.root.scrollIntoView({ block: "start" });
+      requestAnimationFrame(() => requestAnimationFrame(() => this.root.scrollIntoView({ block: "start" })));
     }
     apply(patch) {
       // On a telephone the run that goes on stands first where the page opens with it; one that begins
