@@ -51,12 +51,16 @@ def test_one_tool_is_open_at_a_time_in_one_place(kept: Any) -> None:  # noqa: F8
     words = ["Branch & paint", "Where it looks", "The numbers", "Race", "Grid", "Save"]
     assert [each.strip() for each in buttons.all_inner_texts() if each.strip()][-6:] == words
     tops = set()
+    page.evaluate(
+        "document.querySelector('.sdp-numbers-box').remove()"
+    )  # as if laid down too early
     for name in TOOLS:
         fold = name if name == "algorithm2" else f"denoise-{name}"
         unfold(page, f"#{fold}")
         assert page.locator(".tool:has(> button.open)").count() == 1
         tops.add(round(page.locator(f"#{fold}").bounding_box()["y"] + page.evaluate("scrollY")))
     assert len(tops) == 1
+    assert page.locator("#denoise-player-numbers .sdp-numbers dd").count() == 7
 
 
 def test_from_a_step_on_something_else_is_asked_for(page: Any, worded: str, tmp_path: Path) -> None:

@@ -74,8 +74,10 @@ FACTORS = {  # of the update lines, in those quantities; [...] is under a root
 
 
 BLANK = '<i class="blank"></i>'  # never changes, so gradio never touches what the player puts here
-TAKE_NUMBERS = """const box = document.querySelector("#denoise-player .sdp-numbers-box");
-if (box) element.closest("#denoise-player-numbers")?.append(box);"""
+# What the player laid there while this was being made is gone again: it is asked once more.
+TAKE_NUMBERS = """const place = element.closest("#denoise-player-numbers");
+document.querySelector("#denoise-player .sd-player")
+  ?.dispatchEvent(new CustomEvent("sdp-numbers", { detail: place }));"""
 
 
 class StepNumbers(NamedTuple):
