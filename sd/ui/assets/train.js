@@ -146,7 +146,8 @@
       history.replaceState(history.state, "", here);
       Object.assign(this, { run: "", pulse: "", part: {}, byPage: false, isWanted, comes: matchMedia(NARROW).matches });
       if (this.comes && this.isSeen()) {
-        this.head = null; // what tells of the run before goes while little of it is in sight
+        // What is shown of the run before goes while little of it is in sight.
+        Object.assign(this, { head: null, sheets: [], at: 0, follows: true });
         this.draw();
         this.comeIntoView();
       }
