@@ -39,10 +39,6 @@ def spawn(
     given: what it reads from standard input, from a nameless file that goes with the process.
     threads: the most that it computes with. nice: how far it steps back behind others.
     """
-    environ = environment.for_child()
-    if threads is not None:
-        wanted = environ.get(THREADS, "")
-        environ[THREADS] = str(min(int(wanted), threads) if wanted.isdigit() else threads)
     with log.open("ab") as output, TemporaryFile() as source:
         source.write(given.encode())
         source.seek(0)
@@ -52,12 +48,20 @@ def spawn(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=environ,
+            env=environment.for_child() | _limit(threads),
         )
     if nice and hasattr(os, "setpriority"):
         with suppress(OSError):  # it has ended already
             os.setpriority(os.PRIO_PROCESS, child.pid, nice)
     return child.pid
+
+
+def _limit(threads: int | None) -> dict[str, str]:
+    """Return what keeps a child to so many threads, or to fewer where this process has fewer."""
+    if threads is None:
+        return {}
+    own = os.environ.get(THREADS, "")
+    return {THREADS: str(min(int(own), threads) if own.isdigit() else threads)}
 
 
 def run_json(words: Sequence[str], seconds: float) -> Iterator[dict[str, Any] | None]:

@@ -218,7 +218,7 @@
       if (document.activeElement !== this.name) this.name.value = shown.title;
       this.name.size = Math.min(Math.max(shown.title.length, 4), 24);
       this.name.readOnly = Boolean(run);
-      const kept = shown.kept && !run ? this.words.kept_until.replace("{time}", window.sdTime(shown.kept)) : "";
+      const kept = shown.kept && !run ? this.say("kept_until", { time: window.sdTime(shown.kept) }) : "";
       this.facts.textContent = [shown.facts, kept].filter(Boolean).join(" · ");
       this.change.hidden = Boolean(run);
       this.other.hidden = !run?.rests;
@@ -253,11 +253,14 @@
     }
   }
 
-  function post(form, signal, onShare) {
+  async function post(form, signal, onShare) {
+    const key = await window.sdVisitor; // of a page that strangers share
+    signal.throwIfAborted();
     const { root = location.origin, api_prefix: prefix = "/gradio_api" } = window.gradio_config ?? {};
     return new Promise((good, bad) => {
       const request = new XMLHttpRequest();
       request.open("POST", `${root}${prefix}/upload`);
+      if (key) request.setRequestHeader("x-sd-visitor", key);
       request.upload.addEventListener("progress", (event) => { if (event.total) onShare(event.loaded / event.total); });
       request.addEventListener("load", () => {
         try {

@@ -42,7 +42,7 @@
       return before;
     }
   };
-  const known = greet();
+  const known = (window.sdVisitor = greet()); // the key, for what is not sent by fetch
   window.sdLeave = async () => {
     const headers = { "x-sd-visitor": await known };
     const answer = await plain(new URL("sd/visitor", location.href), { method: "DELETE", headers });
