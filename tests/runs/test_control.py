@@ -215,7 +215,8 @@ def test_a_start_leaves_the_folder_to_its_process(
     folder = runs.start(runs.default_home(), "starter", tiny("training.steps=7"))
     assert [path.name for path in folder.iterdir()] == [process.STARTING]
     words, log, ini = given
-    assert words[:3] == ["train", "--config", "-"] and log == folder / runs.LOG
+    assert words[:5] == ["train", "--run", str(folder), "--config", "-"]
+    assert log == folder / runs.LOG
     assert Config.from_ini(ini) == tiny("training.steps=7")
 
 

@@ -249,7 +249,7 @@ def test_a_copy_of_what_an_autoencoder_gives_back_is_found(flips: bool) -> None:
 
 @torch.no_grad()
 def test_copies_planted_in_latents_are_found_as_those_in_pixels_are() -> None:
-    """20 of 20, as a model on TAESD's latents would make them, a little off; no unseen one is."""
+    """20 of 20, as a model on TAESD's latents would make them, a bit off; unseen ones as ever."""
     network, pixels = read_autoencoder(BUNDLED / "taesd.safetensors"), read_pictures(200)
     train_rows, held = halves(pixels)
     known = measure_baseline(pixels, train_rows, held)
@@ -270,7 +270,8 @@ def test_copies_planted_in_latents_are_found_as_those_in_pixels_are() -> None:
     blind = find_nearest(planted, pixels, train_rows)  # held against pictures alone
     assert shares(blind.distance, known)["copy"] < 1
     unseen = find_nearest(given_back(held[::10]), pixels, train_rows, given_back=given_back)
-    assert shares(unseen.distance, known)["copy"] == 0
+    in_pixels = find_nearest(to_float(pixels[held[::10]]), pixels, train_rows)
+    assert shares(unseen.distance, known) == shares(in_pixels.distance, known)  # one has a twin
 
 
 LEARNING = ["training.steps=600", "training.batch_size=16", "training.learning_rate=0.004"]

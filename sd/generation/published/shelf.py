@@ -8,7 +8,7 @@ in which files are called by their names here, so that no recipe holds a path.
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sd.checkpoints.pretrained.choices import MARK, Choices, format_place, parse_choices
 from sd.common.disk import read_object, write_text
@@ -71,9 +71,9 @@ def find_file(home: Home, name: str, *kinds: str) -> OpenedFile:
     raise InputError(f"{kinds[0]} = {shown(name)}: no such file was opened here")
 
 
-def has_model(home: Home, name: str) -> bool:
-    """Tell whether a name is that of a published model that was opened."""
-    stem = name.partition(MARK)[0]
+def has_model(home: Home, name: Any) -> bool:
+    """Tell whether a name, whatever was sent as one, is that of a published model opened here."""
+    stem = name.partition(MARK)[0] if isinstance(name, str) else None
     return any(each.name == stem for each in list_opened(home, MODEL))
 
 

@@ -7,6 +7,7 @@ nothing: both must come to the same. What belongs to the other holds a word that
 import json
 import socket
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
@@ -26,7 +27,7 @@ from sd.runs.sharing.closing import close, reopen
 from sd.training.randomness import new_network
 from sd.ui import models
 from sd.ui.adapter import event_queue
-from sd.ui.hosting import rates
+from sd.ui.hosting import logs, rates
 from sd.ui.hosting.visitors import CLOSED, HEADER, TOKEN_HEADER, Visitors
 from sd.ui.noise import latents
 from sd.ui.state import use
@@ -113,6 +114,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Noted]
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = str(probe.getsockname()[1])
+        patch.setattr(logs, "LOGGERS", ())  # other tests read what is logged
+        patch.setattr(threading, "excepthook", threading.excepthook)
         patch.setattr(sys, "argv", ["app.py", "--mode", "class", "--port", port])
         assert app.main() == 0
         yield opened[0], noted
