@@ -10,6 +10,7 @@ import gradio as gr
 
 from sd.common import validation
 from sd.common.validation import InputError
+from sd.ui import state
 from sd.ui.components.fields import words
 from sd.ui.train.planning import settings
 
@@ -32,7 +33,7 @@ def minutes_card(elem_id: str, pictures: str, panel: str, fields: str) -> gr.HTM
     """
     # Not as properties: gradio drops those of a part that gets a value before it is shown.
     about = {
-        "minutes": TILES,
+        "minutes": offer_minutes(),
         "usual": USUAL,
         "kept": settings.KEPT_WITH_A_PLAN,
         "pictures": pictures,
@@ -49,6 +50,12 @@ def minutes_card(elem_id: str, pictures: str, panel: str, fields: str) -> gr.HTM
     )
     setattr(card, "read_sent", read_card)  # noqa: B010 (a name of ours)
     return card
+
+
+def offer_minutes() -> list[int]:
+    """Return the minutes that are a tile each: none that this page never trains for."""
+    most = state.home().most_minutes
+    return [each for each in TILES if most is None or each <= most]
 
 
 def read_card(name: str, value: Any) -> float | None:

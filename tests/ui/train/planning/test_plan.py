@@ -422,6 +422,16 @@ def test_the_card_tells_its_minutes_and_nothing_else_is_taken_for_them() -> None
             checks.read_value(card, bad)
 
 
+@pytest.mark.parametrize(
+    ("most", "offered"), [(None, [1, 3, 10, 60]), (30, [1, 3, 10]), (10, [1, 3, 10]), (9, [1, 3])]
+)
+def test_no_tile_is_for_more_minutes_than_a_page_trains(
+    tmp_path: Path, most: float | None, offered: list[int]
+) -> None:
+    with use(Shared(home=runs.Home(tmp_path, most_minutes=most))):
+        assert minutes.offer_minutes() == offered
+
+
 @pytest.mark.parametrize(("steps", "told"), [(7, 7), (94, 94), (273, 270), (5432, 5400)])
 def test_steps_are_told_in_two_digits(steps: int, told: int) -> None:
     assert forecast_view.rounded(steps) == told
