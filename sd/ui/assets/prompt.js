@@ -26,6 +26,7 @@
       this.restore();
       this.build();
       page.watch("value", () => this.take());
+      page.watch("price", () => this.told_of.cost(this.props.price));
       if (props.value?.patch) this.take();
       else this.keep(false);
       page.load();
@@ -88,7 +89,10 @@
       const { prompts, seed, kind, offers, names, unknown, note, state, first, again, faces, told } = JSON.parse(JSON.stringify(patch));
       const asked = JSON.stringify([this.prompts, this.seed]);
       if (!(first && this.typedOnce)) {
-        if (prompts) this.prompts = prompts;
+        if (prompts) {
+          this.rest();
+          this.prompts = prompts;
+        }
         if (Number.isInteger(seed)) this.seed = seed;
       }
       if (kind) {
@@ -103,6 +107,13 @@
       if (state) this.be(state);
       if (again) this.begin(() => this.page.again());
       this.keep(JSON.stringify([this.prompts, this.seed]) !== asked || Boolean(kind));
+      if (told && told.price === null) this.measure();
+    }
+
+    // The price comes by a way of its own: of two values that come at once one is never seen.
+    measure() {
+      this.props.price = "";
+      this.page.measure();
     }
 
     keep(changed, typed = false) {
@@ -134,7 +145,7 @@
       this.none.hidden = this.kind !== "none";
       this.input.hidden = !hasChips;
       this.text.hidden = !isText;
-      if (isText && this.written() !== (this.prompts[0] ?? "")) this.text.value = this.prompts[0] ?? "";
+      if (isText && !this.resting && this.written() !== (this.prompts[0] ?? "")) this.text.value = this.prompts[0] ?? "";
       this.number.value = String(this.seed);
       this.warning.textContent = this.note;
       this.warning.hidden = !this.note;
@@ -178,15 +189,20 @@
     // ---- typing
 
     // A prompt that is one text may have commas; it is sent when one rests, and before it is drawn.
+    // Until then no note of the server lays the text of before over it.
     written() {
       return this.text.value.split(/\s+/).filter(Boolean).join(" ");
     }
     wrote() {
-      clearTimeout(this.resting);
+      this.rest();
       this.resting = setTimeout(() => this.send(), REST);
     }
-    send() {
+    rest() {
       clearTimeout(this.resting);
+      this.resting = 0;
+    }
+    send() {
+      this.rest();
       const text = this.written();
       if (text !== (this.prompts[0] ?? "")) this.change(text ? [text] : []);
     }

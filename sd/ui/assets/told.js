@@ -17,15 +17,16 @@
       if (weight !== 1) found.append(make("sup", {}, weight.toFixed(2)));
       return found;
     };
+    const cost = (line) => (price.textContent = line);
     const take = (kind, told) => {
       if (kind) row.hidden = kind !== "text";
       if (row.hidden) show(false);
       if (!told) return;
       count.textContent = told.count;
-      price.textContent = told.price;
+      cost(told.price ?? ""); // null: it is measured first
       tokens.setAttribute("aria-label", bar.say("tokens"));
       tokens.replaceChildren(...told.chunks.flatMap((chunk, k) => [...(k ? [make("i")] : []), ...chunk.map(token)]));
     };
-    return { node, take };
+    return { node, take, cost };
   };
 })();

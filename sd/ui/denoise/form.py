@@ -34,10 +34,10 @@ from sd.ui.components.fields import (
     patch,
 )
 from sd.ui.components.fields import form as fields_form
-from sd.ui.components.handlers import QUIET, event_value, guarded, language
+from sd.ui.components.handlers import MEASURE, QUIET, event_value, guarded, language
 from sd.ui.components.player import store_chunk
 from sd.ui.components.widgets import file_drop
-from sd.ui.denoise import prompts
+from sd.ui.denoise import prompts, published
 from sd.ui.denoise.grid import MOST_GUIDANCE, columns_of, has_prompt
 from sd.ui.denoise.prompts import FIRST_GUIDANCE, asked_of, prompt_form, read_asked
 from sd.ui.denoise.samplers import SAMPLER_CHOICES
@@ -393,6 +393,13 @@ def tell(request: gr.Request, model: str, asked: Values, held: Values, **begun: 
     }
 
 
+@guarded
+def tell_price(request: gr.Request, **fields: Any) -> Updates:
+    """Tell how long a drawing with a published model takes here, measured where that is unknown."""
+    price = published.price_said(recipe_of(**fields), language(request))
+    return {"asked": gr.update(price=price)}
+
+
 def command_line(**fields: Any) -> str:
     """Return the command line of the fields; nothing while a field is being typed."""
     recipe = recipe_of(**fields)
@@ -418,8 +425,10 @@ def wire(demo: gr.Blocks, parts: FormParts, command: gr.HTML) -> None:
     masked = by_name(show_mask, model | held | picture, mask)
     parts.fields["model"].input(**filled, **QUIET).success(**masked, **QUIET)
     outputs = {"about": parts.about, "command": command, **asked}
-    told = by_name(tell, parts.fields, outputs) | {"trigger_mode": "always_last"} | QUIET
+    latest = {"trigger_mode": "always_last"}
+    told = by_name(tell, parts.fields, outputs) | latest | QUIET
     gr.on([parts.fields["asked"].edit, parts.fields["held"].change], **told)
+    parts.fields["asked"].measure(**by_name(tell_price, parts.fields, asked) | latest | MEASURE)
     js = "(held) => sdPrompt.set(held)"
     parts.fields["held"].change(None, parts.fields["held"], None, js=js, **QUIET)
     reacted = by_name(react, model | asked | held | picture, held | mask)

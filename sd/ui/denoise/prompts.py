@@ -50,7 +50,7 @@ PLACE = '<div class="ask"></div>'  # never changes, so gradio never touches what
 ON_LOAD = """sdPrompt.mount(element, props, {
   submit: () => trigger("submit"), pause: () => trigger("pause"), change: () => trigger("edit"),
   play: (at) => trigger("play", at), again: () => trigger("again"), load: () => trigger("load"),
-  look: () => trigger("look"), watch,
+  look: () => trigger("look"), measure: () => trigger("measure"), watch,
 }, %s);"""
 
 
@@ -383,8 +383,9 @@ def prompt_bar(first: Values) -> gr.HTML:
 
     It sends `load` once it is there, which is when its tab is first seen, `submit` to draw,
     `pause`, `play` with the steps to go on for (0: all), `again` where a patch says so,
-    `look` where faces of what is offered are wanted, and `edit`
-    for what a person or a recipe changes (`change` is gradio's own, and comes with every note).
+    `look` where faces of what is offered are wanted, `measure` where a price is told as None,
+    and `edit` for what a person or a recipe changes (`change` is gradio's own, and comes with
+    every note).
     """
     told = {
         "form": "ask",
@@ -406,6 +407,7 @@ def prompt_bar(first: Values) -> gr.HTML:
         js_on_load=ON_LOAD % json.dumps(told, ensure_ascii=False),
         apply_default_css=False,
         elem_id="denoise-ask",
+        price="",
     )
     setattr(bar, "read_sent", read_asked)  # noqa: B010 (a name of ours)
     return bar

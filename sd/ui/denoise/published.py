@@ -37,14 +37,17 @@ def prompt_told(
 ) -> dict[str, Any]:
     """Return what the bar tells of a prompt: its tokens, and how long its pictures will take.
 
+    `price` is None where that has to be measured first: who types does not wait for it.
+
     Raises `InputError` for a prompt that cannot be read.
     """
+    waits = recipe is not None and not speed.is_known(recipe)
     prompt = parse_prompt(prompts[0] if prompts else "", learned_words(entry))
     of = len(prompt.chunks) * prompt.room
     return {
         "count": say("ask_counted", lang, n=prompt.taken, of=of),
         "chunks": [[token_said(prompt, token) for token in chunk] for chunk in prompt.chunks],
-        "price": price_said(recipe, lang) if recipe else "",
+        "price": None if waits else price_said(recipe, lang),
     }
 
 
@@ -53,8 +56,10 @@ def token_said(prompt: Prompt, token: Any) -> tuple[str, float]:
     return prompt.typed(token), round(token.weight, 3)
 
 
-def price_said(recipe: Recipe, lang: str) -> str:
+def price_said(recipe: Recipe | None, lang: str) -> str:
     """Return about how long a recipe will take on this machine; "" where it cannot be drawn."""
+    if recipe is None:
+        return ""
     try:
         _, height, width = models.shape_of_recipe(recipe)
         seconds = speed.estimate(recipe)

@@ -5,7 +5,6 @@ are measured whenever such a model has drawn, and before that with a small netwo
 """
 
 import time
-from typing import TYPE_CHECKING
 
 from sd.checkpoints.pretrained.choices import BFLOAT16, parse_place
 from sd.config.sections import UNetConfig
@@ -13,9 +12,6 @@ from sd.generation.recipe import Recipe
 from sd.networks.blueprint import blueprint
 from sd.ui import model_cost, models
 from sd.ui.state import Recent, shared
-
-if TYPE_CHECKING:
-    pass
 
 SIDE, TOKENS = 16, 77  # places and tokens that are measured
 MEASURED = UNetConfig(  # the widest places of Stable Diffusion v1, where most of its time goes
@@ -45,12 +41,18 @@ def note(recipe: Recipe, seconds: float) -> None:
         shared(Speeds)[facts_key(entry.place)] = seconds / operations(recipe)
 
 
+def is_known(recipe: Recipe) -> bool:
+    """Tell whether a recipe of a published model can be estimated without measuring first."""
+    place, speeds = models.find(recipe.model).place, shared(Speeds)
+    return facts_key(place) in speeds or dtype_of(place) in speeds
+
+
 def estimate(recipe: Recipe) -> float:
     """Return about how many seconds a recipe of a published model will take."""
     entry, speeds = models.find(recipe.model), shared(Speeds)
     known = speeds.get(facts_key(entry.place))
     if known is None:
-        dtype = parse_place(entry.place)[1].dtype or "float32"
+        dtype = dtype_of(entry.place)
         if dtype not in speeds:
             speeds[dtype] = measure(dtype)
         known = speeds[dtype]
@@ -59,8 +61,12 @@ def estimate(recipe: Recipe) -> float:
 
 def facts_key(place: str) -> str:
     """Return what tells one kind of speed from another: the file, and what it computes in."""
-    path, choices = parse_place(place)
-    return f"{path} {choices.dtype or 'float32'}"
+    return f"{parse_place(place)[0]} {dtype_of(place)}"
+
+
+def dtype_of(place: str) -> str:
+    """Return what a published model computes in."""
+    return parse_place(place)[1].dtype or "float32"
 
 
 def operations(recipe: Recipe) -> float:

@@ -9,7 +9,7 @@ import gradio as gr
 from sd.config import Config
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.fields import Values
-from sd.ui.components.handlers import BUNDLE, QUIET, SURVEY, at_end, guarded, language
+from sd.ui.components.handlers import BUNDLE, MEASURE, QUIET, SURVEY, at_end, guarded, language
 from sd.ui.state import home
 from sd.ui.train import control, pictures, watch
 from sd.ui.train.planning import forecast_view, plan_view
@@ -90,6 +90,6 @@ def wire_plan(panel: gr.HTML, plan: PlanForm) -> None:
     waiting = by_name(forecast_view.begin_waiting, {}, {"minutes": plan.minutes})
     plan.minutes.click(**waiting, **QUIET)
     started = by_name(start, asked, {**filled, "measured": plan.measured})
-    begun = plan.minutes.click(**started, **plan_view.MEASURE)
+    begun = plan.minutes.click(**started, **MEASURE)
     at_end(begun, plan_view.IDLE)
     panel.edit(**by_name(control.apply_fix, {"data": plan.data}, filled), **QUIET | SURVEY)

@@ -149,12 +149,18 @@ def test_visitors_see_no_file_of_the_machine(files: Path, tmp_path: Path) -> Non
 def test_tokens_are_told_with_their_weights_and_the_time(files: Path) -> None:
     name = opened(files / MODEL)["choose"]
     asked = {"prompts": ["a (red:1.3) cat"], "seed": 0}
-    fields = {"model": name, "asked": asked, "held": {**form.FIRST, "steps": 2, "count": 1}}
-    told = form.tell(ENGLISH, **fields, picture="cat", mask=None)
+    held = {**form.FIRST, "steps": 2, "count": 1}
+    fields: Any = {"model": name, "asked": asked, "held": held, "picture": "cat", "mask": None}
+    told: Any = form.tell(ENGLISH, **fields)
     shown_of = told["asked"]["patch"]["told"]
     assert shown_of["count"] == "3 of 75 tokens"
     assert shown_of["chunks"] == [[("a", 1.0), ("red", 1.3), ("cat", 1.0)]]
-    assert shown_of["price"].startswith("2 steps at ")
+    assert shown_of["price"] is None  # tokens do not wait until the machine is measured
+    priced: Any = form.tell_price(ENGLISH, **fields)
+    price = priced["asked"]["price"]
+    assert price.startswith("2 steps at ")
+    again: Any = form.tell(ENGLISH, **fields)
+    assert again["asked"]["patch"]["told"]["price"] == price
     assert str(files / MODEL) in told["command"]
     wrong = prompts.describe(ENGLISH, name, {**asked, "prompts": ["(a:900)"]}, form.FIRST)
     assert "must be a number" in wrong["asked"]["patch"]["note"]

@@ -16,6 +16,7 @@ from sd.ui import state, uploads
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.fields import Values
 from sd.ui.components.handlers import (
+    MEASURE,
     QUIET,
     SURVEY,
     UPLOAD,
@@ -42,7 +43,6 @@ from sd.ui.train.planning.form import (
 from sd.ui.train.planning.minutes import minutes_card, read_minutes
 
 LATEST: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
-MEASURE: dict[str, Any] = {**QUIET, "concurrency_id": "measure", "concurrency_limit": 1}
 ASKS = ("plan", "measure")
 OWN, IDLE = "() => sdMinutes.own()", "() => sdMinutes.idle()"
 ASKED_ENDS = "() => sdMinutes.idle(true)"
