@@ -89,7 +89,7 @@ def real_pictures(tmp_path: Path) -> Path:
 def choose(page: Any, door: str, facts: str) -> None:
     """Choose a bundled set, unless it is chosen already."""
     if page.locator(".chosen").is_visible():
-        page.locator(".chosen .card-head .link").click()
+        page.locator(".chosen .card-head .link:visible").click()
     page.locator(f".door[data-door={door}]").click()
     settled(page, FACTS, facts)
 

@@ -59,7 +59,7 @@ def open_doors(open_page: Any, *window: Any) -> Any:
 
 def change(page: Any) -> None:
     """Go back to the doors."""
-    page.locator(".chosen .card-head .link").click()
+    page.locator(".chosen .card-head .link:visible").click()
     page.locator(".door").first.wait_for()
 
 
