@@ -25,6 +25,7 @@
       Object.assign(this, { element, props, page, told, prompts: [], seed: 0, kind: "", offers: [], names: {}, meanings: {}, unknown: {}, note: "", state: "rest", settings: told.first, at: -1 });
       this.restore();
       this.build();
+      this.place.classList.toggle("awaits", !this.prompts.length); // the chips that come have their room
       page.watch("value", () => this.take());
       page.watch("price", () => this.told_of.cost(this.props.price));
       if (props.value?.patch) this.take();
@@ -37,7 +38,7 @@
     }
 
     build() {
-      const place = this.element.querySelector(".ask");
+      const place = (this.place = this.element.querySelector(".ask"));
       this.chips = make("span", { class: "ask-chips", onkeydown: (event) => this.chipKey(event) });
       this.reachChips = sdOneStop(this.chips, () => [...this.chips.querySelectorAll("button")]);
       this.input = make("input", {
@@ -88,6 +89,7 @@
       if (!patch) return;
       const { prompts, seed, kind, offers, names, unknown, note, state, first, again, faces, told } = JSON.parse(JSON.stringify(patch));
       const asked = JSON.stringify([this.prompts, this.seed]);
+      if (prompts || kind === "none" || kind === "text") this.place.classList.remove("awaits");
       if (!(first && this.typedOnce)) {
         if (prompts) {
           this.rest();
