@@ -50,7 +50,7 @@ LISTS = ("missing", "mismatched", "unexpected", "reshaped")
 # Nothing that is sent has a key "path": gradio takes what has one for an uploaded file.
 WORDS = (
     *("open_title", "open_path", "open_look", "open_up", "open_close", "open_empty", "open_back"),
-    *("open_guesses", "open_licence", "open_recent", "open_working", "open_forget"),
+    *("open_guesses", "open_licence", "open_recent", "open_forget"),
 )
 PLACE = '<dialog class="opening" id="opening-dialog"></dialog>'
 ON_LOAD = 'sdOpening.mount(element.querySelector("dialog"), props, trigger, watch);'
