@@ -16,6 +16,7 @@ from PIL import Image
 
 from sd.checkpoints.model import Model
 from sd.common.validation import InputError
+from sd.config import Config
 from sd.data.images import to_pil
 from sd.generation.pipeline import denoiser_of, sampling_of
 from sd.generation.recipe import Branch, Recipe
@@ -42,6 +43,7 @@ from tests.helpers.denoising import (
     replayed,
 )
 from tests.helpers.denoising import recipe as plain_recipe
+from tests.helpers.latents import latent_model
 
 RED, DOG = "a red heart", "a small dog"
 NOTHING = Selection()
@@ -400,3 +402,30 @@ def test_a_sampling_too_large_to_be_kept_says_so(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(gr.Error, match="step 3 of 6: too large to be kept"):
         show(tree_of(recipe()))
     assert shared(job.StepCache).steps(recipe()) == []
+
+
+def test_the_heat_of_latents_is_drawn_at_the_pictures_size(
+    tiny_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = latent_model(tiny_config.with_settings(["unet.attention_resolutions=[1]"]))
+    x = torch.randn(1, *model.space.latent_shape, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(record, "x_before", lambda recipe, i: x)
+    seen = record.call_network(recipe(prompts=()), model, 3, 0)
+    spot = Spot(1, 6)
+    assert seen.grid == (4, 4) and seen.place(spot).shape == (4, 4) and seen.size == (8, 8)
+    (base,) = pictures(attention_pictures.place_html(seen, spot, "en"))
+    (where,) = pictures(attention_pictures.where_html(seen, spot, "averaged", "all", "en"))
+    assert base.size == where.size == (320, 320)
+    heat = torch.zeros(seen.grid)
+    heat[0, 3] = 1.0  # the place of that pixel
+    (drawn,) = pictures(f'src="{attention_pictures.draw(seen._replace(x0=0 * seen.x0), heat, 320)}"')
+    light = np.asarray(drawn.convert("L"), float)
+    row, column = (8 * int(each.mean()) // 320 for each in np.where(light == light.max()))
+    assert row in (0, 1) and column in (6, 7)
+    (large,) = pictures(f'src="{attention_pictures.draw(large_record(seen), heat, 128)}"')
+    assert large.size == (128, 64)
+
+
+def large_record(seen: AttentionRecord) -> AttentionRecord:
+    """Return a record whose picture is larger than a tile, and not square."""
+    return seen._replace(x0=torch.zeros(1, 96, 192))
