@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from sd.checkpoints.model import Model
 from sd.common.validation import InputError
@@ -418,14 +419,13 @@ def test_the_heat_of_latents_is_drawn_at_the_pictures_size(
     assert base.size == where.size == (320, 320)
     heat = torch.zeros(seen.grid)
     heat[0, 3] = 1.0  # the place of that pixel
-    (drawn,) = pictures(f'src="{attention_pictures.draw(seen._replace(x0=0 * seen.x0), heat, 320)}"')
+    drawn = drawn_over(torch.zeros(1, 8, 8), seen, heat, 320)
     light = np.asarray(drawn.convert("L"), float)
     row, column = (8 * int(each.mean()) // 320 for each in np.where(light == light.max()))
     assert row in (0, 1) and column in (6, 7)
-    (large,) = pictures(f'src="{attention_pictures.draw(large_record(seen), heat, 128)}"')
-    assert large.size == (128, 64)
+    assert drawn_over(torch.zeros(1, 96, 192), seen, heat, 128).size == (128, 64)
 
 
-def large_record(seen: AttentionRecord) -> AttentionRecord:
-    """Return a record whose picture is larger than a tile, and not square."""
-    return seen._replace(x0=torch.zeros(1, 96, 192))
+def drawn_over(x0: Tensor, seen: AttentionRecord, heat: Tensor, side: int) -> Image.Image:
+    """Return a heat over another picture than that of a record."""
+    return pictures(f'src="{attention_pictures.draw(seen._replace(x0=x0), heat, side)}"')[0]
