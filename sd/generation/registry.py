@@ -308,6 +308,11 @@ class OpenModels:
             self._models.clear()
             check()
 
+    def has(self, entry: ModelEntry) -> bool:
+        """Tell whether a model's weights are open, on whichever device."""
+        base = _base_of(entry)
+        return any(known == base for known, _ in list(self._models))  # unlocked: one may be opening
+
     def names(self) -> list[str]:
         """Return the names of the models that are open, the one asked last at the end."""
         with self._lock:

@@ -161,6 +161,7 @@ class Job:
         self.end: Tensor | None = None
         self.done = self.replayed = 0
         self.started = self.seconds = 0.0
+        self._preparing = 0.0  # seconds from the opened model to the first step
         self.error: Exception | None = None
         self._stop, self._ended, self._news = (threading.Event() for _ in range(3))
         self._left: int | None = None  # steps until it pauses; None: all
@@ -292,7 +293,7 @@ class Job:
         """Return the pictures of the last step; how long all of them took is noted."""
         end = film.space.decode(last.x_t)
         if self.done == self.recipe.steps:
-            speed.note(self.recipe, time.monotonic() - self.started)
+            speed.note(self.recipe, self._preparing + time.monotonic() - self.started)
         return end
 
     def _end_film(self, film: "Film") -> None:
@@ -317,7 +318,7 @@ class Job:
         """Yield the recipe's steps, which are kept if they are to be seen."""
         from sd.generation.records import Replay, Start, sample_records
 
-        source = models.open_recipe_model(self.recipe)
+        source, opened = models.open_recipe_model(self.recipe), time.monotonic()
         device, cache = models.machine().device, shared(StepCache)
         if zero_gpu.is_lent():
             records = gpu.lent_records(self.recipe, home())
@@ -335,6 +336,7 @@ class Job:
                     cache.begin(self.recipe, record.x)
                     self.film = self._empty_film(source, record.x)
                 self.started = time.monotonic()
+                self._preparing = self.started - opened
                 continue
             if self.filmed:
                 cache.add(self.recipe, record)

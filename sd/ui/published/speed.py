@@ -1,19 +1,24 @@
 """How long a drawing with a published model will take, told before it begins.
 
-By operations: those that are known from its settings, times the seconds that one takes here. They
-are measured whenever such a model has drawn, and before that with a small network of the same kind.
+By its work, see `sd.ui.published.work`, times the seconds that it takes here. They are measured
+whenever such a model has drawn, and before that with a small network of the same kind.
 """
 
 import time
+from functools import partial
 
 from sd.checkpoints.pretrained.choices import BFLOAT16, parse_place
 from sd.config.sections import UNetConfig
 from sd.generation.recipe import Recipe
+from sd.generation.registry import ModelEntry, OpenModels
 from sd.networks.blueprint import blueprint
-from sd.ui import model_cost, models
+from sd.ui import models
+from sd.ui.components.handlers import in_own_thread
+from sd.ui.published.work import OF_A_LAYER, Work, report_of, work_of
 from sd.ui.state import Recent, shared
 
-SIDE, TOKENS = 16, 77  # places and tokens that are measured
+SIDE, TOKENS, CALLS = 16, 77, 4  # places and tokens that are measured, and how often
+READ = 1.2e8  # parameters a second that are read from a file: 4.27 GB in 9 s
 MEASURED = UNetConfig(  # the widest places of Stable Diffusion v1, where most of its time goes
     channel=4,
     n_embed=4,
@@ -38,7 +43,7 @@ def note(recipe: Recipe, seconds: float) -> None:
     """Note how long all of a recipe's pictures took, if its model is a published one."""
     entry = models.find(recipe.model)
     if entry.published and recipe.branch is None and seconds > 0:
-        shared(Speeds)[facts_key(entry.place)] = seconds / operations(recipe)
+        shared(Speeds)[facts_key(entry.place)] = seconds / work_of(recipe)
 
 
 def is_known(recipe: Recipe) -> bool:
@@ -48,15 +53,22 @@ def is_known(recipe: Recipe) -> bool:
 
 
 def estimate(recipe: Recipe) -> float:
-    """Return about how many seconds a recipe of a published model will take."""
+    """Return about how many seconds a recipe of a published model will take from the press on."""
     entry, speeds = models.find(recipe.model), shared(Speeds)
     known = speeds.get(facts_key(entry.place))
     if known is None:
         dtype = dtype_of(entry.place)
         if dtype not in speeds:
-            speeds[dtype] = measure(dtype)
+            speeds[dtype] = in_own_thread(partial(measure, dtype))
         known = speeds[dtype]
-    return known * operations(recipe)
+    return opening_seconds(entry) + known * work_of(recipe)
+
+
+def opening_seconds(entry: ModelEntry) -> float:
+    """Return about how long a model takes to be read into memory; none where it is open."""
+    if shared(OpenModels).has(entry):
+        return 0.0
+    return sum(part.parameters for part in report_of(entry.place).parts if part.used) / READ
 
 
 def facts_key(place: str) -> str:
@@ -69,17 +81,8 @@ def dtype_of(place: str) -> str:
     return parse_place(place)[1].dtype or "float32"
 
 
-def operations(recipe: Recipe) -> float:
-    """Return the operations of all network calls of a recipe that is no branch."""
-    entry = models.find(recipe.model)
-    cost = models.cost_of(entry).resized(recipe.size)
-    start = recipe.start.t if recipe.start else None
-    calls = models.network_calls(entry, recipe.sampler, recipe.steps, recipe.spacing, start)
-    return calls * model_cost.passes(recipe) * recipe.count * cost.operations()
-
-
 def measure(dtype: str) -> float:
-    """Return the seconds of an operation of a small network, in a type."""
+    """Return the seconds that an operation's worth of work takes a small network, in a type."""
     import torch
 
     from sd.networks.unet import UNetModel
@@ -90,8 +93,11 @@ def measure(dtype: str) -> float:
     network = network.to(memory_format=torch.channels_last)
     x = torch.ones(1, 4, SIDE, SIDE, device=device)
     given = torch.tensor([500], device=device), torch.ones(1, TOKENS, 768, device=device)
+    plan, seconds = blueprint(MEASURED, SIDE, SIDE, TOKENS), []
     with torch.no_grad():
-        network(x, *given)  # the first takes longer: memory, kernels
-        began = time.monotonic()
-        network(x, *given).cpu()
-    return (time.monotonic() - began) / blueprint(MEASURED, SIDE, SIDE, TOKENS).operations
+        for _ in range(CALLS):
+            began = time.monotonic()
+            network(x, *given).cpu()
+            seconds.append(time.monotonic() - began)
+    work = Work(plan.operations, plan.tensors / OF_A_LAYER).total
+    return sum(seconds[1:]) / (len(seconds) - 1) / work  # the first makes kernels and memory
