@@ -24,6 +24,9 @@ from sd.common import environment
 from sd.common.disk import read_object, write_text
 from sd.common.validation import InputError
 
+if sys.platform == "linux":
+    import resource
+
 PROCESS, STARTING, LOCK = "process.json", "starting.json", "lock"
 STOP, PAUSE, SAMPLE, SAVE, YIELD = REQUESTS = ("stop", "pause", "sample", "save", "yield")
 THREADS = "OMP_NUM_THREADS"
@@ -54,6 +57,18 @@ def spawn(
         with suppress(OSError):  # it has ended already
             os.setpriority(os.PRIO_PROCESS, child.pid, nice)
     return child.pid
+
+
+def limit_files(pid: int, size: int) -> None:
+    """Let a process write no file of more bytes, and none of its memory where it crashes.
+
+    Beyond that the system tells it that the file is too large. Where it knows no such limits
+    nothing happens.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):  # it has ended already
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, size))
+            resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
 
 
 def _limit(threads: int | None) -> dict[str, str]:

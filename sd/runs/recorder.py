@@ -47,6 +47,7 @@ from sd.networks.first_stage import Autoencoder
 from sd.runs import journal, process
 from sd.runs.preparing.start import START
 from sd.runs.sample_grid import COLUMNS
+from sd.runs.sharing.turn import read_turn
 from sd.training.first_stage import FirstStageStep, FirstStageTraining, prepare_first_stage
 from sd.training.loop import Training, TrainStep
 from sd.training.monitoring import PREPARING, SAMPLE_COUNT
@@ -60,6 +61,7 @@ FIRST_STAGE_SECONDS = 20.0  # between two saves of one in training
 FIRST_STAGE_ROWS, FIRST_STAGE_MEASURED = 100, 10  # of the journal; every tenth with its PSNR
 FIRST_SHEETS = (1, 2, 4)  # rows with reconstructions, beside those with a PSNR
 INGEST_EVENT_SECONDS = 1.0  # between two events about the pictures that are read
+NOTE_SECONDS = 5.0  # until a process that was given a turn is noted as the one that has it
 SPARE_BYTES = 16 * 2**20  # left on the disk, so that the journal can always tell why a run ended
 
 
@@ -117,6 +119,18 @@ def was_refused(folder: Path) -> bool:
     return kinds[-1:] == ["failed"] and not made and {*kinds} <= {*PREPARING, "failed"}
 
 
+def check_turn(folder: Path) -> None:
+    """Raise `InputError` where a run waits for its turn and this process was not given it.
+
+    So one whose page was killed before it could note whom it began never trains beside another.
+    """
+    until = time.monotonic() + NOTE_SECONDS
+    while read_turn(folder) is not None and not process.is_own(folder, process.STARTING):
+        if time.monotonic() >= until:
+            raise InputError(f"{folder.absolute().name}: waits for its turn")
+        time.sleep(process.POLL_SECONDS / 10)
+
+
 class Recorder:
     """Holds a run's folder for this process and writes the run in it."""
 
@@ -125,11 +139,13 @@ class Recorder:
 
         `listener` is called with each event (its kind, its values) once that is written, and with
         the pace at every step that has no row. Raises `InputError` if another process writes
-        there, or if there is a run and should be none, or none where one is to go on.
+        there, if the run waits for its turn, or if there is a run and should be none, or none where
+        one is to go on.
         """
         if not new and not (folder / runs.RUN).is_file():
             raise InputError(f"{folder.absolute().name}: holds no run that can go on")
         folder.mkdir(parents=True, exist_ok=True)
+        check_turn(folder)
         self.folder, self._lock, self._listener = folder, process.claim(folder), listener
         if new and has_begun(folder):
             self.close()

@@ -43,6 +43,7 @@ from sd.runs.preparing.pictures import prepare_pictures, train_autoencoder
 from sd.runs.preparing.start import keep_start, open_start
 from sd.runs.recorder import Listener, Recorder
 from sd.runs.session import Session
+from sd.runs.sharing.turn import read_turn
 from sd.training.loop import NotFinite, Training, TrainStep
 from sd.training.planning import memory
 
@@ -354,6 +355,9 @@ def _session(
     received: list[int],
     used: float,
 ) -> Session:
+    """Return this process's part of a run; among visitors its memory has an end."""
+    if training.machine.device == "cpu" and read_turn(recorder.folder) is not None:
+        memory.limit_growth(training.config)
     about = {
         "seed": note["seed"],
         "pictures": len(training.rows),

@@ -53,6 +53,19 @@ def test_a_process_that_ended_and_was_not_yet_asked_after_is_dead(tmp_path: Path
         assert not process.is_alive(tmp_path) and process.identity(child.pid) is None
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
+def test_a_limited_process_writes_no_larger_file(tmp_path: Path) -> None:
+    words = "input(); [open(name, 'wb', 0).write(bytes(999)) for name in 'ab']; "
+    words += "file = open('b', 'ab'); file.write(bytes(2)); file.close()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", words], cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.limit_files(child.pid, 1000)
+    _, told = child.communicate(b"\n", timeout=60)
+    assert b"File too large" in told and (tmp_path / "a").stat().st_size == 999
+    process.limit_files(child.pid, 1000)  # it has ended
+
+
 def test_two_notes_of_one_process_are_the_same(tmp_path: Path) -> None:
     process.record(tmp_path, os.getpid(), process.STARTING)
     assert not process.is_same(tmp_path, process.STARTING, process.PROCESS)

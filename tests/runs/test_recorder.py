@@ -10,10 +10,12 @@ import pytest
 
 from sd import runs
 from sd.common.paths import PACKAGE
+from sd.common.validation import InputError
 from sd.config import Config
 from sd.runs import process
 from sd.runs import recorder as recorder_module
 from sd.runs.recorder import Recorder
+from sd.runs.sharing.turn import TURN, Turn, write_turn
 from sd.training.loop import TrainStep
 from sd.training.planning import memory
 
@@ -34,6 +36,21 @@ def test_a_row_is_the_mean_of_the_steps_since_the_last_one(tmp_path: Path) -> No
     assert found.loss == [1.0, 3.0, pytest.approx(20 / 3, abs=1e-6), 9.5]  # without 6
     assert found.grad_norm == [2.0, 8.0, 16.0, 20.0]
     assert found.pictures_per_second == [16.0] * 4
+
+
+def test_a_process_that_was_given_no_turn_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    write_turn(folder, Turn(("--resume",), 1.0, begun=2.0))
+    monkeypatch.setattr(recorder_module, "NOTE_SECONDS", 0.1)
+    with pytest.raises(InputError, match="run: waits for its turn"):
+        Recorder(folder, new=True)
+    assert [path.name for path in folder.iterdir()] == [TURN]
+    process.record(folder, os.getpid(), process.STARTING)
+    Recorder(folder, new=True).close()
+    assert process.is_alive(folder)
 
 
 def test_a_listener_hears_the_pace_of_every_step(tmp_path: Path) -> None:

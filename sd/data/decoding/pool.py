@@ -26,6 +26,9 @@ from sd.common.validation import InputError
 from sd.data.decoding.decoder import TRANSPARENT, decode, fit_array
 from sd.data.decoding.depth import Scale, Span
 
+if sys.platform == "linux":
+    import resource
+
 KEPT_DETAIL = 3  # a JPEG is decoded at this many times the wanted side or more
 HELPED_FROM = 200  # pictures; fewer are decoded sooner than a helper has started
 MOST_HELPERS = 8
@@ -99,6 +102,9 @@ def _receive(pipe: BinaryIO) -> tuple[Any, list[bytes]] | None:
 
 def serve() -> None:
     """Answer a parent's messages until it closes the pipe or is gone."""
+    if sys.platform == "linux":
+        for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
+            resource.setrlimit(limit, (0, 0))  # a decoder writes no file
     source, target = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # a stray print must not end up among the answers
     _send(target, "ready", [])

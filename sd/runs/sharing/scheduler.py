@@ -34,7 +34,7 @@ CORES_A_SLOT = 2
 CHANGE_SECONDS = 8.0  # that a process takes to begin and to end
 LONGEST_BEGINNING = 5  # slices that a process may take until its first step
 MOST_LOST = 3  # processes in a row that end without a word until a run is given up
-NICE = 10
+NICE, LARGEST_FILE = 10, 2**30  # bytes
 
 
 class Entry(NamedTuple):
@@ -191,6 +191,7 @@ def _begin(entry: Entry, threads: int, now: float) -> Entry:
         write_turn(folder, entry.turn)
         return entry
     process.record(folder, pid, process.STARTING)
+    process.limit_files(pid, LARGEST_FILE)
     _note_served(entry.visitor, now)
     return Entry(folder, turn, True)
 

@@ -34,6 +34,7 @@ CROP = 64  # pixels a side of what phase 1 trains on at once
 MAPS = 6  # that a residual block of an autoencoder keeps for the backward pass
 TUNED = 12 * MIB  # kept of a crop where TAESD's decoder is tuned
 LORA_BESIDE = 900 * MIB  # text encoder and autoencoder of Stable Diffusion, while they are needed
+MOST_GROWTH = 1.5  # times what is needed, for a process among those of others
 SAVING = 4  # further copies of the weights while a checkpoint is written
 
 
@@ -192,6 +193,20 @@ def left() -> int:
     """Return the bytes that this process can still take, beside what it has; see `available`."""
     used = _lines(PROC / "self" / "status").get("VmSize", 0)
     return max(0, min([_free(), *_group_rooms(), _address_room(used)]))
+
+
+def limit_growth(config: Config) -> None:
+    """Let this process take at most half as much again as training these settings should.
+
+    That is beside what it has mapped already. Beyond it memory ends for this process alone. Only
+    on Linux, and not where a GPU is used, whose driver reserves more than it takes.
+    """
+    now = _lines(PROC / "self" / "status").get("VmData", 0)
+    if sys.platform == "linux" and now:
+        most, hard = now + round(MOST_GROWTH * needed(config)), resource.RLIM_INFINITY
+        if (known := resource.getrlimit(resource.RLIMIT_DATA)[1]) != hard:
+            most, hard = min(most, known), known
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
 
 def _free() -> int:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import subprocess
 import sys
 import time
@@ -186,6 +187,15 @@ def test_helpers_end_with_their_parent() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert done.returncode == -9 and gone([int(done.stdout)])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_helper_can_write_no_file(helped: None, started: list[int]) -> None:
+    found = decode_and_fit_all(list(FILES)[:20], read, WANTED)
+    next(found)
+    limits = Path(f"/proc/{started[0]}/limits").read_text()
+    assert re.search(r"Max file size +0 +0 ", limits)
+    found.close()
 
 
 def test_helpers_import_no_torch() -> None:

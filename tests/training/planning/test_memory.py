@@ -238,3 +238,19 @@ def test_resident_memory_is_what_the_system_says(
         monkeypatch.setattr(memory, "PROC", tmp_path)  # a system without /proc tells the peak
         peak = memory.resident()
         assert peak is not None and after * 0.9 < peak < after + 2**34
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_DATA")
+def test_a_limited_process_grows_by_half_as_much_again_and_no_more() -> None:
+    words = (
+        "from sd.config import Config\n"
+        "from sd.training.planning import memory\n"
+        "config = Config.preset('tiny')\n"
+        "memory.limit_growth(config)\n"
+        "kept = bytearray(memory.needed(config))\n"
+        "del kept\n"
+        "bytearray(2 * memory.needed(config))"
+    )
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, check=False)
+    assert done.returncode == 1 and done.stderr.strip().endswith(b"MemoryError")
+    assert b"bytearray(2" in done.stderr or b"line 7" in done.stderr
