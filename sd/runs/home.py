@@ -29,6 +29,7 @@ BUNDLED_RUNS = PROJECT / "checkpoints"  # the runs that come with the project
 DEVICES = re.compile(r"(con|prn|aux|nul|(com|lpt)\d)(\..*)?", re.IGNORECASE)  # on Windows
 LONGEST_TITLE, MOST_BYTES = 48, 180  # of a new run's name, before its number
 DAY = 86400.0  # seconds
+FULL = "this page is full: come back when others have taken theirs away"
 PROBE = 4096  # bytes, which a full disk does not take
 
 
@@ -41,7 +42,8 @@ class Home:
     Among strangers, neighbours: the folder in which all visitors' homes lie, who train in turns of
     turn_seconds; closed: why nothing may be written here; most_runs, most_bytes, most_minutes: how
     many runs and bytes may be kept, and how long each run trains; most_together: the bytes of all
-    neighbours; kept_days: how long all stays after the last visit.
+    neighbours; kept_days: how long all stays after the last visit; spare: bytes of the disk that
+    what is made to be taken away leaves free.
     """
 
     path: Path
@@ -54,11 +56,17 @@ class Home:
     most_minutes: float | None = None
     most_together: int | None = None
     kept_days: int | None = None
+    spare: int = 0
 
     @property
     def uploads(self) -> Path:
         """The folder of uploaded pictures."""
         return self.path / "uploads"
+
+    @property
+    def measured(self) -> Path:
+        """The folder of what was measured of the machine, which tells nothing of a visitor."""
+        return self.neighbours.parent if self.neighbours else self.path
 
     def ensure_writable(self) -> Path:
         """Return the folder of runs, made if need be.
@@ -157,7 +165,7 @@ class Home:
             )
         around = Home(self.neighbours).size() if self.neighbours and self.most_together else 0
         if self.most_together is not None and around + more > self.most_together:
-            raise InputError("this page is full: come back when others have taken theirs away")
+            raise InputError(FULL)
 
     def kept_until(self, now: float | None = None) -> float | None:
         """Return until when (Unix) all here stays if nobody comes again; None is for good."""

@@ -15,7 +15,7 @@ from sd import runs
 from sd.common import validation
 from sd.common.validation import InputError
 from sd.config import Config, preset_names
-from sd.config.sections import MOST_STEPS
+from sd.config.sections import MOST_MINUTES, MOST_STEPS
 from sd.diffusion import timesteps
 from sd.generation import registry
 from sd.ui import models, state, uploads
@@ -116,9 +116,16 @@ def start_training(
     learning_rate: Any,
     seed: Any,
     device: Any,
+    minutes: Any = 0,
 ) -> dict[str, Any]:
-    """Start a run; size, steps, batch_size and learning_rate 0 are the preset's."""
+    """Start a run; size, steps, batch_size and learning_rate 0 are the preset's.
+
+    minutes: so long it trains, whatever the steps; 0 is until they are done.
+    """
     config = config_of(preset, size, steps, batch_size, learning_rate)
+    if is_given(minutes):
+        minutes = validation.real("minutes", minutes, 0.1, MOST_MINUTES)
+        config = config.with_settings([f"training.minutes={minutes}"])
     seed = validation.seed("seed", seed)
     return {"run": plan_view.start_run(data, config, seed, device), "seed": seed}
 
@@ -280,6 +287,7 @@ TRAINING = {
     "learning_rate": number(0, 0, RATES[1]),
     "seed": SEED,
     "device": text("auto"),
+    "minutes": number(0, 0, MOST_MINUTES),
 }
 
 

@@ -16,11 +16,12 @@ from sd.common import disk, validation
 from sd.common.text import brief, format_bytes, printable
 from sd.common.validation import InputError
 from sd.data.reading.files import is_clutter
+from sd.runs.sharing.turn import read_turn
 from sd.ui import state
 from sd.ui.adapter import checks
 from sd.ui.adapter.requests import SPARE_DISK
 from sd.ui.state import shared
-from sd.ui.surveys import Survey, Surveys
+from sd.ui.surveys import SUFFIX, Survey, Surveys
 
 if TYPE_CHECKING:
     from sd.data.reading.report import Report
@@ -163,6 +164,23 @@ def survey_again(handle: str) -> Generator[tuple[int, int], None, str]:
     source_of(handle)
     yield from survey(handle)
     return handle
+
+
+def delete(handle: Any) -> None:
+    """Delete an upload, and what was found in it; raise `InputError` while a run waits for it.
+
+    A run that has begun has pictures of its own.
+    """
+    source = Path(source_of(handle))
+    if source.parent != uploads():
+        raise InputError(f"data = {handle!r}: it comes with the project and stays as it is")
+    for folder in state.home().run_folders():
+        turn = read_turn(folder)
+        if turn is not None and str(source) in turn.words:
+            raise InputError(f"data = {handle!r}: a run in line needs it; stop it first")
+    source.unlink(missing_ok=True)
+    source.with_suffix(SUFFIX).unlink(missing_ok=True)
+    shared(Surveys).forget(source.name)
 
 
 def title_of(files: Sequence[str]) -> str:

@@ -55,7 +55,7 @@ def sample(address: str, number: int) -> None:
 
 def train(address: str, number: int) -> None:
     """Train once and wait for the end."""
-    asked = ["starter", "tiny", 16, 2, 8, 0, number, "cpu"]
+    asked = ["starter", "tiny", 16, 2, 8, 0, number, "cpu", 0]
     run = ask(address, "start_training", asked)[0]["run"]
     end = time.monotonic() + WAIT_SECONDS
     while (state := ask(address, "training_status", [run])[0]["state"]) not in ENDS:

@@ -174,14 +174,15 @@ def test_hostile_numbers_to_denoise(client: Client, value: str) -> None:
 @pytest.mark.parametrize("value", HOSTILE_NUMBERS)
 def test_hostile_numbers_to_training(client: Client, home: Path, value: str) -> None:
     before = sorted(home.iterdir())
-    good = ["starter", "tiny", 8, 4, 1, 0.001, 0, "cpu"]
-    for place, name in ((2, "size"), (3, "steps"), (4, "batch"), (5, "rate"), (6, "seed")):
+    good = ["starter", "tiny", 8, 4, 1, 0.001, 0, "cpu", 0]
+    numbers = ((2, "size"), (3, "steps"), (4, "batch"), (5, "rate"), (6, "seed"), (8, "minutes"))
+    for place, name in numbers:
         words = [json.dumps(word) for word in good]
         words[place] = value
         if name == "seed" and value == "1000000000":
             continue  # a seed may be so large
-        if name == "guidance" and value == "4.7":
-            continue  # nor need it be whole
+        if name == "minutes" and value == "4.7":
+            continue  # nor need they be whole
         refused(raw(client, "start_training", f"[{', '.join(words)}]"), name, "must be")
     assert sorted(home.iterdir()) == before
 
@@ -226,9 +227,9 @@ def test_hostile_numbers_to_training(client: Client, home: Path, value: str) -> 
         ("resume_training", ["little", 0], "little"),
         ("resume_training", ["little", "many"], "steps"),
         ("resume_training", ["little", -3], "steps"),
-        ("start_training", ["/etc", "tiny", 8, 4, 1, 0.001, 0, "cpu"], "data"),
-        ("start_training", ["starter", "tinny", 8, 4, 1, 0.001, 0, "cpu"], "tiny"),
-        ("start_training", ["starter", "tiny", 8, 4, 1, 0.001, 0, "tpu"], "device"),
+        ("start_training", ["/etc", "tiny", 8, 4, 1, 0.001, 0, "cpu", 0], "data"),
+        ("start_training", ["starter", "tinny", 8, 4, 1, 0.001, 0, "cpu", 0], "tiny"),
+        ("start_training", ["starter", "tiny", 8, 4, 1, 0.001, 0, "tpu", 0], "device"),
         ("noise", [None, 3, "tiny", 0], "picture"),
     ],
 )

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from sd import runs
 from sd.common.disk import remove
+from sd.common.validation import InputError
+from sd.runs.home import FULL
 from sd.ui.adapter import served_files
 
 BUNDLE, TAKE, PLAN = PREFIXES = ("sd-bundle-", "sd-take-", "sd-plan-")
@@ -30,10 +32,15 @@ _in_use: set[Path] = set()
 
 
 @contextmanager
-def temporary_folder(prefix: str) -> Iterator[Path]:
-    """Yield a new folder; after the block it stays for a while, or goes at once if that failed."""
+def temporary_folder(prefix: str, spare: int = 0) -> Iterator[Path]:
+    """Yield a new folder; after the block it stays for a while, or goes at once if that failed.
+
+    Raises `InputError` where the disk has less than `spare` bytes left.
+    """
     place = served_files.folder()
     place.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(place).free < spare:
+        raise InputError(FULL)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
     _in_use.add(folder)
     try:

@@ -85,7 +85,8 @@
       this.caption = make("p", { className: "set-caption" });
       this.details = make("details", { className: "set-details" }, make("summary", {}, this.say("details")), make("div", {}));
       this.loose = make("ul", { className: "loose" });
-      this.details.append(this.loose);
+      this.gone = link("delete", () => this.deleteSet());
+      this.details.append(this.loose, this.gone);
       this.chosen = make("div", { className: "chosen" },
         make("div", { className: "card-head" }, make("h2", {}, this.name), this.facts, this.change, this.other), this.strip, this.caption, this.details);
       this.line = make("span", {});
@@ -131,6 +132,12 @@
       for (const toast of document.querySelectorAll(".toast-close")) toast.click(); // of what was refused before
       this.props.value = what;
       this.trigger(event);
+    }
+    // A set that was uploaded to a page of many goes at the second press.
+    deleteSet() {
+      if (this.gone.dataset.asked === this.own.set) return this.pick({ set: this.own.set, delete: true });
+      this.gone.dataset.asked = this.own.set;
+      this.gone.textContent = this.say("really");
     }
     get shownRun() {
       return this.left ? null : this.run;
@@ -193,6 +200,7 @@
           this.tell("", null);
           if (this.asked || own?.set !== this.own?.set) this.doorsOpen = false;
         }
+        if (own === null && this.gone.dataset.asked) localStorage.removeItem(MEMORY);
         if (!busy) this.own = own && { ...this.own, ...JSON.parse(JSON.stringify(own)) };
         if (own?.set) {
           if (!this.own.loose) this.sent = [];
@@ -236,6 +244,11 @@
       this.caption.textContent = shown.caption;
       this.details.hidden = !shown.details;
       this.details.children[1].innerHTML = shown.details ?? "";
+      this.gone.hidden = !shown.kept || Boolean(run);
+      if (this.gone.dataset.asked !== shown.set) {
+        delete this.gone.dataset.asked;
+        this.gone.textContent = this.say("delete");
+      }
       this.listLoose();
     }
     // The loose files, each of which can be taken out of the set.

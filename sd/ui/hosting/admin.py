@@ -18,6 +18,7 @@ from sd.common import validation
 from sd.common.paths import PACKAGE
 from sd.common.validation import InputError
 from sd.runs.sharing import closing, host, scheduler
+from sd.ui.hosting.sheets import draw_sheets
 from sd.ui.hosting.visitors import Visitors
 from sd.ui.mistakes import translate
 from sd.ui.texts import say
@@ -26,10 +27,10 @@ PATH = "/sd/host"
 HEADER, TOKEN_NAME = "x-sd-admin", "SD_ADMIN"
 LEAST_TOKEN = 16  # characters
 PAGE = PACKAGE / "ui" / "assets" / "host.html"
-WHAT = ("list", "stop", "delete", "close", "open")
+WHAT = ("list", "stop", "delete", "close", "open", "pictures")
 WORDS = (
     *("title", "closed", "close", "reopen", "stop", "delete", "sure", "seen", "kept", "none"),
-    *("no_token", "line", "of_slots", "free", "in_line"),
+    *("no_token", "line", "of_slots", "free", "in_line", "pictures", "hide", "no_pictures"),
 )
 STATES = ("waiting", "starting", "running", "pausing", "paused", "stopping")
 ENDS = ("stopped", "finished", "failed", "lost")
@@ -61,15 +62,16 @@ def page(lang: str) -> bytes:
 
 def answer(visitors: Visitors, asked: Any, lang: str) -> dict[str, Any]:
     """Do what the host asks for, then return what there is; a mistake is its `mistake`."""
-    mistake = ""
+    mistake, found = "", {}
     try:
-        _act(visitors, asked)
+        found = _act(visitors, asked)
     except InputError as error:
         mistake = translate(str(error), lang)
-    return {**_overview(visitors), "mistake": mistake}
+    return {**_overview(visitors), **found, "mistake": mistake}
 
 
-def _act(visitors: Visitors, asked: Any) -> None:
+def _act(visitors: Visitors, asked: Any) -> dict[str, Any]:
+    """Do what the host asks for; return what is told beside all that is there."""
     asked = asked if isinstance(asked, dict) else {}
     what = validation.choice("what", asked.get("what"), WHAT)
     visitor, run, line = (str(asked.get(name) or "") for name in ("visitor", "run", "line"))
@@ -84,6 +86,9 @@ def _act(visitors: Visitors, asked: Any) -> None:
         host.delete(visitors.place, visitor, run)
         if not run:
             visitors.drop(name)
+    elif what == "pictures":
+        return {"sheets": draw_sheets(visitors.place, visitor, run)}
+    return {}
 
 
 def _overview(visitors: Visitors) -> dict[str, Any]:

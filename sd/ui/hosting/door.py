@@ -13,7 +13,16 @@ from anyio import to_thread
 from starlette.datastructures import Headers
 
 from sd.common.validation import InputError
-from sd.ui.adapter.requests import Receive, Refusal, Send, address, is_upload, refuse
+from sd.ui.adapter.requests import (
+    LARGEST_BODY,
+    Receive,
+    Refusal,
+    Send,
+    address,
+    is_upload,
+    length_of,
+    refuse,
+)
 from sd.ui.hosting import admin
 from sd.ui.hosting.expiry import leave
 from sd.ui.hosting.visitors import CLOSED, Visitors
@@ -44,16 +53,25 @@ class Door:
             else:
                 await doing(scope, receive, send)
             return
-        if scope["type"] == "http" and is_upload(scope):
-            headers = Headers(scope=scope)
-            if self.visitors.name_of(headers) is None:
-                await refuse(Refusal(401, CLOSED), scope, receive, send)
-                return
-            if line := self.visitors.closed_line():
-                line = translate(line, page_language(headers))
-                await refuse(Refusal(503, line), scope, receive, send)
-                return
+        is_files = scope["type"] == "http" and is_upload(scope)
+        if is_files and (refusal := self._refuse_upload(scope)) is not None:
+            await refuse(refusal, scope, receive, send)
+            return
         await self.app(scope, receive, send)
+
+    def _refuse_upload(self, scope: dict[str, Any]) -> Refusal | None:
+        """Return why an upload is not taken; None where it is, which is counted."""
+        headers = Headers(scope=scope)
+        if (name := self.visitors.name_of(headers)) is None:
+            return Refusal(401, CLOSED)
+        lang = page_language(headers)
+        if line := self.visitors.closed_line():
+            return Refusal(503, translate(line, lang))
+        try:
+            self.visitors.check_upload(name, length_of(scope) or LARGEST_BODY)
+        except InputError as error:
+            return Refusal(429, translate(str(error), lang))
+        return None
 
     async def _answer(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Send a key, or why there is none."""

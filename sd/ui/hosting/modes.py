@@ -20,8 +20,8 @@ class Mode:
     of one visitor, at work or waiting, of each kind; heavy_in_all: of all visitors. minutes: the
     longest training, runs and disk: the most runs and bytes that a visitor keeps; None is any.
     kept_days: how long all that stays after the last visit. turn_seconds: how long a run trains
-    where others wait. new_in_hour, new_in_day: visitors that
-    become known, from one address and in all.
+    where others wait. sent_in_hour: bytes of pictures that a visitor uploads. new_in_hour,
+    new_in_day: visitors that become known, from one address and in all.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Mode:
     disk: int | None = None
     kept_days: int = 1
     turn_seconds: float = 60.0
+    sent_in_hour: int = 3 * 10**9
     new_in_hour: int | None = None
     new_in_day: int = 2000
 
@@ -42,7 +43,9 @@ OWN = Mode("own", has_visitors=False)
 CLASS = Mode(
     "class", has_token=True, minutes=30, runs=10, disk=3 * 10**9, kept_days=30, turn_seconds=120
 )
-PUBLIC = Mode("public", minutes=10, runs=3, disk=600 * 10**6, new_in_hour=60)
+PUBLIC = Mode(
+    "public", minutes=10, runs=3, disk=600 * 10**6, sent_in_hour=400 * 10**6, new_in_hour=60
+)
 MODES = {mode.name: mode for mode in (OWN, CLASS, PUBLIC)}
 
 

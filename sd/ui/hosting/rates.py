@@ -1,5 +1,6 @@
 """How fast one visitor may ask: a page opened again and again must not push others' out."""
 
+import math
 import time
 from collections import OrderedDict
 
@@ -15,8 +16,10 @@ HOUR = 3600.0  # seconds
 class Rates:
     """What each visitor has asked lately; None is all without a key."""
 
-    def __init__(self) -> None:
-        """Begin with nobody."""
+    def __init__(self, sent_in_hour: float = math.inf) -> None:
+        """Begin with nobody. sent_in_hour: bytes that a visitor uploads."""
+        self._most_sent = sent_in_hour
+        self._sent: OrderedDict[str, list[tuple[float, int]]] = OrderedDict()
         self._left: OrderedDict[str | None, tuple[float, float]] = OrderedDict()
         self._pages: OrderedDict[str | None, dict[str, float]] = OrderedDict()
 
@@ -37,6 +40,20 @@ class Rates:
         for known in (self._pages, self._left):
             while len(known) > MOST_VISITORS:
                 known.popitem(last=False)
+
+    def check_upload(self, visitor: str, size: int, now: float | None = None) -> None:
+        """Count an upload of so many bytes; raise `InputError` where there were too many before.
+
+        The one with which a visitor comes beyond that is still taken: a set is not cut.
+        """
+        moment = time.monotonic() if now is None else now
+        sent = [each for each in self._sent.pop(visitor, []) if each[0] > moment - HOUR]
+        self._sent[visitor] = sent
+        while len(self._sent) > MOST_VISITORS:
+            self._sent.popitem(last=False)
+        if sum(each for _, each in sent) >= self._most_sent:
+            raise InputError("too much was uploaded: come back in an hour")
+        sent.append((moment, size))
 
     def _take(self, visitor: str, moment: float) -> None:
         """Take one of the events that a visitor has left."""

@@ -34,6 +34,7 @@ LONGEST_KEY = 64  # characters
 NOBODY = "nobody"  # the folder of who is none, which is never made
 SEEN_SECONDS = 60.0  # between two notes of that
 DISK_SHARE = 0.6  # of what the disk has free at first, for all visitors together
+SPARE = 2**29  # bytes of the disk for uploads and trainings, which bundles and films leave free
 MOST_SHARED = 64  # visitors whose samplings are remembered, those who came last
 HOUR, DAY = 3600.0, 86400.0  # seconds
 LEAST_SECRET = 16  # characters
@@ -115,7 +116,7 @@ class Visitors:
         self._lock = threading.Lock()
         self._known: OrderedDict[str, Shared] = OrderedDict()
         self._seen: dict[str, float] = {}
-        self._rates = Rates()
+        self._rates = Rates(mode.sent_in_hour)
         self.room = int(DISK_SHARE * shutil.disk_usage(place).free)  # bytes of all together
         self._minted: list[tuple[float, str]] = []  # when, and for which address
         self.nobody = self._new_shared(NOBODY)
@@ -124,6 +125,10 @@ class Visitors:
     def check_rate(self, visitor: str | None, page: str) -> None:
         """Count an event of a visitor's page; raise `InputError` where there were too many."""
         self._rates.check(visitor, page)
+
+    def check_upload(self, visitor: str, size: int) -> None:
+        """Count a visitor's upload of so many bytes; raise `InputError` where it is too much."""
+        self._rates.check_upload(visitor, size)
 
     def closed_line(self) -> str:
         """Return why the host has closed the page; "" where it is open."""
@@ -193,5 +198,6 @@ class Visitors:
             most_bytes=self.mode.disk,
             most_together=self.room,
             kept_days=self.mode.kept_days,
+            spare=SPARE,
         )
         return Shared(*self._parts(), *self._together, home=home)

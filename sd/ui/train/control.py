@@ -160,7 +160,7 @@ def take_away(event: gr.EventData) -> Updates:
     folder = state.home().find_run(event_value(event, "run"))
     form = validation.choice("form", event_value(event, "form"), FORMS)
     resumable = validation.flag("whole", event_value(event, "whole"))
-    with scratch.temporary_folder(scratch.BUNDLE) as place:
+    with scratch.temporary_folder(scratch.BUNDLE, state.home().spare) as place:
         path = place / f"{folder.name}.{ZIP if form == FOLDER else form}"
         if form in MODELS:
             write_model(folder, path, form)

@@ -36,6 +36,8 @@ WORDS = (
         "details",
         "remove",
         "choose",
+        "delete",
+        "really",
     ),
 )
 LONGEST_TITLE = 100
@@ -48,6 +50,7 @@ class Picked(NamedTuple):
     handle: str = ""
     title: str = ""
     is_again: bool = False  # before the page was loaded anew
+    is_deleted: bool = False  # the set is to go, and all that is known of it
 
 
 def set_card(elem_id: str) -> gr.HTML:
@@ -82,7 +85,8 @@ def read_picked(name: str, value: Any) -> Picked:
     if not isinstance(files, list):
         raise InputError(f"files = {validation.shown(files)}: must be a list")
     uploads = tuple(checks.read_uploads(name, map(record_of, files)))
-    return Picked(uploads, handle, title, validation.flag("again", value.get("again", False)))
+    again, gone = (validation.flag(each, value.get(each, False)) for each in ("again", "delete"))
+    return Picked(uploads, handle, title, again, gone)
 
 
 def record_of(file: Any) -> Any:

@@ -60,6 +60,10 @@ def take_pictures(
     if not card.files and not card.handle:
         yield {}
         return
+    if card.is_deleted:
+        uploads.delete(card.handle)
+        yield {"data": None, "title": "", "card": {"own": None}}
+        return
     page, turn = session(request), object()
     newest = shared(NewestUploads)
     newest[page] = turn

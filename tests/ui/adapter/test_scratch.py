@@ -1,11 +1,14 @@
 """What is made to be taken away does not stay, whoever fetched it and however the server ended."""
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from sd.common.validation import InputError
 from sd.ui.adapter import scratch
 
 NOW, OLD = 2e9, 2e9 - 7200
@@ -29,6 +32,17 @@ def left(path: Path, changed: float = OLD) -> Path:
     for each in (path / "run.zip", path):
         os.utime(each, (changed, changed))
     return path
+
+
+def test_where_the_disk_is_nearly_full_nothing_more_is_made_to_take_away(
+    places: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    with scratch.temporary_folder(scratch.TAKE, spare=100) as folder:
+        assert folder.is_dir()
+    with pytest.raises(InputError, match="this page is full"):
+        scratch.temporary_folder(scratch.TAKE, spare=101).__enter__()
+    assert [path.name for path in places[1].iterdir()] == [folder.name]
 
 
 def test_what_a_killed_server_left_is_swept(places: tuple[Path, Path, Path]) -> None:

@@ -1,17 +1,23 @@
 """The host's view of a shared page: nothing without the token, and with it no names."""
 
+import base64
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
+from sd.common.encoding import png_bytes
 from sd.common.validation import InputError
+from sd.data.ingest import ingest_images
 from sd.runs.sharing import host
 from sd.runs.sharing.closing import close, closed_line
 from sd.ui.hosting.admin import HEADER, admin_token
 from sd.ui.hosting.door import Door
-from sd.ui.hosting.modes import PUBLIC
+from sd.ui.hosting.modes import PUBLIC, Mode
 from sd.ui.hosting.visitors import HEADER as VISITOR
 from sd.ui.hosting.visitors import Keys, Visitors
 from sd.ui.texts import say
@@ -87,6 +93,38 @@ def test_the_host_closes_the_page_and_opens_it(client: TestClient, crowd: Visito
     assert client.get("/config").text == "the page"  # what is there stays
     assert ask(client, what="open")["closed"] == "" == closed_line(crowd.place.parent, {})
     assert client.post("/gradio_api/upload", **upload).text == "the page"
+
+
+def test_pictures_are_shown_to_the_host_alone(client: TestClient, crowd: Visitors) -> None:
+    home = crowd.place / ("a1b2c3" + "0" * 18)
+    (home / "uploads").mkdir(parents=True)
+    upload = home / "uploads" / "0123456789abcdef.zip"
+    with zipfile.ZipFile(upload, "w") as packed:
+        packed.writestr("1.png", png_bytes(Image.new("RGB", (90, 30), "red")))
+        packed.writestr("2.png", png_bytes(Image.new("L", (30, 30), 200)))
+    run = make_run(home, "cats", events=START + STEP)
+    list(ingest_images(upload, run / "pictures", height=8, width=8, channels=3, fit="crop"))
+    make_run(home, "empty", events=START)
+    assert ask(client, "x", what="pictures", visitor="a1b2c3") == 401
+    uploaded, trained = ask(client, what="pictures", visitor="a1b2c3")["sheets"]
+    for address in (uploaded, trained):
+        sheet = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
+        assert sheet.size == (128, 64)
+        assert sheet.getpixel((4, 4)) == pytest.approx((254, 0, 0), abs=3)
+    letters = host.run_id(run)
+    assert ask(client, what="pictures", visitor="a1b2c3", run=letters)["sheets"] == [trained]
+    assert "sheets" not in ask(client, what="list")
+    assert "none that is called so" in ask(client, what="pictures", visitor="ffffff")["mistake"]
+
+
+def test_uploads_have_a_rate(tmp_path: Path) -> None:
+    crowd = Visitors(tmp_path, Mode("few", sent_in_hour=10), KEYS)
+    client = TestClient(Door(page, crowd))
+    kind = {"content-type": "multipart/form-data; boundary=b", "accept-language": "zh-CN"}
+    sent: Any = {"headers": {VISITOR: KEYS.mint(), **kind}, "content": b"x" * 10}
+    assert client.post("/gradio_api/upload", **sent).text == "the page"
+    answer = client.post("/gradio_api/upload", **sent)
+    assert (answer.status_code, answer.text) == (429, "上传的图片太多：请一小时后再来")
 
 
 @pytest.mark.parametrize("data", [b"", b"[", b"x" * 5000, b"null"])

@@ -41,9 +41,20 @@ def test_who_has_no_key_shares_a_larger_number(monkeypatch: pytest.MonkeyPatch) 
         known.check(None, "page 3", 0.0)
 
 
+def test_uploads_are_counted_by_the_hour() -> None:
+    known = Rates(sent_in_hour=100)
+    known.check_upload("a", 60, 0.0)
+    known.check_upload("a", 60, 1800.0)  # a set is not cut
+    with pytest.raises(InputError, match="too much was uploaded: come back in an hour"):
+        known.check_upload("a", 1, 3599.0)
+    known.check_upload("b", 99, 3599.0)
+    known.check_upload("a", 10, 3601.0)  # the first was an hour ago
+
+
 def test_what_is_known_of_visitors_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rates, "MOST_VISITORS", 5)
     known = Rates()
     for number in range(50):
         known.check(str(number), "page", 0.0)
-    assert len(known._left) == len(known._pages) == 5
+        known.check_upload(str(number), 1, 0.0)
+    assert len(known._left) == len(known._pages) == len(known._sent) == 5

@@ -18,11 +18,12 @@ from sd.config import Config
 from sd.data.image_set import read_images
 from sd.data.ingest import ingest_images
 from sd.data.reading.report import Report
+from sd.runs.sharing.turn import Turn, drop_turn, write_turn
 from sd.ui import uploads
 from sd.ui.adapter import checks
 from sd.ui.adapter.checks import Upload
 from sd.ui.state import shared
-from sd.ui.surveys import Surveys
+from sd.ui.surveys import SUFFIX, Surveys
 from sd.ui.train import doors, pictures, report_view
 from sd.ui.train.doors import Picked
 from sd.ui.uploads import drained
@@ -232,6 +233,25 @@ def test_a_set_is_there_again_after_a_reload_and_what_is_gone_is_no_fault(
         list(taking(Picked(handle=gone)))
 
 
+def test_an_upload_is_deleted_with_what_was_found_in_it(mine: str, home: Path) -> None:
+    beside = (home / "uploads" / mine).with_suffix(SUFFIX)
+    assert beside.is_file()
+    waiting = home / "waiting"
+    waiting.mkdir()
+    (waiting / "events.jsonl").touch()
+    write_turn(waiting, Turn(("--", str(home / "uploads" / mine)), 1.0))
+    with pytest.raises(gr.Error, match="a run in line needs it; stop it first"):
+        list(taking(Picked(handle=mine, is_deleted=True)))
+    drop_turn(waiting)
+    assert list(taking(Picked(handle=mine, is_deleted=True))) == [
+        {"data": None, "title": "", "card": {"own": None}}
+    ]
+    assert not beside.exists() and list((home / "uploads").iterdir()) == []
+    for handle, line in (("starter", "comes with the project"), (mine, "no such upload")):
+        with pytest.raises(gr.Error, match=line):
+            list(taking(Picked(handle=handle, is_deleted=True)))
+
+
 @pytest.mark.parametrize(
     ("sent", "line"),
     [
@@ -243,6 +263,7 @@ def test_a_set_is_there_again_after_a_reload_and_what_is_gone_is_no_fault(
         ({"files": [7]}, "must be a file that was uploaded"),
         ({"set": "starter", "title": 7}, "name = 7"),
         ({"set": "starter", "again": "yes"}, "again = 'yes'"),
+        ({"set": "starter", "delete": 1}, "delete = 1"),
     ],
 )
 def test_only_what_was_picked_is_read(sent: Any, line: str) -> None:

@@ -28,6 +28,7 @@ from sd.ui.denoise.job import steps_of
 from sd.ui.denoise.tools import branch, like
 from sd.ui.denoise.tools.bar import SAVE
 from sd.ui.denoise.tree import Node, Tree
+from sd.ui.state import home
 from sd.ui.texts import say
 
 FORMS = PNG, GIF, MP4, WEBP, NPZ, HTML = ("png", "gif", "mp4", "webp", "npz", "html")
@@ -77,7 +78,7 @@ def write_file(node: Node, kind: str, index: int, lang: str) -> Path:
     if not node.done:
         raise InputError("nothing has been denoised yet: press Denoise first")
     name = f"{node.recipe.model.replace(':', '-')}-seed-{node.recipe.seed}.{kind}"
-    with scratch.temporary_folder(scratch.TAKE) as folder:
+    with scratch.temporary_folder(scratch.TAKE, home().spare) as folder:
         path = folder / name
         if kind == PNG:
             write_picture(node, path, index)

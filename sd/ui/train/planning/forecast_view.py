@@ -156,7 +156,7 @@ def plan_for(
         planned = base.with_settings(answer["settings"])
         config = settings.with_picture_settings(planned, values, KEPT_FIELDS)
         machine = answer["forecast"].get("machine")
-        speed.keep(state.home().path, str(machine), answer.get("measured"))
+        speed.keep(state.home().measured, str(machine), answer.get("measured"))
         return Measurement(config, data, plan_html(answer, minutes, lang))
     raise InputError("the machine was not measured")
 
@@ -187,7 +187,7 @@ def read_device(values: Values) -> str:
 def expected_steps(report: "Report", config: Config, lang: str) -> dict[str, str]:
     """Return minutes -> about how many steps they are, once this machine has been measured."""
     machine = models.machine()
-    known = speed.read(state.home().path, machine.label)
+    known = speed.read(state.home().measured, machine.label)
     if not known:
         return {}
     from sd.training.planning import forecast

@@ -409,6 +409,9 @@ def test_minutes_tell_their_steps_once_the_machine_was_measured(
     assert list(told) == ["1", "3", "10", "60"]
     counts = [int(re.sub(r"\D", "", line)) for line in told.values()]
     assert 100 < counts[0] < counts[1] < counts[2] and told["1"].startswith("≈ ")
+    beside = runs.Home(home / "visitors" / "a", neighbours=home / "visitors")
+    with use(Shared(home=beside)):  # what is measured of the machine all visitors have
+        assert forecast_view.expected_steps(report, config, "en") == told
     speed.keep(home, "another machine", {"2": times})
     assert forecast_view.expected_steps(report, config, "en") == {}
 
