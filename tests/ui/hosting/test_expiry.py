@@ -1,6 +1,7 @@
 """What visitors leave behind goes."""
 
 import os
+import random
 import subprocess
 import sys
 import time
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sd.runs import process
+from sd.runs import list_folders, process
 from sd.runs.sharing import host
+from sd.runs.sharing.turn import Turn, write_turn
 from sd.ui.hosting import expiry
 from sd.ui.hosting.modes import Mode
 from sd.ui.hosting.visitors import DAY, HEADER, Keys, Visitors
@@ -110,3 +112,42 @@ def test_a_training_is_ended_before_it_is_deleted(
     monkeypatch.setattr(host, "STOP_SECONDS", 0.0)
     expiry.leave(crowd, living.name)
     assert not living.exists()
+
+
+SWEEPING = """
+import sys
+from pathlib import Path
+from sd.ui.hosting import expiry
+from sd.ui.hosting.modes import Mode
+from sd.ui.hosting.visitors import Keys, Visitors
+crowd = Visitors(Path(sys.argv[1]), Mode("day", kept_days=1), Keys(b"0123456789abcdef"))
+print("begun", flush=True)
+expiry.sweep(crowd, float(sys.argv[2]))
+"""
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_killed_again_and_again_leaves_nothing_half(
+    crowd: Visitors, living: Path
+) -> None:
+    dice, size = random.Random(0), 20 * 2**20
+    waiting, visiting = made(crowd, "waiting", 25), made(crowd, "visiting", 0.01)
+    write_turn(waiting / "run", Turn(("--resume",), NOW))
+    kept = {living, waiting, visiting}
+    for number in range(197):
+        home = made(crowd, f"old{number}", 25)
+        with (home / "run" / "weights").open("wb") as file:
+            file.truncate(size)
+    for _ in range(20):
+        words = [sys.executable, "-c", SWEEPING, str(crowd.place.parent), str(NOW)]
+        with subprocess.Popen(words, stdout=subprocess.PIPE) as child:
+            assert child.stdout and child.stdout.readline() == b"begun\n"
+            time.sleep(dice.random() * 0.05)
+            child.kill()
+        for home in list_folders(crowd.place):
+            assert (home / "run" / "config.ini").is_file() and (home / host.SEEN).is_file()
+            assert home in kept or (home / "run" / "weights").stat().st_size == size
+    left, began = len(list_folders(crowd.place)) - 3, time.monotonic()
+    expiry.sweep(crowd, NOW)
+    print(f"{left} of 197 were left after 20 kills; swept in {time.monotonic() - began:.2f} s")
+    assert set(crowd.place.iterdir()) == kept
