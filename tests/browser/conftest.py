@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -26,6 +27,8 @@ LEAVING = (
 CI = os.environ.get("CI") == "true"
 PATIENCE = 3.0 if CI else 1.0  # how much longer a promise may take where others use the machine
 DEFAULT_WAIT = 120 if CI else 30  # seconds; no promise, only when to give up
+QUIET = 0.5  # seconds without a request, after which a page has asked for all that it wants
+_under_way: WeakKeyDictionary[Any, set[Any]] = WeakKeyDictionary()  # page -> its requests
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -106,6 +109,7 @@ class Windows:
         page.on("console", lambda m: self.faults.append(m.text) if is_fault(m) else None)
         page.on("pageerror", lambda e: self._note_error(f"{e}"))
         page.on("request", lambda r: self._note_request(r.url))
+        note_requests(page)
         page.goto(self._address + address_end)
         page.wait_for_selector("[role=tab]")
         return page
@@ -130,6 +134,31 @@ class Windows:
             kind, window = self._lent.pop()
             forget_all(window, self._address)
             self._free[kind].append(window)
+
+
+def note_requests(page: Any) -> None:
+    """Keep account of what a page asks for, for `quiet`."""
+    under_way = _under_way[page] = set()
+    page.on("request", under_way.add)
+    for ended in ("requestfinished", "requestfailed"):
+        page.on(ended, under_way.discard)
+
+
+def quiet(page: Any) -> None:
+    """Wait until all that a page has asked for was answered, and nothing follows from it.
+
+    gradio's answers come in a stream that is open as long as any is awaited.
+    """
+    under_way, end = _under_way[page], time.monotonic() + DEFAULT_WAIT
+    since, asked = time.monotonic(), [0]
+    page.on("request", lambda _: asked.append(0))
+    while time.monotonic() - since < QUIET:
+        page.wait_for_timeout(50)
+        open_still = [each.url for each in under_way if "/heartbeat/" not in each.url]
+        assert time.monotonic() < end, f"never answered: {open_still}"
+        if open_still or len(asked) > 1:
+            since = time.monotonic()
+            del asked[1:]
 
 
 def forget_all(window: Any, address: str) -> None:

@@ -20,6 +20,7 @@ from sd.data.reading.archive import Archive
 from sd.data.reading.source import starter_path
 from sd.runs.home import BUNDLED_RUNS
 from sd.runs.process import PROCESS
+from tests.browser.conftest import quiet
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.browser
@@ -164,7 +165,7 @@ def test_a_plan_for_minutes_tells_why_and_stays(kept_page: Any) -> None:
     page.locator("#plan-told button", has_text="Plan without starting").click()
     settled(page, "#plan-told", "Planned for 2 minutes")
     settled(page, "#plan-told", "or 2 minutes")
-    page.wait_for_timeout(1500)  # what its settings set off has come and gone
+    quiet(page)  # what its settings set off has come and gone
     assert page.locator("#plan-told .told li").count() >= 3
     settled(page, "#train-start", "Train for 2 minutes")
     assert "training.minutes=2.0" in page.locator(".command pre").first.text_content()

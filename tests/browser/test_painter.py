@@ -1,6 +1,7 @@
 """The painter in a real browser, on a page that holds nothing else: hand, keys and touch."""
 
 import io
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from sd.ui.components import painter, theme
+from tests.browser.conftest import DEFAULT_WAIT
 
 pytestmark = pytest.mark.browser
 
@@ -108,9 +110,8 @@ def opened(window: Any, served: Served) -> Iterator[Any]:
 
 def newest(page: Any, values: list[Any], count: int) -> Any:
     """Wait until the server was sent `count` values; return the last."""
-    for _ in range(100):
-        if len(values) >= count:
-            break
+    end = time.monotonic() + DEFAULT_WAIT
+    while len(values) < count and time.monotonic() < end:
         page.wait_for_timeout(50)
     assert len(values) == count
     return values[-1]

@@ -105,7 +105,7 @@ def test_a_grid_is_drawn_and_a_cell_comes_to_the_stage(page: Any, little: str) -
 
 def test_a_pressed_verb_is_its_own_stop(kept: Any) -> None:  # noqa: F811
     page = kept
-    fill(page, "steps", 200)
+    fill(page, "steps", 1000)  # so many that no picture is finished before it is stopped
     unfold(page, "#denoise-grid")
     page.locator("#grid-go").click()
     stop = page.locator("#grid-go + .verb-stop")

@@ -252,6 +252,20 @@ def test_every_event_of_a_slider_keeps_the_last_value(page: dict[str, Any]) -> N
     assert all(event["trigger_mode"] == "always_last" for event in moved)
 
 
+def test_no_press_of_a_verb_is_passed_over(page: dict[str, Any]) -> None:
+    """gradio does, by itself, between the last that an event shows and its end."""
+    verbs = {"denoise-ask": ["submit", "play", "again"], "noise-sight": ["ask", "restore"]}
+    verbs |= {"noise-walk": ["steps"], "noise-algorithm": ["draw"], "noise-inside": ["look"]}
+    names = {each["id"]: each["props"].get("elem_id") for each in page["components"]}
+    found = {
+        (names[target], kind): event["trigger_mode"]
+        for event in page["dependencies"]
+        for target, kind in event["targets"]
+        if kind in verbs.get(names.get(target), ())
+    }
+    assert found == {(name, kind): "multiple" for name, kinds in verbs.items() for kind in kinds}
+
+
 def test_the_browser_keeps_no_account_of_progress_that_it_does_not_show(
     page: dict[str, Any],
 ) -> None:

@@ -100,11 +100,18 @@ const sdNoise = (() => {
     tab.t = Math.max(0, Math.min(T, Math.round(t)));
     ask();
   }
-  // Let what is asked for next know where t has come to rest: that asks nothing.
+  // Let what is asked for next know where t has come to rest, or is when something is pressed: that
+  // asks nothing.
   function settle() {
     clearTimeout(tab.rest);
-    tab.rest = setTimeout(() => tab.link?.keep({ ...tab.form, t: tab.t }), REST);
+    tab.rest = setTimeout(keep, REST);
   }
+  function keep() {
+    clearTimeout(tab.rest);
+    tab.rest = 0;
+    tab.link?.keep({ ...tab.form, t: tab.t });
+  }
+  document.addEventListener("click", () => tab.rest && keep(), true);
   function step(by) {
     stop();
     move(tab.t + by);

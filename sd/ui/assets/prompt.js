@@ -22,7 +22,7 @@
 
   class Bar {
     constructor(element, props, page, told) {
-      Object.assign(this, { element, props, page, told, prompts: [], seed: 0, kind: "", offers: [], names: {}, meanings: {}, unknown: {}, note: "", state: "rest", settings: told.first, at: -1 });
+      Object.assign(this, { element, props, page, told, prompts: [], seed: 0, kind: "", offers: [], names: {}, meanings: {}, unknown: {}, note: "", state: "rest", begun: 0, settings: told.first, at: -1 });
       this.restore();
       this.build();
       this.place.classList.toggle("awaits", !this.prompts.length); // the chips that come have their room
@@ -53,7 +53,7 @@
       const dice = make("button", { type: "button", class: "ask-dice", title: this.say("dice"), "aria-label": this.say("dice"), onclick: () => this.setSeed(-1) }, "⚂");
       this.seeding = make("span", { class: "ask-seed" }, dice, make("span", { "aria-hidden": "true" }, this.say("seed_word")), this.number);
       this.pausing = make("button", { type: "button", class: "ask-pause", id: "denoise-pause", onclick: () => this.pause() });
-      this.stepping = make("button", { type: "button", class: "ask-step", id: "denoise-step", onclick: () => this.page.play({ steps: 1 }) }, this.say("one_step"));
+      this.stepping = make("button", { type: "button", class: "ask-step", id: "denoise-step", onclick: () => this.play(1) }, this.say("one_step"));
       this.ways = make("span", { class: "ask-ways", hidden: "" }, this.stepping, this.pausing);
       this.go = make("button", { type: "button", class: "ask-go", id: "denoise-go", title: "Ctrl+Enter", onclick: () => this.press() });
       this.line = make("div", { class: "ask-line", role: "toolbar", "aria-label": this.say("all") });
@@ -342,13 +342,26 @@
       window.sdInpaint?.leave();
       this.toggle(false);
       this.be("waiting");
+      this.begun += 1;
       ask();
       if (this.narrow.matches) document.querySelector("#denoise-player")?.scrollIntoView({ block: "start" });
     }
 
     pause() {
-      if (this.state === "paused") this.page.play({ steps: 0 });
+      if (this.state === "paused") this.play(0);
       else this.page.pause();
+    }
+
+    play(steps) {
+      this.begun += 1;
+      this.page.play({ steps });
+    }
+
+    // What shows that a sampling rests or pauses comes before gradio knows that its event has ended:
+    // what was begun in between goes on.
+    ended() {
+      this.begun = Math.max(0, this.begun - 1);
+      if (!this.begun) this.be("rest");
     }
 
     // rest, waiting for its turn, running, or paused.
@@ -469,5 +482,5 @@
     bar.change(prompts);
     begins()[begin]?.click();
   };
-  window.sdPrompt = { mount, set: (settings) => bar?.set(settings), be: (state) => bar?.be(state), asked, restore };
+  window.sdPrompt = { mount, set: (settings) => bar?.set(settings), be: (state) => bar?.be(state), ended: () => bar?.ended(), asked, restore };
 })();

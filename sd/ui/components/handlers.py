@@ -28,6 +28,9 @@ BUNDLED_QUEUE: dict[str, Any] = {"concurrency_id": "bundled", "concurrency_limit
 BUNDLE: dict[str, Any] = {"concurrency_id": "bundle", "concurrency_limit": 2}
 MEASURE: dict[str, Any] = {**QUIET, "concurrency_id": "measure", "concurrency_limit": 1}
 SURVEY: dict[str, Any] = {"concurrency_id": "survey", "concurrency_limit": 12}
+# A press counts from when it can be made, which is before gradio's event of the last has ended: by
+# itself gradio passes over what comes until then.
+ALWAYS: dict[str, Any] = {"trigger_mode": "multiple"}
 END = object()  # of a stream
 
 

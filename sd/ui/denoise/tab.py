@@ -17,6 +17,7 @@ from sd.ui import models
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.fields import Values
 from sd.ui.components.handlers import (
+    ALWAYS,
     QUIET,
     at_end,
     event_value,
@@ -273,9 +274,10 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
     tree, offered = {"tree": state}, branching.outputs
     shown = progress_on(stage["line"])
     opened = by_name(open_cell, {**tree, "grid": cells.state}, stage)
+    always = shown | ALWAYS
     began = [
-        asked.submit(**by_name(run, tree | fields.fields, stage), **shown),
-        asked.play(**by_name(go_on, tree, stage), **shown),
+        asked.submit(**by_name(run, tree | fields.fields, stage), **always),
+        asked.play(**by_name(go_on, tree, stage), **always),
         branching.go.click(**by_name(run_branch, tree | branching.fields, stage), **shown),
         cells.sheet.click(**opened, **shown),
     ]
@@ -289,9 +291,9 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
     inpaint.wire(stage, {**tree, "model": model}, fields.controls, everything)
     controls = {**fields.controls, **branching.outputs}
     takeaway.wire(taking, state, controls, stage["line"])
-    began.append(asked.again(**by_name(run_again, tree, stage), **shown))
+    began.append(asked.again(**by_name(run_again, tree, stage), **always))
     for event in began:
-        at_end(event, "() => sdPrompt.be('rest')")
+        at_end(event, "() => sdPrompt.ended()")
     form.wire(demo, fields, command)
     asked.look(**by_name(faces.show_faces, {"model": model}, {"asked": asked}), **QUIET)
     # The tab's parts are made when it is first seen, which may be before all is wired, or later.

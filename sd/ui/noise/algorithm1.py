@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 from sd.ui import model_cost, models
 from sd.ui.components.events import Updates, by_name
-from sd.ui.components.handlers import guarded, language, progress_on
+from sd.ui.components.handlers import ALWAYS, guarded, language, progress_on
 from sd.ui.components.widgets import new_seed
 from sd.ui.noise import stage
 from sd.ui.noise.model_view import EPS_SHOWN, tile_html
@@ -114,4 +114,5 @@ def build(form: gr.HTML, model: Component) -> None:
     tool.draw(
         **by_name(show_algorithm, {"form": form, "model": model}, {"tool": tool}),
         **progress_on(tool),
+        **ALWAYS,
     )

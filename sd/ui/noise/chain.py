@@ -8,7 +8,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from sd.ui.components.events import Updates, by_name
-from sd.ui.components.handlers import HIDDEN, guarded, language
+from sd.ui.components.handlers import ALWAYS, HIDDEN, guarded, language
 from sd.ui.components.html import paragraph
 from sd.ui.noise import schedules, stage
 from sd.ui.noise.model_view import tile_html
@@ -87,4 +87,4 @@ def build(form: gr.HTML) -> None:
     """Lay out the chain of single steps, and wire it."""
     tool = stage.tool("walk", "steps")
     compare = by_name(compare_chain, {"form": form}, {"tool": tool})
-    tool.steps(**compare, **HIDDEN, concurrency_limit=1, api_visibility="private")
+    tool.steps(**compare, **HIDDEN, **ALWAYS, concurrency_limit=1, api_visibility="private")

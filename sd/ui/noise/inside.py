@@ -13,7 +13,7 @@ from sd.generation.registry import ModelEntry
 from sd.ui import models
 from sd.ui.components import curves, images
 from sd.ui.components.events import Updates, by_name
-from sd.ui.components.handlers import event_value, guarded, language, progress_on
+from sd.ui.components.handlers import ALWAYS, event_value, guarded, language, progress_on
 from sd.ui.components.html import paragraph
 from sd.ui.noise import latents, stage
 from sd.ui.noise.latents import Encoded
@@ -193,5 +193,5 @@ def build(form: gr.HTML, model: Component) -> None:
     """Lay out the look inside, and wire it."""
     tool = stage.tool("inside", "look")
     asked = by_name(look_inside, {"form": form, "model": model}, {"tool": tool})
-    shown = tool.look(**asked, **progress_on(tool))
+    shown = tool.look(**asked, **progress_on(tool), **ALWAYS)
     tool.stop(None, None, None, cancels=[shown], api_visibility="private")

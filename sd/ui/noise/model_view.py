@@ -14,7 +14,7 @@ from sd.common import validation
 from sd.ui import model_cost, models
 from sd.ui.components import curves, images
 from sd.ui.components.events import Updates, by_name
-from sd.ui.components.handlers import guarded, language, progress_on
+from sd.ui.components.handlers import ALWAYS, guarded, language, progress_on
 from sd.ui.components.html import paragraph, progress_bar, text
 from sd.ui.noise import pictures, schedules, stage
 from sd.ui.noise.pictures import Picture, draw_noise, read_pixels
@@ -233,7 +233,7 @@ def build(form: gr.HTML, model: Component) -> None:
     """Lay out what a model sees, and wire it."""
     tool = stage.tool("sight", "ask", "restore")
     asked = {"form": form, "model": model}
-    queued = progress_on(tool)
+    queued = progress_on(tool) | ALWAYS
     events: list[Any] = [
         tool.ask(**by_name(show_predictions, asked, {"tool": tool}), **queued),
         tool.restore(**by_name(show_round_trips, asked, {"tool": tool}), **queued),
