@@ -101,11 +101,7 @@ class Windows:
         address_end: str = "#train",
     ) -> Any:
         """Open the page in a window that nobody else has, by itself on its Train tab."""
-        kind = width, height, locale
-        free = self._free.setdefault(kind, [])
-        window = free.pop() if free else self._new_window(*kind)
-        self._lent.append((kind, window))
-        page = window.new_page()
+        page = self.blank(width, height, locale)
         page.on("console", lambda m: self.faults.append(m.text) if is_fault(m) else None)
         page.on("pageerror", lambda e: self._note_error(f"{e}"))
         page.on("request", lambda r: self._note_request(r.url))
@@ -113,6 +109,14 @@ class Windows:
         page.goto(self._address + address_end)
         page.wait_for_selector("[role=tab]")
         return page
+
+    def blank(self, width: int = 1280, height: int = 900, locale: str = "en-US") -> Any:
+        """Open a page that has gone nowhere yet, in a window that nobody else has."""
+        kind = width, height, locale
+        free = self._free.setdefault(kind, [])
+        window = free.pop() if free else self._new_window(*kind)
+        self._lent.append((kind, window))
+        return window.new_page()
 
     def _new_window(self, width: int, height: int, locale: str) -> Any:
         size = {"width": width, "height": height}
@@ -138,10 +142,11 @@ class Windows:
 
 def note_requests(page: Any) -> None:
     """Keep account of what a page asks for, for `quiet`."""
-    under_way = _under_way[page] = set()
-    page.on("request", under_way.add)
+    under_way: set[Any] = set()
+    _under_way[page] = under_way
+    page.on("request", lambda request: under_way.add(request))
     for ended in ("requestfinished", "requestfailed"):
-        page.on(ended, under_way.discard)
+        page.on(ended, lambda request: under_way.discard(request))
 
 
 def quiet(page: Any) -> None:
@@ -187,6 +192,14 @@ def open_page(windows: Windows) -> Iterator[Any]:
     windows.give_back(before)
     faults, windows.faults[:] = windows.faults[:], []
     assert faults == []
+
+
+@pytest.fixture
+def blank_page(windows: Windows) -> Iterator[Any]:
+    """A page that has gone nowhere yet, of which no faults are kept."""
+    before = len(windows._lent)
+    yield windows.blank()
+    windows.give_back(before)
 
 
 @pytest.fixture(scope="module")

@@ -157,9 +157,9 @@ def upload(page: Any, path: Path) -> None:
 
 
 def test_dragging_t_asks_nothing_and_rests_on_the_exact_picture(
-    open_page: Any, photo: Path
+    kept_page: Any, photo: Path
 ) -> None:
-    page = opened(open_page())
+    page = opened(kept_page)
     upload(page, photo)
     assert drag(page, SLIDER, 0.3, 0.85) == []
     asked = requests_of(page)
@@ -174,6 +174,8 @@ def test_dragging_t_asks_nothing_and_rests_on_the_exact_picture(
         move_to(page, place)
         rested(page, place)
         assert farthest(page, str(photo), "tiny", place) <= CLOSEST
+    page.get_by_role("radio", name="cat").click()
+    page.get_by_role("radio", name="cat", checked=True).wait_for()
 
 
 def test_what_the_plot_tells_of_x_t_is_what_the_package_computes(kept_page: Any) -> None:
@@ -226,14 +228,15 @@ def test_a_photograph_slides_once_into_noise_that_it_is_still_seen_in(open_page:
     assert page.input_value(SLIDER) == "120"
 
 
-def test_the_photograph_stands_still_where_less_motion_is_asked_for(open_page: Any) -> None:
-    page = open_page()
+def test_the_photograph_stands_still_where_less_motion_is_asked_for(
+    blank_page: Any, address: str
+) -> None:
+    page = blank_page
     page.emulate_media(reduced_motion="reduce")
-    page.reload()
+    page.goto(f"{address}#train")
     go(page)
     rested(page, 120)
     assert int(page.get_attribute(CANVAS, "data-frames")) < 5
-    page.emulate_media(reduced_motion="no-preference")
 
 
 def test_keys_move_and_play_from_slider_and_picture(kept_page: Any) -> None:
@@ -549,10 +552,10 @@ def test_on_a_phone_the_picture_comes_first_and_thumbs_fit(open_page: Any) -> No
     assert page.evaluate(SMALL, ".tabitem") == []
 
 
-def test_nothing_jumps_while_the_tab_comes_and_slides(open_page: Any) -> None:
-    page = open_page()
+def test_nothing_jumps_while_the_tab_comes_and_slides(blank_page: Any, address: str) -> None:
+    page = blank_page
     page.add_init_script(SHIFTS)
-    page.reload()
+    page.goto(f"{address}#train")
     go(page)
     rested(page, 120)
     page.evaluate("() => { window.jumped = 0; }")  # what came before is other tabs'

@@ -20,7 +20,7 @@ from sd.data.reading.archive import Archive
 from sd.data.reading.source import starter_path
 from sd.runs.home import BUNDLED_RUNS
 from sd.runs.process import PROCESS
-from tests.browser.conftest import quiet
+from tests.browser.conftest import DEFAULT_WAIT, quiet
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.browser
@@ -57,9 +57,9 @@ def pixels(page: Any, selector: str) -> Any:
         return np.asarray(image.convert("RGB"), np.int64)
 
 
-def test_a_page_that_waits_asks_for_no_frames(browser: Any, address: str) -> None:
+def test_a_page_that_waits_asks_for_no_frames(blank_page: Any, address: str) -> None:
     """gradio's own does, 60 times a second: its sign of loading goes on counting for ever."""
-    page = browser.new_page()
+    page = blank_page
     page.add_init_script(
         """const native = window.requestAnimationFrame;
         window.asked = 0;
@@ -67,12 +67,11 @@ def test_a_page_that_waits_asks_for_no_frames(browser: Any, address: str) -> Non
     )
     page.goto(address)
     page.wait_for_selector("[role=tab]")
-    asked, end = [page.evaluate("window.asked")], time.monotonic() + 60
+    asked, end = [page.evaluate("window.asked")], time.monotonic() + DEFAULT_WAIT
     while len(asked) < 2 or asked[-1] - asked[-2] >= 20:  # it may still be loading
         assert time.monotonic() < end, f"frames asked for: {asked}"
         page.wait_for_timeout(2000)
         asked.append(page.evaluate("window.asked"))
-    page.close()
 
 
 @pytest.fixture
@@ -239,9 +238,9 @@ def open_tab(page: Any) -> Any:
 
 
 def test_the_examples_pictures_stand_there_before_anything_is_answered(
-    browser: Any, address: str
+    blank_page: Any, address: str
 ) -> None:
-    page = browser.new_page(locale="en-US")
+    page = blank_page
     page.route("**/queue/**", lambda _: None)  # the server is too busy to answer
     page.goto(address)
     cards = page.locator("#denoise-player .sdp-card")
@@ -254,7 +253,6 @@ def test_the_examples_pictures_stand_there_before_anything_is_answered(
     assert all("data:image/webp" in each for each in backgrounds) and len(set(backgrounds)) == 4
     assert not page.locator(".sdp-cut:visible").count()
     assert not page.locator(".ask-none:visible").count()  # whether it takes words is not known
-    page.close()
 
 
 def test_the_address_says_which_tab_is_open_and_keys_go_on(open_page: Any) -> None:
@@ -288,25 +286,26 @@ FOCUSED = """() => {
 MOST_STOPS = 8  # of the tab key until a tab's own verb, or what moves its picture
 
 
-@pytest.mark.parametrize(
-    ("tab", "verb"),
-    [("noise", "noise-t"), ("train", "train-start"), ("denoise", "denoise-go")],
-)
-def test_the_keyboard_is_at_the_verb_soon_and_nothing_lies_over_the_focus(
-    open_page: Any, tab: str, verb: str
-) -> None:
-    page = open_page(address_end=f"#{tab}")
+FROM_THE_TOP = "() => { document.body.tabIndex = -1; document.body.focus(); }"
+
+
+def test_the_keyboard_is_at_each_verb_soon_and_nothing_lies_over_the_focus(open_page: Any) -> None:
+    page = open_page(address_end="#noise")
     settled(page, "#model .model-now", "2,280 pictures")
-    page.locator(f"#{verb}").wait_for()
-    stops: list[str] = []
-    for place in range(40):
-        page.keyboard.press("Tab")
-        kind, name, seen = page.evaluate(FOCUSED)
-        stops.append(name)
-        assert seen, (kind, name)
-        if not place:
-            page.keyboard.press("Enter")  # the first stop leads past the head
-    assert stops[0] == "skip" and stops.index(verb) < MOST_STOPS, stops
+    for tab, verb in VERBS.items():
+        go_to(page, tab)
+        page.locator(verb).wait_for()
+        quiet(page)  # what comes is there
+        page.evaluate(FROM_THE_TOP)
+        stops: list[str] = []
+        for place in range(40):
+            page.keyboard.press("Tab")
+            kind, name, seen = page.evaluate(FOCUSED)
+            stops.append(name)
+            assert seen, (tab, kind, name)
+            if not place:
+                page.keyboard.press("Enter")  # the first stop leads past the head
+        assert stops[0] == "skip" and stops.index(verb[1:]) < MOST_STOPS, stops
 
 
 def test_the_head_is_one_stop_and_its_arrows_go_on(kept_page: Any) -> None:
@@ -317,8 +316,9 @@ def test_the_head_is_one_stop_and_its_arrows_go_on(kept_page: Any) -> None:
         assert page.evaluate("document.activeElement.className") == name
 
 
-def test_the_menu_tells_a_terminal_what_the_open_tab_does(open_page: Any) -> None:
-    page = open_page(address_end="#noise")
+def test_the_menu_tells_a_terminal_what_the_open_tab_does(kept_page: Any) -> None:
+    page = kept_page
+    go_to(page, "noise")
     page.locator("#noise-canvas[data-t]").wait_for()
     page.locator("#terminal .code").click()
     settled(page, "#terminal pre", "python -m sd noise")

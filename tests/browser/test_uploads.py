@@ -50,9 +50,11 @@ def kept(home: Path, page: Any, facts: str) -> dict[str, str]:
     return dict(zip(images.names, captions, strict=True))
 
 
-def open_doors(open_page: Any, *window: Any) -> Any:
-    """Open the Train tab: nothing is chosen yet."""
-    page = open_page(*window)
+def at_doors(page: Any) -> Any:
+    """Return a page whose doors are in sight, also where something is chosen already."""
+    page.locator(".set-card :is(.door, .card-head .link):visible").first.wait_for()
+    if page.locator(".chosen .card-head .link:visible").count():
+        change(page)
     page.locator(".door").first.wait_for()
     return page
 
@@ -64,9 +66,9 @@ def change(page: Any) -> None:
 
 
 def test_a_folder_and_loose_files_arrive_as_they_are(
-    open_page: Any, home: Path, tmp_path: Path
+    kept_page: Any, home: Path, tmp_path: Path
 ) -> None:
-    page = open_doors(open_page)
+    page = at_doors(kept_page)
     files: dict[str, bytes | str] = {
         f"{name}/1.png": picture(n) for n, name in enumerate(("apples", "bananas", "cherries"))
     }
@@ -114,8 +116,8 @@ def test_a_folder_and_loose_files_arrive_as_they_are(
     assert page.locator(".loose li").count() == 0
 
 
-def test_a_dropped_folder_keeps_its_classes(open_page: Any, home: Path) -> None:
-    page = open_doors(open_page)
+def test_a_dropped_folder_keeps_its_classes(kept_page: Any, home: Path) -> None:
+    page = at_doors(kept_page)
     paths = [f"Dropped/{name}/{n}.png" for name in ("ants", "bees") for n in range(2)]
     data = {path: base64.b64encode(picture(9 * place)).decode() for place, path in enumerate(paths)}
     page.evaluate(DROP, [paths, data])
@@ -125,9 +127,9 @@ def test_a_dropped_folder_keeps_its_classes(open_page: Any, home: Path) -> None:
 
 
 def test_what_is_refused_is_told_and_what_was_chosen_stays(
-    open_page: Any, home: Path, tmp_path: Path
+    kept_page: Any, home: Path, tmp_path: Path
 ) -> None:
-    page = open_doors(open_page)
+    page = at_doors(kept_page)
     files: dict[str, bytes | str] = {"good.png": picture(1), "also.png": picture(2), "bad.txt": "x"}
     root = folder(tmp_path / "set", files)
     choose = page.locator(".pick-files")
@@ -143,7 +145,7 @@ def test_what_is_refused_is_told_and_what_was_chosen_stays(
 
 
 def test_on_a_phone_the_photos_are_picked(open_page: Any, home: Path, tmp_path: Path) -> None:
-    page = open_doors(open_page, 390, 844)
+    page = at_doors(open_page(390, 844))
     root = folder(tmp_path / "set", {"1.png": picture(3), "2.png": picture(4)})
     with page.expect_file_chooser() as chooser:
         page.locator(".door").first.tap()
