@@ -28,7 +28,7 @@ CI = os.environ.get("CI") == "true"
 PATIENCE = 3.0 if CI else 1.0  # how much longer a promise may take where others use the machine
 DEFAULT_WAIT = 120 if CI else 30  # seconds; no promise, only when to give up
 QUIET = 0.5  # seconds without a request, after which a page has asked for all that it wants
-_under_way: WeakKeyDictionary[Any, set[Any]] = WeakKeyDictionary()  # page -> its requests
+_traffic: WeakKeyDictionary[Any, "Traffic"] = WeakKeyDictionary()  # of each page
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -105,7 +105,7 @@ class Windows:
         page.on("console", lambda m: self.faults.append(m.text) if is_fault(m) else None)
         page.on("pageerror", lambda e: self._note_error(f"{e}"))
         page.on("request", lambda r: self._note_request(r.url))
-        note_requests(page)
+        _traffic[page] = Traffic(page)
         page.goto(self._address + address_end)
         page.wait_for_selector("[role=tab]")
         return page
@@ -140,30 +140,37 @@ class Windows:
             self._free[kind].append(window)
 
 
-def note_requests(page: Any) -> None:
-    """Keep account of what a page asks for, for `quiet`."""
-    under_way: set[Any] = set()
-    _under_way[page] = under_way
-    page.on("request", lambda request: under_way.add(request))
-    for ended in ("requestfinished", "requestfailed"):
-        page.on(ended, lambda request: under_way.discard(request))
+class Traffic:
+    """What a page has asked for that is not answered yet, and how often it asked."""
+
+    def __init__(self, page: Any) -> None:
+        self.under_way: set[Any] = set()
+        self.asked = 0
+        page.on("request", self.begin)
+        for ended in ("requestfinished", "requestfailed"):
+            page.on(ended, self.end)
+
+    def begin(self, request: Any) -> None:
+        self.asked += 1
+        self.under_way.add(request)
+
+    def end(self, request: Any) -> None:
+        self.under_way.discard(request)
+
+    def awaited(self) -> list[str]:
+        """Return what is awaited; of gradio's streams, which end with the last answer, too."""
+        return [each.url for each in self.under_way if "/heartbeat/" not in each.url]
 
 
 def quiet(page: Any) -> None:
-    """Wait until all that a page has asked for was answered, and nothing follows from it.
-
-    gradio's answers come in a stream that is open as long as any is awaited.
-    """
-    under_way, end = _under_way[page], time.monotonic() + DEFAULT_WAIT
-    since, asked = time.monotonic(), [0]
-    page.on("request", lambda _: asked.append(0))
+    """Wait until all that a page has asked for was answered, and nothing follows from it."""
+    traffic, end = _traffic[page], time.monotonic() + DEFAULT_WAIT
+    since, asked = time.monotonic(), traffic.asked
     while time.monotonic() - since < QUIET:
         page.wait_for_timeout(50)
-        open_still = [each.url for each in under_way if "/heartbeat/" not in each.url]
-        assert time.monotonic() < end, f"never answered: {open_still}"
-        if open_still or len(asked) > 1:
-            since = time.monotonic()
-            del asked[1:]
+        assert time.monotonic() < end, f"never answered: {traffic.awaited()}"
+        if traffic.awaited() or traffic.asked > asked:
+            since, asked = time.monotonic(), traffic.asked
 
 
 def forget_all(window: Any, address: str) -> None:

@@ -33,6 +33,10 @@ SMALL = {  # of the form of the settings: the smallest network, a few steps
     "sample_early": "[1]",
     "sample_steps": 2,
 }
+IN_SIGHT = """(selector) => {
+  const { top, bottom } = document.querySelector(selector).getBoundingClientRect();
+  return 0 <= top && bottom <= innerHeight && top < bottom;
+}"""
 AS_SET = f"?set={quote(json.dumps({'minutes': {'minutes': None}, 'plan-fields': SMALL}))}"
 
 
@@ -73,8 +77,7 @@ def test_sixty_photographs_become_a_model_that_draws(
     train_photos(hand, photos, by_files=width == 390, minutes=False)
     assert hand.presses <= 5
     page.locator(".run-panel[data-state=finished]").wait_for()
-    box = page.locator("#train-draw").bounding_box()
-    assert 0 <= box["y"] <= 844 - box["height"]  # the thumb need not look for it
+    page.wait_for_function(IN_SIGHT, arg="#train-draw")  # the thumb need not look for it
     look()
     draw_with_it(hand)
     look()
