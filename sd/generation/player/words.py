@@ -13,7 +13,7 @@ PLAYER_TEXTS = {
     "view_x0": "x0",
     "view_eps": "eps",
     "view_change": "change",
-    "caption_both": "left: x_t on its way, right: what the model expects",
+    "caption_both": "left: x_t, right: the expected end",
     "caption_x_t": "x_t: the picture on its way",
     "caption_x0": "x0: what the model expects at the end",
     "caption_eps": "eps: the noise the model sees, shown as eps / 3",

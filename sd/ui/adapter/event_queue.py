@@ -21,10 +21,10 @@ from sd.ui.texts import page_language, say
 
 LIGHT, HEAVY, PANEL = (200, 4000), (2, 48), (12, 400)  # events of one page, and of all together
 GROUPS = {  # by concurrency_id; a panel asks whenever a slider rests, though it be closed
-    **dict.fromkeys(("model", "background", "measure", "upload", "bundle"), HEAVY),
+    **dict.fromkeys(("model", "background", "grid", "measure", "upload", "bundle"), HEAVY),
     "panel": PANEL,
 }
-CLOSABLE = ("model", "measure", "upload")  # what a host's switch refuses; the rest goes on
+CLOSABLE = ("model", "grid", "measure", "upload")  # what a host's switch refuses; the rest goes on
 MOST = sum(most for _, most in (LIGHT, *GROUPS.values()))  # events in gradio's queue
 MOST_HELD = 2**27  # bytes that all were sent with; the names of 40,000 uploaded files are 60 MiB
 LONGEST_SESSION = 64  # characters; gradio's own have 10 to 12, those of programs 36

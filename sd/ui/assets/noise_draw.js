@@ -138,6 +138,7 @@ const sdDraw = (() => {
     values: '<path class="bars"/>' + LINE,
     detail: `<line class="level" x1="0" x2="${WIDTH}"/>` + LINE + CURSOR,
   };
+  const NAMED = { detail: '<span class="level-name"></span>' }; // what the dashed line is
   const points = (pairs) =>
     pairs.map(([x, y]) => `${(x * WIDTH).toFixed(1)},${((1 - y) * HEIGHT).toFixed(1)}`).join(" ");
   const bars = (density) => Math.min(1, density / TALLEST);
@@ -147,10 +148,10 @@ const sdDraw = (() => {
     const box = document.createElement("div");
     box.className = `curve plot-${key}`;
     box.hidden = true;
-    box.innerHTML = `${SVG}${INSIDE[key]}</svg><span class="dot"></span>`;
+    box.innerHTML = `${SVG}${INSIDE[key]}</svg><span class="dot"></span>${NAMED[key] ?? ""}`;
     const pick = (selector) => box.querySelector(selector);
     return { key, box, dot: pick(".dot"), line: pick(".line"), faint: pick(".faint"),
-      cursor: pick(".cursor"), bars: pick(".bars"), level: pick(".level") };
+      cursor: pick(".cursor"), bars: pick(".bars"), level: pick(".level"), name: pick(".level-name") };
   }
   function ticks({ box }, marks) {
     box.querySelectorAll(".tick, .foot").forEach((mark) => mark.remove());
@@ -186,6 +187,7 @@ const sdDraw = (() => {
         ...sides.map((v) => ["tick", v, (v - low) / (STEEPEST - low)]),
         ["foot first", "t = 0", 0], ["foot last", T, 1]]);
       bell(plots.values);
+      plots.detail.name.textContent = words.formula_noise;
       ticks(plots.detail,
         [["foot first", "1", 0], ["foot last", say(words, "cycles", { n: spectrum.length }), 1]]);
     }
@@ -215,6 +217,7 @@ const sdDraw = (() => {
       each.line.setAttribute("points",
         points(spectrum.map((power, k) => [place(k + 1), height(now.alphaBar * power)])));
       for (const end of ["y1", "y2"]) each.level.setAttribute(end, (1 - grain) * HEIGHT);
+      each.name.style.bottom = `${100 * grain}%`;
       each.box.classList.toggle("none", !last);
       cursor(each, place(last || 1), grain);
     }

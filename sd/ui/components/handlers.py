@@ -21,6 +21,8 @@ QUIET: dict[str, Any] = {**HIDDEN, "concurrency_limit": None, "api_visibility": 
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 # Lets samplings in between, so it does not wait behind them, nor they behind it.
 BACKGROUND: dict[str, Any] = {"concurrency_id": "background", "concurrency_limit": 4}
+# Cell after cell: others go in between.
+CELLS: dict[str, Any] = {"concurrency_id": "grid", "concurrency_limit": 4}
 # What may take long, so many at once: gradio has 40 threads for all that anybody asks.
 PANEL: dict[str, Any] = {"concurrency_id": "panel", "concurrency_limit": 1}
 UPLOAD: dict[str, Any] = {"concurrency_id": "upload", "concurrency_limit": 2}

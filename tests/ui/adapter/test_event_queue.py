@@ -163,6 +163,32 @@ def test_every_event_that_takes_long_is_counted() -> None:
     assert len(groups["bundle"]) == 2 and len(groups["survey"]) >= 5
 
 
+class ClosedCrowd:
+    """Visitors of a page that its host has closed."""
+
+    heavy, stranger = (2, 48), "nobody"
+
+    def closed_line(self) -> str:
+        return "back at noon"
+
+    def check_rate(self, visitor: str | None, page: str) -> None:
+        pass
+
+    def name_of(self, headers: Any) -> str:
+        return "a"
+
+
+def test_a_closed_page_takes_neither_samplings_nor_grids() -> None:
+    with gr.Blocks() as page:
+        for group in ("model", "grid", "background"):
+            gr.Button().click(lambda: None, None, None, concurrency_id=group)
+    model, grid, background = page.fns
+    for event in (model, grid):
+        with pytest.raises(InputError, match="back at noon"):
+            event_queue.admit(page._queue, asked(page, "a", event), "en", ClosedCrowd(), "a")
+    event_queue.admit(page._queue, asked(page, "a", background), "en", ClosedCrowd(), "a")
+
+
 class WaitingEvents(list[str]):
     """What waits, as gradio's queue does."""
 

@@ -8,6 +8,7 @@ alpha_bar_s.
 import math
 import re
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
@@ -351,19 +352,23 @@ def _filled(form: Form, values: dict[str, float]) -> str:
 
 
 @guarded
-def show_numbers(request: gr.Request, tree: Tree, is_open: bool = True) -> Updates:
+def show_numbers(request: gr.Request, tree: Tree, is_open: bool = True) -> Iterator[Updates]:
     """Show the algorithm at the step where the slider rests, with one pixel's numbers.
 
-    Unless the fold is open nothing is done: the steps of an example would have to be made first.
+    Steps that are not kept, as those of an example, are made again first, and that is told. Unless
+    the fold is open nothing is done.
     """
     if not is_open:
-        return {}
+        return
     lang = language(request)
     if not tree.nodes:
-        return {"algorithm": paragraph(say("tool_waits", lang))}
+        yield {"algorithm": paragraph(say("tool_waits", lang))}
+        return
     node = tree.current
     i = max(1, min(tree.place or 1, node.recipe.steps))
-    return {"algorithm": algorithm_html(step_numbers(node.recipe, i, lang), lang)}
+    if len(shared(StepCache).steps(node.recipe)) < i:
+        yield {"algorithm": paragraph(say("algorithm2_again", lang))}
+    yield {"algorithm": algorithm_html(step_numbers(node.recipe, i, lang), lang)}
 
 
 def step_numbers(recipe: Recipe, i: int, lang: str) -> StepNumbers:

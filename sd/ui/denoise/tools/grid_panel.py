@@ -23,7 +23,15 @@ from sd.generation.registry import ModelEntry
 from sd.ui import models
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.fields import CHOICE, TEXT, Field, Values, form
-from sd.ui.components.handlers import PANEL, QUIET, event_value, guarded, language, progress_on
+from sd.ui.components.handlers import (
+    CELLS,
+    PANEL,
+    QUIET,
+    event_value,
+    guarded,
+    language,
+    progress_on,
+)
 from sd.ui.components.html import paragraph, pressed, progress_bar
 from sd.ui.components.tools import tool_fold, verb
 from sd.ui.components.widgets import label
@@ -232,7 +240,7 @@ def tell_price(request: gr.Request, grid_form: Values, **fields: Any) -> Updates
 def run_grid(
     request: gr.Request, grid: Grid, grid_form: Values, **fields: Any
 ) -> Iterator[Updates]:
-    """Make cell after cell, and yield the sheet as they come."""
+    """Make cell after cell, and yield the sheet as they come; others are let in between."""
     recipe, lang = SamplingForm(**fields).to_recipe(), language(request)
     stop(grid)
     axes, cells = cells_of(grid_form, recipe)
@@ -302,7 +310,7 @@ def build(fields: Mapping[str, Any]) -> GridParts:
         sheet = gr.HTML(elem_id="grid-sheet", js_on_load=pressed("cell", "Number"))
     chosen = {"grid_form": grid_form, **fields}
     outputs = {"line": line, "price": price, "sheet": sheet}
-    go.click(**by_name(run_grid, {"grid": state, **chosen}, outputs), **progress_on(line))
+    go.click(**by_name(run_grid, {"grid": state, **chosen}, outputs), **progress_on(line) | CELLS)
     halt.click(stop, state, None, **QUIET)
     told = by_name(tell_price, chosen, {"price": price}) | QUIET | PANEL
     grid_form.input(**told, trigger_mode="always_last")

@@ -226,6 +226,12 @@ def test_what_the_page_makes_can_be_brought_back_however_deep(tree: Tree) -> Non
 # ---- Algorithm 2
 
 
+def numbers(request: Any, tree: Tree) -> str:
+    """Return what the tool shows at last."""
+    *_, last = algorithm2.show_numbers(request, tree)
+    return str(last["algorithm"])
+
+
 def result_of(panel: str) -> float:
     """Return the number that the algorithm's line gives."""
     found = re.search(r'class="result">([^<]+)<', panel)
@@ -242,12 +248,14 @@ def test_the_algorithms_line_gives_the_step(
     made = replayed(tree.current.recipe, little)
     for i in (1, 3, 6):
         tree.place = i
-        panel = algorithm2.show_numbers(ENGLISH, tree)["algorithm"]
+        panel = numbers(ENGLISH, tree)
         assert result_of(panel) == pytest.approx(float(made[i - 1].x_t[0, 0, 4, 4]), abs=RESULT)
     assert "row 5, column 5" in panel
     another_day(monkeypatch)
     tree.place = 3
-    again = algorithm2.show_numbers(CHINESE, tree)["algorithm"]
+    told, again = (str(each["algorithm"]) for each in algorithm2.show_numbers(CHINESE, tree))
+    assert "重新走一遍" in told and "result" not in told  # until the steps have been made again
+    assert len(list(algorithm2.show_numbers(CHINESE, tree))) == 1  # they are kept now
     assert result_of(again) == pytest.approx(float(made[2].x_t[0, 0, 4, 4]), abs=RESULT)
     assert re.search(r"[\u4e00-\u9fff]", again)
 
@@ -259,10 +267,10 @@ def test_the_algorithms_pixel_lies_within_the_mask(little: Model) -> None:
     mask = sent(painted_png(lower))
     list(denoise.run(ENGLISH, tree, **values(begin="picture", mask=mask)))
     tree.place = 3
-    panel = algorithm2.show_numbers(ENGLISH, tree)["algorithm"]
+    panel = numbers(ENGLISH, tree)
     x = float(replayed(tree.current.recipe, little)[2].x_t[0, 0, 6, 2])
     assert "row 7, column 3" in panel and result_of(panel) == pytest.approx(x, abs=RESULT)
-    assert "Draw something" in algorithm2.show_numbers(ENGLISH, Tree())["algorithm"]
+    assert "Draw something" in numbers(ENGLISH, Tree())
 
 
 def painted_png(pixels: Any) -> bytes:
@@ -277,4 +285,4 @@ def test_a_sampling_too_large_to_be_kept_says_so(
     another_day(monkeypatch, 1000)
     tree.place = 3
     with pytest.raises(gr.Error, match="step 3 of 6: too large to be kept"):
-        algorithm2.show_numbers(ENGLISH, tree)["algorithm"]
+        numbers(ENGLISH, tree)
