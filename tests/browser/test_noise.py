@@ -316,7 +316,9 @@ def test_one_plot_at_a_time_moves_with_the_picture(kept_page: Any) -> None:
     words.nth(1).focus()
     page.keyboard.press("ArrowRight")
     told.filter(has_text="detail up to 128 of 128").wait_for()
-    name, level = (page.locator(f"{PLOT} .{each}").bounding_box() for each in ("level-name", "level"))
+    name, level = (
+        page.locator(f"{PLOT} .{each}").bounding_box() for each in ("level-name", "level")
+    )
     assert abs(name["y"] + name["height"] - level["y"]) < 2  # the dashed line says what it is
     assert page.locator(f"{PLOT} .level-name").inner_text() == "noise"
     words.nth(2).focus()

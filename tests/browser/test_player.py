@@ -88,6 +88,12 @@ def lanes() -> dict[str, Any]:
     return content(made, "en", at=6)
 
 
+def first_lane() -> dict[str, Any]:
+    """The first film of three that will be side by side."""
+    made = (step(i, 4) for i in range(1, 5))
+    return content([film_of(made, SCHEDULE, 4, store_chunk, label="of 4")], "en", across=3)
+
+
 def parts() -> dict[str, Any]:
     """A finished film whose pictures come in three parts, opened in the last of them."""
     film = Film(PIXELS, SCHEDULE, TOTAL, label="parts")
@@ -139,7 +145,7 @@ def films(browser: Any) -> Iterator[tuple[str, gr.Blocks]]:
     with gr.Blocks(delete_cache=(3600, 86400)) as demo:
         shows, out = player("film"), gr.Textbox(elem_id="out")
         feeds: dict[str, Callable[..., Any]] = {"stream": stream, "lanes": lanes, "parts": parts}
-        feeds |= {"nodes": nodes, "opening": opening}
+        feeds |= {"nodes": nodes, "opening": opening, "first lane": first_lane}
         feeds |= {f"of {count}": partial(of, count) for count in (1, 2, 4, 16)}
         with gr.Row():
             for name, feed in feeds.items():
@@ -408,6 +414,16 @@ def test_it_plays_to_the_end_and_from_the_beginning(page: Any) -> None:
     resting = state(page)["step"]
     page.wait_for_timeout(300)
     assert state(page)["step"] == resting
+
+
+def test_the_first_of_several_lanes_has_its_place_from_the_beginning(page: Any) -> None:
+    page.get_by_role("button", name="first lane").click()
+    page.wait_for_selector(
+        ".sd-player[data-lanes='1'] .sdp-lane[data-step='4'], .sdp-cards:visible"
+    )
+    lane, stage = (page.locator(f".sdp-lane{end}").bounding_box() for end in ("", "s"))
+    assert not page.locator(".sdp-cards").is_visible()  # it does not turn from cards into lanes
+    assert 0.3 < lane["width"] / stage["width"] < 0.34
 
 
 @pytest.mark.slow

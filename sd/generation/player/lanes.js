@@ -22,7 +22,7 @@
     // A lane holds its film and reel; here it gets its panes and lines.
     arrange(lanes) {
       this.node.replaceChildren(...lanes.map((lane, place) => this.lane(lane, place)));
-      this.node.style.setProperty("--across", Math.min(4, lanes.length));
+      this.node.style.setProperty("--across", Math.min(4, this.player.across));
       this.sizes.disconnect();
       for (const { square } of lanes.flatMap((lane) => lane.panes)) this.sizes.observe(square);
     }

@@ -3,7 +3,7 @@
 // sdPlayer.mount(element, {address, onSelect, onNode, onBrush, numbers}) -> {update(value), develop({id, stills}), destroy()}
 // A value is {lanes: [film, ...], words: {key: text}, names: {caption: text}, live, at, opening, picture, nodes}, and a film is what Film.json
 // of sd.generation.film tells. One film is a card for each of its pictures, several are lanes.
-// opening: play it once, fast, then rest at its end. nodes: other films to compare with or go to,
+// across: how many there will be. opening: play it once, fast, then rest at its end. nodes: other films to compare with or go to,
 // {number, parent, shown, film}. numbers: id of an element that shows the numbers, if it is there.
 // "sdp-numbers" brings that element once it is made.
 // onBrush: a finished picture is asked to be painted on; "sdp-other" tells that its card has gone.
@@ -54,8 +54,8 @@
     }
 
     update(value) {
-      const { lanes = [], words = {}, names = this.options.names ?? {}, at, opening, picture, nodes = [] } = value ?? {};
-      this.names = names;
+      const { lanes = [], words = {}, names = this.options.names ?? {}, at, opening, picture, nodes = [], across = lanes.length } = value ?? {};
+      Object.assign(this, { names, across });
       if (JSON.stringify(words) !== JSON.stringify(this.words) || !this.slider) {
         this.words = words;
         this.build();
@@ -99,6 +99,11 @@
       this.play.pause();
       this.following = films.some((film) => film.running) || !(stays || at);
       if (films.length) this.at = stays ? share * this.lead.film.total : (at ?? 1);
+    }
+
+    // Whether films are side by side, be it that all but one are still to come.
+    get many() {
+      return this.across > 1;
     }
 
     // The longest lane gives the slider its steps.
@@ -167,11 +172,11 @@
       const offered = ["both", "x_t", "x0", "eps", "change"].filter((view) =>
         this.lanes.some(({ film }) => film.kinds.includes(view === "both" ? "x0" : view)),
       );
-      if (!offered.includes(this.view) || !this.chosen) this.view = this.lanes.length > 1 ? "x_t" : offered[0] ?? "both";
+      if (!offered.includes(this.view) || !this.chosen) this.view = this.many ? "x_t" : offered[0] ?? "both";
       const shape = JSON.stringify([this.view, offered, this.lanes.map(({ film }) => [film.id, film.label, film.total, film.count, film.captions])]);
       if (shape === this.arranged) return;
       this.arranged = shape;
-      const many = this.lanes.length > 1;
+      const { many } = this;
       this.root.dataset.lanes = this.lanes.length;
       this.root.dataset.view = this.view;
       this.arrangeSwitch(offered);
@@ -223,7 +228,7 @@
       this.slider.value = frame ? this.at : this.slider.min;
       this.slider.disabled = this.playButton.disabled = !frame;
       this.mark(lead, frame);
-      if (this.lanes.length > 1) this.stage.render(this.lanes);
+      if (this.many) this.stage.render(this.lanes);
       else if (frame) this.renderCards(lead, frame);
       const chosen = this.lanes[this.lane];
       this.numbers.render(chosen, this.frameOf(chosen), document.getElementById(this.options.numbers ?? "") ?? this.panel);
@@ -247,7 +252,7 @@
       this.slider.style.setProperty("--place", share(frame ? this.at : this.slider.min));
       const text = frame ? this.whereText(film, frame) : this.say("waiting");
       this.slider.setAttribute("aria-valuetext", text);
-      const many = this.lanes.length > 1;
+      const { many } = this;
       put(this.where, !many && (frame || film.running) ? text : "");
       put(this.line, many || !frame ? "" : film.line || this.captionOf(film, frame));
       this.root.dataset.step = frame?.i ?? 0;
@@ -384,7 +389,7 @@
         this.open(false);
         return this.moreButton.focus();
       }
-      const within = event.target !== this.slider && this.lanes.length === 1;
+      const within = event.target !== this.slider && this.lanes.length === 1 && !this.many;
       const acts = {
         ArrowLeft: () => this.step(-1),
         ArrowRight: () => this.step(1),

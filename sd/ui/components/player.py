@@ -1,7 +1,8 @@
 """The player of films as a component of the page, and the place of its pictures.
 
-Its value is {"lanes": [film, ...], "words": {...}, "live": bool, "at": step to open at, "opening":
-whether it plays once by itself, "nodes": films to compare with}; a film is what
+Its value is {"lanes": [film, ...], "words": {...}, "live": bool, "at": step to open at, "across":
+how many lanes there will be, "opening": whether it plays once by itself, "nodes": films to compare
+with}; a film is what
 `sd.generation.film.Film.json` returns, with chunks that `store_chunk` has stored.
 """
 
@@ -69,7 +70,7 @@ def content(
     names: Mapping[str, str] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """Return the player's value for films, with its words; `more`: at, opening, picture.
+    """Return the player's value for films, with its words; `more`: at, opening, picture, across.
 
     names: caption -> what it is called in the language; else as it stands.
     """

@@ -7,6 +7,7 @@ Lanes are samplers of one model, or one sampler of three denoisers: the trained 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
@@ -201,13 +202,14 @@ def run_race(
     compares = not by_model and not all(map(is_random, lanes))
     for recipe in [*lanes, *([reference_of(lanes[0])] if compares else [])]:
         models.check_cost(recipe)
-    yield {"track": gr.update(visible=True), "result": "", "player": player_content([], lang)}
+    show = partial(player_content, language=lang, across=len(lanes))
+    yield {"track": gr.update(visible=True), "result": "", "player": show([])}
     for recipe in lanes:
         job = race.job = Job(recipe, lane_name(recipe, by_model, lang))
         jobs.append(job)
         for ended in watch(job):
             films = [film for each in jobs if (film := each.film_json())]
-            yield {"player": player_content(films, lang), "line": progress_line(job, lang, ended)}
+            yield {"player": show(films), "line": progress_line(job, lang, ended)}
         if race.stopped or job.stopped:
             return
     if compares:
