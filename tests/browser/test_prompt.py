@@ -1,5 +1,6 @@
 """The bar that draws: chips, what typing offers, a pause and a step, and a page that then rests."""
 
+import json
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from tests.browser.conftest import quiet
 from tests.browser.test_denoise import (  # noqa: F401 (fixtures)
     PLAYER,
     _example,
+    choose_model,
     denoise_tab,
     fill,
     kept,
@@ -48,6 +50,65 @@ def test_prompts_are_chips_and_what_is_not_known_has_its_nearest(kept: Any) -> N
         page.locator(".ask-line").get_by_text(line, exact=True).wait_for()
     page.evaluate("sdPrompt.be('rest')")
     page.locator(".ask-line", has_text="25 steps of").wait_for()
+
+
+def test_what_is_changed_while_an_answer_is_awaited_stays(kept: Any) -> None:  # noqa: F811
+    page, waiting = kept, []
+    first, *others = words(page)
+
+    def hold(route: Any) -> None:
+        """Let all pass but what fills the bar for a model that was chosen."""
+        data = json.loads(route.request.post_data)["data"]
+        fills = len(data) == 3 and data[1]["prompts"] == [first, *others]
+        waiting.append(route) if fills else route.continue_()
+
+    page.route("**/queue/join*", hold)
+    choose_model(page, "shapes128")
+    page.locator("#model .model-now", has_text="shapes128").wait_for()
+    while not waiting:
+        page.wait_for_timeout(50)
+    page.get_by_role("button", name=f"Remove {first}").click()
+    waiting[0].continue_()
+    page.unroute("**/queue/join*")
+    quiet(page, [])
+    assert words(page) == others
+    choose_model(page, "shapes32")
+    page.locator("#model .model-now", has_text="shapes32").wait_for()
+
+
+FORM = """(seen) => {
+  const element = document.createElement("div"), props = {};
+  element.innerHTML = '<div class="form-fields"></div>';
+  const about = { kind: "number", low: 0, high: 99, step: 1 };
+  const field = (name, value) => ({ ...about, name, label: name, value });
+  let take;
+  const page = { watch: (_, heard) => { take = heard; }, input: () => {} };
+  const fields = [field("steps", 25), field("count", 4)];
+  sdFields.mount(element, props, page, { form: "", fields });
+  const box = element.querySelector("input");
+  box.value = "7";
+  box.dispatchEvent(new Event("input"));
+  const rest = { choices: {}, shown: {}, enabled: {}, faults: null };
+  props.value = { patch: { values: { steps: 20, count: 1 }, seen, ...rest } };
+  take();
+  return props.value;
+}"""
+
+
+@pytest.mark.parametrize(
+    ("seen", "left"),
+    [
+        ({"steps": 25, "count": 4}, {"steps": 7, "count": 1}),
+        ({"steps": 7, "count": 4}, {"steps": 20, "count": 1}),
+        (None, {"steps": 20, "count": 1}),
+    ],
+)
+def test_a_field_changed_after_it_was_seen_stays(
+    kept: Any,  # noqa: F811
+    seen: dict[str, int] | None,
+    left: dict[str, int],
+) -> None:
+    assert kept.evaluate(FORM, seen) == left
 
 
 QUEUED = {  # what gradio tells -> what the bar says

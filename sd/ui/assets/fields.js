@@ -175,8 +175,12 @@
       const changed = Object.entries(now).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(first[name]));
       if (about.form) window.sdAddress?.set(about.form, Object.fromEntries(changed));
     };
-    const set = (changes) => {
-      for (const [name, value] of Object.entries(changes)) parts.get(name)?.set(value);
+    // What a person changed after a handler had `seen` it is newer than that handler's answer.
+    const set = (changes, seen) => {
+      for (const [name, value] of Object.entries(changes)) {
+        const part = parts.get(name);
+        if (part && !(seen && name in seen && String(part.get()) !== String(seen[name]))) part.set(value);
+      }
     };
     for (const field of about.fields) {
       if (field.kind === "heading") { place.append(make("h3", {}, sdSay(field.label))); continue; }
@@ -198,7 +202,7 @@
         if (part) { part.input.disabled = !on; part.able?.(on); }
       }
       if (patch.faults) for (const [name, part] of parts) part.say(patch.faults[name] ?? "");
-      set(patch.values);
+      set(patch.values, patch.seen);
       keep();
     };
     set({ ...first, ...(about.form && window.sdAddress?.get(about.form) || {}) });

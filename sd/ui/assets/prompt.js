@@ -87,11 +87,11 @@
     take() {
       const patch = this.props.value?.patch;
       if (!patch) return;
-      const { prompts, seed, kind, offers, names, unknown, note, state, first, again, faces, told } = JSON.parse(JSON.stringify(patch));
+      const { prompts, seen, seed, kind, offers, names, unknown, note, state, first, again, faces, told } = JSON.parse(JSON.stringify(patch));
       const asked = JSON.stringify([this.prompts, this.seed]);
       if (prompts || kind === "none" || kind === "text") this.place.classList.remove("awaits");
       if (!(first && this.typedOnce)) {
-        if (prompts) {
+        if (prompts && !(seen && this.isNewer(seen))) {
           this.rest();
           this.prompts = prompts;
         }
@@ -110,6 +110,12 @@
       if (again) this.begin(() => this.page.again());
       this.keep(JSON.stringify([this.prompts, this.seed]) !== asked || Boolean(kind));
       if (told && told.price === null) this.measure();
+    }
+
+    // Whether a person wrote something after the prompts that a handler had `seen`.
+    isNewer(seen) {
+      const asked = this.prompts.map((each) => each.split(/\s+/).filter(Boolean).join(" "));
+      return Boolean(this.resting) || JSON.stringify(asked) !== JSON.stringify(seen);
     }
 
     // The price comes by a way of its own: of two values that come at once one is never seen.

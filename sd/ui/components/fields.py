@@ -167,10 +167,12 @@ def patch(
     shown: Mapping[str, bool] | None = None,
     enabled: Mapping[str, bool] | None = None,
     faults: Mapping[str, str] | None = None,
+    seen: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what a handler gives back for a form: what of it changes, the rest stays.
 
     faults: name -> the line below a field in English, "" for none; those of all others go.
+    seen: the values that the handler was given: one that a person changed meanwhile stays.
     """
     return {
         "patch": {
@@ -179,5 +181,6 @@ def patch(
             "shown": dict(shown or {}),
             "enabled": dict(enabled or {}),
             "faults": faults and {name: translate(line) for name, line in faults.items()},
+            "seen": seen and {name: seen[name] for name in values or {} if name in seen},
         }
     }

@@ -360,7 +360,7 @@ def react(
     if name not in ("begin", "size"):
         return {}
     if held["begin"] == SEEDS and held["seed_to"] == asked["seed"]:
-        return {"held": patch({"seed_to": another_seed(asked["seed"])})}
+        return {"held": patch({"seed_to": another_seed(asked["seed"])}, seen=held)}
     return show_mask(request, held, model, picture) if held["begin"] == PICTURE else {}
 
 

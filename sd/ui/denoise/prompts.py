@@ -353,21 +353,24 @@ def prefill(model: str, asked: Values, held: Values) -> Updates:
     """Keep what a model that was just chosen knows of the prompts for the one before.
 
     Where that is nothing, take those of its own samples. Guidance is set where the model never
-    trained without a condition.
+    trained without a condition. What a person changed meanwhile stays: see `patch`.
     """
-    entry = models.find(model)
+    entry, sent = models.find(model), asked_prompts(asked)
     if entry.published:
-        return published.first_settings(asked_prompts(asked))
+        return published.first_settings(sent, held)
     back: Values = published.last_settings(held)
     conditioning, usual = models.read_conditioning(entry), list(models.default_prompts(entry))
     if conditioning is None or not usual:
-        return {"held": patch(back)} if back else {}
+        return {"held": patch(back, seen=held)} if back else {}
     scale = models.default_guidance(entry)
     changes = back if scale == FIRST_GUIDANCE else {**back, "guidance": scale}
     if not known_prompts(conditioning, [as_learned(entry, held["negative"])]):
         changes["negative"] = ""
-    prompts = known_prompts(conditioning, asked_prompts(asked)) or usual[:FIRST_PROMPTS]
-    return {"asked": {"patch": {"prompts": prompts}}, "held": patch(changes)}
+    prompts = known_prompts(conditioning, sent) or usual[:FIRST_PROMPTS]
+    return {
+        "asked": {"patch": {"prompts": prompts, "seen": sent}},
+        "held": patch(changes, seen=held),
+    }
 
 
 def known_prompts(conditioning: ConditioningMetadata, prompts: Sequence[str]) -> list[str]:

@@ -19,10 +19,11 @@ STEPS, COUNT = 20, 1  # with which a published model begins: each step takes sec
 FIRST = {"guidance": 2.0, "steps": 25, "count": 4, "size": ""}  # of all others
 
 
-def first_settings(prompts: Sequence[str]) -> dict[str, Any]:
+def first_settings(prompts: Sequence[str], held: Values) -> dict[str, Any]:
     """Return what the fields begin with where a published model was chosen: one prompt of text."""
     values: Values = {"guidance": PUBLISHED_GUIDANCE, "steps": STEPS, "count": COUNT}
-    return {"asked": {"patch": {"prompts": list(prompts[:1])}}, "held": patch(values)}
+    asked = {"prompts": list(prompts[:1]), "seen": list(prompts)}
+    return {"asked": {"patch": asked}, "held": patch(values, seen=held)}
 
 
 def last_settings(held: Values) -> Values:

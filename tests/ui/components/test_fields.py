@@ -76,8 +76,14 @@ def test_a_patch_says_only_what_changes() -> None:
             "shown": {"seed": False},
             "enabled": {},
             "faults": None,
+            "seen": None,
         }
     }
+
+
+def test_a_patch_says_what_was_seen_of_what_it_changes() -> None:
+    told = patch({"steps": 3}, seen={"steps": 25, "seed": 0})["patch"]
+    assert told["seen"] == {"steps": 25}
     assert patch(faults={"eta": "no"})["patch"]["faults"] == {"eta": "no"}
 
 

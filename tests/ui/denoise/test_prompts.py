@@ -404,6 +404,17 @@ def test_a_chosen_model_is_not_asked_for_what_only_the_one_before_knew() -> None
     assert prefilled(LABELLED, "cow")[0] == list(CLASSES)
 
 
+def test_what_a_chosen_model_changes_says_what_it_had_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(models, "default_guidance", lambda entry: 4.5)
+    asked, held = {"prompts": ["a  zebra"], "seed": 0}, {**form.FIRST, "negative": "zebra"}
+    updates: Any = prompts.prefill(WORDED, asked, held)
+    assert updates["asked"]["patch"]["seen"] == ["a zebra"]
+    seen = {"guidance": form.FIRST["guidance"], "negative": "zebra"}
+    assert updates["held"]["patch"]["seen"] == seen
+
+
 def test_a_chosen_model_that_never_trained_untold_takes_no_guidance(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

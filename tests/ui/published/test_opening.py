@@ -116,6 +116,8 @@ def test_it_becomes_the_pages_model(files: Path) -> None:
     assert first["asked"]["patch"]["prompts"] == ["a cat"]
     values = first["held"]["patch"]["values"]
     assert values == {"guidance": 7.5, "steps": 20, "count": 1}
+    assert first["asked"]["patch"]["seen"] == ["a cat", "a dog"]
+    assert first["held"]["patch"]["seen"] == {name: form.FIRST[name] for name in values}
 
 
 def test_a_lora_is_added_weighed_and_taken_away(files: Path) -> None:

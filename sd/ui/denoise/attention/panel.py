@@ -198,7 +198,7 @@ def redraw(
     heads = head_choices(record, layer, lang)
     head = chosen_head(heads, looking["head"])
     seen = record, selection.spot, layer, head, lang
-    changed = patch({"head": head}, choices={"head": heads})
+    changed = patch({"head": head}, choices={"head": heads}, seen=looking)
     return {"where": where_html(*seen), "words": words_html(*seen), "looking": changed}
 
 
