@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import replace
+from threading import Event
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from sd.common.device import Machine
 from sd.common.validation import InputError
 from sd.ui import models, state
 from sd.ui.denoise import gpu
-from sd.ui.denoise.job import Job, progress_line
+from sd.ui.denoise import job as job_module
+from sd.ui.denoise.job import Job, progress_line, watch
 from sd.ui.hosting import zero_gpu
 from tests.helpers import denoising
 from tests.helpers.denoising import equal, replayed
@@ -51,6 +53,34 @@ def test_a_job_takes_its_steps_from_there_and_gives_the_gpu_back(
     job.start()
     assert job.wait(denoising.PATIENCE) and job.error is None
     assert job.done == 6 and len(given_back) == 1 and job.end is not None
+
+
+def test_a_closed_tab_gives_the_gpu_back_after_the_step_at_hand(
+    little: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, sent = gpu.arrays_of, []
+    begun, closed, given_back = Event(), Event(), Event()
+
+    def lent(*arguments: Any) -> Any:
+        try:
+            for number, record in enumerate(stream(*arguments)):
+                if number == 2:
+                    begun.set()
+                    assert closed.wait(denoising.PATIENCE)
+                sent.append(number)
+                yield record
+        finally:
+            given_back.set()
+
+    monkeypatch.setattr(gpu, "arrays_of", lent)
+    monkeypatch.setattr(job_module, "INTERVALS", (0.01,))
+    tab = watch(job := Job(denoising.recipe(steps=60)))
+    next(tab)
+    assert begun.wait(denoising.PATIENCE)
+    tab.close()
+    closed.set()
+    assert given_back.wait(denoising.PATIENCE) and job.wait(denoising.PATIENCE)
+    assert sent == [0, 1, 2] and job.stopped
 
 
 def test_a_mistake_comes_back_as_its_line(little: Model) -> None:
