@@ -129,10 +129,14 @@ def write_folder(path: Path, config=UNET, linear=False, scheduler=None, variant=
 
 
 def inpainted():
-    """Return a mask [1, 16, 16], 1 where all is made anew, and a picture [3, 16, 16]."""
+    """Return a mask [1, 16, 16], 1 where all is made anew, and a picture [3, 16, 16].
+
+    Its values are some that a PNG can hold.
+    """
     mask = torch.zeros(1, 16, 16)
     mask[:, 4:12, 2:10] = 1
-    return mask, torch.from_numpy(normal("inpainting/picture", [3, 16, 16])).clamp(-1, 1)
+    picture = torch.from_numpy(normal("inpainting/picture", [3, 16, 16])).clamp(-1, 1)
+    return mask, ((picture + 1) * 127.5).round() / 127.5 - 1
 
 
 def write_lora(path: Path, rank=2, size=0.5) -> Path:
