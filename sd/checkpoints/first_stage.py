@@ -1,4 +1,4 @@
-"""First stages in files: the bundled ones, a person's own, one from a hub, that of a checkpoint.
+"""First stages in files: bundled ones, a person's own, one that a hub had, a checkpoint's.
 
 Names are latent diffusion's or TAESD's; those of diffusers are read too. Only safetensors are read.
 """
@@ -8,11 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from torch import Tensor
 
+from sd.checkpoints.pretrained.hub import fetched_file
 from sd.checkpoints.record import FIRST_STAGE
 from sd.checkpoints.weights import compare_shapes, read_shapes, read_tensors, write_proved
 from sd.common.text import brief, printable
@@ -84,7 +82,7 @@ def check_fits(config: Config, found: Autoencoder) -> None:
 
 
 def _files(place: str) -> list[Path]:
-    """Return the files of an autoencoder at a path, or on the hub where there is no such path."""
+    """Return the files of an autoencoder at a path, or what was fetched from the hub by its id."""
     where = Path(place).expanduser()
     if where.is_file():
         return [where]
@@ -100,11 +98,11 @@ def _files(place: str) -> list[Path]:
             "an encoder and a decoder as safetensors"
         )
     try:
-        validate_repo_id(place)
-        return [Path(hf_hub_download(place, HUB_FILE))]
-    except (HFValidationError, OSError) as error:
-        missing = "no such file or folder, and no hub has it"
-        raise InputError(f"first_stage.autoencoder = {shown(place)}: {missing}") from error
+        return [fetched_file(place, HUB_FILE)]
+    except InputError as error:
+        raise InputError(
+            f"first_stage.autoencoder: no such file or folder; as an id of a hub, {error}"
+        ) from None
 
 
 def read_autoencoder(*files: Path) -> Autoencoder:

@@ -51,6 +51,7 @@ ONLY_NEW = (
     "only_first_stage",
 )
 MOST_CHANNELS = 32  # whose moments are told
+CHEAP_SIDE = 256  # pixels, at which Stable Diffusion still draws and a step takes a fifth
 PEEKED = 16  # pictures that a plan looks at
 FIRST_SECONDS = 1.5  # what a run takes to begin beyond a plan's own beginning
 
@@ -218,7 +219,34 @@ def plan(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(result.to_json()))
     else:
-        print("\n".join([reason.line for reason in result.reasons] + result.forecast.lines()))
+        reasons = [reason.line for reason in result.reasons]
+        print("\n".join(reasons + result.forecast.lines() + _lora_lines(result)))
+
+
+def _lora_lines(plan: "Plan") -> list[str]:
+    """Return what is said of a LoRA: how little is trained, what smaller pictures would take."""
+    from sd.checkpoints.adapters.targets import count_parameters
+    from sd.networks.blueprint import blueprint
+
+    config, training = plan.config, plan.config.training
+    if not training.lora_rank:
+        return []
+    whole = blueprint(config.unet, *config.latent_shape[1:])
+    trained = count_parameters(config)
+    lines = [
+        f"a LoRA of rank {training.lora_rank}: {trained:,} values are trained, the "
+        f"{whole.parameters:,} of the model stay"
+    ]
+    side = min(training.input_height, training.input_width)
+    if side > CHEAP_SIDE:
+        places = CHEAP_SIDE // config.factor
+        share = blueprint(config.unet, places, places).operations / whole.operations
+        seconds = share * plan.forecast.step_seconds
+        lines.append(
+            f"pictures of {CHEAP_SIDE} x {CHEAP_SIDE} (--set training.input_height={CHEAP_SIDE} "
+            f"--set training.input_width={CHEAP_SIDE}): about {seconds:.3g} s a step"
+        )
+    return lines
 
 
 def _must_plan(args: argparse.Namespace) -> bool:
@@ -226,7 +254,7 @@ def _must_plan(args: argparse.Namespace) -> bool:
 
     Those of a run that starts from a model are the model's, but for its length.
     """
-    chosen = args.preset or args.config or getattr(args, "lora", None)
+    chosen = args.preset or args.config or args.lora
     return args.minutes is not None and not chosen
 
 
@@ -369,6 +397,13 @@ def reconstruct(args: argparse.Namespace) -> None:
 def export(args: argparse.Namespace) -> None:
     """Write a model as one file of safetensors, or as a folder that diffusers loads."""
     from sd.cli.export import export as run
+
+    run(args)
+
+
+def pull(args: argparse.Namespace) -> None:
+    """Tell what a model of the hub is and how large; fetch it where its revision is said."""
+    from sd.cli.pull import pull as run
 
     run(args)
 

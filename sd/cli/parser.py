@@ -92,6 +92,9 @@ def parser() -> Parser:
     flags = add(commands.rename)
     flags.add_argument("run", metavar="RUN", help="its name or its folder")
     flags.add_argument("name", metavar="NAME")
+    flags = add(commands.pull)
+    about = "of the hub, safetensors alone; without a revision nothing is fetched yet"
+    flags.add_argument("place", metavar="OWNER/NAME[/FILE][@REVISION]", help=about)
     flags = add(commands.info)
     about = "or a .ckpt, a folder of diffusers, or the name of a preset"
     flags.add_argument("path", metavar="CHECKPOINT|FILE.ini|FILE.safetensors", help=about)
@@ -104,9 +107,6 @@ def _train_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument(
         "--run", metavar="FOLDER", help="the new run's folder, or with --resume its own"
     )
-    about = "train a LoRA for this file or diffusers folder of Stable Diffusion, which stays as it "
-    about += "is; FILE#dtype=bfloat16 takes half the memory"
-    flags.add_argument("--lora", metavar="FILE", help=about)
     again = flags.add_mutually_exclusive_group()
     again.add_argument(
         "--resume", action="store_true", help="go on with --run, to --steps or for --minutes"
@@ -167,6 +167,9 @@ def _data_and_length(flags: argparse.ArgumentParser) -> None:
     about = "start from the weights of a model, whatever of them fits: a run, a checkpoint, a "
     about += "bundle, or the name of one; without --preset and --config its settings are taken"
     flags.add_argument("--from", dest="start_from", metavar="MODEL", help=about)
+    about = "train a LoRA for this file or diffusers folder of Stable Diffusion, which stays as it "
+    about += "is; FILE#dtype=bfloat16 takes half the memory"
+    flags.add_argument("--lora", metavar="FILE", help=about)
     _settings_flags(flags)
     length = flags.add_mutually_exclusive_group()
     length.add_argument("--steps", type=number, help="optimiser steps")

@@ -42,9 +42,10 @@ class PretrainedText(nn.Module):
     """
 
     def __init__(self, place: str, length: int) -> None:
-        """Load them from a folder or, if there is none, from the hub; texts get `length` tokens.
+        """Load them from a folder, or what was fetched of the hub; texts get `length` tokens.
 
-        InputError where transformers, the files or a part of the weights is missing.
+        place: a folder, or OWNER/NAME[@REVISION]; nothing is fetched here. `InputError` where
+        transformers, the files or a part of the weights is missing.
         """
         super().__init__()
         where = _checked_place(place)
@@ -54,9 +55,7 @@ class PretrainedText(nn.Module):
         except InputError:
             raise
         except Exception as error:  # transformers raises almost anything on what it cannot read
-            misfit = "ignore_mismatched_sizes" in str(error)
-            why = "its weights do not fit its config.json" if misfit else error
-            raise InputError(f"encoder = {shown(place)}: cannot be read: {why}") from error
+            raise InputError(f"encoder = {shown(place)}: {_fault(where, error)}") from error
         self._check(place, missing)
         self.width: int = self.encoder.config.hidden_size
         self.encoder.float().requires_grad_(False)
@@ -130,7 +129,7 @@ def _checked_place(value: Any) -> str:
     if Path(place).is_dir():
         return place
     try:
-        validate_repo_id(place)
+        validate_repo_id(place.partition("@")[0])
     except HFValidationError as error:
         raise InputError(
             f"encoder = {shown(place)}: must be a folder or a model of the hub, as "
@@ -139,13 +138,24 @@ def _checked_place(value: Any) -> str:
     return place
 
 
+def _fault(place: str, error: Exception) -> str:
+    """Return why an encoder was not loaded."""
+    if isinstance(error, OSError) and not Path(place).is_dir():
+        repo = place.partition("@")[0]
+        return f"no such folder, and not fetched; python -m sd pull {repo} tells its size first"
+    misfit = "ignore_mismatched_sizes" in str(error)
+    return f"cannot be read: {'its weights do not fit its config.json' if misfit else error}"
+
+
 def _load(place: str) -> tuple[Any, Any, list[str]]:
     """Return tokenizer, encoder and the names of the weights that the files lack."""
     try:
         transformers = import_module("transformers")
     except ImportError as error:
         raise InputError("a pretrained encoder needs: pip install transformers") from error
-    here = {"local_files_only": Path(place).is_dir(), "trust_remote_code": False}
+    here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    if not Path(place).is_dir() and "@" in place:
+        place, _, here["revision"] = place.partition("@")
     with _quiet(transformers.utils.logging):
         config = transformers.AutoConfig.from_pretrained(place, **here)
         kind = choice("model_type of the encoder", config.model_type, list(ENCODERS))

@@ -1,6 +1,8 @@
 """A pretrained text encoder: read, frozen, masked and refused, on tiny random ones made here."""
 
 import json
+import shutil
+import socket
 import sys
 
 import pytest
@@ -16,6 +18,7 @@ from sd.common.validation import InputError
 from sd.config import Config
 from sd.networks.conditioning import conditioner_of
 from sd.networks.pretrained_text import PADDING, PretrainedText
+from tests.helpers.hub import COMMIT
 
 transformers = pytest.importorskip("transformers")
 
@@ -169,9 +172,18 @@ def test_what_is_no_place_gets_one_line(place):
         PretrainedText(place, 24)
 
 
-def test_a_hub_that_cannot_be_reached_gets_one_line(monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert refused("nobody/no-such-model").startswith("encoder = 'nobody/no-such-model': ")
+@pytest.mark.parametrize("revision", ["", f"@{COMMIT}"])
+def test_of_a_hub_only_what_was_fetched_is_opened(places, tmp_path, monkeypatch, revision):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(socket, "socket", None)
+    line = refused(f"nobody/no-such-model{revision}")
+    assert line.startswith("encoder = 'nobody/no-such-model")
+    assert "not fetched; python -m sd pull nobody/no-such-model tells its size" in line
+    folder = tmp_path / "models--nobody--no-such-model"
+    shutil.copytree(places["text"], folder / "snapshots" / COMMIT)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(COMMIT)
+    assert PretrainedText(f"nobody/no-such-model{revision}", 24).width > 0
 
 
 def test_what_is_missing_or_does_not_fit_gets_one_line(copy, capfd):

@@ -16,9 +16,11 @@ from typing import Any
 
 import torch
 
+from sd.checkpoints.adapted import open_base
 from sd.checkpoints.checkpoint import save_checkpoint
 from sd.checkpoints.first_stage import open_autoencoder
 from sd.checkpoints.latent_set import LatentSet
+from sd.checkpoints.model import Model
 from sd.common import text
 from sd.common.device import Machine
 from sd.config import Config
@@ -30,7 +32,7 @@ from sd.networks.first_stage import Autoencoder, Latents, new_autoencoder
 from sd.training.first_stage import prepare_first_stage
 from sd.training.latents import BLOCK, encode_blocks, views_of
 from sd.training.loop import Training, total_steps
-from sd.training.monitoring import EVALUATED, LEVELS, SAMPLE_COUNT, SAMPLE_STEPS
+from sd.training.monitoring import EVALUATED, LEVELS, LORA_STEPS, SAMPLE_COUNT, SAMPLE_STEPS
 from sd.training.planning import memory
 from sd.training.samples import passes_per_step, sample_denoiser
 
@@ -38,6 +40,7 @@ START_SECONDS = 4.0  # until the first step, without the pictures: mostly import
 PICTURE_SECONDS = 0.0008  # to read one
 MOST_RANDOM = 2**26  # bytes of random pixels
 LONG_BLOCK = 2.0  # seconds of encoding after which it is not timed again
+LONG_STEP = 4.0  # seconds of a step after which none is taken only to warm up
 RANDOM_CLASSES, RANDOM_WORDS, CAPTION_WORDS = 10, 1000, 8
 
 
@@ -46,6 +49,7 @@ class Measurement:
     """Seconds of one step; of samples of both sets of weights and their evaluation; of a save.
 
     encode: of encoding a picture before training, once; with flips its mirror image takes as long.
+    For a LoRA its caption is encoded too.
     autoencoder: of a step of phase 1, 0 where there is none.
     """
 
@@ -107,22 +111,28 @@ def measure(config: Config, machine: Machine, seconds: float = 8.0) -> Measureme
     """
     until = time.perf_counter() + seconds
     settings = ["training.steps=1000000", "training.minutes=0"]
-    images = random_pictures(config)
-    latents = random_latents(config, len(images.pixels)) if config.is_latent else None
-    training = Training(config.with_settings(settings), images, 0, machine, latents=latents)
+    images, at_once, steps = random_pictures(config), SAMPLE_COUNT, SAMPLE_STEPS
+    base = None
+    if config.training.lora_rank:  # samples one at a time: its model is large
+        base, at_once, steps = open_base(config), 1, LORA_STEPS
+    read = _time_reading(base)
+    latents = random_latents(config, len(images.pixels), base) if config.is_latent else None
+    config = config.with_settings(settings)
+    training = Training(config, images, 0, machine, latents=latents, start=base)
     stream = training.steps()
     step = _median(_time_steps(stream, 2, 15, until - seconds / 3))
     model = training.model
-    sampling = model.sampling(steps=min(SAMPLE_STEPS, model.diffusion.schedule.timesteps))
+    sampling = model.sampling(steps=min(steps, model.diffusion.schedule.timesteps))
     denoiser, passes = sample_denoiser(training, model), passes_per_step(training)
-    calls = sampling.steps(denoiser, model.shape, range(SAMPLE_COUNT), machine.device)
+    calls = sampling.steps(denoiser, model.shape, range(at_once), machine.device)
     call = _median(_time_steps(calls, 1, 5, until))
-    evaluation = 2 * LEVELS * EVALUATED / (SAMPLE_COUNT * passes)  # in network calls of a grid
-    samples = call * (2 * len(sampling.times) + evaluation)
+    times = 2 * SAMPLE_COUNT // at_once  # for both sets of weights
+    evaluation = 2 * LEVELS * EVALUATED / (at_once * passes)  # in calls of a sample's network
+    samples = call * (times * len(sampling.times) + evaluation)
     encode = autoencoder = 0.0
     if latents is not None:
-        samples += 2 * _seconds(lambda: model.space.decode(torch.zeros(SAMPLE_COUNT, *model.shape)))
-        encode = _time_encoding(images, latents, machine)
+        samples += times * _seconds(lambda: model.space.decode(torch.zeros(at_once, *model.shape)))
+        encode = read + _time_encoding(images, latents, machine, 1 if base else BLOCK)
         autoencoder = _time_autoencoder(config, images, machine, seconds / 6)
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
@@ -131,21 +141,34 @@ def measure(config: Config, machine: Machine, seconds: float = 8.0) -> Measureme
     return Measurement(step, samples, save, encode, autoencoder)
 
 
-def random_latents(config: Config, count: int) -> LatentSet:
-    """Return latents of so many pictures, as a first stage would give them."""
+@torch.no_grad()
+def _time_reading(base: Model | None) -> float:
+    """Return the seconds that the text encoder of a LoRA's base takes for a caption."""
+    conditioner = None if base is None else base.conditioner
+    if conditioner is None:
+        return 0.0
+    rows = conditioner.read([" ".join(["word"] * CAPTION_WORDS)])
+    return _seconds(lambda: conditioner(rows))
+
+
+def random_latents(config: Config, count: int, base: Model | None = None) -> LatentSet:
+    """Return latents of so many pictures, as a first stage would give them: that of a `base`."""
     channels, own = config.unet.channel, config.first_stage.autoencoder == OWN
+    source = torch.Generator().manual_seed(0)
+    if base is not None and base.latents is not None:
+        values = torch.randn(count, views_of(config), *config.latent_shape, generator=source)
+        return LatentSet(values.half(), base.latents)
     autoencoder: Autoencoder = (
         new_autoencoder(config.first_stage, channels) if own else open_autoencoder(config)
     )
-    source = torch.Generator().manual_seed(0)
     values = torch.randn(count, views_of(config), *config.latent_shape, generator=source).half()
     moments = torch.zeros(channels), torch.ones(channels), torch.zeros(channels + 1, 3)
     return LatentSet(values, Latents(autoencoder, *moments, config.picture_shape))
 
 
-def _time_encoding(images: ImageSet, latents: LatentSet, machine: Machine) -> float:
+def _time_encoding(images: ImageSet, latents: LatentSet, machine: Machine, most: int) -> float:
     """Return the seconds that a picture takes to encode once, by a second block if one is quick."""
-    autoencoder, pixels = latents.latents.autoencoder, images.pixels[:BLOCK]
+    autoencoder, pixels = latents.latents.autoencoder, images.pixels[:most]
 
     def encode() -> float:
         return _seconds(lambda: list(encode_blocks(pixels, autoencoder, machine, 1, 0)))
@@ -189,14 +212,14 @@ def random_pictures(config: Config) -> ImageSet:
 def _time_steps(stream: Iterator[Any], warm: int, most: int, until: float) -> list[float]:
     """Return the seconds of things in a stream: at least two, then up to `most` until a time.
 
-    The first `warm` count only where there was no time for others.
+    The first `warm` count only where there was no time for others; a long one may be the only one.
     """
     times: list[float] = []
     begun = time.perf_counter()
     for _ in itertools.islice(stream, warm + most):
         now = time.perf_counter()
         times.append(now - begun)
-        if now > until and len(times) > 1:
+        if now > until and (len(times) > 1 or times[0] > LONG_STEP):
             break
         begun = time.perf_counter()
     return times[warm:] or times[-1:]

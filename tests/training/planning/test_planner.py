@@ -432,7 +432,8 @@ def test_an_augmented_lengthy_accumulating_run_is_measured_too(tiny_config: Conf
         ([9, 9, 1, 2, 3], 100, [1, 2, 3]),
         ([9, 9, 1, 2, 3, 4], 100, [1, 2, 3]),  # at most three
         ([9, 9, 1, 2, 3], 18.5, [1]),
-        ([9, 5, 1], 1, [5]),
+        ([3, 2, 1], 1, [2]),
+        ([9, 5, 1], 1, [9]),  # a long one is not taken only to warm up
         ([9], 1, [9]),
     ],
 )
