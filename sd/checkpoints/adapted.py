@@ -18,8 +18,9 @@ from sd.checkpoints.pretrained.building import open_pretrained
 from sd.checkpoints.pretrained.choices import digest_of_place, is_published
 from sd.checkpoints.pretrained.inspection import V2_CONTEXT
 from sd.checkpoints.pretrained.names import unet_modules, unet_tensors
+from sd.checkpoints.pretrained.parts import ARCHITECTURE, LICENSE_KEY
 from sd.checkpoints.pretrained.writing import write_tensors
-from sd.checkpoints.record import CALLED, DIGITS, WEIGHTS, member, name_of
+from sd.checkpoints.record import CALLED, DIGITS, RAIL_M_NAME, WEIGHTS, member, name_of
 from sd.checkpoints.weights import read_tensors
 from sd.common.disk import write_file, write_folder
 from sd.common.validation import InputError, shown
@@ -86,14 +87,17 @@ def write_lora(checkpoint: Path, config: Config, out: Path) -> None:
         spec = {"ss_network_module": "networks.lora", "ss_network_dim": str(rank)}
         spec |= {
             "ss_network_alpha": f"{alpha:g}",
-            "modelspec.architecture": f"{_version(config)}/lora",
+            ARCHITECTURE: f"{_version(config)}/lora",
+            LICENSE_KEY: RAIL_M_NAME,
         }
         write_file(out, lambda place: write_tensors(place, tensors, spec))
         return
     if out.exists():
         raise InputError(f"{out.name}: is there already; give another name")
     renamed = _peft(tensors, config)
-    write_folder(out, lambda folder: write_tensors(folder / PEFT_FILE, renamed, {}))
+    write_folder(
+        out, lambda folder: write_tensors(folder / PEFT_FILE, renamed, {LICENSE_KEY: RAIL_M_NAME})
+    )
 
 
 def _as_kernels(tensors: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:

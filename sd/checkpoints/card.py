@@ -5,14 +5,14 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from sd.checkpoints.record import LICENSE, RAIL_M
 from sd.common.text import printable
 from sd.config import Config
 
 TASKS = {"captions": "text-to-image"}  # hubs' word for what a model does, by its conditioning
-RAIL_M = "creativeml-openrail-m"  # hubs' word
 LICENCE = (
-    " Its weights are Stable Diffusion's or were trained on them: their licence, CreativeML Open "
-    "RAIL-M, restricts what they may be used for and goes along with them."
+    " Its weights are Stable Diffusion's, hold its autoencoder, or were trained on them: their "
+    "licence, CreativeML Open RAIL-M, restricts what they may be used for and goes along with them."
 )
 SENTENCES = {
     "none": "It is told nothing but the time.",
@@ -27,7 +27,7 @@ def card(
 ) -> str:
     """Return a model card, with the front matter that hubs read.
 
-    restricted: whether the weights are Stable Diffusion's, or were trained on these.
+    restricted: whether Stable Diffusion's licence goes along; see `Model.is_restricted`.
     """
     training, kind = config.training, config.conditioning.kind
     data = ModelCardData(
@@ -37,7 +37,9 @@ def card(
     )
     if restricted:
         data.license = RAIL_M
-    metadata = "".join(f"- {name}: {printable(str(value))}\n" for name, value in about.items())
+    metadata = "".join(
+        f"- {name}: {printable(str(value))}\n" for name, value in about.items() if name != LICENSE
+    )
     size = f"{training.input_width} x {training.input_height} pixels"
     weights = f"averaged (EMA) weights as {training.weights_dtype}"
     return str(

@@ -9,6 +9,7 @@ temporary folder, flushed and renamed: there is a whole checkpoint or none.
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from sd.checkpoints.record import (
     CONFIG,
     FIRST_STAGE,
     FORMAT,
+    LICENSE,
+    RAIL_M,
     STATE,
     TRAINING,
     WEIGHTS,
@@ -77,7 +80,8 @@ def save_checkpoint(
     check_finite(f"{folder.name} as {model.config.training.weights_dtype}", weights)
     on_card = {name: value for name, value in about.items() if name != STATE}
     parameters = sum(each.numel() for each in model.network.parameters())
-    restricted = model.config.training.lora_rank > 0
+    restricted = replace(model, about=about).is_restricted
+    told = {LICENSE: RAIL_M} if restricted else {}
     texts = {
         CONFIG: model.config.to_ini(),
         CARD: card(model.config, parameters, on_card, restricted),
@@ -99,7 +103,7 @@ def save_checkpoint(
         for name, words in texts.items():
             (target / name).write_text(words, encoding="utf-8")
         digests = {name: digest(target / name) for name in (*tensors, *texts) if name != CARD}
-        record = {"format": FORMAT, **about}
+        record = {"format": FORMAT, **about, **told}
         record["sha256"] = {**digests, ABOUT: record_digest(record)}
         (target / ABOUT).write_text(json.dumps(record, indent=1), encoding="utf-8")
 

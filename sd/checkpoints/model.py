@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sd.checkpoints.record import LICENSE, RAIL_M
 from sd.common.validation import InputError, shown
 from sd.config import Config
 from sd.data.space import Pixels, Shape, Space, encode_mask
 from sd.diffusion.guidance import Denoiser, Guidance
 from sd.diffusion.loss import Diffusion
 from sd.diffusion.sampling import Sampling
+from sd.networks.autoencoder import AutoencoderKL
 from sd.networks.blueprint import check_size
 from sd.networks.conditioned import ConditionedNetwork, Inpainting
 from sd.networks.conditioning import Conditioner
@@ -112,6 +114,18 @@ class Model(Samplable):
         An inpainting network is shown both, the picture [C, H, W] in [-1, 1]; others are the same.
         """
         return replace(self, known=(picture, mask)) if self.is_inpainting else self
+
+    @property
+    def is_restricted(self) -> bool:
+        """Whether Stable Diffusion's licence goes along with its weights.
+
+        They are Stable Diffusion's, hold its autoencoder (own ones have no attention in the
+        middle), or were trained on one of them.
+        """
+        autoencoder = None if self.latents is None else self.latents.autoencoder
+        published = isinstance(autoencoder, AutoencoderKL) and autoencoder.config.mid_attention
+        is_lora = self.config.training.lora_rank > 0
+        return published or is_lora or self.about.get(LICENSE) == RAIL_M
 
     @property
     def is_inpainting(self) -> bool:

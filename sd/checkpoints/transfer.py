@@ -17,13 +17,17 @@ LABELS = ("conditioner.token.weight", "label_emb.weight")  # for each class, the
 
 @dataclass(frozen=True)
 class Taken:
-    """What was taken: tensors, of all; words or classes known to both, of those of the new one."""
+    """What was taken: tensors, of all; words or classes known to both, of those of the new one.
+
+    restricted: whether Stable Diffusion's licence goes along with them.
+    """
 
     tensors: int
     of: int
     known: int = 0
     known_of: int = 0
     what: str = ""
+    restricted: bool = False
 
     @property
     def line(self) -> str:
@@ -53,7 +57,7 @@ def take_weights(network: ConditionedNetwork, source: Model) -> Taken:
             tensor.copy_(other)
             taken += 1
     known, of, what = _known(network.conditioner, source.conditioner)
-    return Taken(taken, len(own), known, of, what)
+    return Taken(taken, len(own), known, of, what, source.is_restricted)
 
 
 def _rows(conditioner: Conditioner | None) -> dict[str, Sequence[str]]:

@@ -24,6 +24,8 @@ from sd import runs
 from sd.checkpoints.checkpoint import load_training
 from sd.checkpoints.latent_set import LatentSet
 from sd.checkpoints.record import (
+    LICENSE,
+    RAIL_M,
     STATE,
     check_record,
     read_about,
@@ -235,11 +237,14 @@ def _note_start(
     saved: TrainingState | None = None,
 ) -> None:
     """Note in run.json what was taken of the model that a run starts from, or has started from."""
-    if saved is not None and STARTED_FROM in saved.about:
-        note[STARTED_FROM] = str(saved.about[STARTED_FROM])
+    for name in (STARTED_FROM, LICENSE):
+        if saved is not None and name in saved.about:
+            note[name] = str(saved.about[name])
     if training.taken is not None:
-        name = training.config.training.start_from
-        note[STARTED_FROM] = f"{name}: {training.taken.line}"
+        source = training.config.training.start_from
+        note[STARTED_FROM] = f"{source}: {training.taken.line}"
+        if training.taken.restricted:
+            note[LICENSE] = RAIL_M
         recorder.decide(training.config, note)
 
 
@@ -363,7 +368,7 @@ def _session(
         "pictures": len(training.rows),
         "command": _command(note),
         "machine": training.machine.record(),
-        **({STARTED_FROM: note[STARTED_FROM]} if STARTED_FROM in note else {}),
+        **{name: note[name] for name in (STARTED_FROM, LICENSE) if name in note},
     }
     return Session(recorder, training, about, received, used)
 

@@ -34,6 +34,7 @@ from sd.checkpoints.pretrained.inspection import (
 from sd.checkpoints.pretrained.parts import (
     AUTOENCODER,
     EMA,
+    LICENSE_KEY,
     METADATA,
     OPEN_CLIP,
     OWN_PREFIXES,
@@ -43,6 +44,7 @@ from sd.checkpoints.pretrained.parts import (
     UNET,
 )
 from sd.checkpoints.pretrained.report import LoadingReport, Part, Stored
+from sd.checkpoints.record import LICENSE, RAIL_M, RAIL_M_NAME
 from sd.checkpoints.weights import check_finite, compare_shapes, empty_network
 from sd.common.text import format_bytes
 from sd.common.validation import InputError, shown
@@ -104,6 +106,7 @@ def open_pretrained(
         "linear": report.settings["linear"],
         "open_clip": report.part(OPEN_CLIP) is not None,
         "step": 0,
+        LICENSE: RAIL_M,
     }
     model = Model(unet, config, about, conditioner, latents.to(device))
     return add_adapters(model, choices, merge)
@@ -135,7 +138,10 @@ def _open_own(file: WeightFile, config: Config, device: str) -> Model:
         state = {n.removeprefix(prefix): read_tensor(file, n).float() for n in names}
         check_finite(file.label, state)
         latents = latents_of(state, config).to(device)
-    return Model(unet, config, {"file": file.label, "step": 0}, conditioner, latents)
+    about: dict[str, Any] = {"file": file.label, "step": 0}
+    if file.metadata.get(LICENSE_KEY) == RAIL_M_NAME:
+        about[LICENSE] = RAIL_M
+    return Model(unet, config, about, conditioner, latents)
 
 
 def _unet_of(report: LoadingReport) -> Part:

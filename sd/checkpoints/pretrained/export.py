@@ -30,6 +30,7 @@ from sd.checkpoints.pretrained.parts import (
     SETTINGS,
 )
 from sd.checkpoints.pretrained.writing import write_tensors
+from sd.checkpoints.record import RAIL_M_NAME
 from sd.common.disk import write_file, write_folder
 from sd.common.validation import InputError
 from sd.networks.clip.captions import ClipCaptions
@@ -39,7 +40,6 @@ from sd.networks.clip.text import CLIPText
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 TEXT_PREFIX = "cond_stage_model.transformer.text_model."
 OPEN_CLIP_PREFIX = "cond_stage_model.model."
-LICENCE = "CreativeML Open RAIL-M, where the weights are Stable Diffusion's or trained on them"
 THUMBNAIL = 256  # pixels, the longer side
 
 
@@ -118,8 +118,8 @@ def _modelspec(model: Model, title: str) -> dict[str, str]:
         "resolution": f"{width}x{height}",
         "prediction_type": {"eps": "epsilon", "x0": "sample"}.get(config.diffusion.prediction, "v"),
     }
-    if known:
-        spec["license"] = LICENCE
+    if model.is_restricted:
+        spec["license"] = RAIL_M_NAME
     return {**{f"modelspec.{k}": v for k, v in spec.items()}, SETTINGS: config.to_ini()}
 
 

@@ -18,6 +18,7 @@ UNET, EMA, AUTOENCODER, TINY, TEXT, OPEN_CLIP = PARTS = (
 OWN_PREFIXES = "model.diffusion_model.", "first_stage_model.", "cond_stage_model."
 SETTINGS, METADATA = "sd.config", "sd.conditioning"  # in the header of a single file of our own
 ARCHITECTURE, OWN_ARCHITECTURE = "modelspec.architecture", "sd"  # a network that only we have
+LICENSE_KEY = "modelspec.license"
 LEAST_EMA = 100  # names that make it a second set of weights
 
 PREFIXES = (  # of a single file, the longer first

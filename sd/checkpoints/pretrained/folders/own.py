@@ -84,7 +84,7 @@ def write_own_folder(model: Model, place: Path, dtype: torch.dtype) -> None:
     parameters = sum(each.numel() for each in model.network.parameters())
     example = next(iter(model.default_prompts), "")
     usage = USAGE.format(prompt=f"{example!r}, " if example else "")
-    text = card(model.config, parameters, {}) + usage
+    text = card(model.config, parameters, {}, model.is_restricted) + usage
     (place / CARD).write_text(text, encoding="utf-8")
 
 

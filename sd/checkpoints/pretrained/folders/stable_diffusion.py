@@ -23,8 +23,6 @@ from sd.checkpoints.pretrained.folders.components import (
 from sd.checkpoints.pretrained.inspection import (
     THEIR_PREDICTIONS,
     THEIR_SCHEDULES,
-    V1_CONTEXT,
-    V2_CONTEXT,
 )
 from sd.checkpoints.record import CARD
 from sd.networks.autoencoder import AutoencoderKL
@@ -95,10 +93,9 @@ def write_stable_folder(model: Model, place: Path, dtype: torch.dtype) -> None:
     write_json(place / "scheduler" / "scheduler_config.json", _scheduler_settings(model))
     _write_tokenizer(place / "tokenizer", encoder.config.padding)
     write_json(place / "model_index.json", INDEX)
-    if model.unet.config.context_dim in (V1_CONTEXT, V2_CONTEXT):
-        parameters = sum(each.numel() for each in model.network.parameters())
-        text = card(model.config, parameters, {}, restricted=True)
-        (place / CARD).write_text(text, encoding="utf-8")
+    parameters = sum(each.numel() for each in model.network.parameters())
+    text = card(model.config, parameters, {}, restricted=True)
+    (place / CARD).write_text(text, encoding="utf-8")
 
 
 def _text_settings(conditioner: ClipCaptions) -> dict[str, Any]:
