@@ -17,6 +17,7 @@ from sd.diffusion.loss import Diffusion
 from sd.diffusion.sampling import Sampling
 from sd.networks.autoencoder import AutoencoderKL
 from sd.networks.blueprint import check_size
+from sd.networks.clip.captions import ClipCaptions
 from sd.networks.conditioned import ConditionedNetwork, Inpainting
 from sd.networks.conditioning import Conditioner
 from sd.networks.conditioning_metadata import default_prompts
@@ -102,11 +103,21 @@ class Model(Samplable):
             if any(prompts) or negative:
                 prompt = shown(next(filter(None, [*prompts, negative])))
                 raise InputError(f"prompt = {prompt}: this model knows no words or classes")
+            if self.unet.config.context_dim is not None:
+                raise InputError(
+                    "this model came without the text encoder that its network is told by, so it "
+                    "draws nothing; take a file or folder that has one"
+                )
             return Denoiser(self._asked, self.diffusion)
         device = next(self.unet.parameters()).device
         rows = self.conditioner.read([*(prompts or [""]), negative]).to(device)  # of one length
         cond, uncond = (self.conditioner(each) for each in (rows[:-1], rows[-1:]))
         return Denoiser(self._asked, self.diffusion, cond, uncond, guidance)
+
+    def release_text_encoder(self) -> None:
+        """Let go of CLIP's weights, once all is read that will be; prompts are parsed as before."""
+        if isinstance(self.conditioner, ClipCaptions):
+            self.conditioner.encoder.to("meta")
 
     def around(self, picture: Tensor, mask: Tensor) -> "Model":
         """Return the model as it draws within a mask [1, H, W], 1 where a picture is made anew.

@@ -76,6 +76,8 @@ def sample(args: argparse.Namespace) -> None:
     generation, lines = _from_recipe(args) if args.recipe is not None else _from_flags(args)
     recorder = None if attention is None else record_attention(generation)
     steps = generation.steps(recorder)
+    if isinstance(generation.source, Model):
+        generation.source.release_text_encoder()
     out = prepare_output(out, generation.source.config.training.save_path)
     if attention is not None:
         make_place(attention)

@@ -135,6 +135,11 @@ def factor_of(space: Space) -> int:
     return space.picture_shape[1] // space.latent_shape[1]
 
 
+def is_finite(x: Tensor) -> bool:
+    """Tell whether all values are; their sum tells it quickly, unless it is too large itself."""
+    return bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all())
+
+
 def encode_mask(mask: Tensor, space: Space) -> Tensor:
     """Return a picture's mask [1, H, W] as a mask of z [1, h, w]: the largest values."""
     return F.adaptive_max_pool2d(mask, space.latent_shape[1:])

@@ -15,7 +15,15 @@ from torch import Tensor
 from sd.common.validation import InputError
 from sd.data.decoding.decoder import CHANNELS, open_quietly
 from sd.data.images import to_float
-from sd.data.space import KeptOutside, Shape, Space, encode_mask, factor_of, feather
+from sd.data.space import (
+    KeptOutside,
+    Shape,
+    Space,
+    encode_mask,
+    factor_of,
+    feather,
+    is_finite,
+)
 from sd.diffusion.guidance import Guidance
 from sd.diffusion.loss import Diffusion
 from sd.diffusion.process import DenoiserLike
@@ -64,7 +72,7 @@ def stream(
     """
     source = sized(recipe, source)
     start = begin_x(recipe, source, device) if start is None else start
-    return sampling_of(recipe, source).steps(
+    steps = sampling_of(recipe, source).steps(
         denoiser_of(recipe, source),
         source.space.latent_shape,
         recipe.seeds,
@@ -73,6 +81,19 @@ def stream(
         first=recipe.first,
         known=known_of(recipe, source.space),
         trust_region=trust_region_of(recipe, source),
+    )
+    return (check_step(step, recipe) for step in steps)
+
+
+def check_step(step: SampleStep, recipe: Recipe) -> SampleStep:
+    """Return a step; `InputError` for the first picture with values that are no finite numbers."""
+    if is_finite(step.x_t):
+        return step
+    finite = [is_finite(each) for each in step.x_t]
+    raise InputError(
+        f"seed {recipe.seeds[finite.index(False)]}, step {step.i}: values that are not finite "
+        "numbers; the model's weights are damaged or too large for what it computes in, which for "
+        "a published one #dtype=float32 changes"
     )
 
 

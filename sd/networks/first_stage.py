@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sd.common.validation import InputError
 from sd.config.sections import FirstStageConfig
-from sd.data.space import Shape
+from sd.data.space import Shape, is_finite
 from sd.networks.autoencoder import AutoencoderKL, TinyAutoencoder
 
 Autoencoder = AutoencoderKL | TinyAutoencoder
@@ -68,10 +68,20 @@ class Latents:
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
-        """Return the pictures of z, in [-1, 1], where z lies."""
+        """Return the pictures of z, in [-1, 1], where z lies.
+
+        Raises `InputError` where the autoencoder makes of finite z what is no number, which would
+        be a black picture.
+        """
         scaled = z.to(self.mean.device) * self._all(self.std) + self._all(self.mean)
         found = [self.autoencoder.decode(part) for part in self._parts(scaled)]
-        return torch.cat(found).clamp(-1, 1).to(z.device)
+        pictures = torch.cat(found)
+        if not is_finite(pictures) and is_finite(z):
+            raise InputError(
+                "the autoencoder gives values that are not finite numbers: its weights are damaged "
+                "or too large for what it computes in; take another, as with vae=taesd"
+            )
+        return pictures.clamp(-1, 1).to(z.device)
 
     def preview(self, z: Tensor) -> Tensor:
         """Return the linear view of z: a place's colour is a weighted sum of its channels."""

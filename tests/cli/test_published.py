@@ -2,14 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
 
 from sd.cli.parser import main
 from sd.generation.export import read_recipe
 from sd.generation.registry import ModelEntry, digest
+from sd.networks.autoencoder import AutoencoderKL
+from sd.networks.clip.text import CLIPText
 from tests.helpers import published
 from tests.helpers.commands import refused, said
 
@@ -46,6 +50,27 @@ def test_a_published_model_is_sampled_and_its_picture_made_again(
         assert "with other weights" in refused(capsys, "sample", "--recipe", first, "--out", other)
     finally:
         single.write_bytes(single.read_bytes()[:-1] + bytes([last]))
+
+
+def test_the_text_encoder_is_let_go_once_the_prompt_is_read(
+    single: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, decode = CLIPText.forward, AutoencoderKL.decode
+    encoders, held = list[CLIPText](), set[str]()
+
+    def reading(self: CLIPText, *given: Any) -> Tensor:
+        encoders.append(self)
+        return read(self, *given)
+
+    def decoding(self: AutoencoderKL, z: Tensor) -> Tensor:
+        held.update(part.device.type for each in encoders for part in each.parameters())
+        return decode(self, z)
+
+    monkeypatch.setattr(CLIPText, "forward", reading)
+    monkeypatch.setattr(AutoencoderKL, "decode", decoding)
+    words = ["--prompt", "a cat", "--steps", 1, "--size", "16", "--device", "cpu"]
+    said(capsys, "sample", single, *words, "--out", tmp_path / "cat.png")
+    assert held == {"meta"}
 
 
 def test_a_choice_that_is_not_known_is_named(single: Path, capsys: Capture) -> None:

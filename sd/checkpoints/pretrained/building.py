@@ -52,6 +52,7 @@ from sd.config import Config
 from sd.config.sections import (
     TINY_AUTOENCODERS,
 )
+from sd.data.space import is_finite
 from sd.networks.autoencoder import AutoencoderKL
 from sd.networks.clip.captions import ClipCaptions
 from sd.networks.clip.text import CLIPText
@@ -189,18 +190,13 @@ def fill(
     state: dict[str, Tensor] = {}
     for name, shape in wanted.items():
         tensor = _read(matched[name], dtype).reshape(shape)
-        if not _is_finite(tensor):
+        if not is_finite(tensor):
             label = matched[name].file.label
             raise InputError(f"{label}: {matched[name].name} holds values that are not finite")
         if channels_last and tensor.ndim == 4:
             tensor = tensor.contiguous(memory_format=torch.channels_last)
         state[name] = tensor
     network.load_state_dict(state, assign=True)
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    """Tell whether all values are; their sum tells it quickly, unless it is too large itself."""
-    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
 
 
 def _read(stored: Stored, dtype: torch.dtype) -> Tensor:

@@ -20,6 +20,9 @@ from safetensors.torch import save_file
 from sd.checkpoints.pretrained.building import open_pretrained
 from sd.checkpoints.pretrained.inspection import inspect
 from sd.common.validation import InputError
+from sd.generation.pipeline import stream
+from sd.generation.recipe import Recipe
+from sd.networks.autoencoder import TinyAutoencoder
 from tests.helpers import published
 
 UNET = "model.diffusion_model."
@@ -148,11 +151,21 @@ def test_an_autoencoder_may_attend_in_its_levels(tmp_path, unet_only, monkeypatc
     assert all(torch.equal(found[name], each) for name, each in wanted.items())
 
 
-def test_without_a_text_encoder_it_draws_but_knows_no_words(tmp_path, unet_only):
+def test_without_an_autoencoder_taesd_takes_its_place_and_the_report_says_so(tmp_path):
+    path = published.write_single(tmp_path / "model.safetensors", vae=False)
+    assert "no autoencoder: TAESD, which comes with sd" in "\n".join(inspect(path).lines())
+    model = open_pretrained(str(path)).resized(64, 64)
+    assert isinstance(model.latents.autoencoder, TinyAutoencoder)
+    assert model.space.decode(torch.zeros(1, *model.shape)).shape == (1, 3, 64, 64)
+
+
+def test_without_a_text_encoder_it_is_read_and_says_why_it_draws_nothing(tmp_path, unet_only):
     path = published.write_single(tmp_path / "model.safetensors", unet_only)
     assert "no text encoder" in "\n".join(inspect(path).lines())
     with pytest.raises(InputError, match="knows no words"):
         open_pretrained(str(path)).guided(["a cat"])
+    with pytest.raises(InputError, match="came without the text encoder"):
+        open_pretrained(str(path)).guided()
 
 
 def test_what_lightning_leaves_in_a_torch_file_is_passed_over(tmp_path, unet_only, monkeypatch):
@@ -187,6 +200,19 @@ def test_the_autoencoder_stays_in_float32(tmp_path, unet_only):
     path = published.write_single(tmp_path / "model.safetensors", halves)
     model = open_pretrained(f"{path}#dtype=bfloat16")
     assert {each.dtype for each in model.latents.autoencoder.parameters()} == {torch.float32}
+
+
+def test_a_picture_of_what_is_no_number_is_a_line_and_not_black(tmp_path):
+    path = published.write_single(tmp_path / "model.safetensors")
+    model = open_pretrained(str(path))
+    z = torch.randn(1, *model.shape)
+    model.latents.autoencoder.decoder.conv_out.weight.fill_(3e38)  # finite, its sums are not
+    with pytest.raises(InputError, match="the autoencoder gives values that are not finite"):
+        model.space.decode(z)
+    model.unet.out[2].weight.fill_(3e38)
+    recipe = Recipe(str(path), count=2, seed=7, steps=2, size=(16, 16))
+    with pytest.raises(InputError, match=r"seed 7, step 1: values that are not finite.*float32"):
+        list(stream(recipe, model, "cpu"))
 
 
 def test_shards_and_half_precision_files_of_a_folder_are_read(tmp_path):
