@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sd.checkpoints.pretrained.hub import fetched_file
+from sd.checkpoints.hub import fetched_file
 from sd.checkpoints.record import FIRST_STAGE
 from sd.checkpoints.weights import compare_shapes, read_shapes, read_tensors, write_proved
 from sd.common.text import brief, printable

@@ -403,7 +403,7 @@ def export(args: argparse.Namespace) -> None:
 
 def pull(args: argparse.Namespace) -> None:
     """Tell what a model of the hub is and how large; fetch it where its revision is said."""
-    from sd.cli.pull import pull as run
+    from sd.cli.export import pull as run
 
     run(args)
 

@@ -1,4 +1,4 @@
-"""The export command: a model as one file, or as a folder that diffusers loads."""
+"""The ways out and in: export writes a model for other programs, pull fetches one of a hub."""
 
 import argparse
 from pathlib import Path
@@ -6,10 +6,12 @@ from pathlib import Path
 from sd.checkpoints.adapted import write_lora
 from sd.checkpoints.adapters.adding import MERGED
 from sd.checkpoints.closed_form_model import ClosedFormModel
+from sd.checkpoints.hub import fetch, is_pinned, look_up
 from sd.checkpoints.model import Model
 from sd.checkpoints.pretrained.building import open_pretrained
 from sd.checkpoints.pretrained.choices import parse_place
 from sd.checkpoints.pretrained.export import DTYPES, write_pipeline, write_single
+from sd.checkpoints.pretrained.inspection import inspect
 from sd.checkpoints.record import CONFIG
 from sd.cli.pictures import read_and_remark
 from sd.common import validation
@@ -57,3 +59,18 @@ def export(args: argparse.Namespace) -> None:
     for line in model.about.get(MERGED, ()):
         print(f"merged: {line}")
     print(f"written: {out.path}")
+
+
+def pull(args: argparse.Namespace) -> None:
+    """Tell what a model of the hub is and how large; fetch it where its revision is said."""
+    model = look_up(args.place)
+    print(model.line, flush=True)
+    if not is_pinned(args.place):
+        print(f"nothing was fetched; to fetch it: python -m sd pull {model.place}")
+        return
+    path = fetch(model)
+    try:
+        print("\n".join(inspect(path).lines()))
+    except InputError as error:  # as another text encoder, for conditioning.encoder
+        print(error)
+    print(f"fetched: {path}")

@@ -6,9 +6,9 @@ import socket
 import pytest
 from huggingface_hub import constants
 
-from sd.checkpoints.pretrained import hub
+from sd.checkpoints import hub
+from sd.checkpoints.hub import HubFile, choose, fetch, is_pinned, look_up
 from sd.checkpoints.pretrained.building import open_pretrained
-from sd.checkpoints.pretrained.hub import HubFile, choose, fetch, is_pinned, look_up
 from sd.cli.parser import main
 from sd.common.validation import InputError
 from tests.helpers import published
