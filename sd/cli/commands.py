@@ -22,7 +22,7 @@ from sd.common.text import brief, printable
 from sd.common.validation import InputError
 from sd.config import Config, ini, preset_names
 from sd.config.config import LORA_PRESET
-from sd.config.sections import OWN
+from sd.config.sections import AUTO_START, OWN
 from sd.config.unused import find_unused
 from sd.diffusion.schedule import Schedule
 from sd.runs.home import has_run
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sd.training.planning.planner import PictureStats, Plan
 
 DEFAULT_PRESET = "tiny"
+NO_START = "nothing"  # as --from: begin with new weights
 NOISED, FILM = "noise.png", "film.gif"  # unless --out names another
 # Not with --resume or --restart.
 ONLY_NEW = (
@@ -67,7 +68,7 @@ def settings_of(args: argparse.Namespace) -> Config:
             Config.read(args.config) if args.config else Config.preset(args.preset or LORA_PRESET)
         )
         config = lora_settings(_at(lora), base)
-    elif start_from is not None and not args.preset and not args.config:
+    elif _names_model(args) and not args.preset and not args.config:
         from sd.runs.preparing.start import settings_from
 
         config = settings_from(_at(start_from), Config.preset(DEFAULT_PRESET))
@@ -78,7 +79,8 @@ def settings_of(args: argparse.Namespace) -> Config:
     else:
         config = Config.preset(args.preset or DEFAULT_PRESET)
     if start_from is not None:
-        start = replace(config.training, start_from=_at(start_from))
+        place = None if start_from == NO_START else _at(start_from)
+        start = replace(config.training, start_from=place)
         config = replace(config, training=start)
     if args.first_stage is not None:
         config = config.with_first_stage(args.first_stage)
@@ -91,6 +93,11 @@ def settings_of(args: argparse.Namespace) -> Config:
     if getattr(args, "minutes", None) is not None:
         settings += [f"training.minutes={validation.real('--minutes', args.minutes, 0.1, 100_000)}"]
     return config.with_settings(settings)
+
+
+def _names_model(args: argparse.Namespace) -> bool:
+    """Tell whether --from names a model: neither auto nor nothing."""
+    return getattr(args, "start_from", None) not in (None, NO_START, AUTO_START)
 
 
 def _at(place: str) -> str:
@@ -266,6 +273,7 @@ def _plan(args: argparse.Namespace, config: Config, data: str) -> "Plan":
     begun = time.monotonic()
     from sd.common.device import choose
     from sd.config.conditioning_kind import resolve_conditioning
+    from sd.runs.preparing.start import choose_base
     from sd.training.planning import memory, planner
     from sd.training.planning.forecast import forecast
 
@@ -283,17 +291,30 @@ def _plan(args: argparse.Namespace, config: Config, data: str) -> "Plan":
     if not must_plan:
         measured = forecast(resolve(config), pictures.count, machine, start)
         return planner.Plan(config, (), measured)
-    if args.start_from is not None:
+    if _names_model(args):
         chosen = planner.plan_from(config, args.minutes, pictures, machine, start)
     else:
         kind, stage = config.conditioning.kind, _first_stage_asked(args, config)
         flip = config.training.flip
         chosen = planner.plan(args.minutes, pictures, machine, start, kind, stage, flip)
     config = chosen.config.with_settings(args.set)
+    if args.start_from is None and (base := choose_base(resolve(config), data)):
+        chosen = _start_untold(chosen, base)
+        config = chosen.config.with_settings(args.set)
     if config == chosen.config:
         return chosen
     measured = forecast(resolve(config), pictures.count, machine, start)
     return replace(chosen, config=config, forecast=measured)
+
+
+def _start_untold(chosen: "Plan", base: str) -> "Plan":
+    """Return a plan that starts from a bundled model, and says so after why it has its size."""
+    from sd.training.planning.reasons import Reason
+
+    config = chosen.config.with_settings([f"training.start_from={AUTO_START}"])
+    first, *others = chosen.reasons
+    reasons = (first, Reason("started_untold", {"model": base}), *others)
+    return replace(chosen, config=config, reasons=reasons)
 
 
 def _first_stage_asked(args: argparse.Namespace, config: Config) -> str | None:

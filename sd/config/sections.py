@@ -67,7 +67,9 @@ class TrainingConfig(Section):
         "How pictures of another shape are brought to size: crop, pad or stretch.",
     )
     start_from: str | None = key(
-        None, path_text, "Model whose weights training begins with, or None: with new ones."
+        None,
+        path_text,
+        "Model whose weights training begins with; auto: a bundled one that fits; None: new ones.",
     )
     lora_rank: int = key(
         0,
@@ -332,6 +334,7 @@ class ConditioningConfig(Section):
 
 TINY_AUTOENCODERS = {"taesd": 4, "taef2": 32}  # bundled ones: the channels of their latents
 TINY_FACTOR = 8
+AUTO_START = "auto"  # as start_from: a bundled model that fits, if there is one
 OWN, STORED = "own", "stored"  # trained with the run; the one that lies in a checkpoint
 AUTOENCODERS = (*TINY_AUTOENCODERS, OWN, STORED)
 AUTOENCODER_GROUPS = 32  # of its norms

@@ -19,7 +19,8 @@ from sd.config import Config
 from sd.data.image_set import ImageSet, read_images
 from sd.runs import process
 from sd.runs.bundle import pack
-from sd.runs.preparing.start import START, digest_at, settings_from
+from sd.runs.preparing import start as starts
+from sd.runs.preparing.start import START, choose_base, digest_at, settings_from
 from sd.runs.worker import begin, restart, resume
 from sd.training.loop import Training
 from tests.helpers.commands import refused, said
@@ -272,3 +273,61 @@ def test_minutes_from_a_model_are_planned_with_its_settings(
     assert config.training.start_from == str(base)
     assert found["reasons"][0]["line"].startswith("It starts from the weights of base, with its ")
     assert found["forecast"]["seconds"] == 30
+
+
+@pytest.mark.parametrize(
+    ("preset", "more", "source", "base"),
+    [
+        ("tiny", (), "mine", "emoji32"),
+        ("tiny", ("unet.context_dim=128", "training.batch_size=16"), "mine", "emoji32"),
+        ("tiny", (), "starter", None),  # whose pictures that has seen
+        ("tiny", ("training.input_width=40",), "mine", None),
+        ("tiny", ("unet.channel=1", "unet.n_embed=1"), "mine", None),
+        ("tiny", ("unet.model_channels=64",), "mine", None),
+        ("tiny", ("diffusion.prediction=v",), "mine", None),
+        ("small", (), "mine", None),
+        ("latent128", (), "mine", None),
+    ],
+)
+def test_a_base_is_a_bundled_model_of_the_same_network_and_size(
+    preset: str, more: tuple[str, ...], source: str, base: str | None
+) -> None:
+    assert choose_base(Config.preset(preset).with_settings(list(more)), source) == base
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_auto_is_decided_when_a_run_begins_and_stays(
+    base: Path,
+    tiny_config: Config,
+    pictures: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fits: bool,
+) -> None:
+    monkeypatch.setattr("sd.runs.home.BUNDLED_RUNS", home)
+    monkeypatch.setattr(starts, "BASES", ("base",))
+    folder, size = home / "auto", "training.input_height=" + ("8" if fits else "12")
+    list(begin(started(tiny_config, "auto", size), str(pictures), folder))
+    found = Config.read(folder / runs.CONFIG).training.start_from
+    digest = digest_at(list_checkpoints(base)[-1])
+    assert found == (f"base@{digest}" if fits else None)
+    assert ("started_from" in load_checkpoint(folder).about) == fits
+    shutil.rmtree(base)
+    list(restart(folder))
+    assert Config.read(folder / runs.CONFIG).training.start_from == found
+
+
+def test_a_plan_starts_from_a_base_unless_told_otherwise(
+    base: Path, pictures: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(starts, "choose_base", lambda config, source: "emoji32")
+    words = ("plan", pictures, "--minutes", 0.2, "--json")
+    found = json.loads(said(capsys, *words))
+    assert "training.start_from=auto" in found["settings"]
+    assert found["reasons"][1]["line"].startswith("It starts from the weights of emoji32, which ")
+    for more in (("--from", "nothing"), ("--from", base)):
+        told = json.loads(said(capsys, *words, *more))
+        assert "training.start_from=auto" not in told["settings"]
+        assert "started_untold" not in [each["kind"] for each in told["reasons"]]
+    given = said(capsys, "plan", pictures, "--preset", "tiny", "--steps", 9, "--json")
+    assert json.loads(given)["settings"] == ["training.steps=9"]

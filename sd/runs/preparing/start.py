@@ -31,7 +31,8 @@ from sd.common.disk import remove, write_folder
 from sd.common.text import brief, printable
 from sd.common.validation import InputError, shown
 from sd.config import Config
-from sd.config.sections import AUTOENCODERS, STORED
+from sd.config.sections import AUTO_START, AUTOENCODERS, STORED
+from sd.data.reading.source import BUNDLED_SETS
 from sd.networks.first_stage import Autoencoder
 from sd.runs.bundle import checkpoint_members
 from sd.runs.home import Home, default_home
@@ -43,6 +44,10 @@ KEPT = (  # of a model's training, for one that starts from it
     *("precision", "weight_decay", "grad_clip"),
 )
 STEPS = 1000  # of a run that starts from a model, unless told
+# Bundled models that training starts from untold, and what of a network may then differ: what it is
+# told has weights of its own.
+BASES = ("emoji32",)
+TOLD = ("context_dim", "num_classes")
 
 
 def settings_from(place: str, base: Config) -> Config:
@@ -84,6 +89,30 @@ def at_no_place(config: Config) -> Config:
     return config.with_settings(["training.dataset_path=None", "training.save_path=None"])
 
 
+def choose_base(config: Config, source: str) -> str | None:
+    """Return the bundled model that training on `source` starts from by itself; None for none.
+
+    Its space, size, estimate and network are those of `config`. No bundled set starts from one:
+    the pictures that are held out to measure on would be known to it.
+    """
+    if source in BUNDLED_SETS or config.training.lora_rank:
+        return None
+    bundled = default_home().bundled
+    for name in BASES:
+        if list_checkpoints(bundled / name):
+            own = Config.read(newest_checkpoint(bundled / name) / runs.CONFIG)
+            if _look(own) == _look(config):
+                return name
+    return None
+
+
+def _look(config: Config) -> tuple[object, ...]:
+    """Return what two models must share for one to start from the other untold."""
+    unet = replace(config.unet, **dict.fromkeys(TOLD))
+    stage = config.first_stage.autoencoder
+    return config.picture_shape, stage, config.diffusion.prediction, unet
+
+
 def find_model(place: str, run: Path | None, stack: ExitStack) -> Path:
     """Return the checkpoint of a model: a run or checkpoint folder, a bundle, or a model's name.
 
@@ -113,10 +142,14 @@ def find_model(place: str, run: Path | None, stack: ExitStack) -> Path:
 def keep_start(run: Path, config: Config) -> Config:
     """Copy the model that a run starts from into its folder; return settings that name it so.
 
-    Nothing where it starts from none. Raises `InputError` where there is no such model, or where it
-    has other weights than the settings say.
+    "auto" is decided here. Nothing is kept where it starts from none. Raises `InputError` where
+    there is no such model, or where it has other weights than the settings say.
     """
     place = config.training.start_from
+    if place == AUTO_START:
+        base = choose_base(config, runs.read_source(run))
+        place = None if base is None else str(default_home().bundled / base)
+        config = replace(config, training=replace(config.training, start_from=place))
     if place is None and config.training.lora_rank:
         raise InputError(
             "training.start_from = None: a LoRA is trained for a published model; say which, as "

@@ -147,6 +147,8 @@ def plan_for(
         words.append("--set=training.flip=True")
     if (start := settings.find_start(chosen)) is not None:
         words.append(f"--from={start}")
+    elif chosen.training.start_from is None:
+        words.append("--from=nothing")
     words += count_pictures(data, chosen.training)
     for answer in ask([*words, "--", uploads.source_of(data)], lang):
         if "preset" not in answer:

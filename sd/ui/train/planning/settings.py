@@ -18,7 +18,7 @@ from sd.common import validation
 from sd.common.validation import InputError
 from sd.config import KEYS, SECTIONS, Config, ini, preset_names
 from sd.config.fields import LONGEST_PATH
-from sd.config.sections import AUTOENCODERS, CONDITIONING_KINDS, LORA_TARGETS
+from sd.config.sections import AUTO_START, AUTOENCODERS, CONDITIONING_KINDS, LORA_TARGETS
 from sd.diffusion.schedule import SCHEDULES, Schedule
 from sd.generation import registry
 from sd.networks.blueprint import check_network
@@ -28,7 +28,8 @@ from sd.ui.components import fields
 from sd.ui.components.fields import Field, Values, patch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-NOTHING = "start_nothing"  # where training starts from no model
+# Where training starts from a bundled model that fits, or from none.
+STARTS = [("start_auto", AUTO_START), ("start_nothing", "")]
 PLAN_MINUTES = "plan_minutes"  # a field beside the settings: any number of minutes
 FIRST = preset_names()[0]  # with which the page opens
 SECTION_OF = {key: section for section, keys in KEYS.items() for key in keys}
@@ -110,7 +111,7 @@ def field_of(key: str, config: Config) -> Field:
     if key in KEYS_BESIDE_PICTURES:
         usual["label"] = f"pick_{key}"
     if key == "start_from":  # `offer_models` brings the models
-        return Field(kind=fields.CHOICE, choices=[(NOTHING, "")], is_open=True, **usual)
+        return Field(kind=fields.CHOICE, choices=STARTS, is_open=True, **usual)
     how = widget_kind(key)
     if how == "slider":
         high, step = RANGES[key]
@@ -168,7 +169,7 @@ def list_fields(config: Config) -> list[Field]:
 
 def build_form(elem_id: str) -> gr.HTML:
     """Lay out the whole form; what is sent for it is read by `read_values`."""
-    built = fields.form(list_fields(read_preset(FIRST)), elem_id)
+    built = fields.form(list_fields(first_config()), elem_id)
     setattr(built, "read_sent", read_values)  # noqa: B010 (a name of ours)
     return built
 
@@ -188,9 +189,14 @@ def read_values(name: str, value: Any) -> Values | None:
     return {**first_values(), **value}
 
 
+def first_config() -> Config:
+    """Return the settings with which the page opens."""
+    return read_preset(FIRST).with_settings([f"training.start_from={AUTO_START}"])
+
+
 def first_values() -> Values:
     """Return what the form holds at first."""
-    return {**widget_values(read_preset(FIRST)), "seed": 0, "device": "auto", PLAN_MINUTES: 3}
+    return {**widget_values(first_config()), "seed": 0, "device": "auto", PLAN_MINUTES: 3}
 
 
 def from_widget(key: str, value: object) -> Any:
@@ -273,14 +279,14 @@ def offer_models() -> dict[str, Any]:
     names = [
         each.name for each in registry.list_models(state.home()) if each.checkpoint is not None
     ]
-    return patch(choices={"start_from": [(NOTHING, ""), *((name, name) for name in names)]})
+    return patch(choices={"start_from": [*STARTS, *((name, name) for name in names)]})
 
 
 def find_start(config: Config) -> Path | None:
     """Return where the model lies from which settings start; `InputError` for none of this page."""
-    if config.training.start_from is None:
+    if config.training.start_from in (None, AUTO_START):
         return None
-    name = name_of(config.training.start_from)
+    name = name_of(str(config.training.start_from))
     with suppress(InputError):
         entry = models.find(name)
         if entry.checkpoint is not None:
