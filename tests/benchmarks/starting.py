@@ -150,13 +150,13 @@ def saved(own: Mapping[str, float], other: Mapping[str, float], at: int) -> dict
     """
     until = {step: loss for step, loss in other.items() if int(step) <= at}
     best = min(until, key=until.__getitem__)
-    last = max(own.keys() & other.keys(), key=int)
+    last = max(own.keys() & other.keys(), key=int, default="")
     return {
         "times": at / reached(own, other[str(at)]),
         "times_to_lowest": int(best) / reached(own, other[best]),
         "lowest": min(own.values()) / min(other.values()),
-        "last": own[last] / other[last],
-        "last_step": int(last),
+        "last": own[last] / other[last] if last else math.nan,
+        "last_step": int(last or 0),
     }
 
 

@@ -1,5 +1,7 @@
 """The figures that the benchmarks tell: distances, places and kinds of error are what they say."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -227,3 +229,8 @@ def test_a_start_from_a_model_saves_steps_to_the_loss_of_a_start_from_nothing() 
         "last_step": 1000,
     }
     assert saved({"50": 0.6}, nothing, 300)["times"] == 0  # never reached
+
+
+def test_runs_without_a_common_last_look_are_told_as_far_as_they_go() -> None:
+    found = saved({"8": 0.3, "40": 0.2}, {"100": 0.3}, 100)
+    assert found["times"] == 12.5 and found["last_step"] == 0 and math.isnan(found["last"])
