@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from sd import runs
 from sd.common import validation
@@ -68,7 +68,7 @@ def settings_of(args: argparse.Namespace) -> Config:
             Config.read(args.config) if args.config else Config.preset(args.preset or LORA_PRESET)
         )
         config = lora_settings(_at(lora), base)
-    elif _names_model(args) and not args.preset and not args.config:
+    elif _is_model(start_from) and not args.preset and not args.config:
         from sd.runs.preparing.start import settings_from
 
         config = settings_from(_at(start_from), Config.preset(DEFAULT_PRESET))
@@ -95,9 +95,9 @@ def settings_of(args: argparse.Namespace) -> Config:
     return config.with_settings(settings)
 
 
-def _names_model(args: argparse.Namespace) -> bool:
-    """Tell whether --from names a model: neither auto nor nothing."""
-    return getattr(args, "start_from", None) not in (None, NO_START, AUTO_START)
+def _is_model(place: str | None) -> TypeGuard[str]:
+    """Tell whether what --from says is a model: neither auto nor nothing."""
+    return place not in (None, NO_START, AUTO_START)
 
 
 def _at(place: str) -> str:
@@ -291,7 +291,7 @@ def _plan(args: argparse.Namespace, config: Config, data: str) -> "Plan":
     if not must_plan:
         measured = forecast(resolve(config), pictures.count, machine, start)
         return planner.Plan(config, (), measured)
-    if _names_model(args):
+    if _is_model(args.start_from):
         chosen = planner.plan_from(config, args.minutes, pictures, machine, start)
     else:
         kind, stage = config.conditioning.kind, _first_stage_asked(args, config)

@@ -44,10 +44,7 @@ KEPT = (  # of a model's training, for one that starts from it
     *("precision", "weight_decay", "grad_clip"),
 )
 STEPS = 1000  # of a run that starts from a model, unless told
-# Bundled models that training starts from untold, and what of a network may then differ: what it is
-# told has weights of its own.
-BASES = ("emoji32",)
-TOLD = ("context_dim", "num_classes")
+BASES = ("emoji32",)  # bundled models that training starts from untold
 
 
 def settings_from(place: str, base: Config) -> Config:
@@ -108,7 +105,7 @@ def choose_base(config: Config, source: str) -> str | None:
 
 def _look(config: Config) -> tuple[object, ...]:
     """Return what two models must share for one to start from the other untold."""
-    unet = replace(config.unet, **dict.fromkeys(TOLD))
+    unet = replace(config.unet, context_dim=None, num_classes=None)  # what it is told is its own
     stage = config.first_stage.autoencoder
     return config.picture_shape, stage, config.diffusion.prediction, unet
 
