@@ -360,6 +360,7 @@
 
     play(steps) {
       this.begun += 1;
+      this.be("running"); // so that a second press is no second of these
       this.page.play({ steps });
     }
 
