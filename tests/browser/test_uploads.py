@@ -127,9 +127,9 @@ def test_a_dropped_folder_keeps_its_classes(kept_page: Any, home: Path) -> None:
 
 
 def test_what_is_refused_is_told_and_what_was_chosen_stays(
-    kept_page: Any, home: Path, tmp_path: Path
+    open_page: Any, home: Path, tmp_path: Path
 ) -> None:
-    page = at_doors(kept_page)
+    page = at_doors(open_page())  # where nothing is chosen yet
     files: dict[str, bytes | str] = {"good.png": picture(1), "also.png": picture(2), "bad.txt": "x"}
     root = folder(tmp_path / "set", files)
     choose = page.locator(".pick-files")
