@@ -23,7 +23,13 @@ from sd.checkpoints.first_stage import (
 from sd.checkpoints.model import Model
 from sd.checkpoints.pretrained.choices import BFLOAT16, Choices, parse_place
 from sd.checkpoints.pretrained.folder import Folder
-from sd.checkpoints.pretrained.header import WeightFile, read_header, read_tensor
+from sd.checkpoints.pretrained.header import (
+    TORCH_TYPES,
+    WeightFile,
+    read_bytes,
+    read_header,
+    read_tensor,
+)
 from sd.checkpoints.pretrained.inspection import (
     SCALE,
     Stage,
@@ -68,6 +74,7 @@ LATENT_RGB = (  # the mean colour of a place: least squares over TAESD's latents
     (0.1366, 0.0041, -0.1103),
 )
 BYTES = {torch.float32: 4, torch.bfloat16: 2}
+STORED_AS = {torch.float32: "F32", torch.bfloat16: "BF16"}
 
 
 def open_pretrained(
@@ -184,26 +191,45 @@ def fill(
 ) -> None:
     """Fill a network without storage with tensors of files, one after the other.
 
-    Raises `InputError` naming the first tensor that holds what is no finite number.
+    What changes its type or layout passes through memory that is used again: pages that are new to
+    the process take longer than reading does. Raises `InputError` naming the first tensor that
+    holds what is no finite number.
     """
     wanted = {name: each.shape for name, each in network.state_dict().items()}
     state: dict[str, Tensor] = {}
+    passing = torch.empty(0, dtype=torch.uint8)
     for name, shape in wanted.items():
-        tensor = _read(matched[name], dtype).reshape(shape)
+        stored = matched[name]
+        is_last = channels_last and len(shape) == 4
+        layout = torch.channels_last if is_last else torch.contiguous_format
+        if stored.rows is None and not is_last and stored.entry.dtype == STORED_AS[dtype]:
+            tensor = read_tensor(stored.file, stored.name).reshape(shape)
+        else:
+            passing = _grown(passing, stored.entry.bytes)
+            tensor = torch.empty(shape, dtype=dtype, memory_format=layout)
+            tensor.copy_(_read(stored, passing).reshape(shape))
         if not is_finite(tensor):
-            label = matched[name].file.label
-            raise InputError(f"{label}: {matched[name].name} holds values that are not finite")
-        if channels_last and tensor.ndim == 4:
-            tensor = tensor.contiguous(memory_format=torch.channels_last)
+            label = stored.file.label
+            raise InputError(f"{label}: {stored.name} holds values that are not finite")
         state[name] = tensor
     network.load_state_dict(state, assign=True)
 
 
-def _read(stored: Stored, dtype: torch.dtype) -> Tensor:
-    tensor = read_tensor(stored.file, stored.name)
-    if stored.rows is not None:
-        tensor = tensor[slice(*stored.rows)].clone()
-    return tensor.to(dtype)
+def _grown(passing: Tensor, size: int) -> Tensor:
+    """Return memory of at least so many bytes: the one that is there if it suffices."""
+    return passing if len(passing) >= size else torch.empty(size, dtype=torch.uint8)
+
+
+def _read(stored: Stored, passing: Tensor) -> Tensor:
+    """Return a tensor as it is stored, which lies in `passing` or is mapped from its file."""
+    file, name, entry = stored.file, stored.name, stored.entry
+    if name in file.held:
+        tensor = file.held[name].detach()
+    else:
+        data = passing[: entry.bytes]
+        read_bytes(file, name, data)
+        tensor = data.view(getattr(torch, TORCH_TYPES[entry.dtype])).reshape(entry.shape)
+    return tensor if stored.rows is None else tensor[slice(*stored.rows)]
 
 
 def _conditioner(report: LoadingReport) -> ClipCaptions | None:

@@ -279,12 +279,18 @@ def read_tensor(file: WeightFile, name: str) -> "Tensor":
     if name in file.held:
         return file.held[name].detach().clone()
     entry = file.entries[name]
-    dtype = getattr(torch, TORCH_TYPES[entry.dtype])
-    out = torch.empty(entry.shape, dtype=dtype)
-    if out.numel():
-        with file.path.open("rb") as stream:
-            stream.seek(entry.start)
-            view: Any = out.reshape(-1).view(torch.uint8).numpy()
-            if stream.readinto(memoryview(view)) != entry.bytes:  # it has become shorter meanwhile
-                raise InputError(f"{file.label}: cut off while it was read")
+    out = torch.empty(entry.shape, dtype=getattr(torch, TORCH_TYPES[entry.dtype]))
+    read_bytes(file, name, out.reshape(-1).view(torch.uint8))
     return out
+
+
+def read_bytes(file: WeightFile, name: str, out: "Tensor") -> None:
+    """Read the bytes of one tensor of a safetensors file into `out`, uint8 of as many."""
+    entry = file.entries[name]
+    if not entry.bytes:
+        return
+    with file.path.open("rb") as stream:
+        stream.seek(entry.start)
+        view: Any = out.numpy()
+        if stream.readinto(memoryview(view)) != entry.bytes:  # it has become shorter meanwhile
+            raise InputError(f"{file.label}: cut off while it was read")
