@@ -43,17 +43,22 @@
     }
     ask(path, said = {}) {
       this.said = said;
-      this.root.setAttribute("aria-busy", "true");
+      this.wait(true);
       this.trigger("input", { place: path, said });
     }
     send(told) {
-      this.root.setAttribute("aria-busy", "true");
+      this.wait(true);
       this.trigger("submit", told);
+    }
+    // Until an answer is there, what is shown is of the question before and opens nothing.
+    wait(whether) {
+      this.root.setAttribute("aria-busy", String(whether));
+      this.foot.inert = whether;
     }
 
     take() {
       const { folder, file, fault, done } = this.content;
-      this.root.removeAttribute("aria-busy");
+      this.wait(false);
       if (done) {
         this.root.close();
         if (done.choose) sdHead.choose(done.choose);

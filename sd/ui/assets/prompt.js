@@ -376,6 +376,7 @@
       if (state === "running" && this.stopping && this.state === "waiting") document.querySelector("#denoise-stop")?.click();
       if (state === "rest" && this.state === "paused" && !this.stopping) return; // the event has ended, not the sampling
       if (state === "rest" || state === "paused") this.stopping = false;
+      if (state === "rest" && this.state === "running" && this.kind === "text") this.measure(); // now it is known
       this.state = state;
       this.face();
       if (state !== "waiting") this.queue("");

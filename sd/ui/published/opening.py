@@ -78,8 +78,8 @@ def folder_content(folder: Path) -> dict[str, Any]:
 def _row(path: Path) -> dict[str, Any] | None:
     """Return what a folder's list shows of a file, None of one that is not read."""
     if path.is_dir():
-        kind = "model" if is_folder(path) else "folder"
-        return {"name": printable(path.name), "place": str(path), "kind": kind}
+        kind, about = ("model", "diffusers") if is_folder(path) else ("folder", "")
+        return {"name": printable(path.name), "place": str(path), "kind": kind, "about": about}
     if path.suffix.lower() not in SUFFIXES:
         return None
     size = format_bytes(path.stat().st_size)
