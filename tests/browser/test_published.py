@@ -60,7 +60,10 @@ def _opened(_one_page: Any, files: Path, home: Path) -> Iterator[Any]:
     settled(page, ".opening-tree", "324 of 324 tensors")
     page.locator(".opening-go", has_text="Open").click()
     settled(page, "#model .model-now", MODEL)
-    page.locator(".ask-text").wait_for()
+    page.locator(".ask-line", has_text="20 steps of").wait_for()  # with which such a file begins
+    page.locator(".ask-text").fill(PROMPT)
+    fill(page, "size", f"{SIDE}x{SIDE}")
+    settled(page, ".ask-told", f"20 steps at {SIDE} px: about")
     yield page
     (home / shelf.FILE).unlink()
 
@@ -73,30 +76,28 @@ def page(_opened: Any, kept_page: Any) -> Any:
 
 def look_at(page: Any, place: Path) -> None:
     """Type a place into the dialog, and wait until it shows it."""
-    page.locator("#opening-dialog[open]:not([aria-busy])").wait_for()
+    page.locator("#opening-dialog[open]:not([aria-busy=true])").wait_for()
     page.locator(".opening-path input").fill(str(place))
     page.locator(".opening-path button").click()
     shown = ".opening-list" if place.is_dir() else ".opening-name"
-    page.locator(f"#opening-dialog:not([aria-busy]) {shown}").first.wait_for()
+    page.locator(f"#opening-dialog:not([aria-busy=true]) {shown}").first.wait_for()
 
 
 def test_a_prompt_is_told_by_its_tokens_and_drawn_step_by_step(page: Any) -> None:
-    page.locator(".ask-line", has_text="20 steps of").wait_for()  # with which such a file begins
-    page.locator(".ask-text").fill(PROMPT)
     settled(page, ".ask-told", f"{len(WORDS)} of 75 tokens")
-    page.locator(".ask-told button").click()
+    page.locator(".ask-told button").first.click()
     tokens = page.locator(".ask-tokens span")
     assert tokens.evaluate_all("all => all.map((each) => each.firstChild.data)") == WORDS
     assert tokens.locator("sup").all_inner_texts() == ["1.30", "0.91"]
-    fill(page, "size", f"{SIDE}x{SIDE}")
     fill(page, "steps", 60)
     settled(page, ".ask-told", f"60 steps at {SIDE} px: about")
+    page.evaluate("document.querySelector('.ask-told span').textContent = ''")
     page.evaluate(WATCH, [PLAYER, "ready"])
     denoised(page, 60)
     seen = [int(each) for each in page.evaluate("seen") if each not in (None, "25")]
     assert len(seen) > 1 and seen == sorted(seen), seen  # steps came while others were at work
-    end = page.locator(f"{PLAYER} .sdp-card canvas[data-step='60']").first
-    end.wait_for()
+    page.locator(f"{PLAYER} .sdp-card canvas[data-step='60']").first.wait_for()
+    settled(page, ".ask-told", f"60 steps at {SIDE} px: about")  # told anew, by what it took
     assert page.locator(".ask-text").input_value() == PROMPT
 
 
@@ -151,7 +152,7 @@ def test_a_lora_is_weighed_and_a_picture_brings_it_back(
     denoised(page, 6)
     unfold(page, "#denoise-take")
     plain = taken(page, tmp_path / "plain.png")
-    page.locator(".added-add").click()
+    page.locator(".ask-file").click()
     look_at(page, files / INK)
     settled(page, ".opening-tree", "2 of 2 used")
     page.locator(".opening-go").click()

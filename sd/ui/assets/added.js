@@ -6,21 +6,20 @@
 
   class Added {
     constructor(root, props, trigger, watch) {
-      Object.assign(this, { root, props, trigger });
+      Object.assign(this, { root, props, trigger, wanted: {} }); // scales that no answer has shown yet
       watch("content", () => this.draw());
       this.draw();
       trigger("focus"); // the tab may be made after its model was chosen
     }
     draw() {
       const { rows, words, ...bounds } = this.props.content ?? {};
-      this.root.hidden = !rows;
-      if (!rows) return;
+      this.root.hidden = !rows?.length;
+      if (this.root.hidden || this.root.querySelector("input:active")) return; // being dragged: drawn when it is let go
       const held = document.activeElement?.closest(".added-row")?.dataset.name;
-      const add = make("button", { type: "button", className: "added-add" }, `+ ${words.added_add}`);
-      add.addEventListener("click", () => sdOpening.show());
+      this.wanted = Object.fromEntries(rows.filter(({ name, scale }) => name in this.wanted && this.wanted[name] !== scale).map(({ name }) => [name, this.wanted[name]]));
       this.root.setAttribute("role", "group");
       this.root.setAttribute("aria-label", words.added_title);
-      this.root.replaceChildren(...rows.map((row) => this.row(row, words, bounds)), add);
+      this.root.replaceChildren(...rows.map((row) => this.row({ ...row, scale: this.wanted[row.name] ?? row.scale }, words, bounds)));
       if (held) [...this.root.children].find((each) => each.dataset.name === held)?.querySelector("input")?.focus();
     }
     row({ name, kind, scale, about }, words, { low, high, step }) {
@@ -32,7 +31,11 @@
         const slider = make("input", { type: "range", min: low, max: high, step, "aria-label": words.added_scale.replace("{name}", name) });
         slider.value = scale;
         slider.addEventListener("input", () => (said.textContent = Number(slider.value).toFixed(2)));
-        slider.addEventListener("change", () => this.trigger("input", { name, scale: Number(slider.value) }));
+        slider.addEventListener("pointerup", () => setTimeout(() => this.draw()));
+        slider.addEventListener("change", () => {
+          this.wanted[name] = Number(slider.value);
+          this.trigger("input", { name, scale: this.wanted[name] });
+        });
         node.append(slider, said);
       }
       const label = words.added_remove.replace("{name}", name);

@@ -1,10 +1,11 @@
 // What is told of a prompt that is one text: how many of the tokens that are read it takes, what a
-// drawing takes, and its tokens with their weights where they are wanted.
+// drawing takes, what adds a file to the model, and its tokens with their weights where they are wanted.
 (() => {
   "use strict";
   window.sdToldOf = (make, bar) => {
     const count = make("button", { type: "button", "aria-expanded": "false", onclick: () => show(tokens.hidden) });
-    const price = make("span", {}), row = make("div", { class: "ask-told", hidden: "" }, count, price);
+    const add = make("button", { type: "button", class: "ask-file", onclick: () => sdOpening.show() }, `+ ${bar.say("file")}`);
+    const price = make("span", {}), row = make("div", { class: "ask-told", hidden: "" }, count, price, add);
     const tokens = make("div", { class: "ask-tokens", hidden: "", role: "group" });
     const node = make("div", {}, row, tokens);
     const show = (whether) => {

@@ -44,7 +44,7 @@ NEAR = 0.5  # how like a prompt a known one must be to be proposed
 BAR_WORDS = (
     *("add", "remove", "none", "offers", "unknown", "nearest", "seed_word", "one_step", "pause"),
     *("resume", "draw", "stopping", "queue", "queue_about", "ordinals", "line", "line_plain"),
-    *("all", "text", "tokens"),
+    *("all", "text", "tokens", "file"),
 )
 PLACE = '<div class="ask"></div>'  # never changes, so gradio never touches what is in it
 ON_LOAD = """sdPrompt.mount(element, props, {

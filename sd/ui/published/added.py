@@ -18,7 +18,7 @@ from sd.ui.published.opening import lora_use
 from sd.ui.texts import say
 
 LOWEST, HIGHEST, STEP = -2.0, 2.0, 0.05  # scales that the slider has
-WORDS = ("added_title", "added_scale", "added_remove", "added_add")
+WORDS = ("added_title", "added_scale", "added_remove")
 PLACE = '<div class="added" hidden></div>'
 ON_LOAD = 'sdAdded.mount(element.querySelector(".added"), props, trigger, watch);'
 
