@@ -23,6 +23,9 @@ from sd.checkpoints.pretrained.choices import (
 from sd.checkpoints.record import (
     ABOUT,
     DIGITS,
+    LICENSE,
+    RAIL_M,
+    RAIL_M_NAME,
     list_checkpoints,
     newest_checkpoint,
     read_about,
@@ -79,6 +82,21 @@ def is_closed_form(name: str) -> bool:
     """Tell whether a name is that of a closed-form denoiser."""
     kind, colon, _ = name.partition(":")
     return bool(colon) and kind in CLOSED_FORMS
+
+
+def license_of(entry: ModelEntry) -> str:
+    """Return the licence that is known to go along with a model's weights, "" where none is.
+
+    Whatever is published is taken for Stable Diffusion's.
+    """
+    if entry.published:
+        return RAIL_M_NAME
+    if entry.checkpoint is None:
+        return ""
+    with suppress(InputError, OSError):
+        if read_about(entry.checkpoint).get(LICENSE) == RAIL_M:
+            return RAIL_M_NAME
+    return ""
 
 
 def list_models(home: Home) -> list[ModelEntry]:

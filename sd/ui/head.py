@@ -92,7 +92,11 @@ def age_text(then: float, lang: str) -> str:
 def state_of(entry: ModelEntry, lang: str) -> dict[str, Any]:
     """Return a model's state: how far its training is, else its pictures and their size."""
     if entry.published:
-        return {"state": " · ".join(side_words(entry, lang)), "live": False}
+        return {
+            "state": " · ".join(side_words(entry, lang)),
+            "live": False,
+            **license_told(entry, lang),
+        }
     status = runs.status(entry.folder)
     if status.alive:
         words = say(f"model_{status.state}", lang)
@@ -101,7 +105,14 @@ def state_of(entry: ModelEntry, lang: str) -> dict[str, Any]:
         return {"state": words, "live": True}
     start = next((each for each in runs.events(entry.folder) if each["event"] == "start"), {})
     told = [say("model_pictures", lang, n=f"{start['pictures']:,}")] if "pictures" in start else []
-    return {"state": " · ".join([*told, *side_words(entry, lang)]), "live": False}
+    words = [*told, *side_words(entry, lang)]
+    return {"state": " · ".join(words), "live": False, **license_told(entry, lang)}
+
+
+def license_told(entry: ModelEntry, lang: str) -> dict[str, str]:
+    """Return the licence that goes along with a model's weights, and what it means."""
+    license = registry.license_of(entry)
+    return {"license": license, "license_about": say("model_license", lang)} if license else {}
 
 
 def side_words(entry: ModelEntry, lang: str) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 
 from sd.checkpoints.checkpoint import save_checkpoint
 from sd.checkpoints.model import Model
+from sd.checkpoints.record import ABOUT, LICENSE, RAIL_M, RAIL_M_NAME
 from sd.common.validation import InputError
 from sd.config import Config
 from sd.data import shapes
@@ -61,10 +62,10 @@ def test_a_model_trained_among_the_bundled_comes_after_them(tmp_path: Path) -> N
     assert found == [("emoji32", True), ("mine", False)]
 
 
-def stored(place: Path, config: Config, seed: int = 1, step: int = 7) -> Path:
+def stored(place: Path, config: Config, seed: int = 1, step: int = 7, **about: Any) -> Path:
     """Save a model with random weights as a checkpoint; return its folder."""
     model = Model(with_weights(new_network(config, seed)), config)
-    return save_checkpoint(model, place, {"step": step})
+    return save_checkpoint(model, place, {"step": step, **about})
 
 
 def test_a_model_is_found_by_its_name_alone_and_yours_before_a_bundled_one(home: Path) -> None:
@@ -177,6 +178,19 @@ def test_a_run_that_came_to_the_same_step_again_is_another_model(
     after = find_model(default_home(), "mine")
     assert opened.load(after, "cpu", lambda: None) is not first
     assert registry.digest(after) == str(model_digest(folder))
+
+
+def test_the_licence_of_stable_diffusion_is_told_of_what_carries_it(
+    home: Path, tiny_config: Config
+) -> None:
+    for name, more in (("own", {}), ("theirs", {LICENSE: RAIL_M})):
+        stored(home / name / "checkpoint-7", tiny_config, **more)
+        (home / name / "config.ini").write_text(tiny_config.to_ini())
+    found = {name: registry.find_model(default_home(), name) for name in ("own", "theirs")}
+    told = {name: registry.license_of(entry) for name, entry in found.items()}
+    assert told == {"own": "", "theirs": RAIL_M_NAME}
+    (found["theirs"].checkpoint / ABOUT).unlink()  # whoever opens it is told
+    assert registry.license_of(found["theirs"]) == ""
 
 
 def model_digest(folder: Path) -> str:

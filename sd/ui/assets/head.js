@@ -118,7 +118,8 @@
     draw() {
       const { words } = this, name = this.props.value || "";
       const now = this.models.find((each) => each.name === name) ?? { name, title: name || " " };
-      this.now.replaceChildren(...this.face(now, now.state ?? now.about));
+      this.now.replaceChildren(...this.face(now, [now.state ?? now.about, now.license && "RAIL-M"].filter(Boolean).join(" · ")));
+      this.now.title = [now.license, now.license_about].filter(Boolean).join(": ");
       this.now.setAttribute("aria-label", `${words.model ?? ""}: ${now.title}`);
       this.list.setAttribute("aria-label", words.model ?? "");
       this.skip.textContent = words.skip ?? "";

@@ -13,6 +13,7 @@ from sd.runs import Home
 from sd.ui import head, models, state
 from sd.ui.adapter.errors import PageError
 from sd.ui.denoise import form, prompts
+from sd.ui.denoise.tools import takeaway
 from sd.ui.published import added, opening
 from tests.helpers import published
 from tests.helpers.denoising import CHINESE, ENGLISH
@@ -110,6 +111,9 @@ def test_it_becomes_the_pages_model(files: Path) -> None:
     (card,) = (each for each in content["models"] if each["name"] == name)
     assert card["title"] == MODEL and card["state"] == f"{models.shape_of(entry)[1]} px"
     assert not card["own"] and content["words"]["open_file"]
+    assert card["license"] == "CreativeML Open RAIL-M" and "restricts" in card["license_about"]
+    made = takeaway.png_record(models.make_recipe(model=name, seed=0, sampler="ddim", steps=1), 0)
+    assert made["license"] == "CreativeML Open RAIL-M"
     bar = prompts.show_words(ENGLISH, name)["asked"]["patch"]
     assert bar["kind"] == "text"
     first = prompts.prefill(name, {"prompts": ["a cat", "a dog"], "seed": 3}, form.FIRST)

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from sd.checkpoints.record import LICENSE
 from sd.common import validation
 from sd.common.marks import RECIPE, SIGNATURE, mark_zip, png_chunks
 from sd.common.text import printable
 from sd.common.validation import InputError
 from sd.data.reading.files import read_bytes
+from sd.generation import registry
 from sd.generation.recipe import Recipe, from_json
 from sd.ui import models
 from sd.ui.adapter import scratch
@@ -69,8 +71,13 @@ class TakeawayParts(NamedTuple):
 
 
 def png_record(recipe: Recipe, index: int) -> dict[str, Any]:
-    """Return what a PNG carries: the recipe, which picture it is, and on what it was made."""
-    return {"recipe": recipe.to_json(), "index": index, "made": models.machine().record()}
+    """Return what a PNG carries: the recipe, which picture it is, on what it was made, a licence.
+
+    The licence is that of the model's weights, where one is known to go along with them.
+    """
+    told = {"recipe": recipe.to_json(), "index": index, "made": models.machine().record()}
+    license = registry.license_of(models.find(recipe.model))
+    return told | ({LICENSE: license} if license else {})
 
 
 def write_file(node: Node, kind: str, index: int, lang: str) -> Path:
