@@ -14,7 +14,8 @@
     draw() {
       const { rows, words, ...bounds } = this.props.content ?? {};
       this.root.hidden = !rows?.length;
-      if (this.root.hidden || this.root.querySelector("input:active")) return; // being dragged: drawn when it is let go
+      if (this.root.hidden) return this.root.replaceChildren();
+      if (this.root.querySelector("input:active")) return; // being dragged: drawn when it is let go
       const held = document.activeElement?.closest(".added-row")?.dataset.name;
       this.wanted = Object.fromEntries(rows.filter(({ name, scale }) => name in this.wanted && this.wanted[name] !== scale).map(({ name }) => [name, this.wanted[name]]));
       this.root.setAttribute("role", "group");
