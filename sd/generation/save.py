@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from sd.checkpoints.closed_form_model import ClosedFormModel
 from sd.checkpoints.model import Model
+from sd.checkpoints.record import LICENSE, RAIL_M_NAME
 from sd.common.device import Machine
 from sd.common.encoding import data_uri
 from sd.common.marks import save_png
@@ -67,14 +68,17 @@ class Generation:
     def record(self, index: int | None = None) -> dict[str, Any]:
         """Return what a file carries: the recipe, which picture it is (None: a grid), the machine.
 
-        A reader that wants one picture of a grid takes the first.
+        And the licence of the model's weights, where one is known to go along with them. A reader
+        that wants one picture of a grid takes the first.
         """
-        return {
+        told = {
             "recipe": self.recipe.to_json(),
             "index": index or 0,
             "sheet": index is None,
             "made": self.machine.record(),
         }
+        restricted = isinstance(self.source, Model) and self.source.is_restricted
+        return told | ({LICENSE: RAIL_M_NAME} if restricted else {})
 
 
 def record_attention(

@@ -121,7 +121,9 @@ def test_another_programs_picture_gives_its_prompts_and_settings(
     words = ["--like", tmp_path / "theirs.png", "--seed", 3, "--device", "cpu", "--out", out]
     assert main(["sample", str(single), *map(str, words)]) == 0
     lines = capsys.readouterr().err
-    recipe = read_recipe(out)["recipe"]
+    told = read_recipe(out)
+    recipe = told["recipe"]
+    assert told["license"] == "CreativeML Open RAIL-M"
     assert recipe["prompts"] == ["a (red:1.3) cat"] and recipe["negative"] == "dog"
     told = {name: recipe[name] for name in ("steps", "sampler", "guidance", "seed", "size")}
     assert told == {
