@@ -105,8 +105,8 @@ def state_of(entry: ModelEntry, lang: str) -> dict[str, Any]:
         return {"state": words, "live": True}
     start = next((each for each in runs.events(entry.folder) if each["event"] == "start"), {})
     told = [say("model_pictures", lang, n=f"{start['pictures']:,}")] if "pictures" in start else []
-    words = [*told, *side_words(entry, lang)]
-    return {"state": " · ".join(words), "live": False, **license_told(entry, lang)}
+    told += side_words(entry, lang)
+    return {"state": " · ".join(told), "live": False, **license_told(entry, lang)}
 
 
 def license_told(entry: ModelEntry, lang: str) -> dict[str, str]:
