@@ -108,7 +108,9 @@
       this.told_of.take(kind, told);
       if (state) this.be(state);
       if (again) this.begin(() => this.page.again());
-      this.keep(JSON.stringify([this.prompts, this.seed]) !== asked || Boolean(kind));
+      this.keep(false);
+      const changed = JSON.stringify([this.prompts, this.seed]) !== asked || Boolean(kind);
+      if (changed) setTimeout(() => this.page.change()); // when other parts, too, have taken what came with it
       if (told && told.price === null) this.measure();
     }
 
