@@ -45,9 +45,13 @@
       return make("div", {}, make("dt", {}, title), this.cells[key]);
     }
 
-    // `place`: where they are to be seen; a page may have one of its own for them.
-    render(lane, frame, place) {
+    // Lie where they are to be seen; a page may have a place of its own for them.
+    lie(place) {
       if (this.node.parentNode !== place) place.append(this.node);
+    }
+
+    render(lane, frame, place) {
+      this.lie(place);
       const numbers = frame ? figures(lane.film, frame) : {};
       for (const [key, cell] of Object.entries(this.cells)) put(cell, numbers[key] ?? "–");
     }

@@ -5,7 +5,7 @@
 // of sd.generation.film tells. One film is a card for each of its pictures, several are lanes.
 // across: how many there will be. opening: play it once, fast, then rest at its end. nodes: other films to compare with or go to,
 // {number, parent, shown, film}. numbers: id of an element that shows the numbers, if it is there.
-// "sdp-numbers" brings that element once it is made.
+// "sdp-numbers" brings that element once it is in sight.
 // onBrush: a finished picture is asked to be painted on; "sdp-other" tells that its card has gone.
 (() => {
   "use strict";
@@ -21,7 +21,7 @@
       this.id = (mounts += 1);
       this.address = options.address ?? ((src) => src);
       this.root = make("div", { class: "sd-player", role: "group", onkeydown: (event) => this.key(event) });
-      this.root.addEventListener("sdp-numbers", ({ detail }) => detail?.append(this.numbers.node));
+      this.root.addEventListener("sdp-numbers", ({ detail }) => this.numbers.lie(detail));
       element.replaceChildren(this.root);
       this.outside = (event) => this.panel?.parentNode.contains(event.target) || this.open(false);
       document.addEventListener("pointerdown", this.outside);

@@ -288,7 +288,8 @@
       if (rests) show(canvas, decoded);
       else if (data) sdDraw.paintLatents(canvas, data, tab.scene.form, at);
       const values = { t: at.t, name: data?.name ?? "" };
-      captions[1].textContent = say(rests || !data ? "in_latents" : "in_latents_view", values);
+      const told = say(rests || !data ? "in_latents" : "in_latents_view", values);
+      captions[1].textContent = data ? told : `${told} …`; // while it is awaited
       here.canvases.forEach((each, k) => {
         each.setAttribute("aria-label", `${captions[k].textContent}, t = ${at.t}`);
         each.dataset.t = at.t;

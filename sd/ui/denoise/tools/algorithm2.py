@@ -75,10 +75,11 @@ FACTORS = {  # of the update lines, in those quantities; [...] is under a root
 
 
 BLANK = '<i class="blank"></i>'  # never changes, so gradio never touches what the player puts here
-# What the player laid there while this was being made is gone again: it is asked once more.
+# They are brought whenever this comes into sight: before, the player does not find the place.
 TAKE_NUMBERS = """const place = element.closest("#denoise-player-numbers");
-document.querySelector("#denoise-player .sd-player")
-  ?.dispatchEvent(new CustomEvent("sdp-numbers", { detail: place }));"""
+const take = () => document.querySelector("#denoise-player .sd-player")
+  ?.dispatchEvent(new CustomEvent("sdp-numbers", { detail: place }));
+new ResizeObserver(take).observe(place);"""
 
 
 class StepNumbers(NamedTuple):
