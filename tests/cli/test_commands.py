@@ -241,27 +241,25 @@ def test_a_picture_alone_is_the_picture_in_a_batch(
         assert abs(many[2] - one[0]).max() <= 2
 
 
-def test_the_same_seed_gives_the_same_bytes_in_fresh_processes(
-    pictures: Path, tiny_ini: Path, tmp_path: Path
+def test_the_same_seed_gives_the_same_bytes_in_a_fresh_process(
+    capsys: Capture, pictures: Path, tiny_ini: Path, tmp_path: Path
 ) -> None:
     dropout = ["--set", "unet.dropout=0.1", "--set", "training.sample_every=20"]
     words = ["train", pictures, "--config", tiny_ini, "--steps", 50, "--seed", 4, *dropout]
-    places = [tmp_path / "first", tmp_path / "second"]
-    for child in [process(*words, "--run", place) for place in places]:
-        assert child.communicate()[0].startswith(b"finished 50 steps") and child.returncode == 0
-    weights = [(place / "checkpoint-000000050" / WEIGHTS).read_bytes() for place in places]
+    here, fresh = tmp_path / "here", tmp_path / "fresh"
+    child = process(*words, "--run", fresh)
+    assert said(capsys, *words, "--run", here).startswith("finished 50 steps")
+    assert child.communicate()[0].startswith(b"finished 50 steps") and child.returncode == 0
+    weights = [(place / "checkpoint-000000050" / WEIGHTS).read_bytes() for place in (here, fresh)]
     assert len(weights[0]) > 700_000 and weights[0] == weights[1]
     for step in (20, 40, 50):
-        sheets = [(place / "samples" / f"step-{step:09d}.png").read_bytes() for place in places]
+        sheets = [(run / "samples" / f"step-{step:09d}.png").read_bytes() for run in (here, fresh)]
         assert sheets[0] == sheets[1]
     words = ["--count", 4, "--seed", 11, "--sampler", "ddpm", "--keep-steps"]
-    outs = [place / "made.npz" for place in places]
-    for child in [
-        process("sample", place, *words, "--out", out)
-        for place, out in zip(places, outs, strict=True)
-    ]:
-        assert child.communicate() and child.returncode == 0
-    assert outs[0].read_bytes() == outs[1].read_bytes()
+    child = process("sample", fresh, *words, "--out", fresh / "made.npz")
+    said(capsys, "sample", here, *words, "--out", here / "made.npz")
+    assert child.communicate() and child.returncode == 0
+    assert (here / "made.npz").read_bytes() == (fresh / "made.npz").read_bytes()
 
 
 @pytest.mark.gpu

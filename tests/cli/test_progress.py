@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,7 @@ def test_a_command_that_is_ended_leaves_without_a_word(number: signal.Signals, h
     child = process("sample", "ideal:starter", "--steps", 1000, "--count", 16, "--out", home / "x")
     while not (home / "x").is_dir():  # it begins to sample then
         assert child.poll() is None
+        time.sleep(0.02)
     child.send_signal(number)
     out, err = child.communicate(timeout=60)
     assert (child.returncode, out, err) == (128 + number, b"", b"")

@@ -135,12 +135,12 @@ def test_a_killed_child_is_lost_and_nobody_else_may_enter(
     assert not (folder / "stop").exists()  # nobody is there to be asked
 
 
-def test_a_child_that_cannot_read_its_pictures_fails_with_one_line(
-    home: Path, tmp_path: Path
-) -> None:
-    folder = runs.start(runs.default_home(), str(tmp_path / "nothing"), tiny())
+def test_a_child_that_cannot_read_its_pictures_fails_with_one_line(home: Path) -> None:
+    folder = runs.start(
+        runs.default_home(), "--help", tiny()
+    )  # data, though it is an option's name
     last = wait(folder, is_over)
-    line = "nothing: no such folder, zip or picture (nor the word starter or shapes)"
+    line = "--help: no such folder, zip or picture (nor the word starter or shapes)"
     assert (last.state, last.line) == ("failed", line)
     assert (folder / "train.log").read_text() == line + "\n"
 
@@ -151,11 +151,6 @@ def test_a_child_that_fails_before_its_first_event_is_heard(home: Path) -> None:
     line = "DATA: give a folder, a zip, starter or shapes (the ini names none)"
     assert (last.state, last.line) == ("failed", line)
     assert [status.name for status in list_runs(runs.default_home())] == [folder.name]
-
-
-def test_a_data_set_called_like_an_option_is_data(home: Path) -> None:
-    folder = runs.start(runs.default_home(), "--help", tiny())
-    assert wait(folder, is_over).line.startswith("--help: no such folder")
 
 
 @pytest.mark.parametrize(
