@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from sd.training.planning.planner import PictureStats, Plan
 
 DEFAULT_PRESET = "tiny"
-NO_START = "nothing"  # as --from: begin with new weights
 NOISED, FILM = "noise.png", "film.gif"  # unless --out names another
 # Not with --resume or --restart.
 ONLY_NEW = (
@@ -79,8 +78,7 @@ def settings_of(args: argparse.Namespace) -> Config:
     else:
         config = Config.preset(args.preset or DEFAULT_PRESET)
     if start_from is not None:
-        place = None if start_from == NO_START else _at(start_from)
-        start = replace(config.training, start_from=place)
+        start = replace(config.training, start_from=_at(start_from))
         config = replace(config, training=start)
     if args.first_stage is not None:
         config = config.with_first_stage(args.first_stage)
@@ -96,8 +94,8 @@ def settings_of(args: argparse.Namespace) -> Config:
 
 
 def _is_model(place: str | None) -> TypeGuard[str]:
-    """Tell whether what --from says is a model: neither auto nor nothing."""
-    return place not in (None, NO_START, AUTO_START)
+    """Tell whether --from names a model: it is there, and not auto."""
+    return place not in (None, AUTO_START)
 
 
 def _at(place: str) -> str:
@@ -298,7 +296,7 @@ def _plan(args: argparse.Namespace, config: Config, data: str) -> "Plan":
         flip = config.training.flip
         chosen = planner.plan(args.minutes, pictures, machine, start, kind, stage, flip)
     config = chosen.config.with_settings(args.set)
-    if args.start_from is None and (base := choose_base(resolve(config), data)):
+    if args.start_from == AUTO_START and (base := choose_base(resolve(config), data)):
         chosen = _start_untold(chosen, base)
         config = chosen.config.with_settings(args.set)
     if config == chosen.config:

@@ -166,7 +166,7 @@ def _data_and_length(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("data", nargs="?", metavar="DATA", help=DATA)
     about = "start from the weights of a model, whatever of them fits: a run, a checkpoint, a "
     about += "bundle, or the name of one; without --preset and --config its settings are taken. "
-    about += "auto: a bundled one that fits, as --minutes alone does; nothing: new weights"
+    about += "auto: a bundled one that fits, if there is one"
     flags.add_argument("--from", dest="start_from", metavar="MODEL", help=about)
     about = "train a LoRA for this file or diffusers folder of Stable Diffusion, which stays as it "
     about += "is; FILE#dtype=bfloat16 takes half the memory"

@@ -317,17 +317,17 @@ def test_auto_is_decided_when_a_run_begins_and_stays(
     assert Config.read(folder / runs.CONFIG).training.start_from == found
 
 
-def test_a_plan_starts_from_a_base_unless_told_otherwise(
+def test_a_plan_starts_from_a_base_where_it_is_asked_to(
     base: Path, pictures: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(starts, "choose_base", lambda config, source: "emoji32")
     words = ("plan", pictures, "--minutes", 0.2, "--json")
-    found = json.loads(said(capsys, *words))
+    found = json.loads(said(capsys, *words, "--from", "auto"))
     assert "training.start_from=auto" in found["settings"]
     assert found["reasons"][1]["line"].startswith("It starts from the weights of emoji32, which ")
-    for more in (("--from", "nothing"), ("--from", base)):
+    for more in ((), ("--from", base)):
         told = json.loads(said(capsys, *words, *more))
         assert "training.start_from=auto" not in told["settings"]
         assert "started_untold" not in [each["kind"] for each in told["reasons"]]
-    given = said(capsys, "plan", pictures, "--preset", "tiny", "--steps", 9, "--json")
-    assert json.loads(given)["settings"] == ["training.steps=9"]
+    given = said(capsys, "plan", pictures, "--from", "auto", "--steps", 9, "--json")
+    assert json.loads(given)["settings"] == ["training.steps=9", "training.start_from=auto"]

@@ -26,8 +26,8 @@ MESSAGES = {
     "{batch:picture|pictures} at once.",
     "started": "It starts from the weights of {model}, with its settings: what both know needs no "
     "learning anew.",
-    "started_untold": "It starts from the weights of {model}, which comes along: what that knows "
-    "of pictures needs no learning anew.",
+    "started_untold": "It starts from the weights of {model}, which comes along: that saves most "
+    "of the first steps, and few pictures are learned by heart the sooner, too.",
     "autoencoder": "Its own autoencoder is trained first: {steps} {steps:step|steps}, about "
     "{seconds} {seconds:second|seconds}.",
     "latents": "It sees each picture as {width} x {height} places of latents, one for "

@@ -19,7 +19,7 @@ from sd.common import validation
 from sd.common.text import fill, format_bytes
 from sd.common.validation import InputError
 from sd.config import Config, ini, preset_names
-from sd.config.sections import TrainingConfig
+from sd.config.sections import AUTO_START, TrainingConfig
 from sd.runs import process
 from sd.training.planning import speed
 from sd.ui import models, state, uploads
@@ -147,8 +147,8 @@ def plan_for(
         words.append("--set=training.flip=True")
     if (start := settings.find_start(chosen)) is not None:
         words.append(f"--from={start}")
-    elif chosen.training.start_from is None:
-        words.append("--from=nothing")
+    elif chosen.training.start_from is not None:
+        words.append(f"--from={AUTO_START}")
     words += count_pictures(data, chosen.training)
     for answer in ask([*words, "--", uploads.source_of(data)], lang):
         if "preset" not in answer:

@@ -142,7 +142,7 @@ def show_command(config: Config, data: str | None, form: Values | None) -> Updat
 
 def build(demo: gr.Blocks) -> PlanForm:
     """Lay out the left column and wire it, all but its start."""
-    config = settings.first_config()
+    config = settings.read_preset(settings.FIRST)
     card = set_card(CARD)
     minutes = minutes_card("train-minutes", CARD, PANEL, FORM)
     with gr.Column(elem_id=PANEL, elem_classes="card"):

@@ -28,8 +28,8 @@ from sd.ui.components import fields
 from sd.ui.components.fields import Field, Values, patch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-# Where training starts from a bundled model that fits, or from none.
-STARTS = [("start_auto", AUTO_START), ("start_nothing", "")]
+# Where training starts from no model, or from a bundled one that fits.
+STARTS = [("start_nothing", ""), ("start_auto", AUTO_START)]
 PLAN_MINUTES = "plan_minutes"  # a field beside the settings: any number of minutes
 FIRST = preset_names()[0]  # with which the page opens
 SECTION_OF = {key: section for section, keys in KEYS.items() for key in keys}
@@ -169,7 +169,7 @@ def list_fields(config: Config) -> list[Field]:
 
 def build_form(elem_id: str) -> gr.HTML:
     """Lay out the whole form; what is sent for it is read by `read_values`."""
-    built = fields.form(list_fields(first_config()), elem_id)
+    built = fields.form(list_fields(read_preset(FIRST)), elem_id)
     setattr(built, "read_sent", read_values)  # noqa: B010 (a name of ours)
     return built
 
@@ -189,14 +189,9 @@ def read_values(name: str, value: Any) -> Values | None:
     return {**first_values(), **value}
 
 
-def first_config() -> Config:
-    """Return the settings with which the page opens."""
-    return read_preset(FIRST).with_settings([f"training.start_from={AUTO_START}"])
-
-
 def first_values() -> Values:
     """Return what the form holds at first."""
-    return {**widget_values(first_config()), "seed": 0, "device": "auto", PLAN_MINUTES: 3}
+    return {**widget_values(read_preset(FIRST)), "seed": 0, "device": "auto", PLAN_MINUTES: 3}
 
 
 def from_widget(key: str, value: object) -> Any:

@@ -303,7 +303,7 @@ def test_a_plan_fills_the_fields_and_says_why(
     given = answering(monkeypatch, ANSWER)
     # What is planned anew may be wrong.
     seen = list(planning(flip=True, classes=["cats"], batch_size=-3))
-    flags = ["--minutes=3", "--device=cpu", "--set=training.flip=True", "--from=nothing"]
+    flags = ["--minutes=3", "--device=cpu", "--set=training.flip=True"]
     assert given == [*flags, "--", "starter"]  # of no such class
     assert "Measuring" in seen[0]["minutes"]["busy"]["line"]
     last = seen[-1]
@@ -343,8 +343,8 @@ def test_a_start_from_a_model_is_told_where_it_lies(
 def test_the_form_offers_the_models_and_nothing(known: Path) -> None:
     told = form.describe(Config.preset("tiny"), None, None, ENGLISH)["form"]["patch"]
     offered = told["choices"]["start_from"]
-    assert [value for _, value in offered] == ["auto", "", "cats"]
-    assert [words["en"] for words, _ in offered] == ["automatic", "nothing", "cats"]
+    assert [value for _, value in offered] == ["", "auto", "cats"]
+    assert [words["en"] for words, _ in offered] == ["nothing", "automatic", "cats"]
     run = Config.preset("tiny").with_settings(["training.start_from=cats@0123456789abcdef"])
     assert settings.to_widget("start_from", run) == "cats"
 
@@ -362,10 +362,10 @@ def test_a_plan_from_a_model_is_made_for_it_and_keeps_its_name(
 def test_a_start_that_is_left_open_is_decided_by_the_plan_and_the_run(
     mine: str, home: Path, roomy: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert settings.first_values()["start_from"] == "auto"
+    assert settings.first_values()["start_from"] == ""
     given, asked = answering(monkeypatch, ANSWER), started(monkeypatch)
     last = list(planning(start_from="auto"))[-1]
-    assert not [word for word in given if word.startswith("--from")]
+    assert "--from=auto" in given
     assert last["config"].training.start_from == "auto"
     assert start(mine, start_from="auto") == "run"
     assert asked[1].training.start_from == "auto"
