@@ -127,8 +127,8 @@
       return node;
     }
     guesses({ place, guesses }) {
-      const rows = guesses.map(({ name, label, value, choices, why }) => {
-        const field = choices.length ? make("select", { "aria-label": label }, ...choices.map((each) => make("option", { value: each, selected: each === value }, each))) : make("output", {}, value);
+      const rows = guesses.map(({ name, label, value, choices, labels = {}, why }) => {
+        const field = choices.length ? make("select", { "aria-label": label }, ...choices.map((each) => make("option", { value: each, selected: each === value }, labels[each] ?? each))) : make("output", {}, value);
         field.addEventListener("change", () => this.ask(place, { ...this.said, [name]: field.value }));
         return make("label", { title: why }, make("span", {}, label), field, make("small", {}, why));
       });

@@ -52,6 +52,7 @@ WORDS = (
     *("open_title", "open_path", "open_look", "open_up", "open_close", "open_empty", "open_back"),
     *("open_guesses", "open_licence", "open_recent", "open_forget"),
 )
+FLAG_WORDS = {"yes": "open_yes", "no": "open_no"}
 PLACE = '<dialog class="opening" id="opening-dialog"></dialog>'
 ON_LOAD = 'sdOpening.mount(element.querySelector("dialog"), props, trigger, watch);'
 
@@ -175,6 +176,7 @@ def _guesses(report: LoadingReport, choices: Choices, lang: str) -> Iterator[dic
             "label": say(f"open_guess_{each.name}", lang),
             "value": said.get(each.name, each.value),
             "choices": list(each.choices),
+            "labels": {word: say(key, lang) for word, key in FLAG_WORDS.items()},
             "why": translate(each.why, lang),
         }
 

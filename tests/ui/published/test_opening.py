@@ -76,6 +76,7 @@ def test_a_report_is_told_before_anything_is_opened(files: Path, own: Home) -> N
     assert {each["name"]: each["value"] for each in overruled}["prediction"] == "v"
     chinese = shown(files / MODEL, request=CHINESE)["file"]
     assert chinese["tree"][1]["title"] == "自编码器"
+    assert chinese["guesses"][1]["labels"] == {"yes": "是", "no": "否"}
 
 
 def test_v1_names_its_licence(files: Path) -> None:
