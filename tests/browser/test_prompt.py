@@ -1,11 +1,12 @@
 """The bar that draws: chips, what typing offers, a pause and a step, and a page that then rests."""
 
 import json
+import time
 from typing import Any
 
 import pytest
 
-from tests.browser.conftest import quiet
+from tests.browser.conftest import DEFAULT_WAIT, quiet
 from tests.browser.test_denoise import (  # noqa: F401 (fixtures)
     PLAYER,
     _example,
@@ -65,12 +66,14 @@ def test_what_is_changed_while_an_answer_is_awaited_stays(kept: Any) -> None:  #
     page.route("**/queue/join*", hold)
     choose_model(page, "shapes128")
     page.locator("#model .model-now", has_text="shapes128").wait_for()
+    end = time.monotonic() + DEFAULT_WAIT
     while not waiting:
+        assert time.monotonic() < end
         page.wait_for_timeout(50)
     page.get_by_role("button", name=f"Remove {first}").click()
     waiting[0].continue_()
     page.unroute("**/queue/join*")
-    quiet(page, [])
+    quiet(page)
     assert words(page) == others
     choose_model(page, "shapes32")
     page.locator("#model .model-now", has_text="shapes32").wait_for()
