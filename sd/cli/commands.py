@@ -297,7 +297,7 @@ def _plan(args: argparse.Namespace, config: Config, data: str) -> "Plan":
         chosen = planner.plan(args.minutes, pictures, machine, start, kind, stage, flip)
     config = chosen.config.with_settings(args.set)
     if args.start_from == AUTO_START and (base := choose_base(resolve(config), data)):
-        chosen = _start_untold(chosen, base)
+        chosen = _start_from_base(chosen, base)
         config = chosen.config.with_settings(args.set)
     if config == chosen.config:
         return chosen
@@ -305,13 +305,13 @@ def _plan(args: argparse.Namespace, config: Config, data: str) -> "Plan":
     return replace(chosen, config=config, forecast=measured)
 
 
-def _start_untold(chosen: "Plan", base: str) -> "Plan":
+def _start_from_base(chosen: "Plan", base: str) -> "Plan":
     """Return a plan that starts from a bundled model, and says so after why it has its size."""
     from sd.training.planning.reasons import Reason
 
     config = chosen.config.with_settings([f"training.start_from={AUTO_START}"])
     first, *others = chosen.reasons
-    reasons = (first, Reason("started_untold", {"model": base}), *others)
+    reasons = (first, Reason("started_auto", {"model": base}), *others)
     return replace(chosen, config=config, reasons=reasons)
 
 

@@ -328,6 +328,6 @@ def test_a_plan_starts_from_a_base_where_it_is_asked_to(
     for more in ((), ("--from", base)):
         told = json.loads(said(capsys, *words, *more))
         assert "training.start_from=auto" not in told["settings"]
-        assert "started_untold" not in [each["kind"] for each in told["reasons"]]
+        assert "started_auto" not in [each["kind"] for each in told["reasons"]]
     given = said(capsys, "plan", pictures, "--from", "auto", "--steps", 9, "--json")
     assert json.loads(given)["settings"] == ["training.steps=9", "training.start_from=auto"]

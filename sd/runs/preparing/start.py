@@ -44,7 +44,7 @@ KEPT = (  # of a model's training, for one that starts from it
     *("precision", "weight_decay", "grad_clip"),
 )
 STEPS = 1000  # of a run that starts from a model, unless told
-BASES = ("emoji32",)  # bundled models that training starts from untold
+BASES = ("emoji32",)  # bundled models that "auto" chooses among
 
 
 def settings_from(place: str, base: Config) -> Config:
@@ -87,7 +87,7 @@ def at_no_place(config: Config) -> Config:
 
 
 def choose_base(config: Config, source: str) -> str | None:
-    """Return the bundled model that training on `source` starts from by itself; None for none.
+    """Return the bundled model that "auto" means for training on `source`; None for none.
 
     Its space, size, estimate and network are those of `config`. No bundled set starts from one:
     the pictures that are held out to measure on would be known to it.
@@ -104,7 +104,7 @@ def choose_base(config: Config, source: str) -> str | None:
 
 
 def _look(config: Config) -> tuple[object, ...]:
-    """Return what two models must share for one to start from the other untold."""
+    """Return what two models must share for one to be what "auto" means for the other."""
     unet = replace(config.unet, context_dim=None, num_classes=None)  # what it is told is its own
     stage = config.first_stage.autoencoder
     return config.picture_shape, stage, config.diffusion.prediction, unet

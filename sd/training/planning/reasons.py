@@ -26,7 +26,7 @@ MESSAGES = {
     "{batch:picture|pictures} at once.",
     "started": "It starts from the weights of {model}, with its settings: what both know needs no "
     "learning anew.",
-    "started_untold": "It starts from the weights of {model}, which comes along: that saves most "
+    "started_auto": "It starts from the weights of {model}, which comes along: that saves most "
     "of the first steps, and few pictures are learned by heart the sooner, too.",
     "autoencoder": "Its own autoencoder is trained first: {steps} {steps:step|steps}, about "
     "{seconds} {seconds:second|seconds}.",

@@ -255,7 +255,7 @@ def test_every_reason_has_its_line_and_travels_as_json(fast: list[Config]) -> No
         base = Config.preset(told["preset"])
         assert base.with_settings(told["settings"]) == made.config
         assert told["forecast"]["samples"] == 16 * made.forecast.sheets
-    others = {"crowded", "bfloat16", "started", "started_untold"}
+    others = {"crowded", "bfloat16", "started", "started_auto"}
     assert set().union(*map(kinds, plans)) >= set(MESSAGES) - others
     assert Reason("crowded", {}).line and "run@1" in Reason("started", {"model": "run@1"}).line
 
