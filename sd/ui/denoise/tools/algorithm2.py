@@ -75,11 +75,14 @@ FACTORS = {  # of the update lines, in those quantities; [...] is under a root
 
 
 BLANK = '<i class="blank"></i>'  # never changes, so gradio never touches what the player puts here
-# They are brought whenever this comes into sight: before, the player does not find the place.
+# They are brought whenever this comes into sight or loses them: a player that does not find the
+# place yet takes them back.
 TAKE_NUMBERS = """const place = element.closest("#denoise-player-numbers");
-const take = () => document.querySelector("#denoise-player .sd-player")
-  ?.dispatchEvent(new CustomEvent("sdp-numbers", { detail: place }));
-new ResizeObserver(take).observe(place);"""
+const player = () => document.querySelector("#denoise-player .sd-player");
+const take = () => place.querySelector(".sdp-numbers-box")
+  || player()?.dispatchEvent(new CustomEvent("sdp-numbers", { detail: place }));
+new ResizeObserver(take).observe(place);
+new MutationObserver(take).observe(place, { childList: true, subtree: true });"""
 
 
 class StepNumbers(NamedTuple):
