@@ -8,6 +8,7 @@ Which keys exist and what they may hold is not known here; `sd.config.config` de
 import ast
 import json
 import re
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ NAMED_VALUES = {"true": True, "false": False, "none": None}
 FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {
     ord(wide): plain for wide, plain in zip("　【】〔〕、−", " [][],-", strict=True)
 }
+# Python 3.11 counts how deep it is in a syntax tree once for all threads: two that build one at the
+# same time may end with "SystemError: AST constructor recursion depth mismatch".
+_LITERALS = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,8 @@ def parse_value(text: str) -> Any:
     plain = text.translate(FULL_WIDTH).strip()
     if len(plain) <= LONGEST_LITERAL and LITERAL.fullmatch(plain):
         try:
-            return ast.literal_eval(plain)
+            with _LITERALS:
+                return ast.literal_eval(plain)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             return text
     return NAMED_VALUES.get(plain.lower(), text)

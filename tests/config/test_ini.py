@@ -1,7 +1,9 @@
 """The tolerant reader: the original's text, Chinese punctuation, hostile texts."""
 
 import ast
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -185,3 +187,20 @@ def test_any_text_is_read_or_refused_in_one_line(text):
         read_entries(text, "test.ini")
     except InputError as refused:
         assert len(str(refused)) <= LONGEST_MESSAGE and "\n" not in str(refused)
+
+
+def test_no_two_threads_build_a_syntax_tree_at_once(monkeypatch):
+    """Python 3.11 fails with a SystemError now and then where they do."""
+    genuine, inside, most = ast.literal_eval, [], []
+
+    def literal_eval(text):
+        inside.append(text)
+        most.append(len(inside))
+        time.sleep(0.005)
+        inside.remove(text)
+        return genuine(text)
+
+    monkeypatch.setattr(ast, "literal_eval", literal_eval)
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(parse_value, map(str, range(12)))) == list(range(12))
+    assert len(most) == 12 and max(most) == 1
