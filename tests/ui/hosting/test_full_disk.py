@@ -20,7 +20,7 @@ from tests.helpers.visiting import Refused, Visitor
 
 pytestmark = pytest.mark.slow
 MIB = 2**20
-SIZE, UPLOADS, BUNDLES = 160 * MIB, 12, 12
+SIZE, UPLOADS, BUNDLES = 320 * MIB, 12, 24
 MOUNTED = 'mount -t tmpfs -o size="$1" tmpfs "$2" && shift 2 && exec "$@"'
 PAGE = f"""
 import sys
@@ -29,7 +29,7 @@ from sd.ui import uploads
 from sd.ui.adapter import requests
 from sd.ui.hosting import modes, visitors
 requests.SPARE_DISK = uploads.SPARE_DISK = {16 * MIB}
-visitors.SPARE = {48 * MIB}
+visitors.SPARE = {128 * MIB}  # trainings leave 64 MiB of it
 modes.MODES["public"] = modes.Mode("public", minutes=10, runs=3, disk={40 * MIB})
 sys.exit(app.main(["--mode", "public", "--port", sys.argv[1]]))
 """
