@@ -11,6 +11,8 @@ from sd.common.text import format_bytes, format_count
 from sd.common.validation import InputError, shown, whole
 from sd.config.sections import MOST_PIXELS, UNetConfig
 
+ENCODING_WORK = 220_000  # operations of encoding a pixel by the bundled autoencoders
+
 GROUPS = 32  # of every group norm
 CONTEXT_TOKENS = 77  # what Stable Diffusion's text encoder gives; assumed where context_dim is set
 MOST_PARAMETERS = 4_000_000_000

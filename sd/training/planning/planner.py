@@ -17,7 +17,7 @@ from sd.config.conditioning_kind import (
     resolve_kind,
     unresolve_conditioning,
 )
-from sd.networks.blueprint import blueprint
+from sd.networks.blueprint import ENCODING_WORK, blueprint
 from sd.training.latents import views_of
 from sd.training.planning import memory
 from sd.training.planning.forecast import (
@@ -50,7 +50,6 @@ MANY_PICTURES = 1000  # of fewer, fewer steps are enough
 # An own autoencoder is trained for so much of the time, at most so many seconds, at least so many
 # steps, after which pictures are known again.
 FIRST_STAGE_SHARE, MOST_FIRST_STAGE, LEAST_FIRST_STAGE = 0.25, 600.0, 200
-ENCODING_WORK = 220_000  # operations of encoding a pixel by the bundled autoencoders
 
 
 @dataclass(frozen=True)

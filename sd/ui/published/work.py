@@ -18,9 +18,8 @@ from sd.config.sections import TINY_AUTOENCODERS
 from sd.generation.published import facts
 from sd.generation.recipe import Recipe
 from sd.generation.registry import ModelEntry
-from sd.networks.blueprint import blueprint
+from sd.networks.blueprint import ENCODING_WORK, blueprint
 from sd.networks.clip.config import CLIPTextConfig
-from sd.training.planning.planner import ENCODING_WORK
 from sd.ui import model_cost, models
 
 MOMENT = 6.5e6  # operations that a layer's own moment is worth, however small it is; measured

@@ -1,5 +1,6 @@
 """A slice of a run's training on a GPU that is lent for it."""
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,8 @@ def train_slice(folder: Path, seconds: float) -> Iterator[str]:
     from sd.runs.worker import resume
 
     end = 0.0
+    process.drop_requests(folder)
+    process.record(folder, os.getpid(), process.STARTING)  # a run in line is given to this process
     try:
         for _ in resume(folder, device=DEVICE):
             end = end or time.monotonic() + seconds
@@ -38,6 +41,8 @@ def train_slice(folder: Path, seconds: float) -> Iterator[str]:
             yield ""
     except InputError as error:
         yield str(error)
+    finally:
+        (folder / process.STARTING).unlink(missing_ok=True)
 
 
 def train_on_gpu(folder: Path) -> None:
