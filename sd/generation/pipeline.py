@@ -86,7 +86,10 @@ def stream(
 
 
 def check_step(step: SampleStep, recipe: Recipe) -> SampleStep:
-    """Return a step; `InputError` for the first picture with values that are no finite numbers."""
+    """Return a step, its x_t (N, C, H, W), if all of that is finite.
+
+    Raises `InputError` for the first picture that is not: its seed, and the step.
+    """
     if is_finite(step.x_t):
         return step
     finite = [is_finite(each) for each in step.x_t]
