@@ -45,6 +45,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.reruns = 1
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show, too, what failed before a test was run once more."""
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.section(f"{report.nodeid}, before it ran once more")
+        terminalreporter.line(report.longreprtext)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip by name what is marked `gpu` where there is no CUDA."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():

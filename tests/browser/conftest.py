@@ -210,16 +210,23 @@ def blank_page(windows: Windows) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def _one_page(windows: Windows) -> Iterator[Any]:
+def _one_page(windows: Windows) -> Iterator[dict[str, Any]]:
     before = len(windows._lent)
-    yield windows.open()
+    yield {}
     windows.give_back(before)
 
 
 @pytest.fixture
-def kept_page(_one_page: Any, windows: Windows) -> Iterator[Any]:
-    """A page that the journeys of a file take over from each other, as each leaves it."""
-    yield _one_page
+def kept_page(
+    _one_page: dict[str, Any], windows: Windows, request: pytest.FixtureRequest
+) -> Iterator[Any]:
+    """A page that the journeys of a file take over from each other, as each leaves it.
+
+    A journey that is run once more begins on a new one: its first run may have ended anywhere.
+    """
+    if not _one_page or getattr(request.node, "execution_count", 1) > 1:
+        _one_page.update(page=windows.open(), is_new=True)
+    yield _one_page["page"]
     faults, windows.faults[:] = windows.faults[:], []
     assert faults == []
 

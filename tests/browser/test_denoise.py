@@ -55,14 +55,11 @@ def page(open_page: Any) -> Any:
     return denoise_tab(open_page())
 
 
-@pytest.fixture(scope="module")
-def _example(_one_page: Any) -> Any:
-    return denoise_tab(_one_page)
-
-
 @pytest.fixture
-def kept(_example: Any, kept_page: Any) -> Any:
-    """The Denoise tab as the journey before left it; the first finds its example."""
+def kept(kept_page: Any, _one_page: dict[str, Any]) -> Any:
+    """The Denoise tab as the journey before left it; a new page finds its example."""
+    if _one_page.pop("is_new", False):
+        denoise_tab(kept_page)
     return kept_page
 
 

@@ -9,7 +9,6 @@ import pytest
 from tests.browser.conftest import DEFAULT_WAIT, quiet
 from tests.browser.test_denoise import (  # noqa: F401 (fixtures)
     PLAYER,
-    _example,
     choose_model,
     denoise_tab,
     fill,
@@ -29,7 +28,8 @@ def test_prompts_are_chips_and_what_is_not_known_has_its_nearest(kept: Any) -> N
     page = kept
     first, second, third, _ = words(page)
     assert (first, second) == ("red circle left of blue square", "blue square above yellow circle")
-    box = page.locator(".ask-input")
+    box, waiting = page.locator(".ask-input"), []
+    page.route("**/queue/join*", lambda route: waiting.append(route))
     box.click()
     box.press("Backspace")
     page.get_by_role("button", name=f"Remove {second}").click()
@@ -38,7 +38,11 @@ def test_prompts_are_chips_and_what_is_not_known_has_its_nearest(kept: Any) -> N
     offered = "yellow triangle left of red square"
     page.get_by_role("option", name=offered, exact=True).wait_for()
     box.press("ArrowDown")
-    box.press("Enter")
+    for each in waiting:
+        each.continue_()
+    page.unroute("**/queue/join*")
+    page.locator(".ask-face[style]").first.wait_for(state="attached")  # pictures of what is offered
+    box.press("Enter")  # still takes what was pointed at before they came
     box.fill("green circel,")
     assert words(page) == [first, third, offered, "green circel"]
     unknown = page.locator(".ask-chip.unknown")
@@ -77,6 +81,7 @@ def test_what_is_changed_while_an_answer_is_awaited_stays(kept: Any) -> None:  #
     assert words(page) == others
     choose_model(page, "shapes32")
     page.locator("#model .model-now", has_text="shapes32").wait_for()
+    quiet(page)
 
 
 FORM = """(seen) => {

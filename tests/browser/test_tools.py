@@ -9,7 +9,6 @@ from PIL import Image
 from sd.generation.export import read_recipe
 from tests.browser.test_denoise import (  # noqa: F401 (fixtures)
     PLAYER,
-    _example,
     ask,
     choose_model,
     denoise_tab,

@@ -100,7 +100,7 @@
       if (kind) {
         const meanings = Object.fromEntries(Object.entries(names ?? {}).map(([caption, name]) => [name, caption]));
         Object.assign(this, { kind, offers: offers ?? [], names: names ?? {}, meanings, faces: null });
-        if (this.input?.value) this.offer(); // who typed before the words were there
+        if (this.input?.value) this.offerAgain(); // who typed before the words were there
       }
       if (faces) this.show(faces);
       if (unknown) this.unknown = unknown;
@@ -146,11 +146,11 @@
     }
 
     render() {
-      const at = this.chipNow();
+      const at = this.chipNow(), near = Boolean(document.activeElement?.matches(".ask-near"));
       const isText = this.kind === "text", hasChips = !isText && this.kind !== "none";
       this.chips.replaceChildren(...(!hasChips ? [] : this.prompts.map((text, n) => this.chip(text, n))));
       this.reachInput();
-      if (at >= 0) this.goToChip(Math.min(at, this.chips.children.length - 1));
+      if (at >= 0) this.goToChip(Math.min(at, this.chips.children.length - 1), near);
       this.reachChips();
       this.none.hidden = this.kind !== "none";
       this.input.hidden = !hasChips;
@@ -184,8 +184,9 @@
       return [...this.chips.children].findIndex((chip) => chip.contains(document.activeElement));
     }
 
-    goToChip(n) {
-      (this.chips.children[n]?.querySelector("button:last-child") ?? this.input).focus();
+    goToChip(n, near = false) {
+      const chip = this.chips.children[n];
+      ((near && chip?.querySelector(".ask-near")) || (chip?.querySelector("button:last-child") ?? this.input)).focus();
     }
 
     chipKey(event) {
@@ -252,7 +253,7 @@
     show(faces) {
       const places = new Map((faces.known ?? []).map((offer, n) => [this.offers[offer], n]));
       this.faces = { ...faces, places };
-      if (!this.list.hidden) this.offer();
+      if (!this.list.hidden) this.offerAgain();
     }
 
     pictureOf(text) {
@@ -281,6 +282,14 @@
       if (found.length) this.placeList();
       this.input.setAttribute("aria-expanded", String(!this.list.hidden));
       this.input.removeAttribute("aria-activedescendant");
+    }
+
+    // What is offered may come, or get its pictures, while a person points at some of it.
+    offerAgain() {
+      const pointed = this.list.children[this.at]?.title;
+      this.offer();
+      const found = [...this.list.children].findIndex((option) => option.title === pointed);
+      if (found >= 0) this.point(found + 1);
     }
 
     leave() {
