@@ -70,10 +70,10 @@ def test_building_the_page_and_its_first_view_import_no_torch() -> None:
     assert printed(WATCH.format(work=work, names=names))[-1] == "loaded:"
 
 
-def test_what_the_page_imports_ahead_has_no_compiler_of_torch() -> None:
-    work = "import sys, sd.diffusion.sampling, sd.data.image_set, sd.checkpoints.checkpoint"
-    script = f"{work}\nprint(*{{'torch', 'torch._dynamo'}} & set(sys.modules))"
-    assert printed(script) == ["torch"]
+def test_no_compiler_of_torch_is_imported_until_an_optimizer_needs_it() -> None:
+    work = "import sys, sd.generation.pipeline, sd.data.images, sd.training.loop"
+    late = {"torch", "torch._dynamo", "torchvision"}
+    assert printed(f"{work}\nprint(*{late} & set(sys.modules))") == ["torch"]
 
 
 def test_the_package_itself_imports_none_of_its_modules() -> None:

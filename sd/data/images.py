@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad as pad_tensor
-from torchvision.transforms.v2 import functional
 
 from sd.common.text import brief, printable
 from sd.common.validation import InputError, choice, whole
@@ -90,8 +89,8 @@ def to_pil(x: Tensor) -> Image.Image:
     """
     check_channels(x.shape[0])
     pixels = x if x.dtype == torch.uint8 else to_uint8(x)
-    image: Image.Image = functional.to_pil_image(pixels.cpu())
-    return image
+    whole = np.asarray(rearrange(pixels.cpu(), "c h w -> h w c"))
+    return Image.fromarray(whole[..., 0] if x.shape[0] == 1 else whole)
 
 
 def make_grid(x: Tensor, columns: int | None = None, scale: int = 1, gap: int = 2) -> Image.Image:
