@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,7 @@ class Config:
         return cls.from_ini(ini.read_file(path), shown(path.name))
 
     @classmethod
+    @cache
     def preset(cls, name: str) -> "Config":
         """Return the settings of one of `preset_names()`."""
         return cls.from_ini(_preset_text(name), f"preset {name}")

@@ -14,8 +14,9 @@ import gradio as gr
 from PIL import Image
 
 from sd.common import validation
+from sd.common.encoding import png_bytes
 from sd.common.paths import PACKAGE
-from sd.ui.adapter.served_files import file_data, store_picture
+from sd.ui.adapter.served_files import file_data, store
 from sd.ui.components.events import Updates
 from sd.ui.components.fields import words
 from sd.ui.components.handlers import event_value, guarded, language
@@ -63,14 +64,20 @@ def read(picture: str, transparency: bool = False) -> Image.Image:
     return read_picture(path, path.name, transparency)
 
 
+@cache
+def small_pngs() -> tuple[bytes, ...]:
+    """Return the photograph at `THUMBNAIL`, and then each starter picture, as PNG."""
+    return tuple(map(png_bytes, (read(PHOTO).resize(THUMBNAIL), *pictures().values())))
+
+
+def photo_and_thumbnails() -> list[str]:
+    """Return the file of the photograph's, and of each starter picture."""
+    return [str(store(data, "image.png")) for data in small_pngs()]
+
+
 def thumbnails() -> list[str]:
     """Return the file of each starter picture."""
-    return [store_picture(image) for image in pictures().values()]
-
-
-def photo_thumbnail() -> str:
-    """Return the file of the photograph's."""
-    return store_picture(read(PHOTO).resize(THUMBNAIL))
+    return photo_and_thumbnails()[1:]
 
 
 def title(picture: str, lang: str) -> str:

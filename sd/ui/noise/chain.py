@@ -1,7 +1,6 @@
 """One step at a time: the chain of single steps beside the closed form, and where theory breaks."""
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -12,7 +11,7 @@ from sd.ui.components.handlers import ALWAYS, HIDDEN, guarded, language
 from sd.ui.components.html import paragraph
 from sd.ui.noise import schedules, stage
 from sd.ui.noise.model_view import tile_html
-from sd.ui.noise.pictures import Picture, read_image, read_pixels
+from sd.ui.noise.pictures import Picture, keep_newest, read_image, read_pixels
 from sd.ui.texts import say
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ CHANCE = 1.63  # over sqrt(n): what one distance in a hundred exceeds by chance
 LARGEST_CHAIN = 64  # pixels along a side: a thousand steps of noise are held at once
 
 
-@lru_cache(maxsize=8)
+@keep_newest(8)
 def forward_chain(
     picture: Picture, schedule: str, t: int, mean: float, std: float
 ) -> "tuple[ForwardChain, Tensor, ForwardProcess]":

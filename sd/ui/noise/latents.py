@@ -15,7 +15,13 @@ from sd.ui.components import images
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import guarded, language, progress_on
 from sd.ui.noise import exact, stage
-from sd.ui.noise.pictures import Picture, draw_noise, read_image, read_pixels
+from sd.ui.noise.pictures import (
+    Picture,
+    draw_noise,
+    keep_newest,
+    read_image,
+    read_pixels,
+)
 from sd.ui.texts import say
 
 if TYPE_CHECKING:
@@ -63,7 +69,7 @@ def bundled_autoencoder(name: str) -> "Autoencoder":
     return read_autoencoder(BUNDLED / f"{name}.safetensors")
 
 
-@lru_cache(maxsize=8)
+@keep_newest(8)
 def encode(name: str, entry: ModelEntry, picture: Picture) -> Encoded:
     """Return a picture in the latents of one of `list_autoencoders`."""
     from sd.data.images import to_uint8

@@ -2,10 +2,11 @@
 
 import io
 import os
+from collections.abc import Callable
 from contextlib import closing
-from functools import cache, lru_cache
+from functools import cache, lru_cache, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 LARGEST_SIDE = 256  # pixels to which a person's picture is brought
 LONGEST_NAME = 64  # of a run
 SHOWN = 8  # pictures of a set to choose from
+INDEX = "index.json"  # of a run's pictures
 STARTER, SHAPES = "starter", "bundled:shapes"  # no run's name has a colon
 UNPACK = "python -m zipfile -e sd/data/starter/{file} {folder} && "
 STARTERS = (starters.PHOTO, *starters.NAMES)
@@ -44,6 +46,40 @@ class RunPicture(NamedTuple):
 Picture = str | RunPicture
 """A starter's name, the path of an upload, or one of a run's pictures."""
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def keep_newest(
+    most: int,
+) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Let a function of a picture keep its newest results, for the very set that this is now.
+
+    Visitors may call their runs alike, and a run may get the name of one that is gone.
+    """
+
+    def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        kept: Any = lru_cache(maxsize=most)(lambda _, *args, **kwargs: function(*args, **kwargs))
+
+        @wraps(function)
+        def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            given = (*args, *kwargs.values())
+            picture = next((each for each in given if isinstance(each, RunPicture)), None)
+            result: Result = kept(picture and set_behind(picture), *args, **kwargs)
+            return result
+
+        return call
+
+    return decorate
+
+
+def set_behind(picture: RunPicture) -> tuple[str, int] | None:
+    """Return where a run's pictures lie, and when they came there (ns); None of bundled ones."""
+    if picture.run == SHAPES:
+        return None
+    index = f"{state.home().find_run(picture.run) / runs.PICTURES / INDEX}"
+    return index, os.stat(index).st_mtime_ns if os.path.exists(index) else 0
+
 
 def list_sets(lang: str) -> list[tuple[str, str]]:
     """Return (what is shown, name) of the sets: the bundled one, then those of your runs."""
@@ -54,7 +90,7 @@ def list_sets(lang: str) -> list[tuple[str, str]]:
 
 def has_pictures(folder: Path) -> bool:
     """Tell whether a run kept its pictures."""
-    return os.path.isfile(f"{folder}/{runs.PICTURES}/index.json")
+    return os.path.isfile(f"{folder}/{runs.PICTURES}/{INDEX}")
 
 
 def is_run(name: str) -> bool:
@@ -89,8 +125,7 @@ def thumbnails(name: str, lang: str) -> list[dict[str, Any]]:
     from sd.data.images import to_pil
 
     if name == STARTER:
-        shown = [starters.photo_thumbnail(), *starters.thumbnails()]
-        offered = zip(STARTERS, shown, strict=True)
+        offered = zip(STARTERS, starters.photo_and_thumbnails(), strict=True)
         return [thumbnail(picture, path, lang) for picture, path in offered]
     if name == SHAPES:
         drawn = enumerate(shapes().items())
@@ -182,7 +217,7 @@ def read_image(picture: Picture) -> Image.Image:
     return starters.read(picture, transparency=True)
 
 
-@lru_cache(maxsize=32)
+@keep_newest(32)
 def read_pixels(picture: Picture, shape: tuple[int, int, int] | None = None) -> "Tensor":
     """Return a picture as floats [C, H, W]; without a shape as [3, S, S] with S at most 256."""
     from sd.data.images import fit_picture, to_float

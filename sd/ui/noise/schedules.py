@@ -91,6 +91,7 @@ def identity(diffusion: DiffusionConfig) -> tuple[Any, ...]:
     )
 
 
+@cache
 def title_of(name: str, lang: str) -> str:
     """Return how a schedule is called where it is short: without its presets."""
     return describe(list_schedules()[name].diffusion, lang)

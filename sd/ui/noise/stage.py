@@ -19,7 +19,7 @@ from sd.ui import starters
 from sd.ui.adapter.served_files import file_data, store
 from sd.ui.components.events import Updates
 from sd.ui.noise import exact, means, pictures, schedules
-from sd.ui.noise.pictures import Picture, draw_noise, read_pixels
+from sd.ui.noise.pictures import Picture, draw_noise, keep_newest, read_pixels
 from sd.ui.texts import TEXTS, say
 
 FIRST_SLIDER_SHARE = 0.12  # of T, to which the slider goes at first: the picture is still seen
@@ -137,6 +137,7 @@ def telling_its_end(handler: Callable[..., Iterator[Updates]]) -> Callable[..., 
     return stream
 
 
+@keep_newest(8)
 def pack_arrays(picture: Picture, seed: int) -> bytes:
     """Return x_0 as uint8 and eps as little-endian float16, both [3, S, S], one after the other."""
     from sd.data.images import to_uint8
@@ -144,6 +145,19 @@ def pack_arrays(picture: Picture, seed: int) -> bytes:
     x0 = read_pixels(picture)
     eps = draw_noise(tuple(x0.shape), seed).numpy().astype("<f2")
     return bytes(to_uint8(x0).numpy().tobytes() + eps.tobytes())
+
+
+@keep_newest(8)
+def measure(picture: Picture) -> dict[str, Any]:
+    """Return what is told of a picture itself: its side, mean square and power by frequency."""
+    from sd.diffusion.analysis import spectrum
+
+    x0 = read_pixels(picture)
+    return {
+        "side": x0.shape[-1],
+        "power": float(x0.square().mean()),
+        "spectrum": [float(f"{value:.6g}") for value in spectrum(x0)],
+    }
 
 
 def schedule_line(name: str, lang: str) -> dict[str, Any]:
@@ -161,15 +175,10 @@ def schedule_line(name: str, lang: str) -> dict[str, Any]:
 
 def make_scene(form: NoiseForm, lang: str) -> dict[str, Any]:
     """Return all that the browser draws from."""
-    from sd.diffusion.analysis import spectrum
-
-    x0 = read_pixels(form.picture)
     drawn = (form.picture, form.schedule, form.seed, form.mean, form.std)
     return {
         "file": file_data(store(pack_arrays(form.picture, form.seed), "noise.bin")),
-        "side": x0.shape[-1],
-        "power": float(x0.square().mean()),
-        "spectrum": [float(f"{value:.6g}") for value in spectrum(x0)],
+        **measure(form.picture),
         "schedule": schedule_line(form.schedule, lang),
         "other": schedule_line(form.other, lang),
         "form": form.to_json(),

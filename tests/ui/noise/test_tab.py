@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shlex
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,18 +25,18 @@ from sd.common.encoding import png_bytes
 from sd.common.validation import InputError
 from sd.config import Config, preset_names
 from sd.data.images import to_pil
-from sd.data.ingest import ingest_images
+from sd.data.ingest import PIXELS, ingest_images
 from sd.diffusion.analysis import naive_means
 from sd.diffusion.schedule import TERMINAL_SNR_LIMIT, Schedule
 from sd.generation import registry
 from sd.networks.unet import UNetModel
-from sd.ui import models, starters
+from sd.ui import models, starters, state
 from sd.ui.adapter.served_files import store
 from sd.ui.components import images, theme
 from sd.ui.noise import algorithm1, chain, exact, means, model_view, schedules, stage
 from sd.ui.noise import pictures as noise_pictures
 from sd.ui.noise import tab as noise
-from sd.ui.state import shared
+from sd.ui.state import Shared, shared
 from tests.helpers.networks import with_weights
 
 ENGLISH: Any = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
@@ -246,6 +247,24 @@ def test_pictures_of_a_run_can_be_chosen(pictured: str) -> None:
     assert np.array_equal(np.asarray(view.image)[..., 0], middle)
     words = shlex.split(exact.command_line(picture, "tiny", 3, 0))
     assert words[4].endswith(".png")
+
+
+def test_runs_of_two_visitors_may_have_one_name(pictured: str, home: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / pictured
+    shutil.copytree(home / pictured, other)
+    pixels = other / runs.PICTURES / PIXELS
+    pixels.write_bytes(bytes(pixels.stat().st_size))
+    picture = noise_pictures.RunPicture(pictured, 2)
+    for called in (
+        lambda: noise_pictures.read_pixels(picture),
+        lambda: stage.measure(picture)["power"],
+        lambda: chain.forward_chain(picture, "tiny", 3, 0.0, 1.0)[1],
+    ):
+        own = called()
+        with state.use(Shared(home=runs.Home(tmp_path / "other"))):
+            assert not np.array_equal(called(), own)
+        with pytest.raises(InputError), state.use(Shared(home=runs.Home(tmp_path / "third"))):
+            called()
 
 
 def test_bundled_shapes_can_be_chosen() -> None:
