@@ -21,11 +21,13 @@ from typing import NamedTuple
 
 from filelock import FileLock
 
+from sd.common.text import printable, system_reason
 from sd.common.threads import count_cores
+from sd.common.validation import InputError
 from sd.runs import process
-from sd.runs.journal import ENDS, outline
+from sd.runs.journal import ENDS, append, outline
 from sd.runs.process import START_LOCK
-from sd.runs.run import CONFIG, GOING, LOG, RUN
+from sd.runs.run import CONFIG, GOING, LOG, RUN, log_tail
 from sd.runs.sharing.closing import closed_line
 from sd.runs.sharing.turn import TURN, Turn, drop_turn, read_turn, write_turn
 
@@ -33,8 +35,12 @@ SERVED = "served"  # a file of a visitor's home: its time says when one of its r
 CORES_A_SLOT = 2
 CHANGE_SECONDS = 8.0  # that a process takes to begin and to end
 LONGEST_BEGINNING = 5  # slices that a process may take until its first step
-MOST_LOST = 3  # processes in a row that end without a word until a run is given up
+MOST_LOST = (
+    3  # processes in a row that end without a word, or cannot begin, until a run is given up
+)
+RETRY_SECONDS = 20.0  # until a process is tried again that could not begin
 NICE, LARGEST_FILE = 10, 2**30  # bytes
+LONGEST = 300  # characters of why a run is given up
 
 
 class Entry(NamedTuple):
@@ -104,9 +110,11 @@ def serve(place: Path, seconds: float, slots: int | None = None) -> list[Entry]:
     now, slots = time.time(), count_slots() if slots is None else slots
     entries = [each for entry in list_entries(place) if (each := _settle(entry, now))]
     is_closed = bool(closed_line(place.parent))
-    for entry in () if is_closed else line(entries)[: max(0, slots - _count_at_work(entries))]:
+    ready = [] if is_closed else [each for each in line(entries) if each.turn.not_before <= now]
+    for entry in ready[: max(0, slots - _count_at_work(entries))]:
         entries.remove(entry)
-        entries.append(_begin(entry, max(1, count_cores() // slots), now))
+        begun = _begin(entry, max(1, count_cores() // slots), now)
+        entries += [begun] if begun else []
     waiting = [entry for entry in entries if entry.waits]
     for entry in entries:
         others = any(each.visitor != entry.visitor for each in waiting)
@@ -132,6 +140,8 @@ def _settle(entry: Entry, now: float) -> Entry | None:
     lost = 0 if has_ended else turn.lost + 1
     is_done = process.is_requested(folder, process.STOP) or (has_ended and known.last != "stopped")
     if is_done or lost >= MOST_LOST:
+        if not is_done:
+            _give_up(folder, f"its process ended {lost} times without a word", log_tail(folder))
         drop_turn(folder)
         return None
     words, given = turn.words, turn.given
@@ -179,21 +189,43 @@ def _note_served(visitor: Path, now: float) -> None:
         os.utime(visitor / SERVED, (now, now))
 
 
-def _begin(entry: Entry, threads: int, now: float) -> Entry:
-    """Start the next process of a run; where the system has none to give it goes on waiting."""
+def _begin(entry: Entry, threads: int, now: float) -> Entry | None:
+    """Start the next process of a run; where that cannot be, see `_try_later`."""
     folder, turn = entry.folder, replace(entry.turn, begun=now)
-    write_turn(folder, turn)
-    process.drop_requests(folder)
     words = ["train", "--run", str(folder), *turn.words]
     try:
+        write_turn(folder, turn)
+        process.drop_requests(folder)
         pid = process.spawn(words, folder / LOG, turn.given, threads, NICE)
-    except OSError:
-        write_turn(folder, entry.turn)
-        return entry
+    except (OSError, InputError) as error:
+        return _try_later(entry, error, now)
     process.record(folder, pid, process.STARTING)
     process.limit_files(pid, LARGEST_FILE)
     _note_served(entry.visitor, now)
     return Entry(folder, turn, True)
+
+
+def _try_later(entry: Entry, error: Exception, now: float) -> Entry | None:
+    """Let a run whose process could not begin wait a little; None where it was tried often enough.
+
+    In a folder where nothing can be noted either, as on a full disk, it waits until that is over.
+    """
+    folder, lost = entry.folder, entry.turn.lost + 1
+    turn = replace(entry.turn, lost=lost, not_before=now + RETRY_SECONDS)
+    with suppress(OSError, InputError):
+        write_turn(folder, turn)
+        if lost < MOST_LOST:
+            return Entry(folder, turn, False)
+        reason = system_reason(error) if isinstance(error, OSError) else str(error)
+        _give_up(folder, "no process could be begun for it", reason)
+        drop_turn(folder)
+        return None
+    return entry
+
+
+def _give_up(folder: Path, line: str, reason: str) -> None:
+    """Tell in a run's journal, whose process is gone, why it is tried no further."""
+    append(folder, "failed", {"line": printable(f"{line}: {reason}" if reason else line)[:LONGEST]})
 
 
 def find_place(place: Path, folder: Path, seconds: float, slots: int | None = None) -> Place | None:

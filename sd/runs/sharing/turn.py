@@ -19,8 +19,8 @@ class Turn:
 
     words: the arguments of its next process, behind `train --run FOLDER`. given: what that reads.
     asked, begun: times (Unix), of the wish and of its newest process; begun is 0 while it waits.
-    served: seconds that its processes had. lost: how many in a row went without a last word. held:
-    whether it is paused.
+    served: seconds that its processes had. lost: how many in a row went without a last word, or
+    could not begin. not_before: when the next is tried at the earliest. held: whether it is paused.
     """
 
     words: tuple[str, ...]
@@ -29,6 +29,7 @@ class Turn:
     begun: float = 0.0
     served: float = 0.0
     lost: int = 0
+    not_before: float = 0.0
     held: bool = False
 
 

@@ -15,7 +15,9 @@ from sd.common.validation import InputError
 from sd.runs import process
 from sd.runs.sharing import scheduler
 from sd.runs.sharing.closing import close, reopen
+from sd.runs.sharing.scheduler import RETRY_SECONDS
 from sd.runs.sharing.turn import TURN, read_turn, write_turn
+from sd.ui.mistakes import translate
 from tests.helpers.run_folders import tiny
 
 SLICE = 60.0
@@ -183,6 +185,25 @@ def test_a_process_that_was_killed_goes_on_and_at_the_third_time_no_more(machine
         machine.end(folder, "")
         machine.serve(after=1)
     assert not (folder / TURN).exists() and machine.children == {}
+    assert runs.status(folder).state == "failed"
+    assert runs.status(folder).line == "its process ended 3 times without a word"
+
+
+def test_a_command_that_fails_at_once_is_given_up_with_what_it_printed(machine: Machine) -> None:
+    machine.begins = False
+    folder = machine.start("a")
+    for _ in range(3):
+        (folder / runs.LOG).write_text("Traceback\nModuleNotFoundError: No module named 'torch'\n")
+        child = machine.children.pop(folder)
+        child.kill()
+        child.wait()
+        assert runs.status(folder).state == "waiting"
+        machine.serve(after=1)
+    now = runs.status(folder)
+    assert len(machine.spawned) == 3 and now.state == "failed" and now.resumable is False
+    line = "its process ended 3 times without a word: ModuleNotFoundError: No module named 'torch'"
+    assert now.line == line and [each["event"] for each in runs.events(folder)] == ["failed"]
+    assert "torch" in translate(line, "zh") and "its process" not in translate(line, "zh")
 
 
 def test_words_hold_until_the_run_has_begun(machine: Machine) -> None:
@@ -283,7 +304,49 @@ def test_where_no_process_can_begin_the_run_waits(
     folder = machine.start("a")
     assert runs.status(folder).state == "waiting"
     monkeypatch.setattr(process, "spawn", machine.spawn)
-    assert machine.serve(after=1) == ["a"]
+    assert machine.serve(after=1) == [] and machine.serve(after=RETRY_SECONDS) == ["a"]
+
+
+def test_a_run_that_can_never_begin_ends_with_a_line_and_others_are_served(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_one(words: Any, log: Path, *more: Any) -> int:
+        if log.parent.parent.name == "a":
+            raise PermissionError(13, "Permission denied")
+        return machine.spawn(words, log, *more)
+
+    monkeypatch.setattr(process, "spawn", refuse_one)
+    folder = machine.start("a")
+    machine.start("b")
+    for _ in range(2):
+        assert machine.serve(after=RETRY_SECONDS) == ["b"]
+        assert runs.status(folder).state == "waiting"
+        machine.slots += 1
+    assert machine.serve(after=RETRY_SECONDS) == ["b"]
+    now = runs.status(folder)
+    assert (now.state, now.line) == (
+        "failed",
+        "no process could be begun for it: Permission denied",
+    )
+    assert not (folder / TURN).exists()
+
+
+def test_where_nothing_can_be_noted_a_run_waits_and_others_are_served(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.start("b")
+    folder, noted = machine.start("a"), scheduler.write_turn
+
+    def refuse_one(where: Path, turn: scheduler.Turn) -> None:
+        if where == folder:
+            raise OSError(28, "No space left on device")
+        noted(where, turn)
+
+    monkeypatch.setattr(scheduler, "write_turn", refuse_one)
+    machine.slots = 2
+    assert machine.serve(after=1) == ["b"] and runs.status(folder).state == "waiting"
+    monkeypatch.setattr(scheduler, "write_turn", noted)
+    assert sorted(machine.serve(after=1)) == ["a", "b"]
 
 
 def test_a_turn_is_kept_whole(tmp_path: Path) -> None:
