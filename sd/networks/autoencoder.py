@@ -28,6 +28,31 @@ def normalization(channels: int) -> GroupNorm32:
     return GroupNorm32(GROUPS, channels, eps=1e-6)
 
 
+def activated(norm: nn.Module, x: Tensor) -> Tensor:
+    """Return SiLU of the normalised x, without a second copy where no gradient asks for it."""
+    return F.silu(norm(x), inplace=not torch.is_grad_enabled())
+
+
+class UpsamplingConv2d(nn.Conv2d):
+    """Repeat every value twice each way, then convolve: [B, C, H, W] -> [B, C', 2 H, 2 W].
+
+    A repeated value meets sums of the 3x3 kernel's weights, so without a gradient a CPU does both
+    as one transposed convolution of stride 2 by a kernel of 4x4: 4/9 of the products, equal to
+    rounding, half of the time (tests/benchmarks/RESULTS.md).
+    """
+
+    def __init__(self, channels: int, bias: bool = True) -> None:
+        super().__init__(channels, channels, 3, padding=1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or torch.is_grad_enabled():
+            return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        w = self.weight.permute(2, 3, 1, 0)  # places first, so that whole slices are added
+        w = torch.stack([w[2], w[1] + w[2], w[0] + w[1], w[0]])
+        w = torch.stack([w[:, 2], w[:, 1] + w[:, 2], w[:, 0] + w[:, 1], w[:, 0]], 1)
+        return F.conv_transpose2d(x, w.permute(2, 3, 0, 1), self.bias, stride=2, padding=1)
+
+
 @dataclass(frozen=True)
 class Posterior:
     """q(z | x) = N(mean, exp(logvar)), both [B, Z, H/f, W/f]."""
@@ -58,9 +83,9 @@ class ResnetBlock(nn.Module):
         self.nin_shortcut = nn.Identity() if same else nn.Conv2d(channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
-        out: Tensor = self.nin_shortcut(x) + h
+        h = self.conv1(activated(self.norm1, x))
+        h = self.conv2(self.dropout(activated(self.norm2, h)))
+        out: Tensor = h.add_(self.nin_shortcut(x))
         return out
 
 
@@ -100,10 +125,10 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = UpsamplingConv2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        out: Tensor = self.conv(x)
         return out
 
 
@@ -212,7 +237,7 @@ class Encoder(nn.Module):
         h = self.conv_in(F.pixel_unshuffle(x, self.patch))
         for down in self.down:
             h = down(h)
-        out: Tensor = self.conv_out(F.silu(self.norm_out(self.mid(h))))
+        out: Tensor = self.conv_out(activated(self.norm_out, self.mid(h)))
         return out
 
 
@@ -238,7 +263,7 @@ class Decoder(nn.Module):
         h = self.mid(self.conv_in(z))
         for up in reversed(self.up):
             h = up(h)
-        h = self.conv_out(F.silu(self.norm_out(h)))
+        h = self.conv_out(activated(self.norm_out, h))
         return F.pixel_shuffle(h, self.patch)
 
 
@@ -381,6 +406,6 @@ def tiny_decoder(z_channels: int, pooled: bool) -> nn.Sequential:
     layers = [SoftClamp(), nn.Conv2d(z_channels, width, 3, padding=1), nn.ReLU()]
     for level in range(3):
         layers += [TinyBlock(width, pooled and level == 0) for _ in range(3)]
-        layers.append(nn.Upsample(scale_factor=2))
-        layers.append(nn.Conv2d(width, width, 3, padding=1, bias=False))
+        layers.append(nn.Identity())  # the files number the repeating apart
+        layers.append(UpsamplingConv2d(width, bias=False))
     return nn.Sequential(*layers, TinyBlock(width), nn.Conv2d(width, 3, 3, padding=1))

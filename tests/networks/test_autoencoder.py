@@ -7,7 +7,12 @@ import pytest
 import torch
 
 from sd.common.validation import InputError
-from sd.networks.autoencoder import AutoencoderKL, Posterior, TinyAutoencoder
+from sd.networks.autoencoder import (
+    AutoencoderKL,
+    Posterior,
+    TinyAutoencoder,
+    UpsamplingConv2d,
+)
 from tests.helpers.parity import FOLDER, normal, weight
 
 SMALL, FULL = "autoencoder_kl_small", "autoencoder_kl_sd_v1"
@@ -48,6 +53,25 @@ def test_outputs_equal_the_reference(name):
     outputs = {"mean": posterior.mean, "logvar": posterior.logvar, "decoded": decoded}
     for key, out in outputs.items():
         torch.testing.assert_close(out, wanted[key], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_repeating_and_convolving_at_once_equals_one_after_the_other(bias):
+    conv, x = UpsamplingConv2d(6, bias), torch.randn(2, 6, 5, 7)
+    larger = torch.nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
+    wanted = torch.nn.functional.conv2d(larger, conv.weight, conv.bias, padding=1)
+    with torch.no_grad():
+        torch.testing.assert_close(conv(x), wanted.detach(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(conv(x), wanted, rtol=0, atol=0)
+
+
+def test_outputs_with_and_without_a_gradient_are_equal():
+    network, x = AutoencoderKL(TOY, 4), torch.randn(1, 3, 16, 16)
+    kept = x.clone()
+    with torch.no_grad():
+        plain = network(x)[0]
+    torch.testing.assert_close(network(x)[0].detach(), plain, rtol=0, atol=1e-5)
+    assert torch.equal(x, kept)
 
 
 def test_attention_stands_where_a_level_has_the_wanted_side():
