@@ -442,7 +442,24 @@ def test_a_file_that_is_no_picture_is_told(kept_page: Any, tmp_path: Path) -> No
     page.locator("#noise-stage input[type=file]").set_input_files(str(tmp_path / "photo.png"))
     page.locator(".toast-body").filter(has_text="photo.png: not a picture").wait_for()
     assert farthest(page, starters.PHOTO, "tiny", 300) <= CLOSEST
-    page.get_by_role("radio", name="lion").click()  # what was refused is not asked for again
+    page.get_by_role("radio", name="owl").click()  # what was refused is not asked for again
+    page.get_by_role("radio", name="owl", checked=True).wait_for()
+
+
+def test_what_is_pressed_while_a_file_is_being_refused_counts(
+    kept_page: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "page.png").write_text("<html>")
+    page, held = opened(kept_page), []
+    page.route("**/queue/join*", lambda route: held.append(route))
+    page.locator("#noise-stage input[type=file]").set_input_files(str(tmp_path / "page.png"))
+    while not held:
+        page.wait_for_timeout(20)
+    page.get_by_role("radio", name="lion").click()
+    page.unroute("**/queue/join*")
+    for route in held:
+        route.continue_()
+    page.locator(".toast-body").filter(has_text="page.png: not a picture").wait_for()
     page.get_by_role("radio", name="lion", checked=True).wait_for()
     page.get_by_role("radio", name="cat").click()
     page.get_by_role("radio", name="cat", checked=True).wait_for()

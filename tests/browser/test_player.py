@@ -374,8 +374,10 @@ def test_pictures_that_come_late_change_neither_the_place_nor_that_it_is_told(pa
     page.wait_for_timeout(500)  # longer than the slider rests before it is told
     assert len(held) == 3
     for part, shown_step in enumerate((4, 8, 10)):
+        assert page.input_value("#out textarea") == ""
         held[part].continue_()
         at(page, shown_step)
+        page.wait_for_timeout(300)  # longer than the slider rests
     page.wait_for_function("document.querySelector('#out textarea').value === '0 10 166.667 0'")
 
 

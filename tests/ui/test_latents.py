@@ -100,7 +100,7 @@ def test_where_the_slider_rests_the_estimate_is_decoded_once(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x0 = shared(StepCache).steps(tree.current.recipe)[2].x0
-    updates = denoise.develop(ENGLISH, tree, resting(3))
+    updates = denoise.develop(ENGLISH, tree)
     [still] = updates["player"]["developed"]["stills"]
     assert updates["player"]["developed"]["id"] == tree.current.film["id"]
     assert (still["i"], still["kind"]) == (3, "x0")
@@ -111,12 +111,13 @@ def test_where_the_slider_rests_the_estimate_is_decoded_once(
     assert below["keeps"] and (below["width"], below["height"]) == (8, 8)
     with monkeypatch.context() as patch:
         patch.setattr(Blocks, "decode", None)
-        assert denoise.develop(ENGLISH, tree, resting(3))["player"] == updates["player"]
+        assert denoise.develop(ENGLISH, tree)["player"] == updates["player"]
     tree.place = 6  # the end is there already: what is left is where a branch would go on
-    [end] = denoise.develop(ENGLISH, tree, resting(6))["player"]["developed"]["stills"]
+    [end] = denoise.develop(ENGLISH, tree)["player"]["developed"]["stills"]
     assert (end["i"], end["kind"]) == (5, "x0")
     shared(StepCache).begin(tree.current.recipe, x0)  # as when its steps have gone
-    assert denoise.develop(ENGLISH, tree, resting(2)) == {}
+    tree.place = 2
+    assert denoise.develop(ENGLISH, tree) == {}
 
 
 def test_the_pictures_of_the_endpoint_are_decoded_at_the_end() -> None:

@@ -430,6 +430,7 @@
         const lane = this.lanes[this.lane];
         const frame = lane && this.frameOf(lane);
         if (this.gone || !frame || this.held || this.play.on || (this.running && this.following)) return;
+        if (lane.reel.comes && this.placeOf(lane) === lane.reel.ready) return; // where it will rest is still to come
         const told = `${lane.film.id} ${frame.i} ${this.picture}`;
         if (told === this.told) return;
         this.told = told;

@@ -80,6 +80,11 @@
       return gap ? gap.chunk.first - 1 : last ? last.chunk.first + last.chunk.count - 1 : 0;
     }
 
+    // Whether more of its frames are on their way.
+    get comes() {
+      return this.parts.some(({ jpegs, state }) => !jpegs && state !== "lost");
+    }
+
     // The sheet of a kind at a place (from 1) and its top in it, or null until it is decoded; `scale`:
     // how many times as large as a frame it is; `soft`: a preview, whose dots are none of the picture's.
     sheet(kind, place) {

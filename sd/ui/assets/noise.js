@@ -215,6 +215,7 @@ const sdNoise = (() => {
     }
   }
   async function arrive(scene) {
+    if (tab.scene && scene.form.serial < tab.scene.form.serial) return; // a newer one came before it
     const fetched = ++tab.fetched;
     if (scene.file.url !== tab.loaded) {
       const answer = await fetch(scene.file.url);

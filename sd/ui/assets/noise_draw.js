@@ -134,7 +134,7 @@ const sdDraw = (() => {
   const LINE = '<polyline class="line"/>';
   const CURSOR = `<line class="cursor" y1="0" y2="${HEIGHT}"/>`;
   const INSIDE = {
-    left: '<polyline class="faint"/>' + LINE + CURSOR,
+    left: '<polyline class="dashed"/>' + LINE + CURSOR,
     values: '<path class="bars"/>' + LINE,
     detail: `<line class="level" x1="0" x2="${WIDTH}"/>` + LINE + CURSOR,
   };
@@ -150,7 +150,7 @@ const sdDraw = (() => {
     box.hidden = true;
     box.innerHTML = `${SVG}${INSIDE[key]}</svg><span class="dot"></span>${NAMED[key] ?? ""}`;
     const pick = (selector) => box.querySelector(selector);
-    return { key, box, dot: pick(".dot"), line: pick(".line"), faint: pick(".faint"),
+    return { key, box, dot: pick(".dot"), line: pick(".line"), dashed: pick(".dashed"),
       cursor: pick(".cursor"), bars: pick(".bars"), level: pick(".level"), name: pick(".level-name") };
   }
   function ticks({ box }, marks) {
@@ -180,7 +180,7 @@ const sdDraw = (() => {
       const low = Math.min(-5, Math.floor(Math.max(-STEEPEST, logSnr(alphaBar[T]))));
       const level = (t) => (clamped(logSnr(alphaBar[t]), low, STEEPEST) - low) / (STEEPEST - low);
       plots.left.line.setAttribute("points", points(times.map((t) => [t / T, alphaBar[t]])));
-      plots.left.faint.setAttribute("points", points(times.map((t) => [t / T, level(t)])));
+      plots.left.dashed.setAttribute("points", points(times.map((t) => [t / T, level(t)])));
       const sides = [10, 0, -10].filter((value) => value >= low);
       ticks(plots.left, [
         ["tick name", words.log_snr, 1],

@@ -201,17 +201,16 @@ def note_place(request: gr.Request, tree: Tree, event: gr.EventData) -> Updates:
 
 
 @guarded
-def develop(request: gr.Request, tree: Tree, event: gr.EventData) -> Updates:
+def develop(request: gr.Request, tree: Tree) -> Updates:
     """Decode the estimate at the step where the slider rests, where the film has a preview only.
 
     At the end, where the pictures are decoded, that of the step from which a branch would go on.
     """
     node = tree.current
-    film, i = node.film, validation.whole("step", event_value(event, "i"), 1, node.recipe.steps)
-    is_other = event_value(event, "id") not in (None, film.get("id"))
-    if is_other or film.get("factor", 1) == 1:
+    film = node.film
+    if film.get("factor", 1) == 1:
         return {}
-    at = branch_step(node, i)
+    at = branch_step(node, tree.place)
     known = next((each for each in film["stills"] if (each["i"], each["kind"]) == (at, "x0")), None)
     still = known or make_still(node.recipe, at, film["columns"])
     if still is None or node.film.get("id") != film["id"]:
@@ -237,7 +236,7 @@ def first_view(request: gr.Request, tree: Tree, model: str) -> Updates:
     recipe, film = found
     node = tree.find(recipe) or tree.add(recipe)  # asked again where the bar came later
     node.film, node.done = {**film, "label": title(node, lang)}, recipe.steps
-    tree.place = max(1, round(FIRST_EXAMPLE_SHARE * recipe.steps))
+    tree.place = tree.place or max(1, round(FIRST_EXAMPLE_SHARE * recipe.steps))
     return {
         "player": player_content(
             tree.films(), lang, names=models.caption_names(recipe.model, lang), opening=True
@@ -308,7 +307,7 @@ def wire_player(
     placed = by_name(note_place, tree, offered)
     moved = steps.select(**placed, trigger_mode="multiple", **QUIET)
     still = by_name(develop, tree, {"player": steps, "branch_paint": offered["branch_paint"]})
-    steps.select(**still, trigger_mode="always_last", **QUIET)
+    moved.success(**still, trigger_mode="always_last", **QUIET)
     chosen = by_name(choose_node, tree, everything)
     steps.click(**chosen, trigger_mode="multiple", **QUIET)
     return moved

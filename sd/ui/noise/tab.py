@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 
 from sd.ui.components.events import Updates, by_name
-from sd.ui.components.handlers import HIDDEN, QUIET, guarded, language
+from sd.ui.components.handlers import ALWAYS, HIDDEN, QUIET, guarded, language
 from sd.ui.components.tools import Tool, tool_fold, tools_bar
 from sd.ui.noise import algorithm1, chain, inside, latents, model_view, stage
 
@@ -43,6 +43,6 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
     with tool_fold(within):
         inside.build(form, model)
     show = by_name(show_scene, {"form": form}, {"canvas": canvas}) | QUIET
-    form.ask(**show, trigger_mode="always_last")
+    form.ask(**show, **ALWAYS)
     demo.load(**show)
     model.change(None, js="() => sdNoise.forget()", **HIDDEN, api_visibility="private")

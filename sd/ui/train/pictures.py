@@ -1,7 +1,7 @@
 """The pictures of the Train tab: which are chosen, and what their card shows; or a run's."""
 
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from sd.data import captions
 from sd.ui import state, uploads
 from sd.ui.adapter.served_files import file_data, store_picture
 from sd.ui.components.events import Updates
+from sd.ui.components.fields import Values
 from sd.ui.components.handlers import guarded, language, session
 from sd.ui.components.images import tile
 from sd.ui.state import Recent, shared
@@ -54,9 +55,18 @@ class RunCards(Recent[tuple[str, str], Card]):
 
 @guarded
 def take_pictures(
-    card: Picked, data: str | None, title: str, config: Config, request: gr.Request
+    card: Picked,
+    data: str | None,
+    title: str,
+    minutes: float | None,
+    form: Values | None,
+    config: Config,
+    request: gr.Request,
 ) -> Iterator[Updates]:
-    """Take what was picked; one that is still being read for the same page is given up for it."""
+    """Take what was picked; one that is still being read for the same page is given up for it.
+
+    Where settings are planned for so many minutes, those of a plan for other pictures go.
+    """
     if not card.files and not card.handle:
         yield {}
         return
@@ -67,7 +77,11 @@ def take_pictures(
     page, turn = session(request), object()
     newest = shared(NewestUploads)
     newest[page] = turn
-    with closing(read_pictures(card, data, title, config, language(request))) as steps:
+    anew: tuple[Config, Values] = config, {}
+    if minutes is not None and not card.is_again:
+        with suppress(InputError):  # of a field, which is told beside it
+            anew = settings.begin_anew(settings.values_of(form, config))
+    with closing(read_pictures(card, data, title, config, anew, language(request))) as steps:
         for step in steps:
             if newest.get(page) is not turn:
                 yield {}  # the page would show what came last again
@@ -76,11 +90,17 @@ def take_pictures(
 
 
 def read_pictures(
-    picked: Picked, before: str | None, called: str, config: Config, lang: str
+    picked: Picked,
+    before: str | None,
+    called: str,
+    config: Config,
+    anew: tuple[Config, Values],
+    lang: str,
 ) -> Generator[Updates, None, None]:
     """Yield how far what was picked is read, then its handle, name, card and classes.
 
-    What was kept from before a reload and is gone by now is no fault.
+    config: with which the pictures `before` are shown. anew: with which these are, and what of the
+    form that changes. What was kept from before a reload and is gone by now is no fault.
     """
     bundled = picked.handle in uploads.BUNDLED_WORDS
     title = clean_title(picked.title) or title_of(picked, lang)
@@ -94,8 +114,9 @@ def read_pictures(
             yield {"card": reading(*next(steps), lang)}
     except StopIteration as end:
         found = uploads.survey_of(end.value)
-        shown = card_of(end.value, title, found, config, lang, is_loose=is_loose(picked))
-        form = settings.offer_classes(found.report.classes, captions.names(end.value, lang))
+        shown = card_of(end.value, title, found, anew[0], lang, is_loose=is_loose(picked))
+        names = captions.names(end.value, lang)
+        form = settings.offer_classes(found.report.classes, names, anew[1])
         taken: Updates = {"data": end.value, "title": title, "card": {"own": shown}}
         yield {**taken, "form": form, "minutes": {"ready": True}}
     except InputError:

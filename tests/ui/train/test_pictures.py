@@ -26,6 +26,7 @@ from sd.ui.state import shared
 from sd.ui.surveys import SUFFIX, Surveys
 from sd.ui.train import doors, pictures, report_view
 from sd.ui.train.doors import Picked
+from sd.ui.train.planning import settings
 from sd.ui.uploads import drained
 from tests.helpers.planning import (
     ENGLISH,
@@ -45,7 +46,7 @@ def details(report: Report) -> str:
 
 
 def taking(picked: Picked, before: str | None = None, request: Any = ENGLISH) -> Any:
-    return pictures.take_pictures(picked, before, "before", TINY, request)
+    return pictures.take_pictures(picked, before, "before", None, None, TINY, request)
 
 
 def pick(*files: Path) -> Picked:
@@ -88,6 +89,28 @@ def test_loose_files_are_packed(home: Path, tmp_path: Path) -> None:
     handle, found = uploads.inspect(files)
     assert uploads.HANDLE.fullmatch(handle)
     assert found.used == 2
+
+
+@pytest.mark.parametrize(("minutes", "is_again"), [(3, False), (3, True), (None, False)])
+def test_other_pictures_are_planned_for_from_the_beginning(
+    home: Path, tmp_path: Path, minutes: float | None, is_again: bool
+) -> None:
+    sides = ["training.input_height=64", "training.input_width=64"]
+    planned = TINY.with_settings([*sides, "training.flip=True", 'training.classes=["old"]'])
+    form = settings.first_values() | settings.widget_values(planned) | {"seed": 5}
+    picked = pick(make_zip(tmp_path / "mine.zip", "cats/1.png", "dogs/1.png"))
+    picked = picked._replace(is_again=is_again)
+    if is_again:
+        handle, _ = uploads.inspect([str(picked.files[0])])
+        picked = Picked(handle=handle, is_again=True)
+    *_, last = pictures.take_pictures(picked, None, "", minutes, form, planned, ENGLISH)
+    changed = last["form"]["patch"]["values"]
+    is_new = minutes is not None and not is_again
+    assert changed["classes"] == []
+    assert changed.get("input_height") == (TINY.training.input_height if is_new else None)
+    assert not changed.keys() & {"flip", "seed", "kind"}
+    side = TINY.training.input_height if is_new else 64
+    assert f"{side} × {side}" in last["card"]["own"]["caption"]
 
 
 def captions_of(handle: str) -> dict[str, str]:

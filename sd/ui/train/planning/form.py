@@ -55,15 +55,10 @@ class PlanForm:
         return {"form": self.form, "config": self.config, "minutes": self.minutes}
 
 
-def values_of(form: Values | None, config: Config) -> Values:
-    """Return what the form holds; before it is drawn, what these settings make of it."""
-    return settings.first_values() | settings.widget_values(config) if form is None else form
-
-
 @guarded
 def read_fields(data: str | None, form: Values | None, config: Config) -> Updates:
     """Read the form; return the settings, and what is wrong beside its field."""
-    now, faults = settings.read_config(values_of(form, config))
+    now, faults = settings.read_config(settings.values_of(form, config))
     if now is not None and not faults and data is not None:
         faults = find_picture_faults(data, now)
     shown: Updates = {"form": patch(faults=faults)}
@@ -101,7 +96,7 @@ def take_preset(
     """Take a preset, with the chosen classes and the changes of the pictures."""
     name = validation.choice("preset", event_value(event, "preset"), preset_names())
     base = settings.read_preset(name)
-    return fill_fields(settings.with_picture_settings(base, values_of(form, config)), data)
+    return fill_fields(settings.with_picture_settings(base, settings.values_of(form, config)), data)
 
 
 @guarded
@@ -137,7 +132,7 @@ def apply_fix(
     event: gr.EventData, data: str | None, form: Values | None, config: Config
 ) -> Updates:
     """Apply the remedy of a remark about the plan; remarks are made anew."""
-    now, faults = settings.read_config(values_of(form, config))
+    now, faults = settings.read_config(settings.values_of(form, config))
     if now is None:
         raise InputError(next(iter(faults.values())))
     remark = advice.pressed_remark(event, find_remarks(now, data))

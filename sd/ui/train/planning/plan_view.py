@@ -38,7 +38,6 @@ from sd.ui.train.planning.form import (
     read_fields,
     take_file,
     take_preset,
-    values_of,
 )
 from sd.ui.train.planning.minutes import minutes_card, read_minutes
 
@@ -81,7 +80,7 @@ def train(
 
     minutes: None trains the settings as they stand.
     """
-    values, lang, found = values_of(form, config), language(request), None
+    values, lang, found = settings.values_of(form, config), language(request), None
     uploads.source_of(data)
     if minutes is None:
         wanted = settings.require_config(values)
@@ -108,7 +107,7 @@ def ask(
     config: Config,
 ) -> Generator[Updates, None, None]:
     """Plan without starting, or measure the settings as they stand: show what was found."""
-    values, lang = values_of(form, config), language(request)
+    values, lang = settings.values_of(form, config), language(request)
     if validation.choice("ask", event_value(event, "ask"), ASKS) == "measure":
         wanted = settings.require_config(values)
         found = yield from forecast_view.forecast_of(wanted, data, values, lang)
@@ -123,7 +122,7 @@ def ask(
 @guarded
 def show_command(config: Config, data: str | None, form: Values | None) -> Updates:
     """Show the command line of the settings; nothing while a field is at fault."""
-    values = values_of(form, config)
+    values = settings.values_of(form, config)
     now, faults = settings.read_config(values)
     if now is None or faults:
         return {"line": ""}
@@ -175,7 +174,7 @@ def wire(demo: gr.Blocks, plan: PlanForm) -> None:
     follow = by_name(describe, states, described) | QUIET | SURVEY
     read = by_name(read_fields, plan.values, {"config": plan.config, "form": plan.form})
 
-    picked = {"card": plan.card, "data": plan.data, "title": plan.title, "config": plan.config}
+    picked = {"card": plan.card, "title": plan.title, "minutes": plan.minutes, **plan.values}
     chosen = {"card": plan.card, "data": plan.data, "title": plan.title, "form": plan.form}
     chosen["minutes"] = plan.minutes
     taken = plan.card.upload(**by_name(pictures.take_pictures, picked, chosen), **QUIET | UPLOAD)

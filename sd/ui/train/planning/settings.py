@@ -194,6 +194,11 @@ def first_values() -> Values:
     return {**widget_values(read_preset(FIRST)), "seed": 0, "device": "auto", PLAN_MINUTES: 3}
 
 
+def values_of(form: Values | None, config: Config) -> Values:
+    """Return what the form holds; before it is drawn, what these settings make of it."""
+    return first_values() | widget_values(config) if form is None else form
+
+
 def from_widget(key: str, value: object) -> Any:
     """Return what a field's content means, checked by the key's own check."""
     section = SECTION_OF[key]
@@ -260,13 +265,31 @@ def key_of_message(line: str) -> str:
     return found[2] if found and found[2] in KEYS[found[1]] else ""
 
 
-def offer_classes(classes: Mapping[str, int], names: Mapping[str, str]) -> dict[str, Any]:
+def offer_classes(
+    classes: Mapping[str, int], names: Mapping[str, str], changes: Values
+) -> dict[str, Any]:
     """Return the form as it is for a set: no classes where there are none to choose.
 
-    names: class -> what it is called in the page's language.
+    names: class -> what it is called in the page's language. changes: what else becomes another.
     """
     choices = [(f"{names.get(name, name)} ({n:,})", name) for name, n in classes.items()]
-    return patch({"classes": []}, choices={"classes": choices}, shown={"classes": len(choices) > 1})
+    return patch(
+        {**changes, "classes": []},
+        choices={"classes": choices},
+        shown={"classes": len(choices) > 1},
+    )
+
+
+def begin_anew(values: Mapping[str, object]) -> tuple[Config, Values]:
+    """Return what a plan for other pictures begins with, and what of the fields that changes.
+
+    What a plan keeps stays, but for the classes, which were those of the pictures before. Raises
+    `InputError` where a field that stays is at fault.
+    """
+    kept = [key for key in (*PICTURE_SETTINGS, "kind") if key != "classes"]
+    config = with_picture_settings(read_preset(FIRST), values, kept)
+    fields = widget_values(config).items()
+    return config, {key: value for key, value in fields if key not in KEPT_WITH_A_PLAN}
 
 
 def offer_models() -> dict[str, Any]:
