@@ -251,7 +251,7 @@ def build(demo: gr.Blocks) -> gr.HTML:
     parts = {"model": model}
     listing = by_name(show_models, parts, parts) | QUIET
     demo.load(**by_name(first_models, parts, parts), js=FIRST_WISH, **QUIET)
-    gr.on([model.focus, model.change], **listing)
+    gr.on([model.focus, model.change], **listing, trigger_mode="always_last")
     model.select(**by_name(show_machine, parts, parts), **QUIET)
     model.submit(**by_name(change_model, parts, parts), **QUIET)
     return model

@@ -450,17 +450,20 @@ def test_what_is_pressed_while_a_file_is_being_refused_counts(
     kept_page: Any, tmp_path: Path
 ) -> None:
     (tmp_path / "page.png").write_text("<html>")
-    page, held = opened(kept_page), []
-    page.route("**/queue/join*", lambda route: held.append(route))
+    page = opened(kept_page)
+    held: list[Any] = []
+    let_go: list[bool] = []
+    page.route("**/join*", lambda route: route.continue_() if let_go else held.append(route))
     page.locator("#noise-stage input[type=file]").set_input_files(str(tmp_path / "page.png"))
     while not held:
         page.wait_for_timeout(20)
     page.get_by_role("radio", name="lion").click()
-    page.unroute("**/queue/join*")
+    let_go.append(True)
     for route in held:
         route.continue_()
     page.locator(".toast-body").filter(has_text="page.png: not a picture").wait_for()
     page.get_by_role("radio", name="lion", checked=True).wait_for()
+    page.unroute("**/join*")
     page.get_by_role("radio", name="cat").click()
     page.get_by_role("radio", name="cat", checked=True).wait_for()
 

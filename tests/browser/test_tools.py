@@ -28,6 +28,14 @@ pytestmark = pytest.mark.browser
 
 TAKE_BACK = """document.querySelector(".sdp-panel")
   .append(document.querySelector(".sdp-numbers-box"))"""  # as a player does
+HOLD_FRAMES = """() => {
+  const native = window.requestAnimationFrame, held = [];
+  window.requestAnimationFrame = (frame) => held.push(frame);
+  window.letFramesGo = () => {
+    window.requestAnimationFrame = native;
+    held.forEach((frame) => native(frame));
+  };
+}"""
 TOOLS = ("branch", "looked", "algorithm2", "race", "grid", "take")
 
 
@@ -44,6 +52,21 @@ def test_a_sampling_is_saved_as_a_moving_picture(kept: Any, tmp_path: Path) -> N
         taken(page, tmp_path / form)
         with Image.open(tmp_path / form) as film:
             assert film.format == form.upper() and film.n_frames == 25
+
+
+def test_a_tool_that_is_opened_while_its_tab_is_being_made_stays_open(open_page: Any) -> None:
+    """gradio lays the parts' first values over them once more, a frame after they are seen."""
+    page = open_page()
+    page.evaluate(HOLD_FRAMES)
+    page.get_by_role("tab", name="Denoise").evaluate("(tab) => tab.click()")
+    bar = page.locator(".tools-bar button[data-fold=denoise-branch]")
+    bar.wait_for(state="attached")
+    bar.evaluate("(button) => button.click()")
+    page.locator("#denoise-branch > button.open").wait_for(state="attached")
+    page.evaluate("letFramesGo()")
+    page.wait_for_timeout(500)
+    assert page.locator("#denoise-branch > button.open").count() == 1
+    page.locator("#branch-go").get_by_text("Continue from step 15").wait_for()
 
 
 def test_one_tool_is_open_at_a_time_in_one_place(kept: Any) -> None:  # noqa: F811

@@ -266,6 +266,23 @@ def test_no_press_of_a_verb_is_passed_over(page: dict[str, Any]) -> None:
     assert found == {(name, kind): "multiple" for name, kinds in verbs.items() for kind in kinds}
 
 
+def test_no_choice_is_passed_over_while_the_one_before_is_answered(page: dict[str, Any]) -> None:
+    chosen = {"head": ["focus", "change", "input"], "train-set": ["upload", "submit"]}
+    chosen |= {"denoise-settings": ["input"], "denoise-starters": ["select"]}
+    chosen |= {"train-run": ["edit"], "plan-told": ["click"]}
+    names = {each["id"]: each["props"].get("elem_id") for each in page["components"]}
+    found = [
+        (names[target], kind, event["trigger_mode"])
+        for event in page["dependencies"]
+        for target, kind in event["targets"]
+        if event["backend_fn"] and kind in chosen.get(names.get(target), ())
+    ]
+    assert {(name, kind) for name, kind, _ in found} == {
+        (name, kind) for name, kinds in chosen.items() for kind in kinds
+    }
+    assert "once" not in {mode for *_, mode in found}
+
+
 def test_the_browser_keeps_no_account_of_progress_that_it_does_not_show(
     page: dict[str, Any],
 ) -> None:

@@ -57,7 +57,7 @@
   // Who waits for the model is told behind how many others: gradio counts them in words of its own.
   function wait(here, element) {
     const counted = element.closest(`#noise-${here.name}`).querySelector("[data-testid=status-tracker]");
-    const [, place] = counted?.textContent.match(/(\d+)\/\d+/) ?? [];
+    const [, place] = counted?.textContent.match(/(?<![.\d])(\d+)\/\d+(?![.\d])/) ?? []; // no time: those have a point
     const told = here.running && place && !here.progress.firstElementChild ? say("waiting", { n: place }) : "";
     if (told && here.progress.textContent !== told) here.progress.textContent = told;
   }

@@ -21,9 +21,18 @@
     });
     sdOneStop(bar, () => buttons);
     const show = () => buttons.forEach((button) => button.setAttribute("aria-expanded", String(isOpen(button.dataset.fold))));
-    const choose = (chosen) => {
+    let chosen = null;
+    const settle = () => {
       for (const { fold: id } of props.tools) if (isOpen(id) !== (id === chosen)) fold(id)?.click();
       requestAnimationFrame(show);
+    };
+    // gradio lays what it was first told once more over the parts of a tab that it has just shown: a
+    // fold that was opened meanwhile would close.
+    const keeper = new MutationObserver(() => setTimeout(settle)); // once all that changes has
+    const choose = (id) => {
+      chosen = id;
+      settle();
+      if (fold(id)) keeper.observe(fold(id), { attributeFilter: ["class"] });
     };
     bars.push({ ids: props.tools.map((tool) => tool.fold), choose });
   }

@@ -34,7 +34,14 @@ from sd.ui.components.fields import (
     patch,
 )
 from sd.ui.components.fields import form as fields_form
-from sd.ui.components.handlers import MEASURE, QUIET, event_value, guarded, language
+from sd.ui.components.handlers import (
+    ALWAYS,
+    MEASURE,
+    QUIET,
+    event_value,
+    guarded,
+    language,
+)
 from sd.ui.components.player import store_chunk
 from sd.ui.components.widgets import file_drop
 from sd.ui.denoise import prompts, published
@@ -423,18 +430,18 @@ def wire(demo: gr.Blocks, parts: FormParts, command: gr.HTML) -> None:
     parts.fields["model"].change(**shown, **QUIET)
     filled = by_name(prompts.prefill, model | asked | held, asked | held)
     masked = by_name(show_mask, model | held | picture, mask)
-    parts.fields["model"].input(**filled, **QUIET).success(**masked, **QUIET)
-    outputs = {"about": parts.about, "command": command, **asked}
     latest = {"trigger_mode": "always_last"}
+    parts.fields["model"].input(**filled, **latest, **QUIET).success(**masked, **QUIET)
+    outputs = {"about": parts.about, "command": command, **asked}
     told = by_name(tell, parts.fields, outputs) | latest | QUIET
     gr.on([parts.fields["asked"].edit, parts.fields["held"].change], **told)
     parts.fields["asked"].measure(**by_name(tell_price, parts.fields, asked) | latest | MEASURE)
     js = "(held) => sdPrompt.set(held)"
     parts.fields["held"].change(None, parts.fields["held"], None, js=js, **QUIET)
     reacted = by_name(react, model | asked | held | picture, held | mask)
-    parts.fields["held"].input(**reacted, **QUIET)
+    parts.fields["held"].input(**reacted, **QUIET, **ALWAYS)
     started = by_name(starters.choose_starter, {}, {**picture, "upload": parts.upload})
-    parts.starters.select(**started, **QUIET).success(**masked, **QUIET)
+    parts.starters.select(**started, **QUIET, **ALWAYS).success(**masked, **QUIET)
     uploaded = by_name(
         choose_upload, {"upload": parts.upload}, picture | {"starters": parts.starters}
     )

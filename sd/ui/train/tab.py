@@ -16,6 +16,7 @@ from sd.ui.train.planning import forecast_view, plan_view
 from sd.ui.train.planning.form import PlanForm
 
 OFTEN = {**QUIET, "trigger_mode": "multiple"}
+LATEST = {"trigger_mode": "always_last"}
 WORKING = ("starting", "running", "pausing", "paused", "stopping", "waiting")  # not over
 TO_DENOISE = '() => sdTrain.openTab("denoise")'
 
@@ -80,7 +81,7 @@ def wire_panel(panel: gr.HTML, model: gr.HTML, plan: PlanForm) -> None:
     panel.select(**by_name(control.draw_with, {}, {"model": model}), **QUIET)
     taken = panel.apply(**by_name(control.draw_with, {}, {"model": model}), **QUIET)
     taken.success(None, js=TO_DENOISE, **QUIET)
-    model.input(**by_name(control.follow_model, {"model": model}, shown), **QUIET)
+    model.input(**by_name(control.follow_model, {"model": model}, shown), **QUIET | LATEST)
 
 
 def wire_plan(panel: gr.HTML, plan: PlanForm) -> None:
@@ -92,4 +93,4 @@ def wire_plan(panel: gr.HTML, plan: PlanForm) -> None:
     started = by_name(start, asked, {**filled, "measured": plan.measured})
     begun = plan.minutes.click(**started, **MEASURE)
     at_end(begun, plan_view.IDLE)
-    panel.edit(**by_name(control.apply_fix, {"data": plan.data}, filled), **QUIET | SURVEY)
+    panel.edit(**by_name(control.apply_fix, {"data": plan.data}, filled), **OFTEN | SURVEY)

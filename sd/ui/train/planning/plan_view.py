@@ -16,6 +16,7 @@ from sd.ui import state, uploads
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.fields import Values
 from sd.ui.components.handlers import (
+    ALWAYS,
     MEASURE,
     QUIET,
     SURVEY,
@@ -177,11 +178,12 @@ def wire(demo: gr.Blocks, plan: PlanForm) -> None:
     picked = {"card": plan.card, "title": plan.title, "minutes": plan.minutes, **plan.values}
     chosen = {"card": plan.card, "data": plan.data, "title": plan.title, "form": plan.form}
     chosen["minutes"] = plan.minutes
-    taken = plan.card.upload(**by_name(pictures.take_pictures, picked, chosen), **QUIET | UPLOAD)
+    picking = by_name(pictures.take_pictures, picked, chosen)
+    taken = plan.card.upload(**picking, **QUIET | UPLOAD | ALWAYS)
     taken.success(**read, **QUIET | SURVEY).then(**follow)
     named = {"title": plan.title, "card": plan.card}
     given = {"card": plan.card, "data": plan.data}
-    plan.card.submit(**by_name(pictures.rename, given, named), **QUIET)
+    plan.card.submit(**by_name(pictures.rename, given, named), **LATEST)
 
     plan.form.input(**read, **LATEST | SURVEY)
     plan.head.input(**read, **QUIET | SURVEY)
@@ -189,7 +191,7 @@ def wire(demo: gr.Blocks, plan: PlanForm) -> None:
     demo.load(**follow)
 
     def fill(handler: Callable[..., Any], **more: Component) -> dict[str, Any]:
-        return by_name(handler, {**more, **plan.values}, plan.filled) | QUIET | SURVEY
+        return by_name(handler, {**more, **plan.values}, plan.filled) | QUIET | SURVEY | ALWAYS
 
     plan.head.click(**fill(take_preset)).success(None, js=OWN, **QUIET)
     plan.told.click(**fill(apply_fix)).success(None, js=OWN, **QUIET)
