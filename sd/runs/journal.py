@@ -95,10 +95,10 @@ _JOURNALS: dict[Path, _Journal] = {}
 class Outline:
     """What a journal tells of its run's state.
 
-    count: events. last, time: kind and time (Unix) of the last one; began:
-    when training began or went on; last_pause_event: of the
-    last of `PAUSE_EVENTS`. loss, rates, memory and seconds used are of the newest step. ingested:
-    what is done of one of `PREPARING`, and all of it, if that came last.
+    count: events. last, time: kind and time (Unix) of the last one. began: when training began or
+    went on. last_pause_event: the last of `PAUSE_EVENTS`. loss, rates, memory and seconds used are
+    of the newest step. ingested: what is done of one of `PREPARING`, and all of it, if that came
+    last.
     """
 
     count: int = 0

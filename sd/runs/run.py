@@ -30,11 +30,12 @@ class Status:
     """A run as it is now.
 
     state: waiting (for its turn), starting, running, pausing, paused, stopping, stopped, finished,
-    failed or lost. loss
-    and rates are of the newest event; seconds_left is None when nothing is being trained. line: why
-    it ended, or what it printed last. machine: what it runs on, in words, once it has started.
-    ingested: how far `preparing` is (ingest, first_stage: steps of an autoencoder, or encode, all
-    before the first step), and all of it. resumable: whether training can go on from here.
+    failed or lost. loss and rates are of the newest event; seconds_left is None when nothing is
+    being trained. line: why it ended, or what it printed last. machine: what it runs on, in words,
+    once it has started. ingested: how far `preparing` is (ingest, first_stage: steps of an
+    autoencoder, or encode, all before the first step), and all of it. resumable: whether training
+    can go on from here.
+
     memory_bytes, device_memory_bytes: what its process holds while it trains, of the machine and of
     a GPU; None where that is not known, or nothing is being trained. seconds: that training has
     taken, pauses left out; None where that was not kept.

@@ -185,7 +185,7 @@ class Session:
         begun, step = time.monotonic(), self.training.step
         steps = LORA_STEPS if self.settings.lora_rank else SAMPLE_STEPS
         average = self._sample(self.training.model, steps)
-        raw = self._sample(self.training.raw, steps)
+        raw = None if average is None else self._sample(self.training.raw, steps)
         if average is None or raw is None:
             return
         measured = self.training.evaluate()
@@ -227,9 +227,12 @@ class Session:
         If their values spread less than `flat`, they are those before the last step.
         """
         if self.settings.lora_rank:  # one at a time: its model is large
-            each = [self._sample_some(model, steps, flat, [seed]) for seed in SAMPLE_SEEDS]
-            found = [picture for picture in each if picture is not None]
-            return torch.cat(found) if len(found) == len(each) else None
+            found: list[Tensor] = []
+            for seed in SAMPLE_SEEDS:
+                if (picture := self._sample_some(model, steps, flat, [seed])) is None:
+                    return None
+                found.append(picture)
+            return torch.cat(found)
         return self._sample_some(model, steps, flat, SAMPLE_SEEDS)
 
     def _sample_some(

@@ -239,6 +239,8 @@ class _Bundle:
     def _check_paths(self, config: Config) -> None:
         if config.training.dataset_path or config.training.save_path:
             raise self._error(f"{runs.CONFIG}: names a path, which no bundle does")
+        if config.training.lora_rank:  # its base would be opened at a path of this machine
+            raise self._error(f"{runs.CONFIG}: tells of a LoRA, which no bundle does")
         if config.conditioning.encoder:  # it would be opened or fetched here
             raise self._error(f"{runs.CONFIG}: names a pretrained encoder, which no bundle does")
         if config.first_stage.autoencoder not in (None, *AUTOENCODERS):

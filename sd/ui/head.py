@@ -68,7 +68,7 @@ def published_card(entry: ModelEntry, lang: str) -> dict[str, Any]:
     try:
         report = facts.report_of(facts.base_place(entry.place), entry.written)
     except InputError as error:  # it is another file by now
-        return {**shown, "about": str(error)}
+        return {**shown, "about": translate(str(error), lang)}
     return {**shown, "about": f"{translate(report.kind, lang)} · {format_bytes(report.bytes)}"}
 
 

@@ -1,5 +1,6 @@
 """What a run's samples are asked for, and that it is written beside them."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from sd.config import Config
 from sd.data.image_set import split
 from sd.data.ingest import open_images
 from sd.runs import process
+from sd.runs.session import Session
 from sd.runs.worker import begin
 from sd.training.loop import Training
 from tests.conftest import TINY
@@ -115,6 +117,23 @@ def test_a_slow_first_step_does_not_end_a_run_by_the_clock(
     config = Config().with_settings([*TINY, *more])
     steps = list(begin(config, str(classed), tmp_path / "run", device="cpu"))
     assert len(steps) > 50 and clock.now < 240
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_samples_that_are_stopped_end_with_the_call_at_hand(
+    rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A LoRA's are made one by one, and the raw weights' after the average's."""
+    session, calls = Session.__new__(Session), []
+    session.settings = replace(Config().training, lora_rank=rank)
+    session.training = SimpleNamespace(step=1, model="average", raw="raw")
+
+    def stopped(_self: Session, model: str, _steps: int, _flat: float, seeds: object) -> None:
+        calls.append((model, list(seeds)))
+
+    monkeypatch.setattr(Session, "_sample_some", stopped)
+    session._sample_and_evaluate()
+    assert calls == [("average", [0] if rank else list(range(16)))]
 
 
 def test_quick_samples_are_never_grey(

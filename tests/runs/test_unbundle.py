@@ -107,6 +107,8 @@ HOSTILE: list[tuple[Change, str]] = [
       for name in ENCODERS for file in BOTH),
     (settings("training.save_path=/etc", files=(INNER,)), "names a path"),
     (settings("training.dataset_path=/root", files=(INNER,)), "names a path"),
+    *((settings("training.lora_rank=4", "training.start_from=/etc/sd.safetensors", files=files),
+       "tells of a LoRA") for files in (BOTH, (INNER,), ("config.ini",))),
     (settings("training.input_height=2048", "training.input_width=2048", "unet.patch_size=1"),
      "of memory"),
     (settings("training.input_height=2048", "training.input_width=2048", files=(INNER,)),

@@ -35,13 +35,18 @@ class Scales:
 
     @contextmanager
     def of(self, scales: Sequence[tuple[Key, float]]) -> Iterator[None]:
-        """Let LoRA count so much within the block, and no others; one block at a time."""
+        """Let LoRA count so much within the block, and no others; one block at a time.
+
+        Others may be attached meanwhile, at a scale of 0.
+        """
         with self._lock:
-            for each in self.attached.values():
-                each.scale = 0.0
-            for key, scale in scales:
-                self.attached[key].scale += scale
-            yield
+            try:
+                for key, scale in scales:
+                    self.attached[key].scale += scale
+                yield
+            finally:
+                for key, _ in scales:
+                    self.attached[key].scale = 0.0
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ whenever such a model has drawn, and before that with a small network of the sam
 """
 
 import time
+from contextlib import suppress
 from functools import partial
 
 from sd.checkpoints.pretrained.choices import BFLOAT16, parse_place
+from sd.common.validation import InputError
 from sd.config.sections import UNetConfig
 from sd.generation.recipe import Recipe
 from sd.generation.registry import ModelEntry, OpenModels
@@ -41,9 +43,10 @@ class Speeds(Recent[str, float]):
 
 def note(recipe: Recipe, seconds: float) -> None:
     """Note how long all of a recipe's pictures took, if its model is a published one."""
-    entry = models.find(recipe.model)
-    if entry.published and recipe.branch is None and seconds > 0:
-        shared(Speeds)[facts_key(entry.place)] = seconds / work_of(recipe)
+    with suppress(InputError):  # while it drew, its model may have been deleted, renamed, forgotten
+        entry = models.find(recipe.model)
+        if entry.published and recipe.branch is None and seconds > 0:
+            shared(Speeds)[facts_key(entry.place)] = seconds / work_of(recipe)
 
 
 def is_known(recipe: Recipe) -> bool:

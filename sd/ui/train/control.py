@@ -9,9 +9,10 @@ import gradio as gr
 from markupsafe import escape
 
 from sd import runs
+from sd.checkpoints.record import newest_checkpoint
 from sd.common import validation
 from sd.common.validation import InputError
-from sd.config import ini
+from sd.config import Config, ini
 from sd.config.sections import MOST_MINUTES
 from sd.generation import registry
 from sd.runs import process
@@ -178,17 +179,26 @@ def take_away(event: gr.EventData) -> Updates:
 
 
 def write_model(folder: Path, path: Path, form: str) -> None:
-    """Write a run's model as one file, or as a zip of the folder that diffusers loads."""
+    """Write a run's model as one file, or as a zip of the folder that diffusers loads.
+
+    Of a run that trained a LoRA it is the LoRA alone.
+    """
+    from sd.checkpoints.adapted import write_lora
     from sd.checkpoints.checkpoint import load_checkpoint
     from sd.checkpoints.pretrained.export import write_pipeline, write_single
 
-    model = load_checkpoint(folder)
-    if form == SINGLE:
-        write_single(model, path)
-        return
+    checkpoint = newest_checkpoint(folder)
+    config = Config.read(checkpoint / runs.CONFIG)
     with tempfile.TemporaryDirectory(dir=path.parent) as place:
-        write_pipeline(model, Path(place) / folder.name)
-        shutil.make_archive(str(path.with_suffix("")), ZIP, place)
+        out = path if form == SINGLE else Path(place) / folder.name
+        if config.training.lora_rank:
+            write_lora(checkpoint, config, out)
+        elif form == SINGLE:
+            write_single(load_checkpoint(checkpoint), out)
+        else:
+            write_pipeline(load_checkpoint(checkpoint), out)
+        if form == FOLDER:
+            shutil.make_archive(str(path.with_suffix("")), ZIP, place)
 
 
 @guarded

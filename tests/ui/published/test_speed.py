@@ -98,6 +98,12 @@ def test_what_a_drawing_took_is_told_of_its_like(monkeypatch: pytest.MonkeyPatch
     assert 18 < twice < 24  # the prompt and the end are once
 
 
+def test_a_model_that_went_while_it_drew_is_no_mistake() -> None:
+    gone = replace(recipe(), model="gone.safetensors")
+    speed.note(gone, 12.0)
+    assert not list(state.shared(speed.Speeds))
+
+
 def test_a_weighed_model_is_as_open_as_its_file(own: Home, tmp_path: Path) -> None:
     ink = shelf.open_file(own, published.write_lora(tmp_path / "ink.safetensors"), shelf.LORA)
     opened, entry = state.shared(OpenModels), models.find(MODEL)

@@ -12,17 +12,23 @@ import pytest
 from gradio.utils import get_upload_folder
 
 from sd import runs
+from sd.checkpoints.adapted import open_base
+from sd.checkpoints.adapters.lora import match_lora, read_lora
 from sd.checkpoints.checkpoint import save_checkpoint
 from sd.checkpoints.model import Model
 from sd.checkpoints.pretrained.building import open_pretrained
 from sd.common.marks import is_marked
 from sd.common.validation import InputError
 from sd.config import Config
+from sd.networks.adapters.training import EncodedCaptions
 from sd.runs import process
+from sd.runs.preparing.start import lora_settings
+from sd.training.adapters.base import adapt
 from sd.training.randomness import new_network
 from sd.ui.adapter import scratch
 from sd.ui.adapter.served_files import file_data, store
 from sd.ui.train import control
+from tests.helpers import published
 from tests.helpers.made import made_run, revive, write_events
 from tests.helpers.networks import with_weights
 
@@ -199,6 +205,25 @@ def test_a_model_is_handed_over_for_other_programs(home: Path, tiny_config: Conf
     with zipfile.ZipFile(path) as packed:
         assert path.name == "made.zip" and "made/pipeline.py" in packed.namelist()
     assert [each.name for each in path.parent.iterdir()] == ["made.zip"]
+
+
+def test_of_a_run_that_trained_a_lora_that_is_handed_over(home: Path, tmp_path: Path) -> None:
+    """Not the model that it is for, which has not changed."""
+    base = str(published.write_single(tmp_path / "model.safetensors"))
+    small = ["training.input_height=16", "training.input_width=16", "training.lora_rank=2"]
+    config = lora_settings(base, Config.preset("lora")).with_settings(small)
+    model = open_base(config)
+    assert model.conditioner is not None
+    captions = EncodedCaptions(model.conditioner, ("a cat",), 77)
+    made = Model(adapt(model, config, 0), config, conditioner=captions, latents=model.latents)
+    made_run(home, steps=52)
+    save_checkpoint(made, home / "made" / "checkpoint-000000052", {"step": 52, "seed": 0})
+    file = read_lora(take_away("made", "safetensors", True))
+    assert match_lora(file, config.unet, []).unet and file.label == "made.safetensors"
+    with zipfile.ZipFile(take_away("made", "diffusers", True)) as packed:
+        assert [name for name in packed.namelist() if not name.endswith("/")] == [
+            "made/pytorch_lora_weights.safetensors"
+        ]
 
 
 def test_a_run_that_has_no_film_says_why(home: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,8 +77,10 @@ def png_record(recipe: Recipe, index: int) -> dict[str, Any]:
     The licence is that of the model's weights, where one is known to go along with them.
     """
     told = {"recipe": recipe.to_json(), "index": index, "made": models.machine().record()}
-    license = registry.license_of(models.find(recipe.model))
-    return told | ({LICENSE: license} if license else {})
+    with suppress(InputError):  # the model may have been deleted or renamed since
+        if license := registry.license_of(models.find(recipe.model)):
+            told[LICENSE] = license
+    return told
 
 
 def write_file(node: Node, kind: str, index: int, lang: str) -> Path:

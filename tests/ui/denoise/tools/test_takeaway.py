@@ -135,6 +135,15 @@ def test_the_picture_in_the_file_is_the_one_that_was_asked_for(little: Model) ->
         assert told["made"] == machine.record() and told["made"]["label"] == machine.label
 
 
+def test_a_picture_is_saved_though_its_model_was_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(name: str) -> None:
+        raise InputError(f"model = {name!r}: there is none")
+
+    tree = made(denoising.recipe(count=1))
+    monkeypatch.setattr(models, "find", gone)
+    assert from_json(read_recipe(taken(tree))["recipe"]) == tree.current.recipe
+
+
 def test_all_pictures_of_a_drawing_are_saved_at_once(tmp_path: Path) -> None:
     tree = made(denoising.recipe(count=3))
     path = Path(takeaway.take_all(ENGLISH, tree)["download"]["value"])
