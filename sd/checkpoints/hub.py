@@ -10,12 +10,14 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from huggingface_hub import HfApi, constants, errors, hf_hub_download
+from huggingface_hub import HfApi, constants, errors, file_download, hf_hub_download
 
 from sd.checkpoints.pretrained.folder import ENDINGS, FOREIGN, INDEX, STEMS, SUBFOLDERS
+from sd.checkpoints.pretrained.header import SUFFIXES
 from sd.checkpoints.pretrained.parts import READ
 from sd.common.text import brief, format_bytes, printable
 from sd.common.validation import InputError, shown
@@ -77,6 +79,14 @@ class HubModel(NamedTuple):
         files = "1 file" if len(self.files) == 1 else f"{len(self.files)} files"
         licence = f"licence {self.licence}" if self.licence else "no licence is named"
         return f"{self.repo}: {files}, {format_bytes(self.bytes)}; {licence}"
+
+
+def is_hub_place(place: str) -> bool:
+    """Tell whether a place is like a hub's; a file of weights without its owner is none."""
+    match = PLACE.fullmatch(place)
+    if match is None or ".." in place:
+        return False
+    return match["file"] is not None or Path(match["repo"]).suffix.lower() not in SUFFIXES
 
 
 def parse_hub_place(place: str) -> tuple[str, str | None, str | None]:
@@ -198,18 +208,44 @@ def fetch(model: HubModel) -> Path:
     return paths[0].parents[model.files[0].name.count("/")]
 
 
+def fetched_bytes(model: HubModel) -> int:
+    """Return how many bytes of a model's weights the cache has, those of unfinished files too."""
+    blobs = _folder(model.repo) / "blobs"
+    there = 0
+    for file in (each for each in model.files if each.sha256):
+        for blob in blobs.glob(f"{file.sha256}*"):
+            with suppress(FileNotFoundError):  # it was finished meanwhile, and is called otherwise
+                there += min(blob.stat().st_size, file.bytes)
+    return min(there, model.bytes)
+
+
 def fetched_file(place: str, name: str) -> Path:
     """Return a file of a model that was fetched before; nobody is asked for it.
 
-    Raises `InputError` where it is not there, saying what fetches it.
+    Where no revision is said it is the default one's, or that of the only commit there is. Raises
+    `InputError` where it is not there, saying what fetches it.
     """
     repo, _, revision = parse_hub_place(place)
-    try:
-        return Path(hf_hub_download(repo, name, revision=revision, local_files_only=True))
-    except (errors.HFValidationError, OSError):
-        raise InputError(
-            f"{shown(place)}: was not fetched; python -m sd pull {place} tells its size first"
-        ) from None
+    commits = [] if revision else fetched_commits(repo)
+    for each in (revision, *(commits if len(commits) == 1 else ())):
+        with suppress(errors.HFValidationError, OSError):
+            return Path(hf_hub_download(repo, name, revision=each, local_files_only=True))
+    if len(commits) > 1:
+        raise InputError(f"{shown(place)}: say which commit; {' and '.join(commits)} are there")
+    raise InputError(
+        f"{shown(place)}: was not fetched; python -m sd pull {place} tells its size first"
+    )
+
+
+def fetched_commits(repo: str) -> list[str]:
+    """Return the commits of which something was fetched."""
+    return sorted(each.name for each in (_folder(repo) / "snapshots").glob("?" * 40))
+
+
+def _folder(repo: str) -> Path:
+    """Return where a repository lies in the cache."""
+    name = file_download.repo_folder_name(repo_id=repo, repo_type="model")
+    return Path(constants.HF_HUB_CACHE) / name
 
 
 def _check_room(model: HubModel, cache: Path) -> None:
@@ -226,13 +262,13 @@ def _check_room(model: HubModel, cache: Path) -> None:
 def _check_file(path: Path, file: HubFile) -> Path:
     """Return a fetched file, if its size and digest are those that the hub named before."""
     size = path.stat().st_size
-    fault = "" if size == file.bytes else f"has {size:,} bytes, not {file.bytes:,}"
+    fault = "" if size == file.bytes else f"has {size:,} bytes, not {file.bytes:,}; fetch it again"
     if not fault and file.sha256 is not None and _digest(path) != file.sha256:
-        fault = "is damaged, its SHA-256 is not the hub's"
+        fault = "is damaged, its SHA-256 is not the hub's; fetch it again"
     if fault:
         for each in (path.resolve(), path):  # in the cache a name is a link to the file
             each.unlink(missing_ok=True)
-        raise InputError(f"{brief(printable(file.name))}: {fault}; fetch it again")
+        raise InputError(f"{brief(printable(file.name))}: {fault}")
     return path
 
 

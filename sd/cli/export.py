@@ -1,6 +1,7 @@
 """The ways out and in: export writes a model for other programs, pull fetches one of a hub."""
 
 import argparse
+import json
 from pathlib import Path
 
 from sd.checkpoints.adapted import write_lora
@@ -64,8 +65,13 @@ def export(args: argparse.Namespace) -> None:
 def pull(args: argparse.Namespace) -> None:
     """Tell what a model of the hub is and how large; fetch it where its revision is said."""
     model = look_up(args.place)
+    pinned = is_pinned(args.place)
+    if args.json:
+        told = {"place": model.place, "bytes": model.bytes, "licence": model.licence}
+        print(json.dumps({**told, "path": str(fetch(model)) if pinned else None}))
+        return
     print(model.line, flush=True)
-    if not is_pinned(args.place):
+    if not pinned:
         print(f"nothing was fetched; to fetch it: python -m sd pull {model.place}")
         return
     path = fetch(model)

@@ -95,6 +95,7 @@ def parser() -> Parser:
     flags = add(commands.pull)
     about = "of the hub, safetensors alone; without a revision nothing is fetched yet"
     flags.add_argument("place", metavar="OWNER/NAME[/FILE][@REVISION]", help=about)
+    flags.add_argument("--json", action="store_true", help="for programs")
     flags = add(commands.info)
     about = "or a .ckpt, a folder of diffusers, or the name of a preset"
     flags.add_argument("path", metavar="CHECKPOINT|FILE.ini|FILE.safetensors", help=about)

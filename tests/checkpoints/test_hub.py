@@ -7,7 +7,16 @@ import pytest
 from huggingface_hub import constants
 
 from sd.checkpoints import hub
-from sd.checkpoints.hub import HubFile, choose, fetch, is_pinned, look_up
+from sd.checkpoints.hub import (
+    HubFile,
+    choose,
+    fetch,
+    fetched_bytes,
+    fetched_file,
+    is_hub_place,
+    is_pinned,
+    look_up,
+)
 from sd.checkpoints.pretrained.building import open_pretrained
 from sd.cli.parser import main
 from sd.common.validation import InputError
@@ -64,9 +73,34 @@ def test_with_its_revision_it_is_fetched_and_is_the_model(server, folder, capsys
     model = open_pretrained(said.partition("fetched: ")[2].strip())
     wanted = published.unet_state()
     assert all((model.unet.state_dict()[name] == each).all() for name, each in wanted.items())
+    assert fetched_bytes(look_up(PLACE)) > 0.99 * look_up(PLACE).bytes
     before = len(server.asked)
     fetch(look_up(PLACE))  # of what is there nothing is fetched again
     assert not [each for each in server.asked[before:] if each.startswith("GET /somebody")]
+
+
+def test_programs_are_told_where_it_lies(server, capsys):
+    assert main(["pull", "--json", "somebody/tiny"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["place"], told["path"]) == (PLACE, None) and told["bytes"] > 1000
+    assert main(["pull", "--json", PLACE]) == 0
+    path = json.loads(capsys.readouterr().out)["path"]
+    assert open_pretrained(path).unet is not None
+
+
+def test_what_was_fetched_by_its_commit_is_found_without_one(server):
+    name = "model_index.json"
+    assert "was not fetched" in refusal(fetched_file, "somebody/tiny", name)
+    folder = fetch(look_up(PLACE))
+    assert fetched_file("somebody/tiny", name) == folder / name
+    (folder.parent / ("f" * 40)).mkdir()
+    assert f"{COMMIT} and {'f' * 40} are there" in refusal(fetched_file, "somebody/tiny", name)
+    assert fetched_file(PLACE, name) == folder / name
+
+
+def test_a_file_of_weights_is_no_place_of_a_hub():
+    assert all(map(is_hub_place, ("a/b", PLACE, "a/b/c.safetensors", "a/v1.5")))
+    assert not any(map(is_hub_place, ("a/b.safetensors", "a/b.ckpt", "/a/b", "~/b", "a", "../b")))
 
 
 @pytest.mark.parametrize(

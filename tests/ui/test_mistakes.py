@@ -21,7 +21,6 @@ CHINESE_LETTER = re.compile(r"[\u4e00-\u9fff]")
 # Raised where no page comes, or of a file that nobody makes by mistake.
 ELSEWHERE = {
     *("cli", "networks", "common/outputs.py", "data/shapes.py", "data/ingest.py"),
-    "checkpoints/hub.py",
     *("runs/event_schema.py", "ui/adapter/address.py", "diffusion/schedule.py"),
     *("generation/export.py", "generation/player/one_file.py", "generation/registry.py"),
 }

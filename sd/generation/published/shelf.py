@@ -6,6 +6,7 @@ in which files are called by their names here, so that no recipe holds a path.
 """
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,10 @@ KINDS = MODEL, LORA, EMBEDDING, VAE = ("model", "lora", "embedding", "vae")
 MOST_FILES = 200
 TAKEN = (MARK, ",", "=", "@")  # what the names of models say more with
 ONE_PAGE = "files of this machine are opened on a page of one's own alone"
+
+
+# A folder of a hub's cache is called by its commit.
+SNAPSHOT = re.compile(r".*/models--(?:.+--)?(?P<name>[^/]+)/snapshots/[0-9a-f]{40}")
 
 
 class OpenedFile(NamedTuple):
@@ -106,9 +111,15 @@ def with_choices(name: str, choices: Choices) -> str:
     return format_place(name.partition(MARK)[0], choices)
 
 
+def label_of(path: Path) -> str:
+    """Return what people know a file or folder by: its name, or its model's on a hub."""
+    of_hub = SNAPSHOT.fullmatch(path.as_posix())
+    return printable(of_hub["name"] if of_hub else path.name)
+
+
 def _free_name(path: Path, known: list[OpenedFile]) -> str:
     """Return a name for a file, its own as far as names can be."""
-    name = printable(path.name)
+    name = label_of(path)
     for mark in TAKEN:
         name = name.replace(mark, "-")
     taken = {each.name for each in known}

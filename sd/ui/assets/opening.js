@@ -26,6 +26,7 @@
         this.ask(this.input.value);
       });
       this.close.addEventListener("click", () => root.close());
+      root.addEventListener("close", () => this.halt());
       root.addEventListener("click", (event) => event.target === root && root.close());
       root.addEventListener("keydown", (event) => event.key === "Escape" && event.stopPropagation());
       watch("content", () => this.take());
@@ -42,9 +43,15 @@
       this.ask(this.path || (this.content.recent?.[0]?.place ?? "").replace(/[^/\\]*$/, ""));
     }
     ask(path, said = {}) {
+      this.halt();
       this.said = said;
       this.wait(true);
       this.trigger("input", { place: path, said });
+    }
+    // Stop fetching: what came until then is kept, and the next press goes on from there.
+    halt() {
+      if (this.fetching) this.trigger("stop");
+      this.fetching = null;
     }
     send(told) {
       this.wait(true);
@@ -57,7 +64,10 @@
     }
 
     take() {
-      const { folder, file, fault, done } = this.content;
+      const { folder, file, hub, fetching, of, fault, done } = this.content;
+      if (of && of !== this.fetching) return; // it was stopped
+      if (fetching) return this.progress(fetching);
+      this.fetching = null;
       this.wait(false);
       if (done) {
         this.root.close();
@@ -72,6 +82,7 @@
       this.foot.replaceChildren();
       if (folder) this.showFolder(folder);
       else if (file) this.showFile(file);
+      else if (hub) this.showHub(hub);
       else if (fault) this.body.replaceChildren(make("p", { className: "opening-fault", role: "alert" }, fault));
       else if (this.path) this.ask(this.path);
       this.body.scrollTop = 0;
@@ -107,8 +118,7 @@
     showFile(file) {
       this.input.value = file.place;
       this.path = file.place.replace(/[^/\\]*$/, "") || "/";
-      const head = make("div", { className: "opening-name" }, make("b", {}, file.name), make("p", { className: "opening-quiet" }, file.title));
-      const tree = make("ul", { className: "opening-tree" }, ...(file.tree ?? []).map((each) => this.branch(each)));
+      const head = this.headOf(file.name, file.title), tree = this.treeOf(file.tree ?? []);
       const guesses = file.guesses?.length ? this.guesses(file) : null;
       const licence = file.licence ? make("p", { className: "opening-licence" }, this.say("open_licence")) : null;
       this.body.replaceChildren(...[head, tree, guesses, licence].filter(Boolean));
@@ -120,6 +130,35 @@
       go.addEventListener("click", () => this.send({ place: file.place, said: this.said }));
       this.foot.append(go);
       go.focus();
+    }
+    // A model of a hub: what it is, and the press that fetches it.
+    showHub({ place, name, title, tree, memory, go }) {
+      this.input.value = place;
+      this.body.replaceChildren(this.headOf(name, title), this.treeOf(tree));
+      const fetch = make("button", { type: "button", className: "opening-go" }, go);
+      fetch.addEventListener("click", () => {
+        this.fetching = place;
+        const stop = make("button", { type: "button" }, this.say("open_hub_stop"));
+        stop.addEventListener("click", () => this.ask(place));
+        this.bar = make("progress", { max: 1, value: 0, "aria-label": go });
+        this.told = make("p", { className: "opening-quiet", role: "status" });
+        this.body.append(this.bar);
+        this.foot.replaceChildren(this.told, stop);
+        stop.focus();
+        this.trigger("click", { place });
+      });
+      this.foot.append(make("p", { className: "opening-quiet" }, memory), fetch);
+      fetch.focus();
+    }
+    progress({ share, told }) {
+      this.bar.value = share;
+      this.told.textContent = told;
+    }
+    headOf(name, title) {
+      return make("div", { className: "opening-name" }, make("b", {}, name), make("p", { className: "opening-quiet" }, title));
+    }
+    treeOf(tree) {
+      return make("ul", { className: "opening-tree" }, ...tree.map((each) => this.branch(each)));
     }
     branch({ title, about, lines, is_fault }) {
       const node = make("li", { className: is_fault ? "fault" : "" }, make("span", {}, title), make("small", {}, about));

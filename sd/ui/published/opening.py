@@ -1,7 +1,8 @@
 """The dialog that opens a file of others: where it lies, what it is, and what of that is a guess.
 
-A file is told by its header alone, before anything of it is read, and stays where it lies. There is
-a dialog on a page of one's own alone: paths of the machine are not told to others.
+A file is told by its header alone, before anything of it is read, and stays where it lies; a model
+of a hub by its list of files (`fetching`). There is a dialog on a page of one's own alone: paths of
+the machine are not told to others.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +41,7 @@ from sd.ui import models, state
 from sd.ui.components.events import Updates, by_name
 from sd.ui.components.handlers import QUIET, event_value, guarded, language
 from sd.ui.mistakes import translate
+from sd.ui.published import fetching
 from sd.ui.texts import say
 
 MOST_LISTED = 400  # folders and files of a folder
@@ -50,7 +52,7 @@ LISTS = ("missing", "mismatched", "unexpected", "reshaped")
 # Nothing that is sent has a key "path": gradio takes what has one for an uploaded file.
 WORDS = (
     *("open_title", "open_path", "open_look", "open_up", "open_close", "open_empty", "open_back"),
-    *("open_guesses", "open_licence", "open_recent", "open_forget"),
+    *("open_guesses", "open_licence", "open_recent", "open_forget", "open_hub_stop"),
 )
 FLAG_WORDS = {"yes": "open_yes", "no": "open_no"}
 PLACE = '<dialog class="opening" id="opening-dialog"></dialog>'
@@ -92,7 +94,7 @@ def _row(path: Path) -> dict[str, Any] | None:
 
 def file_content(path: Path, choices: Choices, model: str, lang: str) -> dict[str, Any]:
     """Return what a file is, with what a person says of it; `InputError` for what is not read."""
-    about: dict[str, Any] = {"place": str(path), "name": file_label(path)}
+    about: dict[str, Any] = {"place": str(path), "name": brief(shelf.label_of(path))}
     for read in (_lora_content, _embedding_content):
         if path.is_file() and (found := read(path, model, lang)):
             return about | found
@@ -286,6 +288,8 @@ def look(model: str, request: gr.Request, event: gr.EventData) -> Updates:
     path = Path(typed.strip()).expanduser()
     try:
         choices = read_choices(event_value(event, "said"))
+        if not path.exists() and (found := fetching.find_model(typed.strip(), lang)):
+            return content(lang, hub=found)
         if not path.exists():
             raise InputError(f"{brief(printable(str(path)))}: no such file or folder")
         path = path.absolute()
@@ -294,6 +298,22 @@ def look(model: str, request: gr.Request, event: gr.EventData) -> Updates:
         return content(lang, file=file_content(path, choices, model, lang), said=said_of(choices))
     except InputError as error:
         return content(lang, fault=translate(str(error), lang))
+
+
+@guarded
+def fetch_model(model: str, request: gr.Request, event: gr.EventData) -> Iterator[Updates]:
+    """Fetch a hub's model as it was told, telling how far it is, and then show what it is."""
+    shelf.check_own(state.home())
+    lang = language(request)
+    place = validation.text("place", event_value(event, "place"), LONGEST_PATH)
+    try:
+        for step in fetching.fetch_model(place, lang):
+            if isinstance(step, Path):
+                yield content(lang, file=file_content(step, Choices(), model, lang), of=place)
+            else:
+                yield content(lang, fetching=step, of=place)
+    except InputError as error:
+        yield content(lang, fault=translate(str(error), lang), of=place)
 
 
 def read_choices(said: Any) -> Choices:
@@ -358,3 +378,5 @@ def build(model: gr.HTML) -> None:
     parts = {"model": model}
     opening.input(**by_name(look, parts, {"opening": opening}), **QUIET)
     opening.submit(**by_name(open_chosen, parts, {"opening": opening, **parts}), **QUIET)
+    fetched = opening.click(**by_name(fetch_model, parts, {"opening": opening}), **QUIET)
+    opening.stop(None, None, None, cancels=[fetched], api_visibility="private")

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from huggingface_hub import constants
 
 from sd.generation.published import shelf
 from sd.runs import Home
@@ -17,6 +18,7 @@ from sd.ui.denoise.tools import takeaway
 from sd.ui.published import added, opening
 from tests.helpers import published
 from tests.helpers.denoising import CHINESE, ENGLISH
+from tests.helpers.hub import COMMIT, Hub, serving
 
 MODEL, INK = "tiny-v1.safetensors", "ink.safetensors"
 
@@ -86,6 +88,53 @@ def test_v1_names_its_licence(files: Path) -> None:
     v1 = replace(report, parts=[wide, *report.parts[1:]])
     told = opening.report_content(v1, opening.Choices(), "", "en")
     assert told["licence"] and "RAIL-M" in opening.say("open_licence", "en")
+
+
+@pytest.fixture
+def hub(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with serving({"somebody/tiny": files / "of diffusers"}) as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.address)
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))  # of the process that fetches
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        yield running
+
+
+def test_a_model_of_a_hub_is_told_and_fetched_by_a_press(hub: Hub, own: Home) -> None:
+    told = shown(Path("somebody/tiny"))["hub"]
+    assert told["place"] == f"somebody/tiny@{COMMIT}" and told["go"].startswith("Download ")
+    lines = [each["title"] for each in told["tree"]]
+    assert lines == ["licence: creativeml-openrail-m", f"commit {COMMIT[:12]}"]
+    assert hub.asked == ["GET /api/models/somebody/tiny"]  # nothing is fetched yet
+    answers = list(opening.fetch_model("", ENGLISH, pressed(place=told["place"])))
+    contents = [each["opening"]["content"] for each in answers]  # type: ignore[index]
+    assert {each["of"] for each in contents} == {told["place"]}
+    assert all("downloaded" in each["fetching"]["told"] for each in contents[:-1])
+    file = contents[-1]["file"]
+    assert file["name"] == "tiny" and file["tree"][0]["title"] == "U-Net" and file["go"] == "Open"
+    assert opened(Path(file["place"]))["choose"] == "tiny"
+    assert not list(own.path.glob("**/*.safetensors"))
+
+
+def test_a_hub_that_does_not_answer_is_one_line_in_both_languages(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shown(Path("somebody/else"))["fault"] == (
+        "'somebody/else': the hub has no such model for you"
+    )
+    assert "没有" in shown(Path("somebody/else"), request=CHINESE)["fault"]
+    (answer,) = opening.fetch_model("", ENGLISH, pressed(place="somebody/tiny"))
+    assert "must name a commit" in answer["opening"]["content"]["fault"]
+    assert len(hub.asked) == 2
+
+
+def test_no_hub_is_asked_for_visitors(hub: Hub, tmp_path: Path) -> None:
+    visitor = Home(tmp_path / "a", tmp_path, neighbours=tmp_path)
+    with state.use(state.Shared(home=visitor)):
+        for ask in (opening.look, lambda *given: list(opening.fetch_model(*given))):
+            with pytest.raises(PageError, match="a page of one's own"):
+                ask("", ENGLISH, pressed(place=f"somebody/tiny@{COMMIT}"))
+    assert not hub.asked
 
 
 def test_what_is_no_model_is_told_in_a_line(files: Path) -> None:
