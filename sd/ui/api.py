@@ -21,7 +21,7 @@ from sd.generation import registry
 from sd.ui import models, state, uploads
 from sd.ui.adapter.served_files import store_picture
 from sd.ui.components.handlers import MODEL, SURVEY, UPLOAD, guarded
-from sd.ui.denoise import form, prompts
+from sd.ui.denoise import form, prompts, samplers
 from sd.ui.denoise.grid import MOST_GUIDANCE
 from sd.ui.denoise.job import Job, watch
 from sd.ui.noise import exact
@@ -56,7 +56,7 @@ def denoise_pictures(
     clip_x0: Any,
     prompt: Any = "",
     negative: Any = "",
-    guidance: Any = prompts.FIRST_GUIDANCE,
+    guidance: Any = samplers.FIRST_GUIDANCE,
     unconditional: Any = False,
     size: Any = "",
 ) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
@@ -274,7 +274,7 @@ SAMPLING = {
     "clip_x0": flag(True),
     "prompt": text(""),
     "negative": text(""),
-    "guidance": number(prompts.FIRST_GUIDANCE, 0, MOST_GUIDANCE),
+    "guidance": number(samplers.FIRST_GUIDANCE, 0, MOST_GUIDANCE),
     "unconditional": flag(False),
     "size": text(""),
 }

@@ -31,7 +31,7 @@ from sd.networks.tokenizer import Vocabulary
 from sd.runs import home as home_module
 from sd.training.randomness import new_network
 from sd.ui import models, state
-from sd.ui.denoise import job
+from sd.ui.denoise import form, job
 from sd.ui.denoise import tab as denoise
 from sd.ui.denoise.form import FIRST, SamplingForm
 from sd.ui.denoise.job import Job, StepCache
@@ -50,6 +50,12 @@ HOSTILE = [
     *(math.nan, math.inf, -9, 4.7, 10**9, 10**400, True, None, "x", "../../etc/passwd", [1], {}),
     "x" * 5_000_000,
 ]
+
+
+def command_line(**fields: Any) -> str:
+    """Return the command line of the fields of a sampling; "" for none that can be drawn."""
+    recipe = form.recipe_of(**fields)
+    return models.sample_command(recipe) if recipe else ""
 
 
 @pytest.fixture(scope="module", name="little")

@@ -128,7 +128,7 @@
     }
     pick(what, event = "upload") {
       this.asked = true;
-      if (event === "upload" && !what.again) this.root.closest(".page")?.classList.add("picked");
+      if (event === "upload" && !what.again && !what.delete) this.root.closest(".page")?.classList.add("picked");
       for (const toast of document.querySelectorAll(".toast-close")) toast.click(); // of what was refused before
       this.props.value = what;
       this.trigger(event);

@@ -46,14 +46,18 @@ from sd.ui.components.player import store_chunk
 from sd.ui.components.widgets import file_drop
 from sd.ui.denoise import prompts, published
 from sd.ui.denoise.grid import MOST_GUIDANCE, columns_of, has_prompt
-from sd.ui.denoise.prompts import FIRST_GUIDANCE, asked_of, prompt_form, read_asked
-from sd.ui.denoise.samplers import SAMPLER_CHOICES
+from sd.ui.denoise.prompts import asked_of, prompt_form, read_asked
+from sd.ui.denoise.samplers import (
+    FIRST_COUNT,
+    FIRST_GUIDANCE,
+    FIRST_SAMPLER,
+    FIRST_STEPS,
+    SAMPLER_CHOICES,
+)
 from sd.ui.texts import TEXTS, say
 
 BEGINNINGS = NOISE, SEEDS, PICTURE = ("noise", "seeds", "picture")
-FIRST_SAMPLER, FIRST_STEPS = "dpmpp_2m", 25  # as near to the end as 50 steps of ddim, measured
 FIRST_PICTURE_PERCENT = 60.0  # percent of T, where a picture is left at first
-FIRST_COUNT = 4
 MASK_ID = "denoise-mask"
 LONGEST_SIZE = 20  # characters
 
@@ -391,11 +395,10 @@ def tell(request: gr.Request, model: str, asked: Values, held: Values, **begun: 
     sampler = held["sampler"]
     about = f"{say(f'about_{sampler}', lang)} {say('sampler_calls', lang, calls=calls)}"
     about = f"{about} {size_words(entry, held, lang)}".rstrip()
-    fields = {"model": model, "asked": asked, "held": held, **begun}
-    recipe = recipe_of(**fields)
+    recipe = recipe_of(model=model, asked=asked, held=held, **begun)
     return {
         "about": about,
-        "command": command_line(**fields),
+        "command": models.sample_command(recipe) if recipe else "",
         **prompts.describe(request, model, asked, held, recipe),
     }
 
@@ -405,12 +408,6 @@ def tell_price(request: gr.Request, **fields: Any) -> Updates:
     """Tell how long a drawing with a published model takes here, measured where that is unknown."""
     price = published.price_said(recipe_of(**fields), language(request))
     return {"asked": gr.update(price=price)}
-
-
-def command_line(**fields: Any) -> str:
-    """Return the command line of the fields; nothing while a field is being typed."""
-    recipe = recipe_of(**fields)
-    return models.sample_command(recipe) if recipe else ""
 
 
 def recipe_of(**fields: Any) -> Recipe | None:

@@ -29,13 +29,12 @@ from sd.ui.components.fields import Values, patch, words
 from sd.ui.components.handlers import guarded, language
 from sd.ui.denoise import published
 from sd.ui.denoise.grid import MOST_GUIDANCE, columns_of
-from sd.ui.denoise.samplers import SAMPLER_NAMES
+from sd.ui.denoise.samplers import FIRST_GUIDANCE, SAMPLER_NAMES
 from sd.ui.mistakes import translate
 from sd.ui.model_metadata import ConditioningMetadata
 from sd.ui.texts import say
 
 MOST_PROMPTS, FIRST_PROMPTS = models.CAPS.count, 4
-FIRST_GUIDANCE = 2.0
 MOST_LISTED = 1500  # classes or captions that are offered; those beyond are reached by typing
 MOST_NAMED = 12  # classes in a line
 LONGEST_OFFERED = 60  # characters of a caption that is offered

@@ -12,25 +12,26 @@ from sd.networks.clip.prompt import Prompt, parse_prompt
 from sd.networks.conditioning_metadata import PUBLISHED_GUIDANCE
 from sd.ui import models
 from sd.ui.components.fields import Values, patch
+from sd.ui.denoise.samplers import FIRST_COUNT, FIRST_GUIDANCE, FIRST_STEPS
 from sd.ui.published import speed
 from sd.ui.texts import duration, say
 
 STEPS, COUNT = 20, 1  # with which a published model begins: each step takes seconds
-FIRST = {"guidance": 2.0, "steps": 25, "count": 4, "size": ""}  # of all others
+BEGINS: Values = {"guidance": PUBLISHED_GUIDANCE, "steps": STEPS, "count": COUNT}
+OTHERS: Values = {"guidance": FIRST_GUIDANCE, "steps": FIRST_STEPS, "count": FIRST_COUNT}
 
 
 def first_settings(prompts: Sequence[str], held: Values) -> dict[str, Any]:
     """Return what the fields begin with where a published model was chosen: one prompt of text."""
-    values: Values = {"guidance": PUBLISHED_GUIDANCE, "steps": STEPS, "count": COUNT}
     asked = {"prompts": list(prompts[:1]), "seen": list(prompts)}
-    return {"asked": {"patch": asked}, "held": patch(values, seen=held)}
+    return {"asked": {"patch": asked}, "held": patch(BEGINS, seen=held)}
 
 
 def last_settings(held: Values) -> Values:
     """Return what of the fields goes back once a published model is no longer the page's."""
-    if held["guidance"] != PUBLISHED_GUIDANCE:
+    if any(held[name] != value for name, value in BEGINS.items()):
         return {}
-    return {name: FIRST[name] for name in ("guidance", "steps", "count", "size")}
+    return {**OTHERS, "size": ""}
 
 
 def prompt_told(

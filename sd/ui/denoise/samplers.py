@@ -1,4 +1,7 @@
-"""What samplers are called on the page; files, commands and the API have their plain names."""
+"""What samplers are called on the page, and what its fields begin with.
+
+Files, commands and the API have the samplers' plain names.
+"""
 
 from sd.diffusion.timesteps import SAMPLERS
 
@@ -12,6 +15,8 @@ SAMPLER_NAMES = {
     "unipc": "UniPC",
     "lcm": "LCM",
 }
+FIRST_SAMPLER, FIRST_STEPS = "dpmpp_2m", 25  # as near to the end as 50 steps of ddim, measured
+FIRST_COUNT, FIRST_GUIDANCE = 4, 2.0
 SAMPLER_CHOICES = tuple((SAMPLER_NAMES[name], name) for name in SAMPLERS)
 
 

@@ -28,7 +28,6 @@ WORDS = (
     *("title", "zone", "folder", "files", "photos", "starter", "shapes", "change", "other", "back"),
     *(
         "name",
-        "kept_until",
         "sending",
         "cancel",
         "broken",
@@ -59,7 +58,8 @@ def set_card(elem_id: str) -> gr.HTML:
     # Not as properties: gradio drops those of a part that gets a value before it is shown.
     about = {
         "doors": {door: data_uri(data, "image/webp") for door, data in pictures.items()},
-        "words": {key: words(f"doors_{key}") for key in WORDS},
+        "words": {key: words(f"doors_{key}") for key in WORDS}
+        | {"kept_until": words("kept_until")},
     }
     card = gr.HTML(
         {},

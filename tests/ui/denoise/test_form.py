@@ -35,6 +35,7 @@ from tests.helpers.denoising import (
     ENGLISH,
     HOSTILE,
     beginnings,
+    command_line,
     one_line,
     recipe_of,
     set_fields,
@@ -274,7 +275,7 @@ def test_a_digest_tells_a_model_from_another_of_its_name() -> None:
 )
 def test_the_command_is_one_that_the_command_line_understands(changes: dict[str, Any]) -> None:
     asked = values(**changes)
-    recipe, line = recipe_of(**asked), form.command_line(**asked)
+    recipe, line = recipe_of(**asked), command_line(**asked)
     words = shlex.split(line)
     assert words[:4] == ["python", "-m", "sd", "sample"]
     args = parser().parse_args(words[3:])
@@ -294,7 +295,7 @@ def test_other_commands_name_the_picture_and_none_a_field_that_is_empty() -> Non
     for name in ("picture", "mask", "branch"):
         line = models.sample_command(beginnings()[name])
         assert parser().parse_args(shlex.split(line)[3:]).recipe == "PICTURE.png"
-    assert form.command_line(**values(model="x")) == form.command_line(**values(steps=0)) == ""
+    assert command_line(**values(model="x")) == command_line(**values(steps=0)) == ""
 
 
 def test_a_seed_of_minus_one_becomes_one_that_is_recorded() -> None:
@@ -338,5 +339,5 @@ def test_what_a_size_takes_is_told_and_that_it_was_never_trained() -> None:
     assert "4.1 times the work of 8x8, the only size that was trained" in told
     for words in ("", "8", "9", "x"):
         assert "times the work" not in form.tell(ENGLISH, **values(size=words))["about"]
-    command = form.command_line(**values(size="16x12"))
+    command = command_line(**values(size="16x12"))
     assert "--size 16x12" in command

@@ -39,6 +39,7 @@ from tests.helpers.denoising import (
     another_day,
     branch_of,
     branching,
+    command_line,
     one_line,
     pressed,
     recipe_of,
@@ -527,18 +528,18 @@ def test_what_is_no_grid_has_no_columns() -> None:
 
 def test_the_command_says_it_too() -> None:
     told = {"negative": "dog", "guidance": 3.5, "rescale": 0.25, "low": 0.1, "high": 0.9}
-    words = shlex.split(form.command_line(**asked(**told)))
+    words = shlex.split(command_line(**asked(**told)))
     place = words.index("--prompt")
     assert words[place : place + 13] == [
         *("--prompt", RED, "--prompt", BLUE, "--negative", "dog", "--guidance", "3.5"),
         *("--rescale", "0.25", "--interval", "0.1", "0.9"),
     ]
-    labelled = form.command_line(**asked(LABELLED))
+    labelled = command_line(**asked(LABELLED))
     assert "--label dog --guidance 2 --out" in labelled and "--prompt" not in labelled
-    assert "--guidance" not in form.command_line(**asked(prompts=[]))
-    assert "--unconditional" in form.command_line(**asked(prompts=[]))
-    assert "--unconditional" in form.command_line(**asked(prompts=[], negative="dog"))
-    assert "--unconditional" not in form.command_line(**values())
+    assert "--guidance" not in command_line(**asked(prompts=[]))
+    assert "--unconditional" in command_line(**asked(prompts=[]))
+    assert "--unconditional" in command_line(**asked(prompts=[], negative="dog"))
+    assert "--unconditional" not in command_line(**values())
 
 
 @pytest.mark.parametrize(

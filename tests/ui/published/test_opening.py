@@ -14,6 +14,7 @@ from sd.runs import Home
 from sd.ui import head, models, state
 from sd.ui.adapter.errors import PageError
 from sd.ui.denoise import form, prompts
+from sd.ui.denoise.published import last_settings
 from sd.ui.denoise.tools import takeaway
 from sd.ui.published import added, opening
 from tests.helpers import published
@@ -170,6 +171,9 @@ def test_it_becomes_the_pages_model(files: Path) -> None:
     assert first["asked"]["patch"]["prompts"] == ["a cat"]
     values = first["held"]["patch"]["values"]
     assert values == {"guidance": 7.5, "steps": 20, "count": 1}
+    assert last_settings(form.FIRST | {"guidance": 7.5}) == {}  # somebody's own
+    back = last_settings(form.FIRST | values | {"size": "512x512"})
+    assert back == {name: form.FIRST[name] for name in ("guidance", "steps", "count", "size")}
     assert first["asked"]["patch"]["seen"] == ["a cat", "a dog"]
     assert first["held"]["patch"]["seen"] == {name: form.FIRST[name] for name in values}
 

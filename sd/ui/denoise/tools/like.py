@@ -51,8 +51,8 @@ def _left(said: WebuiParameters, lang: str) -> list[str]:
     if said.seed is not None and not said.same_noise:
         words.append(say("like_noise", lang))
     if said.loras:
-        named = ", ".join(f"{printable(name)} {scale:g}" for name, scale in said.loras[:MOST_NAMED])
-        words.append(say("like_loras", lang, names=named))
+        named = [f"{printable(name)} {scale:g}" for name, scale in said.loras[:MOST_NAMED]]
+        words.append(say("like_loras", lang, names=say("between_words", lang).join(named)))
     if said.strength is not None:
         words.append(say("like_picture", lang))
     return words
