@@ -47,8 +47,8 @@ class NewestUploads(Recent[str, object]):
     """The newest upload of each open page."""
 
 
-class RunCards(Recent[tuple[str, str], Card]):
-    """The cards of runs that were shown, by run and language."""
+class RunCards(Recent[tuple[str, str, int], Card]):
+    """The cards of runs that were shown, by run, language and when its pictures came there (ns)."""
 
     most = 40
 
@@ -284,13 +284,14 @@ def show_run_card(folder: Path | None, lang: str, rests: bool = False) -> Update
     """
     if folder is None:
         return {"card": {"run": None}, "minutes": {"run": None}}
-    key = folder.name, lang
     known = shared(RunCards)
-    if key not in known:
-        try:
+    try:
+        came = (folder / runs.PICTURES).stat().st_mtime_ns  # a run may be called like one that went
+        key = folder.name, lang, came
+        if key not in known:
             known[key] = run_card(folder, lang)
-        except InputError:  # they are still being read
-            return {"card": {}, "minutes": run_minutes(folder, lang)}
+    except (InputError, OSError):  # they are still being read
+        return {"card": {}, "minutes": run_minutes(folder, lang)}
     return {"card": {"run": {**known[key], "rests": rests}}, "minutes": run_minutes(folder, lang)}
 
 

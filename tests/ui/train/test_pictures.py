@@ -350,6 +350,9 @@ def test_the_pictures_and_settings_of_a_run_stand_in_the_left_column(home: Path)
     assert again["sheet"] is card["sheet"]  # it is not drawn at each look
     assert again["rests"] and not card["rests"]
     assert pictures.show_run_card(None, "en") == {"card": {"run": None}, "minutes": {"run": None}}
+    folder.rename(home / "going")  # and another run is called like it
+    folder.mkdir()
+    assert pictures.show_run_card(folder, "en")["card"] == {}
 
 
 def a_report(**changes: Any) -> Report:
