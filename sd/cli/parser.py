@@ -168,10 +168,11 @@ def _data_and_length(flags: argparse.ArgumentParser) -> None:
     about = "start from the weights of a model, whatever of them fits: a run, a checkpoint, a "
     about += "bundle, or the name of one; without --preset and --config its settings are taken. "
     about += "auto: a bundled one that fits, if there is one"
-    flags.add_argument("--from", dest="start_from", metavar="MODEL", help=about)
+    start = flags.add_mutually_exclusive_group()
+    start.add_argument("--from", dest="start_from", metavar="MODEL", help=about)
     about = "train a LoRA for this file or diffusers folder of Stable Diffusion, which stays as it "
     about += "is; FILE#dtype=bfloat16 takes half the memory"
-    flags.add_argument("--lora", metavar="FILE", help=about)
+    start.add_argument("--lora", metavar="FILE", help=about)
     _settings_flags(flags)
     length = flags.add_mutually_exclusive_group()
     length.add_argument("--steps", type=number, help="optimiser steps")

@@ -142,7 +142,10 @@ def _fault(place: str, error: Exception) -> str:
     """Return why an encoder was not loaded."""
     if isinstance(error, OSError) and not Path(place).is_dir():
         repo = place.partition("@")[0]
-        return f"no such folder, and not fetched; python -m sd pull {repo} tells its size first"
+        return (
+            f"no such folder, and not fetched; python -m sd pull {repo} tells its size first; what "
+            f"was fetched is called {repo}@COMMIT"
+        )
     misfit = "ignore_mismatched_sizes" in str(error)
     return f"cannot be read: {'its weights do not fit its config.json' if misfit else error}"
 

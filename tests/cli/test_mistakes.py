@@ -81,6 +81,7 @@ TRAINING = [
     (["starter", "--steps", "nan"], "--steps = nan"),
     (["starter", "--epochs", "-1"], "training.epochs = -1: must be"),
     (["starter", "--steps", "1", "--epochs", "1"], "not allowed with argument"),
+    (["starter", "--from", "emoji32", "--lora", "v1.safetensors"], "not allowed with argument"),
     (["starter", "--seed", "nan"], "--seed = nan: must be a whole number from 0"),
     (["starter", "--seed", "-2"], "--seed = -2: must be a whole number from 0"),
     (["starter", "--seed", "1.5"], "--seed = 1.5"),

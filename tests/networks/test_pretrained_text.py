@@ -179,6 +179,7 @@ def test_of_a_hub_only_what_was_fetched_is_opened(places, tmp_path, monkeypatch,
     line = refused(f"nobody/no-such-model{revision}")
     assert line.startswith("encoder = 'nobody/no-such-model")
     assert "not fetched; python -m sd pull nobody/no-such-model tells its size" in line
+    assert line.endswith("called nobody/no-such-model@COMMIT")
     folder = tmp_path / "models--nobody--no-such-model"
     shutil.copytree(places["text"], folder / "snapshots" / COMMIT)
     (folder / "refs").mkdir()
