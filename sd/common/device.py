@@ -6,6 +6,7 @@ What is decided here goes into a run's record, so that resuming and comparing ne
 import ctypes
 import os
 import platform
+import re
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from sd.common.validation import InputError, choice
 DEVICES = ("auto", "cpu", "cuda", "mps")
 CPU_FACTS = Path("/proc/cpuinfo")
 AMD, WIDE = "AuthenticAMD", "AVX512"
+SHORTAGE = re.compile(r"out of memory|not enough memory|allocate memory", re.I)  # torch's words
 MATMUL_ERROR_LIMIT = 1e-3  # of a 256-long product of N(0, 1); float32 gives 3e-5, bfloat16 0.1
 
 
@@ -168,3 +170,10 @@ def _keep_freed_memory() -> None:
     libc = ctypes.CDLL(None)
     for parameter, value in ((-4, 0), (-1, 2**31 - 1), (-2, 64 * 2**20)):  # mmap, trim, top pad
         libc.mallopt(parameter, value)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that main memory, or a device's, is full."""
+    if isinstance(error, RuntimeError):
+        return bool(SHORTAGE.search(str(error)))
+    return isinstance(error, MemoryError)

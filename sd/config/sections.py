@@ -85,7 +85,7 @@ class TrainingConfig(Section):
     recompute: bool = key(
         False,
         validation.flag,
-        "For a LoRA: compute a block's values again on the way back, which takes less memory.",
+        "Compute a block's values again on the way back, which takes less memory and more time.",
     )
     classes: tuple[str, ...] | None = key(
         None, names, "Classes to train on, as a list of names; None takes every picture."

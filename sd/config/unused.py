@@ -86,7 +86,7 @@ RULES = (
     Rule("given", OF_OWN, lambda c: c.is_latent and c.first_stage.autoencoder != OWN),
     Rule(
         "no_lora",
-        ("training.lora_alpha", "training.lora_targets", "training.recompute"),
+        ("training.lora_alpha", "training.lora_targets"),
         lambda c: c.training.lora_rank == 0,
     ),
     Rule("own", (TUNED,), lambda c: c.first_stage.autoencoder == OWN),

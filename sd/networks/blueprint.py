@@ -67,6 +67,7 @@ class Blueprint:
     tensors: int  # entries of the state dict
     operations: int  # per picture forward; two per multiply-add
     activation_bytes: int  # per picture: float32 values that one training step keeps; an estimate
+    recomputed_bytes: int  # the same where blocks are computed once more on the way back
 
     @property
     def weight_bytes(self) -> int:
@@ -83,7 +84,8 @@ def blueprint(
     `context_tokens` counts only where context_dim is set. Raises `InputError` for what cannot be.
     """
     check_network(unet, height, width)
-    rows = list(_NetworkCost(unet, height, width, context_tokens).rows())
+    network = _NetworkCost(unet, height, width, context_tokens)
+    rows = list(network.rows())
     total = sum((cost for _, cost in rows), Cost())
     return Blueprint(
         tuple(level for level, _ in rows),
@@ -91,6 +93,7 @@ def blueprint(
         total.tensors,
         total.operations,
         BYTES * total.kept,
+        BYTES * (total.kept - network.spared()),
     )
 
 
@@ -261,6 +264,15 @@ class _NetworkCost:
             self.sizes.append((-(-height // 2), -(-width // 2)))
         self.places = [height * width for height, width in self.sizes]
         self.skips = [unet.model_channels]  # widths; the way up takes them from the end
+        self.blocks: list[tuple[int, int]] = []  # values that enter each, and that it keeps
+
+    def spared(self) -> int:
+        """Return what is not kept, of `rows`, where each block keeps only what enters it.
+
+        On the way back they are there again of one block at a time.
+        """
+        most = max((kept for _, kept in self.blocks), default=0)
+        return max(0, sum(kept - entering for entering, kept in self.blocks) - most)
 
     def rows(self) -> Iterator[tuple[Level, Cost]]:
         """Yield every part with its cost."""
@@ -296,10 +308,11 @@ class _NetworkCost:
     def _down(self, level: int) -> Cost:
         cost, channels = Cost(), self._channels(level)
         for _ in range(self.unet.res_blocks[level]):
-            cost += self._block(self.skips[-1], level)
+            cost += self._whole(self.skips[-1], level, self._block(self.skips[-1], level))
             self.skips.append(channels)
         if level + 1 < len(self.places):
-            cost += self._resample(channels, self.places[level], self.places[level + 1])
+            smaller = self._resample(channels, self.places[level], self.places[level + 1])
+            cost += self._whole(channels, level, smaller)
             self.skips.append(channels)
         return cost
 
@@ -311,11 +324,18 @@ class _NetworkCost:
     def _up(self, level: int) -> Cost:
         cost, channels = Cost(), self._channels(level)
         below = self._channels(min(level + 1, len(self.places) - 1))
-        for _ in range(self.unet.res_blocks[level] + 1):
-            cost += self._block(below + self.skips.pop(), level)
+        for last in reversed(range(self.unet.res_blocks[level] + 1)):
+            inputs = below + self.skips.pop()
+            block = self._block(inputs, level)
+            if level and not last:  # it is part of the level's last block
+                block += self._resample(channels, self.places[level], self.places[level - 1])
+            cost += self._whole(inputs, level, block)
             below = channels
-        if level:
-            cost += self._resample(channels, self.places[level], self.places[level - 1])
+        return cost
+
+    def _whole(self, inputs: int, level: int, cost: Cost) -> Cost:
+        """Note what a block of the network takes in and keeps; return its cost."""
+        self.blocks.append((inputs * self.places[level], cost.kept))
         return cost
 
     def _block(self, inputs: int, level: int) -> Cost:

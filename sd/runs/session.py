@@ -48,6 +48,7 @@ class Session:
         self._received = received
         self._began, self._first = time.monotonic() - used, training.step + 1
         at_once = self.settings.batch_size * self.settings.gradient_accumulation
+        self._parts = training.parts  # as they were told
         self._sampling_seconds = 0.0  # seconds that the newest samples took
         self._pictures, self._pace = at_once, 0.0  # seconds of a step, smoothed
         recorder.space_rows(training.total, at_once, training.machine.device)
@@ -75,6 +76,13 @@ class Session:
                 f"the {lost} is not a finite number at step {step.step}: this step changed nothing"
             )
             self.recorder.log_event("notice", step=step.step, kind="skipped", line=line)
+        if self.training.parts != self._parts:
+            self._parts = self.training.parts
+            line = (
+                f"memory does not hold {self.settings.batch_size} pictures at once: from step "
+                f"{step.step} on they are computed in {self._parts} parts, with the same gradient"
+            )
+            self.recorder.log_event("notice", step=step.step, kind="memory", line=line)
         folder, every = self.recorder.folder, self.settings.save_every
         if done or process.take_request(folder, process.SAVE) or (every and step.step % every == 0):
             self._save()

@@ -6,7 +6,6 @@ second signal ends it at once. Whatever ends it is the last event.
 """
 
 import os
-import re
 import shlex
 import signal
 import threading
@@ -31,7 +30,7 @@ from sd.checkpoints.record import (
     read_about,
     read_newest,
 )
-from sd.common.device import Machine, choose
+from sd.common.device import Machine, choose, is_out_of_memory
 from sd.common.disk import read_object
 from sd.common.text import brief, printable, system_reason
 from sd.common.validation import LARGEST_SEED, InputError, real, whole
@@ -51,7 +50,6 @@ from sd.training.planning import memory
 
 STARTED_FROM = "started_from"  # in run.json, and in the records of checkpoints
 ONLY_FIRST_STAGE = "only_first_stage"  # in run.json: the run is one of an autoencoder alone
-SHORTAGE = re.compile(r"out of memory|not enough memory|allocate memory", re.I)  # torch's words
 HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
 
 
@@ -98,12 +96,12 @@ def explain_out_of_memory(config: Config) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not SHORTAGE.search(str(error)):
+        if not is_out_of_memory(error):
             raise
-        size = config.training.batch_size
+        height = config.training.input_height
         raise InputError(
-            f"training.batch_size = {size}: there is not enough memory; try {max(1, size // 2)}, "
-            "smaller pictures or a smaller network"
+            f"training.input_height = {height}: there is not enough memory, even for one picture "
+            f"at a time; try {max(1, height // 2)}, a smaller network or training.recompute = True"
         ) from error
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from sd.checkpoints.latent_set import LatentSet
 from sd.checkpoints.model import Model
 from sd.checkpoints.transfer import take_weights
-from sd.common.device import Machine
+from sd.common.device import Machine, is_out_of_memory
 from sd.common.randomness import keyed_generator
 from sd.common.validation import InputError, whole
 from sd.config import Config
@@ -28,6 +28,7 @@ from sd.networks.adapters.training import EncodedCaptions
 from sd.networks.conditioned import ConditionedNetwork, to_stored_names
 from sd.networks.conditioning import Conditioner
 from sd.networks.conditioning_metadata import default_prompts
+from sd.networks.recomputation import recompute_blocks
 from sd.training.adapters.base import adapt, base_of, encode_captions
 from sd.training.data import LatentData, PixelData, TrainingData
 from sd.training.evaluation import (
@@ -142,12 +143,8 @@ class Training:
         base = base_of(config, start)
         if config.is_latent and latents is None:
             given = None if base is None else base.latents
-            autoencoder = (
-                ready_autoencoder(config, images, seed, machine)
-                if given is None
-                else given.autoencoder
-            )
-            latents = latents_in_memory(config, images, autoencoder, machine)
+            own = given.autoencoder if given else ready_autoencoder(config, images, seed, machine)
+            latents = latents_in_memory(config, images, own, machine)
         self.data: TrainingData = (
             PixelData(images.pixels, config.training) if latents is None else LatentData(latents)
         )
@@ -155,6 +152,7 @@ class Training:
         self.rows, self.held_out = split(images, config.training.held_out, seed)
         self.total = total_steps(config.training, len(self.rows))
         self.step = self.updates = self.skipped = 0  # done; of these with an update; in a row none
+        self.parts = 1  # in which a batch is computed, one after another
         conditioner = self._build_conditioner(images, metadata, base)
         unet = new_network(config, seed) if base is None else adapt(base, config, seed)
         self.network = ConditionedNetwork(unet, conditioner).train()
@@ -164,6 +162,8 @@ class Training:
         self.model = Model(
             average.unet, config, conditioner=average.conditioner, latents=self._space
         )
+        if config.training.recompute and base is None:
+            recompute_blocks(self.network.unet)
         self.diffusion = self.model.diffusion
         trained = to_stored_names(dict(self.network.named_parameters()))
         self.optimizer = Optimizer(trained, config.training, machine.device)
@@ -229,20 +229,8 @@ class Training:
 
         A loss or gradient that is not finite changes nothing: then the length is not finite either.
         """
-        training = self.config.training
-        loss, grad_norm = 0.0, math.nan
-        for number, (x0, t, eps, rows) in enumerate(self.batches(step)):
-            dropout = f"dropout/{number}" if number else "dropout"
-            lower = training.precision == "bfloat16"
-            # Dropout knows only the global generator: lend it this step's own, then give it back.
-            with torch.random.fork_rng(), torch.autocast(x0.device.type, torch.bfloat16, lower):
-                torch.manual_seed(keyed_generator(self.seed, dropout, step).initial_seed())
-                network = partial(self._compiled, rows=rows)
-                batch_loss = self.diffusion.loss(network, x0, t, eps).mean
-            loss += float(batch_loss.detach()) / training.gradient_accumulation
-            if not math.isfinite(loss):
-                break
-            torch.autograd.backward(batch_loss / training.gradient_accumulation)
+        training, grad_norm = self.config.training, math.nan
+        loss = self._find_gradients(step)
         weights: list[Tensor] = list(self.network.parameters())
         if math.isfinite(loss):
             limit = training.grad_clip or math.inf
@@ -254,6 +242,47 @@ class Training:
                 torch._foreach_lerp_(averages, weights, 1 - ema_decay(training.ema_decay, step))
         self.optimizer.zero_grad()
         return loss, grad_norm
+
+    def _find_gradients(self, step: int) -> float:
+        """Find the gradients of a step; return its loss.
+
+        Where memory does not hold a batch, it is cut in halves, which have the same gradient
+        together, from this step on.
+        """
+        while True:
+            try:
+                return self._add_gradients(step)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error) or self.parts >= self.config.training.batch_size:
+                    raise
+            self.optimizer.zero_grad()
+            if self.machine.device == "cuda":
+                torch.cuda.empty_cache()
+            self.parts *= 2
+
+    def _add_gradients(self, step: int) -> float:
+        """Add up the gradients of a step's batches, part by part, up to one that is not finite."""
+        training, loss = self.config.training, 0.0
+        at_once = training.batch_size * training.gradient_accumulation
+        lower = training.precision == "bfloat16"
+        for number, (x0, t, eps, rows) in enumerate(self._parts_of(step)):
+            dropout = f"dropout/{number}" if number else "dropout"
+            # Dropout knows only the global generator: lend it this step's own, then give it back.
+            with torch.random.fork_rng(), torch.autocast(x0.device.type, torch.bfloat16, lower):
+                torch.manual_seed(keyed_generator(self.seed, dropout, step).initial_seed())
+                network = partial(self._compiled, rows=rows)
+                mean = self.diffusion.loss(network, x0, t, eps).mean
+            times = at_once / len(x0)  # as many pictures are there at the whole step
+            loss += float(mean.detach()) / times
+            if not math.isfinite(loss):
+                break
+            torch.autograd.backward(mean / times)
+        return loss
+
+    def _parts_of(self, step: int) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the batches of a step, each in `parts`."""
+        for batch in self.batches(step):
+            yield from zip(*(each.chunk(self.parts) for each in batch), strict=True)
 
     def batches(self, step: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Yield the batches of a step, several where gradients accumulate.

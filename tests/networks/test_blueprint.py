@@ -15,6 +15,7 @@ from sd.common.validation import LONGEST_MESSAGE, InputError
 from sd.config import Config, preset_names
 from sd.config.sections import UNetConfig
 from sd.networks.blueprint import MOST_PARAMETERS, blueprint, check_network, describe, heads_of
+from sd.networks.recomputation import recompute_blocks
 from sd.networks.unet import UNetModel
 
 PARITY = Path(__file__).parents[1] / "fixtures" / "parity"
@@ -140,20 +141,61 @@ def test_activation_bytes_are_those_that_autograd_keeps_within_three_percent(
         "sd.networks.attention.products_by_onednn", lambda: True
     )  # it keeps the scores
     network, inputs = network_and_inputs(unet, height, width, tokens)
-    own = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
-    kept = {}
+    kept = Kept(network)
+    with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
+        network(**inputs)
+    plan = blueprint(unet, height, width, tokens or 77)
+    assert plan.activation_bytes == pytest.approx(kept.nbytes(), rel=0.03)
 
-    def pack(tensor):
+
+class Kept:
+    """Storages by their address, but those of the weights: what autograd keeps of a pass."""
+
+    def __init__(self, network):
+        self._own = {each.untyped_storage().data_ptr() for each in network.parameters()}
+        self.storages = {}
+
+    def pack(self, tensor):
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage
+        if storage.data_ptr() not in self._own:
+            self.storages[storage.data_ptr()] = storage
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    def note(self, tensor):
+        self.pack(tensor)
+
+    def nbytes(self):
+        return sum(storage.nbytes() for storage in self.storages.values())
+
+
+@pytest.mark.parametrize(("unet", "height", "width", "tokens"), CASES)
+def test_recomputed_bytes_are_what_enters_the_blocks_and_all_of_one(
+    monkeypatch, unet, height, width, tokens
+):
+    monkeypatch.setattr("sd.networks.attention.products_by_onednn", lambda: True)
+    network, inputs = network_and_inputs(unet, height, width, tokens)
+    blocks = [*network.input_blocks, *network.output_blocks]
+    largest = max(kept_bytes(network, inputs, block) for block in blocks)
+    recompute_blocks(network)
+    kept = Kept(network)
+    for block in blocks:
+        block.register_forward_pre_hook(lambda _, args: kept.note(args[0]))
+    with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
         network(**inputs)
-    measured = sum(storage.nbytes() for storage in kept.values())
     plan = blueprint(unet, height, width, tokens or 77)
-    assert plan.activation_bytes == pytest.approx(measured, rel=0.03)
+    assert plan.recomputed_bytes == pytest.approx(kept.nbytes() + largest, rel=0.08)
+    assert plan.recomputed_bytes < plan.activation_bytes
+
+
+def kept_bytes(network, inputs, block):
+    """What autograd keeps of one block of a pass."""
+    kept = Kept(network)
+    hooks = torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor)
+    begin = block.register_forward_pre_hook(lambda *_: hooks.__enter__() and None)
+    end = block.register_forward_hook(lambda *_: hooks.__exit__(None, None, None))
+    network(**inputs)
+    begin.remove(), end.remove()
+    return kept.nbytes()
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from sd import runs
 from sd.checkpoints.checkpoint import load_checkpoint
 from sd.common.validation import InputError
 from sd.config import Config
+from sd.diffusion.loss import Diffusion
 from sd.generation.registry import list_models
 from sd.runs import process, recorder
 from sd.runs.recorder import Recorder
@@ -286,14 +288,32 @@ def test_a_lack_of_memory_is_told_with_what_to_lower(
 ) -> None:
     monkeypatch.setattr(Training, "batches", raiser(error))
     line = (
-        "training.batch_size = 4: there is not enough memory; try 2, smaller pictures or a "
-        "smaller network"
+        "training.input_height = 8: there is not enough memory, even for one picture at a time; "
+        "try 4, a smaller network or training.recompute = True"
     )
     with pytest.raises(InputError) as caught:
         list(begin(config, str(pictures), home / "run"))
     assert str(caught.value) == line
     status = runs.status(home / "run")
     assert (status.state, status.line) == ("failed", line)
+
+
+def test_a_batch_that_is_cut_is_told_once(
+    config: Config, pictures: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = Diffusion.loss
+
+    def shortage(self: Diffusion, network: Any, x0: Tensor, *rest: Tensor) -> Any:
+        is_held = len(x0) < 4 or not torch.is_grad_enabled()
+        return loss(self, network, x0, *rest) if is_held else raiser(MemoryError())()
+
+    monkeypatch.setattr(Diffusion, "loss", shortage)
+    list(begin(config, str(pictures), home / "run"))
+    assert runs.status(home / "run").state == "finished"
+    assert [each["line"] for each in runs.notices(home / "run")] == [
+        "memory does not hold 4 pictures at once: from step 1 on they are computed in 2 parts, "
+        "with the same gradient"
+    ]
 
 
 def raiser(error: Exception) -> Callable[..., Any]:

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from sd.common.device import choose
 from sd.common.randomness import keyed_generator
@@ -77,6 +78,61 @@ def test_the_rate_of_a_step_is_the_optimisers(tiny_config: Config, images: Image
     for step in training.steps():
         assert step.lr == pytest.approx(0.002 * step.step / 8, rel=1e-12)
         assert training.optimizer.rate == step.lr
+
+
+def test_blocks_that_are_computed_again_train_the_same(
+    tiny_config: Config, images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config.with_settings(["unet.dropout=0.2", "training.steps=3"])
+    calls: list[int] = []
+    monkeypatch.setattr(
+        "sd.networks.recomputation.checkpoint",
+        lambda *args, **more: calls.append(1) or checkpoint(*args, **more),  # type: ignore[func-returns-value]
+    )
+    steps, kept = trained(config, images)
+    assert not calls
+    again, computed = trained(config.with_settings(["training.recompute=True"]), images)
+    blocks = len(steps[-1].model.unet.input_blocks) + len(steps[-1].model.unet.output_blocks)
+    assert len(calls) == 3 * blocks  # each step's; none for samples or the average
+    assert [each.loss for each in again] == pytest.approx([each.loss for each in steps], rel=1e-6)
+    assert all(torch.allclose(kept[name], computed[name], atol=1e-6) for name in kept)
+
+
+@pytest.mark.parametrize("holds", [1, 2, 3])
+def test_a_batch_that_memory_does_not_hold_is_cut_and_has_the_same_gradient(
+    tiny_config: Config, images: ImageSet, monkeypatch: pytest.MonkeyPatch, holds: int
+) -> None:
+    config = tiny_config.with_settings(
+        ["training.batch_size=3", "training.gradient_accumulation=2", "training.steps=3"]
+    )
+    steps, whole = trained(config, images)
+    loss = Diffusion.loss
+
+    def shortage(self: Diffusion, network: Any, x0: Tensor, t: Tensor, eps: Tensor) -> Any:
+        if len(x0) > holds:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return loss(self, network, x0, t, eps)
+
+    monkeypatch.setattr(Diffusion, "loss", shortage)
+    again, cut = trained(config, images)
+    for name in ("loss", "grad_norm"):
+        expected = [getattr(each, name) for each in steps]
+        assert [getattr(each, name) for each in again] == pytest.approx(expected, rel=1e-4)
+    assert same(whole, cut) == (holds == 3)
+    training = Training(config, images, 0, MACHINE)
+    next(training.steps())
+    assert training.parts == {1: 4, 2: 2, 3: 1}[holds]
+
+
+def test_not_even_one_picture_at_a_time_is_the_end(
+    tiny_config: Config, images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shortage(*_: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(Diffusion, "loss", shortage)
+    with pytest.raises(MemoryError):
+        list(train(tiny_config, images, 0, MACHINE))
 
 
 def test_the_decay_of_the_average() -> None:

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from sd.common.validation import InputError, shown
 from sd.diffusion.guidance import Condition
 from sd.networks.attention import OnTokens
 from sd.networks.conditioning import Conditioner
+from sd.networks.recomputation import recompute_blocks
 from sd.networks.unet import UNetModel
 
 AT_ONCE = 8  # prompts that are encoded together
@@ -52,8 +52,8 @@ class FrozenNetwork:
     def __init__(self, unet: UNetModel, spellings: Mapping[str, str], kept: bool = True) -> None:
         """Take the U-Net, and what a file calls each of its layers that is adapted.
 
-        kept: whether the values within its blocks are kept for the way back; else they are
-        computed once more there (Chen et al. 2016).
+        kept: whether the values within its blocks are kept for the way back, see
+        `recompute_blocks`.
         """
         self.unet = unet.requires_grad_(False).eval()
         self.active: AdaptedUNet | None = None
@@ -61,9 +61,8 @@ class FrozenNetwork:
         self.layers = {spelling: named[name] for name, spelling in spellings.items()}
         for spelling, layer in self.layers.items():
             layer.register_forward_hook(self._hook(spelling))
-        blocks: tuple[Any, ...] = () if kept else (*unet.input_blocks, *unet.output_blocks)
-        for block in blocks:
-            block.forward = _recomputed(block.forward)
+        if not kept:
+            recompute_blocks(unet)
 
     def _hook(self, spelling: str) -> Any:
         def add(_layer: Any, args: tuple[Tensor], out: Tensor) -> Tensor:
@@ -73,15 +72,6 @@ class FrozenNetwork:
             return added
 
         return add
-
-
-def _recomputed(forward: Any) -> Any:
-    def compute(*args: Any) -> Any:
-        if not torch.is_grad_enabled():
-            return forward(*args)
-        return checkpoint(forward, *args, use_reentrant=False)
-
-    return compute
 
 
 class AdaptedUNet(UNetModel):

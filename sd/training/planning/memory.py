@@ -47,7 +47,9 @@ def needed(config: Config) -> int:
     training = config.training
     plan = blueprint(config.unet, *config.latent_shape[1:])
     lower = 0.5 if training.precision == "bfloat16" else 1.0
-    step = KEPT * lower * plan.activation_bytes * training.batch_size
+    kept = plan.recomputed_bytes if training.recompute else plan.activation_bytes
+    beside = (KEPT - 1) * plan.activation_bytes  # what convolutions need while they compute
+    step = lower * (kept + beside) * training.batch_size
     passes = 1 if config.conditioning.kind == "none" else 2  # guided: cond and uncond at once
     samples = 1 if training.lora_rank else SAMPLE_COUNT
     at_once = max(passes * samples, min(training.batch_size, EVALUATED))

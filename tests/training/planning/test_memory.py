@@ -23,6 +23,7 @@ MEASURED = [
     ("tiny", ["conditioning.kind=none", *FORMER], 968),
     ("tiny", ["conditioning.kind=none", "training.batch_size=1", *FORMER], 876),
     ("tiny", ["training.batch_size=256", *FORMER], 2064),
+    ("tiny", ["training.batch_size=256", "training.recompute=True", *FORMER], 1567),
     ("tiny", ["conditioning.kind=none", FORMER[0], "unet.attention_resolutions=[1,2]"], 1409),
     ("tiny", ["conditioning.kind=none", FORMER[1], "unet.patch_size=1"], 1427),
     ("tiny", ["conditioning.kind=none", "training.precision=bfloat16", *FORMER], 885),
