@@ -119,6 +119,14 @@ class Model(Samplable):
         if isinstance(self.conditioner, ClipCaptions):
             self.conditioner.encoder.to("meta")
 
+    @property
+    def has_text_encoder(self) -> bool:
+        """Whether there is nothing to read prompts with that was let go of."""
+        released = isinstance(self.conditioner, ClipCaptions) and any(
+            each.is_meta for each in self.conditioner.encoder.parameters()
+        )
+        return not released
+
     def around(self, picture: Tensor, mask: Tensor) -> "Model":
         """Return the model as it draws within a mask [1, H, W], 1 where a picture is made anew.
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from sd.checkpoints.model import Model
 
 OPENING = "shapes32"  # the bundled model that pages open with: it makes what it was never shown
+SHORT = 5 * 2**29  # bytes: what decoding 512 px takes beside the weights
 LARGEST_OPEN = 2**30  # bytes of all models that stay open, beside the newest
 
 
@@ -347,10 +348,16 @@ def _base_of(entry: ModelEntry) -> ModelEntry:
 
 def _open(entry: ModelEntry, device: str) -> Any:
     """Return a model that stays open; one that is published takes more."""
-    from sd.checkpoints.adapters.adapted import AdaptableModel
-
     model: Any = load_model(entry, device)
-    return AdaptableModel(model) if entry.published else model
+    if not entry.published:
+        return model
+    from sd.checkpoints.adapters.adapted import AdaptableModel, Scales
+    from sd.checkpoints.pretrained.building import fill_text_encoder
+
+    def fill() -> None:
+        fill_text_encoder(entry.place, model.conditioner.encoder, device)
+
+    return AdaptableModel(model, Scales(lambda: device == "cpu" and memory.left() < SHORT, fill))
 
 
 def _bytes_of(model: Any) -> int:

@@ -5,7 +5,7 @@ by how much every LoRA counts whenever it asks U-Net or text encoder, so that th
 in any order, one at a time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,12 +26,26 @@ Key = tuple[Path, int]  # of a file: another at the same path is another LoRA
 
 
 class Scales:
-    """The LoRA of a model that is open, none of which counts but within `of`."""
+    """The LoRA of a model that is open, none of which counts but within `of`.
 
-    def __init__(self) -> None:
-        """Begin without any."""
+    is_short: whether memory is so short that the text encoder is let go of once a prompt is read;
+    fill: reads its weights again for the next.
+    """
+
+    def __init__(
+        self,
+        is_short: Callable[[], bool] = lambda: False,
+        fill: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Begin without any LoRA."""
         self.attached: dict[Key, AttachedLoRA] = {}
+        self.is_short, self._fill = is_short, fill
         self._lock = RLock()
+
+    def read_again(self, model: Model) -> None:
+        """See that a model has its text encoder; within `of`."""
+        if not model.has_text_encoder:
+            self._fill()
 
     @contextmanager
     def of(self, scales: Sequence[tuple[Key, float]]) -> Iterator[None]:
@@ -64,7 +78,11 @@ class AdaptedModel(Model):
     ) -> Denoiser:
         """Return the denoiser for prompts, which are read with the LoRA as well."""
         with self.weights.of(self.scales):
-            return super().guided(prompts, negative, guidance)
+            self.weights.read_again(self)
+            denoiser = super().guided(prompts, negative, guidance)
+            if self.weights.is_short():
+                self.release_text_encoder()
+            return denoiser
 
     @property
     def _asked(self) -> Any:
@@ -81,9 +99,9 @@ class AdaptedModel(Model):
 class AdaptableModel:
     """A published model that is open, and what was ever added to it."""
 
-    def __init__(self, base: Model) -> None:
-        """Take the model without anything added."""
-        self.base, self._weights = base, Scales()
+    def __init__(self, base: Model, weights: Scales | None = None) -> None:
+        """Take the model without anything added, and what its models share."""
+        self.base, self._weights = base, weights or Scales()
 
     @torch.no_grad()
     def with_choices(self, choices: Choices) -> Model:
@@ -114,7 +132,9 @@ class AdaptableModel:
     def _attach(self, path: Path) -> AttachedLoRA:
         known = self._weights.attached
         if (key := _key(path)) not in known:
-            known[key] = attach_lora(path, self.base, 0.0)
+            with self._weights.of(()):
+                self._weights.read_again(self.base)
+                known[key] = attach_lora(path, self.base, 0.0)
         return known[key]
 
 

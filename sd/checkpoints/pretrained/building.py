@@ -242,6 +242,17 @@ def _conditioner(report: LoadingReport) -> ClipCaptions | None:
     return ClipCaptions(encoder)
 
 
+def fill_text_encoder(place: str, encoder: CLIPText, device: str = "cpu") -> None:
+    """Read the weights of a place's text encoder again, which were let go of."""
+    path, choices = parse_place(place)
+    report = inspect(path, choices)
+    part = report.part(TEXT, OPEN_CLIP)
+    if part is None or part.fault:
+        raise InputError(f"{report.label}: is another file than before; open it again")
+    fill(encoder, part.matched, torch.float32)
+    encoder.to(device).eval().requires_grad_(False)
+
+
 def _autoencoder(report: LoadingReport, choices: Choices) -> tuple[Autoencoder, float]:
     """Return the autoencoder that is taken, and what its latents are multiplied by."""
     if choices.vae is not None:

@@ -9,8 +9,10 @@ import gradio as gr
 import pytest
 from huggingface_hub import constants
 
+from sd.common.validation import InputError
 from sd.generation.published import shelf
 from sd.runs import Home
+from sd.training.planning import memory
 from sd.ui import head, models, state
 from sd.ui.adapter.errors import PageError
 from sd.ui.denoise import form, prompts
@@ -136,6 +138,15 @@ def test_no_hub_is_asked_for_visitors(hub: Hub, tmp_path: Path) -> None:
             with pytest.raises(PageError, match="a page of one's own"):
                 ask("", ENGLISH, pressed(place=f"somebody/tiny@{COMMIT}"))
     assert not hub.asked
+
+
+def test_too_little_memory_is_one_line(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = models.find(opened(files / MODEL)["choose"])
+    monkeypatch.setattr(memory, "left", lambda: 10**6)
+    assert "only 977 KiB are free" in shown(files / MODEL)["file"]["memory"]
+    with pytest.raises(InputError, match="977 KiB are there") as refused:
+        models.open_model(entry)
+    assert len(str(refused.value).splitlines()) == 1
 
 
 def test_what_is_no_model_is_told_in_a_line(files: Path) -> None:
