@@ -26,7 +26,6 @@ CELLS: dict[str, Any] = {"concurrency_id": "grid", "concurrency_limit": 4}
 # What may take long, so many at once: gradio has 40 threads for all that anybody asks.
 PANEL: dict[str, Any] = {"concurrency_id": "panel", "concurrency_limit": 1}
 UPLOAD: dict[str, Any] = {"concurrency_id": "upload", "concurrency_limit": 2}
-BUNDLED_QUEUE: dict[str, Any] = {"concurrency_id": "bundled", "concurrency_limit": 4}
 BUNDLE: dict[str, Any] = {"concurrency_id": "bundle", "concurrency_limit": 2}
 MEASURE: dict[str, Any] = {**QUIET, "concurrency_id": "measure", "concurrency_limit": 1}
 SURVEY: dict[str, Any] = {"concurrency_id": "survey", "concurrency_limit": 12}

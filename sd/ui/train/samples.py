@@ -36,7 +36,7 @@ AVERAGED, RAW = VIEWS = ("averaged", "raw")
 MOST_SHEETS = 120  # steps of samples on the timeline: of more, some are left out
 LONGEST_KEY = 500  # characters of what tells the browser's state
 SHORT_LIST, BEGINNING = 120, 60  # characters of a list that is not folded, and of one that is
-LONGEST_PROMPT, LONGEST_ALT = 200, 400  # characters that are shown of one, and of all in words
+LONGEST_PROMPT = 200  # characters that are shown of one
 LONGEST_NAME = 120  # characters of a picture's name
 STRIP_MOST = 1.5  # of the distances on the meter; 1 is as far as one of its own
 
