@@ -139,14 +139,14 @@ def inpainted():
     return mask, ((picture + 1) * 127.5).round() / 127.5 - 1
 
 
-def write_lora(path: Path, rank=2, size=0.5) -> Path:
+def write_lora(path: Path, rank=2, size=0.5, width=32) -> Path:
     """Write a LoRA of kohya's names, of a layer of the U-Net and one of the text encoder."""
-    layers = {
-        "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q": 32,
-        "lora_te_text_model_encoder_layers_0_self_attn_q_proj": 32,
-    }
+    layers = (
+        "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q",
+        "lora_te_text_model_encoder_layers_0_self_attn_q_proj",
+    )
     state = {}
-    for layer, width in layers.items():
+    for layer in layers:
         state[f"{layer}.lora_down.weight"] = size * weight(f"{layer}/down", [rank, width])
         state[f"{layer}.lora_up.weight"] = size * weight(f"{layer}/up", [width, rank])
         state[f"{layer}.alpha"] = torch.tensor(float(rank))

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from sd.checkpoints.adapters.spellings import (
 )
 from sd.checkpoints.model import Model
 from sd.checkpoints.pretrained.header import FLOATS, WeightFile, read_header, read_tensor
-from sd.checkpoints.pretrained.names import unet_modules
+from sd.checkpoints.pretrained.names import Shape, unet_modules, unet_tensors
 from sd.checkpoints.weights import check_finite
 from sd.common.text import brief, printable
 from sd.common.validation import InputError
@@ -171,7 +171,7 @@ def attach_lora(path: Path, model: Model, scale: float = 1.0) -> AttachedLoRA:
     """
     found = read_lora(path)
     text = model.conditioner.encoder if isinstance(model.conditioner, ClipCaptions) else None
-    matched = match_lora(found, model.config.unet, [] if text is None else layers_of(text))
+    matched = match_lora(found, model.config.unet, {} if text is None else layers_of(text))
     parts = {
         name: {layer: _change(found, spelling, layer) for spelling, layer in layers.items()}
         for name, layers in (("unet", matched.unet), ("text", matched.text))
@@ -190,10 +190,12 @@ def attach_lora(path: Path, model: Model, scale: float = 1.0) -> AttachedLoRA:
     return attached
 
 
-def match_lora(found: LoRAFile, unet: UNetConfig, text_layers: Sequence[str]) -> MatchedLoRA:
-    """Return which layers of a model a file changes, read or not; text_layers: its encoder's.
+def match_lora(found: LoRAFile, unet: UNetConfig, text_layers: Mapping[str, Shape]) -> MatchedLoRA:
+    """Return which layers of a model a file changes, read or not.
 
-    Raises `InputError` for one for another width of context, and one that changes no layer of it.
+    text_layers: those of its text encoder, and the shapes of their weights. Raises `InputError` for
+    a file for another width of context or for layers of other widths, and for one that changes no
+    layer of the model.
     """
     width = unet.context_dim
     if found.context not in (None, width):
@@ -212,12 +214,31 @@ def match_lora(found: LoRAFile, unet: UNetConfig, text_layers: Sequence[str]) ->
             f"{found.label}: none of its {len(matched.unused)} changes is of a layer of this model;"
             f" one is {brief(matched.unused[0])}"
         )
+    shapes = {each.ours.removesuffix(".weight"): each.shape for each in unet_tensors(unet)}
+    for layers, known in ((matched.unet, shapes), (matched.text, text_layers)):
+        for spelling, layer in layers.items():
+            _check_width(found, spelling, layer, known[layer])
     return matched
 
 
-def layers_of(network: nn.Module) -> list[str]:
-    """Return the names of the layers that a LoRA of a text encoder may change."""
-    return [name for name, each in network.named_modules() if isinstance(each, nn.Linear)]
+def _check_width(found: LoRAFile, spelling: str, layer: str, weight: Shape) -> None:
+    """Raise `InputError` for a change whose ends are not as wide as its layer's, by its header."""
+    entries, parts = found.file.entries, found.changes[spelling]
+    for part, axis in ((DOWN, 1), (UP, 0)):
+        shape = entries[parts[part]].shape
+        if shape[axis] != weight[axis]:
+            raise InputError(
+                f"LoRA: {layer}: {part} is {list(shape)}, which does not fit {list(weight)}"
+            )
+
+
+def layers_of(network: nn.Module) -> dict[str, Shape]:
+    """Return the layers that a LoRA of a text encoder may change, and their weights' shapes."""
+    return {
+        name: tuple(each.weight.shape)
+        for name, each in network.named_modules()
+        if isinstance(each, nn.Linear)
+    }
 
 
 def _version(width: int | None) -> str:

@@ -250,8 +250,8 @@ def lora_use(path: Path, model: str) -> dict[str, Any]:
     return {"used": len(matched.unet) + len(matched.text), "of": len(found.changes)}
 
 
-def text_layers(place: str) -> list[str]:
-    """Return the layers of the text encoder of a published model, from its header."""
+def text_layers(place: str) -> dict[str, tuple[int, ...]]:
+    """Return the text encoder's layers of a published model and their shapes, by its header."""
     import torch
 
     from sd.checkpoints.adapters.lora import layers_of
@@ -261,7 +261,7 @@ def text_layers(place: str) -> list[str]:
     written = facts.written_at(parse_place(base)[0])
     part = facts.text_part(facts.report_of(base, written))
     if part is None:
-        return []
+        return {}
     with torch.device("meta"):
         return layers_of(CLIPText(part.config))
 

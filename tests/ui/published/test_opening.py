@@ -140,6 +140,16 @@ def test_no_hub_is_asked_for_visitors(hub: Hub, tmp_path: Path) -> None:
     assert not hub.asked
 
 
+def test_a_lora_of_other_widths_is_refused_when_it_is_chosen(files: Path, tmp_path: Path) -> None:
+    model = opened(files / MODEL)["choose"]
+    wide = published.write_lora(tmp_path / "wide.safetensors", width=48)
+    fault = "attn1.to_q: down is [2, 48], which does not fit [32, 32]"
+    assert fault in shown(wide, model)["fault"]
+    with pytest.raises(PageError, match="does not fit"):
+        opened(wide, model)
+    assert "不符" in shown(wide, model, request=CHINESE)["fault"]
+
+
 def test_too_little_memory_is_one_line(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = models.find(opened(files / MODEL)["choose"])
     monkeypatch.setattr(memory, "left", lambda: 10**6)

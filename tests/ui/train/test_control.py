@@ -219,7 +219,7 @@ def test_of_a_run_that_trained_a_lora_that_is_handed_over(home: Path, tmp_path: 
     made_run(home, steps=52)
     save_checkpoint(made, home / "made" / "checkpoint-000000052", {"step": 52, "seed": 0})
     file = read_lora(take_away("made", "safetensors", True))
-    assert match_lora(file, config.unet, []).unet and file.label == "made.safetensors"
+    assert match_lora(file, config.unet, {}).unet and file.label == "made.safetensors"
     with zipfile.ZipFile(take_away("made", "diffusers", True)) as packed:
         assert [name for name in packed.namelist() if not name.endswith("/")] == [
             "made/pytorch_lora_weights.safetensors"
