@@ -15,6 +15,8 @@ from sd.ui.hosting import zero_gpu
 
 DEVICE = "cuda"  # of the process that has the GPU
 SECONDS, AROUND = 28.0, 12  # of training, and what beginning and saving take
+RESTING = ("waiting", "paused", "stopped", "lost")  # states of a run that can go on there
+LEAVING, POLL = 20.0, 0.1  # seconds that a process has to end, and between two looks
 
 
 def seconds_of(*_: object) -> int:
@@ -45,6 +47,13 @@ def train_slice(folder: Path, seconds: float) -> Iterator[str]:
         (folder / process.STARTING).unlink(missing_ok=True)
 
 
+def await_end(folder: Path) -> None:
+    """Wait until a run's process is gone that has saved and said its last word."""
+    end = time.monotonic() + LEAVING
+    while may_live(folder) and runs.status(folder).state in RESTING and time.monotonic() < end:
+        time.sleep(POLL)
+
+
 def train_on_gpu(folder: Path) -> None:
     """Train a run of one's own on the GPU for a slice; it then waits, or rests, as before.
 
@@ -53,6 +62,7 @@ def train_on_gpu(folder: Path) -> None:
     state.home().check_open()
     if not zero_gpu.is_lent():
         raise InputError("device = 'cuda': this page is lent no GPU")
+    await_end(folder)
     if may_live(folder) or runs.obstacle(folder):
         raise InputError(f"run = {folder.name!r}: it cannot go on now")
     is_held = runs.status(folder).state == "paused"

@@ -27,14 +27,13 @@ from sd.ui.components.tools import ICONS
 from sd.ui.hosting import zero_gpu
 from sd.ui.mistakes import translate
 from sd.ui.texts import duration, say
-from sd.ui.train import control, samples
+from sd.ui.train import control, gpu, samples
 from sd.ui.train.advice import read_config, run_remarks
 
 AUTOENCODER = "autoencoder"  # of the curves: how it was trained, where a run trained one
 CURVES = ("loss", "rate", "gradient", "speed", "t", "course", AUTOENCODER)
 LEVELS = ("t", "course")  # of the curves: those of the loss per noise level
 TOOLS = {"samples": "picture", "nearest": "pair", "loss": "down", "coach": "speech", "save": "save"}
-ON_GPU = ("waiting", "paused", "stopped", "lost")  # states in which a GPU can be lent
 SOON = 15.0  # seconds that are no wait
 ENDED = ("stopped", "finished", "failed", "lost")
 STATIC = (  # the words that the browser puts together itself
@@ -328,8 +327,8 @@ def told(status: runs.Status, folder: Path, lang: str) -> str:
 
 def verbs(status: runs.Status) -> list[str]:
     """Return what can be pressed beside the clock, in order."""
-    on_gpu = ["on_gpu"] if zero_gpu.is_lent() and status.state in ON_GPU and status.step else []
-    return [*usual_verbs(status), *on_gpu]
+    can_rest = status.state in gpu.RESTING and status.step
+    return [*usual_verbs(status), *(["on_gpu"] if can_rest and zero_gpu.is_lent() else [])]
 
 
 def usual_verbs(status: runs.Status) -> list[str]:

@@ -1,5 +1,9 @@
 """A slice of training on a GPU that is lent, with this machine in its place."""
 
+import subprocess
+import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +13,7 @@ from sd.checkpoints.record import list_checkpoints
 from sd.common.validation import InputError
 from sd.runs import process
 from sd.runs.sharing import scheduler
-from sd.runs.sharing.turn import read_turn
+from sd.runs.sharing.turn import read_turn, write_turn
 from sd.runs.worker import begin
 from sd.ui.hosting import zero_gpu
 from sd.ui.train import control, gpu, watch
@@ -46,6 +50,23 @@ def test_a_run_in_line_keeps_its_place(stopped: Path) -> None:
     (stopped / process.PROCESS).unlink()
     assert runs.status(stopped).state == "waiting" and runs.saved_step(stopped) > 2
     assert read_turn(stopped) == asked
+
+
+def test_a_process_that_has_saved_may_take_its_time_to_leave(stopped: Path) -> None:
+    scheduler.ask(stopped, ["--resume"])
+    scheduler.hold(stopped, True)
+    process.drop_requests(stopped)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"])
+    process.record(stopped, child.pid, process.STARTING)
+    turn = read_turn(stopped)
+    assert turn is not None
+    write_turn(stopped, replace(turn, begun=1.0))
+    assert runs.status(stopped).state == "paused"  # its last word is later than its beginning
+    reaper = threading.Thread(target=child.wait)
+    reaper.start()
+    gpu.train_on_gpu(stopped)
+    reaper.join()
+    assert runs.saved_step(stopped) > 2
 
 
 def test_a_mistake_there_is_told_here(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
