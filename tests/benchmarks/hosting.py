@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -207,28 +207,49 @@ def ended(port: int, session: str) -> list[dict[str, Any]]:
     return [each for each in messages if each["msg"] == "process_completed"]
 
 
-def opened(port: int, events: list[tuple[int, list[Any]]]) -> tuple[Counter[int], int, float]:
-    """Open a page: statuses of its events, how many succeeded, seconds until all were there."""
+class Opening(NamedTuple):
+    """A page that was opened: statuses of its events, how many succeeded, seconds of the clock."""
+
+    statuses: Counter[int]
+    succeeded: int
+    first_answer: float
+    all_there: float
+
+
+def opened(port: int, events: list[tuple[int, list[Any]]]) -> Opening:
+    """Open a page."""
     began, session = time.monotonic(), uuid.uuid4().hex
     ask(port, "GET", "/")
+    first = time.monotonic() - began
     statuses = Counter(join(port, session, event, values) for event, values in events)
     done = ended(port, session) if statuses[200] else []
-    return statuses, sum(each["success"] for each in done), time.monotonic() - began
+    return Opening(statuses, sum(each["success"] for each in done), first, time.monotonic() - began)
 
 
 def openings(port: int) -> None:
-    """Open fifty pages at once."""
-    events = loads(port)
-    with watched(port) as seen, ThreadPoolExecutor(VISITORS) as pool:
-        found = list(pool.map(lambda _: opened(port, events), range(VISITORS)))
-    statuses = sum((each[0] for each in found), Counter())
-    print(VISITORS * len(events), "events; statuses:", dict(statuses))
-    print(
-        sum(each[1] for each in found),
-        "succeeded; slowest page",
-        f"{max(f[2] for f in found):.1f} s",
-    )
-    print(told_of(seen))
+    """Open one page, then ten at once, then fifty."""
+    events, process = loads(port), process_on(port)
+    opened(port, events)
+    for count in (1, 10, VISITORS):
+        before, held = cpu_seconds(process), resident(process)
+        with ThreadPoolExecutor(count) as pool:
+            found = list(pool.map(lambda _: opened(port, events), range(count)))
+        spent = cpu_seconds(process) - before
+        statuses = sum((each.statuses for each in found), Counter())
+        answers = sorted(each.first_answer for each in found)
+        print(
+            f"{count} at once: {count * len(events)} events, statuses {dict(statuses)},",
+            f"{sum(each.succeeded for each in found)} succeeded;",
+            f"first answer p95 {answers[min(count - 1, round(0.95 * count))]:.2f} s,",
+            f"all there after {max(each.all_there for each in found):.1f} s;",
+            f"{spent / count:.3f} CPU s a page, resident +{(resident(process) - held) >> 20} MiB",
+        )
+
+
+def cpu_seconds(process: int) -> float:
+    """Return the seconds of a core that a process has had."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def large_zip() -> bytes:
@@ -282,7 +303,9 @@ def sessions(port: int) -> None:
     """Invent 600 sessions that ask for something, and 25 with names of 4 MB."""
     events = loads(port)
     with watched(port) as seen, ThreadPoolExecutor(AT_ONCE) as pool:
-        done = sum(each[1] for each in pool.map(lambda _: opened(port, events[:1]), range(600)))
+        done = sum(
+            each.succeeded for each in pool.map(lambda _: opened(port, events[:1]), range(600))
+        )
         told = Counter(join(port, "x" * 4 * 10**6, events[0][0], []) for _ in range(25))
     print(done, "sessions answered; names of 4 MB:", dict(told), ";", told_of(seen))
 

@@ -2,12 +2,15 @@
 
     python -m tests.benchmarks.visits visits [--visitors 50] [--seconds 1800]
     python -m tests.benchmarks.visits fields [--visitors 30] [--seconds 60] [--pictures 500]
+    python -m tests.benchmarks.visits greedy [--visitors 50] [--seconds 30]
 
-Both start a page of their own in an empty SD_HOME, beside which the visitors run.
+All start a page of their own in an empty SD_HOME, beside which the visitors run.
 visits: all open the page, upload, start a training, watch it, sample, list and now and then delete
 everything; at the end no answer may have been an error of the server, and no visitor may have been
 told another's word.
 fields: each uploads a set of their own, then changes a field every two seconds.
+greedy: one sends 200 samplings of 16 pictures in 1,000 steps; the others read a field's meaning
+every two seconds.
 """
 
 import argparse
@@ -34,6 +37,7 @@ from tests.helpers.serving import Server
 from tests.helpers.visiting import Refused, Visitor
 
 SIDE, EVERY, LOOK = 24, 2.0, 0.5  # pixels of a picture; seconds
+TENTHS, GREEDY = 10, 200
 FAULT = re.compile(r"unexpected", re.IGNORECASE)  # what the page says of a fault of its own
 
 
@@ -108,7 +112,8 @@ class Guest:
     def leave(self) -> None:
         """Delete everything, and come back as somebody else."""
         self.visitor.request("DELETE", "/sd/visitor")
-        self.run, self.visitor = "", Visitor(self.port)
+        self.run = ""
+        self.visitor = Visitor(self.port)  # refused where too many came from one address
 
 
 class Watch(threading.Thread):
@@ -124,10 +129,10 @@ class Watch(threading.Thread):
             self.seen.append(figures(self.pid))
 
     def tell(self) -> None:
-        """Print what it held at first, in the middle, at last, and at most."""
+        """Print what it held at first, after each tenth of the time, and at most."""
         self.over.set()
         self.join()
-        looks = [self.seen[0], self.seen[len(self.seen) // 2], self.seen[-1]]
+        looks = [self.seen[k * (len(self.seen) - 1) // TENTHS] for k in range(TENTHS + 1)]
         for name in ("mib", "threads", "files", "children"):
             most = max(each[name] for each in self.seen)
             shown = ", ".join(f"{each[name]:.0f}" for each in looks)
@@ -153,7 +158,8 @@ def visits(server: Server, count: int, seconds: float, _: int) -> None:
         sep="\n  ",
     )
     print(f"visitors that were told of another: {foreign}")
-    print(f"tracebacks in the log: {server.told().count('Traceback')}")
+    tracebacks = server.told().split("Traceback")[1:]
+    print(f"tracebacks in the log: {len(tracebacks)}", *tracebacks[:2], sep="\n")
     watch.tell()
 
 
@@ -187,16 +193,46 @@ def fields(server: Server, count: int, seconds: float, pictures: int) -> None:
     watch.tell()
 
 
+def greedy(server: Server, count: int, seconds: float, _: int) -> None:
+    """Let one visitor ask for far more than a share."""
+    takes: list[float] = []
+    others, one = [Visitor(server.port) for _ in range(count - 1)], Visitor(server.port)
+    admitted, lines = 0, Counter[str]()
+    for _ in range(GREEDY):
+        try:
+            one.join(*one.event("denoise", ["emoji32", "ddpm", 1000, 0, 16]))
+            admitted += 1
+        except Refused as refused:
+            lines[f"{refused.status} {refused.line[:100]}"] += 1
+
+    def change(visitor: Visitor) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            began = time.monotonic()
+            visitor.ask("read_fields")
+            takes.append(time.monotonic() - began)
+            time.sleep(max(0.0, EVERY - takes[-1]))
+
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(change, others))
+    p95 = statistics.quantiles(takes, n=20)[-1]
+    print(f"{GREEDY} samplings of one visitor: {admitted} admitted; {dict(lines)}")
+    print(f"{len(others)} others, {len(takes)} events: p95 {p95:.2f} s")
+    began = time.monotonic()
+    others[0].ask("denoise", "emoji32", "ddim", 4)
+    print(f"another's sampling of 4 steps is there after {time.monotonic() - began:.1f} s")
+
+
 def main() -> None:
     """Run one of the loads beside a page."""
-    every = {each.__name__: each for each in (visits, fields)}
+    every = {each.__name__: each for each in (visits, fields, greedy)}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("load", choices=list(every))
     parser.add_argument("--visitors", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--pictures", type=int, default=500)
     asked = parser.parse_args()
-    usual = {"visits": (50, 1800.0), "fields": (30, 60.0)}[asked.load]
+    usual = {"visits": (50, 1800.0), "fields": (30, 60.0), "greedy": (50, 30.0)}[asked.load]
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         (scratch / "home").mkdir()

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,8 +17,12 @@ START_SECONDS = 300  # no promise, only when to give up
 class Server:
     """A page that can be started, killed and started again under the same address."""
 
-    def __init__(self, home: Path, scratch: Path) -> None:
-        """Take a free port; `home` is its SD_HOME, and what it prints goes to `scratch`."""
+    def __init__(self, home: Path, scratch: Path, words: Sequence[str] = ("app.py",)) -> None:
+        """Take a free port; `home` is its SD_HOME, and what it prints goes to `scratch`.
+
+        words: what Python is given to run.
+        """
+        self.words = words
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -27,7 +31,7 @@ class Server:
 
     def start(self) -> None:
         """Start the page and wait until it answers."""
-        words = [sys.executable, "app.py", "--port", str(self.port)]
+        words = [sys.executable, *self.words, "--port", str(self.port)]
         with self.log.open("ab") as file:
             self.child = subprocess.Popen(words, cwd=ROOT, env=self.env, stdout=file, stderr=file)
         end = time.monotonic() + START_SECONDS

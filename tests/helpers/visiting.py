@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection
 from typing import Any
 
@@ -58,9 +58,26 @@ class Visitor:
 
         The other fields hold what they show at first; about: what the browser tells of the event.
         """
+        return self.send(*self.event(name, values), about)
+
+    def event(self, name: str, values: Sequence[Any]) -> tuple[int, list[Any]]:
+        """Return the number of an event and the values of all its fields; see `ask`."""
         event = self._events[name]
         shown = [self._first[each] for each in event["inputs"]]
-        return self.send(event["id"], [*values, *shown[len(values) :]], about)
+        return event["id"], [*values, *shown[len(values) :]]
+
+    def join(self, event: int, values: list[Any], about: Mapping[str, Any] | None = None) -> None:
+        """Put an event into the queue; raise `Refused`."""
+        asked = {"data": values, "fn_index": event, "session_hash": self.session}
+        asked |= {"event_data": about} if about else {}
+        self.request("POST", "/gradio_api/queue/join", json.dumps(asked).encode(), JSON)
+
+    def listen(self) -> HTTPConnection:
+        """Return the line on which the page's answers come; closing it is leaving the page."""
+        line = HTTPConnection("127.0.0.1", self.port, timeout=LONGEST_WAIT)
+        address = f"/gradio_api/queue/data?session_hash={self.session}"
+        line.request("GET", address, headers=self.headers)
+        return line
 
     def load(self) -> None:
         """Ask, one after the other, what a page asks for when it is opened."""
@@ -73,9 +90,7 @@ class Visitor:
         self, event: int, values: list[Any], about: Mapping[str, Any] | None = None
     ) -> list[Any]:
         """Put an event into the queue and wait for its end; raise `Refused`."""
-        asked = {"data": values, "fn_index": event, "session_hash": self.session}
-        asked |= {"event_data": about} if about else {}
-        self.request("POST", "/gradio_api/queue/join", json.dumps(asked).encode(), JSON)
+        self.join(event, values, about)
         told = self.request("GET", f"/gradio_api/queue/data?session_hash={self.session}")
         outcome: list[Any] = []
         for line in told.split(b"\n"):

@@ -3,8 +3,10 @@
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,13 +17,38 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from sd import runs
+from sd.runs import process
+from sd.runs.worker import begin
 from sd.ui.hosting import zero_gpu
+from sd.ui.hosting.visitors import HEADER, SECRET_NAME, Keys
+from tests.helpers.run_folders import tiny
+from tests.helpers.serving import Server
+from tests.helpers.visiting import Visitor
 
-SAMPLING = """
+SECONDS = float(os.environ.get("GPU_SECONDS", "2"))  # of a slice of training; 28 on a real page
+SECRET = "a secret of the tests"
+PATIENCE = 300.0  # seconds until something is given up
+NEEDS_SPACES = pytest.mark.skipif(
+    not importlib.util.find_spec("spaces"), reason="needs the package spaces"
+)
+WITHOUT_GPU = """
 import spaces
 import spaces.zero.torch
 for name in ("init", "move", "size"):  # what a machine without the GPU has to leave out
     setattr(spaces.zero.torch, name, lambda *_, **__: 0)
+"""
+PAGE = f"""
+{WITHOUT_GPU}
+from sd.ui.denoise import gpu as drawing
+from sd.ui.train import gpu as training
+drawing.DEVICE = training.DEVICE = "cpu"
+training.SECONDS = {SECONDS}
+import app
+app.main()
+"""
+SAMPLING = f"""
+{WITHOUT_GPU}
 import numpy as np
 from sd.generation.recipe import Recipe
 from sd.runs import default_home
@@ -48,6 +75,18 @@ class Lender(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Lending)
         self.asked: list[tuple[str, dict[str, str]]] = []
+
+    def environment(self) -> dict[str, str]:
+        """Return what a Space tells its page."""
+        address = f"http://127.0.0.1:{self.server_port}"
+        return {zero_gpu.NAME: "true", "SPACES_ZERO_DEVICE_API_URL": address, "NO_PROXY": "*"}
+
+    def wait(self, count: int) -> None:
+        """Wait until there were so many questions."""
+        end = time.monotonic() + PATIENCE
+        while len(self.asked) < count:
+            assert time.monotonic() < end, self.asked
+            time.sleep(0.01)
 
 
 class Lending(BaseHTTPRequestHandler):
@@ -81,15 +120,9 @@ def lender() -> Iterator[Lender]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not importlib.util.find_spec("spaces"), reason="needs the package spaces")
+@NEEDS_SPACES
 def test_with_the_package_itself_a_sampling_is_one_loan(lender: Lender, tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "SPACES_ZERO_GPU": "true",
-        "SPACES_ZERO_DEVICE_API_URL": f"http://127.0.0.1:{lender.server_port}",
-        "SD_HOME": str(tmp_path),
-        "NO_PROXY": "*",
-    }
+    environment = {**os.environ, **lender.environment(), "SD_HOME": str(tmp_path)}
     words = [sys.executable, "-c", SAMPLING]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -100,6 +133,61 @@ def test_with_the_package_itself_a_sampling_is_one_loan(lender: Lender, tmp_path
         if path == "/schedule":
             assert 10 < float(about["durationSeconds"]) <= 60
         assert path != "/release" or about["fail"] == "false"
+
+
+@pytest.fixture
+def visitor(lender: Lender, tmp_path: Path) -> Iterator[Visitor]:
+    """A visitor of a page that is lent a GPU."""
+    (tmp_path / "home").mkdir()
+    server = Server(tmp_path / "home", tmp_path, ("-c", PAGE))
+    server.env |= {**lender.environment(), "SD_MODE": "public", SECRET_NAME: SECRET}
+    server.start()
+    yield Visitor(server.port)
+    server.end(signal.SIGTERM)
+    assert "Traceback" not in server.told(), server.told()[-3000:]
+
+
+@pytest.mark.slow
+@NEEDS_SPACES
+def test_a_closed_page_gives_the_gpu_back(lender: Lender, visitor: Visitor) -> None:
+    assert [path for path, _ in lender.asked] == ["/startup-report"]
+    visitor.join(*visitor.event("denoise", ["emoji32", "ddpm", 1000, 0, 16]))
+    line = visitor.listen()
+    answer = line.getresponse()
+    lender.wait(3)  # a report, a schedule, an allowance
+    while b"process_generating" not in answer.readline():
+        pass
+    line.sock.close()
+    answer.close()
+    left = time.monotonic()
+    lender.wait(4)
+    print(f"given back {time.monotonic() - left:.2f} s after the page was closed")
+    assert lender.asked[-1][0] == "/release" and lender.asked[-1][1]["fail"] == "false"
+
+
+@pytest.mark.slow
+@NEEDS_SPACES
+def test_a_slice_of_training_is_one_loan(
+    lender: Lender, visitor: Visitor, tmp_path: Path, pictures: Path
+) -> None:
+    name = Keys(SECRET.encode()).visitor_of(visitor.headers[HEADER])
+    folder = tmp_path / "home" / "visitors" / str(name) / "mine"
+    for step in begin(
+        tiny("training.steps=100000", "training.save_every=0"), str(pictures), folder
+    ):
+        if step.step == 2:
+            process.request(folder, process.STOP)
+    (folder / process.PROCESS).unlink()  # it was this process, which goes on
+    asked = time.monotonic()
+    visitor.ask("press", do="on_gpu", run="mine")
+    seconds = time.monotonic() - asked
+    (now,) = visitor.ask("training_status", "mine")
+    print(f"a slice of {SECONDS:g} s: {now['step'] - 2} steps, {seconds:.1f} s in all")
+    assert now["state"] == "stopped" and now["step"] > 2 and runs.saved_step(folder) == now["step"]
+    questions = ["/startup-report", "/schedule", "/allow", "/release"]
+    assert [path for path, _ in lender.asked] == questions
+    assert float(lender.asked[1][1]["durationSeconds"]) <= 60
+    assert lender.asked[3][1]["fail"] == "false"
 
 
 @pytest.mark.parametrize(
