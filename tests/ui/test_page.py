@@ -269,7 +269,7 @@ def test_no_press_of_a_verb_is_passed_over(page: dict[str, Any]) -> None:
 def test_no_choice_is_passed_over_while_the_one_before_is_answered(page: dict[str, Any]) -> None:
     chosen = {"head": ["focus", "change", "input"], "train-set": ["upload", "submit"]}
     chosen |= {"denoise-settings": ["input"], "denoise-starters": ["select"]}
-    chosen |= {"train-run": ["edit"], "plan-told": ["click"]}
+    chosen |= {"train-run": ["edit"], "plan-told": ["click"], "denoise-ask": ["load"]}
     names = {each["id"]: each["props"].get("elem_id") for each in page["components"]}
     found = [
         (names[target], kind, event["trigger_mode"])

@@ -297,7 +297,7 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
     asked.look(**by_name(faces.show_faces, {"model": model}, {"asked": asked}), **QUIET)
     # The tab's parts are made when it is first seen, which may be before all is wired, or later.
     viewed = by_name(first_view, {**tree, "model": model}, everything)
-    gr.on([demo.load, asked.load], **viewed, **QUIET)
+    gr.on([demo.load, asked.load], **viewed, **QUIET, trigger_mode="always_last")
 
 
 def wire_player(
