@@ -364,7 +364,7 @@
       return [this.switch("curve", all, this.curve, (word) => { this.curve = word; this.ask("input"); })];
     },
     coach() {
-      if (!this.coach.length) return [];
+      if (!this.coach.length) return [make("p", { className: "note" }, this.words.no_line)];
       this.line = Math.min(this.line, this.coach.length - 1);
       const { line, fix, button } = this.coach[this.line];
       const mend = fix && make("button", { type: "button", className: "fix" }, button);

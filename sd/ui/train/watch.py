@@ -55,7 +55,7 @@ STATIC = (  # the words that the browser puts together itself
     *("draw_with", "sample_now", "save_now", "open_bundle", "bundle_whole", "bundle_as"),
     *("download", "run", "run_tools", "view", "curve", "film_play", "film_hold", "timeline"),
     *("timeline_all", "timeline_step", "timeline_noise", "progress_alt", "samples_alt"),
-    *("enlarge", "close", "next_line", "kept_until"),
+    *("enlarge", "close", "next_line", "no_line", "kept_until"),
 )
 ON_LOAD = "sdTrain.mount(element, props, { trigger, watch, upload });"
 BLANK = '<div class="run-panel"></div>'  # never changes, so gradio never touches what is in it

@@ -136,7 +136,7 @@ def first_stage_run(home: Path) -> Path:
 def test_an_autoencoder_in_training_shows_what_comes_back(home: Path) -> None:
     first_stage_run(home)
     sent = first_look("own")
-    assert sent["head"]["facts"] == ["training the autoencoder: step 40 of 160", "21.0 dB"]
+    assert sent["head"]["facts"] == ["autoencoder: step 40 of 160", "21.0 dB"]
     assert sent["head"]["share"] == pytest.approx(40 / 160)
     assert sent["sheets"]["more"] == []
     with opened(sent["part"]["src"]) as image:
