@@ -49,10 +49,7 @@ class Scales:
 
     @contextmanager
     def of(self, scales: Sequence[tuple[Key, float]]) -> Iterator[None]:
-        """Let LoRA count so much within the block, and no others; one block at a time.
-
-        Others may be attached meanwhile, at a scale of 0.
-        """
+        """Let LoRA count so much within the block, and no others; one block at a time."""
         with self._lock:
             try:
                 for key, scale in scales:
