@@ -51,7 +51,6 @@ ONLY_NEW = (
     "only_first_stage",
 )
 MOST_CHANNELS = 32  # whose moments are told
-CHEAP_SIDE = 256  # pixels, at which Stable Diffusion still draws and a step takes a fifth
 PEEKED = 16  # pictures that a plan looks at
 FIRST_SECONDS = 1.5  # what a run takes to begin beyond a plan's own beginning
 
@@ -224,34 +223,10 @@ def plan(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(result.to_json()))
     else:
+        from sd.training.planning.lora import lora_lines
+
         reasons = [reason.line for reason in result.reasons]
-        print("\n".join(reasons + result.forecast.lines() + _lora_lines(result)))
-
-
-def _lora_lines(plan: "Plan") -> list[str]:
-    """Return what is said of a LoRA: how little is trained, what smaller pictures would take."""
-    from sd.checkpoints.adapters.targets import count_parameters
-    from sd.networks.blueprint import blueprint
-
-    config, training = plan.config, plan.config.training
-    if not training.lora_rank:
-        return []
-    whole = blueprint(config.unet, *config.latent_shape[1:])
-    trained = count_parameters(config)
-    lines = [
-        f"a LoRA of rank {training.lora_rank}: {trained:,} values are trained, the "
-        f"{whole.parameters:,} of the model stay"
-    ]
-    side = min(training.input_height, training.input_width)
-    if side > CHEAP_SIDE:
-        places = CHEAP_SIDE // config.factor
-        share = blueprint(config.unet, places, places).operations / whole.operations
-        seconds = share * plan.forecast.step_seconds
-        lines.append(
-            f"pictures of {CHEAP_SIDE} x {CHEAP_SIDE} (--set training.input_height={CHEAP_SIDE} "
-            f"--set training.input_width={CHEAP_SIDE}): about {seconds:.3g} s a step"
-        )
-    return lines
+        print("\n".join(reasons + result.forecast.lines() + lora_lines(result)))
 
 
 def _must_plan(args: argparse.Namespace) -> bool:
@@ -297,22 +272,12 @@ def _plan(args: argparse.Namespace, config: Config, data: str) -> "Plan":
         chosen = planner.plan(args.minutes, pictures, machine, start, kind, stage, flip)
     config = chosen.config.with_settings(args.set)
     if args.start_from == AUTO_START and (base := choose_base(resolve(config), data)):
-        chosen = _start_from_base(chosen, base)
+        chosen = chosen.starting_from(base)
         config = chosen.config.with_settings(args.set)
     if config == chosen.config:
         return chosen
     measured = forecast(resolve(config), pictures.count, machine, start)
     return replace(chosen, config=config, forecast=measured)
-
-
-def _start_from_base(chosen: "Plan", base: str) -> "Plan":
-    """Return a plan that starts from a bundled model, and says so after why it has its size."""
-    from sd.training.planning.reasons import Reason
-
-    config = chosen.config.with_settings([f"training.start_from={AUTO_START}"])
-    first, *others = chosen.reasons
-    reasons = (first, Reason("started_auto", {"model": base}), *others)
-    return replace(chosen, config=config, reasons=reasons)
 
 
 def _first_stage_asked(args: argparse.Namespace, config: Config) -> str | None:

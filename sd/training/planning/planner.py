@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from sd.config.conditioning_kind import (
     resolve_kind,
     unresolve_conditioning,
 )
+from sd.config.sections import AUTO_START
 from sd.networks.blueprint import ENCODING_WORK, blueprint
 from sd.training.latents import views_of
 from sd.training.planning import memory
@@ -63,6 +64,13 @@ class Plan:
     reasons: tuple[Reason, ...]
     forecast: Forecast
     measured: Mapping[int, Measurement] = field(default_factory=dict)
+
+    def starting_from(self, base: str) -> "Plan":
+        """Return it as it starts from a bundled model, which it says after why it has its size."""
+        config = self.config.with_settings([f"training.start_from={AUTO_START}"])
+        first, *others = self.reasons
+        reasons = (first, Reason("started_auto", {"model": base}), *others)
+        return replace(self, config=config, reasons=reasons)
 
     def to_json(self) -> dict[str, Any]:
         """Return it in types that JSON has; `settings` are relative to `preset`."""

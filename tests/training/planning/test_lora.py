@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from sd.checkpoints.pretrained.building import open_pretrained
-from sd.cli import commands
 from sd.cli.parser import main
 from sd.common.device import Machine
 from sd.config import Config
@@ -19,6 +18,7 @@ from sd.networks.unet import UNetModel
 from sd.runs.preparing.start import lora_settings
 from sd.training.monitoring import EVALUATED, LEVELS, LORA_STEPS, SAMPLE_COUNT
 from sd.training.planning import forecast
+from sd.training.planning.lora import lora_lines
 from sd.training.planning.planner import Plan
 from tests.benchmarks.published import V1
 from tests.helpers import published
@@ -95,10 +95,10 @@ def test_smaller_pictures_are_offered_with_their_price() -> None:
     measured = forecast.Measurement(step=10.0, samples=1.0, save=1.0)
     config = replace(config, unet=V1, first_stage=LATENT)
     told = Plan(config, (), forecast.extrapolate(config, 40, CPU, measured, 1.0))
-    lines = commands._lora_lines(told)
+    lines = lora_lines(told)
     assert lines[0].startswith("a LoRA of rank 8: 1,594,368 values are trained, the 859,520,964 of")
     assert lines[1].startswith("pictures of 256 x 256 (--set training.input_height=256 --set ")
     assert 1.5 < float(lines[1].rpartition(": about ")[2].split()[0]) < 2.6  # a fifth
     small = config.with_settings(["training.input_height=256", "training.input_width=256"])
-    assert len(commands._lora_lines(replace(told, config=small))) == 1
-    assert commands._lora_lines(replace(told, config=Config())) == []
+    assert len(lora_lines(replace(told, config=small))) == 1
+    assert lora_lines(replace(told, config=Config())) == []
