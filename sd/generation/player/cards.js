@@ -121,7 +121,7 @@
       const caption = this.film.captions?.[n] ?? "";
       const said = this.player.names[caption] ?? caption;
       const label = caption ? `${this.player.say("picture", { n: n + 1 })}: ${said}` : this.player.say("picture", { n: n + 1 });
-      const pick = make("button", { type: "button", class: "sdp-pick", "aria-label": label, title: caption, onclick: () => this.press(n) });
+      const pick = make("button", { type: "button", class: "sdp-pick", "aria-label": label, title: said, onclick: () => this.press(n) });
       picture.node.prepend(pick);
       const node = make("figure", { class: "sdp-card" }, picture.node);
       if (this.player.options.onBrush) {
