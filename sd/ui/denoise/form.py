@@ -418,7 +418,7 @@ def recipe_of(**fields: Any) -> Recipe | None:
         return None
 
 
-def wire(demo: gr.Blocks, parts: FormParts, command: gr.HTML) -> None:
+def wire(parts: FormParts, command: gr.HTML) -> None:
     """Wire the fields: what follows from the model, from each other, and the command line."""
     model, asked, held, picture, mask = (
         {name: parts.fields[name]} for name in ("model", "asked", "held", "picture", "mask")

@@ -60,7 +60,7 @@ def show_films(tree: Tree, lang: str) -> Updates:
     return {"player": player_content(films, lang, tree.others(), names, picture=picture)}
 
 
-def show_tree(tree: Tree, lang: str) -> Updates:
+def show_tree(tree: Tree) -> Updates:
     """Show what belongs to the player: which of its pictures can be saved."""
     shown = tree.nodes.get(tree.shown or 0)
     return takeaway.offer_pictures(tree, shown.recipe.count) if shown else {}
@@ -85,7 +85,7 @@ def sample(tree: Tree, recipe: Recipe, lang: str) -> Iterator[Updates]:
     job = tree.job = Job(recipe, title(node, lang), columns=columns_of(recipe))
     # The player waits for this job's own film: gradio sends what an event shows as differences
     # from what it showed before, and the frames of an older, longer film come out wrong.
-    yield {"line": progress_line(job, lang, False), "asked": RUNNING, **show_tree(tree, lang)}
+    yield {"line": progress_line(job, lang, False), "asked": RUNNING, **show_tree(tree)}
     yield from follow(tree, node, job, watch(job), lang)
 
 
@@ -107,7 +107,7 @@ def follow(
             tree.forget(node)
     state = PAUSED if job.paused else RESTING
     line = progress_line(job, lang, True)
-    yield {**show_films(tree, lang), "line": line, "asked": state, **show_tree(tree, lang)}
+    yield {**show_films(tree, lang), "line": line, "asked": state, **show_tree(tree)}
 
 
 @guarded
@@ -178,7 +178,7 @@ def choose_node(request: gr.Request, tree: Tree, event: gr.EventData) -> Updates
     return {
         **show_films(tree, lang),
         "line": node_line(node, lang),
-        **show_tree(tree, lang),
+        **show_tree(tree),
         **(offer_branch(tree, lang) if node.filmed else {}),
         **form.updates_of(node.recipe.root, lang),
     }
@@ -242,7 +242,7 @@ def first_view(request: gr.Request, tree: Tree, model: str) -> Updates:
             tree.films(), lang, names=models.caption_names(recipe.model, lang), opening=True
         ),
         "line": progress_bar([say("example", lang)], 1),
-        **show_tree(tree, lang),
+        **show_tree(tree),
         **offer_branch(tree, lang),
         **form.first_updates(recipe, offered, lang),
     }
@@ -293,7 +293,7 @@ def build(demo: gr.Blocks, model: gr.HTML) -> None:
     began.append(asked.again(**by_name(run_again, tree, stage), **always))
     for event in began:
         at_end(event, "() => sdPrompt.ended()")
-    form.wire(demo, fields, command)
+    form.wire(fields, command)
     asked.look(**by_name(faces.show_faces, {"model": model}, {"asked": asked}), **QUIET)
     # The tab's parts are made when it is first seen, which may be before all is wired, or later.
     viewed = by_name(first_view, {**tree, "model": model}, everything)

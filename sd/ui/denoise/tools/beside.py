@@ -7,8 +7,6 @@ size; what differs is what each has learned.
 from collections.abc import Iterator
 from dataclasses import replace
 
-import gradio as gr
-
 from sd.checkpoints.pretrained.choices import MARK
 from sd.common.validation import InputError, choice
 from sd.generation import registry
@@ -54,7 +52,7 @@ def latents_of(entry: ModelEntry) -> tuple[int, int] | None:
 
 
 @guarded
-def offer(request: gr.Request, model: str) -> Updates:
+def offer(model: str) -> Updates:
     """Offer the models that can stand beside the page's, the first of them chosen."""
     if isinstance(model, models.FirstModel):  # it is told again for the one that is chosen
         return {}

@@ -13,7 +13,6 @@ from sd.runs import Home, default_home
 from sd.ui import models, state
 from sd.ui.denoise.tools import beside
 from tests.helpers import published
-from tests.helpers.denoising import ENGLISH
 
 OWN = "shapes128"  # bundled: through TAESD, whose latents are Stable Diffusion's
 
@@ -36,7 +35,7 @@ def test_both_begin_with_the_same_noise(model: str) -> None:
 
 
 def test_models_of_the_same_latents_are_offered(model: str) -> None:
-    form = beside.offer(ENGLISH, model)["race_form"]["patch"]
+    form = beside.offer(model)["race_form"]["patch"]
     assert form["values"] == {"beside": OWN}
     assert [value for _, value in form["choices"]["beside"]] == [OWN]
     assert not list(beside.others(OWN))  # the file alone has an autoencoder of another kind

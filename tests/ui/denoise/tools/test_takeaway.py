@@ -473,7 +473,7 @@ def test_the_picture_that_is_chosen_is_offered_if_there_is_one() -> None:
 def test_the_card_that_is_chosen_on_the_stage_is_what_a_png_takes() -> None:
     tree = made(denoising.recipe(count=3))
     denoise.note_place(ENGLISH, tree, gr.EventData(None, {"i": 2, "lane": 0, "picture": 2}))
-    assert saved(denoise.show_tree(tree, "en")) == {"index": 3}
+    assert saved(denoise.show_tree(tree)) == {"index": 3}
     for wrong in (3, -1, 1.5, True, "x"):
         with pytest.raises(gr.Error, match="picture = "):
             data = {"i": 2, "lane": 0, "picture": wrong}
