@@ -119,7 +119,7 @@ def _state_in_line(folder: Path, known: Outline, turn: Turn) -> str:
     has_ended = known.last in ENDS and known.time >= turn.begun > 0
     is_stopped = process.is_requested(folder, STOP)
     if may_live(folder) and not has_ended:
-        if is_stopped or turn.held:
+        if is_stopped or (turn.held and turn.begun):  # one that is held may train on a lent GPU
             return "stopping" if is_stopped else "pausing"
         return "starting" if known.time < turn.begun else ""
     if is_stopped or (has_ended and known.last != "stopped"):

@@ -33,6 +33,7 @@ def _one_line(text: str) -> str:
 
 def close(home: Path, line: str = "") -> None:
     """Close the pages of a home, and say why."""
+    home.mkdir(parents=True, exist_ok=True)
     write_text(home / CLOSED, _one_line(line))
 
 

@@ -119,8 +119,8 @@ def serve(place: Path, seconds: float, slots: int | None = None) -> list[Entry]:
     for entry in entries:
         others = any(each.visitor != entry.visitor for each in waiting)
         is_over = others and _seconds_left(entry, now, seconds) <= 0
-        if entry.at_work and (is_over or entry.turn.held or is_closed):
-            process.request(entry.folder, process.YIELD)
+        if entry.at_work and entry.turn.begun and (is_over or entry.turn.held or is_closed):
+            process.request(entry.folder, process.YIELD)  # a slice on a lent GPU ends by itself
     return entries
 
 
@@ -129,16 +129,22 @@ def _count_at_work(entries: Iterable[Entry]) -> int:
 
 
 def _settle(entry: Entry, now: float) -> Entry | None:
-    """Note what became of a run's process that has ended; None where the run wants no further."""
+    """Note what became of a run's process that has ended; None where the run wants no further.
+
+    A run that waits may have trained meanwhile, on a lent GPU.
+    """
     folder, turn = entry.folder, entry.turn
-    if entry.at_work or not turn.begun:
+    if entry.at_work:
         return entry
     known = outline(folder)
-    has_ended = known.last in ENDS and known.time >= turn.begun
+    is_newer = known.time >= turn.begun if turn.begun else known.time > turn.asked
+    has_ended = known.last in ENDS and is_newer
+    is_done = process.is_requested(folder, process.STOP) or (has_ended and known.last != "stopped")
+    if not turn.begun and not is_done:
+        return entry
     end = known.time if has_ended else max(turn.begun, min(now, known.time + CHANGE_SECONDS))
     _note_served(entry.visitor, now)
     lost = 0 if has_ended else turn.lost + 1
-    is_done = process.is_requested(folder, process.STOP) or (has_ended and known.last != "stopped")
     if is_done or lost >= MOST_LOST:
         if not is_done:
             _give_up(folder, f"its process ended {lost} times without a word", log_tail(folder))

@@ -25,6 +25,11 @@ def test_a_page_is_closed_with_a_line_until_it_is_opened(tmp_path: Path) -> None
     assert closed_line(tmp_path, {"SD_CLOSED": "moved away"}) == "moved away"
 
 
+def test_a_page_is_closed_before_anybody_came(tmp_path: Path) -> None:
+    close(tmp_path / "not" / "there", "back at noon")
+    assert closed_line(tmp_path / "not" / "there", {}) == "back at noon"
+
+
 def test_a_home_among_others_is_closed_and_ones_own_is_not(tmp_path: Path) -> None:
     close(tmp_path, "back at noon")
     shared = runs.Home(tmp_path / "visitors" / "one", neighbours=tmp_path / "visitors")

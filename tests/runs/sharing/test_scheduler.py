@@ -249,6 +249,27 @@ def test_who_trains_can_stop_and_pause(machine: Machine) -> None:
     assert runs.status(first).state == "stopped" and first.exists()
 
 
+@pytest.mark.parametrize("last", ["stopped", "finished", "stop"])
+def test_a_slice_on_a_lent_gpu_ends_by_itself_and_by_a_stop(machine: Machine, last: str) -> None:
+    """It is a process that nobody was given a turn for: its run is held for so long."""
+    machine.start("a")
+    folder = machine.start("b")
+    scheduler.hold(folder, True)
+    process.drop_requests(folder)
+    process.record(folder, os.getpid(), process.STARTING)
+    machine.note(folder, event="start", total=100)
+    machine.serve(after=1)
+    assert not machine.asked_to_yield(folder)
+    assert runs.status(folder).state in ("starting", "running")
+    if last == "stop":
+        runs.stop(folder)
+    (folder / process.STARTING).unlink()
+    machine.note(folder, event="stopped" if last == "stop" else last, step=4, line="")
+    scheduler.hold(folder, False)
+    machine.serve(after=1)
+    assert (read_turn(folder) is not None) == (last == "stopped")
+
+
 def test_a_run_in_line_can_be_renamed_and_deleted(machine: Machine) -> None:
     machine.start("a")
     second, third = machine.start("b"), machine.start("c")
