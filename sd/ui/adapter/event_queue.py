@@ -10,6 +10,7 @@ before `max_size`, and the server is never quite idle.
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -84,6 +85,8 @@ def guard(queue: Any, crowd: Crowd | None = None) -> None:
         pushed = await push(body=body, request=request, username=username)
         if pushed[0]:
             sizes[id(body)] = size
+            if crowd:
+                take_turns(queue, crowd)
         return pushed
 
     queue.push = admitted_push
@@ -150,6 +153,26 @@ def admit(
         raise InputError(say("busy_page" if group else "busy_light", lang, n=own))
     if len(there) >= in_all:
         raise InputError(say("busy_all", lang, n=len(there)))
+
+
+def take_turns(queue: Any, crowd: Crowd) -> None:
+    """Let each visitor's first heavy event of a group come before anybody's second.
+
+    What is at work counts as one that the visitor had.
+    """
+    working = [event for job in queue.active_jobs for event in job or ()]
+    for group, waiting in queue.event_queue_per_concurrency_id.items():
+        if GROUPS.get(group) != HEAVY:
+            continue
+        had = Counter(
+            crowd.name_of(event.request.headers) for event in working if group_of(event) == group
+        )
+        order: dict[int, int] = {}
+        for event in waiting.queue:
+            name = crowd.name_of(event.request.headers)
+            order[id(event)] = had[name]
+            had[name] += 1
+        waiting.queue.sort(key=lambda event: order[id(event)])
 
 
 def group_of(event: Any) -> str | None:

@@ -68,6 +68,38 @@ def test_a_page_has_two_heavy_events_of_a_group(page: Page) -> None:
     assert admitted(page, "b", model)
 
 
+def test_each_visitor_has_one_before_anybody_has_a_second(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, model = page._queue, list(page.fns)[1]
+    crowd: Any = SimpleNamespace(
+        name_of=lambda headers: headers["key"],
+        check_rate=lambda *_: None,
+        closed_line=lambda: "",
+        heavy=(4, 24),
+    )
+
+    async def join(body: Any, request: Any, username: Any) -> tuple[bool, Any, str]:
+        put(page, body.session_hash, model)
+        queue.event_queue_per_concurrency_id["model"].queue[-1].request = request
+        return True, "id", "success"
+
+    monkeypatch.setattr(queue, "push", join)
+    event_queue.guard(queue, crowd)
+
+    def push(visitors: str) -> str:
+        for name in visitors:
+            request: Any = SimpleNamespace(headers={"key": name}, body=nothing)
+            body: Any = asked(page, name, model)
+            assert asyncio.run(queue.push(body=body, request=request, username=None))[0]
+        waiting = queue.event_queue_per_concurrency_id["model"].queue
+        return "".join(each.session_hash for each in waiting)
+
+    assert push("aaabbc") == "abcaba"
+    queue.active_jobs = [None, [queue.event_queue_per_concurrency_id["model"].queue.pop(0)]]
+    assert push("d") == "bcdaba"  # a has one at work
+
+
 def test_all_pages_together_have_a_bound_that_opening_the_page_does_not_meet(page: Page) -> None:
     light, model, upload = page.fns
     for number in range(event_queue.HEAVY[1]):
