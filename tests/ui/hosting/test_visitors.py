@@ -3,6 +3,7 @@
 import base64
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,6 +53,19 @@ def test_each_visitor_has_a_home_and_nobody_a_closed_one(tmp_path: Path) -> None
     with pytest.raises(InputError, match=CLOSED):
         crowd.nobody.home.ensure_writable()
     assert not crowd.nobody.home.path.exists()
+
+
+def test_a_restart_leaves_visitors_the_room_that_they_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they keep is free no more: it must not be taken from them once again."""
+    free = 1000
+    monkeypatch.setattr(visitors.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    assert Visitors(tmp_path, CLASS, KEYS).room == 600
+    (tmp_path / "visitors" / "one").mkdir(parents=True)
+    (tmp_path / "visitors" / "one" / "weights").write_bytes(b"0" * 500)
+    free = 500
+    assert Visitors(tmp_path, CLASS, KEYS).room == 600
 
 
 def test_of_many_visitors_the_oldest_are_remembered_no_longer(
