@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from sd.config.sections import TrainingConfig
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's own names
+BETAS, EPS = (0.9, 0.999), 1e-8  # AdamW's own
 MOMENTUM = "momentum"
 FUSED = ("cuda", "cpu")  # where one kernel updates all weights, on a CPU five times as fast
 # What meets pixels, words or the time is no map between hidden values; AdamW has it.
@@ -73,38 +75,78 @@ def newton_schulz_gathered(x: Tensor) -> Tensor:
     return product @ x
 
 
-class Muon(torch.optim.Optimizer):
+class Muon:
     """Momentum, made orthogonal; a convolution's weight is one matrix [out, in x places]."""
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, weight_decay: float) -> None:
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+    def __init__(self, params: Iterable[nn.Parameter], weight_decay: float) -> None:
+        self.params, self.weight_decay = list(params), weight_decay
+        self.state: dict[nn.Parameter, dict[str, Tensor]] = {}
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self, lr: float) -> None:
         """Take one step with every gradient that is there; matrices of one shape go together."""
-        for group in self.param_groups:
-            alike: dict[tuple[int, ...], list[nn.Parameter]] = {}
-            for each in group["params"]:
-                if each.grad is not None:
-                    alike.setdefault(tuple(each.shape), []).append(each)
-            for weights in alike.values():
-                self._step(weights, group["lr"], group["weight_decay"])
+        alike: dict[tuple[int, ...], list[nn.Parameter]] = {}
+        for each in self.params:
+            if each.grad is not None:
+                alike.setdefault(tuple(each.shape), []).append(each)
+        for weights in alike.values():
+            self._step(weights, lr)
 
-    def _step(self, weights: list[nn.Parameter], lr: float, weight_decay: float) -> None:
+    def _step(self, weights: list[nn.Parameter], lr: float) -> None:
         ways = orthogonalize(torch.stack([self._way(each).flatten(1) for each in weights]))
         length = LIKE_ADAMW * math.sqrt(max(ways.shape[1:]))
         for each, way in zip(weights, ways, strict=True):
-            each.mul_(1 - lr * weight_decay).sub_(way.reshape(each.shape), alpha=lr * length)
+            each.mul_(1 - lr * self.weight_decay).sub_(way.reshape(each.shape), alpha=lr * length)
 
     def _way(self, weight: nn.Parameter) -> Tensor:
         """Return where the momentum will be after one more such gradient (Nesterov's)."""
         gradient = weight.grad
         assert gradient is not None
-        state = self.state[weight]
+        state = self.state.setdefault(weight, {})
         if MOMENTUM not in state:
             state[MOMENTUM] = torch.zeros_like(weight)
         state[MOMENTUM].lerp_(gradient, 1 - DECAY)
         return gradient.lerp(state[MOMENTUM], DECAY)
+
+
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), by torch's own function of it.
+
+    torch's class of it imports torch's compiler at its first step: three seconds of every start.
+    """
+
+    def __init__(
+        self, params: Iterable[nn.Parameter], weight_decay: float, fused: bool | None
+    ) -> None:
+        """Take the weights; fused: one kernel updates all."""
+        self.params, self.weight_decay, self.fused = list(params), weight_decay, fused
+        self.state: dict[nn.Parameter, dict[str, Tensor]] = {}
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """Take one step with every gradient that is there."""
+        moving = [each for each in self.params if each.grad is not None]
+        states = [self.state.setdefault(each, self._begin(each)) for each in moving]
+        adamw(
+            list[Tensor](moving),
+            [each.grad for each in moving if each.grad is not None],
+            *([state[moment] for state in states] for moment in MOMENTS),
+            max_exp_avg_sqs=[],
+            state_steps=[state["step"] for state in states],
+            fused=self.fused,
+            amsgrad=False,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            lr=lr,
+            weight_decay=self.weight_decay,
+            eps=EPS,
+            maximize=False,
+        )
+
+    def _begin(self, weight: nn.Parameter) -> dict[str, Tensor]:
+        """Return the state of a weight before its first step."""
+        done = torch.zeros((), device=weight.device if self.fused else "cpu")
+        return {"step": done, **{moment: torch.zeros_like(weight) for moment in MOMENTS}}
 
 
 class Optimizer:
@@ -117,40 +159,32 @@ class Optimizer:
         self._parameters = dict(parameters)
         matrices = hidden_matrices(parameters) if training.optimizer == "muon" else {}
         others = [each for name, each in parameters.items() if name not in matrices]
-        rate, decay = training.learning_rate, training.weight_decay
+        self.rate, decay = training.learning_rate, training.weight_decay  # of the last step
         self._fused = device in FUSED
-        adamw = torch.optim.AdamW(others, lr=rate, weight_decay=decay, fused=self._fused or None)
-        self._parts: list[torch.optim.Optimizer] = [adamw]
-        if matrices:
-            self._parts.append(Muon(matrices.values(), rate, decay))
+        self._adamw = AdamW(others, decay, self._fused or None)
+        self._muon = Muon(matrices.values(), decay)
         self._moments = {
             name: (MOMENTUM,) if name in matrices else MOMENTS for name in self._parameters
         }
 
-    @property
-    def rate(self) -> float:
-        """Return the learning rate of the last step."""
-        return float(self._parts[0].param_groups[0]["lr"])
-
     def step(self, lr: float) -> None:
         """Update every weight by its gradient at a learning rate."""
-        for part in self._parts:
-            for group in part.param_groups:
-                group["lr"] = lr
-            part.step()
+        self.rate = lr
+        self._adamw.step(lr)
+        self._muon.step(lr)
 
     def zero_grad(self) -> None:
         """Let go of all gradients."""
-        for part in self._parts:
-            part.zero_grad(set_to_none=True)
+        for each in self._parameters.values():
+            each.grad = None
 
     def state(self) -> dict[str, Tensor]:
         """Return what `restore` needs, by names like "exp_avg.out.2.bias"; {} before any step."""
-        states = {id(each): state for part in self._parts for each, state in part.state.items()}
+        states = self._adamw.state | self._muon.state
         return {
-            f"{moment}.{name}": states[id(each)][moment]
+            f"{moment}.{name}": states[each][moment]
             for name, each in self._parameters.items()
-            for moment in (self._moments[name] if id(each) in states else ())
+            for moment in (self._moments[name] if each in states else ())
         }
 
     def restore(self, tensors: Mapping[str, Tensor], updates: int) -> None:
@@ -163,10 +197,10 @@ class Optimizer:
                 moment: _shaped(tensors[f"{moment}.{name}"], each) for moment in self._moments[name]
             }
             if MOMENTUM in state:
-                self._parts[1].state[each] = state
+                self._muon.state[each] = state
             else:
                 done = torch.tensor(float(updates), device=each.device if self._fused else "cpu")
-                self._parts[0].state[each] = {"step": done, **state}
+                self._adamw.state[each] = {"step": done, **state}
 
 
 def _shaped(tensor: Tensor, like: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from sd.training.optimizers import (
     DECAY,
     ITERATIONS,
     QUINTIC,
+    AdamW,
     Muon,
     Optimizer,
     hidden_matrices,
@@ -82,20 +83,20 @@ def test_a_step_is_as_long_as_its_matrix_asks() -> None:
     for shape in ((32, 32), (32, 288), (128, 16)):
         weight = nn.Parameter(torch.zeros(shape))
         weight.grad = drawn(*shape)
-        Muon([weight], 0.01, 0.0).step()
+        Muon([weight], 0.0).step(0.01)
         assert float(weight.detach().square().mean().sqrt()) == pytest.approx(0.002, rel=0.2)
 
 
 def test_the_momentum_looks_ahead_and_decay_pulls() -> None:
     weight = nn.Parameter(drawn(4, 6))
-    optimizer, momentum, wanted = Muon([weight], 0.1, 0.5), torch.zeros(4, 6), weight.detach()
+    optimizer, momentum, wanted = Muon([weight], 0.5), torch.zeros(4, 6), weight.detach()
     for number in range(3):
         weight.grad = drawn(4, 6, seed=number + 1)
         momentum = DECAY * momentum + (1 - DECAY) * weight.grad
         ahead = DECAY * momentum + (1 - DECAY) * weight.grad
         way = step_by_step(ahead).float()
         wanted = wanted * (1 - 0.1 * 0.5) - 0.1 * 0.2 * math.sqrt(6) * way
-        optimizer.step()
+        optimizer.step(0.1)
         assert (weight.detach() - wanted).abs().max() <= 1e-4
 
 
@@ -105,7 +106,7 @@ def test_a_convolution_is_one_matrix_however_it_lies_in_memory() -> None:
     for layout in (torch.contiguous_format, torch.channels_last):
         weight = nn.Parameter(start.clone(memory_format=layout))
         weight.grad = gradient.clone(memory_format=layout)
-        Muon([weight], 0.1, 0.0).step()
+        Muon([weight], 0.0).step(0.1)
         found.append(weight.detach())
     assert (found[0] - found[1]).abs().max() <= 1e-6
     wanted = start.flatten(1) - 0.1 * 0.2 * 6 * step_by_step(gradient.flatten(1)).float()
@@ -117,8 +118,8 @@ def test_weights_of_one_shape_go_together_and_one_without_a_gradient_stays() -> 
     alone.grad = beside.grad = drawn(4, 6)
     other = nn.Parameter(torch.zeros(4, 6))
     other.grad = drawn(4, 6, seed=1)
-    Muon([alone], 0.1, 0.0).step()
-    Muon([other, still, beside], 0.1, 0.0).step()
+    Muon([alone], 0.0).step(0.1)
+    Muon([other, still, beside], 0.0).step(0.1)
     assert (alone - beside).abs().max() <= 1e-6
     assert (still == 0).all()
 
@@ -143,6 +144,21 @@ def test_what_meets_pixels_words_or_the_time_is_adamws() -> None:
     assert "conditioner.encoder.blocks.0.attn.to_q.weight" in matrices
     share = sum(each.numel() for each in matrices.values())
     assert share >= 0.8 * sum(each.numel() for each in parameters.values())
+
+
+@pytest.mark.parametrize("fused", [True, None])
+def test_adamw_is_torchs(fused: bool | None) -> None:
+    ours, theirs, still = (nn.Parameter(drawn(4, 6)) for _ in range(3))
+    optimizer = AdamW([ours, still], 0.1, fused)
+    other = torch.optim.AdamW([theirs], lr=1.0, weight_decay=0.1, fused=fused)
+    for number in range(4):
+        ours.grad = drawn(4, 6, seed=number + 1)
+        theirs.grad = ours.grad.clone()
+        other.param_groups[0]["lr"] = rate = 0.01 * (number + 1)
+        optimizer.step(rate)
+        other.step()
+        assert torch.equal(ours, theirs)
+    assert torch.equal(still, drawn(4, 6)) and still not in optimizer.state
 
 
 def network() -> nn.Module:
