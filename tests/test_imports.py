@@ -70,10 +70,21 @@ def test_building_the_page_and_its_first_view_import_no_torch() -> None:
     assert printed(WATCH.format(work=work, names=names))[-1] == "loaded:"
 
 
-def test_no_compiler_of_torch_is_imported_until_an_optimizer_needs_it() -> None:
-    work = "import sys, sd.generation.pipeline, sd.data.images, sd.training.loop"
+TRAINED = """
+import sys, sd.generation.pipeline, sd.training.loop
+import torch
+from sd.training.optimizers import Optimizer
+from sd.config.sections import TrainingConfig
+weights = {name: torch.nn.Parameter(torch.ones(2, 2)) for name in ("out.0", "middle")}
+for each in weights.values():
+    each.grad = torch.ones(2, 2)
+Optimizer(weights, TrainingConfig(optimizer="muon"), "cpu").step(0.1)
+"""
+
+
+def test_neither_drawing_nor_training_imports_torchs_compiler() -> None:
     late = {"torch", "torch._dynamo", "torchvision"}
-    assert printed(f"{work}\nprint(*{late} & set(sys.modules))") == ["torch"]
+    assert printed(f"{TRAINED}\nprint(*{late} & set(sys.modules))") == ["torch"]
 
 
 def test_the_package_itself_imports_none_of_its_modules() -> None:
