@@ -15,7 +15,7 @@ from torch.optim.adamw import adamw
 
 from sd.config.sections import TrainingConfig
 
-MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's own names
+MOMENTS = FIRST, SECOND = "exp_avg", "exp_avg_sq"  # AdamW's own names
 BETAS, EPS = (0.9, 0.999), 1e-8  # AdamW's own
 MOMENTUM = "momentum"
 FUSED = ("cuda", "cpu")  # where one kernel updates all weights, on a CPU five times as fast
@@ -130,9 +130,10 @@ class AdamW:
         adamw(
             list[Tensor](moving),
             [each.grad for each in moving if each.grad is not None],
-            *([state[moment] for state in states] for moment in MOMENTS),
-            max_exp_avg_sqs=[],
-            state_steps=[state["step"] for state in states],
+            [state[FIRST] for state in states],
+            [state[SECOND] for state in states],
+            [],
+            [state["step"] for state in states],
             fused=self.fused,
             amsgrad=False,
             beta1=BETAS[0],
