@@ -7,9 +7,14 @@
   class Added {
     constructor(root, props, trigger, watch) {
       Object.assign(this, { root, props, trigger, wanted: {} }); // scales that no answer has shown yet
-      watch("content", () => this.draw());
+      watch("content", () => this.take());
       this.draw();
       trigger("focus"); // the tab may be made after its model was chosen
+    }
+    take() {
+      const { choose, of } = this.props.content ?? {};
+      this.draw();
+      if (choose && sdHead.isFile(of)) sdHead.choose(choose);
     }
     draw() {
       const { rows, words, ...bounds } = this.props.content ?? {};
@@ -35,13 +40,13 @@
         slider.addEventListener("pointerup", () => setTimeout(() => this.draw()));
         slider.addEventListener("change", () => {
           this.wanted[name] = Number(slider.value);
-          this.trigger("input", { name, scale: this.wanted[name] });
+          this.trigger("input", { scales: this.wanted }); // all: the last event alone may be heard
         });
         node.append(slider, said);
       }
       const label = words.added_remove.replace("{name}", name);
       const remove = make("button", { type: "button", title: label, "aria-label": label }, "×");
-      remove.addEventListener("click", () => this.trigger("input", { name, remove: true }));
+      remove.addEventListener("click", () => this.trigger("input", { remove: name }));
       node.append(make("small", {}, about), remove);
       return node;
     }

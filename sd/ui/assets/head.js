@@ -13,6 +13,8 @@
   window.sdHead = {
     mount: (root, props, trigger, watch) => (head = new Head(root, props, trigger, watch)),
     choose: (name) => head?.choose(name),
+    // Whether the page's model is still of this file, whatever is said of it.
+    isFile: (name) => head?.props.value.split("#")[0] === name.split("#")[0],
     wished: () => {
       const name = window.sdAddress?.get("model")?.name;
       return typeof name === "string" ? name.slice(0, 1000) : "";

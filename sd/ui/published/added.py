@@ -3,7 +3,9 @@
 They are a part of the model's name, so that another scale is another model of the same weights.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import gradio as gr
 
@@ -26,9 +28,13 @@ ON_LOAD = 'sdAdded.mount(element.querySelector(".added"), props, trigger, watch)
 @guarded
 def show(model: str, request: gr.Request) -> Updates:
     """Show what is added to a model; nothing of one that is not published."""
-    lang, home = language(request), state.home()
-    if not shelf.has_model(home, model):
-        return {"added": gr.update(content={})}
+    return {"added": gr.update(content=content(model, language(request)))}
+
+
+def content(model: str, lang: str) -> dict[str, Any]:
+    """Return what is shown of what is added to a model."""
+    if not shelf.has_model(state.home(), model):
+        return {}
     said = shelf.choices_of(model)
     rows = [
         {"name": name, "kind": shelf.LORA, "scale": scale, "about": _use(name, model, lang)}
@@ -43,7 +49,7 @@ def show(model: str, request: gr.Request) -> Updates:
         rows.append({"name": said.vae, "kind": shelf.VAE, "about": about})
     words = {key: say(key, lang) for key in WORDS}
     bounds = {"low": LOWEST, "high": HIGHEST, "step": STEP}
-    return {"added": gr.update(content={"rows": rows, "words": words, **bounds})}
+    return {"rows": rows, "words": words, **bounds}
 
 
 def _use(name: str, model: str, lang: str) -> str:
@@ -56,19 +62,30 @@ def _use(name: str, model: str, lang: str) -> str:
 
 
 @guarded
-def change(model: str, event: gr.EventData) -> Updates:
-    """Give a LoRA another scale, or take something away."""
+def change(model: str, request: gr.Request, event: gr.EventData) -> Updates:
+    """Give LoRA other scales, or take something away; the page then chooses the model of `choose`.
+
+    It does so where the model is still the one `of` which that was asked.
+    """
     if not shelf.has_model(state.home(), model):
         return {}
-    said, name = shelf.choices_of(model), event_value(event, "name")
-    if event_value(event, "remove"):
+    said = shelf.choices_of(model)
+    if (name := event_value(event, "remove")) is not None:
         changed = without(said, validation.text("name", name, models.LONGEST_CHOSEN_MODEL))
     else:
-        scale = validation.real("scale", event_value(event, "scale"), LOWEST, HIGHEST)
-        validation.choice("lora", name, [each for each, _ in said.lora])
-        pairs = ((each, scale if each == name else old) for each, old in said.lora)
-        changed = replace(said, lora=tuple(pairs))
-    return {"model": models.find(shelf.with_choices(model, changed)).name}
+        changed = replace(said, lora=_weighed(said, event_value(event, "scales")))
+    chosen = models.find(shelf.with_choices(model, changed)).name
+    told = {**content(chosen, language(request)), "choose": chosen, "of": model}
+    return {"added": gr.update(content=told)}
+
+
+def _weighed(said: Choices, sent: Any) -> tuple[tuple[str, float], ...]:
+    """Return the LoRA with the scales that were sent of them."""
+    scales = dict(said.lora)
+    for name, scale in (sent if isinstance(sent, Mapping) else {}).items():
+        validation.choice("lora", name, list(scales))
+        scales[name] = validation.real("scale", scale, LOWEST, HIGHEST)
+    return tuple(scales.items())
 
 
 def without(said: Choices, name: str) -> Choices:
@@ -94,4 +111,5 @@ def build(model: gr.HTML) -> None:
     parts = {"model": model}
     shown = by_name(show, parts, {"added": added})
     gr.on([model.change, added.focus], **shown, **QUIET)
-    added.input(**by_name(change, parts, parts), **QUIET, trigger_mode="always_last")
+    changed = by_name(change, parts, {"added": added})
+    added.input(**changed, **QUIET, trigger_mode="always_last")

@@ -350,7 +350,7 @@ def open_chosen(model: str, request: gr.Request, event: gr.EventData) -> Updates
     if opened.kind == shelf.MODEL:
         name = models.find(shelf.with_choices(opened.name, choices)).name
         return content(lang, done={"choose": name})  # as if a person had chosen it from the list
-    return {"model": with_addition(model, opened), **content(lang, done={})}
+    return content(lang, done={"choose": with_addition(model, opened), "of": model})
 
 
 def with_addition(model: str, added: shelf.OpenedFile) -> str:
@@ -377,6 +377,6 @@ def build(model: gr.HTML) -> None:
     )
     parts = {"model": model}
     opening.input(**by_name(look, parts, {"opening": opening}), **QUIET)
-    opening.submit(**by_name(open_chosen, parts, {"opening": opening, **parts}), **QUIET)
+    opening.submit(**by_name(open_chosen, parts, {"opening": opening}), **QUIET)
     fetched = opening.click(**by_name(fetch_model, parts, {"opening": opening}), **QUIET)
     opening.stop(None, None, None, cancels=[fetched], api_visibility="private")

@@ -56,7 +56,12 @@ def shown(path: Path, model: str = "", said: Any = None, request: Any = ENGLISH)
 
 def opened(path: Path, model: str = "", said: Any = None) -> dict[str, Any]:
     updates = opening.open_chosen(model, ENGLISH, pressed(place=str(path), said=said or {}))
-    return {**updates["opening"]["content"]["done"], "model": updates.get("model")}
+    return dict(updates["opening"]["content"]["done"])
+
+
+def changed(model: str, **data: Any) -> dict[str, Any]:
+    updates: Any = added.change(model, ENGLISH, pressed(**data))
+    return dict(updates["added"]["content"])
 
 
 def test_a_folder_shows_what_can_be_opened(files: Path) -> None:
@@ -204,18 +209,32 @@ def test_a_lora_is_added_weighed_and_taken_away(files: Path) -> None:
     model = opened(files / MODEL)["choose"]
     file = shown(files / INK, model)["file"]
     assert file["tree"][0]["title"] == "2 of 2 used" and file["go"] == f"Add to {MODEL}"
-    name = opened(files / INK, model)["model"]
+    done = opened(files / INK, model)
+    name = done["choose"]
+    assert done["of"] == model
     assert name == f"{MODEL}#lora={INK}@1"
-    assert opened(files / INK, name)["model"] == name
+    assert opened(files / INK, name)["choose"] == name
     (row,) = added.show(name, ENGLISH)["added"]["content"]["rows"]
     assert row == {"name": INK, "kind": "lora", "scale": 1.0, "about": "2 of 2 used"}
-    weighed = added.change(name, pressed(name=INK, scale=-0.5))["model"]
-    assert weighed == f"{MODEL}#lora={INK}@-0.5"
-    assert added.change(weighed, pressed(name=INK, remove=True))["model"] == MODEL
+    told = changed(name, scales={INK: -0.5})
+    weighed = told["choose"]
+    assert weighed == f"{MODEL}#lora={INK}@-0.5" and told["of"] == name
+    assert told["rows"][0]["scale"] == -0.5
+    assert changed(weighed, remove=INK)["choose"] == MODEL
     assert added.show("ideal:starter", ENGLISH)["added"]["content"] == {}
-    for sent in ({"name": INK, "scale": 90}, {"name": "../x", "scale": 1}, {}):
+    for scales in ({INK: 90}, {"../x": 1}, {INK: "1"}):
         with pytest.raises(PageError):
-            added.change(name, pressed(**sent))
+            changed(name, scales=scales)
+
+
+def test_all_scales_that_are_not_answered_yet_are_given_at_once(
+    files: Path, tmp_path: Path
+) -> None:
+    name = opened(files / INK, opened(files / MODEL)["choose"])["choose"]
+    other = published.write_lora(tmp_path / "other.safetensors")
+    name = opened(other, name)["choose"]
+    told = changed(name, scales={INK: 0.5, "other.safetensors": -1})
+    assert [row["scale"] for row in told["rows"]] == [0.5, -1.0]
 
 
 def test_visitors_see_no_file_of_the_machine(files: Path, tmp_path: Path) -> None:

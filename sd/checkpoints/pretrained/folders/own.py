@@ -19,12 +19,13 @@ from sd.checkpoints.pretrained.folders.components import (
     write_json,
     write_part,
 )
+from sd.checkpoints.pretrained.inspection import THEIR_PREDICTIONS
 from sd.checkpoints.record import CARD
 from sd.networks.autoencoder import AutoencoderKL, TinyAutoencoder
 from sd.networks.conditioning import Captions, ClassEmbedding, ClassTokens, FrozenCaptions
 
 HERE = Path(__file__).parent
-PREDICTIONS = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}
+PREDICTIONS = {ours: theirs for theirs, ours in THEIR_PREDICTIONS.items()}
 USAGE = """
 ## With diffusers
 
