@@ -112,6 +112,7 @@ def check_record(about: Mapping[str, Any], resumable: bool = True) -> int:
     whole("state.step", state.get("step"), step, step)
     for name in ("updates", "skipped"):
         whole(f"state.{name}", state.get(name), 0, step)
+    whole("state.parts", state.get("parts", 1), 1, MOST_STEPS)
     real("state.seconds", state.get("seconds", 0.0), 0, MOST_SECONDS)
     row = state.get("row", {})
     if not isinstance(row, Mapping):

@@ -50,6 +50,7 @@ from sd.training.randomness import (
     new_network,
 )
 
+MOST_PARTS = 2**16  # of a batch
 MOST_SKIPPED = 5  # steps in a row without a finite gradient
 
 
@@ -347,7 +348,8 @@ class Training:
 
     def counts(self) -> dict[str, int]:
         """Return the whole numbers that belong to `state`."""
-        return {"step": self.step, "updates": self.updates, "skipped": self.skipped}
+        counts = {"step": self.step, "updates": self.updates, "skipped": self.skipped}
+        return counts if self.parts == 1 else {**counts, "parts": self.parts}
 
     def restore(self, tensors: Mapping[str, Tensor], counts: Mapping[str, int]) -> None:
         """Take up `state` and `counts` of a training with the same settings, seed and pictures.
@@ -357,6 +359,7 @@ class Training:
         self.step, self.updates, self.skipped = (
             whole(name, counts.get(name), 0, MOST_STEPS) for name in ("step", "updates", "skipped")
         )
+        self.parts = whole("parts", counts.get("parts", 1), 1, MOST_PARTS)
         try:
             for part, network in (("network", self.network), ("average", self.model.network)):
                 own = {name: each for name, each in tensors.items() if name.startswith(f"{part}.")}

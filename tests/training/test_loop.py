@@ -122,6 +122,11 @@ def test_a_batch_that_memory_does_not_hold_is_cut_and_has_the_same_gradient(
     training = Training(config, images, 0, MACHINE)
     next(training.steps())
     assert training.parts == {1: 4, 2: 2, 3: 1}[holds]
+    half = Training(config, images, 0, MACHINE)
+    half.restore(training.state(), training.counts())
+    monkeypatch.setattr(Diffusion, "loss", loss)
+    list(half.steps())
+    assert same(cut, weights(half.model.unet))  # goes on in as many parts, to the byte
 
 
 def test_not_even_one_picture_at_a_time_is_the_end(
