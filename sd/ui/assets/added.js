@@ -14,7 +14,7 @@
     take() {
       const { choose, of } = this.props.content ?? {};
       this.draw();
-      if (choose && sdHead.isFile(of)) sdHead.choose(choose);
+      if (choose) sdHead.amend(choose, of);
     }
     draw() {
       const { rows, words, ...bounds } = this.props.content ?? {};

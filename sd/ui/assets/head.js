@@ -13,8 +13,7 @@
   window.sdHead = {
     mount: (root, props, trigger, watch) => (head = new Head(root, props, trigger, watch)),
     choose: (name) => head?.choose(name),
-    // Whether the page's model is still of this file, whatever is said of it.
-    isFile: (name) => head?.props.value.split("#")[0] === name.split("#")[0],
+    amend: (name, of) => head?.amend(name, of),
     wished: () => {
       const name = window.sdAddress?.get("model")?.name;
       return typeof name === "string" ? name.slice(0, 1000) : "";
@@ -184,6 +183,12 @@
       this.props.value = name;
       this.draw();
       this.trigger("input");
+    }
+    // Say other things of the page's model, if it is still of the same file: nothing else changes.
+    amend(name, of) {
+      if (this.props.value.split("#")[0] !== of.split("#")[0]) return;
+      this.props.value = name;
+      this.draw();
     }
     // Let a row ask something; `send` is what its answer tells the server.
     ask(row, parts, send) {

@@ -71,7 +71,8 @@
       this.wait(false);
       if (done) {
         this.root.close();
-        if (done.choose && (!done.of || sdHead.isFile(done.of))) sdHead.choose(done.choose);
+        if (done.of) sdHead.amend(done.choose, done.of);
+        else if (done.choose) sdHead.choose(done.choose);
         return;
       }
       this.title.textContent = this.say("open_title");
