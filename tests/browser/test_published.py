@@ -45,10 +45,24 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def _opened(_one_page: Any, files: Path, home: Path) -> Iterator[Any]:
-    """The tab with the file as the page's model, chosen from its folder after its report."""
-    page = denoise_tab(_one_page)
+@pytest.fixture(scope="module", autouse=True)
+def _forgotten(home: Path) -> Iterator[None]:
+    """Leave no opened file to the journeys of others."""
+    yield
+    (home / shelf.FILE).unlink(missing_ok=True)
+
+
+@pytest.fixture
+def page(kept_page: Any, _one_page: dict[str, Any], files: Path) -> Any:
+    """The tab with the file opened, as the journey before left it."""
+    if _one_page.pop("is_new", False):
+        open_model(kept_page, files)
+    return kept_page
+
+
+def open_model(page: Any, files: Path) -> None:
+    """Make the file the page's model, chosen from its folder after its report."""
+    denoise_tab(page)
     page.locator("#model .model-now").click()
     page.locator("#model-list .open-file button").click()
     look_at(page, files)
@@ -64,14 +78,6 @@ def _opened(_one_page: Any, files: Path, home: Path) -> Iterator[Any]:
     page.locator(".ask-text").fill(PROMPT)
     fill(page, "size", f"{SIDE}x{SIDE}")
     settled(page, ".ask-told", f"20 steps at {SIDE} px: about")
-    yield page
-    (home / shelf.FILE).unlink()
-
-
-@pytest.fixture
-def page(_opened: Any, kept_page: Any) -> Any:
-    """The tab with the file opened, as the journey before left it."""
-    return kept_page
 
 
 def look_at(page: Any, place: Path) -> None:
