@@ -24,6 +24,7 @@ from sd.ui import model_cost, models
 
 MOMENT = 6.5e6  # operations that a layer's own moment is worth, however small it is; measured
 OF_A_LAYER = 2  # tensors of weights: most layers have a weight and a bias
+ENLARGING = 4 / 9  # of the products of a plain convolution, see `UpsamplingConv2d`
 ENCODER, DECODER = "encoder.", "decoder."
 LEVEL = re.compile(r"\.(?:down|up)\.(\d+)\.")
 
@@ -92,7 +93,8 @@ def half_work(tensors: Iterable[Named], half: str, levels: int, pixels: int) -> 
     operations = 0.0
     for name, shape in ((each.ours, each.shape) for each in own if len(each.shape) > 1):
         places = pixels / 4 ** level_of(name, levels)
-        operations += 2 * prod(shape) * places
+        times = ENLARGING if ".upsample." in name else 1.0
+        operations += times * 2 * prod(shape) * places
         if name.endswith(".q.weight"):  # the scores of its attention, and the sums by them
             operations += 4 * shape[0] * places**2
     return Work(operations, len(own) / OF_A_LAYER)
