@@ -56,8 +56,8 @@ def requests_of(page: Any) -> list[str]:
     timers = page.evaluate(TIMERS)
 
     def note(request: Any) -> None:
-        body = request.post_data_json if request.method == "POST" else None
-        timed = isinstance(body, dict) and body.get("fn_index") in timers
+        joins = request.method == "POST" and "/queue/join" in request.url  # else it may be a file
+        timed = joins and request.post_data_json.get("fn_index") in timers
         if not timed and "/queue/data?" not in request.url:
             asked.append(request.url)
 

@@ -109,7 +109,7 @@ def test_pictures_come_with_the_visitors_key_and_are_shown(browser: Any, tmp_pat
     page.on("pageerror", lambda error: faults.append(error))
     page.route("**/*", host.answer)
     page.goto(PAGE)
-    page.evaluate(MOUNT, {key: f"{key} {{time}}" for key in WORDS})
+    page.evaluate(MOUNT, {key: f"{key} {{time}}" for key in (*WORDS, "kept_until")})
     (tmp_path / "1.jpg").write_bytes(b"a picture")
     page.locator(".pick-files").set_input_files([tmp_path / "1.jpg"])
     page.wait_for_function("told.length")
