@@ -50,7 +50,6 @@ from sd.training.randomness import (
     new_network,
 )
 
-MOST_PARTS = 2**16  # of a batch
 MOST_SKIPPED = 5  # steps in a row without a finite gradient
 
 
@@ -359,7 +358,7 @@ class Training:
         self.step, self.updates, self.skipped = (
             whole(name, counts.get(name), 0, MOST_STEPS) for name in ("step", "updates", "skipped")
         )
-        self.parts = whole("parts", counts.get("parts", 1), 1, MOST_PARTS)
+        self.parts = whole("parts", counts.get("parts", 1), 1, MOST_STEPS)
         try:
             for part, network in (("network", self.network), ("average", self.model.network)):
                 own = {name: each for name, each in tensors.items() if name.startswith(f"{part}.")}

@@ -35,9 +35,7 @@ SERVED = "served"  # a file of a visitor's home: its time says when one of its r
 CORES_A_SLOT = 2
 CHANGE_SECONDS = 8.0  # that a process takes to begin and to end
 LONGEST_BEGINNING = 5  # slices that a process may take until its first step
-MOST_LOST = (
-    3  # processes in a row that end without a word, or cannot begin, until a run is given up
-)
+MOST_LOST = 3  # processes in a row that end without a word, or cannot begin: then it is given up
 RETRY_SECONDS = 20.0  # until a process is tried again that could not begin
 NICE, LARGEST_FILE = 10, 2**30  # bytes
 LONGEST = 300  # characters of why a run is given up
